@@ -1,1 +1,4 @@
 //! A Kubernetes operator for isolated PostgreSQL schemas.
+
+pub mod ident;
+pub mod quantity;
