@@ -1,0 +1,238 @@
+//! The control plane's programs: taken from `KUBEBUILDER_ASSETS` or `setup-envtest` as far as they
+//! have them, and built from Go modules otherwise. What is built goes into a cache that survives
+//! `cargo clean` and is shared by all checkouts.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, FileContext};
+use crate::paths::{cache_dir, is_executable, lock, make_dir, on_path};
+use crate::process::{describe, run, spawn_error};
+
+/// The version of Kubernetes that is built, which the module file pins.
+pub const KUBERNETES_VERSION: &str = "1.36.2";
+const GO_MOD: &str = include_str!("../controlplane/go.mod");
+const GO_SUM: &str = include_str!("../controlplane/go.sum");
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// The programs, cheapest to build first, with their packages.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("etcd", "go.etcd.io/etcd/server/v3"),
+    ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+    ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    (
+        "kube-controller-manager",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ),
+];
+
+/// Finds or builds all four programs and links them into one directory.
+pub(crate) fn link_programs(into: &Path) -> Result<(), Error> {
+    make_dir(into, 0o755)?;
+    let assets = installed_assets();
+    let cache = cache_dir()?.join("controlplane").join(KUBERNETES_VERSION);
+    for (name, source) in locate(&assets, &cache.join("bin")) {
+        let source = match source {
+            Some(source) => source,
+            None => build(name, &cache)?,
+        };
+        let link = into.join(name);
+        symlink(&source, &link).file("link", &link)?;
+    }
+    Ok(())
+}
+
+/// Where each program is, if it is anywhere: installed assets first, then the cache.
+fn locate(assets: &[PathBuf], built: &Path) -> Vec<(&'static str, Option<PathBuf>)> {
+    PROGRAMS
+        .iter()
+        .map(|(name, _)| {
+            let found = assets
+                .iter()
+                .map(PathBuf::as_path)
+                .chain([built])
+                .map(|dir| dir.join(name))
+                .find(|file| is_executable(file));
+            (*name, found)
+        })
+        .collect()
+}
+
+fn installed_assets() -> Vec<PathBuf> {
+    if let Some(dir) = std::env::var_os("KUBEBUILDER_ASSETS") {
+        return vec![PathBuf::from(dir)];
+    }
+    let minor = KUBERNETES_VERSION
+        .rsplit_once('.')
+        .map_or(KUBERNETES_VERSION, |(minor, _)| minor);
+    on_path("setup-envtest")
+        .and_then(|program| {
+            run(Command::new(program).args(["use", "-i", "-p", "path", &format!("{minor}.x")])).ok()
+        })
+        .map(|printed| PathBuf::from(printed.trim()))
+        .into_iter()
+        .collect()
+}
+
+/// Builds one program under the cache's lock, unless another process has done so meanwhile.
+fn build(name: &'static str, cache: &Path) -> Result<PathBuf, Error> {
+    let lock_file = cache.join("lock");
+    eprintln!(
+        "devcluster: {name} {KUBERNETES_VERSION} is not built yet; waiting for the build lock"
+    );
+    let _lock = lock(&lock_file)?;
+    let bin = cache.join("bin");
+    let program = bin.join(name);
+    if is_executable(&program) {
+        return Ok(program);
+    }
+    let go = find_go().ok_or_else(|| Error::Missing {
+        what: format!("Go 1.26 or newer, to build {name} {KUBERNETES_VERSION} from Go modules"),
+        remedy: "install it from your package manager or from the Go project's download page so \
+                 that `go` is on PATH, or point KUBEBUILDER_ASSETS at a directory with etcd, \
+                 kube-apiserver, kube-controller-manager and kubectl"
+            .to_owned(),
+    })?;
+    make_dir(&bin, 0o755)?;
+    let work = tempfile::Builder::new()
+        .prefix("build-")
+        .tempdir_in(cache)
+        .file("create a directory in", cache)?;
+    for (file, text) in [("go.mod", GO_MOD), ("go.sum", GO_SUM)] {
+        let path = work.path().join(file);
+        fs::write(&path, text).file("write", &path)?;
+    }
+    let built = work.path().join(name);
+    let package = PROGRAMS
+        .iter()
+        .find_map(|(program, package)| (*program == name).then_some(*package))
+        .unwrap_or_default();
+    let mut command = Command::new(go);
+    command
+        .args([
+            "build",
+            "-v",
+            "-trimpath",
+            "-ldflags",
+            &linker_flags(),
+            "-o",
+        ])
+        .arg(&built)
+        .arg(package)
+        .current_dir(work.path());
+    run_with_progress(&mut command, name)?;
+    fs::rename(&built, &program).file("put in place", &program)?;
+    Ok(program)
+}
+
+fn find_go() -> Option<PathBuf> {
+    on_path("go").or_else(|| {
+        [
+            "/usr/local/go/bin/go",
+            "/usr/lib/go/bin/go",
+            "/opt/homebrew/bin/go",
+        ]
+        .iter()
+        .map(PathBuf::from)
+        .find(|file| is_executable(file))
+    })
+}
+
+/// Without these the programs report version v0.0.0-master, and clients that check it refuse them.
+fn linker_flags() -> String {
+    let mut parts = KUBERNETES_VERSION.split('.');
+    let major = parts.next().unwrap_or_default();
+    let minor = parts.next().unwrap_or_default();
+    let component = "k8s.io/component-base/version";
+    format!(
+        "-s -w -X {component}.gitVersion=v{KUBERNETES_VERSION} -X {component}.gitMajor={major} \
+         -X {component}.gitMinor={minor} -X k8s.io/client-go/pkg/version.gitVersion=v{KUBERNETES_VERSION}"
+    )
+}
+
+/// Runs a build and prints a line every few seconds, since it can take minutes.
+fn run_with_progress(command: &mut Command, name: &str) -> Result<(), Error> {
+    let begin = Instant::now();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|source| spawn_error(command, source))?;
+    let (sender, lines) = channel();
+    if let Some(stderr) = child.stderr.take() {
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    let mut printed: Vec<String> = Vec::new();
+    let mut next = PROGRESS_EVERY;
+    loop {
+        match lines.recv_timeout(PROGRESS_EVERY) {
+            Ok(line) => printed.push(line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if begin.elapsed() >= next {
+            next = begin.elapsed() + PROGRESS_EVERY;
+            eprintln!(
+                "devcluster: building {name} {KUBERNETES_VERSION}, {} s, {} packages, now {} \
+                 (once per machine, some minutes in all)",
+                begin.elapsed().as_secs(),
+                printed.len(),
+                printed.last().map_or("downloading", String::as_str),
+            );
+        }
+    }
+    let status = child
+        .wait()
+        .map_err(|source| spawn_error(command, source))?;
+    if status.success() {
+        return Ok(());
+    }
+    let last = printed.len().saturating_sub(10);
+    Err(Error::Command {
+        command: describe(command),
+        status: status.to_string(),
+        output: printed[last..].join("\n"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn program(dir: &Path, name: &str) {
+        fs::write(dir.join(name), "").unwrap();
+        fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    #[test]
+    fn assets_come_before_the_cache_and_gaps_are_named() {
+        let assets = tempfile::tempdir().unwrap();
+        let built = tempfile::tempdir().unwrap();
+        program(assets.path(), "etcd");
+        program(built.path(), "etcd");
+        program(built.path(), "kubectl");
+        let found = locate(&[assets.path().to_owned()], built.path());
+        assert_eq!(found[0], ("etcd", Some(assets.path().join("etcd"))));
+        assert_eq!(found[1], ("kubectl", Some(built.path().join("kubectl"))));
+        assert_eq!(found[2], ("kube-apiserver", None));
+    }
+
+    #[test]
+    fn the_module_file_pins_the_version() {
+        assert!(GO_MOD.contains(&format!("k8s.io/kubernetes v{KUBERNETES_VERSION} ")));
+        assert!(linker_flags().contains("gitMinor=36"));
+    }
+}
