@@ -1,0 +1,246 @@
+//! Conditions as kstatus reads them: `Ready` always, `Reconciling` and `Stalled` only while they hold.
+//!
+//! A stage ends in a [`Verdict`]; a verdict and the conditions of before make the conditions of now. No clock is read
+//! here: `now` is an argument. What a reason means is in [`super::reason`].
+
+use std::fmt;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+pub use super::reason::{Reason, Shown};
+
+/// The longest message of a condition, in characters; longer ones are cut.
+pub const MESSAGE_MAX_CHARS: usize = 4096;
+
+/// The types of conditions that the operator writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ConditionType {
+    /// The object is what its spec says, and works.
+    Ready,
+    /// The operator is at work or waits for something that comes by itself.
+    Reconciling,
+    /// A person must act.
+    Stalled,
+}
+
+/// Whether `Ready` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Readiness {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// It is not known.
+    Unknown,
+    /// It is what it was; not known if it never was anything.
+    Kept,
+}
+
+/// What a reconcile came to, to be shown as conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    ready: Readiness,
+    also: Option<ConditionType>,
+    reason: Reason,
+    message: String,
+}
+
+impl ConditionType {
+    /// The word as status has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "Ready",
+            Self::Reconciling => "Reconciling",
+            Self::Stalled => "Stalled",
+        }
+    }
+}
+
+impl fmt::Display for ConditionType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Verdict {
+    /// All is as the spec says: `Ready` holds, and nothing else is to be said.
+    #[must_use]
+    pub fn ready(reason: Reason, message: impl Into<String>) -> Self {
+        Self::new(Readiness::True, None, reason, message.into())
+    }
+
+    /// The operator is at work, or waits for what comes by itself. `ready` says what that means for whoever uses the
+    /// object: a tenant that merely waits for an unreachable database to confirm it stays what it was.
+    #[must_use]
+    pub fn reconciling(reason: Reason, message: impl Into<String>, ready: Readiness) -> Self {
+        Self::new(ready, Some(ConditionType::Reconciling), reason, message.into())
+    }
+
+    /// A person must act. `ready` says whether the object works meanwhile.
+    #[must_use]
+    pub fn stalled(reason: Reason, message: impl Into<String>, ready: bool) -> Self {
+        let ready = if ready { Readiness::True } else { Readiness::False };
+        Self::new(ready, Some(ConditionType::Stalled), reason, message.into())
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What is the case, for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Whether nothing is left to do or to wait for.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.also.is_none()
+    }
+
+    /// Whether a person must act.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.also == Some(ConditionType::Stalled)
+    }
+
+    /// The conditions that say so, given those of before, the generation that was looked at and the time.
+    ///
+    /// Times have whole seconds, as in the API, so that what is written and what is read back are equal. A `Ready` that
+    /// is kept keeps all of itself, its generation too: it was not looked at, and `kubectl wait` must not think so.
+    #[must_use]
+    pub fn conditions(&self, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
+        let condition = |type_: ConditionType, status: &str| {
+            let since = find(old, type_)
+                .filter(|before| before.status == status)
+                .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone());
+            Condition {
+                type_: type_.as_str().to_owned(),
+                status: status.to_owned(),
+                reason: self.reason.as_str().to_owned(),
+                message: self.message.clone(),
+                observed_generation: Some(generation),
+                last_transition_time: since,
+            }
+        };
+        let ready = match (self.ready, find(old, ConditionType::Ready)) {
+            (Readiness::Kept, Some(before)) => before.clone(),
+            (Readiness::Kept | Readiness::Unknown, _) => condition(ConditionType::Ready, "Unknown"),
+            (Readiness::True, _) => condition(ConditionType::Ready, "True"),
+            (Readiness::False, _) => condition(ConditionType::Ready, "False"),
+        };
+        let also = self.also.map(|type_| condition(type_, "True"));
+        std::iter::once(ready).chain(also).collect()
+    }
+
+    fn new(ready: Readiness, also: Option<ConditionType>, reason: Reason, message: String) -> Self {
+        Self { ready, also, reason, message: cut(message) }
+    }
+}
+
+/// The condition of that type, if there is one.
+#[must_use]
+pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
+}
+
+/// Whether the condition of that type holds.
+#[must_use]
+pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
+    find(conditions, type_).is_some_and(|condition| condition.status == "True")
+}
+
+/// The message, no longer than the API server takes.
+fn cut(message: String) -> String {
+    match message.char_indices().nth(MESSAGE_MAX_CHARS) {
+        None => message,
+        Some(_) => message.chars().take(MESSAGE_MAX_CHARS - 1).chain(['…']).collect(),
+    }
+}
+
+/// The time without its fraction, which the API does not keep.
+fn whole_seconds(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THEN: Timestamp = Timestamp::constant(1_700_000_000, 0);
+    const NOW: Timestamp = Timestamp::constant(1_700_000_060, 999_999_999);
+
+    /// `check(verdict, expected)` on top of a Ready=True of generation 1, at generation 2.
+    fn check(verdict: &Verdict, expected: &str) {
+        let before = Verdict::ready(Reason::Succeeded, "fine").conditions(&[], 1, THEN);
+        assert_eq!(text(&verdict.conditions(&before, 2, NOW)), expected);
+    }
+
+    fn text(conditions: &[Condition]) -> String {
+        let line = |c: &Condition| {
+            let age = NOW.as_second() - c.last_transition_time.0.as_second();
+            format!("{}={} {} g{} {age}s", c.type_, c.status, c.reason, c.observed_generation.unwrap_or(-1))
+        };
+        conditions.iter().map(line).collect::<Vec<_>>().join("; ")
+    }
+
+    #[test]
+    fn ready_keeps_the_time_of_its_transition() {
+        check(&Verdict::ready(Reason::Suspended, ""), "Ready=True Suspended g2 60s");
+    }
+
+    #[test]
+    fn reconciling_is_there_only_while_it_holds() {
+        check(
+            &Verdict::reconciling(Reason::Progressing, "", Readiness::False),
+            "Ready=False Progressing g2 0s; Reconciling=True Progressing g2 0s",
+        );
+        check(
+            &Verdict::reconciling(Reason::Progressing, "", Readiness::Unknown),
+            "Ready=Unknown Progressing g2 0s; Reconciling=True Progressing g2 0s",
+        );
+    }
+
+    #[test]
+    fn a_kept_ready_is_untouched_down_to_its_generation() {
+        check(
+            &Verdict::reconciling(Reason::DatabaseUnavailable, "", Readiness::Kept),
+            "Ready=True Succeeded g1 60s; Reconciling=True DatabaseUnavailable g2 0s",
+        );
+        let first = Verdict::reconciling(Reason::Progressing, "", Readiness::Kept).conditions(&[], 1, NOW);
+        assert_eq!(text(&first), "Ready=Unknown Progressing g1 0s; Reconciling=True Progressing g1 0s");
+    }
+
+    #[test]
+    fn stalled_replaces_reconciling() {
+        check(
+            &Verdict::stalled(Reason::OutsideLimits, "", true),
+            "Ready=True OutsideLimits g2 60s; Stalled=True OutsideLimits g2 0s",
+        );
+        let working = Verdict::reconciling(Reason::Progressing, "", Readiness::False).conditions(&[], 1, THEN);
+        let stuck = Verdict::stalled(Reason::Conflict, "", false).conditions(&working, 1, NOW);
+        assert_eq!(text(&stuck), "Ready=False Conflict g1 60s; Stalled=True Conflict g1 0s");
+        assert!(is_true(&stuck, ConditionType::Stalled) && !is_true(&stuck, ConditionType::Ready));
+    }
+
+    #[test]
+    fn the_same_verdict_twice_changes_nothing() {
+        let verdict = Verdict::stalled(Reason::Conflict, "taken", false);
+        let once = verdict.conditions(&[], 3, THEN);
+        assert_eq!(verdict.conditions(&once, 3, NOW), once);
+        let read_back: Vec<Condition> = serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
+        assert_eq!(read_back, once);
+    }
+
+    #[test]
+    fn messages_are_cut_at_characters() {
+        let verdict = Verdict::ready(Reason::Succeeded, "é".repeat(MESSAGE_MAX_CHARS + 1));
+        assert_eq!(verdict.message().chars().count(), MESSAGE_MAX_CHARS);
+        assert!(verdict.message().ends_with('…'));
+    }
+}

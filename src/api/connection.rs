@@ -1,0 +1,159 @@
+//! How the operator reaches a database: which Secret, how much of TLS, how many connections, how long it waits.
+//!
+//! Only what is written in YAML and its defaults; what the Secret holds is read where references are resolved.
+
+use std::time::Duration;
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the operator reaches a database.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Connection {
+    /// The Secret with the address and the login. Its keys: `uri`, or `host`, `port`, `database` (or `dbname`),
+    /// `username` (or `user`) and `password`; `uri` wins. `ca.crt` is used if it is there.
+    pub secret_ref: SecretRef,
+
+    /// How the connection is encrypted and whom it trusts.
+    ///
+    /// Default: what `mode` defaults to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+
+    /// How many connections the operator opens at most: one for the survey, some for jobs, the rest for applying.
+    ///
+    /// Default: `4`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 3, max = 64))]
+    pub max_connections: Option<i32>,
+
+    /// How long connecting may take, in seconds.
+    ///
+    /// Default: `5`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 60))]
+    pub connect_timeout_seconds: Option<i32>,
+
+    /// How long one step may take, in seconds; jobs have limits of their own.
+    ///
+    /// Default: `30`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 600))]
+    pub statement_timeout_seconds: Option<i32>,
+}
+
+/// Which Secret is meant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The namespace of the Secret. In another namespace than its own the operator must be allowed to read this one
+    /// Secret by name.
+    ///
+    /// Default: the operator's own namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+}
+
+/// How a connection is encrypted and whom it trusts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// How much is asked of TLS. `Disable`: plain text. `Prefer`: encrypted if the server can, the server is trusted
+    /// unseen. `Require`: encrypted, the server is trusted unseen. `VerifyCA`: its certificate must come from a trusted
+    /// authority. `VerifyFull`: and must be for the name that was connected to.
+    ///
+    /// Default: `VerifyFull`; `Prefer` if the address is a loopback address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<TlsMode>,
+
+    /// The Secret with the certificate of the authority to trust.
+    ///
+    /// Default: `ca.crt` of the connection's Secret, and without it the authorities of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
+}
+
+/// How much is asked of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum TlsMode {
+    /// Plain text.
+    Disable,
+    /// Encrypted if the server can.
+    Prefer,
+    /// Encrypted, the server is trusted unseen.
+    Require,
+    /// The certificate must come from a trusted authority.
+    VerifyCA,
+    /// And must be for the name that was connected to.
+    VerifyFull,
+}
+
+/// Which key of which Secret is meant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaSecretRef {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The namespace of the Secret.
+    ///
+    /// Default: the operator's own namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub namespace: Option<String>,
+
+    /// The key with the certificate, in PEM.
+    ///
+    /// Default: `ca.crt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: Option<String>,
+}
+
+impl Connection {
+    /// How many connections the operator opens at most.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.max_connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(4).max(3)
+    }
+
+    /// How long connecting may take.
+    #[must_use]
+    pub fn connect_timeout(&self) -> Duration {
+        seconds(self.connect_timeout_seconds, 5)
+    }
+
+    /// How long one step may take.
+    #[must_use]
+    pub fn statement_timeout(&self) -> Duration {
+        seconds(self.statement_timeout_seconds, 30)
+    }
+
+    /// How much is asked of TLS; `loopback` says whether the address is one of this machine.
+    #[must_use]
+    pub fn tls_mode(&self, loopback: bool) -> TlsMode {
+        let by_default = if loopback { TlsMode::Prefer } else { TlsMode::VerifyFull };
+        self.tls.as_ref().and_then(|tls| tls.mode).unwrap_or(by_default)
+    }
+}
+
+impl CaSecretRef {
+    /// The key with the certificate.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.key.as_deref().unwrap_or("ca.crt")
+    }
+}
+
+/// A number of seconds, as given or by default; what is negative, which the schema refuses, counts as the default.
+pub(super) fn seconds(given: Option<i32>, by_default: u64) -> Duration {
+    Duration::from_secs(given.and_then(|given| u64::try_from(given).ok()).unwrap_or(by_default))
+}

@@ -1,0 +1,85 @@
+//! The closed list of reasons that an Event can have.
+//!
+//! Events tell what happened once; conditions tell what is. An Event is for somebody who reads `kubectl describe`, so
+//! there is one only for what a person would tell another.
+
+use std::fmt;
+
+/// Whether an Event is good to know or calls for attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// Good to know.
+    Normal,
+    /// Calls for attention.
+    Warning,
+}
+
+impl EventKind {
+    /// The word as Events have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        }
+    }
+}
+
+macro_rules! event_reasons {
+    ($($name:ident $kind:ident $summary:literal)*) => {
+        /// What happened.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventReason {
+            $(#[doc = $summary] $name,)*
+        }
+
+        impl EventReason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word as Events have it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// Whether it is good to know or calls for attention.
+            #[must_use]
+            pub const fn kind(self) -> EventKind {
+                match self { $(Self::$name => EventKind::$kind,)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$name => $summary,)* }
+            }
+        }
+    };
+}
+
+event_reasons! {
+    Created Normal "The schema was made, with its roles and grants."
+    Recreated Normal "The schema was made anew, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
+    DriftRepaired Warning "Somebody had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
+    Suspended Normal "The tenant was suspended."
+    Resumed Normal "The tenant got its access back."
+    Updated Normal "A change of the spec was applied."
+    SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."
+    Dropped Warning "The schema of a deleted tenant was dropped without a backup."
+    Retained Normal "The tenant was deleted and its schema left as it is."
+    BackupCompleted Normal "A backup was finished."
+    BackupFailed Warning "A backup could not be made."
+    Ready Normal "The object became ready after it was not."
+    Stalled Warning "A person must act; the message says what to do."
+    Unavailable Warning "The database cannot be reached."
+    Recovered Normal "The database can be reached again."
+    FunctionsInstalled Normal "The management functions were installed in the database."
+    FunctionsUpgraded Normal "The management functions in the database were upgraded."
+}
+
+impl fmt::Display for EventReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

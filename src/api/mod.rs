@@ -1,0 +1,85 @@
+//! The kinds of the API, and the words that conditions and Events are made of.
+//!
+//! Everything here is data and its description: the manifests in `crds/` and the pages in `docs/reference/` are
+//! generated from it. Nothing here talks to Kubernetes or PostgreSQL.
+
+pub mod condition;
+pub mod connection;
+pub mod event;
+pub mod policy;
+pub mod reason;
+pub mod reference;
+pub mod schema_backup;
+pub mod tenant_database;
+pub mod tenant_schema;
+
+mod schema;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use kube::api::ObjectMeta;
+use thiserror::Error;
+
+pub use schema_backup::{SchemaBackup, SchemaBackupSpec, SchemaBackupStatus};
+pub use tenant_database::{TenantDatabase, TenantDatabaseSpec, TenantDatabaseStatus};
+pub use tenant_schema::{TenantSchema, TenantSchemaSpec, TenantSchemaStatus};
+
+/// The API group of every kind.
+pub const GROUP: &str = "edumatrixhub.io";
+
+/// The only version so far.
+pub const VERSION: &str = "v1alpha1";
+
+/// The finalizer of a `TenantSchema`: what it made in the database is dealt with before it goes.
+pub const TENANT_SCHEMA_FINALIZER: &str = "edumatrixhub.io/tenant-schema";
+
+/// The finalizer of a `SchemaBackup`.
+pub const SCHEMA_BACKUP_FINALIZER: &str = "edumatrixhub.io/schema-backup";
+
+/// The finalizer of a `TenantDatabase`: it stays while tenants refer to it.
+pub const TENANT_DATABASE_FINALIZER: &str = "edumatrixhub.io/tenant-database";
+
+/// Annotation: look at the object now. The value is any text that changes, by custom a time.
+pub const RECONCILE_REQUESTED_AT: &str = "edumatrixhub.io/reconcile-requested-at";
+
+/// Annotation: the schema may really be dropped. The value is its name, so that a typo does nothing.
+pub const CONFIRM_DROP: &str = "edumatrixhub.io/confirm-drop";
+
+/// Annotation: make the schema anew, empty, after it was dropped by hand. The value is its name.
+pub const RECREATE: &str = "edumatrixhub.io/recreate";
+
+/// Annotation: let the object go although the database cannot be asked. The value is the schema's name.
+pub const ABANDON: &str = "edumatrixhub.io/abandon";
+
+/// Why the definitions could not be written.
+#[derive(Debug, Error)]
+#[error("failed to write the definition of {kind} as YAML: {source}")]
+pub struct YamlError {
+    kind: String,
+    source: serde_saphyr::ser::Error,
+}
+
+/// The definitions of all kinds, in the order in which they are explained. This is what is installed: the derived
+/// `CustomResourceExt::crd` lacks the last pass.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    [TenantDatabase::crd(), TenantSchema::crd(), SchemaBackup::crd()].map(schema::finish).into()
+}
+
+/// One definition as YAML.
+pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
+    serde_saphyr::to_string(crd).map_err(|source| YamlError { kind: crd.spec.names.kind.clone(), source })
+}
+
+/// The definitions of all kinds as one stream of YAML documents, for `kubectl apply -f -`.
+pub fn crds_yaml() -> Result<String, YamlError> {
+    let documents = crds().iter().map(crd_yaml).collect::<Result<Vec<_>, _>>()?;
+    Ok(documents.iter().map(|document| format!("---\n{document}")).collect())
+}
+
+/// Whether the object has `annotation` with the schema's name as its value; anything else confirms nothing.
+#[must_use]
+pub fn confirms(metadata: &ObjectMeta, annotation: &str, schema_name: &str) -> bool {
+    let annotations = metadata.annotations.as_ref();
+    annotations.and_then(|annotations| annotations.get(annotation)).is_some_and(|value| value == schema_name)
+}

@@ -1,0 +1,92 @@
+//! What a tenant and the database that hosts it both speak about: how much room there is, and what happens at the end.
+//!
+//! Here are the words only. Which word wins when tenant and database differ is decided where the desired state is made.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::quantity::{Bytes, QuantityError};
+
+/// What happens to the schema when its `TenantSchema` is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// The schema is set aside as the final backup, then the tenant is gone.
+    #[default]
+    BackupThenDrop,
+    /// The schema is dropped without a backup, once that was confirmed.
+    Drop,
+    /// The schema stays as it is.
+    Retain,
+}
+
+/// What happens when a tenant uses more than its quota.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Enforcement {
+    /// Status and metrics say so; the tenant goes on.
+    #[default]
+    Report,
+}
+
+/// How much storage a tenant may use, and what happens beyond.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Quota {
+    /// The storage that the tenant may use: tables, indexes and TOAST together, such as `5Gi` (suffixes Ki, Mi, Gi,
+    /// Ti, Pi, Ei of 1024; k, M, G, T, P, E of 1000). More than 0 and at most `8Pi`.
+    ///
+    /// Default: the database's `defaults.quota.limit`, and without it no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new(super::schema::SIZE_RULE)
+            .message("limit must be a size such as 5Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E"),
+        validation = Rule::new(super::schema::SIZE_BOUNDS_RULE).message("limit must be more than 0 and at most 8Pi")
+    )]
+    pub limit: Option<String>,
+
+    /// From how many percent of the limit on the tenant is warned about.
+    ///
+    /// Default: the database's `defaults.quota.warningPercent`, and without it `80`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub warning_percent: Option<i32>,
+
+    /// What happens beyond the limit. `Report`: status and metrics say so and the tenant goes on.
+    ///
+    /// Default: the database's `defaults.quota.enforcement`, and without it `Report`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
+}
+
+impl DeletionPolicy {
+    /// The word as manifests have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BackupThenDrop => "BackupThenDrop",
+            Self::Drop => "Drop",
+            Self::Retain => "Retain",
+        }
+    }
+}
+
+impl Enforcement {
+    /// The word as manifests have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "Report",
+        }
+    }
+}
+
+impl Quota {
+    /// From how many percent on a tenant is warned about, if nobody says.
+    pub const DEFAULT_WARNING_PERCENT: i32 = 80;
+
+    /// The limit in bytes; `None` if this quota sets none.
+    pub fn limit(&self) -> Result<Option<Bytes>, QuantityError> {
+        self.limit.as_deref().map(Bytes::parse_quota).transpose()
+    }
+}

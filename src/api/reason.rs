@@ -1,0 +1,206 @@
+//! The closed list of reasons that a condition can have, each with what it means and what to do about it.
+//!
+//! The list is data: `docs/reference/conditions.md` is generated from it, metrics label by it and tests compare it. A
+//! reason is never made from text at run time.
+
+use std::fmt;
+
+/// With which condition a reason is usually shown, beside `Ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shown {
+    /// With `Ready` alone: nothing is left to do.
+    Settled,
+    /// With `Reconciling`: it goes on by itself.
+    Passing,
+    /// With `Stalled`: a person must act.
+    Stuck,
+}
+
+impl Shown {
+    /// The condition's name, for the documentation.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Settled => "Ready",
+            Self::Passing => "Reconciling",
+            Self::Stuck => "Stalled",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident $shown:ident $summary:literal $action:literal)*) => {
+        /// Why a condition is what it is.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $summary] $name,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word as status has it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// With which condition it is usually shown.
+            #[must_use]
+            pub const fn shown(self) -> Shown {
+                match self { $(Self::$name => Shown::$shown,)* }
+            }
+
+            /// What it means.
+            #[must_use]
+            pub const fn summary(self) -> &'static str {
+                match self { $(Self::$name => $summary,)* }
+            }
+
+            /// What to do about it.
+            #[must_use]
+            pub const fn action(self) -> &'static str {
+                match self { $(Self::$name => $action,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Succeeded Settled
+        "Everything is as the spec says."
+        "Nothing."
+    Suspended Settled
+        "The tenant is suspended, as its spec says: nobody but the owner reaches the schema."
+        "Nothing; set `spec.access: ReadWrite` to give access back."
+    Completed Settled
+        "The backup is finished."
+        "Nothing."
+    Expired Settled
+        "The backup was removed because `spec.expireAfterDays` had passed."
+        "Nothing; delete the object when it is no longer of interest."
+    Progressing Passing
+        "The operator is at work."
+        "Wait."
+    ProgressingWithRetry Passing
+        "An attempt failed in a way that may pass; the operator tries again, at most a minute apart."
+        "Wait; if it lasts, the message says what failed."
+    Running Passing
+        "The backup is being made."
+        "Wait."
+    AwaitingJob Passing
+        "Something that takes long was requested and has not ended yet."
+        "Wait; the message names the job."
+    Deleting Passing
+        "The object is being deleted and what it made is being dealt with."
+        "Wait; the message says what is left."
+    DatabaseUnavailable Passing
+        "The tenant's database cannot be reached at the moment. Nothing is lost and nothing is changed."
+        "See the conditions of the `TenantDatabase`; the tenant goes on by itself once it is back."
+    DatabaseNotReady Passing
+        "The tenant's database is known but not ready for tenants yet."
+        "See the conditions of the `TenantDatabase`; the tenant goes on by itself."
+    DatabaseNotFound Passing
+        "There is no `TenantDatabase` of the name that the tenant refers to."
+        "Create it, or create the tenant anew with another `spec.databaseRef`; the tenant goes on by itself."
+    TenantNotFound Passing
+        "There is no `TenantSchema` of the name that the backup refers to."
+        "Create it, or make the backup of another tenant."
+    ConnectionFailed Passing
+        "The database server does not answer, or refuses connections for now."
+        "Check that it runs, and that address and network policies let the operator reach it; it goes on by itself."
+    ReadOnlyStandby Passing
+        "The address leads to a standby, on which nothing can be written."
+        "Point the connection at the primary; after a failover it goes on by itself."
+    InUse Passing
+        "The `TenantDatabase` is being deleted, but tenants still refer to it."
+        "Delete the tenants, or those of them that the message names; the deletion then goes on by itself."
+    InvalidSpec Stuck
+        "The spec asks for something that cannot be. What runs stays as it was."
+        "Correct the field that the message names, or revert it."
+    Conflict Stuck
+        "The institution or the schema's name belongs to another tenant, or to what one left behind."
+        "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
+    SchemaMissing Stuck
+        "The schema was dropped by hand. It is not made anew, because it would be empty."
+        "Restore it, or set the annotation `edumatrixhub.io/recreate` to the schema's name for an empty one."
+    NamespaceNotAllowed Stuck
+        "The database does not take tenants from this namespace."
+        "Ask the platform team for a label that `spec.allowedNamespaces` of the `TenantDatabase` selects."
+    NameNotAllowed Stuck
+        "The schema's name matches none of the patterns that the database allows for this namespace."
+        "Create the tenant anew with another `spec.schemaName`; the patterns are in `spec.naming` of the `TenantDatabase`."
+    OutsideLimits Stuck
+        "The tenant asks for more than the database allows. What runs goes on, within the limits."
+        "Bring the field that the message names within `spec.limits` of the `TenantDatabase`."
+    TooManyTenants Stuck
+        "The namespace has as many tenants in this database as it may have."
+        "Delete one, or ask the platform team to raise `spec.limits.maxTenantsPerNamespace`."
+    DropNotConfirmed Stuck
+        "The tenant is being deleted with `deletionPolicy: Drop`, and nobody confirmed that its data may go. Nothing was dropped."
+        "Type the command in the message, which sets the annotation `edumatrixhub.io/confirm-drop`, or choose another deletion policy."
+    DependentsExist Stuck
+        "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
+        "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
+    DriftNotRepairable Stuck
+        "Somebody changed owner, grants or roles of the tenant in a way that the operator may not repair."
+        "Run the statement in the message as a role that may."
+    InstitutionUnknown Stuck
+        "The database requires institutions to exist, and this one does not."
+        "Add the institution to the database's table, or correct `spec.institutionId` by creating the tenant anew."
+    OperationFailed Stuck
+        "The database refused an operation for a reason that does not pass by itself."
+        "See the message and `status.lastOperation`; remove the cause, then change the annotation `edumatrixhub.io/reconcile-requested-at`."
+    AuthenticationRefused Stuck
+        "The server refuses the login of the operator."
+        "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."
+    TlsFailed Stuck
+        "No encrypted connection came about that meets `spec.connection.tls`."
+        "Name the authority in `spec.connection.tls.caSecretRef`, correct the server's certificate, or choose another mode."
+    UnsupportedVersion Stuck
+        "The server's version of PostgreSQL is not supported."
+        "Upgrade the server to 15 or later."
+    InsufficientPrivilege Stuck
+        "The login of the operator lacks a right that it needs."
+        "Run the statement in the message as a database administrator."
+    FunctionsNewer Stuck
+        "The management functions in the database are newer than this operator can work with."
+        "Upgrade the operator."
+    FunctionsUnverified Stuck
+        "The management functions in the database are not those that this operator was made for, and `functions: Verified` leaves them alone."
+        "Let a database administrator run what `tenant-schema-operator sql` prints."
+    FunctionsMissing Stuck
+        "The management functions are not in the database, and `functions: Verified` leaves their installation to others."
+        "Let a database administrator run what `tenant-schema-operator sql` prints."
+    SecretNotFound Stuck
+        "The connection's Secret does not exist. What runs goes on."
+        "Create the Secret that the message names, or correct the reference."
+    SecretUnreadable Stuck
+        "The operator may not read the connection's Secret. What runs goes on."
+        "Allow it to `get` this Secret; the message has the rule."
+    SecretInvalid Stuck
+        "The connection's Secret lacks a key, or a key has no usable value. What runs goes on."
+        "Correct the key that the message names."
+    DatabaseChanged Stuck
+        "Behind the connection is another database than before, or an empty one. Nothing is installed there."
+        "Correct the Secret; if the change is meant, create a new `TenantDatabase`."
+    ManagedElsewhere Stuck
+        "The database is managed by another cluster or another `TenantDatabase`."
+        "Use another database, or let the other manager go first."
+    DuplicateDatabase Stuck
+        "Another `TenantDatabase` of this cluster already manages the same database."
+        "Delete the one that is not meant."
+    Failed Stuck
+        "The backup could not be made."
+        "See the message, remove the cause and make another `SchemaBackup`."
+    Cancelled Stuck
+        "The backup was cancelled, by hand or because the tenant was deleted."
+        "Make another `SchemaBackup` if it is still wanted."
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,190 @@
+//! `SchemaBackup`: one backup of one tenant, asked for by a person.
+//!
+//! Backups themselves live in the database's catalogue; the object is the request for one and the window onto it, so
+//! it may go while the backup stays.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// Which tenant is backed up, how, and what becomes of the backup.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "edumatrixhub.io",
+    version = "v1alpha1",
+    kind = "SchemaBackup",
+    namespaced,
+    status = "SchemaBackupStatus",
+    shortname = "sb",
+    category = "edumatrixhub",
+    derive = "PartialEq",
+    doc = "One backup of one tenant.",
+    selectable = ".spec.tenantSchemaRef.name",
+    printcolumn(name = "Tenant", type_ = "string", json_path = ".spec.tenantSchemaRef.name"),
+    printcolumn(name = "Method", type_ = "string", json_path = ".status.method"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Size", type_ = "integer", json_path = ".status.sizeBytes"),
+    printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Location", type_ = "string", priority = 1, json_path = ".status.location"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(name = "Expires", type_ = "string", priority = 1, json_path = ".status.expireTime")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self == oldSelf")
+        .message("spec is immutable: it describes one backup; make another SchemaBackup")
+        .reason(Reason::FieldValueForbidden)
+)]
+pub struct SchemaBackupSpec {
+    /// The tenant to back up, in the same namespace.
+    pub tenant_schema_ref: TenantSchemaRef,
+
+    /// How the backup is made. `Snapshot`: a consistent copy of structure and data in a schema beside the tenant's,
+    /// while the tenant works.
+    ///
+    /// Default: `Snapshot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<BackupMethod>,
+
+    /// After how many days from its completion the backup is removed from the database.
+    ///
+    /// Default: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36500))]
+    pub expire_after_days: Option<i32>,
+
+    /// What happens to the backup when this object is deleted. `Delete`: it is removed from the database. `Retain`: it
+    /// stays in the catalogue. In a namespace that is being deleted it always stays.
+    ///
+    /// Default: `Retain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<BackupDeletionPolicy>,
+}
+
+/// Which `TenantSchema` is meant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantSchemaRef {
+    /// The name of the `TenantSchema`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// How a backup is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BackupMethod {
+    /// A copy in a schema beside the tenant's.
+    #[default]
+    Snapshot,
+}
+
+/// What happens to a backup when its object is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum BackupDeletionPolicy {
+    /// It is removed from the database.
+    Delete,
+    /// It stays.
+    #[default]
+    Retain,
+}
+
+/// What is known about a backup.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchemaBackupStatus {
+    /// The `metadata.generation` that this status is about; -1 before the operator has seen the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` always, True once the backup is finished; `Reconciling` while it is being made and `Stalled` while a
+    /// person must act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// The id of the tenant in the registry, a UUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub schema_id: Option<String>,
+
+    /// The id of the backup in the catalogue, a UUID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub backup_id: Option<String>,
+
+    /// How the backup was made.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub method: Option<BackupMethod>,
+
+    /// Where the backup is; of a snapshot the name of its schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub location: Option<String>,
+
+    /// When it was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// When it was finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Its size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub size_bytes: Option<i64>,
+
+    /// How many tables it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub table_count: Option<i32>,
+
+    /// How many rows it has, in all tables together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub row_count: Option<i64>,
+
+    /// A hash of its content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 128))]
+    pub checksum: Option<String>,
+
+    /// When it will be removed; absent if never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_time: Option<Time>,
+}
+
+impl SchemaBackupSpec {
+    /// How the backup is made.
+    #[must_use]
+    pub fn method(&self) -> BackupMethod {
+        self.method.unwrap_or_default()
+    }
+
+    /// What happens to the backup when its object is deleted.
+    #[must_use]
+    pub fn deletion_policy(&self) -> BackupDeletionPolicy {
+        self.deletion_policy.unwrap_or_default()
+    }
+}
+
+impl BackupMethod {
+    /// The word as manifests have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "Snapshot",
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! `TenantDatabase`: a PostgreSQL database that hosts tenants, and what its owners allow there.
+//!
+//! It belongs to the platform team, so it is cluster-scoped. The types are what is written in YAML; the accessors apply
+//! the defaults. Whether the database can be reached is not known here.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::connection::{Connection, seconds};
+use super::policy::{DeletionPolicy, Quota};
+use super::schema;
+use crate::ident::{Ident, IdentError};
+use crate::quantity::{Bytes, QuantityError};
+
+/// How to reach a database, and what is allowed there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "edumatrixhub.io",
+    version = "v1alpha1",
+    kind = "TenantDatabase",
+    status = "TenantDatabaseStatus",
+    shortname = "tdb",
+    category = "edumatrixhub",
+    derive = "PartialEq",
+    doc = "A PostgreSQL database that hosts tenants, and what its owners allow there.",
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.serverVersion"),
+    printcolumn(name = "Tenants", type_ = "integer", json_path = ".status.tenantCount"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(name = "Holder", type_ = "string", priority = 1, json_path = ".status.holder"),
+    printcolumn(name = "Functions", type_ = "string", priority = 1, json_path = ".status.functionsVersion")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "(has(self.ownerRole) ? self.ownerRole : 'edu_matrix_owner') == \
+         (has(oldSelf.ownerRole) ? oldSelf.ownerRole : 'edu_matrix_owner')"
+    )
+    .message("ownerRole is immutable: it owns the registry and the functions")
+    .reason(Reason::FieldValueForbidden)
+    .field_path(".ownerRole"),
+    validation = Rule::new(
+        "!has(self.limits) || !has(self.limits.deletionPolicies) || !has(self.defaults) || \
+         !has(self.defaults.deletionPolicy) || self.defaults.deletionPolicy in self.limits.deletionPolicies"
+    )
+    .message("defaults.deletionPolicy must be one of limits.deletionPolicies")
+    .field_path(".defaults.deletionPolicy")
+)]
+pub struct TenantDatabaseSpec {
+    /// How the operator reaches the database.
+    pub connection: Connection,
+
+    /// Who installs the management functions in the database. `Managed`: the operator installs and upgrades them.
+    /// `Verified`: a database administrator does, with `tenant-schema-operator sql`, and the operator checks them.
+    ///
+    /// Default: `Managed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub functions: Option<Functions>,
+
+    /// The role that owns the registry and the functions. Roles belong to a server: two databases of one server may
+    /// want two. Immutable.
+    ///
+    /// Default: `edu_matrix_owner`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[a-z_][a-z0-9_]*$')").message(
+            "ownerRole may only have lower-case letters, digits and underscores and must not begin with a digit"
+        ),
+        validation = Rule::new("!self.startsWith('pg_') && !(self in ['public', 'none'])")
+            .message("ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself")
+    )]
+    pub owner_role: Option<String>,
+
+    /// The namespaces whose tenants may live here, by their labels. An empty selector selects all.
+    ///
+    /// Default: all namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
+    pub allowed_namespaces: Option<LabelSelector>,
+
+    /// Who may use which schema names. A name is allowed if any entry that selects the tenant's namespace has a
+    /// pattern that matches it.
+    ///
+    /// Default: any valid name, for everybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub naming: Option<Vec<Naming>>,
+
+    /// Which institutions tenants may belong to.
+    ///
+    /// Default: `{mode: Register}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub institutions: Option<Institutions>,
+
+    /// What tenants may ask for. Limits bind new and changed tenants; a running one is clamped, which
+    /// `status.effective` shows, or marked `OutsideLimits`.
+    ///
+    /// Default: no limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+
+    /// What holds for tenants that leave it out.
+    ///
+    /// Default: the defaults that each field of a `TenantSchema` names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<TenantDefaults>,
+
+    /// How often usage and drift of all tenants are surveyed, in seconds.
+    ///
+    /// Default: `60`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 5, max = 3600))]
+    pub survey_period_seconds: Option<i32>,
+}
+
+/// Who installs the management functions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Functions {
+    /// The operator.
+    #[default]
+    Managed,
+    /// A database administrator; the operator checks.
+    Verified,
+}
+
+/// Which schema names the tenants of some namespaces may use.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Naming {
+    /// The namespaces that the entry is about, by their labels.
+    ///
+    /// Default: all namespaces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
+    pub namespace_selector: Option<LabelSelector>,
+
+    /// A regular expression (RE2 without look-around) that the name must match; it matches anywhere in the name unless
+    /// it is anchored with `^` and `$`.
+    #[schemars(length(min = 1, max = 256))]
+    pub pattern: String,
+}
+
+/// Which institutions tenants may belong to.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Institutions {
+    /// What happens to an institution that is not known. `Register`: it is registered with the tenant. `Require`: the
+    /// tenant waits for it as `InstitutionUnknown`.
+    ///
+    /// Default: `Require` with a `source`, `Register` without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<InstitutionsMode>,
+
+    /// The table in which the database's institutions are found.
+    ///
+    /// Default: the registry's own table of institutions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<InstitutionSource>,
+}
+
+/// What happens to an institution that is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum InstitutionsMode {
+    /// It is registered with the tenant.
+    Register,
+    /// The tenant waits for it.
+    Require,
+}
+
+/// A table of institutions.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstitutionSource {
+    /// The schema that the table is in.
+    #[schemars(length(min = 1, max = 63))]
+    pub schema: String,
+
+    /// The table.
+    #[schemars(length(min = 1, max = 63))]
+    pub table: String,
+
+    /// The column with the institution's id, of type uuid.
+    #[schemars(length(min = 1, max = 63))]
+    pub id_column: String,
+}
+
+/// What tenants may ask for.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limits {
+    /// The largest quota that a tenant may have; a tenant without a quota gets this one.
+    ///
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new(schema::SIZE_RULE)
+            .message("maxQuota must be a size such as 5Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E"),
+        validation = Rule::new(schema::SIZE_BOUNDS_RULE).message("maxQuota must be more than 0 and at most 8Pi")
+    )]
+    pub max_quota: Option<String>,
+
+    /// The deletion policies that tenants may have.
+    ///
+    /// Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub deletion_policies: Option<Vec<DeletionPolicy>>,
+
+    /// How many tenants a namespace may have in this database.
+    ///
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_tenants_per_namespace: Option<i32>,
+}
+
+/// What holds for tenants that leave it out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantDefaults {
+    /// The quota of tenants without one; field by field.
+    ///
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+
+    /// The deletion policy of tenants without one: `BackupThenDrop`, `Drop` or `Retain`.
+    ///
+    /// Default: `BackupThenDrop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// What is known about a database.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantDatabaseStatus {
+    /// The `metadata.generation` that this status is about; -1 before the operator has seen the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` always; `Reconciling` while the operator is at work or the database is away, and `Stalled` while a
+    /// person must act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// The id of the installation in the database, a UUID. Another database behind the same Secret is refused by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub installation_id: Option<String>,
+
+    /// The version of the PostgreSQL server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub server_version: Option<String>,
+
+    /// The version of the management functions in the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub functions_version: Option<String>,
+
+    /// How many tenants live in the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub tenant_count: Option<i32>,
+
+    /// The storage that the tenants use together, for people: 3 significant digits and a binary unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub storage_used: Option<String>,
+
+    /// The storage that the tenants use together, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub storage_used_bytes: Option<i64>,
+
+    /// How many schemas of former tenants are set aside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub set_aside_count: Option<i32>,
+
+    /// The storage that what is set aside uses, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub set_aside_bytes: Option<i64>,
+
+    /// The operator process that works on the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub holder: Option<String>,
+
+    /// How often the database has changed hands; an older epoch is refused by the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub epoch: Option<i64>,
+}
+
+impl TenantDatabaseSpec {
+    /// The owner role of a database that names none.
+    pub const DEFAULT_OWNER_ROLE: &str = "edu_matrix_owner";
+
+    /// The role that owns the registry and the functions.
+    pub fn owner_role(&self) -> Result<Ident, IdentError> {
+        Ident::new(self.owner_role.as_deref().unwrap_or(Self::DEFAULT_OWNER_ROLE))
+    }
+
+    /// Who installs the management functions.
+    #[must_use]
+    pub fn functions(&self) -> Functions {
+        self.functions.unwrap_or_default()
+    }
+
+    /// What happens to an institution that is not known.
+    #[must_use]
+    pub fn institutions_mode(&self) -> InstitutionsMode {
+        let institutions = self.institutions.as_ref();
+        let by_default = match institutions.and_then(|institutions| institutions.source.as_ref()) {
+            Some(_) => InstitutionsMode::Require,
+            None => InstitutionsMode::Register,
+        };
+        institutions.and_then(|institutions| institutions.mode).unwrap_or(by_default)
+    }
+
+    /// How often usage and drift are surveyed.
+    #[must_use]
+    pub fn survey_period(&self) -> Duration {
+        seconds(self.survey_period_seconds, 60)
+    }
+}
+
+impl Limits {
+    /// The largest quota in bytes; `None` if there is no limit.
+    pub fn max_quota(&self) -> Result<Option<Bytes>, QuantityError> {
+        self.max_quota.as_deref().map(Bytes::parse_quota).transpose()
+    }
+
+    /// Whether tenants may have this deletion policy.
+    #[must_use]
+    pub fn allows(&self, policy: DeletionPolicy) -> bool {
+        self.deletion_policies.as_ref().is_none_or(|allowed| allowed.contains(&policy))
+    }
+}

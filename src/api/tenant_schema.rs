@@ -1,0 +1,402 @@
+//! `TenantSchema`: one tenant, which becomes one PostgreSQL schema.
+//!
+//! The types are what is written in YAML, defaults not yet applied; the accessors apply those defaults that need nothing
+//! but this object. Limits and defaults of the database are applied where the desired state is made.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+
+use super::policy::{DeletionPolicy, Enforcement, Quota};
+use super::schema;
+use super::schema_backup::BackupMethod;
+use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameError};
+
+/// The largest `config`, in bytes of JSON.
+pub const CONFIG_MAX_BYTES: usize = 16 * 1024;
+
+/// What a tenant is: an institution, a schema, how much it may use and what becomes of it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "edumatrixhub.io",
+    version = "v1alpha1",
+    kind = "TenantSchema",
+    namespaced,
+    status = "TenantSchemaStatus",
+    shortname = "ts",
+    category = "edumatrixhub",
+    derive = "PartialEq",
+    doc = "A tenant: one PostgreSQL schema with its own roles, limits and backups.",
+    selectable = ".spec.databaseRef.name",
+    selectable = ".spec.deletionPolicy",
+    selectable = ".spec.institutionId",
+    printcolumn(name = "Schema", type_ = "string", json_path = ".status.schemaName"),
+    printcolumn(name = "Database", type_ = "string", json_path = ".status.effective.databaseRef"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
+    printcolumn(name = "Tables", type_ = "integer", json_path = ".status.tableCount"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
+    ),
+    printcolumn(name = "State", type_ = "string", priority = 1, json_path = ".status.state"),
+    printcolumn(name = "Quota%", type_ = "integer", priority = 1, json_path = ".status.quotaUsedPercent"),
+    printcolumn(
+        name = "Deletion-Policy",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.effective.deletionPolicy"
+    ),
+    printcolumn(name = "Last-Backup", type_ = "date", priority = 1, json_path = ".status.lastBackup.completionTime")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "(has(self.databaseRef) ? self.databaseRef.name : 'default') == \
+         (has(oldSelf.databaseRef) ? oldSelf.databaseRef.name : 'default')"
+    )
+    .message("databaseRef is immutable: a tenant stays in its database")
+    .reason(Reason::FieldValueForbidden)
+    .field_path(".databaseRef"),
+    validation = Rule::new(
+        "has(self.institutionId) == has(oldSelf.institutionId) && \
+         (!has(self.institutionId) || self.institutionId == oldSelf.institutionId)"
+    )
+    .message("institutionId is immutable: it can be neither added, changed nor removed")
+    .reason(Reason::FieldValueForbidden)
+    .field_path(".institutionId"),
+    validation = Rule::new(
+        "has(self.schemaName) == has(oldSelf.schemaName) && \
+         (!has(self.schemaName) || self.schemaName == oldSelf.schemaName)"
+    )
+    .message("schemaName is immutable: it can be neither added, changed nor removed")
+    .reason(Reason::FieldValueForbidden)
+    .field_path(".schemaName")
+)]
+pub struct TenantSchemaSpec {
+    /// The `TenantDatabase` that hosts the tenant. Immutable.
+    ///
+    /// Default: `{name: default}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_ref: Option<DatabaseRef>,
+
+    /// The institution that the tenant is, as a UUID in lower case with hyphens; unique within the database.
+    /// Immutable, and can be neither added nor removed later.
+    ///
+    /// Default: none; the tenant belongs to no institution.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 36, max = 36),
+        regex(pattern = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+    )]
+    pub institution_id: Option<String>,
+
+    /// The name of the PostgreSQL schema: lower-case letters, digits and underscores, or `inst_` and a UUID; at most 63
+    /// bytes. Neither a name that PostgreSQL or the operator keeps, nor the form of a backup's name. Immutable, and
+    /// can be neither added nor removed later.
+    ///
+    /// Default: `inst_` and the institution's id with `_` for `-`; without an institution `ts_` and 20 hexadecimal
+    /// digits of SHA-256 of `<namespace>/<name>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(
+        validation = Rule::new(
+            "self.matches('^[a-z_][a-z0-9_]*$') || \
+             self.matches('^inst_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')"
+        )
+        .message(
+            "schemaName may only have lower-case letters, digits and underscores and must not begin with a digit, \
+             unless it is inst_ followed by a UUID"
+        ),
+        validation = Rule::new("!self.startsWith('pg_')")
+            .message("schemaName must not begin with pg_, which PostgreSQL keeps for itself"),
+        validation = Rule::new("!(self in ['edu_matrix_hub_schema', 'information_schema', 'public'])")
+            .message("schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved"),
+        validation = Rule::new("!self.matches('_bak_[0-9]{14}(_[0-9]+)?$')")
+            .message("schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)")
+    )]
+    pub schema_name: Option<String>,
+
+    /// Free JSON that is stored beside the tenant in the registry, where applications read it; at most 16 KiB. The
+    /// operator gives it no meaning.
+    ///
+    /// Default: `{}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::free_object")]
+    pub config: Option<BTreeMap<String, Value>>,
+
+    /// Whether the tenant may be used. `ReadWrite`: yes. `Suspended`: nobody but the owner reaches the schema, the
+    /// sessions of its roles are ended, nothing is lost; `ReadWrite` gives back exactly what was taken.
+    ///
+    /// Default: `ReadWrite`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+
+    /// How much storage the tenant may use.
+    ///
+    /// Default: the database's `defaults.quota`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<Quota>,
+
+    /// What happens to the schema when this object is deleted. `BackupThenDrop`: it is closed and set aside whole,
+    /// from where it can be brought back. `Drop`: it is dropped without a backup, once the annotation
+    /// `edumatrixhub.io/confirm-drop` has the schema's name. `Retain`: it stays as it is.
+    ///
+    /// Default: the database's `defaults.deletionPolicy`, and without it `BackupThenDrop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// Which `TenantDatabase` is meant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseRef {
+    /// The name of the `TenantDatabase`.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Whether a tenant may be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Access {
+    /// It may be read and written.
+    #[default]
+    ReadWrite,
+    /// It may not be used, nothing is lost.
+    Suspended,
+}
+
+/// What is known about a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TenantSchemaStatus {
+    /// The `metadata.generation` that this status is about; -1 before the operator has seen the object.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
+    pub observed_generation: Option<i64>,
+
+    /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+
+    /// The name of the PostgreSQL schema.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub schema_name: Option<String>,
+
+    /// The id of the tenant in the registry, a UUID. What has one is never created anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub schema_id: Option<String>,
+
+    /// The name of the PostgreSQL database that the schema is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub database_name: Option<String>,
+
+    /// What the schema is now, in the database: `Active`, `Suspended`, or `Dropping` while it is being removed.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+
+    /// The storage in use, for people: 3 significant digits and a binary unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub storage_used: Option<String>,
+
+    /// The storage in use in bytes: tables, indexes and TOAST together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub storage_used_bytes: Option<i64>,
+
+    /// How many tables the schema has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub table_count: Option<i32>,
+
+    /// How much of the quota is used, in percent, rounded down; absent without a quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub quota_used_percent: Option<i32>,
+
+    /// The last backup that was finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_backup: Option<LastBackup>,
+
+    /// The last operation on the tenant, from the operation log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_operation: Option<LastOperation>,
+
+    /// What really holds for the tenant, after defaults and limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub effective: Option<Effective>,
+}
+
+/// What a schema is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum State {
+    /// It may be read and written.
+    Active,
+    /// It may not be used.
+    Suspended,
+    /// It is being removed.
+    Dropping,
+}
+
+/// The last backup of a tenant that was finished.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastBackup {
+    /// The name of the backup: of its schema in the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub name: Option<String>,
+
+    /// How it was made.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub method: Option<BackupMethod>,
+
+    /// When it was finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Its size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub size_bytes: Option<i64>,
+}
+
+/// The last operation on a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastOperation {
+    /// What was done, in the words of the operation log.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 64))]
+    pub type_: String,
+
+    /// How it ended, in the words of the operation log.
+    #[schemars(length(max = 64))]
+    pub status: String,
+
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// How long it took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub duration_milliseconds: Option<i64>,
+
+    /// Why it failed; absent if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub error: Option<String>,
+}
+
+/// What really holds for a tenant, after defaults and limits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    /// The name of the `TenantDatabase`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub database_ref: Option<String>,
+
+    /// What would happen to the schema if this object were deleted now.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+
+    /// What the final backup would be: `SetAside` if the schema is kept whole beside the living ones, `None` if there
+    /// is none.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub final_backup: Option<FinalBackup>,
+
+    /// The quota, as it was written; absent if there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub quota_limit: Option<String>,
+
+    /// What happens beyond the quota.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
+}
+
+/// What a tenant leaves behind when it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum FinalBackup {
+    /// The whole schema, set aside in the database.
+    SetAside,
+    /// Nothing.
+    None,
+}
+
+/// What in a spec is invalid although the API server took it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum InvalidTenant {
+    /// The institution's id is no UUID.
+    #[error("spec.institutionId: {0}")]
+    InstitutionId(#[from] InstitutionIdError),
+    /// The schema's name is not one that a tenant may have.
+    #[error("spec.schemaName: {0}")]
+    SchemaName(#[from] SchemaNameError),
+    /// The configuration is too large.
+    #[error("spec.config has {bytes} bytes of JSON, at most {CONFIG_MAX_BYTES} are stored; keep large data elsewhere")]
+    Config {
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+impl TenantSchemaSpec {
+    /// The database of a tenant that names none.
+    pub const DEFAULT_DATABASE: &str = "default";
+
+    /// The name of the `TenantDatabase`.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        self.database_ref.as_ref().map_or(Self::DEFAULT_DATABASE, |reference| &reference.name)
+    }
+
+    /// The institution, if the tenant belongs to one.
+    pub fn institution(&self) -> Result<Option<InstitutionId>, InvalidTenant> {
+        Ok(self.institution_id.as_deref().map(str::parse).transpose()?)
+    }
+
+    /// Whether the tenant may be used.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access.unwrap_or_default()
+    }
+
+    /// The configuration as one JSON object, within its bound.
+    pub fn config(&self) -> Result<Value, InvalidTenant> {
+        let config = Value::Object(self.config.clone().unwrap_or_default().into_iter().collect());
+        let bytes = config.to_string().len();
+        if bytes > CONFIG_MAX_BYTES { Err(InvalidTenant::Config { bytes }) } else { Ok(config) }
+    }
+}
+
+impl TenantSchema {
+    /// The name of the schema: as given, else after the institution, else after this object.
+    pub fn schema_name(&self) -> Result<SchemaName, InvalidTenant> {
+        if let Some(name) = &self.spec.schema_name {
+            return Ok(SchemaName::new(name.as_str())?);
+        }
+        if let Some(institution) = self.spec.institution()? {
+            return Ok(SchemaName::for_institution(institution));
+        }
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let name = self.metadata.name.as_deref().unwrap_or_default();
+        Ok(SchemaName::for_object(namespace, name))
+    }
+}
