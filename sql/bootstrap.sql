@@ -1,0 +1,108 @@
+-- Makes the two roles that an installation stands on, once per server, and gives one of them the right to create
+-- schemas in this database. It may be run again, and in several databases of one server.
+--
+--   * the owner role (setting edu_matrix.owner_role) owns registry and functions. It cannot log in; it needs CREATEROLE,
+--     since the roles of the tenants are made by functions that it owns, and CREATE on the database.
+--   * the admin role (named after it: X_owner gives X_admin) may call the functions. Logins become members of it.
+--
+-- Who runs it is a superuser, or a login with CREATEROLE that owns the database. Such a login becomes a member of both
+-- roles, and can then install and upgrade the functions; a superuser needs no membership and gets none.
+--
+-- Every grant is read back, because a GRANT without the right to give it may only warn. What is missing is named in the
+-- error, together with the statement that a person with more rights has to run; nothing remains of a failed run.
+-- NOSUPERUSER, NOREPLICATION and NOBYPASSRLS are never written: managed services refuse them, even as a negation.
+DO $bootstrap$
+DECLARE
+    owner_role  CONSTANT text := pg_catalog.current_setting('edu_matrix.owner_role');
+    admin_role  CONSTANT text := pg_catalog.regexp_replace(owner_role, '_owner$', '') || '_admin';
+    modern      CONSTANT boolean := pg_catalog.current_setting('server_version_num')::integer >= 160000;
+    login       CONSTANT text := current_user;
+    privileged  CONSTANT boolean := (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user);
+    candidate   record;
+    problem     text;
+BEGIN
+    IF owner_role = '' OR pg_catalog.octet_length(owner_role) > 57 OR owner_role LIKE 'pg|_%' ESCAPE '|' THEN
+        RAISE EXCEPTION 'the owner role cannot be called "%": a name of 1 to 57 bytes that does not begin with pg_ is needed', owner_role;
+    END IF;
+
+    FOR candidate IN
+        SELECT w.name, w.creates_roles, r.rolname IS NOT NULL AS stands, r.rolsuper, r.rolcanlogin, r.rolcreaterole
+        FROM (VALUES (1, owner_role, true), (2, admin_role, false)) AS w (position, name, creates_roles)
+        LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = w.name
+        ORDER BY w.position
+    LOOP
+        IF candidate.stands AND (candidate.rolsuper OR candidate.rolcanlogin) THEN
+            -- Functions that belong to such a role would lend its power to everybody who may call them.
+            RAISE EXCEPTION 'role "%" stands already and is a superuser or may log in; choose another owner role', candidate.name;
+        END IF;
+        BEGIN
+            IF NOT candidate.stands THEN
+                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN%s', candidate.name,
+                                          CASE WHEN candidate.creates_roles THEN ' CREATEROLE' ELSE '' END);
+            ELSIF candidate.creates_roles AND NOT candidate.rolcreaterole THEN
+                EXECUTE pg_catalog.format('ALTER ROLE %I CREATEROLE', candidate.name);
+            END IF;
+        EXCEPTION
+            -- Roles belong to the server: another database's bootstrap may have been a moment faster.
+            WHEN duplicate_object OR unique_violation OR insufficient_privilege THEN NULL;
+        END;
+    END LOOP;
+
+    IF NOT pg_catalog.has_database_privilege(login, pg_catalog.current_database(), 'CREATE WITH GRANT OPTION')
+       AND NOT privileged THEN
+        NULL;  -- The grant could only fail or warn; reading back below says what is missing.
+    ELSIF EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = owner_role)
+          AND NOT pg_catalog.has_database_privilege(owner_role, pg_catalog.current_database(), 'CREATE') THEN
+        EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', pg_catalog.current_database(), owner_role);
+    END IF;
+
+    IF NOT privileged THEN
+        -- The login takes the owner role on only to install (SET), and may call the functions at any time (INHERIT).
+        BEGIN
+            IF NOT pg_catalog.pg_has_role(login, owner_role, CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END) THEN
+                EXECUTE pg_catalog.format('GRANT %I TO %I', owner_role, login)
+                        || CASE WHEN modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END;
+            END IF;
+        EXCEPTION WHEN insufficient_privilege OR undefined_object OR invalid_grant_operation THEN NULL;
+        END;
+        BEGIN
+            IF NOT pg_catalog.pg_has_role(login, admin_role, 'USAGE') THEN
+                EXECUTE pg_catalog.format('GRANT %I TO %I', admin_role, login)
+                        || CASE WHEN modern THEN ' WITH INHERIT TRUE' ELSE '' END;
+            END IF;
+        EXCEPTION WHEN insufficient_privilege OR undefined_object OR invalid_grant_operation THEN NULL;
+        END;
+    END IF;
+
+    -- Reading back, in the order in which a DBA would run the missing statements.
+    SELECT CASE
+        WHEN o.rolname IS NULL THEN
+            pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN CREATEROLE', owner_role, login)
+        WHEN NOT o.rolcreaterole THEN
+            pg_catalog.format('role %1$I lacks CREATEROLE and "%2$s" cannot give it: ALTER ROLE %1$I CREATEROLE', owner_role, login)
+        WHEN a.rolname IS NULL THEN
+            pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN', admin_role, login)
+        WHEN NOT pg_catalog.has_database_privilege(o.oid, pg_catalog.current_database(), 'CREATE') THEN
+            pg_catalog.format('role %2$I lacks CREATE on this database and "%3$s" cannot give it: GRANT CREATE ON DATABASE %1$I TO %2$I',
+                              pg_catalog.current_database(), owner_role, login)
+        WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, o.oid, CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END) THEN
+            pg_catalog.format('"%2$s" cannot become %1$I: GRANT %1$I TO %2$I', owner_role, login)
+            || CASE WHEN modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END
+        WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, a.oid, 'USAGE') THEN
+            CASE WHEN pg_catalog.pg_has_role(login, a.oid, 'MEMBER')
+                 THEN pg_catalog.format('"%2$s" is a member of %1$I without its privileges: ALTER ROLE %2$I INHERIT', admin_role, login)
+                 ELSE pg_catalog.format('"%2$s" is not a member of %1$I: GRANT %1$I TO %2$I', admin_role, login) END
+        END
+    INTO problem
+    FROM (VALUES (1)) AS one (row)
+    LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = owner_role
+    LEFT JOIN pg_catalog.pg_roles AS a ON a.rolname = admin_role;
+
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'insufficient_privilege',
+            MESSAGE = 'cannot prepare database "' || pg_catalog.current_database() || '": ' || problem,
+            HINT = 'Let somebody run the statement who may, or the whole script as a superuser.';
+    END IF;
+END
+$bootstrap$;

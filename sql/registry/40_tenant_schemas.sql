@@ -1,0 +1,53 @@
+-- The tenants. This row, and nothing else, says that a schema is ours, whose it is and which roles go with it; names and
+-- comments in the catalogue prove nothing. A row outlives its schema: `dropped` rows are the memory of what once was.
+CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
+    id               uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    institution_id   uuid        REFERENCES edu_matrix_hub_schema.institutions (id),
+    schema_name      text        NOT NULL,
+    -- The TenantSchema that owns the schema; all four are null when it was made by hand.
+    owner_cluster    text,
+    owner_namespace  text,
+    owner_name       text,
+    owner_uid        text,
+    status           text        NOT NULL CHECK (status IN ('active', 'suspended', 'dropping', 'released', 'dropped')),
+    access           text        NOT NULL DEFAULT 'ReadWrite' CHECK (access IN ('ReadWrite', 'Suspended')),
+    config           jsonb       NOT NULL DEFAULT '{}',
+    version          bigint      NOT NULL DEFAULT 1,
+    quota_limit      bigint      CHECK (quota_limit >= 0),
+    -- The roles that go with the schema. `keeper` says which role keeper may alter and drop them (null: the owner role).
+    keeper           integer     REFERENCES edu_matrix_hub_schema.role_keepers (n),
+    owner_role       text        NOT NULL,
+    reader_role      text        NOT NULL,
+    writer_role      text        NOT NULL,
+    logins           text[]      NOT NULL DEFAULT '{}',
+    -- What a suspension took and has to give back: grants on the schema, and the logins that it closed.
+    saved_acl        jsonb,
+    closed_logins    text[]      NOT NULL DEFAULT '{}',
+    -- What the survey measured last, and by which signature of writes it knows that nothing has changed since.
+    table_count      integer     NOT NULL DEFAULT 0,
+    storage_used     bigint      NOT NULL DEFAULT 0,
+    usage_stale      boolean     NOT NULL DEFAULT false,
+    usage_at         timestamptz,
+    write_signature  numeric,
+    -- Owner, grants, default privileges and roles as they were when last found right, and what differs since.
+    fingerprint      numeric,
+    drift            jsonb       NOT NULL DEFAULT '[]',
+    -- Hash of what the survey reported last, so that it reports only changes.
+    reported         bigint,
+    last_optimized   timestamptz,
+    last_backup      timestamptz,
+    created_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    dropped_at       timestamptz
+);
+CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
+    ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
+CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
+    ON edu_matrix_hub_schema.tenant_schemas (institution_id) WHERE status <> 'dropped';
+CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_owner_uid_key
+    ON edu_matrix_hub_schema.tenant_schemas (owner_uid) WHERE status <> 'dropped';
+CREATE INDEX IF NOT EXISTS tenant_schemas_owner_uid_dropped
+    ON edu_matrix_hub_schema.tenant_schemas (owner_uid, dropped_at) WHERE status = 'dropped';
+CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
+    ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;

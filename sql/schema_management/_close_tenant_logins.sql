@@ -1,0 +1,52 @@
+-- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles. Foreign roles that somebody made
+-- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
+--
+-- Returns {closed: [login…], ended: n, not_ended: [{pid, role}…]}. Ending sessions takes effect at once, whatever becomes of
+-- the transaction; a login that comes in between this and the commit is found by the next call.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    tenant      edu_matrix_hub_schema.tenant_schemas;
+    open_logins text[];
+    connected   text[];
+    backend     record;
+    ended       integer := 0;
+    not_ended   jsonb := '[]';
+BEGIN
+    SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO open_logins
+    FROM pg_roles AS r
+    WHERE r.rolcanlogin AND r.rolname = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
+    IF open_logins <> '{}' THEN
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'nologin', open_logins);
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+        SET closed_logins = (SELECT coalesce(array_agg(DISTINCT login), '{}')
+                             FROM unnest(t.closed_logins || open_logins) AS login
+                             WHERE login = ANY (t.logins))
+        WHERE t.id = schema_id;
+    END IF;
+
+    SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
+    FROM pg_stat_activity AS a
+    WHERE a.usename = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
+    IF connected <> '{}' THEN
+        -- Ending a session asks for membership in its role.
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
+        FOR backend IN
+            SELECT a.pid, a.usename FROM pg_stat_activity AS a WHERE a.usename = ANY (connected)
+        LOOP
+            BEGIN
+                PERFORM pg_terminate_backend(backend.pid);
+                ended := ended + 1;
+            EXCEPTION WHEN insufficient_privilege THEN
+                not_ended := not_ended || jsonb_build_object('pid', backend.pid, 'role', backend.usename);
+            END;
+        END LOOP;
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
+    END IF;
+    RETURN jsonb_build_object('closed', open_logins, 'ended', ended, 'not_ended', not_ended);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;

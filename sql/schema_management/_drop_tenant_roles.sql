@@ -1,0 +1,55 @@
+-- Drops the roles of a tenant, its logins included, through the keeper that holds them, after the caller has removed what
+-- they own. Grants that they hold and their default privileges in this database go with them.
+--
+-- DROP OWNED would also remove objects; so it is refused, with a list, while one of the roles owns anything in this database
+-- or appears in another one.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_tenant_roles(schema_id uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    tenant     edu_matrix_hub_schema.tenant_schemas;
+    standing   text[];
+    dependents text[];
+    total      bigint;
+BEGIN
+    SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO standing
+    FROM pg_roles AS r
+    WHERE r.rolname = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
+    IF standing = '{}' THEN
+        RETURN;
+    END IF;
+
+    SELECT count(*), (array_agg(found.what ORDER BY found.what))[:50] INTO total, dependents
+    FROM (
+        SELECT CASE WHEN s.dbid = here.oid THEN pg_describe_object(s.classid, s.objid, s.objsubid)
+                    ELSE format('objects of role %s in database %s', r.rolname, coalesce(d.datname, '(shared)')) END AS what
+        FROM pg_shdepend AS s
+        JOIN pg_roles AS r ON r.oid = s.refobjid
+        JOIN pg_database AS here ON here.datname = current_database()
+        LEFT JOIN pg_database AS d ON d.oid = s.dbid
+        WHERE s.refclassid = 'pg_authid'::regclass
+          AND r.rolname = ANY (standing)
+          AND (s.dbid NOT IN (0, here.oid) OR (s.deptype = 'o' AND s.classid <> 'pg_default_acl'::regclass))
+        GROUP BY 1
+    ) AS found;
+    IF total > 0 THEN
+        PERFORM edu_matrix_hub_schema._refuse('dependents',
+            format('the roles of schema "%s" still own or hold %s objects (%s)', tenant.schema_name, total, array_to_string(dependents, ', ')),
+            jsonb_build_object('dependents', dependents, 'dependent_count', total));
+    END IF;
+
+    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', standing);
+    EXECUTE 'DROP OWNED BY ' || (SELECT string_agg(quote_ident(name), ', ') FROM unnest(standing) AS name);
+    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'drop', standing);
+    IF tenant.keeper IS NOT NULL THEN
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET keeper = NULL WHERE t.id = schema_id;
+        -- A keeper that was full has room again, unless it is just being closed by another transaction.
+        UPDATE edu_matrix_hub_schema.role_keepers AS k SET is_open = true
+        WHERE k.n = (SELECT locked.n FROM edu_matrix_hub_schema.role_keepers AS locked
+                     WHERE locked.n = tenant.keeper AND NOT locked.is_open FOR UPDATE SKIP LOCKED);
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_tenant_roles(uuid) FROM PUBLIC;

@@ -1,0 +1,55 @@
+-- Turns a caught error into an answer and logs it. Every function that does work has the same last lines:
+--
+--     EXCEPTION
+--         WHEN serialization_failure OR deadlock_detected THEN RAISE;
+--         WHEN query_canceled OR OTHERS THEN
+--             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+--             RETURN edu_matrix_hub_schema._failure(type, schema_id, requested_by, started, attempt, SQLSTATE, error_message, error_detail);
+--
+-- (OTHERS alone does not catch a statement_timeout.) `attempt` is how a message begins, such as `create schema "x"`.
+-- A lock that was not to be had, or a catalogue row that somebody else changed in the same moment, is `busy`: the caller
+-- tries again. Everything else is `error` with a machine-readable reason.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._failure(
+    type          text,
+    schema_id     uuid,
+    requested_by  text,
+    started_at    timestamptz,
+    attempt       text,
+    state         text,
+    error_message text,
+    error_detail  text
+) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    answer_status text := 'error';
+    answer_detail jsonb;
+    text_message  text;
+BEGIN
+    IF state = 'TS001' THEN
+        answer_detail := error_detail::jsonb;
+        text_message := 'cannot ' || attempt || ': ' || error_message;
+        IF answer_detail ->> 'reason' = 'busy' THEN
+            answer_status := 'busy';
+        END IF;
+    ELSIF state = '55P03' OR (state = 'XX000' AND error_message IN ('tuple concurrently updated', 'tuple concurrently deleted')) THEN
+        answer_status := 'busy';
+        answer_detail := jsonb_build_object('sqlstate', state);
+        text_message := format('cannot %s now: %s; it will be tried again', attempt, error_message);
+    ELSE
+        answer_detail := jsonb_build_object('sqlstate', state, 'reason',
+            CASE WHEN state = '57014' THEN 'cancelled'
+                 WHEN state = '42501' THEN 'insufficient_privilege'
+                 ELSE 'internal' END);
+        text_message := format('cannot %s: %s (SQLSTATE %s)', attempt, error_message, state);
+        IF coalesce(error_detail, '') <> '' THEN
+            answer_detail := answer_detail || jsonb_build_object('error_detail', error_detail);
+        END IF;
+    END IF;
+    PERFORM edu_matrix_hub_schema._log(schema_id, type, answer_status, requested_by, started_at, attempt, answer_detail, text_message,
+                                       nullif(state, 'TS001'));
+    RETURN edu_matrix_hub_schema._result(answer_status, text_message, schema_id, answer_detail);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._failure(text, uuid, text, timestamptz, text, text, text, text) FROM PUBLIC;

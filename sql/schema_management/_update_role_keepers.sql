@@ -1,0 +1,36 @@
+-- Brings the functions of all role keepers up to the body of _keep, and makes the first keeper, so that the first tenants
+-- find one. Does nothing on PostgreSQL 15.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._update_role_keepers() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    outdated record;
+BEGIN
+    IF current_setting('server_version_num')::integer < 160000 THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
+    FOR outdated IN
+        SELECT k.n, k.role_name
+        FROM edu_matrix_hub_schema.role_keepers AS k
+        JOIN pg_proc AS template
+          ON template.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND template.proname = '_keep'
+        LEFT JOIN pg_proc AS p ON p.pronamespace = template.pronamespace AND p.proname = k.function_name
+        WHERE p.prosrc IS DISTINCT FROM template.prosrc
+           OR p.proowner <> k.role_name::regrole
+           OR NOT p.prosecdef
+           OR p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp",createrole_self_grant=}'
+           OR p.proacl IS NULL
+           OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee NOT IN (p.proowner, current_user::regrole))
+        ORDER BY k.n
+    LOOP
+        EXECUTE format('DROP FUNCTION IF EXISTS edu_matrix_hub_schema.%I(text, text[], text)', '_keep_' || outdated.n);
+        PERFORM edu_matrix_hub_schema._write_keeper_function(outdated.n, outdated.role_name);
+    END LOOP;
+    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.is_open) THEN
+        PERFORM edu_matrix_hub_schema._new_role_keeper();
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._update_role_keepers() FROM PUBLIC;

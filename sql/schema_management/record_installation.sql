@@ -1,0 +1,38 @@
+-- Ends the installing script: gives the functions to the admin role, stamps what was installed, and brings the functions of
+-- the role keepers up to date. Only the owner role may call it, because what it stamps comes from settings of the session.
+--
+-- EXECUTE is taken from PUBLIC for every function, the private ones (their names begin with _) are nobody's but the owner's.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.record_installation() RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    admin  text;
+    target record;
+BEGIN
+    SELECT i.admin_role INTO STRICT admin FROM edu_matrix_hub_schema.installation AS i;
+
+    REVOKE ALL ON SCHEMA edu_matrix_hub_schema FROM PUBLIC;
+    EXECUTE format('GRANT USAGE ON SCHEMA edu_matrix_hub_schema TO %I', admin);
+    FOR target IN
+        SELECT p.oid::regprocedure AS signature, left(p.proname, 1) <> '_' AND p.proname <> 'record_installation' AS is_public
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proowner = current_user::regrole
+        ORDER BY p.oid
+    LOOP
+        EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', target.signature);
+        EXECUTE format(CASE WHEN target.is_public THEN 'GRANT EXECUTE ON ROUTINE %s TO %I' ELSE 'REVOKE ALL ON ROUTINE %s FROM %I' END,
+                       target.signature, admin);
+    END LOOP;
+    PERFORM edu_matrix_hub_schema._update_role_keepers();
+
+    UPDATE edu_matrix_hub_schema.installation AS i
+    SET functions_version     = current_setting('edu_matrix.functions_version'),
+        functions_checksum    = current_setting('edu_matrix.functions_checksum'),
+        contract              = current_setting('edu_matrix.contract')::integer,
+        functions_fingerprint = edu_matrix_hub_schema._functions_fingerprint(),
+        updated_at            = now();
+    RETURN edu_matrix_hub_schema.installation();
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.record_installation() FROM PUBLIC;
