@@ -1,0 +1,46 @@
+-- The catalogue of backups: snapshots, which stand beside a tenant, and schemas that were set aside when their tenant was
+-- dropped. A row outlives tenant and backup; a purged one is the memory of what once was.
+--
+-- `schema_id` refers to tenant_schemas without a foreign key for that reason. `location` is the name of the schema that
+-- holds the backup; among backups that still have one it is unique. `manifest` says what the schema cannot: definitions,
+-- sequence positions and content hashes of a snapshot, or the grants, memberships and references of what was set aside.
+CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_backups (
+    id                uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
+    schema_id         uuid        NOT NULL,
+    institution_id    uuid,
+    schema_name       text        NOT NULL,
+    method            text        NOT NULL CHECK (method IN ('Snapshot', 'SetAside')),
+    state             text        NOT NULL DEFAULT 'requested'
+                      CHECK (state IN ('requested', 'running', 'complete', 'failed', 'cancelled', 'purging', 'purged', 'restored')),
+    location          text,
+    manifest          jsonb       NOT NULL DEFAULT '{}',
+    size_bytes        bigint,
+    table_count       integer,
+    row_count         bigint,
+    checksum          text,
+    -- The SchemaBackup that asked for it; null when made by hand or by a deletion.
+    object_cluster    text,
+    object_namespace  text,
+    object_name       text,
+    object_uid        text,
+    expire_after_days integer     CHECK (expire_after_days >= 0),
+    expires_at        timestamptz,
+    error             text,
+    requested_by      text        NOT NULL,
+    requested_at      timestamptz NOT NULL DEFAULT pg_catalog.now(),
+    started_at        timestamptz,
+    completed_at      timestamptz,
+    purged_at         timestamptz,
+    updated_at        timestamptz NOT NULL DEFAULT pg_catalog.now()
+);
+CREATE UNIQUE INDEX IF NOT EXISTS schema_backups_location_key
+    ON edu_matrix_hub_schema.schema_backups (location) WHERE state IN ('complete', 'purging');
+CREATE UNIQUE INDEX IF NOT EXISTS schema_backups_object_uid_key
+    ON edu_matrix_hub_schema.schema_backups (object_uid);
+CREATE INDEX IF NOT EXISTS schema_backups_schema_id
+    ON edu_matrix_hub_schema.schema_backups (schema_id, completed_at DESC);
+CREATE INDEX IF NOT EXISTS schema_backups_expires_at
+    ON edu_matrix_hub_schema.schema_backups (expires_at) WHERE state IN ('complete', 'purging');
+CREATE INDEX IF NOT EXISTS schema_backups_updated_at
+    ON edu_matrix_hub_schema.schema_backups (updated_at);
+ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY;
