@@ -169,13 +169,14 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let inner = root.path().join("inner");
         make_dir(&inner, 0o711).unwrap();
+        fs::set_permissions(root.path(), PermissionsExt::from_mode(0o700)).unwrap();
         let stranger = Some(Account {
             uid: 65533,
             gid: 65533,
         });
         assert!(
             !reachable(&inner, stranger),
-            "the temporary directory is closed to others"
+            "its parent is closed to others"
         );
         assert!(reachable(&inner, None));
         fs::set_permissions(root.path(), PermissionsExt::from_mode(0o711)).unwrap();

@@ -116,10 +116,10 @@ fn choose(found: &[Installation], wanted: PostgresVersion) -> Option<&Installati
 /// The servers that `pg_config`, `PATH` and the distributions' directories lead to.
 fn installed() -> Vec<Installation> {
     let mut dirs = Vec::new();
-    if let Some(pg_config) = on_path("pg_config") {
-        if let Ok(dir) = run(Command::new(pg_config).arg("--bindir")) {
-            dirs.push(PathBuf::from(dir.trim()));
-        }
+    if let Some(pg_config) = on_path("pg_config")
+        && let Ok(dir) = run(Command::new(pg_config).arg("--bindir"))
+    {
+        dirs.push(PathBuf::from(dir.trim()));
     }
     if let Some(dir) = on_path("postgres").and_then(|file| file.parent().map(Path::to_owned)) {
         dirs.push(dir);

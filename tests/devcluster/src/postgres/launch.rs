@@ -221,10 +221,14 @@ fn conf_text(info: &PostgresInfo, options: &PostgresOptions, more: &[(&str, Stri
             .iter()
             .map(|(name, value)| (name.as_str(), value.clone())),
     );
-    settings
-        .iter()
-        .map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")))
-        .collect()
+    let mut text = String::new();
+    for (name, value) in settings {
+        text.push_str(name);
+        text.push_str(" = '");
+        text.push_str(&value.replace('\'', "''"));
+        text.push_str("'\n");
+    }
+    text
 }
 
 /// Writes the settings file, which the server reads when it starts or reloads.

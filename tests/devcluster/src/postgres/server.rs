@@ -55,7 +55,16 @@ impl PostgresServer {
 
     /// Starts a read-only standby that follows this server; it needs `pg_basebackup`.
     pub fn standby(&self) -> Result<Self, Error> {
-        standby_of(&self.info, &self.options)
+        let private = Private::new()?;
+        let installation = Installation::of(&self.info);
+        let started = launch_standby(&private.state, &self.info, &installation, &self.options)?;
+        Ok(Self {
+            info: started.info,
+            options: self.options.clone(),
+            follow: started.follow,
+            child: Some(started.child),
+            private,
+        })
     }
 
     /// How to reach it.
@@ -74,7 +83,7 @@ impl PostgresServer {
             StopMode::Immediate => Signal::QUIT,
             StopMode::Kill => Signal::KILL,
         };
-        self.signal(child.id(), signal);
+        signal_child(child.id(), signal);
         let ended = wait_until(STOP_DEADLINE, "PostgreSQL to stop", || {
             !matches!(child.try_wait(), Ok(None))
         });
@@ -119,7 +128,7 @@ impl PostgresServer {
     /// Has the server read its files again; new connections see the difference a moment later.
     pub fn reload(&self) {
         if let Some(child) = &self.child {
-            self.signal(child.id(), Signal::HUP);
+            signal_child(child.id(), Signal::HUP);
         }
     }
 
@@ -134,30 +143,13 @@ impl PostgresServer {
         self.reload();
         Ok(())
     }
-
-    fn signal(&self, pid: u32, signal: Signal) {
-        // A child that was not waited for keeps its pid, so this cannot be somebody else's.
-        if let Some(process) = ProcessId::of(pid) {
-            process.signal(signal);
-        }
-    }
 }
 
-/// Starts a read-only standby of any running server.
-pub(crate) fn standby_of(
-    primary: &PostgresInfo,
-    options: &PostgresOptions,
-) -> Result<PostgresServer, Error> {
-    let installation = Installation::of(primary);
-    let private = Private::new()?;
-    let started = launch_standby(&private.state, primary, &installation, options)?;
-    Ok(PostgresServer {
-        info: started.info,
-        options: options.clone(),
-        follow: started.follow,
-        child: Some(started.child),
-        private,
-    })
+fn signal_child(pid: u32, signal: Signal) {
+    // A child that was not waited for keeps its pid, so this cannot be somebody else's.
+    if let Some(process) = ProcessId::of(pid) {
+        process.signal(signal);
+    }
 }
 
 impl Drop for PostgresServer {
