@@ -3,6 +3,8 @@
 //! Everything here is data and its description: the manifests in `crds/` and the pages in `docs/reference/` are
 //! generated from it. Nothing here talks to Kubernetes or PostgreSQL.
 
+#![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, not code")]
+
 pub mod condition;
 pub mod connection;
 pub mod event;
@@ -53,33 +55,46 @@ pub const ABANDON: &str = "edumatrixhub.io/abandon";
 
 /// Why the definitions could not be written.
 #[derive(Debug, Error)]
-#[error("failed to write the definition of {kind} as YAML: {source}")]
+#[error("failed to write the definition of {kind} as YAML")]
 pub struct YamlError {
     kind: String,
-    source: serde_saphyr::ser::Error,
+    source: Box<dyn std::error::Error + Send + Sync>,
 }
 
 /// The definitions of all kinds, in the order in which they are explained. This is what is installed: the derived
 /// `CustomResourceExt::crd` lacks the last pass.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [TenantDatabase::crd(), TenantSchema::crd(), SchemaBackup::crd()].map(schema::finish).into()
+    [
+        TenantDatabase::crd(),
+        TenantSchema::crd(),
+        SchemaBackup::crd(),
+    ]
+    .map(schema::finish)
+    .into()
 }
 
 /// One definition as YAML.
 pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
-    serde_saphyr::to_string(crd).map_err(|source| YamlError { kind: crd.spec.names.kind.clone(), source })
+    let error = |source| YamlError {
+        kind: crd.spec.names.kind.clone(),
+        source,
+    };
+    let value = serde_json::to_value(crd).map_err(|source| error(source.into()))?;
+    serde_saphyr::to_string(&schema::plain(value)).map_err(|source| error(source.into()))
 }
 
 /// The definitions of all kinds as one stream of YAML documents, for `kubectl apply -f -`.
 pub fn crds_yaml() -> Result<String, YamlError> {
     let documents = crds().iter().map(crd_yaml).collect::<Result<Vec<_>, _>>()?;
-    Ok(documents.iter().map(|document| format!("---\n{document}")).collect())
+    Ok(format!("---\n{}", documents.join("---\n")))
 }
 
 /// Whether the object has `annotation` with the schema's name as its value; anything else confirms nothing.
 #[must_use]
 pub fn confirms(metadata: &ObjectMeta, annotation: &str, schema_name: &str) -> bool {
     let annotations = metadata.annotations.as_ref();
-    annotations.and_then(|annotations| annotations.get(annotation)).is_some_and(|value| value == schema_name)
+    annotations
+        .and_then(|annotations| annotations.get(annotation))
+        .is_some_and(|value| value == schema_name)
 }

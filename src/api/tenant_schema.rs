@@ -3,6 +3,11 @@
 //! The types are what is written in YAML, defaults not yet applied; the accessors apply those defaults that need nothing
 //! but this object. Limits and defaults of the database are applied where the desired state is made.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every printer column has a type of its own"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -36,27 +41,58 @@ pub const CONFIG_MAX_BYTES: usize = 16 * 1024;
     selectable = ".spec.deletionPolicy",
     selectable = ".spec.institutionId",
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.schemaName"),
-    printcolumn(name = "Database", type_ = "string", json_path = ".status.effective.databaseRef"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(
+        name = "Database",
+        type_ = "string",
+        json_path = ".status.effective.databaseRef"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
+    ),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
     printcolumn(name = "Tables", type_ = "integer", json_path = ".status.tableCount"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
     printcolumn(
         name = "Message",
         type_ = "string",
         priority = 1,
         json_path = ".status.conditions[?(@.type==\"Ready\")].message"
     ),
-    printcolumn(name = "State", type_ = "string", priority = 1, json_path = ".status.state"),
-    printcolumn(name = "Quota%", type_ = "integer", priority = 1, json_path = ".status.quotaUsedPercent"),
+    printcolumn(
+        name = "State",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.state"
+    ),
+    printcolumn(
+        name = "Quota%",
+        type_ = "integer",
+        priority = 1,
+        json_path = ".status.quotaUsedPercent"
+    ),
     printcolumn(
         name = "Deletion-Policy",
         type_ = "string",
         priority = 1,
         json_path = ".status.effective.deletionPolicy"
     ),
-    printcolumn(name = "Last-Backup", type_ = "date", priority = 1, json_path = ".status.lastBackup.completionTime")
+    printcolumn(
+        name = "Last-Backup",
+        type_ = "date",
+        priority = 1,
+        json_path = ".status.lastBackup.completionTime"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -130,7 +166,7 @@ pub struct TenantSchemaSpec {
     /// operator gives it no meaning.
     ///
     /// Default: `{}`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::free_object")]
     pub config: Option<BTreeMap<String, Value>>,
 
@@ -167,6 +203,7 @@ pub struct DatabaseRef {
 
 /// Whether a tenant may be used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
 pub enum Access {
     /// It may be read and written.
     #[default]
@@ -205,7 +242,11 @@ pub struct TenantSchemaStatus {
     pub database_name: Option<String>,
 
     /// What the schema is now, in the database: `Active`, `Suspended`, or `Dropping` while it is being removed.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "schema::known_word",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub state: Option<State>,
 
     /// The storage in use, for people: 3 significant digits and a binary unit.
@@ -243,6 +284,7 @@ pub struct TenantSchemaStatus {
 
 /// What a schema is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
 pub enum State {
     /// It may be read and written.
     Active,
@@ -262,7 +304,11 @@ pub struct LastBackup {
     pub name: Option<String>,
 
     /// How it was made.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "schema::known_word",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub method: Option<BackupMethod>,
 
     /// When it was finished.
@@ -313,12 +359,20 @@ pub struct Effective {
     pub database_ref: Option<String>,
 
     /// What would happen to the schema if this object were deleted now.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "schema::known_word",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub deletion_policy: Option<DeletionPolicy>,
 
     /// What the final backup would be: `SetAside` if the schema is kept whole beside the living ones, `None` if there
     /// is none.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "schema::known_word",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub final_backup: Option<FinalBackup>,
 
     /// The quota, as it was written; absent if there is no limit.
@@ -327,12 +381,17 @@ pub struct Effective {
     pub quota_limit: Option<String>,
 
     /// What happens beyond the quota.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "schema::known_word",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub enforcement: Option<Enforcement>,
 }
 
 /// What a tenant leaves behind when it is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
 pub enum FinalBackup {
     /// The whole schema, set aside in the database.
     SetAside,
@@ -350,7 +409,9 @@ pub enum InvalidTenant {
     #[error("spec.schemaName: {0}")]
     SchemaName(#[from] SchemaNameError),
     /// The configuration is too large.
-    #[error("spec.config has {bytes} bytes of JSON, at most {CONFIG_MAX_BYTES} are stored; keep large data elsewhere")]
+    #[error(
+        "spec.config has {bytes} bytes of JSON, at most {CONFIG_MAX_BYTES} are stored; keep large data elsewhere"
+    )]
     Config {
         /// Its size.
         bytes: usize,
@@ -364,7 +425,9 @@ impl TenantSchemaSpec {
     /// The name of the `TenantDatabase`.
     #[must_use]
     pub fn database(&self) -> &str {
-        self.database_ref.as_ref().map_or(Self::DEFAULT_DATABASE, |reference| &reference.name)
+        self.database_ref
+            .as_ref()
+            .map_or(Self::DEFAULT_DATABASE, |reference| &reference.name)
     }
 
     /// The institution, if the tenant belongs to one.
@@ -380,9 +443,19 @@ impl TenantSchemaSpec {
 
     /// The configuration as one JSON object, within its bound.
     pub fn config(&self) -> Result<Value, InvalidTenant> {
-        let config = Value::Object(self.config.clone().unwrap_or_default().into_iter().collect());
+        let config = Value::Object(
+            self.config
+                .clone()
+                .unwrap_or_default()
+                .into_iter()
+                .collect(),
+        );
         let bytes = config.to_string().len();
-        if bytes > CONFIG_MAX_BYTES { Err(InvalidTenant::Config { bytes }) } else { Ok(config) }
+        if bytes > CONFIG_MAX_BYTES {
+            Err(InvalidTenant::Config { bytes })
+        } else {
+            Ok(config)
+        }
     }
 }
 

@@ -1,0 +1,79 @@
+//! One object of each kind that has every field.
+
+use serde_json::{Value, json};
+
+/// The id of an institution, and of whatever else needs a UUID.
+pub const INSTITUTION: &str = "3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
+
+fn conditions() -> Value {
+    json!([{"type": "Ready", "status": "True", "reason": "Succeeded", "message": "all as it should be",
+        "observedGeneration": 1, "lastTransitionTime": "2026-01-01T12:00:00Z"}])
+}
+
+fn selector() -> Value {
+    json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]})
+}
+
+pub fn database() -> Value {
+    json!({
+        "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": {"name": "default"},
+        "spec": {
+            "connection": {
+                "secretRef": {"name": "default-postgres", "namespace": "databases"},
+                "tls": {"mode": "VerifyFull", "caSecretRef": {"name": "ca", "namespace": "databases", "key": "tls.crt"}},
+                "maxConnections": 8, "connectTimeoutSeconds": 10, "statementTimeoutSeconds": 60,
+            },
+            "functions": "Verified", "ownerRole": "tenants_owner", "allowedNamespaces": selector(),
+            "naming": [{"namespaceSelector": selector(), "pattern": "^inst_"}],
+            "institutions": {"mode": "Require", "source": {"schema": "public", "table": "schools", "idColumn": "id"}},
+            "limits": {"maxQuota": "1Ti", "deletionPolicies": ["Retain", "BackupThenDrop"], "maxTenantsPerNamespace": 10},
+            "defaults": {"quota": {"limit": "5Gi", "warningPercent": 90, "enforcement": "Report"},
+                "deletionPolicy": "Retain"},
+            "surveyPeriodSeconds": 30,
+        },
+        "status": {
+            "observedGeneration": 1, "conditions": conditions(), "installationId": INSTITUTION,
+            "serverVersion": "18.1", "functionsVersion": "0.1.0", "tenantCount": 3, "storageUsed": "1.2Gi",
+            "storageUsedBytes": 1_288_490_188, "setAsideCount": 1, "setAsideBytes": 4096, "holder": "operator-0",
+            "epoch": 7,
+        },
+    })
+}
+
+pub fn tenant() -> Value {
+    json!({
+        "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
+        "metadata": {"name": "school", "namespace": "team-a", "annotations": {"edumatrixhub.io/confirm-drop": "education"}},
+        "spec": {
+            "databaseRef": {"name": "default"}, "institutionId": INSTITUTION, "schemaName": "education",
+            "config": {"theme": {"colour": "red"}, "terms": [1, 2, null]}, "access": "Suspended",
+            "quota": {"limit": "5Gi", "warningPercent": 90, "enforcement": "Report"}, "deletionPolicy": "Drop",
+        },
+        "status": {
+            "observedGeneration": 1, "conditions": conditions(), "schemaName": "education", "schemaId": INSTITUTION,
+            "databaseName": "app", "state": "Suspended", "storageUsed": "1.2Gi", "storageUsedBytes": 1_288_490_188,
+            "tableCount": 31, "quotaUsedPercent": 24,
+            "lastBackup": {"name": "education_bak_20260101120000", "method": "Snapshot",
+                "completionTime": "2026-01-01T12:00:00Z", "sizeBytes": 4096},
+            "lastOperation": {"type": "create", "status": "success", "startTime": "2026-01-01T12:00:00Z",
+                "durationMilliseconds": 12, "error": "none"},
+            "effective": {"databaseRef": "default", "deletionPolicy": "Drop", "finalBackup": "None",
+                "quotaLimit": "5Gi", "enforcement": "Report"},
+        },
+    })
+}
+
+pub fn backup() -> Value {
+    json!({
+        "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
+        "metadata": {"name": "before-exams", "namespace": "team-a"},
+        "spec": {"tenantSchemaRef": {"name": "school"}, "method": "Snapshot", "expireAfterDays": 30,
+            "deletionPolicy": "Delete"},
+        "status": {
+            "observedGeneration": 1, "conditions": conditions(), "schemaId": INSTITUTION, "backupId": INSTITUTION,
+            "method": "Snapshot", "location": "education_bak_20260101120000", "startTime": "2026-01-01T12:00:00Z",
+            "completionTime": "2026-01-01T12:00:05Z", "sizeBytes": 4096, "tableCount": 31, "rowCount": 1000,
+            "checksum": "sha256:00", "expireTime": "2026-01-31T12:00:05Z",
+        },
+    })
+}
