@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control_plane::{self, ControlPlaneInfo, ControlPlaneOptions, listening};
 use crate::error::{Error, FileContext};
-use crate::paths::{absolute, lock, write_private};
+use crate::paths::{absolute, write_private};
 use crate::postgres::launch::{accepts_connections, launch};
 use crate::postgres::{PostgresInfo, PostgresOptions, PostgresVersion};
 use crate::process::ProcessId;
@@ -87,7 +87,7 @@ impl Cluster {
         options: &ClusterOptions,
         lifetime: Lifetime,
     ) -> Result<(ClusterInfo, bool), Error> {
-        let _lock = self.lock()?;
+        let _lock = self.state.lock()?;
         if let Some(info) = self.attach_if_intact(lifetime)? {
             self.check_same(&info, options)?;
             return Ok((info, true));
@@ -126,10 +126,19 @@ impl Cluster {
 
     /// Ends whatever runs in it, and says whether anything did.
     pub fn down(&self) -> Result<bool, Error> {
-        let _lock = self.lock()?;
+        if !self.dir().exists() {
+            return Ok(false);
+        }
+        let _lock = self.state.lock()?;
         let existed = self.state.exists();
         self.state.end()?;
         Ok(existed)
+    }
+
+    /// Why the cluster that was up here last has ended without being taken down, if it has.
+    #[must_use]
+    pub fn last_words(&self) -> Option<String> {
+        self.state.last_words()
     }
 
     /// Every process of it, as it is now; none if it is not up.
@@ -151,12 +160,6 @@ impl Cluster {
                 }
             })
             .collect()
-    }
-
-    fn lock(&self) -> Result<fs::File, Error> {
-        let mut name = self.dir().as_os_str().to_owned();
-        name.push(".lock");
-        lock(Path::new(&name))
     }
 
     fn read(&self) -> Result<ClusterInfo, Error> {

@@ -29,7 +29,7 @@ alive() {
     fi
 }
 
-# any_member WHICH: whether a member is `dead`, or a `running` one (other than the guards) is left.
+# any_member WHICH: whether a member is `dead` (then $dead names it), or a `running` one (other than the guards) is left.
 any_member() {
     for file in "$run"/members/*; do
         pid= start= signal=
@@ -38,7 +38,7 @@ any_member() {
         if alive "$pid" "$start"; then
             [ "$1" = running ] && [ "$signal" != - ] && return 0
         else
-            [ "$1" = dead ] && echo "${file##*/} has ended, so the rest is ended too" && return 0
+            [ "$1" = dead ] && dead=${file##*/} && return 0
         fi
     done
     return 1
@@ -104,6 +104,8 @@ fi
 idle=0
 while [ -d "$run/members" ]; do
     if [ -e "$run/ready" ] && any_member dead; then
+        # Once somebody has begun to end things, a death says nothing about the cause.
+        mkdir "$run/ending" 2> /dev/null && echo "$dead has ended, so the rest is ended too"
         end_all
         exit
     fi

@@ -142,6 +142,9 @@ fn status(cluster: &Cluster) -> ExitCode {
     let members = cluster.status();
     if members.is_empty() {
         println!("not up in {}", cluster.dir().display());
+        if let Some(reason) = cluster.last_words() {
+            println!("{reason}");
+        }
         return ExitCode::FAILURE;
     }
     println!("{:<26}{:>10}{:>8}  STATE", "MEMBER", "PID", "PORT");

@@ -2,7 +2,7 @@
 //! The files in it are the only link between the processes, so any of them can die at any moment
 //! and what is left can still be found and ended. `guard.sh` documents the files.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -10,13 +10,15 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::error::{Error, FileContext};
-use crate::paths::{make_dir, write_private};
+use crate::paths::{lock, make_dir, write_private};
 use crate::process::{ProcessId, run, spawn_logged};
 use crate::wait::wait_until;
 
 const GUARD: &str = include_str!("guard.sh");
+const GUARDS: [&str; 2] = ["guard", "guard-of-guard"];
 const TICK: Duration = Duration::from_millis(500);
-/// A directory that bears this file is one of ours, and its contents may be removed.
+/// A directory that bears this file is one of ours, and its contents may be removed; whoever brings
+/// it up or takes it down holds the lock on it.
 const MARKER: &str = ".devcluster";
 /// Ending takes the guard's ten seconds of patience at worst, and a removal of a data directory.
 const END_DEADLINE: Duration = Duration::from_secs(30);
@@ -55,8 +57,8 @@ impl StateDir {
         }
     }
 
-    /// Creates the empty directories; whatever ran there before has to be ended first.
-    pub(crate) fn create(&self) -> Result<(), Error> {
+    /// Takes the directory for a change of what runs in it, waiting for whoever else does so.
+    pub(crate) fn lock(&self) -> Result<File, Error> {
         let marker = self.path.join(MARKER);
         if !marker.exists() && fs::read_dir(&self.path).is_ok_and(|mut dir| dir.next().is_some()) {
             return Err(Error::State {
@@ -66,7 +68,11 @@ impl StateDir {
             });
         }
         make_dir(&self.path, 0o711)?;
-        fs::write(&marker, "").file("write", &marker)?;
+        lock(&marker)
+    }
+
+    /// Creates the empty directories; whatever ran there before has to be ended first.
+    pub(crate) fn create(&self) -> Result<(), Error> {
         if self.logs().exists() {
             fs::remove_dir_all(self.logs()).file("empty", &self.logs())?;
         }
@@ -143,7 +149,7 @@ impl StateDir {
     /// Starts guards that end everything when no user has been left for `linger`. With two of them,
     /// each watches the other, so that no single process can be killed without the rest following.
     pub(crate) fn start_guards(&self, count: usize, linger: Duration) -> Result<Vec<Child>, Error> {
-        ["guard", "guard-of-guard"]
+        GUARDS
             .iter()
             .take(count)
             .map(|name| {
@@ -213,6 +219,14 @@ impl StateDir {
         self.run().exists()
     }
 
+    /// Why the guards ended the cluster that was here last, if they did.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        GUARDS.iter().find_map(|guard| {
+            let text = fs::read_to_string(self.log(guard)).ok()?;
+            text.lines().last().map(str::to_owned)
+        })
+    }
+
     /// Has a directory outside this one removed at the end.
     pub(crate) fn add_outside(&self, dir: &Path) -> Result<(), Error> {
         let file = self.run().join("outside");
@@ -242,7 +256,7 @@ impl StateDir {
         // The guards would only do the same at the same time.
         for guard in members
             .iter()
-            .filter(|member| member.name.starts_with("guard"))
+            .filter(|member| GUARDS.contains(&member.name.as_str()))
         {
             guard.process.signal(Signal::KILL);
         }
@@ -283,7 +297,7 @@ mod tests {
     fn a_foreign_directory_is_refused() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("precious"), "").unwrap();
-        let error = StateDir::at(root.path(), Keep::Logs).create().unwrap_err();
+        let error = StateDir::at(root.path(), Keep::Logs).lock().unwrap_err();
         assert!(error.to_string().contains("not empty"), "{error}");
     }
 

