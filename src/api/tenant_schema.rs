@@ -131,7 +131,7 @@ pub struct TenantSchemaSpec {
     /// Default: none; the tenant belongs to no institution.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
-        length(min = 36, max = 36),
+        length(max = 36),
         regex(pattern = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
     )]
     pub institution_id: Option<String>,
