@@ -1,0 +1,69 @@
+-- Runs statements in an open sandbox, as the tenant's owner, and returns what they left in `result`. A sandbox is entered
+-- once and then closed: after that nothing in it can be trusted to be as it was made.
+--
+-- tasks: [{statement, fallback?, optional?}…]. What fails inside was raised by code that may be the tenant's, so neither its
+-- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours. Advisory locks are what the server does not undo;
+-- a sandbox that leaves some is refused after they were released.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._enter_sandbox(schema_id uuid, sandbox text, tasks jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    owner         text;
+    sound         boolean;
+    locks_before  bigint;
+    locks_after   bigint;
+    state         text;
+    error_message text;
+    results       jsonb;
+BEGIN
+    SELECT t.owner_role INTO STRICT owner FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    SELECT p.prosecdef AND p.proowner = r.oid AND c.relowner = r.oid AND n.nspowner = current_user::regrole INTO sound
+    FROM pg_namespace AS n
+    JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = 'enter' AND p.pronargs = 0
+    JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'once'
+    JOIN pg_roles AS r ON r.rolname = owner
+    WHERE n.nspname = sandbox;
+    IF sound IS NOT TRUE THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again');
+    END IF;
+
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', sandbox, owner);
+    EXECUTE format('GRANT SELECT ON %I.work TO %I', sandbox, owner);
+    EXECUTE format('GRANT INSERT ON %I.result TO %I', sandbox, owner);
+    EXECUTE format($insert$
+        INSERT INTO %I.work (step, statement, fallback, optional)
+        SELECT t.step, t.task ->> 'statement', t.task ->> 'fallback', coalesce((t.task ->> 'optional')::boolean, false)
+        FROM jsonb_array_elements($1) WITH ORDINALITY AS t (task, step)
+        $insert$, sandbox) USING tasks;
+
+    SELECT count(*) INTO locks_before FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();
+    BEGIN
+        EXECUTE format('SELECT %I.enter()', sandbox);
+    EXCEPTION WHEN query_canceled OR OTHERS THEN
+        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, error_message = MESSAGE_TEXT;
+    END;
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, edu_matrix_hub_schema, pg_temp', true);
+    SELECT count(*) INTO locks_after FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();
+    IF locks_after <> locks_before THEN
+        PERFORM pg_advisory_unlock_all();
+        PERFORM edu_matrix_hub_schema._refuse('internal',
+            format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner));
+    END IF;
+    IF state IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse(
+            CASE WHEN state IN ('40001', '40P01', '55P03') THEN 'busy'
+                 WHEN state = '57014' THEN 'cancelled'
+                 WHEN state = '53200' THEN 'too_many_tables'
+                 WHEN state = '42501' THEN 'insufficient_privilege'
+                 ELSE 'internal' END,
+            format('as role "%s": %s (SQLSTATE %s)%s', owner, left(error_message, 1000), state,
+                   CASE WHEN state = '53200' THEN '; raise max_locks_per_transaction' ELSE '' END),
+            jsonb_build_object('sqlstate', state));
+    END IF;
+    EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]'') FROM %I.result AS r', sandbox)
+    INTO results;
+    RETURN results;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._enter_sandbox(uuid, text, jsonb) FROM PUBLIC;

@@ -1,0 +1,111 @@
+-- Copies a tenant's data into a schema of our own and returns what there is to know about it:
+-- {location, size_bytes, table_count, row_count, checksum, manifest}. docs/snapshots.md says what a snapshot is and is not.
+--
+-- The copies are plain tables of built-in types under the tables' own names, without constraints, indexes or triggers. All
+-- tables are copied by one statement, so they are of one instant even in READ COMMITTED; sequences are read after it, so a
+-- position is never behind the data. That statement runs in a sandbox as the tenant's owner, who may insert into the copies
+-- for just this transaction; afterwards they are the owner role's alone. Counts and hashes are taken from the copies.
+--
+-- The list of tables is compared before and after. A table that came, went or changed in between ends the snapshot as
+-- `busy`; after the copy, the locks keep tables as they are until the definitions have been read.
+--
+-- The caller runs it in a sub-block, so a failure leaves nothing, holds the tenant's structure lock, and closes the sandbox.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._make_snapshot(schema_id uuid, sandbox text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '30s'
+SET client_min_messages = warning
+AS $function$
+DECLARE
+    taken_at  CONSTANT timestamptz := clock_timestamp();
+    tenant    edu_matrix_hub_schema.tenant_schemas;
+    namespace oid;
+    reader    oid;
+    location  text;
+    tables    jsonb;
+    wanted    bigint;
+    budget    CONSTANT bigint := edu_matrix_hub_schema._lock_budget();
+    copying   text;
+    sequences text;
+    copy      record;
+    found     jsonb;
+    content   jsonb;
+    manifest  jsonb;
+BEGIN
+    SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    SELECT n.oid INTO namespace FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
+    SELECT r.oid INTO reader FROM pg_roles AS r WHERE r.rolname = tenant.owner_role;
+    IF namespace IS NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the schema is missing in the database');
+    ELSIF reader IS NULL OR NOT has_schema_privilege(reader, namespace, 'USAGE') THEN
+        PERFORM edu_matrix_hub_schema._refuse('insufficient_privilege',
+            format('its owner role "%s" is missing or may not use the schema; repair the tenant first', tenant.owner_role));
+    END IF;
+
+    SELECT coalesce(jsonb_agg(to_jsonb(t) - 'pages' ORDER BY t.relation), '[]'), coalesce(sum(t.locks), 0)
+           + (SELECT count(*) FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind = 'S')
+    INTO tables, wanted
+    FROM edu_matrix_hub_schema._snapshot_tables(namespace, reader) AS t;
+    PERFORM edu_matrix_hub_schema._refuse('unreadable_tables',
+                format('role "%s" cannot read %s of its tables whole: %s', tenant.owner_role, count(*),
+                       string_agg(format('%s (%s; %s)', t.value ->> 'name', t.value ->> 'problem', t.value ->> 'statement'), ', ')),
+                jsonb_build_object('tables', jsonb_agg(t.value -> 'name'), 'statements', jsonb_agg(t.value -> 'statement')))
+    FROM jsonb_array_elements(tables) AS t (value)
+    WHERE t.value ->> 'problem' IS NOT NULL
+    HAVING count(*) > 0;
+    IF wanted > budget THEN
+        PERFORM edu_matrix_hub_schema._refuse('too_many_tables',
+            format('its %s tables take %s locks at once and a snapshot may take %s (half of max_locks_per_transaction * (max_connections + max_prepared_transactions)); '
+                   'raise max_locks_per_transaction to %s, or wait for method Archive, which has no such limit',
+                   jsonb_array_length(tables), wanted, budget,
+                   ceil(2.2 * wanted / (current_setting('max_connections')::numeric + current_setting('max_prepared_transactions')::numeric))),
+            jsonb_build_object('tables', jsonb_array_length(tables), 'locks', wanted, 'budget', budget));
+    END IF;
+
+    location := edu_matrix_hub_schema._backup_location(tenant.schema_name, taken_at);
+    EXECUTE format('CREATE SCHEMA %I', location);
+    EXECUTE format('COMMENT ON SCHEMA %I IS %L', location, schema_id::text);
+    FOR copy IN SELECT t.value ->> 'name' AS name, t.value ->> 'create_columns' AS create_columns FROM jsonb_array_elements(tables) AS t (value) LOOP
+        EXECUTE format('CREATE TABLE %I.%I (%s)', location, copy.name, copy.create_columns);
+    END LOOP;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', location, tenant.owner_role);
+    EXECUTE format('GRANT INSERT ON ALL TABLES IN SCHEMA %I TO %I', location, tenant.owner_role);
+
+    SELECT 'WITH ' || string_agg(format('c%s AS (INSERT INTO %I.%I SELECT %s FROM ONLY %I.%I AS source)', t.n, location, t.value ->> 'name',
+                                        t.value ->> 'select_list', tenant.schema_name, t.value ->> 'name'), ', ' ORDER BY t.n) || ' SELECT 1'
+    INTO copying
+    FROM jsonb_array_elements(tables) WITH ORDINALITY AS t (value, n);
+    SELECT format('INSERT INTO %I.result ', sandbox) || string_agg(
+               format('SELECT 2, pg_catalog.jsonb_build_object(''name'', %L, ''last_value'', s.last_value, ''is_called'', s.is_called) FROM %I.%I AS s',
+                      c.relname, tenant.schema_name, c.relname), ' UNION ALL ' ORDER BY c.relname COLLATE "C")
+    INTO sequences
+    FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind = 'S';
+    found := edu_matrix_hub_schema._enter_sandbox(schema_id, sandbox,
+        jsonb_build_array(jsonb_build_object('statement', coalesce(copying, 'SELECT 1')), jsonb_build_object('statement', coalesce(sequences, 'SELECT 1'))));
+
+    EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', location, tenant.owner_role);
+    EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %I', location, tenant.owner_role);
+    PERFORM edu_matrix_hub_schema._only_ours(location);
+    IF tables IS DISTINCT FROM (SELECT coalesce(jsonb_agg(to_jsonb(t) - 'pages' ORDER BY t.relation), '[]')
+                                FROM edu_matrix_hub_schema._snapshot_tables(namespace, reader) AS t) THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'its tables were changed while they were copied; it will be tried again');
+    END IF;
+
+    content := edu_matrix_hub_schema._snapshot_content(location, tables);
+    manifest := jsonb_build_object(
+        'format', 1, 'method', 'Snapshot', 'schema', tenant.schema_name, 'schema_id', schema_id, 'institution_id', tenant.institution_id,
+        'location', location, 'taken_at', taken_at, 'server_version_num', current_setting('server_version_num')::integer,
+        'encoding', current_setting('server_encoding'), 'functions', (SELECT i.functions_version FROM edu_matrix_hub_schema.installation AS i),
+        'tables', content,
+        'sequences', (SELECT coalesce(jsonb_agg(s.value -> 'value' ORDER BY s.value #>> '{value,name}'), '[]') FROM jsonb_array_elements(found) AS s (value)),
+        'definitions', edu_matrix_hub_schema._describe_schema(namespace));
+    RETURN jsonb_build_object(
+        'location', location,
+        'table_count', jsonb_array_length(content),
+        'row_count', (SELECT coalesce(sum((t.value ->> 'rows')::bigint), 0) FROM jsonb_array_elements(content) AS t (value)),
+        'size_bytes', (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class AS c WHERE c.relnamespace = quote_ident(location)::regnamespace AND c.relkind = 'r'),
+        'checksum', encode(sha256(convert_to(content::text, 'UTF8')), 'hex'),
+        'manifest', manifest);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._make_snapshot(uuid, text) FROM PUBLIC;
