@@ -31,16 +31,22 @@ const PROGRAMS: [(&str, &str); 4] = [
     ),
 ];
 
-/// Finds or builds all four programs and links them into one directory.
+/// Finds or builds all four programs, so that starting them later takes no longer than it has to.
+pub(crate) fn provide_programs() -> Result<Vec<(&'static str, PathBuf)>, Error> {
+    let cache = cache_dir()?.join("controlplane").join(KUBERNETES_VERSION);
+    locate(&installed_assets(), &cache.join("bin"))
+        .into_iter()
+        .map(|(name, found)| match found {
+            Some(found) => Ok((name, found)),
+            None => Ok((name, build(name, &cache)?)),
+        })
+        .collect()
+}
+
+/// Links all four programs into one directory.
 pub(crate) fn link_programs(into: &Path) -> Result<(), Error> {
     make_dir(into, 0o755)?;
-    let assets = installed_assets();
-    let cache = cache_dir()?.join("controlplane").join(KUBERNETES_VERSION);
-    for (name, source) in locate(&assets, &cache.join("bin")) {
-        let source = match source {
-            Some(source) => source,
-            None => build(name, &cache)?,
-        };
+    for (name, source) in provide_programs()? {
         let link = into.join(name);
         symlink(&source, &link).file("link", &link)?;
     }
@@ -82,9 +88,6 @@ fn installed_assets() -> Vec<PathBuf> {
 /// Builds one program under the cache's lock, unless another process has done so meanwhile.
 fn build(name: &'static str, cache: &Path) -> Result<PathBuf, Error> {
     let lock_file = cache.join("lock");
-    eprintln!(
-        "devcluster: {name} {KUBERNETES_VERSION} is not built yet; waiting for the build lock"
-    );
     let _lock = lock(&lock_file)?;
     let bin = cache.join("bin");
     let program = bin.join(name);
@@ -185,11 +188,13 @@ fn run_with_progress(command: &mut Command, name: &str) -> Result<(), Error> {
         if begin.elapsed() >= next {
             next = begin.elapsed() + PROGRESS_EVERY;
             eprintln!(
-                "devcluster: building {name} {KUBERNETES_VERSION}, {} s, {} packages, now {} \
+                "devcluster: building {name} for Kubernetes {KUBERNETES_VERSION}, {} s, {} packages, now {} \
                  (once per machine, some minutes in all)",
                 begin.elapsed().as_secs(),
                 printed.len(),
-                printed.last().map_or("downloading", String::as_str),
+                printed
+                    .last()
+                    .map_or("downloading or linking", String::as_str),
             );
         }
     }

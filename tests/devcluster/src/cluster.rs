@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::binaries::provide_programs;
 use crate::control_plane::{self, ControlPlaneInfo, ControlPlaneOptions, listening};
 use crate::error::{Error, FileContext};
 use crate::paths::{absolute, write_private};
+use crate::postgres::discover::provide;
 use crate::postgres::launch::{accepts_connections, launch};
 use crate::postgres::{PostgresInfo, PostgresOptions, PostgresVersion};
-use crate::process::ProcessId;
+use crate::process::{ProcessId, unprivileged_account};
 use crate::state::{Keep, Member, StateDir};
 
 /// How a cluster is brought up.
@@ -93,6 +95,9 @@ impl Cluster {
             return Ok((info, true));
         }
         self.state.end()?;
+        // What has to be built or fetched first is, while there is nothing to guard or to time.
+        provide_programs()?;
+        provide(options.postgres.version, unprivileged_account()?)?;
         self.state.create()?;
         match self.start(options, lifetime) {
             Ok(info) => Ok((info, false)),

@@ -231,15 +231,21 @@ fn start_etcd(state: &StateDir, bin: &Path, durable: bool) -> Result<(u16, Child
                 "--initial-advertise-peer-urls=http://127.0.0.1:{peer}"
             ))
             .arg(format!("--initial-cluster=default=http://127.0.0.1:{peer}"))
-            .arg("--log-level=warn");
+            // The level at which it says what it serves, which is waited for below.
+            .arg("--log-level=info");
         if !durable {
             command.arg("--unsafe-no-fsync");
         }
         let mut child = spawn_logged(&mut command, &log)?;
         state.record("etcd", &child, "KILL")?;
-        let up = try_wait_until(START_DEADLINE, "etcd to listen", || {
+        let serving = format!("\"address\":\"127.0.0.1:{client}\"");
+        let up = try_wait_until(START_DEADLINE, "etcd to serve its client port", || {
             still_running(&mut child, "etcd", &log)?;
-            Ok(listening(client))
+            // The port alone would not tell it from another etcd that took the port before.
+            Ok(fs::read_to_string(&log).is_ok_and(|text| {
+                text.lines()
+                    .any(|line| line.contains("serving client traffic") && line.contains(&serving))
+            }))
         });
         match up {
             Ok(()) => return Ok((client, child)),
@@ -331,4 +337,29 @@ pub(crate) fn is_port_clash(error: &Error) -> bool {
 pub(crate) fn listening(port: u16) -> bool {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_taken_port_is_worth_another_try() {
+        let dir = tempfile::tempdir().unwrap();
+        let ended_with = |text: &str| {
+            let log = dir.path().join("log");
+            fs::write(&log, text).unwrap();
+            Error::MemberEnded {
+                member: "etcd".to_owned(),
+                status: "exit status: 1".to_owned(),
+                tail: tail(&log),
+                log,
+            }
+        };
+        let taken = "listen tcp 127.0.0.1:1: bind: address already in use\n";
+        assert!(is_port_clash(&ended_with(taken)));
+        let postgres = "could not bind IPv4 address \"127.0.0.1\": Address already in use\n";
+        assert!(is_port_clash(&ended_with(postgres)));
+        assert!(!is_port_clash(&ended_with("no space left on device\n")));
+    }
 }

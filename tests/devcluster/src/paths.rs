@@ -1,7 +1,7 @@
 //! Where things live: the build's target directory, the cache that survives `cargo clean`, and
 //! places that the unprivileged account of a `PostgreSQL` server can reach.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -127,6 +127,17 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
         .write(true)
         .open(path)
         .file("open", path)?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            eprintln!(
+                "devcluster: waiting for another process to give up {}",
+                path.display()
+            );
+        }
+        // Waiting for it meets the same error, and reports it.
+        Err(TryLockError::Error(_)) => {}
+    }
     file.lock().file("lock", path)?;
     Ok(file)
 }
