@@ -26,7 +26,7 @@ BEGIN
     END IF;
 
     FOR candidate IN
-        SELECT w.name, w.creates_roles, r.rolname IS NOT NULL AS stands, r.rolsuper, r.rolcanlogin, r.rolcreaterole
+        SELECT w.name, w.creates_roles, r.rolname IS NOT NULL AS stands, r.rolsuper, r.rolcanlogin, r.rolcreaterole AND r.rolinherit AS is_able
         FROM (VALUES (1, owner_role, true), (2, admin_role, false)) AS w (position, name, creates_roles)
         LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = w.name
         ORDER BY w.position
@@ -39,8 +39,8 @@ BEGIN
             IF NOT candidate.stands THEN
                 EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN%s', candidate.name,
                                           CASE WHEN candidate.creates_roles THEN ' CREATEROLE' ELSE '' END);
-            ELSIF candidate.creates_roles AND NOT candidate.rolcreaterole THEN
-                EXECUTE pg_catalog.format('ALTER ROLE %I CREATEROLE', candidate.name);
+            ELSIF candidate.creates_roles AND NOT candidate.is_able THEN
+                EXECUTE pg_catalog.format('ALTER ROLE %I CREATEROLE INHERIT', candidate.name);
             END IF;
         EXCEPTION
             -- Roles belong to the server: another database's bootstrap may have been a moment faster.
@@ -78,8 +78,9 @@ BEGIN
     SELECT CASE
         WHEN o.rolname IS NULL THEN
             pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN CREATEROLE', owner_role, login)
-        WHEN NOT o.rolcreaterole THEN
-            pg_catalog.format('role %1$I lacks CREATEROLE and "%2$s" cannot give it: ALTER ROLE %1$I CREATEROLE', owner_role, login)
+        WHEN NOT (o.rolcreaterole AND o.rolinherit) THEN
+            pg_catalog.format('role %1$I lacks CREATEROLE or INHERIT and "%2$s" cannot give it: ALTER ROLE %1$I CREATEROLE INHERIT',
+                              owner_role, login)
         WHEN a.rolname IS NULL THEN
             pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN', admin_role, login)
         WHEN NOT pg_catalog.has_database_privilege(o.oid, pg_catalog.current_database(), 'CREATE') THEN

@@ -1,14 +1,17 @@
--- Role keepers, used from PostgreSQL 16 on. There, who creates a role holds ADMIN on it for good, and every change of a
--- membership makes the next privilege check walk that list again; one creator of all roles makes a create slower with
--- every tenant. A keeper creates and keeps the roles of a few dozen tenants, through the one function that it owns.
+-- Role keepers, used from PostgreSQL 16 on. There, who creates a role holds ADMIN on it for good, and every GRANT or REVOKE of
+-- a role walks through everything that the one who runs it may administer. One creator of all roles makes a create slower
+-- with every tenant. A keeper creates and keeps the roles of a few dozen tenants, through the one function that it owns.
 --
--- On 15 the table stays empty. A keeper that is not open takes no further tenants.
+-- Keepers come in two layers for the same reason: one without parent is made by the owner role and keeps a few dozen keepers
+-- (`parent` is its n), which keep the roles of tenants. One that is not open has no room. On 15 the table stays empty.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.role_keepers (
     n             integer     PRIMARY KEY,
+    parent        integer     REFERENCES edu_matrix_hub_schema.role_keepers (n),
     role_name     text        NOT NULL UNIQUE,
     function_name text        NOT NULL UNIQUE,
     is_open       boolean     NOT NULL DEFAULT true,
     created_at    timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-CREATE INDEX IF NOT EXISTS role_keepers_open ON edu_matrix_hub_schema.role_keepers (n) WHERE is_open;
+CREATE INDEX IF NOT EXISTS role_keepers_open ON edu_matrix_hub_schema.role_keepers (n) WHERE is_open AND parent IS NOT NULL;
+CREATE INDEX IF NOT EXISTS role_keepers_parent ON edu_matrix_hub_schema.role_keepers (parent);
 ALTER TABLE edu_matrix_hub_schema.role_keepers ENABLE ROW LEVEL SECURITY;

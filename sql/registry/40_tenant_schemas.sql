@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     version          bigint      NOT NULL DEFAULT 1,
     quota_limit      bigint      CHECK (quota_limit >= 0),
     -- The roles that go with the schema. `keeper` says which role keeper may alter and drop them (null: the owner role).
-    keeper           integer     REFERENCES edu_matrix_hub_schema.role_keepers (n),
+    keeper           integer,
     owner_role       text        NOT NULL,
     reader_role      text        NOT NULL,
     writer_role      text        NOT NULL,

@@ -1,31 +1,47 @@
 -- The role keeper for a new tenant: null on PostgreSQL 15, else an open one with room. When it is full, one transaction at a
 -- time makes the next; others meanwhile go on with the full one, since waiting would cost more than a few roles too many.
+--
+-- The two numbers were measured: smaller keepers cost more for making keepers, larger ones more for each of their roles.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._choose_role_keeper() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    room   CONSTANT integer := 64;
+    tenants_per_keeper CONSTANT integer := 32;
+    keepers_per_parent CONSTANT integer := 32;
     chosen integer;
+    kept   integer;
+    parent integer;
 BEGIN
     IF current_setting('server_version_num')::integer < 160000 THEN
         RETURN NULL;
     END IF;
-    SELECT k.n INTO chosen FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.is_open ORDER BY k.n LIMIT 1;
-    IF chosen IS NULL THEN
-        PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
-        SELECT k.n INTO chosen FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.is_open ORDER BY k.n LIMIT 1;
-        IF chosen IS NULL THEN
-            RETURN edu_matrix_hub_schema._new_role_keeper();
-        END IF;
+    SELECT k.n, (SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.keeper = k.n) INTO chosen, kept
+    FROM edu_matrix_hub_schema.role_keepers AS k
+    WHERE k.is_open AND k.parent IS NOT NULL
+    ORDER BY k.n LIMIT 1;
+    IF kept < tenants_per_keeper
+       OR (chosen IS NOT NULL AND NOT pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0))) THEN
+        RETURN chosen;
     END IF;
-    IF (SELECT count(*) FROM (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.keeper = chosen LIMIT room) AS kept) >= room
-       AND pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0)) THEN
-        UPDATE edu_matrix_hub_schema.role_keepers AS k SET is_open = false WHERE k.n = chosen AND k.is_open;
-        SELECT k.n INTO chosen FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.is_open ORDER BY k.n LIMIT 1;
-        IF chosen IS NULL THEN
-            chosen := edu_matrix_hub_schema._new_role_keeper();
+
+    PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
+    -- Looked at again under the lock: the one who held it before may have made the next keeper.
+    UPDATE edu_matrix_hub_schema.role_keepers AS k SET is_open = false WHERE k.n = chosen;
+    SELECT k.n INTO chosen
+    FROM edu_matrix_hub_schema.role_keepers AS k
+    WHERE k.is_open AND k.parent IS NOT NULL
+    ORDER BY k.n LIMIT 1;
+    IF chosen IS NULL THEN
+        SELECT k.n INTO parent
+        FROM edu_matrix_hub_schema.role_keepers AS k
+        WHERE k.parent IS NULL
+          AND (SELECT count(*) FROM edu_matrix_hub_schema.role_keepers AS child WHERE child.parent = k.n) < keepers_per_parent
+        ORDER BY k.n LIMIT 1;
+        IF parent IS NULL THEN
+            parent := edu_matrix_hub_schema._new_role_keeper(NULL);
         END IF;
+        chosen := edu_matrix_hub_schema._new_role_keeper(parent);
     END IF;
     RETURN chosen;
 END

@@ -3,35 +3,43 @@
 -- call it or its copies. It names nothing in the registry, since a keeper has no rights there.
 --
 --   create  makes the roles, unable to log in            take       makes `member` a member of each, with SET and INHERIT
---   login   lets the roles log in                        give_back  ends these memberships
---   nologin ends that                                    leave      ends the membership of each role in `member`
---   plain   also takes CREATEROLE and CREATEDB           drop       drops the roles that stand
---   join    makes each role a member of `member`
+--   open    makes the first of them, `member` its        give_back  ends these memberships
+--           member at once, and the others               join       makes each role a member of `member`
+--   login   lets the roles log in                        leave      ends that membership
+--   nologin ends that                                    drop       drops the roles that stand
+--   plain   also takes CREATEROLE                        keeper     makes role keepers, `member` their member at once
+--
+-- Making a role with its first member spares the walk through all memberships that a GRANT begins with.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep(action text, roles text[], member text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
-    modern   CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
     template text;
     role     text;
 BEGIN
     template := CASE action
+        WHEN 'open'      THEN 'CREATE ROLE %1$I NOLOGIN ROLE %2$I'
+        WHEN 'give_back' THEN 'REVOKE %1$I FROM %2$I'
+        WHEN 'take'      THEN CASE WHEN current_setting('server_version_num')::integer >= 160000
+                                   THEN 'GRANT %1$I TO %2$I WITH SET TRUE, INHERIT TRUE' ELSE 'GRANT %1$I TO %2$I' END
         WHEN 'create'    THEN 'CREATE ROLE %1$I NOLOGIN'
         WHEN 'login'     THEN 'ALTER ROLE %1$I LOGIN'
         WHEN 'nologin'   THEN 'ALTER ROLE %1$I NOLOGIN'
-        WHEN 'take'      THEN 'GRANT %1$I TO %2$I' || CASE WHEN modern THEN ' WITH SET TRUE, INHERIT TRUE' ELSE '' END
-        WHEN 'give_back' THEN 'REVOKE %1$I FROM %2$I'
         WHEN 'join'      THEN 'GRANT %2$I TO %1$I'
         WHEN 'leave'     THEN 'REVOKE %2$I FROM %1$I'
         WHEN 'drop'      THEN 'DROP ROLE IF EXISTS %1$I'
         WHEN 'plain'     THEN 'ALTER ROLE %1$I NOLOGIN NOCREATEROLE'
+        WHEN 'keeper'    THEN 'CREATE ROLE %1$I NOLOGIN CREATEROLE ROLE %2$I'
     END;
     IF template IS NULL THEN
         RAISE EXCEPTION 'there is no action "%" on roles', action;
     END IF;
     FOREACH role IN ARRAY roles LOOP
         EXECUTE format(template, role, member);
+        IF action = 'open' THEN
+            template := 'CREATE ROLE %1$I NOLOGIN';
+        END IF;
     END LOOP;
 END
 $function$;

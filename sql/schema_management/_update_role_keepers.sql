@@ -1,5 +1,5 @@
--- Brings the functions of all role keepers up to the body of _keep, and makes the first keeper, so that the first tenants
--- find one. Does nothing on PostgreSQL 15.
+-- Brings the functions of all role keepers up to the body of _keep, parents first, and makes the first keepers, so that the
+-- first tenant finds one. Does nothing on PostgreSQL 15.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._update_role_keepers() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -12,7 +12,7 @@ BEGIN
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
     FOR outdated IN
-        SELECT k.n, k.role_name
+        SELECT k.n, k.parent, k.role_name
         FROM edu_matrix_hub_schema.role_keepers AS k
         JOIN pg_proc AS template
           ON template.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND template.proname = '_keep'
@@ -23,14 +23,13 @@ BEGIN
            OR p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp",createrole_self_grant=}'
            OR p.proacl IS NULL
            OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee NOT IN (p.proowner, current_user::regrole))
-        ORDER BY k.n
+        ORDER BY k.parent IS NULL DESC, k.n
     LOOP
-        EXECUTE format('DROP FUNCTION IF EXISTS edu_matrix_hub_schema.%I(text, text[], text)', '_keep_' || outdated.n);
+        PERFORM edu_matrix_hub_schema._role_command(outdated.parent, 'take', ARRAY[outdated.role_name]);
         PERFORM edu_matrix_hub_schema._write_keeper_function(outdated.n, outdated.role_name);
+        PERFORM edu_matrix_hub_schema._role_command(outdated.parent, 'give_back', ARRAY[outdated.role_name]);
     END LOOP;
-    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.is_open) THEN
-        PERFORM edu_matrix_hub_schema._new_role_keeper();
-    END IF;
+    PERFORM edu_matrix_hub_schema._choose_role_keeper();
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._update_role_keepers() FROM PUBLIC;

@@ -1,0 +1,31 @@
+-- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner. The owner
+-- role stands and we are a member of it, which ends here. Used when a tenant is created and when a lost schema is made anew.
+--
+-- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost schema, and only
+-- global ones can take from PUBLIC what PostgreSQL gives everybody, EXECUTE on functions and USAGE of types. Types matter
+-- since a foreign column of a tenant's type would keep the tenant from being dropped. Readers may look at sequences, writers
+-- may also advance them.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    -- A suspended tenant's grants wait in saved_acl until it is opened.
+    EXECUTE format($statements$
+        CREATE SCHEMA %1$I AUTHORIZATION %2$I;
+        COMMENT ON SCHEMA %1$I IS %5$L;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON TABLES TO %3$I, %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT INSERT, UPDATE, DELETE ON TABLES TO %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON SEQUENCES TO %3$I, %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON SEQUENCES TO %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT EXECUTE ON ROUTINES TO %3$I, %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE USAGE ON TYPES FROM PUBLIC;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON TYPES TO %3$I, %4$I;
+        $statements$
+        || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;' ELSE '' END,
+        tenant.schema_name, tenant.owner_role, tenant.reader_role, tenant.writer_role, 'tenant ' || tenant.id);
+    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._build_tenant_schema(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
