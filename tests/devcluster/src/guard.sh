@@ -16,7 +16,7 @@ run=$dir/run
 # alive PID START: a pid that now belongs to another process, or to a zombie, does not count.
 alive() {
     if [ -r /proc/self/stat ]; then
-        stat=
+        stat=''
         { read -r stat < "/proc/$1/stat"; } 2> /dev/null
         [ -n "$stat" ] || return 1
         # shellcheck disable=SC2086 # The fields are to be split; with two arguments before them,
@@ -32,7 +32,7 @@ alive() {
 # any_member WHICH: whether a member is `dead` (then $dead names it), or a `running` one (other than the guards) is left.
 any_member() {
     for file in "$run"/members/*; do
-        pid= start= signal=
+        pid='' start='' signal=''
         { read -r pid start signal < "$file"; } 2> /dev/null
         [ -n "$start" ] || continue
         if alive "$pid" "$start"; then
@@ -55,18 +55,19 @@ any_user() {
 # send SIGNAL: to every live member but the guards; `own` stands for the one each member is to get.
 send() {
     for file in "$run"/members/*; do
-        pid= start= signal=
+        pid='' start='' signal=''
         { read -r pid start signal < "$file"; } 2> /dev/null
-        [ -n "$start" ] && [ "$signal" != - ] && alive "$pid" "$start" || continue
-        [ "$1" = own ] || signal=$1
-        kill -s "$signal" "$pid" 2> /dev/null
+        if [ -n "$start" ] && [ "$signal" != - ] && alive "$pid" "$start"; then
+            [ "$1" = own ] || signal=$1
+            kill -s "$signal" "$pid" 2> /dev/null
+        fi
     done
 }
 
 # A killed PostgreSQL server leaves its System V segment, whose number is in line 7 of its pid file.
 release_segment() {
     [ -r "$1" ] || return
-    number=
+    number=''
     { read -r _ && read -r _ && read -r _ && read -r _ && read -r _ && read -r _ && read -r _ number; } < "$1"
     [ -n "$number" ] && ipcrm -m "$number" 2> /dev/null
 }
