@@ -64,7 +64,7 @@ BEGIN
 
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, taken_at);
     EXECUTE format('CREATE SCHEMA %I', location);
-    EXECUTE format('COMMENT ON SCHEMA %I IS %L', location, schema_id::text);
+    EXECUTE format('COMMENT ON SCHEMA %I IS %L', location, 'snapshot of tenant ' || schema_id);
     FOR copy IN SELECT t.value ->> 'name' AS name, t.value ->> 'create_columns' AS create_columns FROM jsonb_array_elements(tables) AS t (value) LOOP
         EXECUTE format('CREATE TABLE %I.%I (%s)', location, copy.name, copy.create_columns);
     END LOOP;
