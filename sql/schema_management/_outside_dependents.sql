@@ -1,0 +1,86 @@
+-- What outside of a schema depends on something in it, as text such as `public.mine.mine_id_fkey` or `reporting.v_groups`:
+-- foreign keys, views, rules, policies, triggers, functions, defaults, columns of its types, children and partitions. While
+-- there is any, neither renaming nor removing the schema is ours to do: both would change somebody else's objects.
+--
+-- Publications do not count; they are recorded and left. A cast between a type of the schema and another one is the schema's.
+-- Inheritance counts in both directions: queries of a parent read its children, wherever they are.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid) RETURNS SETOF text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    RETURN QUERY
+    WITH member AS MATERIALIZED (
+        SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m
+    ), dependent AS MATERIALIZED (
+        SELECT DISTINCT d.classid, d.objid, d.objsubid
+        FROM member AS m
+        JOIN pg_depend AS d ON d.refclassid = m.classid AND d.refobjid = m.objid
+        WHERE d.classid NOT IN ('pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass, 'pg_cast'::regclass,
+                                'pg_transform'::regclass, 'pg_default_acl'::regclass)
+          AND NOT EXISTS (SELECT FROM member AS own WHERE own.classid = d.classid AND own.objid = d.objid)
+    ), outside AS (
+        SELECT d.*
+        FROM dependent AS d
+        CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._home_schema(d.classid, d.objid) AS oid) AS home
+        WHERE home.oid IS DISTINCT FROM namespace
+          -- TOAST tables live elsewhere and are part of their tables; the triggers of a foreign key are part of it.
+          AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
+          AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE d.classid = 'pg_trigger'::regclass AND t.oid = d.objid AND t.tgisinternal)
+    )
+    SELECT DISTINCT CASE o.classid
+        WHEN 'pg_constraint'::regclass THEN coalesce(
+            (SELECT format('%I.%I.%I', n.nspname, c.relname, k.conname)
+             FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE k.oid = o.objid),
+            pg_describe_object(o.classid, o.objid, 0))
+        WHEN 'pg_rewrite'::regclass THEN
+            (SELECT format('%I.%I', n.nspname, c.relname) || CASE WHEN u.rulename = '_RETURN' THEN '' ELSE '.' || quote_ident(u.rulename) END
+             FROM pg_rewrite AS u JOIN pg_class AS c ON c.oid = u.ev_class JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE u.oid = o.objid)
+        WHEN 'pg_attrdef'::regclass THEN
+            (SELECT format('%I.%I.%I', n.nspname, c.relname, a.attname)
+             FROM pg_attrdef AS f JOIN pg_class AS c ON c.oid = f.adrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum WHERE f.oid = o.objid)
+        WHEN 'pg_class'::regclass THEN
+            (SELECT format('%I.%I', n.nspname, c.relname) || coalesce('.' || quote_ident(a.attname), '')
+             FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = o.objsubid AND o.objsubid > 0 WHERE c.oid = o.objid)
+        WHEN 'pg_proc'::regclass THEN o.objid::regprocedure::text
+        WHEN 'pg_policy'::regclass THEN
+            (SELECT format('%I.%I.%I', n.nspname, c.relname, p.polname)
+             FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE p.oid = o.objid)
+        WHEN 'pg_trigger'::regclass THEN
+            (SELECT format('%I.%I.%I', n.nspname, c.relname, t.tgname)
+             FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE t.oid = o.objid)
+        ELSE pg_describe_object(o.classid, o.objid, o.objsubid)
+    END
+    FROM outside AS o
+    UNION
+    SELECT parent.oid::regclass::text
+    FROM member AS m
+    JOIN pg_inherits AS i ON m.classid = 'pg_class'::regclass AND i.inhrelid = m.objid
+    JOIN pg_class AS parent ON parent.oid = i.inhparent
+    WHERE parent.relnamespace <> namespace
+    ORDER BY 1;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid) FROM PUBLIC;
+
+-- Refuses with the list when anything outside depends on the schema.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_dependents(namespace oid, way_out text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    dependents text[];
+BEGIN
+    SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
+    FROM edu_matrix_hub_schema._outside_dependents(namespace) AS d (name);
+    IF dependents <> '{}' THEN
+        PERFORM edu_matrix_hub_schema._refuse('dependents',
+            format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents), array_to_string(dependents[:10], ', '),
+                   CASE WHEN cardinality(dependents) > 10 THEN ', …' ELSE '' END, way_out),
+            jsonb_build_object('dependents', dependents[:50], 'dependent_count', cardinality(dependents)));
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text) FROM PUBLIC;

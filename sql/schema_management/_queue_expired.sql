@@ -1,0 +1,46 @@
+-- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a survey calls it. A
+-- removal that failed is queued again after an hour, so that what was in its way may be taken away meanwhile.
+--
+-- It also removes sandboxes that no open job owns, left behind when an operator went away in the middle of a job. One that is
+-- still in use by a session that has not noticed yet is left for the next time.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._queue_expired(requested_by text DEFAULT NULL) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '100ms'
+AS $function$
+DECLARE
+    expired record;
+    orphan  record;
+    queued  integer := 0;
+BEGIN
+    FOR expired IN
+        SELECT b.id
+        FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.state IN ('complete', 'purging') AND b.expires_at < now()
+          AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                          WHERE j.backup_id = b.id AND j.kind = 'purge'
+                            AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))
+        ORDER BY b.expires_at
+        LIMIT 100
+    LOOP
+        IF edu_matrix_hub_schema._queue_purge(expired.id, coalesce(_queue_expired.requested_by, 'expiry')) IS NOT NULL THEN
+            queued := queued + 1;
+        END IF;
+    END LOOP;
+    FOR orphan IN
+        SELECT n.nspname
+        FROM pg_namespace AS n
+        WHERE n.nspname >= 'edu_matrix_work_' AND n.nspname < 'edu_matrix_work`' AND n.nspowner = current_user::regrole
+          AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.sandbox = n.nspname AND j.state IN ('requested', 'running'))
+        LIMIT 10
+    LOOP
+        BEGIN
+            PERFORM edu_matrix_hub_schema._close_sandbox(orphan.nspname);
+        EXCEPTION WHEN lock_not_available OR internal_error THEN
+            NULL;
+        END;
+    END LOOP;
+    RETURN queued;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._queue_expired(text) FROM PUBLIC;

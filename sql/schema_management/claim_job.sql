@@ -1,0 +1,66 @@
+-- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now: the oldest one whose tenant
+-- has no job running, waiting or left behind. Left behind is a running job of an older epoch, or one not heard of for 60 s;
+-- whoever still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
+--
+-- options: {holder, kinds?: [text…], max_running?}. A job that was left behind five times is failed: it probably takes its
+-- session down.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    refused jsonb;
+    job     edu_matrix_hub_schema.schema_jobs;
+    running integer;
+    backup  edu_matrix_hub_schema.schema_backups;
+BEGIN
+    refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
+    IF refused IS NOT NULL THEN
+        RETURN refused;
+    END IF;
+    -- Claims come one after the other: two at once could both find the same tenant idle or the same place free.
+    PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/claim_job', 0));
+    LOOP
+        SELECT count(*) INTO running
+        FROM edu_matrix_hub_schema.schema_jobs AS j
+        WHERE j.state = 'running' AND j.epoch = claim_job.epoch AND j.heartbeat_at >= clock_timestamp() - interval '60 s';
+        IF running >= (options ->> 'max_running')::integer THEN
+            RETURN edu_matrix_hub_schema._result('unchanged', format('%s jobs are running, no more may', running));
+        END IF;
+        SELECT * INTO job
+        FROM edu_matrix_hub_schema.schema_jobs AS j
+        WHERE j.state IN ('requested', 'running')
+          AND (options -> 'kinds' IS NULL OR jsonb_typeof(options -> 'kinds') = 'null' OR options -> 'kinds' ? j.kind)
+          AND CASE j.state
+              WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
+              ELSE j.not_before <= clock_timestamp()
+                   AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS o
+                                   WHERE o.schema_id = j.schema_id AND o.state = 'running' AND o.id <> j.id)
+              END
+        ORDER BY j.requested_at, j.id
+        LIMIT 1
+        FOR UPDATE SKIP LOCKED;
+        IF job.id IS NULL THEN
+            RETURN edu_matrix_hub_schema._result('unchanged', 'no job is to be run');
+        END IF;
+        EXIT WHEN job.attempt < 5;
+        PERFORM edu_matrix_hub_schema._end_job(job.id, 'failed', 'it was tried 5 times and never came to an end');
+        job := NULL;
+    END LOOP;
+
+    UPDATE edu_matrix_hub_schema.schema_jobs AS j
+    SET state = 'running', attempt = j.attempt + 1, epoch = claim_job.epoch, holder = options ->> 'holder', heartbeat_at = clock_timestamp(),
+        started_at = clock_timestamp(),
+        -- What an earlier attempt prepared may still be in use by it; the survey removes it.
+        sandbox = CASE WHEN j.state = 'requested' THEN j.sandbox END
+    WHERE j.id = job.id;
+    UPDATE edu_matrix_hub_schema.schema_backups AS b
+    SET state = 'running', started_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE b.id = job.backup_id AND b.state = 'requested' AND job.kind = 'snapshot';
+    SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = job.backup_id;
+    RETURN edu_matrix_hub_schema._result('success', format('%s job %s claimed, attempt %s', job.kind, job.id, job.attempt + 1), job.schema_id,
+        jsonb_build_object('job_id', job.id, 'kind', job.kind, 'schema_id', job.schema_id, 'schema_name', backup.schema_name,
+                           'backup_id', job.backup_id, 'attempt', job.attempt + 1));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.claim_job(bigint, uuid, jsonb) FROM PUBLIC;
