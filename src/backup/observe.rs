@@ -1,0 +1,43 @@
+//! Stage 3: what is, as the catalogue says.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::desired::{Desired, Removal};
+use crate::{
+    lane::Lane,
+    postgres::{
+        Error,
+        answer::{BackupAnswer, BackupQuestion, Owner},
+    },
+};
+
+/// Observes a backup that shall be, on the lane of its tenant.
+pub async fn observe(lane: &Lane, desired: &Desired) -> Result<BackupAnswer, Error> {
+    let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
+    ask(lane, &desired.object, desired.known, tenant_uid).await
+}
+
+/// Finds the lane whose catalogue has a backup that is to go.
+pub async fn observe_removal(
+    lanes: &[Arc<Lane>],
+    removal: &Removal,
+) -> Result<Option<(Arc<Lane>, BackupAnswer)>, Error> {
+    for lane in lanes {
+        let answer = ask(lane, &removal.object, removal.known, None).await?;
+        if answer.backup.is_some() {
+            return Ok(Some((lane.clone(), answer)));
+        }
+    }
+    Ok(None)
+}
+
+async fn ask(
+    lane: &Lane,
+    object: &Owner,
+    backup_id: Option<Uuid>,
+    tenant_uid: Option<&str>,
+) -> Result<BackupAnswer, Error> {
+    lane.observe_backup(&BackupQuestion { object, backup_id, tenant_uid }).await
+}

@@ -1,0 +1,181 @@
+//! Stage 4: what to do. Pure and total.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::desired::{Desired, Removal};
+use crate::{
+    api::condition::Reason,
+    postgres::answer::{BackupAnswer, BackupRow, Owner},
+};
+
+/// What to do, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// Whom it is for.
+    pub subject: String,
+    /// In order.
+    pub effects: Vec<Effect>,
+}
+
+/// One thing to do, to wait for, or to refuse.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Queues long work in the catalogue, or takes it back.
+    Request {
+        /// The function.
+        call: &'static str,
+        /// What it is given.
+        options: Value,
+        /// What it does, for people.
+        text: String,
+    },
+    /// Come back when it is so.
+    Await {
+        /// From the closed set.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// It can never be.
+    Refuse {
+        /// From the closed set.
+        reason: Reason,
+        /// For people.
+        message: String,
+    },
+    /// Let the object go.
+    Release,
+}
+
+/// Plans a backup that shall be.
+#[must_use]
+pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
+    let effects = match &observed.backup {
+        Some(row) => follow(row),
+        None => start(desired, observed),
+    };
+    Plan { subject: subject(&desired.object), effects }
+}
+
+/// Plans the end of a backup's object.
+#[must_use]
+pub fn plan_removal(removal: &Removal, observed: &BackupAnswer) -> Plan {
+    let effects = match &observed.backup {
+        None => vec![Effect::Release],
+        Some(row) => finish(removal, row),
+    };
+    Plan { subject: subject(&removal.object), effects }
+}
+
+fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
+    if let Some(id) = desired.known {
+        return vec![Effect::Refuse {
+            reason: Reason::Failed,
+            message: format!("the catalogue has no backup {id} any more; make another SchemaBackup"),
+        }];
+    }
+    if desired.tenant.is_none() {
+        return vec![Effect::Await {
+            reason: Reason::TenantNotFound,
+            message: format!(
+                "there is no TenantSchema {} in namespace {}; make it, or delete this backup",
+                desired.tenant_name, desired.object.namespace
+            ),
+        }];
+    }
+    let Some(tenant) = &observed.tenant else {
+        return vec![Effect::Await {
+            reason: Reason::TenantNotFound,
+            message: format!("TenantSchema {} has no schema yet; the backup is made when it has", desired.tenant_name),
+        }];
+    };
+    vec![
+        Effect::Request {
+            call: "request_backup",
+            options: json!({
+                "schema_id": tenant.schema_id, "object": desired.object, "method": desired.method.as_str(),
+                "expire_after_days": desired.expire_after_days, "requested_by": requested_by(&desired.object),
+            }),
+            text: format!("request a {} of schema {}", desired.method.as_str(), tenant.schema_name),
+        },
+        running(),
+    ]
+}
+
+/// A backup that the catalogue has: it says itself how far it is.
+fn follow(row: &BackupRow) -> Vec<Effect> {
+    match row.state.as_str() {
+        "complete" | "purging" | "purged" | "restored" => Vec::new(),
+        "failed" => vec![Effect::Refuse {
+            reason: Reason::Failed,
+            message: format!(
+                "the backup could not be made: {}; make another SchemaBackup when that is mended",
+                row.error.as_deref().unwrap_or("the operation log has the reason")
+            ),
+        }],
+        "cancelled" => vec![Effect::Refuse {
+            reason: Reason::Cancelled,
+            message: "the backup was cancelled; make another SchemaBackup".to_owned(),
+        }],
+        _ => vec![running()],
+    }
+}
+
+fn finish(removal: &Removal, row: &BackupRow) -> Vec<Effect> {
+    let options = json!({ "backup_id": row.backup_id, "requested_by": requested_by(&removal.object) });
+    match row.state.as_str() {
+        "requested" | "running" => vec![
+            Effect::Request { call: "cancel_backup", options, text: "cancel it".to_owned() },
+            Effect::Release,
+        ],
+        "complete" if removal.delete => vec![
+            Effect::Request {
+                call: "request_purge",
+                options,
+                text: format!("remove {}", row.location.as_deref().unwrap_or("it")),
+            },
+            gone(row),
+        ],
+        "purging" if removal.delete => vec![gone(row)],
+        _ => vec![Effect::Release],
+    }
+}
+
+fn running() -> Effect {
+    Effect::Await { reason: Reason::Running, message: "the snapshot is queued or being made".to_owned() }
+}
+
+fn gone(row: &BackupRow) -> Effect {
+    Effect::Await {
+        reason: Reason::Deleting,
+        message: format!("schema {} is being removed", row.location.as_deref().unwrap_or("of the backup")),
+    }
+}
+
+fn subject(object: &Owner) -> String {
+    format!("backup {}/{}", object.namespace, object.name)
+}
+
+fn requested_by(object: &Owner) -> String {
+    format!("SchemaBackup {}/{}", object.namespace, object.name)
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}:", self.subject)?;
+        if self.effects.is_empty() {
+            return writeln!(f, "  nothing to do");
+        }
+        for effect in &self.effects {
+            match effect {
+                Effect::Request { text, .. } => writeln!(f, "  {text}")?,
+                Effect::Await { message, .. } => writeln!(f, "  wait: {message}")?,
+                Effect::Refuse { reason, message } => writeln!(f, "  refuse ({reason}): {message}")?,
+                Effect::Release => writeln!(f, "  let the object go")?,
+            }
+        }
+        Ok(())
+    }
+}

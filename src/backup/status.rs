@@ -1,0 +1,112 @@
+//! Stage 6: what a person reads of a backup. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::apply::{Applied, End};
+use crate::{
+    api::{
+        SchemaBackup, SchemaBackupStatus,
+        condition::{ConditionType, Readiness, Reason, Verdict, find},
+        event::EventReason,
+        schema_backup::BackupMethod,
+    },
+    context::Notice,
+    postgres::answer::{BackupAnswer, BackupRow},
+};
+
+/// The status after a plan was applied.
+#[must_use]
+pub fn status(
+    backup: &SchemaBackup,
+    observed: &BackupAnswer,
+    applied: &Applied,
+    now: Timestamp,
+) -> SchemaBackupStatus {
+    let mut status = backup.status.clone().unwrap_or_default();
+    if let Some(row) = &observed.backup {
+        status.backup_id = Some(row.backup_id.to_string());
+        status.schema_id = Some(row.schema_id.to_string());
+        status.method = (row.method == BackupMethod::Snapshot.as_str()).then_some(BackupMethod::Snapshot);
+        status.location.clone_from(&row.location);
+        status.start_time = row.started_at.map(whole_seconds);
+        status.completion_time = row.completed_at.map(whole_seconds);
+        status.size_bytes = row.size_bytes;
+        status.table_count = row.table_count;
+        status.row_count = row.row_count;
+        status.checksum.clone_from(&row.checksum);
+        status.expire_time = row.expires_at.map(whole_seconds);
+    } else if let Some(id) = applied.backup_id {
+        status.backup_id = Some(id.to_string());
+        status.schema_id = observed.tenant.as_ref().map(|tenant| tenant.schema_id.to_string());
+        status.method = Some(backup.spec.method());
+    }
+    finish(backup, status, &verdict(observed.backup.as_ref(), &applied.end), now)
+}
+
+/// The status when no plan was made: everything else stays as it was.
+#[must_use]
+pub fn status_of_verdict(backup: &SchemaBackup, verdict: &Verdict, now: Timestamp) -> SchemaBackupStatus {
+    finish(backup, backup.status.clone().unwrap_or_default(), verdict, now)
+}
+
+/// What somebody who watches Events would like to know.
+#[must_use]
+pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
+    let old = backup.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = |conditions| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == "True");
+    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
+    let mut notices = Vec::new();
+    if !ready(old)
+        && ready(&new.conditions)
+        && let Some(condition) = find(&new.conditions, ConditionType::Ready)
+    {
+        notices.push(Notice { reason: EventReason::BackupCompleted, message: condition.message.clone() });
+    }
+    if let Some(condition) = find(&new.conditions, ConditionType::Stalled)
+        && stalled(old).as_deref() != Some(condition.reason.as_str())
+    {
+        notices.push(Notice { reason: EventReason::BackupFailed, message: condition.message.clone() });
+    }
+    notices
+}
+
+fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
+    match end {
+        End::Waits { reason, message } => Verdict::reconciling(*reason, message.clone(), Readiness::False),
+        End::Refused { reason, message } => Verdict::stalled(*reason, message.clone(), false),
+        End::Done | End::Released => match row {
+            // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
+            Some(row) if row.state == "purging" || row.state == "purged" => {
+                Verdict::ready(Reason::Expired, "the backup expired and was removed; delete this object")
+            }
+            Some(row) => Verdict::ready(
+                Reason::Completed,
+                format!(
+                    "schema {} holds {} tables and {} rows of schema {}",
+                    row.location.as_deref().unwrap_or_default(),
+                    row.table_count.unwrap_or_default(),
+                    row.row_count.unwrap_or_default(),
+                    row.schema_name
+                ),
+            ),
+            None => Verdict::reconciling(Reason::Progressing, "being looked at", Readiness::False),
+        },
+    }
+}
+
+fn finish(
+    backup: &SchemaBackup,
+    mut status: SchemaBackupStatus,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> SchemaBackupStatus {
+    let generation = backup.metadata.generation.unwrap_or_default();
+    status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status
+}
+
+fn whole_seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}

@@ -1,0 +1,123 @@
+//! What a person types ([`Args`]) and what the operator needs ([`Config`]), with one conversion between them.
+
+use std::net::SocketAddr;
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+
+use crate::{ident::Ident, telemetry::logs::LogFormat};
+
+/// Namespace of the operator when neither a flag nor the pod says.
+const DEFAULT_NAMESPACE: &str = "tenant-schema-system";
+/// Where a pod finds its own namespace.
+const POD_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Turns TenantSchema objects into isolated PostgreSQL schemas and keeps them right.
+#[derive(Debug, Parser)]
+#[command(name = "tenant-schema-operator", version, about)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the operator until it is told to stop (SIGTERM).
+    Run(RunArgs),
+    /// Print the CustomResourceDefinitions, for `kubectl apply -f -`.
+    Crds,
+    /// Print the management functions as one transaction of plain SQL, for `psql`.
+    Sql(SqlArgs),
+    /// Print the version.
+    Version,
+}
+
+/// Flags of `sql`.
+#[derive(Debug, ClapArgs)]
+pub struct SqlArgs {
+    /// The role that shall own registry and functions.
+    #[arg(long, default_value = "edu_matrix_owner")]
+    pub owner_role: Ident,
+}
+
+/// Flags of `run`; each has an environment variable.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The operator's own namespace: its Leases and the Secrets of databases are there. Default: the pod's, else
+    /// tenant-schema-system.
+    #[arg(long, env = "TSO_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Work only for tenants in these namespaces, separated by commas. Default: all.
+    #[arg(long, env = "TSO_WATCH_NAMESPACES", value_delimiter = ',')]
+    pub watch_namespaces: Vec<String>,
+    /// Work only for tenants whose labels match this selector, such as `team=a,tier!=test`.
+    #[arg(long, env = "TSO_WATCH_SELECTOR")]
+    pub watch_selector: Option<String>,
+    /// How many objects of one kind are worked on at once.
+    #[arg(long, env = "TSO_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub concurrency: u16,
+    /// Where /metrics, /livez and /readyz are served.
+    #[arg(long, env = "TSO_HTTP_ADDR", default_value = "0.0.0.0:8080")]
+    pub http_addr: SocketAddr,
+    /// Whether each tenant has metrics of its own; turn it off for fleets that are too large for your Prometheus.
+    #[arg(long, env = "TSO_TENANT_METRICS", default_value_t = true, action = clap::ArgAction::Set)]
+    pub tenant_metrics: bool,
+    /// The form of log lines.
+    #[arg(long, env = "TSO_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+    /// Level or filter, such as `info` or `info,tenant_schema_operator=debug`.
+    #[arg(long, env = "TSO_LOG_LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+/// What the operator runs with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// The namespaces it works for; empty means all.
+    pub watch_namespaces: Vec<String>,
+    /// The selector of the objects it works for, as the API takes it.
+    pub watch_selector: Option<String>,
+    /// Objects of one kind at once.
+    pub concurrency: u16,
+    /// Where it answers HTTP.
+    pub http_addr: SocketAddr,
+    /// Whether tenants have series of their own.
+    pub tenant_metrics: bool,
+}
+
+impl RunArgs {
+    /// Completes the flags.
+    #[must_use]
+    pub fn into_config(self) -> Config {
+        // Destructured without `..`, so that a flag that nobody reads does not compile.
+        let Self {
+            namespace,
+            watch_namespaces,
+            watch_selector,
+            concurrency,
+            http_addr,
+            tenant_metrics,
+            log_format: _,
+            log_level: _,
+        } = self;
+        Config {
+            namespace: namespace.unwrap_or_else(own_namespace),
+            watch_namespaces: watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect(),
+            watch_selector,
+            concurrency,
+            http_addr,
+            tenant_metrics,
+        }
+    }
+}
+
+fn own_namespace() -> String {
+    std::fs::read_to_string(POD_NAMESPACE_FILE)
+        .map(|text| text.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+}

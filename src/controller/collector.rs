@@ -1,0 +1,114 @@
+//! Numbers that are read from the watch caches when somebody asks: tenants by state, and each tenant's usage.
+
+use std::{collections::BTreeMap, fmt};
+
+use jiff::Timestamp;
+use kube::{ResourceExt, runtime::reflector::Store};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{family::Family, gauge::ConstGauge, gauge::Gauge},
+    registry::Unit,
+};
+
+use crate::{
+    api::{
+        TenantSchema,
+        condition::{ConditionType, find},
+    },
+    quantity::Bytes,
+};
+
+/// Reads the tenants' cache at every scrape.
+pub struct TenantCollector {
+    tenants: Store<TenantSchema>,
+    each: bool,
+}
+
+impl fmt::Debug for TenantCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TenantCollector").field("each", &self.each).finish_non_exhaustive()
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+impl TenantCollector {
+    /// Reads `tenants`; `each` says whether every tenant has series of its own.
+    #[must_use]
+    pub fn new(tenants: Store<TenantSchema>, each: bool) -> Self {
+        Self { tenants, each }
+    }
+}
+
+impl Collector for TenantCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let tenants = self.tenants.state();
+        let mut states: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+        let mut blocked = 0_i64;
+        let now = Timestamp::now();
+        for tenant in &tenants {
+            *states.entry((tenant.spec.database().to_owned(), state(tenant))).or_default() += 1;
+            if let Some(deleted) = &tenant.metadata.deletion_timestamp {
+                blocked = blocked.max(now.as_second() - deleted.0.as_second());
+            }
+        }
+        let by_state = Family::<Labels, Gauge>::default();
+        for ((database, state), count) in states {
+            by_state.get_or_create(&vec![("database", database), ("state", state.to_owned())]).set(count);
+        }
+        let descriptor = encoder.encode_descriptor("tenants", "Tenants by database and state", None, by_state.metric_type())?;
+        by_state.encode(descriptor)?;
+        let blocked = ConstGauge::new(blocked);
+        let help = "How long the oldest deletion of a tenant has been waiting";
+        let descriptor = encoder.encode_descriptor("deletion_blocked", help, Some(&Unit::Seconds), blocked.metric_type())?;
+        blocked.encode(descriptor)?;
+        if self.each { encode_each(&tenants, &mut encoder) } else { Ok(()) }
+    }
+}
+
+fn encode_each(tenants: &[std::sync::Arc<TenantSchema>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let storage = Family::<Labels, Gauge>::default();
+    let quota = Family::<Labels, Gauge>::default();
+    let backup = Family::<Labels, Gauge>::default();
+    for tenant in tenants {
+        let Some(status) = &tenant.status else { continue };
+        let labels =
+            vec![("namespace", tenant.namespace().unwrap_or_default()), ("tenant", tenant.name_any())];
+        if let Some(bytes) = status.storage_used_bytes {
+            storage.get_or_create(&labels).set(bytes);
+        }
+        let limit = status.effective.as_ref().and_then(|effective| effective.quota_limit.as_deref());
+        if let Some(limit) = limit.and_then(|limit| limit.parse::<Bytes>().ok()) {
+            quota.get_or_create(&labels).set(limit.as_i64());
+        }
+        if let Some(at) = status.last_backup.as_ref().and_then(|last| last.completion_time.as_ref()) {
+            backup.get_or_create(&labels).set(at.0.as_second());
+        }
+    }
+    for (name, help, unit, family) in [
+        ("tenant_storage", "Tables, indexes and TOAST of a tenant", Unit::Bytes, storage),
+        ("tenant_quota", "The quota in force of a tenant", Unit::Bytes, quota),
+        ("tenant_last_backup_time", "Unix time of a tenant's last backup", Unit::Seconds, backup),
+    ] {
+        let descriptor = encoder.encode_descriptor(name, help, Some(&unit), family.metric_type())?;
+        family.encode(descriptor)?;
+    }
+    Ok(())
+}
+
+fn state(tenant: &TenantSchema) -> &'static str {
+    if tenant.metadata.deletion_timestamp.is_some() {
+        return "deleting";
+    }
+    let conditions = tenant.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    if find(conditions, ConditionType::Stalled).is_some() {
+        "stalled"
+    } else if find(conditions, ConditionType::Reconciling).is_some() {
+        "reconciling"
+    } else if find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True") {
+        "ready"
+    } else {
+        "new"
+    }
+}

@@ -1,0 +1,189 @@
+//! Stage 4: what a person reads of a database. Pure.
+
+use jiff::Timestamp;
+
+use super::{
+    install::{Closed, Opened},
+    resolve::Unresolved,
+};
+use crate::{
+    api::{
+        TenantDatabase, TenantDatabaseStatus,
+        condition::{ConditionType, Readiness, Reason, Verdict, find},
+        event::EventReason,
+    },
+    context::Notice,
+    kubernetes,
+    postgres::{self, answer::SurveyAnswer},
+    quantity::human,
+};
+
+/// Bytes must have moved by this much, and by two percent, to be news.
+const MOVED_BYTES: u64 = 64 * 1024;
+
+/// What is known of an open lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Which database it is.
+    pub installation_id: String,
+    /// As `15.18`.
+    pub server_version: String,
+    /// The release of the functions.
+    pub functions_version: String,
+    /// The epoch of this replica's hold.
+    pub epoch: i64,
+    /// This replica.
+    pub holder: String,
+}
+
+impl Facts {
+    /// What opening a lane told.
+    #[must_use]
+    pub fn new(opened: &Opened, holder: &str) -> Self {
+        Self {
+            installation_id: opened.lane.hold.installation_id.to_string(),
+            server_version: opened.server_version.clone(),
+            functions_version: opened.functions_version.clone(),
+            epoch: opened.lane.hold.epoch,
+            holder: holder.to_owned(),
+        }
+    }
+}
+
+/// The status of a database at work.
+#[must_use]
+pub fn status(
+    database: &TenantDatabase,
+    facts: &Facts,
+    survey: Option<&SurveyAnswer>,
+    in_use: Option<String>,
+    now: Timestamp,
+) -> TenantDatabaseStatus {
+    let mut status = database.status.clone().unwrap_or_default();
+    status.installation_id = Some(facts.installation_id.clone());
+    status.server_version = Some(facts.server_version.clone());
+    status.functions_version = Some(facts.functions_version.clone());
+    status.holder = Some(facts.holder.clone());
+    status.epoch = Some(facts.epoch);
+    if let Some(survey) = survey {
+        status.tenant_count = Some(survey.tenant_count);
+        status.set_aside_count = Some(survey.set_aside_count);
+        status.set_aside_bytes = Some(news(status.set_aside_bytes, survey.set_aside_bytes));
+        let bytes = news(status.storage_used_bytes, survey.storage_bytes);
+        status.storage_used_bytes = Some(bytes);
+        status.storage_used = Some(human(bytes.unsigned_abs()));
+    }
+    let verdict = match in_use {
+        Some(message) => Verdict::stalled(Reason::InUse, message, true),
+        None => Verdict::ready(
+            Reason::Succeeded,
+            format!("PostgreSQL {} with functions {}", facts.server_version, facts.functions_version),
+        ),
+    };
+    finish(database, status, &verdict, now)
+}
+
+/// The status of a database that cannot be worked with; what was known of it stays.
+#[must_use]
+pub fn status_of_verdict(database: &TenantDatabase, verdict: &Verdict, now: Timestamp) -> TenantDatabaseStatus {
+    finish(database, database.status.clone().unwrap_or_default(), verdict, now)
+}
+
+/// What somebody who watches Events would like to know.
+#[must_use]
+pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Notice> {
+    let old = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = |conditions, word: &str| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == word);
+    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
+    let mut notices = Vec::new();
+    if let Some(condition) = find(&new.conditions, ConditionType::Stalled)
+        && stalled(old).as_deref() != Some(condition.reason.as_str())
+    {
+        let message = format!("{}: {}", condition.reason, condition.message);
+        notices.push(Notice { reason: EventReason::Stalled, message });
+    } else if ready(old, "True")
+        && let Some(condition) = find(&new.conditions, ConditionType::Reconciling)
+    {
+        notices.push(Notice { reason: EventReason::Unavailable, message: condition.message.clone() });
+    }
+    if ready(old, "False") && ready(&new.conditions, "True") {
+        notices.push(Notice { reason: EventReason::Recovered, message: "ready again".to_owned() });
+    }
+    notices
+}
+
+/// The verdict on Secrets that do not resolve.
+#[must_use]
+pub fn unresolved(error: &Unresolved) -> Verdict {
+    let message = error.to_string();
+    match error {
+        Unresolved::NotFound { .. } => Verdict::stalled(Reason::SecretNotFound, message, false),
+        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => Verdict::stalled(Reason::SecretInvalid, message, false),
+        Unresolved::Unreadable(kubernetes::Error::Refused { code: 403, .. }) => {
+            Verdict::stalled(Reason::SecretUnreadable, message, false)
+        }
+        // An API server that is away says nothing about the database.
+        Unresolved::Unreadable(_) => Verdict::reconciling(Reason::SecretUnreadable, message, Readiness::Kept),
+    }
+}
+
+/// The verdict on a lane that does not open.
+#[must_use]
+pub fn closed(error: &Closed) -> Verdict {
+    let message = chain(error);
+    let stalled = |reason| Verdict::stalled(reason, message.clone(), false);
+    let passing = |reason| Verdict::reconciling(reason, message.clone(), Readiness::False);
+    match error {
+        Closed::Postgres(error) => match error {
+            postgres::Error::Connection(_) => stalled(Reason::SecretInvalid),
+            postgres::Error::Tls(_) | postgres::Error::Handshake { .. } => stalled(Reason::TlsFailed),
+            postgres::Error::AuthenticationRefused { .. } => stalled(Reason::AuthenticationRefused),
+            postgres::Error::Statement { code, .. } if code == "42501" => stalled(Reason::InsufficientPrivilege),
+            postgres::Error::Statement { code, .. } if code == "25006" => passing(Reason::ReadOnlyStandby),
+            error if error.is_transient() => passing(Reason::ConnectionFailed),
+            _ => stalled(Reason::OperationFailed),
+        },
+        Closed::OwnerRole(_) => stalled(Reason::InvalidSpec),
+        Closed::UnsupportedVersion(_) => stalled(Reason::UnsupportedVersion),
+        Closed::ReadOnlyStandby => passing(Reason::ReadOnlyStandby),
+        Closed::InsufficientPrivilege { .. } => stalled(Reason::InsufficientPrivilege),
+        Closed::FunctionsNewer { .. } => stalled(Reason::FunctionsNewer),
+        Closed::FunctionsUnverified(_) => stalled(Reason::FunctionsUnverified),
+        Closed::FunctionsMissing(_) => stalled(Reason::FunctionsMissing),
+        Closed::DatabaseChanged { .. } => stalled(Reason::DatabaseChanged),
+        Closed::ManagedElsewhere { .. } => stalled(Reason::ManagedElsewhere),
+        Closed::Duplicate(_) => stalled(Reason::DuplicateDatabase),
+        Closed::Refused(_) => stalled(Reason::OperationFailed),
+    }
+}
+
+/// An error with its causes on one line; our own errors never repeat their source.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn news(shown: Option<i64>, measured: i64) -> i64 {
+    match shown {
+        Some(shown) if shown.abs_diff(measured) < MOVED_BYTES => shown,
+        Some(shown) if shown.abs_diff(measured).saturating_mul(50) < shown.unsigned_abs() => shown,
+        _ => measured,
+    }
+}
+
+fn finish(
+    database: &TenantDatabase,
+    mut status: TenantDatabaseStatus,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> TenantDatabaseStatus {
+    let generation = database.metadata.generation.unwrap_or_default();
+    status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status
+}

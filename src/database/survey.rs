@@ -1,0 +1,61 @@
+//! Stage 3: measuring all tenants in one batched query set, and waking whoever is concerned.
+//!
+//! Most surveys ask only for what changed. Every tenth asks for everything, so that a row that was edited or removed by
+//! hand is noticed even if the database believes that it told us.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    context::Context,
+    lane::Lane,
+    postgres::{
+        Error,
+        answer::{SurveyAnswer, TenantRow},
+    },
+    telemetry::metrics::{DatabaseLabels, Metrics, PoolLabels},
+};
+
+/// Every so many surveys all tenants are asked for.
+const EVERYTHING_EVERY: u32 = 10;
+
+/// Which survey of a lane this is.
+#[derive(Debug, Default)]
+pub struct SurveyCount(AtomicU32);
+
+/// Surveys the database and wakes the tenants and backups that changed.
+pub async fn survey(lane: &Lane, count: &SurveyCount, ctx: &Context) -> Result<SurveyAnswer, Error> {
+    let started = Instant::now();
+    let everything = count.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERYTHING_EVERY);
+    let (answer, news) = lane.survey(everything).await?;
+    wake(&answer, &news, ctx);
+    lane.functions().pool().tend();
+    measure(&ctx.metrics, lane, &answer, started, ctx.now().as_second());
+    Ok(answer)
+}
+
+fn wake(answer: &SurveyAnswer, news: &[Arc<TenantRow>], ctx: &Context) {
+    for owner in news.iter().filter_map(|row| row.owner.as_ref()) {
+        ctx.wake.tenant(&owner.namespace, &owner.name);
+    }
+    for object in answer.backups_changed.iter().filter_map(|backup| backup.object.as_ref()) {
+        ctx.wake.backup(&object.namespace, &object.name);
+    }
+}
+
+fn measure(metrics: &Metrics, lane: &Lane, answer: &SurveyAnswer, started: Instant, now: i64) {
+    let labels = DatabaseLabels { database: lane.database.clone() };
+    metrics.survey_duration.get_or_create(&labels).set(started.elapsed().as_secs_f64());
+    #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit into the 52 bits of a float for ages")]
+    metrics.survey_time.get_or_create(&labels).set(now as f64);
+    metrics.survey_stale.get_or_create(&labels).set(i64::from(answer.stale_count));
+    let usage = lane.functions().pool().usage();
+    for (state, count) in [("open", usage.open), ("idle", usage.idle), ("waiting", usage.waiting)] {
+        let labels = PoolLabels { database: lane.database.clone(), state };
+        metrics.pool.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,156 @@
+//! The bounded runner of one lane: claims jobs from the catalogue, keeps them alive, ends them when asked.
+//!
+//! The catalogue is queue and truth. A runner that dies leaves its job with an old heartbeat and an old epoch; whoever
+//! holds the lane next claims it again, and what was half made was one transaction that never happened.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::channel::mpsc::UnboundedSender;
+use serde_json::json;
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep, timeout},
+};
+
+use crate::{
+    lane::Lane,
+    postgres::{
+        Error,
+        answer::{CallStatus, ClaimedJob},
+    },
+};
+
+/// How often a running job says that it is alive; the database takes it for dead after six of these.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How often the catalogue is asked without being rung: jobs that another replica left, retries.
+const POLL: Duration = Duration::from_secs(30);
+/// No part of a job may take longer.
+const PART_DEADLINE: Duration = Duration::from_hours(6);
+/// How long to wait when another holds the tenant's lock, at first and at most.
+const BUSY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+
+/// A job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The TenantDatabase.
+    pub database: String,
+    /// What it was.
+    pub job: ClaimedJob,
+    /// `success`, `error`, `cancelled` or `lost`.
+    pub outcome: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+/// Runs jobs, at most `slots` at once, until the lane is lost.
+pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finished>) {
+    let mut running = JoinSet::new();
+    while !lane.is_lost() {
+        if running.len() < slots {
+            match claim(&lane, slots).await {
+                Ok(Some(job)) => {
+                    let (lane, finished) = (lane.clone(), finished.clone());
+                    running.spawn(async move {
+                        let (outcome, message) = run_one(&lane, &job).await;
+                        let database = lane.database.clone();
+                        // A closed channel means that the process is shutting down: the catalogue has the result.
+                        let _ = finished.unbounded_send(Finished { database, job, outcome, message });
+                    });
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::warn!(database = lane.database, %error, "cannot claim a job"),
+            }
+        }
+        tokio::select! {
+            () = lane.jobs_waiting.notified() => {}
+            Some(_) = running.join_next() => {}
+            () = sleep(POLL) => {}
+        }
+    }
+    lane.cancel_all_jobs();
+    // What does not end in time ends with its connection.
+    let _ = timeout(HEARTBEAT, async { while running.join_next().await.is_some() {} }).await;
+}
+
+async fn claim(lane: &Lane, slots: usize) -> Result<Option<ClaimedJob>, Error> {
+    let options = json!({ "holder": lane.database, "max_running": slots });
+    let result = lane.functions().claim_job(lane.hold, &options).await?;
+    if result.lane_lost() {
+        lane.lose();
+    }
+    match result.status {
+        CallStatus::Success => serde_json::from_value(result.detail)
+            .map(Some)
+            .map_err(|source| Error::Answer { call: "claim_job", source }),
+        _ => Ok(None),
+    }
+}
+
+async fn run_one(lane: &Lane, job: &ClaimedJob) -> (&'static str, String) {
+    let cancelled = lane.job_started(job.job_id, job.schema_id);
+    let result = tokio::select! {
+        result = work(lane, job, cancelled.clone()) => result,
+        () = keep_alive(lane, job) => Ok(("cancelled", "cancelled in the catalogue".to_owned())),
+    };
+    lane.job_ended(job.job_id);
+    let (outcome, message) = match result {
+        Ok(ended) => ended,
+        Err(_) if *cancelled.borrow() || lane.is_lost() => ("lost", "ended by this operator; it is claimed again".to_owned()),
+        Err(error) => {
+            let outcome = json!({ "status": "error", "message": error.to_string(), "retry": error.is_transient() });
+            if let Err(unrecorded) = lane.functions().finish_job(lane.hold, job.job_id, &outcome).await {
+                tracing::warn!(job = %job.job_id, error = %unrecorded, "cannot record the failure of a job");
+            }
+            ("error", error.to_string())
+        }
+    };
+    (outcome, message)
+}
+
+async fn work(
+    lane: &Lane,
+    job: &ClaimedJob,
+    cancelled: watch::Receiver<bool>,
+) -> Result<(&'static str, String), Error> {
+    let mut pause = BUSY.0;
+    loop {
+        let mut cancel = cancelled.clone();
+        let ended = async move {
+            // An error means that the sender is gone, which job_ended does only after this ended.
+            let _ = cancel.wait_for(|cancelled| *cancelled).await;
+        };
+        let result = lane.functions().run_job(lane.hold, job.job_id, PART_DEADLINE, ended).await?;
+        if result.lane_lost() {
+            lane.lose();
+            return Ok(("lost", result.message));
+        }
+        match result.status {
+            CallStatus::Success | CallStatus::Unchanged => return Ok(("success", result.message)),
+            CallStatus::Partial => pause = BUSY.0,
+            CallStatus::Busy => {
+                sleep(pause).await;
+                pause = (pause * 2).min(BUSY.1);
+            }
+            CallStatus::Error if result.reason() == "cancelled" => return Ok(("cancelled", result.message)),
+            CallStatus::Error => return Ok(("error", result.message)),
+        }
+    }
+}
+
+/// Completes when the catalogue says that the job was cancelled.
+async fn keep_alive(lane: &Lane, job: &ClaimedJob) {
+    let mut beat = interval(HEARTBEAT);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    beat.tick().await;
+    loop {
+        beat.tick().await;
+        match lane.functions().heartbeat_job(lane.hold, job.job_id).await {
+            Ok(result) if result.lane_lost() => lane.lose(),
+            Ok(result) if result.reason() == "cancelled" => return,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(job = %job.job_id, %error, "cannot send the heartbeat of a job"),
+        }
+    }
+}

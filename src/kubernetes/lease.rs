@@ -1,0 +1,75 @@
+//! Holding a Lease: at most one replica at a time believes that it works for a database.
+//!
+//! A Lease is only for availability. A holder that was stopped and continued may believe for a moment longer; the
+//! database's epoch is what refuses it.
+
+use kube::Client;
+use kube_lease_manager::{LeaseManagerBuilder, LeaseParams};
+use thiserror::Error;
+use tokio::{sync::watch, task::JoinHandle};
+
+/// For how many seconds a Lease is good without being renewed.
+const DURATION_SECONDS: u64 = 15;
+/// How many seconds before it runs out it is renewed: every five.
+const GRACE_SECONDS: u64 = 10;
+
+/// Why a Lease could not be taken part in.
+#[derive(Debug, Error)]
+#[error("cannot take part in Lease {namespace}/{name}: {message}")]
+pub struct LeaseError {
+    namespace: String,
+    name: String,
+    message: String,
+}
+
+/// Taking part in the election of one Lease's holder. Dropping it without [`LeaseCandidate::release`] lets it run out.
+#[derive(Debug)]
+pub struct LeaseCandidate {
+    held: watch::Receiver<bool>,
+    task: JoinHandle<kube_lease_manager::Result<kube_lease_manager::LeaseManager>>,
+}
+
+impl LeaseCandidate {
+    /// Starts to take part as `identity`; the Lease is made if it is not there.
+    pub async fn start(client: Client, namespace: &str, name: &str, identity: &str) -> Result<Self, LeaseError> {
+        let manager = LeaseManagerBuilder::new(client, name)
+            .with_namespace(namespace)
+            .with_parameters(LeaseParams::new(identity, DURATION_SECONDS, GRACE_SECONDS))
+            .build()
+            .await
+            .map_err(|error| LeaseError {
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+                message: error.to_string(),
+            })?;
+        let (held, task) = manager.watch().await;
+        Ok(Self { held, task })
+    }
+
+    /// Whether this replica holds the Lease now.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        *self.held.borrow() && !self.task.is_finished()
+    }
+
+    /// True when the election ended by an error of its own and must be joined anew.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Changes of [`LeaseCandidate::is_held`].
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        self.held.clone()
+    }
+
+    /// Gives the Lease back, so that another replica need not wait for it to run out.
+    pub async fn release(self) {
+        let Self { held, task } = self;
+        drop(held);
+        if let Ok(Err(error)) = task.await {
+            tracing::debug!(%error, "cannot release a Lease; it runs out by itself");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Writing a status: server-side apply on the status subresource, under this operator's name.
+//!
+//! The UID goes along, so that a status never lands on another object of the same name. Whether a write is needed is the
+//! driver's question; here it is only written.
+
+use std::fmt::Debug;
+
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{Patch, PatchParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+
+use super::{Error, MANAGER, within};
+
+/// Applies `status` and returns the resource version that carries it.
+pub async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<Option<String>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let name = object.name_any();
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": name, "uid": object.meta().uid },
+        "status": status,
+    });
+    let written = within(
+        || format!("write the status of {} {name}", K::kind(&())),
+        api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)),
+    )
+    .await?;
+    Ok(written.resource_version())
+}

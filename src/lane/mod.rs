@@ -1,0 +1,208 @@
+//! One database at work: who holds it, its connections, its latest survey.
+//!
+//! A lane is open while this replica holds the Lease of a TenantDatabase, the database is fit to work with, and the
+//! database gave this replica the newest epoch. Every call that changes something carries the epoch, so that a replica
+//! that lost the lane and does not know it is refused by the database itself.
+
+pub mod directory;
+pub mod survey;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    sync::{Notify, Semaphore, watch},
+    time::Instant,
+};
+use uuid::Uuid;
+
+pub use directory::{LaneState, Lanes};
+use survey::SurveyBook;
+
+use crate::postgres::{
+    Error, Functions, Hold,
+    answer::{
+        BackupAnswer, BackupQuestion, CallResult, SurveyAnswer, TenantAnswer, TenantQuestion, TenantRow,
+    },
+};
+
+/// A survey may take this long before it is cancelled; it measures in bounded slices.
+const SURVEY_DEADLINE: Duration = Duration::from_mins(2);
+
+/// An open lane.
+pub struct Lane {
+    /// The TenantDatabase's name.
+    pub database: String,
+    /// PostgreSQL's name of the database.
+    pub database_name: String,
+    /// Epoch and installation.
+    pub hold: Hold,
+    functions: Functions,
+    applying: Semaphore,
+    book: Mutex<SurveyBook>,
+    lost: AtomicBool,
+    /// Rung when jobs may be waiting.
+    pub jobs_waiting: Notify,
+    running: Mutex<HashMap<Uuid, RunningJob>>,
+}
+
+struct RunningJob {
+    schema_id: Option<Uuid>,
+    cancel: watch::Sender<bool>,
+}
+
+impl Lane {
+    /// A lane over `functions`, which `apply_slots` reconciles may use at once.
+    #[must_use]
+    pub fn new(database: String, database_name: String, hold: Hold, functions: Functions, apply_slots: usize) -> Self {
+        Self {
+            database,
+            database_name,
+            hold,
+            functions,
+            applying: Semaphore::new(apply_slots.max(1)),
+            book: Mutex::new(SurveyBook::default()),
+            lost: AtomicBool::new(false),
+            jobs_waiting: Notify::new(),
+            running: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The management functions, for jobs.
+    #[must_use]
+    pub fn functions(&self) -> &Functions {
+        &self.functions
+    }
+
+    /// True once the database refused this replica's epoch, or an outage was seen: the lane must be opened anew.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Says that the lane must be opened anew.
+    pub fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.jobs_waiting.notify_one();
+    }
+
+    /// The tenant's row as the latest survey has it, if nothing was applied since.
+    #[must_use]
+    pub fn surveyed(&self, uid: &str) -> Option<Arc<TenantRow>> {
+        self.book().get(uid)
+    }
+
+    /// Asks the database about one tenant.
+    pub async fn observe_tenant(&self, question: &TenantQuestion<'_>) -> Result<TenantAnswer, Error> {
+        let _slot = self.slot().await;
+        let begun = Instant::now();
+        let answer = self.watched(self.functions.observe_tenant(question).await)?;
+        if let Some(row) = &answer.own {
+            self.book().observed(row, begun);
+        }
+        Ok(answer)
+    }
+
+    /// Asks the database about one backup.
+    pub async fn observe_backup(&self, question: &BackupQuestion<'_>) -> Result<BackupAnswer, Error> {
+        let _slot = self.slot().await;
+        self.watched(self.functions.observe_backup(question).await)
+    }
+
+    /// Applies steps on behalf of the object with this UID.
+    pub async fn apply(&self, uid: &str, steps: &Value) -> Result<Vec<CallResult>, Error> {
+        let _slot = self.slot().await;
+        // Booked before as well: a call whose answer is lost may have been done.
+        self.book().applied(uid, Instant::now());
+        let results = self.watched(self.functions.apply_steps(self.hold, steps).await);
+        self.book().applied(uid, Instant::now());
+        let results = results?;
+        if results.iter().any(CallResult::lane_lost) {
+            self.lose();
+        }
+        Ok(results)
+    }
+
+    /// A job changed what is known of the tenant.
+    pub fn job_changed(&self, uid: &str) {
+        self.book().applied(uid, Instant::now());
+    }
+
+    /// The tenant is gone from the registry.
+    pub fn forget(&self, uid: &str) {
+        self.book().forget(uid);
+    }
+
+    /// Surveys all tenants and returns the answer, without its rows, and the rows that are news.
+    pub async fn survey(&self, everything: bool) -> Result<(SurveyAnswer, Vec<Arc<TenantRow>>), Error> {
+        let begun = Instant::now();
+        let everything = everything || !self.book().is_complete();
+        let mut answer = self.watched(self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE).await)?;
+        let news = self.book().book(std::mem::take(&mut answer.tenants), begun, everything);
+        if answer.jobs_waiting > 0 {
+            self.jobs_waiting.notify_one();
+        }
+        Ok((answer, news))
+    }
+
+    /// Registers a running job; the receiver turns true when somebody wants it to end.
+    pub fn job_started(&self, job: Uuid, schema_id: Option<Uuid>) -> watch::Receiver<bool> {
+        let (cancel, cancelled) = watch::channel(false);
+        self.running().insert(job, RunningJob { schema_id, cancel });
+        cancelled
+    }
+
+    /// The job ended.
+    pub fn job_ended(&self, job: Uuid) {
+        self.running().remove(&job);
+    }
+
+    /// Ends the running jobs of a tenant, so that they do not hold its structure lock.
+    pub fn cancel_jobs_of(&self, schema_id: Uuid) {
+        for job in self.running().values().filter(|job| job.schema_id == Some(schema_id)) {
+            job.cancel.send_replace(true);
+        }
+    }
+
+    /// Ends one running job.
+    pub fn cancel_job(&self, job: Uuid) {
+        if let Some(job) = self.running().get(&job) {
+            job.cancel.send_replace(true);
+        }
+    }
+
+    /// Ends all running jobs; they are claimed again by whoever holds the lane next.
+    pub fn cancel_all_jobs(&self) {
+        for job in self.running().values() {
+            job.cancel.send_replace(true);
+        }
+    }
+
+    async fn slot(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
+        // The semaphore is never closed, so a permit always comes.
+        self.applying.acquire().await.ok()
+    }
+
+    fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if result.as_ref().is_err_and(Error::is_outage) {
+            self.lose();
+        }
+        result
+    }
+
+    fn book(&self) -> std::sync::MutexGuard<'_, SurveyBook> {
+        // The book is only ever replaced entry by entry, so a panic elsewhere leaves it usable.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, RunningJob>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,138 @@
+//! What the latest survey found, kept so that a reconcile need not ask again.
+//!
+//! A tenant's row serves as its observation while nothing was applied to the tenant since a survey that began later. After
+//! a restart one survey so stands for ten thousand single look-ups.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use crate::postgres::answer::TenantRow;
+
+/// The rows of one database's tenants, by the UID of their object.
+#[derive(Debug, Default)]
+pub struct SurveyBook {
+    rows: HashMap<String, Arc<TenantRow>>,
+    /// When something was applied to a tenant whose row is not known anew since.
+    applied: HashMap<String, Instant>,
+    complete: bool,
+}
+
+impl SurveyBook {
+    /// The row, if it is as good as asking the database now.
+    #[must_use]
+    pub fn get(&self, uid: &str) -> Option<Arc<TenantRow>> {
+        if self.applied.contains_key(uid) { None } else { self.rows.get(uid).cloned() }
+    }
+
+    /// True once a survey of all tenants is booked.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Something was, or may have been, applied to the tenant: its row is not an observation any more.
+    pub fn applied(&mut self, uid: &str, at: Instant) {
+        self.applied.insert(uid.to_owned(), at);
+    }
+
+    /// A single look-up that began after everything that was applied. It is kept unless something was applied since.
+    pub fn observed(&mut self, row: &TenantRow, begun: Instant) {
+        if let Some(owner) = &row.owner {
+            let uid = owner.uid.clone();
+            if self.applied.get(&uid).is_none_or(|at| *at <= begun) {
+                self.applied.remove(&uid);
+                self.rows.insert(uid, Arc::new(row.clone()));
+            }
+        }
+    }
+
+    /// The tenant is gone.
+    pub fn forget(&mut self, uid: &str) {
+        self.rows.remove(uid);
+        self.applied.remove(uid);
+    }
+
+    /// Books a survey that began at `begun`, and returns the rows that are news.
+    pub fn book(&mut self, tenants: Vec<TenantRow>, begun: Instant, everything: bool) -> Vec<Arc<TenantRow>> {
+        let mut news = Vec::new();
+        let mut seen = HashSet::new();
+        for row in tenants {
+            let Some(owner) = &row.owner else { continue };
+            let uid = owner.uid.clone();
+            seen.insert(uid.clone());
+            let known = self.get(&uid);
+            if self.applied.get(&uid).is_some_and(|at| *at > begun) {
+                continue;
+            }
+            self.applied.remove(&uid);
+            if known.as_deref() != Some(&row) {
+                let row = Arc::new(row);
+                self.rows.insert(uid, row.clone());
+                news.push(row);
+            }
+        }
+        if everything {
+            self.complete = true;
+            // A row that a survey of everything does not have is gone: the next reconcile asks and sees it so.
+            self.rows.retain(|uid, _| seen.contains(uid));
+        }
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn row(uid: &str, bytes: i64) -> TenantRow {
+        serde_json::from_value(json!({
+            "schema_id": "00000000-0000-0000-0000-000000000001", "institution_id": null, "schema_name": "s",
+            "status": "active", "access": "ReadWrite",
+            "owner": { "cluster": "c", "namespace": "n", "name": "t", "uid": uid },
+            "config": {}, "quota_limit": null, "schema_exists": true, "drift": [], "storage_bytes": bytes,
+            "table_count": 0, "usage_stale": false, "last_backup": null, "last_operation": null, "jobs": [],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_survey_that_began_before_an_apply_is_no_observation() {
+        let mut book = SurveyBook::default();
+        let begun = Instant::now();
+        book.applied("a", begun + Duration::from_secs(1));
+        assert!(book.book(vec![row("a", 1)], begun, true).is_empty());
+        assert!(book.get("a").is_none());
+        assert_eq!(book.book(vec![row("a", 1)], begun + Duration::from_secs(2), false).len(), 1);
+        assert!(book.get("a").is_some());
+    }
+
+    #[test]
+    fn only_news_is_returned_and_what_is_gone_is_forgotten() {
+        let mut book = SurveyBook::default();
+        let begun = Instant::now();
+        assert_eq!(book.book(vec![row("a", 1), row("b", 1)], begun, true).len(), 2);
+        assert_eq!(book.book(vec![row("a", 1), row("b", 2)], begun, false).len(), 1);
+        book.book(vec![row("a", 1)], begun, true);
+        assert!(book.get("b").is_none());
+    }
+
+    #[test]
+    fn a_look_up_stands_until_something_is_applied() {
+        let mut book = SurveyBook::default();
+        let begun = Instant::now();
+        book.observed(&row("a", 1), begun);
+        assert!(book.get("a").is_some());
+        book.applied("a", begun + Duration::from_secs(1));
+        assert!(book.get("a").is_none());
+        book.observed(&row("a", 1), begun);
+        assert!(book.get("a").is_none(), "a look-up that began before the apply says nothing about it");
+    }
+}

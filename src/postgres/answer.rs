@@ -1,0 +1,413 @@
+//! What the management functions answer, as types: the wire contract between `sql/` and this crate. Pure.
+//!
+//! Each function returns one JSON document. Unknown fields are ignored, so that newer functions serve an older operator;
+//! a missing field is an [`super::Error::Answer`], never a default that looks like an observation.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+/// How a management function ended.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum CallStatus {
+    /// Done.
+    Success,
+    /// It was so already.
+    Unchanged,
+    /// A bounded part is done and committed; call again.
+    Partial,
+    /// Another holds the lock; later.
+    Busy,
+    /// Nothing was done; the log has the reason.
+    Error,
+}
+
+/// What one management function answered.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct CallResult {
+    /// The function's name, when it was called as one of several steps.
+    #[serde(default)]
+    pub call: String,
+    /// How it ended.
+    pub status: CallStatus,
+    /// For people: attempt, thing and way out.
+    pub message: String,
+    /// The tenant it was about.
+    pub schema_id: Option<Uuid>,
+    /// What depends on the function; see [`CallResult::reason`].
+    #[serde(default)]
+    pub detail: Value,
+}
+
+impl CallResult {
+    /// The machine-readable reason of an error, from a closed set.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        self.detail.get("reason").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A text of the detail.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.detail.get(key).and_then(Value::as_str)
+    }
+
+    /// True when this operator's epoch is older than the lane's, or the database is another installation.
+    #[must_use]
+    pub fn lane_lost(&self) -> bool {
+        matches!(self.reason(), "stale_epoch" | "wrong_installation")
+    }
+}
+
+/// The installation of the management functions in a database.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Installation {
+    /// Given once, when the registry was first installed; it says which database this is.
+    pub installation_id: Uuid,
+    /// The operator release whose functions are installed.
+    pub functions_version: String,
+    /// The number of the contract between operator and functions.
+    pub contract: i32,
+    /// SHA-256 of the installed files.
+    pub checksum: String,
+    /// False when somebody changed a function by hand.
+    pub fingerprint_matches: bool,
+}
+
+/// The answer to taking a lane.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct LaneClaim {
+    /// Which database this is.
+    pub installation_id: Uuid,
+    /// Counts the holders; an older one is refused from now on.
+    pub epoch: i64,
+}
+
+/// What the server, the database and the login are, before anything is installed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct DatabaseFacts {
+    /// As `150018`.
+    pub server_version_num: i32,
+    /// As `15.18`.
+    pub server_version: String,
+    /// True on a standby.
+    pub in_recovery: bool,
+    /// PostgreSQL's name of the database.
+    pub database_name: String,
+    /// True when the registry schema is there.
+    pub registry_exists: bool,
+    /// True when the functions are there and may be called.
+    pub installed: bool,
+    /// True when the owner role and its admin role stand.
+    pub owner_role_exists: bool,
+    /// True when the login may act as the owner role.
+    pub can_set_owner_role: bool,
+    /// What the login lacks to install and upgrade the functions.
+    pub missing: Vec<Missing>,
+    /// What the login lacks to call them.
+    pub missing_for_verified: Vec<Missing>,
+}
+
+/// A privilege that is not there, and how to give it.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Missing {
+    /// For people.
+    pub what: String,
+    /// The SQL that a DBA runs.
+    pub statement: String,
+}
+
+/// Which object a tenant belongs to.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Owner {
+    /// UID of the cluster's kube-system namespace.
+    pub cluster: String,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// The object's UID.
+    pub uid: String,
+}
+
+/// One question about one tenant.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantQuestion<'a> {
+    /// Who asks.
+    #[serde(flatten)]
+    pub owner: &'a Owner,
+    /// The row it had, if its status knows.
+    pub schema_id: Option<Uuid>,
+    /// The institution it is for.
+    pub institution_id: Option<Uuid>,
+    /// The schema it wants.
+    pub schema_name: &'a str,
+    /// The application's own table of institutions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub institution_source: Option<&'a InstitutionSource>,
+}
+
+/// The application's own table of institutions.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct InstitutionSource {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// The column that holds the institution's UUID.
+    pub id_column: String,
+}
+
+/// Everything the database knows that concerns one tenant.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct TenantAnswer {
+    /// The row that belongs to the one who asks, not dropped.
+    pub own: Option<TenantRow>,
+    /// What is left of a row that was dropped.
+    pub tombstone: Option<Tombstone>,
+    /// Another's row of the same schema name.
+    pub name_holder: Option<Claim>,
+    /// Another's row of the same institution.
+    pub institution_holder: Option<Claim>,
+    /// A schema of this name stands.
+    pub schema_exists: bool,
+    /// A role of this name stands.
+    pub name_is_role: bool,
+    /// The institution is registered, or found in the configured table.
+    pub institution_known: bool,
+}
+
+/// Who has what another wants.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Claim {
+    /// The tenant.
+    pub schema_id: Uuid,
+    /// Its schema.
+    pub schema_name: String,
+    /// UID of the cluster; absent when made by hand.
+    pub cluster: Option<String>,
+    /// Namespace of its object.
+    pub namespace: Option<String>,
+    /// Name of its object.
+    pub name: Option<String>,
+    /// UID of its object.
+    pub uid: Option<String>,
+}
+
+/// A dropped tenant.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Tombstone {
+    /// The tenant.
+    pub schema_id: Uuid,
+    /// The backup that holds what it was.
+    pub backup_id: Option<Uuid>,
+    /// The schema that holds it.
+    pub location: Option<String>,
+    /// `complete`, `purging`, `purged` …
+    pub backup_state: Option<String>,
+}
+
+/// A tenant's row in the registry, with what the catalogue says of it.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct TenantRow {
+    /// Its id, for life.
+    pub schema_id: Uuid,
+    /// Its institution.
+    pub institution_id: Option<Uuid>,
+    /// Its schema.
+    pub schema_name: String,
+    /// `active`, `suspended`, `dropping`, `released`.
+    pub status: String,
+    /// `ReadWrite` or `Suspended`.
+    pub access: String,
+    /// The object it belongs to; absent when made by hand.
+    pub owner: Option<Owner>,
+    /// Free JSON.
+    pub config: Map<String, Value>,
+    /// In bytes.
+    pub quota_limit: Option<i64>,
+    /// The schema stands.
+    pub schema_exists: bool,
+    /// What differs from what was applied.
+    pub drift: Vec<Drift>,
+    /// Tables, indexes and TOAST, in bytes.
+    pub storage_bytes: i64,
+    /// Tables, partitions among them.
+    pub table_count: i32,
+    /// The latest figures could not be taken, because a table is locked.
+    pub usage_stale: bool,
+    /// The newest finished backup.
+    pub last_backup: Option<LastBackup>,
+    /// The newest operation on it.
+    pub last_operation: Option<LastOperation>,
+    /// Long work that is requested or under way.
+    pub jobs: Vec<JobRow>,
+}
+
+/// One difference between what was applied and what is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Drift {
+    /// For people.
+    pub what: String,
+    /// The functions can put it right.
+    pub repairable: bool,
+    /// What a DBA runs when they cannot.
+    pub statement: Option<String>,
+}
+
+/// A tenant's newest backup.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct LastBackup {
+    /// Its id.
+    pub backup_id: Uuid,
+    /// The SchemaBackup that asked for it.
+    pub object_name: Option<String>,
+    /// `Snapshot` or `SetAside`.
+    pub method: String,
+    /// The schema that holds it.
+    pub location: Option<String>,
+    /// When it was finished.
+    pub completed_at: Option<Timestamp>,
+    /// In bytes.
+    pub size_bytes: Option<i64>,
+}
+
+/// A tenant's newest operation.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct LastOperation {
+    /// As `create_tenant_schema`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How it ended.
+    pub status: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: Option<i64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// A job in the catalogue.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct JobRow {
+    /// Its id.
+    pub job_id: Uuid,
+    /// `snapshot` or `purge`.
+    pub kind: String,
+    /// `requested`, `running`, `done`, `failed`, `cancelled`.
+    pub state: String,
+    /// The backup that it makes or removes.
+    pub backup_id: Option<Uuid>,
+    /// Which try this is.
+    #[serde(default)]
+    pub attempt: i32,
+    /// Why the latest try failed.
+    #[serde(default)]
+    pub error: Option<String>,
+}
+
+/// One question about one backup.
+#[derive(Clone, Debug, Serialize)]
+pub struct BackupQuestion<'a> {
+    /// The SchemaBackup that asks.
+    #[serde(flatten)]
+    pub object: &'a Owner,
+    /// The row it had, if its status knows.
+    pub backup_id: Option<Uuid>,
+    /// The UID of the TenantSchema it is of, if that is there.
+    pub tenant_uid: Option<&'a str>,
+}
+
+/// Everything the database knows that concerns one backup.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct BackupAnswer {
+    /// The catalogue's row.
+    pub backup: Option<BackupRow>,
+    /// The newest job about it.
+    pub job: Option<JobRow>,
+    /// The tenant it is of.
+    pub tenant: Option<Claim>,
+}
+
+/// A backup in the catalogue.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct BackupRow {
+    /// Its id.
+    pub backup_id: Uuid,
+    /// The tenant it is of.
+    pub schema_id: Uuid,
+    /// The tenant's schema when it was made.
+    pub schema_name: String,
+    /// `Snapshot` or `SetAside`.
+    pub method: String,
+    /// The schema that holds it.
+    pub location: Option<String>,
+    /// `requested`, `running`, `complete`, `failed`, `cancelled`, `purging`, `purged`.
+    pub state: String,
+    /// When work on it began.
+    pub started_at: Option<Timestamp>,
+    /// When it was finished.
+    pub completed_at: Option<Timestamp>,
+    /// In bytes.
+    pub size_bytes: Option<i64>,
+    /// Its tables.
+    pub table_count: Option<i32>,
+    /// Its rows, all tables together.
+    pub row_count: Option<i64>,
+    /// Over the content of all tables.
+    pub checksum: Option<String>,
+    /// When it will be removed.
+    pub expires_at: Option<Timestamp>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// What one survey of a database found.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct SurveyAnswer {
+    /// Tenants that are not dropped.
+    pub tenant_count: i32,
+    /// All of them together, in bytes.
+    pub storage_bytes: i64,
+    /// Set-aside schemas that are not purged.
+    pub set_aside_count: i32,
+    /// In bytes.
+    pub set_aside_bytes: i64,
+    /// Tenants that changed since the survey before, or all when asked for.
+    pub tenants: Vec<TenantRow>,
+    /// Tenants whose figures could not be taken, because a table is locked.
+    pub stale_count: i32,
+    /// Jobs that wait for a runner.
+    pub jobs_waiting: i32,
+    /// Backups that changed since the survey before.
+    pub backups_changed: Vec<ChangedBackup>,
+}
+
+/// A backup that the survey found changed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct ChangedBackup {
+    /// The backup.
+    pub backup_id: Uuid,
+    /// The SchemaBackup that asked for it.
+    pub object: Option<Owner>,
+}
+
+/// A job that was claimed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct ClaimedJob {
+    /// Its id.
+    pub job_id: Uuid,
+    /// `snapshot` or `purge`.
+    pub kind: String,
+    /// The tenant it is about.
+    pub schema_id: Option<Uuid>,
+    /// The tenant's schema.
+    pub schema_name: Option<String>,
+    /// The backup that it makes or removes.
+    pub backup_id: Option<Uuid>,
+    /// Which try this is, from 1.
+    pub attempt: i32,
+}

@@ -1,0 +1,180 @@
+//! The management functions as typed calls. Each is one round trip; `sql/call/` holds the statements.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{
+    answer::{
+        BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, SurveyAnswer, TenantAnswer,
+        TenantQuestion,
+    },
+    error::Error,
+    pool::{Call, Parameter, Pool},
+};
+use crate::{ident::Ident, telemetry::Metrics};
+
+macro_rules! call {
+    ($name:ident) => {
+        Call { name: stringify!($name), sql: include_str!(concat!("../../sql/call/", stringify!($name), ".sql")) }
+    };
+}
+
+/// Reads what database and login are; needs no installation.
+const DATABASE: Call = Call { name: "database", sql: include_str!("../../sql/observe/database.sql") };
+
+/// The door to the management functions of one database.
+#[derive(Clone)]
+pub struct Functions {
+    pool: Pool,
+    metrics: Arc<Metrics>,
+    deadline: Duration,
+}
+
+/// Proof of holding a lane, sent with every call that changes something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Which holder this is; the database refuses an older one.
+    pub epoch: i64,
+    /// Which database was claimed.
+    pub installation_id: Uuid,
+}
+
+impl Functions {
+    /// Calls over `pool`, each within `deadline`.
+    #[must_use]
+    pub fn new(pool: Pool, metrics: Arc<Metrics>, deadline: Duration) -> Self {
+        Self { pool, metrics, deadline }
+    }
+
+    /// The pool beneath.
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// What server, database and login are.
+    pub async fn database(&self, owner_role: &Ident) -> Result<DatabaseFacts, Error> {
+        self.ask(DATABASE, &[(&owner_role.as_str(), Type::TEXT)]).await
+    }
+
+    /// Runs the installation script.
+    pub async fn install(&self, script: &str, deadline: Duration) -> Result<(), Error> {
+        let started = Instant::now();
+        let result = self.pool.script("install", script, deadline).await;
+        self.measure("install", started, result.as_ref().map(|()| &()));
+        result
+    }
+
+    /// What is installed.
+    pub async fn installation(&self) -> Result<Installation, Error> {
+        self.ask(call!(installation), &[]).await
+    }
+
+    /// Takes the lane: all older holders are refused from now on.
+    pub async fn claim_lane(&self, options: &Value) -> Result<CallResult, Error> {
+        self.ask(call!(claim_lane), &[(options, Type::JSONB)]).await
+    }
+
+    /// Everything about one tenant.
+    pub async fn observe_tenant(&self, question: &TenantQuestion<'_>) -> Result<TenantAnswer, Error> {
+        let call = call!(observe_tenant);
+        self.ask(call, &[(&document(call.name, question)?, Type::JSONB)]).await
+    }
+
+    /// Everything about one backup.
+    pub async fn observe_backup(&self, question: &BackupQuestion<'_>) -> Result<BackupAnswer, Error> {
+        let call = call!(observe_backup);
+        self.ask(call, &[(&document(call.name, question)?, Type::JSONB)]).await
+    }
+
+    /// Runs steps in order up to the first that is neither success nor unchanged.
+    pub async fn apply_steps(&self, hold: Hold, steps: &Value) -> Result<Vec<CallResult>, Error> {
+        self.ask(
+            call!(apply_steps),
+            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (steps, Type::JSONB)],
+        )
+        .await
+    }
+
+    /// Measures all tenants of the database.
+    pub async fn survey_tenants(&self, hold: Hold, everything: bool, deadline: Duration) -> Result<SurveyAnswer, Error> {
+        let options = json!({ "everything": everything });
+        let parameters: [Parameter<'_>; 3] =
+            [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&options, Type::JSONB)];
+        let call = call!(survey_tenants);
+        let started = Instant::now();
+        let result = self.pool.call(call, &parameters, deadline).await;
+        self.measure(call.name, started, result.as_ref());
+        result
+    }
+
+    /// Takes the next job, if there is one.
+    pub async fn claim_job(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
+        self.ask(
+            call!(claim_job),
+            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (options, Type::JSONB)],
+        )
+        .await
+    }
+
+    /// Does a job, or its next bounded part. Ends early when `cancelled` completes.
+    pub async fn run_job(
+        &self,
+        hold: Hold,
+        job: Uuid,
+        deadline: Duration,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<CallResult, Error> {
+        let parameters: [Parameter<'_>; 3] =
+            [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&job, Type::UUID)];
+        let call = call!(run_job);
+        let started = Instant::now();
+        let result = self.pool.call_until(call, &parameters, deadline, cancelled).await;
+        self.measure(call.name, started, result.as_ref());
+        result
+    }
+
+    /// Says that a job is alive; the answer is an error when it was cancelled.
+    pub async fn heartbeat_job(&self, hold: Hold, job: Uuid) -> Result<CallResult, Error> {
+        self.ask(
+            call!(heartbeat_job),
+            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&job, Type::UUID)],
+        )
+        .await
+    }
+
+    /// Records a failure that only the client saw.
+    pub async fn finish_job(&self, hold: Hold, job: Uuid, outcome: &Value) -> Result<CallResult, Error> {
+        self.ask(
+            call!(finish_job),
+            &[
+                (&hold.epoch, Type::INT8),
+                (&hold.installation_id, Type::UUID),
+                (&job, Type::UUID),
+                (outcome, Type::JSONB),
+            ],
+        )
+        .await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, call: Call, parameters: &[Parameter<'_>]) -> Result<T, Error> {
+        let started = Instant::now();
+        let result = self.pool.call(call, parameters, self.deadline).await;
+        self.measure(call.name, started, result.as_ref());
+        result
+    }
+
+    fn measure<T>(&self, function: &'static str, started: Instant, result: Result<T, &Error>) {
+        let outcome = result.map_or_else(Error::category, |_| "ok");
+        self.metrics.called(function, outcome, started.elapsed());
+    }
+}
+
+fn document(call: &'static str, question: &impl Serialize) -> Result<Value, Error> {
+    serde_json::to_value(question).map_err(|source| Error::Answer { call, source })
+}

@@ -1,0 +1,188 @@
+//! What went wrong at the database, sorted by what can be done about it. Pure.
+//!
+//! Matching is on SQLSTATE and on error kinds, never on message text. `tokio_postgres` prints only "db error" for what
+//! the server said, so [`describe`] takes the server's own words.
+
+use std::{error::Error as StdError, time::Duration};
+
+use thiserror::Error;
+use tokio_postgres::error::SqlState;
+
+use super::{connection::ConnectionError, tls::TlsError};
+
+/// What failed at the edge to PostgreSQL.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The Secret does not describe a database.
+    #[error("the connection Secret is not usable")]
+    Connection(#[from] ConnectionError),
+    /// No TLS configuration could be made from the Secret.
+    #[error("the TLS settings are not usable")]
+    Tls(#[from] TlsError),
+    /// No connection could be made, or it was lost.
+    #[error("cannot reach the database: {message}")]
+    Unreachable {
+        /// What the attempt said.
+        message: String,
+    },
+    /// The TLS handshake failed, or the server offers no TLS.
+    #[error("the TLS handshake with the database failed: {message}")]
+    Handshake {
+        /// What rustls or the server said.
+        message: String,
+    },
+    /// The server refused the login.
+    #[error("the database refused the login: {message}")]
+    AuthenticationRefused {
+        /// The server's words.
+        message: String,
+    },
+    /// All connections of the pool were busy for the whole deadline.
+    #[error("no free connection within {0:?}; raise spec.connection.maxConnections or wait")]
+    PoolBusy(Duration),
+    /// A call took longer than its deadline and was cancelled.
+    #[error("{call} did not finish within {deadline:?} and was cancelled")]
+    Deadline {
+        /// The management function or query.
+        call: &'static str,
+        /// The deadline that passed.
+        deadline: Duration,
+    },
+    /// The server answered a call with an error.
+    #[error("{call} failed: {message} (SQLSTATE {code})")]
+    Statement {
+        /// The management function or query.
+        call: &'static str,
+        /// Its five characters.
+        code: String,
+        /// The server's words, with detail and hint.
+        message: String,
+    },
+    /// The answer of a call is not of the agreed form: functions and operator do not match.
+    #[error("{call} answered in a form that this release does not know")]
+    Answer {
+        /// The management function or query.
+        call: &'static str,
+        /// What did not fit.
+        source: serde_json::Error,
+    },
+}
+
+impl Error {
+    /// True when the same call may succeed by itself later: outages, deadlines, conflicts between transactions.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } => true,
+            Self::Statement { code, .. } => is_transient_state(code),
+            _ => false,
+        }
+    }
+
+    /// True when the connection itself is in doubt, so that the whole database must be probed.
+    #[must_use]
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::AuthenticationRefused { .. } | Self::Handshake { .. } => true,
+            Self::Statement { code, .. } => code.starts_with("08") || code.starts_with("57P") || code == "25006",
+            _ => false,
+        }
+    }
+
+    /// True when two transactions met and this one was told to start again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Statement { code, .. } if code == "40001" || code == "40P01")
+    }
+
+    /// The closed set that error metrics are labelled with.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Connection(_) => "secret",
+            Self::Tls(_) | Self::Handshake { .. } => "tls",
+            Self::Unreachable { .. } => "unreachable",
+            Self::AuthenticationRefused { .. } => "authentication",
+            Self::PoolBusy(_) => "pool",
+            Self::Deadline { .. } => "deadline",
+            Self::Statement { .. } => "statement",
+            Self::Answer { .. } => "answer",
+        }
+    }
+
+    /// Sorts an error of a call on an open connection.
+    pub(super) fn from_call(call: &'static str, error: &tokio_postgres::Error) -> Self {
+        match error.as_db_error() {
+            Some(db) => {
+                Self::Statement { call, code: db.code().code().to_owned(), message: describe(error) }
+            }
+            None => Self::Unreachable { message: describe(error) },
+        }
+    }
+
+    /// Sorts an error of an attempt to connect.
+    pub(super) fn from_connect(error: &tokio_postgres::Error) -> Self {
+        let message = describe(error);
+        match error.code() {
+            Some(code)
+                if *code == SqlState::INVALID_PASSWORD
+                    || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+                    || *code == SqlState::INVALID_CATALOG_NAME
+                    || *code == SqlState::INSUFFICIENT_PRIVILEGE =>
+            {
+                Self::AuthenticationRefused { message }
+            }
+            Some(_) => Self::Unreachable { message },
+            None if is_tls(error) => Self::Handshake { message },
+            None => Self::Unreachable { message },
+        }
+    }
+}
+
+fn is_transient_state(code: &str) -> bool {
+    // 08 connection, 40 rollback, 53 resources, 55P03 lock not available, 57 operator intervention, 25006 read-only.
+    ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25006"
+}
+
+fn is_tls(error: &tokio_postgres::Error) -> bool {
+    let mut source: Option<&(dyn StdError + 'static)> = error.source();
+    while let Some(cause) = source {
+        if cause.is::<rustls::Error>() {
+            return true;
+        }
+        // `io::Error::source` skips the error it wraps, so the wrapped one is looked at by hand.
+        if let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
+            && inner.is::<rustls::Error>()
+        {
+            return true;
+        }
+        source = cause.source();
+    }
+    // The server's plain refusal of TLS has no source; the driver's own words are all there is.
+    error.to_string().contains("TLS")
+}
+
+/// The server's message with detail and hint, or the driver's with its causes, on one line.
+#[must_use]
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        let mut text = db.message().to_owned();
+        for (label, part) in [("detail", db.detail()), ("hint", db.hint())] {
+            if let Some(part) = part {
+                text.push_str(&format!("; {label}: {part}"));
+            }
+        }
+        return text;
+    }
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,17 @@
+//! The edge to PostgreSQL: the only room that names `tokio_postgres`.
+//!
+//! The operator speaks to a database in one way: it calls management functions, which do the work in one transaction and
+//! answer with JSON. [`call`] is the list of them, [`answer`] what they say, [`script`] what installs them.
+
+pub mod answer;
+pub mod call;
+pub mod connection;
+pub mod error;
+pub mod pool;
+pub mod script;
+mod tls;
+
+pub use call::{Functions, Hold};
+pub use connection::{Connection, ConnectionError};
+pub use error::Error;
+pub use pool::Pool;

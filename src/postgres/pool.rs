@@ -1,0 +1,203 @@
+//! Connections to one database, and the one way in which a call travels over them.
+//!
+//! A call is `BEGIN; SET LOCAL …`, one statement, `COMMIT`, written to the socket together: one round trip. Statements
+//! are unnamed and settings are local to the transaction, so a transaction pooler may stand between. A call whose
+//! deadline passes is cancelled at the server, because dropping a future leaves its statement running there.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime};
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{connection::Connection, error::Error, tls::client_config};
+
+/// A connection is closed when it was not used for this long: no work, no connection.
+const IDLE: Duration = Duration::from_secs(90);
+/// A connection is renewed at this age, because a backend's cache of relations never shrinks.
+const LIFETIME: Duration = Duration::from_mins(15);
+/// How long the server gets to answer a cancellation before the connection is dropped.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// A parameter with the type the server shall take it for, so that no statement must be prepared to find out.
+pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
+/// One statement by which the operator calls a management function.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The function's name, for messages and metrics.
+    pub name: &'static str,
+    /// The statement's text, from `sql/`.
+    pub sql: &'static str,
+}
+
+/// The pool of one database.
+#[derive(Clone)]
+pub struct Pool {
+    inner: deadpool_postgres::Pool,
+    tls: MakeRustlsConnect,
+    /// What the pool was made from: a Secret that changed makes another pool.
+    pub connection: Arc<Connection>,
+}
+
+/// How busy a pool is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Connections that are open.
+    pub open: usize,
+    /// Open connections that nobody uses.
+    pub idle: usize,
+    /// Calls that wait for a connection.
+    pub waiting: usize,
+}
+
+impl Pool {
+    /// Prepares a pool of at most `max_connections`; connects only when a call needs it.
+    pub fn new(connection: Connection, max_connections: usize) -> Result<Self, Error> {
+        let tls = MakeRustlsConnect::new(client_config(&connection)?);
+        let manager = Manager::from_config(
+            connection.pg.clone(),
+            tls.clone(),
+            ManagerConfig { recycling_method: RecyclingMethod::Fast },
+        );
+        let inner = deadpool_postgres::Pool::builder(manager)
+            .max_size(max_connections)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| Error::Unreachable { message: error.to_string() })?;
+        Ok(Self { inner, tls, connection: Arc::new(connection) })
+    }
+
+    /// Calls a function that returns one JSON document and reads it as `T`. Conflicts between transactions are tried
+    /// again a few times, since the server asks for exactly that.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        parameters: &[Parameter<'_>],
+        deadline: Duration,
+    ) -> Result<T, Error> {
+        self.call_until(call, parameters, deadline, std::future::pending()).await
+    }
+
+    /// As [`Pool::call`], and cancels the statement at the server when `cancelled` completes.
+    pub async fn call_until<T: DeserializeOwned>(
+        &self,
+        call: Call,
+        parameters: &[Parameter<'_>],
+        deadline: Duration,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<T, Error> {
+        const TRIES: u32 = 4;
+        let mut cancelled = std::pin::pin!(cancelled);
+        let mut tried = 1;
+        let answer = loop {
+            match self.run(call, parameters, deadline, &mut cancelled).await {
+                Err(error) if error.is_conflict() && tried < TRIES => tried += 1,
+                other => break other?,
+            }
+        };
+        serde_json::from_value(answer).map_err(|source| Error::Answer { call: call.name, source })
+    }
+
+    /// Runs a script of many statements that opens and commits its own transaction.
+    pub async fn script(&self, name: &'static str, sql: &str, deadline: Duration) -> Result<(), Error> {
+        let client = self.get(deadline).await?;
+        match timeout(deadline, client.batch_execute(sql)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                // The script's transaction is open and failed; this connection must not go back to the pool with it.
+                let _ = Object::take(client);
+                Err(Error::from_call(name, &error))
+            }
+            Err(_) => {
+                self.cancel(client).await;
+                Err(Error::Deadline { call: name, deadline })
+            }
+        }
+    }
+
+    /// How busy the pool is now.
+    #[must_use]
+    pub fn usage(&self) -> PoolUse {
+        let status = self.inner.status();
+        PoolUse {
+            open: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+        }
+    }
+
+    /// Closes connections that are idle or old.
+    pub fn tend(&self) {
+        self.inner.retain(|_, metrics| metrics.last_used() < IDLE && metrics.age() < LIFETIME);
+    }
+
+    /// Closes everything; calls that wait are refused.
+    pub fn close(&self) {
+        self.inner.close();
+    }
+
+    async fn run(
+        &self,
+        call: Call,
+        parameters: &[Parameter<'_>],
+        deadline: Duration,
+        cancelled: &mut (impl Future<Output = ()> + Unpin),
+    ) -> Result<serde_json::Value, Error> {
+        let client = self.get(deadline).await?;
+        // The server's own limit is a second shorter than ours, so that its answer names the statement and is logged.
+        let limit = deadline.saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(500)).as_millis();
+        let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit}");
+        let work = async {
+            let (begun, rows, committed) = futures::join!(
+                client.batch_execute(&begin),
+                client.query_typed(call.sql, parameters),
+                client.batch_execute("COMMIT"),
+            );
+            begun?;
+            let rows = rows?;
+            committed?;
+            Ok::<_, tokio_postgres::Error>(rows)
+        };
+        let rows = tokio::select! {
+            rows = timeout(deadline, work) => rows,
+            () = cancelled => {
+                self.cancel(client).await;
+                return Err(Error::Statement {
+                    call: call.name, code: "57014".to_owned(), message: "cancelled on request".to_owned(),
+                });
+            }
+        };
+        match rows {
+            Ok(Ok(rows)) => match rows.first().map(|row| row.try_get(0)) {
+                Some(Ok(answer)) => Ok(answer),
+                Some(Err(error)) => Err(Error::from_call(call.name, &error)),
+                None => Ok(serde_json::Value::Null),
+            },
+            Ok(Err(error)) => Err(Error::from_call(call.name, &error)),
+            Err(_) => {
+                self.cancel(client).await;
+                Err(Error::Deadline { call: call.name, deadline })
+            }
+        }
+    }
+
+    async fn get(&self, deadline: Duration) -> Result<Object, Error> {
+        match timeout(deadline, self.inner.get()).await {
+            Ok(Ok(client)) => Ok(client),
+            Ok(Err(PoolError::Backend(error))) => Err(Error::from_connect(&error)),
+            Ok(Err(other)) => Err(Error::Unreachable { message: other.to_string() }),
+            Err(_) => Err(Error::PoolBusy(deadline)),
+        }
+    }
+
+    /// Asks the server to stop what this connection runs, and drops the connection: its state is unknown now.
+    async fn cancel(&self, client: Object) {
+        let token = client.cancel_token();
+        // A cancellation that does not arrive changes nothing: the server's own statement_timeout ends the statement.
+        let _ = timeout(CANCEL_GRACE, token.cancel_query(self.tls.clone())).await;
+        drop(Object::take(client));
+    }
+}

@@ -1,0 +1,194 @@
+//! The numbers that `/metrics` shows, each with what it means. What is counted about outcomes is counted by
+//! `controller/report.rs`; what is measured about calls is measured where the call is made.
+
+use std::{sync::Mutex, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// Kind and outcome of a reconcile.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ReconcileLabels {
+    /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
+    pub kind: &'static str,
+    /// `changed`, `unchanged`, `waiting`, `stalled` or `error`.
+    pub outcome: &'static str,
+}
+
+/// The kind of an object.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct KindLabels {
+    /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
+    pub kind: &'static str,
+}
+
+/// Kind and category of an error.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ErrorLabels {
+    /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
+    pub kind: &'static str,
+    /// From the closed sets of the stages' errors.
+    pub category: &'static str,
+}
+
+/// Kind and outcome of a job.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct JobLabels {
+    /// The TenantDatabase.
+    pub database: String,
+    /// `snapshot` or `purge`.
+    pub job: String,
+    /// `success`, `error`, `cancelled` or `lost`.
+    pub outcome: &'static str,
+}
+
+/// A TenantDatabase.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DatabaseLabels {
+    /// Its name.
+    pub database: String,
+}
+
+/// A call of a management function.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct CallLabels {
+    /// The function.
+    pub function: &'static str,
+    /// `ok` or the category of the error.
+    pub outcome: &'static str,
+}
+
+/// A management function.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct FunctionLabels {
+    /// Its name.
+    pub function: &'static str,
+}
+
+/// State of a pool's connections.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct PoolLabels {
+    /// The TenantDatabase.
+    pub database: String,
+    /// `open`, `idle` or `waiting`.
+    pub state: &'static str,
+}
+
+/// Every number of this process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    /// Reconciles by kind and outcome.
+    pub reconciles: Family<ReconcileLabels, Counter>,
+    /// How long a reconcile took.
+    pub reconcile_duration: Family<KindLabels, Histogram>,
+    /// Errors by kind and category.
+    pub errors: Family<ErrorLabels, Counter>,
+    /// Finished jobs.
+    pub jobs: Family<JobLabels, Counter>,
+    /// How long the latest survey took.
+    pub survey_duration: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    /// When the latest survey finished, in Unix time; its age is `time() -` this.
+    pub survey_time: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    /// Tenants whose figures the latest survey could not take.
+    pub survey_stale: Family<DatabaseLabels, Gauge>,
+    /// Calls of management functions.
+    pub calls: Family<CallLabels, Counter>,
+    /// How long a call took, waiting for a connection included.
+    pub call_duration: Family<FunctionLabels, Histogram>,
+    /// Connections by state.
+    pub pool: Family<PoolLabels, Gauge>,
+    /// 1 while the database answers and is fit to work with.
+    pub database_up: Family<DatabaseLabels, Gauge>,
+    /// 1 while this replica holds the lane.
+    pub lane_held: Family<DatabaseLabels, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, registered and at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        let seconds = || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("tenant_schema_operator")),
+            reconciles: Family::default(),
+            reconcile_duration: Family::new_with_constructor(seconds),
+            errors: Family::default(),
+            jobs: Family::default(),
+            survey_duration: Family::default(),
+            survey_time: Family::default(),
+            survey_stale: Family::default(),
+            calls: Family::default(),
+            call_duration: Family::new_with_constructor(seconds),
+            pool: Family::default(),
+            database_up: Family::default(),
+            lane_held: Family::default(),
+        };
+        metrics.with_registry(|r| {
+            let m = &metrics;
+            r.register("reconciles", "Reconciles by kind and outcome", m.reconciles.clone());
+            r.register_with_unit("reconcile_duration", "Duration of a reconcile", Unit::Seconds, m.reconcile_duration.clone());
+            r.register("errors", "Errors by kind and category", m.errors.clone());
+            r.register("jobs", "Finished jobs by kind and outcome", m.jobs.clone());
+            r.register_with_unit("survey_duration", "Duration of the latest survey", Unit::Seconds, m.survey_duration.clone());
+            r.register_with_unit("survey_completion_time", "Unix time of the latest survey", Unit::Seconds, m.survey_time.clone());
+            r.register("survey_stale_tenants", "Tenants whose size could not be taken because a table is locked", m.survey_stale.clone());
+            r.register("sql_calls", "Calls of management functions by outcome", m.calls.clone());
+            r.register_with_unit("sql_call_duration", "Duration of a call, waiting for a connection included", Unit::Seconds, m.call_duration.clone());
+            r.register("pool_connections", "Connections by state", m.pool.clone());
+            r.register("database_up", "1 while the database answers and is fit to work with", m.database_up.clone());
+            r.register("lane_held", "1 while this replica holds the lane of the database", m.lane_held.clone());
+        });
+        metrics
+    }
+
+    /// Adds numbers that are computed when somebody asks.
+    pub fn add_collector(&self, collector: Box<dyn Collector>) {
+        self.with_registry(|registry| registry.register_collector(collector));
+    }
+
+    /// The text exposition format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        self.with_registry(|registry| encode(&mut text, registry).unwrap_or_default());
+        text
+    }
+
+    /// Counts one call of a management function.
+    pub fn called(&self, function: &'static str, outcome: &'static str, elapsed: Duration) {
+        self.calls.get_or_create(&CallLabels { function, outcome }).inc();
+        self.call_duration.get_or_create(&FunctionLabels { function }).observe(elapsed.as_secs_f64());
+    }
+
+    /// Forgets a TenantDatabase that is gone.
+    pub fn forget_database(&self, database: &str) {
+        let labels = DatabaseLabels { database: database.to_owned() };
+        for family in [&self.survey_duration, &self.survey_time] {
+            family.remove(&labels);
+        }
+        for family in [&self.survey_stale, &self.database_up, &self.lane_held] {
+            family.remove(&labels);
+        }
+        for state in ["open", "idle", "waiting"] {
+            self.pool.remove(&PoolLabels { database: database.to_owned(), state });
+        }
+    }
+
+    fn with_registry<T>(&self, work: impl FnOnce(&mut Registry) -> T) -> T {
+        // A panic while the registry was locked leaves it whole: registering and encoding only append.
+        let mut registry = self.registry.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        work(&mut registry)
+    }
+}

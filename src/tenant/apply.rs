@@ -1,0 +1,123 @@
+//! Stage 5: the plan's effects, in order, up to the first that waits, refuses or fails. No choices are left.
+
+use serde_json::{Value, json};
+
+use super::plan::{Effect, Plan, Step};
+use crate::{
+    api::condition::Reason,
+    lane::Lane,
+    postgres::{
+        Error,
+        answer::{CallResult, CallStatus},
+    },
+};
+
+/// What was done, and where it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied {
+    /// What the functions answered, in order.
+    pub results: Vec<CallResult>,
+    /// Where it ended.
+    pub end: End,
+}
+
+/// Where applying a plan ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is as it shall be.
+    Done,
+    /// The object may go.
+    Released,
+    /// Something must come first, and comes by itself.
+    Waits {
+        /// From the closed set.
+        reason: Reason,
+        /// What is waited for.
+        message: String,
+    },
+    /// A person must act.
+    Refused {
+        /// From the closed set.
+        reason: Reason,
+        /// What is wrong, where, and the way out.
+        message: String,
+    },
+}
+
+impl Applied {
+    /// What applying an empty plan comes to.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self { results: Vec::new(), end: End::Done }
+    }
+
+    /// The answer of a function that did something.
+    #[must_use]
+    pub fn success(&self, call: &str) -> Option<&CallResult> {
+        self.results.iter().find(|result| result.call == call && result.status == CallStatus::Success)
+    }
+
+    /// True when something was changed in the database.
+    #[must_use]
+    pub fn changed(&self) -> bool {
+        self.results.iter().any(|result| matches!(result.status, CallStatus::Success | CallStatus::Partial))
+    }
+}
+
+/// Applies a plan on behalf of the object with this UID.
+pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error> {
+    let mut applied = Applied::nothing();
+    for effect in plan.effects {
+        match effect {
+            Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
+            Effect::Steps(steps) => {
+                let results = lane.apply(uid, &document(&steps)).await?;
+                let end = results.last().map(end_of);
+                applied.results.extend(results);
+                if let Some(Some(end)) = end {
+                    applied.end = end;
+                    return Ok(applied);
+                }
+            }
+            Effect::Await { reason, fact } => {
+                applied.end = End::Waits { reason, message: format!("waiting until {fact}") };
+                return Ok(applied);
+            }
+            Effect::Refuse { reason, message } => {
+                applied.end = End::Refused { reason, message };
+                return Ok(applied);
+            }
+            Effect::Release => applied.end = End::Released,
+        }
+    }
+    Ok(applied)
+}
+
+/// Steps as the database takes them.
+#[must_use]
+pub fn document(steps: &[Step]) -> Value {
+    steps.iter().map(|step| json!({ "call": step.call, "options": step.options })).collect()
+}
+
+/// Why the steps ended early, if they did.
+fn end_of(result: &CallResult) -> Option<End> {
+    let waits = |reason| Some(End::Waits { reason, message: result.message.clone() });
+    match result.status {
+        CallStatus::Success | CallStatus::Unchanged => None,
+        CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
+        CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
+        CallStatus::Error => {
+            let reason = match result.reason() {
+                "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
+                "invalid_name" => Reason::InvalidSpec,
+                "institution_unknown" => Reason::InstitutionUnknown,
+                "schema_missing" => Reason::SchemaMissing,
+                "dependents" => Reason::DependentsExist,
+                "not_repairable" => Reason::DriftNotRepairable,
+                "insufficient_privilege" => Reason::InsufficientPrivilege,
+                _ => Reason::OperationFailed,
+            };
+            Some(End::Refused { reason, message: result.message.clone() })
+        }
+    }
+}

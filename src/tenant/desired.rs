@@ -1,0 +1,333 @@
+//! Stage 2: what shall be, or why the spec cannot be followed. Pure, and the last reader of `spec`.
+//!
+//! Defaults and limits of the database are applied here and shown in `status.effective`; nothing is written to `spec`.
+//! Limits bind new tenants: one that runs is clamped, or marked `OutsideLimits` and left alone.
+
+use std::collections::BTreeMap;
+
+use kube::{
+    ResourceExt,
+    core::{Selector, SelectorExt},
+};
+use regex::Regex;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::resolve::Resolved;
+use crate::{
+    api::{
+        self, TenantDatabase, TenantSchema,
+        condition::Reason,
+        policy::{DeletionPolicy, Enforcement, Quota},
+        tenant_database::InstitutionsMode,
+        tenant_schema::{Access, Effective, FinalBackup},
+    },
+    ident::{InstitutionId, SchemaName},
+    postgres::answer::{InstitutionSource, Owner},
+    quantity::Bytes,
+};
+
+/// What a living tenant shall be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// Whose it is.
+    pub owner: Owner,
+    /// The registry row that its status remembers.
+    pub known: Option<Uuid>,
+    /// The schema.
+    pub schema_name: SchemaName,
+    /// The institution, if it belongs to one.
+    pub institution: Option<InstitutionId>,
+    /// An unknown institution is registered.
+    pub register_institution: bool,
+    /// The application's own table of institutions.
+    pub institution_source: Option<InstitutionSource>,
+    /// Free JSON for the registry.
+    pub config: Map<String, Value>,
+    /// The limit in force.
+    pub quota: Option<Bytes>,
+    /// From how many percent of it on somebody is warned.
+    pub warning_percent: i32,
+    /// Whether it may be used.
+    pub access: Access,
+    /// It shall be made anew, empty, if somebody dropped it by hand.
+    pub recreate: bool,
+    /// What holds after defaults and limits.
+    pub effective: Effective,
+    /// What the limits of today would refuse.
+    pub outside: Option<String>,
+}
+
+/// What becomes of a tenant that is deleted. Depends on no valid spec: a bad one must not keep an object from going.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// Whose it is; the database compares.
+    pub owner: Owner,
+    /// The schema, as status or spec have it.
+    pub schema_name: Option<String>,
+    /// What happens to the schema.
+    pub policy: DeletionPolicy,
+    /// `confirm-drop` has the schema's name.
+    pub drop_confirmed: bool,
+    /// `abandon` has the schema's name.
+    pub abandoned: bool,
+}
+
+/// Why the spec cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// From the closed set.
+    pub reason: Reason,
+    /// What is wrong, where, and the way out.
+    pub message: String,
+}
+
+/// What the tenant shall be, given what its spec points to.
+pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, Invalid> {
+    let database = resolved.database.as_deref().ok_or_else(|| Invalid {
+        reason: Reason::DatabaseNotFound,
+        message: format!(
+            "there is no TenantDatabase {:?}; make it, or see which there are: kubectl get tenantdatabases",
+            tenant.spec.database()
+        ),
+    })?;
+    let spec = &tenant.spec;
+    let schema_name = tenant.schema_name().map_err(invalid)?;
+    let institution = spec.institution().map_err(invalid)?;
+    let Value::Object(config) = spec.config().map_err(invalid)? else {
+        return Err(invalid("spec.config is not a JSON object"));
+    };
+    let known = known_schema_id(tenant);
+    let mut outside = Vec::new();
+    allow_namespace(database, resolved, tenant, &mut outside)?;
+    allow_name(database, resolved, &schema_name, &mut outside)?;
+    allow_count(database, resolved, tenant, &mut outside);
+    let quota = quota(spec.quota.as_ref(), database, &mut outside)?;
+    let policy = policy(tenant, Some(database), &mut outside);
+    // A new tenant meets all limits or is not made; the first complaint is enough to say so.
+    let outside = match (known, outside.into_iter().next()) {
+        (None, Some(complaint)) => return Err(complaint),
+        (_, complaint) => complaint.map(|complaint| complaint.message),
+    };
+    Ok(Desired {
+        owner: owner(tenant, &resolved.cluster),
+        known,
+        recreate: api::confirms(&tenant.metadata, api::RECREATE, schema_name.as_str()),
+        schema_name,
+        institution,
+        register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
+        institution_source: source(database),
+        config,
+        quota: quota.limit,
+        warning_percent: quota.warning_percent,
+        access: spec.access(),
+        effective: Effective {
+            database_ref: Some(spec.database().to_owned()),
+            deletion_policy: Some(policy),
+            final_backup: Some(final_backup(policy)),
+            quota_limit: quota.shown,
+            enforcement: quota.limit.is_some().then_some(quota.enforcement),
+        },
+        outside,
+    })
+}
+
+/// What becomes of the deleted tenant.
+#[must_use]
+pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
+    let remembered = tenant.status.as_ref().and_then(|status| status.schema_name.clone());
+    let schema_name = remembered.or_else(|| tenant.schema_name().ok().map(|name| name.as_str().to_owned()));
+    let confirmed = |annotation| {
+        schema_name.as_deref().is_some_and(|name| api::confirms(&tenant.metadata, annotation, name))
+    };
+    Removal {
+        owner: owner(tenant, &resolved.cluster),
+        policy: policy(tenant, resolved.database.as_deref(), &mut Vec::new()),
+        drop_confirmed: confirmed(api::CONFIRM_DROP),
+        abandoned: confirmed(api::ABANDON),
+        schema_name,
+    }
+}
+
+fn invalid(error: impl ToString) -> Invalid {
+    Invalid { reason: Reason::InvalidSpec, message: error.to_string() }
+}
+
+fn owner(tenant: &TenantSchema, cluster: &str) -> Owner {
+    Owner {
+        cluster: cluster.to_owned(),
+        namespace: tenant.namespace().unwrap_or_default(),
+        name: tenant.name_any(),
+        uid: tenant.uid().unwrap_or_default(),
+    }
+}
+
+fn known_schema_id(tenant: &TenantSchema) -> Option<Uuid> {
+    tenant.status.as_ref()?.schema_id.as_deref()?.parse().ok()
+}
+
+fn source(database: &TenantDatabase) -> Option<InstitutionSource> {
+    let source = database.spec.institutions.as_ref()?.source.as_ref()?;
+    Some(InstitutionSource {
+        schema: source.schema.clone(),
+        table: source.table.clone(),
+        id_column: source.id_column.clone(),
+    })
+}
+
+const fn final_backup(policy: DeletionPolicy) -> FinalBackup {
+    match policy {
+        DeletionPolicy::BackupThenDrop => FinalBackup::SetAside,
+        DeletionPolicy::Drop | DeletionPolicy::Retain => FinalBackup::None,
+    }
+}
+
+/// The policy after defaults; one that the limits do not allow gives way to the safest that they do.
+fn policy(tenant: &TenantSchema, database: Option<&TenantDatabase>, outside: &mut Vec<Invalid>) -> DeletionPolicy {
+    let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.deletion_policy);
+    let wanted = tenant.spec.deletion_policy.or(by_default).unwrap_or_default();
+    let Some(limits) = database.and_then(|database| database.spec.limits.as_ref()) else { return wanted };
+    if limits.allows(wanted) {
+        return wanted;
+    }
+    let allowed: Vec<_> = limits.deletion_policies.iter().flatten().map(|policy| policy.as_str()).collect();
+    outside.push(Invalid {
+        reason: Reason::OutsideLimits,
+        message: format!(
+            "deletionPolicy {} is not allowed here; set spec.deletionPolicy to one of {}",
+            wanted.as_str(),
+            allowed.join(", ")
+        ),
+    });
+    [DeletionPolicy::BackupThenDrop, DeletionPolicy::Retain, DeletionPolicy::Drop]
+        .into_iter()
+        .find(|policy| limits.allows(*policy))
+        .unwrap_or(DeletionPolicy::BackupThenDrop)
+}
+
+struct QuotaInForce {
+    limit: Option<Bytes>,
+    shown: Option<String>,
+    warning_percent: i32,
+    enforcement: Enforcement,
+}
+
+/// The quota after defaults, field by field, and clamped to the database's largest.
+fn quota(
+    wanted: Option<&Quota>,
+    database: &TenantDatabase,
+    outside: &mut Vec<Invalid>,
+) -> Result<QuotaInForce, Invalid> {
+    let by_default = database.spec.defaults.as_ref().and_then(|defaults| defaults.quota.as_ref());
+    let mut chain = [wanted, by_default].into_iter().flatten();
+    let mut limit = None;
+    let mut shown = None;
+    for quota in chain.clone() {
+        if let (None, Some(bytes)) = (limit, quota.limit().map_err(|error| invalid(format!("quota.limit: {error}")))?) {
+            limit = Some(bytes);
+            shown.clone_from(&quota.limit);
+        }
+    }
+    let limits = database.spec.limits.as_ref();
+    let max = limits
+        .map(|limits| limits.max_quota())
+        .transpose()
+        .map_err(|error| invalid(format!("limits.maxQuota of the TenantDatabase: {error}")))?
+        .flatten();
+    if let Some(max) = max
+        && limit.is_none_or(|limit| limit > max)
+    {
+        let most = limits.and_then(|limits| limits.max_quota.clone());
+        if let (Some(asked), Some(most)) = (&shown, &most) {
+            outside.push(Invalid {
+                reason: Reason::OutsideLimits,
+                message: format!("quota.limit {asked} is more than the {most} allowed here; set spec.quota.limit to at most {most}"),
+            });
+        }
+        limit = Some(max);
+        shown = most;
+    }
+    Ok(QuotaInForce {
+        limit,
+        shown,
+        warning_percent: chain.clone().find_map(|quota| quota.warning_percent).unwrap_or(Quota::DEFAULT_WARNING_PERCENT),
+        enforcement: chain.find_map(|quota| quota.enforcement).unwrap_or_default(),
+    })
+}
+
+fn allow_namespace(
+    database: &TenantDatabase,
+    resolved: &Resolved,
+    tenant: &TenantSchema,
+    outside: &mut Vec<Invalid>,
+) -> Result<(), Invalid> {
+    if selects(database.spec.allowed_namespaces.as_ref(), &resolved.namespace_labels)? {
+        return Ok(());
+    }
+    outside.push(Invalid {
+        reason: Reason::NamespaceNotAllowed,
+        message: format!(
+            "namespace {} may not use TenantDatabase {}: its labels do not match spec.allowedNamespaces there; ask the \
+             platform team for a label, or use another database",
+            tenant.namespace().unwrap_or_default(),
+            tenant.spec.database()
+        ),
+    });
+    Ok(())
+}
+
+fn allow_name(
+    database: &TenantDatabase,
+    resolved: &Resolved,
+    name: &SchemaName,
+    outside: &mut Vec<Invalid>,
+) -> Result<(), Invalid> {
+    let Some(naming) = &database.spec.naming else { return Ok(()) };
+    let mut patterns = Vec::new();
+    for rule in naming {
+        if !selects(rule.namespace_selector.as_ref(), &resolved.namespace_labels)? {
+            continue;
+        }
+        let pattern = Regex::new(&rule.pattern).map_err(|_| {
+            invalid(format!("the TenantDatabase has a naming pattern that is no regular expression: {}", rule.pattern))
+        })?;
+        if pattern.is_match(name.as_str()) {
+            return Ok(());
+        }
+        patterns.push(rule.pattern.as_str());
+    }
+    let allowed = if patterns.is_empty() { "none".to_owned() } else { patterns.join(", ") };
+    outside.push(Invalid {
+        reason: Reason::NameNotAllowed,
+        message: format!("schema name {} is not allowed for this namespace; allowed patterns: {allowed}", name.as_str()),
+    });
+    Ok(())
+}
+
+fn allow_count(database: &TenantDatabase, resolved: &Resolved, tenant: &TenantSchema, outside: &mut Vec<Invalid>) {
+    let most = database.spec.limits.as_ref().and_then(|limits| limits.max_tenants_per_namespace);
+    let Some(most) = most.and_then(|most| usize::try_from(most).ok()) else { return };
+    if resolved.older_tenants >= most {
+        outside.push(Invalid {
+            reason: Reason::TooManyTenants,
+            message: format!(
+                "namespace {} has {} older tenants in TenantDatabase {}, and {most} are allowed; delete one, or ask the \
+                 platform team for more (spec.limits.maxTenantsPerNamespace)",
+                tenant.namespace().unwrap_or_default(),
+                resolved.older_tenants,
+                tenant.spec.database()
+            ),
+        });
+    }
+}
+
+/// An absent selector selects all, as an empty one does.
+fn selects(
+    selector: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
+    labels: &BTreeMap<String, String>,
+) -> Result<bool, Invalid> {
+    let Some(selector) = selector else { return Ok(true) };
+    let selector = Selector::try_from(selector.clone())
+        .map_err(|error| invalid(format!("a namespace selector of the TenantDatabase is invalid: {error}")))?;
+    Ok(selector.matches(labels))
+}

@@ -1,0 +1,280 @@
+//! `TenantSchema`: the driver. It reads as a table of contents; each stage is the function of its file's name.
+
+mod apply;
+pub mod desired;
+mod observe;
+pub mod plan;
+mod resolve;
+pub mod status;
+
+use std::sync::Arc;
+
+use kube::{Api, ResourceExt};
+use thiserror::Error;
+
+use crate::{
+    api::{
+        TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
+        condition::{Readiness, Reason, Verdict},
+        event::EventReason,
+        policy::DeletionPolicy,
+    },
+    context::{After, Context, Next, Notice},
+    kubernetes::{self, finalizers},
+    lane::{Lane, LaneState},
+    postgres,
+};
+use apply::{Applied, End, apply};
+use desired::{Desired, Removal, desired, removal};
+use observe::{observe, observe_removal};
+use plan::{plan, plan_removal};
+use resolve::{Resolved, resolve};
+use status::{differs, notices, status, status_of_verdict};
+
+/// What failed, by stage.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The API server.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
+    /// The database, while observing.
+    #[error("failed to observe the tenant")]
+    Observe(#[source] postgres::Error),
+    /// The database, while applying.
+    #[error("failed to apply the plan")]
+    Apply(#[source] postgres::Error),
+}
+
+impl Error {
+    /// The closed set that metrics are labelled with.
+    #[must_use]
+    pub fn category(&self) -> &'static str {
+        match self {
+            Self::Kubernetes(error) => error.category(),
+            Self::Observe(error) | Self::Apply(error) => error.category(),
+        }
+    }
+}
+
+/// Brings one tenant to what its spec says, or lets it go.
+pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
+    let tenant = fresh(tenant, &ctx).await?;
+    let Some(tenant) = tenant else { return Ok(Next::new(After::Never, "unchanged")) };
+    let resolved = resolve(&tenant, &ctx);
+    if tenant.metadata.deletion_timestamp.is_some() {
+        return end(&tenant, &resolved, &ctx).await;
+    }
+    let desired = match desired(&tenant, &resolved) {
+        Ok(desired) => desired,
+        Err(_) if resolved.database.is_some() && matches!(resolved.lane, LaneState::Elsewhere) => {
+            return Ok(Next::new(After::Never, "unchanged"));
+        }
+        Err(invalid) => {
+            let verdict = match invalid.reason {
+                Reason::DatabaseNotFound => Verdict::reconciling(invalid.reason, invalid.message, Readiness::False),
+                _ => Verdict::stalled(invalid.reason, invalid.message, false),
+            };
+            return conclude(&tenant, &verdict, &ctx).await;
+        }
+    };
+    match &resolved.lane {
+        LaneState::Elsewhere => Ok(Next::new(After::Never, "unchanged")),
+        LaneState::Unavailable { reason, message } => {
+            wait_for_database(&tenant, *reason, message, &ctx).await
+        }
+        LaneState::Open(lane) => match keep(tenant.clone(), &desired, lane, &ctx).await {
+            Err(Error::Observe(error) | Error::Apply(error)) if error.is_transient() => {
+                ctx.wake.database(&lane.database);
+                let verdict = Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept);
+                conclude(&tenant, &verdict, &ctx).await?;
+                Err(Error::Apply(error))
+            }
+            Err(Error::Observe(error) | Error::Apply(error)) => {
+                let verdict = Verdict::stalled(Reason::OperationFailed, error.to_string(), false);
+                conclude(&tenant, &verdict, &ctx).await?;
+                Err(Error::Apply(error))
+            }
+            other => other,
+        },
+    }
+}
+
+/// A living tenant on an open lane: observe, plan, apply, publish.
+async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
+    let observed = observe(lane, desired).await.map_err(Error::Observe)?;
+    let plan = plan(desired, &observed);
+    tracing::debug!(stage = "plan", plan = %plan);
+    let mut tenant = tenant;
+    if plan.changes() || observed.own.is_some() {
+        // Before anything is made, so that nothing can be left behind by a deletion that comes in between.
+        if let Some(updated) = finalizers::ensure(&api(&tenant, ctx), &tenant, TENANT_SCHEMA_FINALIZER).await? {
+            ctx.written.record(&uid(&updated), updated.resource_version().as_deref());
+            tenant = Arc::new(updated);
+        }
+    }
+    let applied = apply(lane, &desired.owner.uid, plan).await.map_err(Error::Apply)?;
+    let new = status(&tenant, desired, &observed, &applied, &lane.database_name, ctx.now());
+    publish(&tenant, new, Some(&applied), ctx).await
+}
+
+/// A tenant that is deleted: what it made is dealt with, then it goes.
+async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> Result<Next, Error> {
+    if !tenant.finalizers().iter().any(|finalizer| finalizer == TENANT_SCHEMA_FINALIZER) {
+        return Ok(Next::new(After::Never, "unchanged"));
+    }
+    let removal = removal(tenant, resolved);
+    if removal.policy == DeletionPolicy::Retain || removal.abandoned {
+        let reason = EventReason::Retained;
+        let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
+        let message = format!("schema {name} stays as it is");
+        return let_go(tenant, &removal, resolved, vec![Notice { reason, message }], ctx).await;
+    }
+    let lane = match &resolved.lane {
+        LaneState::Open(lane) => lane,
+        LaneState::Elsewhere if resolved.database.is_some() => return Ok(Next::new(After::Never, "unchanged")),
+        LaneState::Elsewhere => {
+            let message = format!("TenantDatabase {} is gone", tenant.spec.database());
+            return blocked(tenant, &removal, &message, ctx).await;
+        }
+        LaneState::Unavailable { message, .. } => return blocked(tenant, &removal, message, ctx).await,
+    };
+    let applied = match end_in_database(tenant, &removal, lane).await {
+        Ok(applied) => applied,
+        Err(Error::Observe(error) | Error::Apply(error)) => {
+            ctx.wake.database(&lane.database);
+            blocked(tenant, &removal, &error.to_string(), ctx).await?;
+            return Err(Error::Apply(error));
+        }
+        Err(other) => return Err(other),
+    };
+    match &applied.end {
+        End::Released | End::Done => {
+            let message = applied.success("set_aside_tenant_schema").map(|result| result.message.clone());
+            let notices = message.map(|message| Notice { reason: EventReason::SetAside, message });
+            let_go(tenant, &removal, resolved, notices.into_iter().collect(), ctx).await
+        }
+        End::Waits { reason, message } => {
+            let verdict = Verdict::reconciling(*reason, message.clone(), Readiness::False);
+            conclude(tenant, &verdict, ctx).await
+        }
+        End::Refused { reason, message } => {
+            conclude(tenant, &Verdict::stalled(*reason, message.clone(), false), ctx).await
+        }
+    }
+}
+
+async fn end_in_database(tenant: &TenantSchema, removal: &Removal, lane: &Lane) -> Result<Applied, Error> {
+    let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
+    let plan = plan_removal(removal, &observed);
+    tracing::debug!(stage = "plan", plan = %plan);
+    apply(lane, &uid(tenant), plan).await.map_err(Error::Apply)
+}
+
+/// Removes the finalizer; the object is gone with it.
+async fn let_go(
+    tenant: &TenantSchema,
+    removal: &Removal,
+    resolved: &Resolved,
+    notices: Vec<Notice>,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    finalizers::remove(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
+    ctx.written.forget(&removal.owner.uid);
+    if let LaneState::Open(lane) = &resolved.lane {
+        lane.forget(&removal.owner.uid);
+    }
+    wake_rivals(tenant, ctx);
+    // A TenantDatabase that waits for its last tenant to go.
+    ctx.wake.database(tenant.spec.database());
+    Ok(Next { after: After::Never, outcome: "changed", notices })
+}
+
+/// Whoever lost against this tenant tries again now.
+fn wake_rivals(gone: &TenantSchema, ctx: &Context) {
+    let name = gone.schema_name().ok();
+    for other in ctx.stores.tenants.state() {
+        let same_name = name.is_some() && other.schema_name().ok() == name;
+        let same_institution = gone.spec.institution_id.is_some() && other.spec.institution_id == gone.spec.institution_id;
+        if other.spec.database() == gone.spec.database() && (same_name || same_institution) && other.uid() != gone.uid() {
+            ctx.wake.tenant(&other.namespace().unwrap_or_default(), &other.name_any());
+        }
+    }
+}
+
+/// A deletion that waits for the database says since when, and how to let go without it.
+async fn blocked(tenant: &TenantSchema, removal: &Removal, why: &str, ctx: &Context) -> Result<Next, Error> {
+    let Removal { owner, schema_name, .. } = removal;
+    let since = tenant.metadata.deletion_timestamp.as_ref().map_or_else(String::new, |at| at.0.to_string());
+    let schema = schema_name.as_deref().unwrap_or("SCHEMA");
+    let message = format!(
+        "deletion waits since {since} for the database ({why}) and goes on by itself; to let go and leave schema {schema} \
+         where it is: kubectl -n {} annotate tenantschema {} {}={schema}",
+        owner.namespace,
+        owner.name,
+        crate::api::ABANDON,
+    );
+    conclude(tenant, &Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept), ctx).await
+}
+
+/// The database cannot be worked with. A tenant that has nothing to do keeps its status as it is.
+async fn wait_for_database(
+    tenant: &TenantSchema,
+    reason: Reason,
+    message: &str,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    let nothing_to_do = tenant.status.as_ref().is_some_and(|status| {
+        status.observed_generation == tenant.metadata.generation && status::is_ready(&status.conditions)
+    });
+    if nothing_to_do {
+        return Ok(Next::new(After::Resync, "waiting"));
+    }
+    let message = format!("TenantDatabase {} is not ready ({reason}): {message}", tenant.spec.database());
+    conclude(tenant, &Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept), ctx).await
+}
+
+/// Publishes a verdict that comes from no plan.
+async fn conclude(tenant: &TenantSchema, verdict: &Verdict, ctx: &Context) -> Result<Next, Error> {
+    publish(tenant, status_of_verdict(tenant, verdict, ctx.now()), None, ctx).await
+}
+
+/// Writes the status if a person would care, and says when to look again.
+async fn publish(
+    tenant: &TenantSchema,
+    new: TenantSchemaStatus,
+    applied: Option<&Applied>,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    use crate::api::condition::{ConditionType, find};
+    let stalled = find(&new.conditions, ConditionType::Stalled).is_some();
+    let waiting = find(&new.conditions, ConditionType::Reconciling).is_some();
+    let notices = notices(tenant, applied, &new);
+    let changed = differs(tenant.status.as_ref(), &new);
+    if changed {
+        let version = kubernetes::status::apply(&api(tenant, ctx), tenant, &new).await?;
+        ctx.written.record(&uid(tenant), version.as_deref());
+    }
+    let (after, outcome) = match (stalled, waiting, changed) {
+        (true, ..) => (After::Retry, "stalled"),
+        (_, true, _) => (After::Retry, "waiting"),
+        (_, _, true) => (After::Resync, "changed"),
+        (_, _, false) => (After::Resync, "unchanged"),
+    };
+    Ok(Next { after, outcome, notices })
+}
+
+/// The object as new as our own latest write of it; nothing when it is gone.
+async fn fresh(tenant: Arc<TenantSchema>, ctx: &Context) -> Result<Option<Arc<TenantSchema>>, Error> {
+    if !ctx.written.is_stale(&*tenant) {
+        return Ok(Some(tenant));
+    }
+    Ok(kubernetes::read(&api(&tenant, ctx), &tenant.name_any()).await?.filter(|read| read.uid() == tenant.uid()).map(Arc::new))
+}
+
+fn api(tenant: &TenantSchema, ctx: &Context) -> Api<TenantSchema> {
+    Api::namespaced(ctx.client.clone(), &tenant.namespace().unwrap_or_default())
+}
+
+fn uid(tenant: &TenantSchema) -> String {
+    tenant.uid().unwrap_or_default()
+}

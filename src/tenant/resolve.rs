@@ -1,0 +1,58 @@
+//! Stage 1: what the spec points to, as the watch caches have it. Decides nothing.
+//!
+//! A tenant points to a TenantDatabase and lives in a namespace. Whether that namespace may use that database is the next
+//! stage's question.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+
+use crate::{
+    api::{TenantDatabase, TenantSchema},
+    context::Context,
+    lane::LaneState,
+};
+
+/// What a tenant points to.
+pub struct Resolved {
+    /// UID of the cluster's kube-system namespace.
+    pub cluster: String,
+    /// The TenantDatabase, if it is there.
+    pub database: Option<Arc<TenantDatabase>>,
+    /// The state of its lane.
+    pub lane: LaneState,
+    /// The labels of the tenant's namespace.
+    pub namespace_labels: BTreeMap<String, String>,
+    /// How many older tenants of this namespace the database has; counted only when a limit asks for it.
+    pub older_tenants: usize,
+}
+
+/// Looks up what the tenant points to.
+#[must_use]
+pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
+    let name = tenant.spec.database();
+    let namespace = tenant.namespace().unwrap_or_default();
+    let database = ctx.stores.databases.get(&ObjectRef::new(name));
+    let namespace_labels =
+        ctx.stores.namespaces.get(&ObjectRef::new(&namespace)).map(|found| found.labels().clone()).unwrap_or_default();
+    let limited = database
+        .as_ref()
+        .and_then(|database| database.spec.limits.as_ref())
+        .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
+    let older_tenants = if limited { count_older(tenant, name, ctx) } else { 0 };
+    Resolved { cluster: ctx.cluster.clone(), lane: ctx.lanes.get(name), database, namespace_labels, older_tenants }
+}
+
+/// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
+/// whoever is looked at first.
+fn count_older(tenant: &TenantSchema, database: &str, ctx: &Context) -> usize {
+    let rank = |tenant: &TenantSchema| (tenant.metadata.creation_timestamp.clone(), tenant.name_any());
+    let own = rank(tenant);
+    let older = |other: &Arc<TenantSchema>| {
+        other.metadata.namespace == tenant.metadata.namespace
+            && other.spec.database() == database
+            && other.metadata.deletion_timestamp.is_none()
+            && rank(other) < own
+    };
+    ctx.stores.tenants.state().iter().filter(|other| older(other)).count()
+}

@@ -1,0 +1,210 @@
+//! Stage 6: what a person reads, from what was applied. Pure.
+//!
+//! A status is written only when it differs in something that a person would care about: usage when the table count
+//! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{
+    apply::{Applied, End},
+    desired::Desired,
+    plan::access_word,
+};
+use crate::{
+    api::{
+        TenantSchema, TenantSchemaStatus,
+        condition::{ConditionType, Readiness, Reason, Verdict, find},
+        event::EventReason,
+        tenant_schema::{Access, LastBackup, LastOperation, State},
+    },
+    context::Notice,
+    postgres::answer::{TenantAnswer, TenantRow},
+    quantity::{Bytes, human},
+};
+
+/// Bytes must have moved by this much, and by two percent, to be news.
+const MOVED_BYTES: u64 = 64 * 1024;
+
+/// The status after a plan was applied to a living tenant.
+#[must_use]
+pub fn status(
+    tenant: &TenantSchema,
+    desired: &Desired,
+    observed: &TenantAnswer,
+    applied: &Applied,
+    database_name: &str,
+    now: Timestamp,
+) -> TenantSchemaStatus {
+    let mut status = tenant.status.clone().unwrap_or_default();
+    let made = applied.success("create_tenant_schema");
+    let row = observed.own.as_ref();
+    let exists = row.is_some() || made.is_some();
+    status.schema_name = Some(desired.schema_name.as_str().to_owned());
+    status.effective = Some(desired.effective.clone());
+    if exists {
+        status.database_name = Some(database_name.to_owned());
+        let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
+        status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
+        status.state = Some(state(desired, row, applied));
+        usage(&mut status, row, desired.quota);
+        if let Some(row) = row {
+            status.last_backup = row.last_backup.as_ref().map(last_backup).or(status.last_backup);
+            status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
+        }
+    }
+    let verdict = verdict(desired, &status, applied);
+    finish(tenant, status, &verdict, now)
+}
+
+/// The status when no plan was made or applied: everything else stays as it was.
+#[must_use]
+pub fn status_of_verdict(tenant: &TenantSchema, verdict: &Verdict, now: Timestamp) -> TenantSchemaStatus {
+    finish(tenant, tenant.status.clone().unwrap_or_default(), verdict, now)
+}
+
+/// True when a person would care about the difference.
+#[must_use]
+pub fn differs(old: Option<&TenantSchemaStatus>, new: &TenantSchemaStatus) -> bool {
+    let Some(old) = old else { return true };
+    // The latest operation alone is no news: what it did shows elsewhere.
+    let mut old = old.clone();
+    old.last_operation.clone_from(&new.last_operation);
+    old != *new
+}
+
+/// What somebody who watches Events would like to know of this pass.
+#[must_use]
+pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSchemaStatus) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let done = [
+        ("recreate_tenant_schema", EventReason::Recreated),
+        ("repair_tenant_schema", EventReason::DriftRepaired),
+        ("set_tenant_config", EventReason::Updated),
+    ];
+    for (call, reason) in done {
+        if let Some(result) = applied.and_then(|applied| applied.success(call)) {
+            notices.push(Notice { reason, message: result.message.clone() });
+        }
+    }
+    if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_access")) {
+        let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
+        notices.push(Notice { reason, message: result.message.clone() });
+    }
+    let old = tenant.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
+    if let (before, Some(condition)) = (stalled(old), find(&new.conditions, ConditionType::Stalled))
+        && before.as_deref() != Some(condition.reason.as_str())
+    {
+        let message = format!("{}: {}", condition.reason, condition.message);
+        notices.push(Notice { reason: EventReason::Stalled, message });
+    }
+    if stalled(old).is_some() && find(&new.conditions, ConditionType::Stalled).is_none() && is_ready(&new.conditions) {
+        notices.push(Notice { reason: EventReason::Ready, message: "ready again".to_owned() });
+    }
+    notices
+}
+
+/// Whether the conditions say `Ready`.
+#[must_use]
+pub fn is_ready(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
+    find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+}
+
+fn finish(
+    tenant: &TenantSchema,
+    mut status: TenantSchemaStatus,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> TenantSchemaStatus {
+    let generation = tenant.metadata.generation.unwrap_or_default();
+    status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status
+}
+
+fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
+    match &applied.end {
+        End::Waits { reason, message } => Verdict::reconciling(*reason, message.clone(), Readiness::Kept),
+        End::Refused { reason, message } => Verdict::stalled(*reason, message.clone(), false),
+        End::Done | End::Released => {
+            let schema = desired.schema_name.as_str();
+            if let Some(complaint) = &desired.outside {
+                let message = format!("schema {schema} goes on as it is, outside today's limits: {complaint}");
+                return Verdict::ready(Reason::OutsideLimits, message);
+            }
+            if desired.access == Access::Suspended {
+                let message = format!("schema {schema} is suspended; resume with spec.access: ReadWrite");
+                return Verdict::ready(Reason::Suspended, message);
+            }
+            let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
+            let quota = desired.effective.quota_limit.as_deref();
+            let message = match (warning, quota) {
+                (Some(percent), Some(quota)) if percent >= 100 => {
+                    format!("schema {schema} is ready; it uses more than its quota of {quota}")
+                }
+                (Some(_), Some(quota)) => format!(
+                    "schema {schema} is ready; it uses more than {} % of its quota of {quota}",
+                    desired.warning_percent
+                ),
+                _ => format!("schema {schema} is ready"),
+            };
+            Verdict::ready(Reason::Succeeded, message)
+        }
+    }
+}
+
+fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {
+    let changed = applied.success("set_tenant_access").is_some() || row.is_none();
+    let access = if changed { access_word(desired.access) } else { row.map_or("ReadWrite", |row| row.access.as_str()) };
+    if access == "Suspended" { State::Suspended } else { State::Active }
+}
+
+fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>) {
+    let bytes = row.map_or(0, |row| row.storage_bytes);
+    let tables = row.map_or(0, |row| row.table_count);
+    let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
+    let shown = status.storage_used_bytes;
+    let crossed = |shown: i64| percent(shown) != percent(bytes) && percent(shown).is_some_and(|old| {
+        // Ten-percent steps are thresholds enough: 80 and 100 are among them.
+        percent(bytes).is_none_or(|new| new / 10 != old / 10)
+    });
+    let news = match shown {
+        None => true,
+        Some(shown) => {
+            let moved = shown.abs_diff(bytes);
+            status.table_count != Some(tables)
+                || (moved >= MOVED_BYTES && moved.saturating_mul(50) >= shown.unsigned_abs())
+                || crossed(shown)
+        }
+    };
+    let bytes = if news { bytes } else { shown.unwrap_or(bytes) };
+    status.table_count = Some(tables);
+    status.storage_used_bytes = Some(bytes);
+    status.storage_used = Some(human(bytes.unsigned_abs()));
+    status.quota_used_percent = percent(bytes);
+}
+
+fn last_backup(backup: &crate::postgres::answer::LastBackup) -> LastBackup {
+    LastBackup {
+        name: backup.object_name.clone().or_else(|| backup.location.clone()),
+        method: (backup.method == "Snapshot").then_some(crate::api::schema_backup::BackupMethod::Snapshot),
+        completion_time: backup.completed_at.map(whole_seconds),
+        size_bytes: backup.size_bytes,
+    }
+}
+
+fn last_operation(operation: &crate::postgres::answer::LastOperation) -> LastOperation {
+    LastOperation {
+        type_: operation.kind.clone(),
+        status: operation.status.clone(),
+        start_time: Some(whole_seconds(operation.started_at)),
+        duration_milliseconds: operation.duration_ms,
+        error: operation.error.clone(),
+    }
+}
+
+/// The API keeps whole seconds, so that what is written and what is read back are equal.
+fn whole_seconds(at: Timestamp) -> Time {
+    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
+}
