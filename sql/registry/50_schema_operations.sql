@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_operations (
     requested_by text        NOT NULL,
     started_at   timestamptz NOT NULL,
     completed_at timestamptz,
-    duration_ms  double precision
+    duration_ms  bigint
 );
 CREATE INDEX IF NOT EXISTS schema_operations_schema_id ON edu_matrix_hub_schema.schema_operations (schema_id, id DESC);
 CREATE INDEX IF NOT EXISTS schema_operations_started_at ON edu_matrix_hub_schema.schema_operations (started_at);

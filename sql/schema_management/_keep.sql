@@ -29,7 +29,9 @@ BEGIN
         WHEN 'join'      THEN 'GRANT %2$I TO %1$I'
         WHEN 'leave'     THEN 'REVOKE %2$I FROM %1$I'
         WHEN 'drop'      THEN 'DROP ROLE IF EXISTS %1$I'
-        WHEN 'plain'     THEN 'ALTER ROLE %1$I NOLOGIN NOCREATEROLE'
+        -- From 16 on only a role that has CREATEDB itself may take it from another.
+        WHEN 'plain'     THEN CASE WHEN current_setting('server_version_num')::integer >= 160000
+                                   THEN 'ALTER ROLE %1$I NOLOGIN NOCREATEROLE' ELSE 'ALTER ROLE %1$I NOLOGIN NOCREATEROLE NOCREATEDB' END
         WHEN 'keeper'    THEN 'CREATE ROLE %1$I NOLOGIN CREATEROLE ROLE %2$I'
     END;
     IF template IS NULL THEN

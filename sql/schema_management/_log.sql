@@ -17,7 +17,7 @@ AS $function$
     INSERT INTO edu_matrix_hub_schema.schema_operations
         (schema_id, type, status, description, metadata, error, sqlstate, requested_by, started_at, completed_at, duration_ms)
     VALUES ($1, $2, $3, $6, coalesce($7, '{}'), $8, $9, coalesce($4, session_user::text), $5, clock_timestamp(),
-            round((1000 * extract(epoch FROM clock_timestamp() - $5))::numeric, 3))
+            (1000 * extract(epoch FROM clock_timestamp() - $5))::bigint)
     RETURNING id
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._log(uuid, text, text, text, timestamptz, text, jsonb, text, text) FROM PUBLIC;

@@ -80,10 +80,10 @@ BEGIN
         END;
     END IF;
     IF error_state IS NOT NULL THEN
-        RETURN edu_matrix_hub_schema._failure('create', NULL, options ->> 'requested_by', coalesce(started, clock_timestamp()),
+        RETURN edu_matrix_hub_schema._failure('create_tenant_schema', NULL, options ->> 'requested_by', coalesce(started, clock_timestamp()),
             format('create schema "%s"', options ->> 'schema_name'), error_state, error_message, error_detail);
     END IF;
-    PERFORM edu_matrix_hub_schema._log(tenant.id, 'create', 'success', options ->> 'requested_by', started,
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'create_tenant_schema', 'success', options ->> 'requested_by', started,
                                        'create schema "' || tenant.schema_name || '"');
     RETURN edu_matrix_hub_schema._result('success', 'schema "' || tenant.schema_name || '" created', tenant.id);
 END

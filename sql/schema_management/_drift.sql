@@ -1,0 +1,155 @@
+-- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on it, the
+-- default privileges of the owner role, and the attributes and memberships of the three roles. A row says what, whether we
+-- can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and `helper` through which
+-- role keeper. A missing schema has no drift: it is reported as missing, and nothing is made anew by itself.
+--
+-- What a tenant does with its own objects is never drift, and neither are members that somebody else added to its roles.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drift(schema_ids uuid[])
+RETURNS TABLE (schema_id uuid, kind text, what text, repairable boolean, statement text, role_name text, other_role text, helper integer)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    WITH server AS MATERIALIZED (
+        SELECT current_setting('server_version_num')::integer >= 160000 AS modern,
+               (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user) AS our_role
+    ), keeper AS MATERIALIZED (
+        -- The roles by which we administer others; n is null for the owner role itself.
+        SELECT k.n, r.oid FROM edu_matrix_hub_schema.role_keepers AS k JOIN pg_roles AS r ON r.rolname = k.role_name
+        UNION ALL
+        SELECT NULL, s.our_role FROM server AS s
+    ), tenant AS MATERIALIZED (
+        SELECT t.id, t.keeper, t.access, t.schema_name, t.owner_role, t.reader_role, t.writer_role,
+               n.nspowner, n.nspacl, o.oid AS owner_oid, rd.oid AS reader_oid, wr.oid AS writer_oid, h.rolname AS holder_name,
+               -- May we act as the present owner of the schema? On 15 CREATEROLE is enough unless it is a superuser.
+               CASE WHEN n.nspowner = o.oid OR n.nspowner = s.our_role THEN true
+                    WHEN s.modern THEN pg_has_role(s.our_role, n.nspowner, 'USAGE')
+                                       OR EXISTS (SELECT FROM pg_auth_members AS m JOIN keeper AS k ON k.oid = m.member
+                                                  WHERE m.roleid = n.nspowner AND m.admin_option)
+                    ELSE NOT h.rolsuper AND left(h.rolname, 3) <> 'pg_' END AS owner_is_ours_to_change,
+               (SELECT k.n FROM pg_auth_members AS m JOIN keeper AS k ON k.oid = m.member
+                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        CROSS JOIN server AS s
+        JOIN pg_namespace AS n ON n.nspname = t.schema_name
+        JOIN pg_roles AS h ON h.oid = n.nspowner
+        LEFT JOIN pg_roles AS o ON o.rolname = t.owner_role
+        LEFT JOIN pg_roles AS rd ON rd.rolname = t.reader_role
+        LEFT JOIN pg_roles AS wr ON wr.rolname = t.writer_role
+        WHERE t.id = ANY ($1) AND t.status IN ('active', 'suspended')
+    ), role AS MATERIALIZED (
+        SELECT t.id, t.keeper, w.name, w.oid, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication, r.rolbypassrls
+        FROM tenant AS t
+        CROSS JOIN LATERAL (VALUES (t.owner_role, t.owner_oid), (t.reader_role, t.reader_oid), (t.writer_role, t.writer_oid)) AS w (name, oid)
+        LEFT JOIN pg_roles AS r ON r.oid = w.oid
+    ), found AS (
+        SELECT 1 AS step, r.id, 'role' AS kind, format('role "%s" is missing', r.name) AS what, true AS repairable,
+               format('CREATE ROLE %I NOLOGIN', r.name) AS statement, r.name AS role_name, NULL AS other_role, r.keeper AS helper
+        FROM role AS r WHERE r.oid IS NULL
+
+        UNION ALL
+        -- From 16 on we can do nothing to a role on which its keeper lost ADMIN.
+        SELECT 2, r.id, 'admin', format('role "%s" is not administered by "%s" any more', r.name, admin.rolname), false,
+               format('GRANT %I TO %I WITH ADMIN OPTION', r.name, admin.rolname), r.name, admin.rolname, r.keeper
+        FROM role AS r
+        JOIN server AS s ON s.modern
+        JOIN keeper AS k ON k.n IS NOT DISTINCT FROM r.keeper
+        JOIN pg_roles AS admin ON admin.oid = k.oid
+        WHERE r.oid IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_auth_members AS m WHERE m.roleid = r.oid AND m.member = k.oid AND m.admin_option)
+
+        UNION ALL
+        SELECT 3, r.id, 'attribute', format('role "%s" has %s', r.name, a.attribute),
+               a.ours AND NOT r.rolsuper AND (s.modern OR NOT r.rolreplication),
+               format('ALTER ROLE %I NO%s', r.name, a.attribute), r.name, NULL, r.keeper
+        FROM role AS r
+        CROSS JOIN server AS s
+        CROSS JOIN LATERAL (VALUES ('LOGIN', r.rolcanlogin, true), ('CREATEROLE', r.rolcreaterole, true),
+                                   ('CREATEDB', r.rolcreatedb, NOT s.modern), ('SUPERUSER', r.rolsuper, false),
+                                   ('REPLICATION', r.rolreplication, false), ('BYPASSRLS', r.rolbypassrls, false)) AS a (attribute, is_set, ours)
+        WHERE a.is_set
+
+        UNION ALL
+        -- On 15 CREATEROLE may end any membership but in a superuser; later only who gave it may, and that may be one of ours.
+        SELECT 4, r.id, 'membership', format('role "%s" is a member of "%s"', r.name, g.rolname),
+               CASE WHEN s.modern THEN giver.oid IS NOT NULL ELSE NOT g.rolsuper END,
+               format('REVOKE %I FROM %I', g.rolname, r.name)
+               || CASE WHEN s.modern THEN format(' GRANTED BY %I', pg_get_userbyid(m.grantor)) ELSE '' END,
+               r.name, g.rolname, giver.n
+        FROM role AS r
+        CROSS JOIN server AS s
+        JOIN pg_auth_members AS m ON m.member = r.oid
+        JOIN pg_roles AS g ON g.oid = m.roleid
+        LEFT JOIN keeper AS giver ON giver.oid = m.grantor AND s.modern
+
+        UNION ALL
+        SELECT 5, t.id, 'owner', format('schema "%s" belongs to "%s"', t.schema_name, t.holder_name), t.owner_is_ours_to_change,
+               format('ALTER SCHEMA %I OWNER TO %I', t.schema_name, t.owner_role), t.holder_name, NULL, t.holder_keeper
+        FROM tenant AS t WHERE t.nspowner IS DISTINCT FROM t.owner_oid
+
+        UNION ALL
+        -- Grants that nobody but us should have given. CASCADE follows what a grantee gave on.
+        SELECT 6, t.id, 'schema', format('%s has %s on schema "%s"%s', coalesce('"' || g.rolname || '"', 'PUBLIC'), a.privilege_type,
+                                         t.schema_name, CASE WHEN a.is_grantable THEN ' and may give it on' ELSE '' END),
+               t.owner_is_ours_to_change,
+               format('REVOKE %s%s ON SCHEMA %I FROM %s CASCADE',
+                      CASE WHEN usual.expected THEN 'GRANT OPTION FOR ' ELSE '' END, a.privilege_type, t.schema_name,
+                      coalesce(quote_ident(g.rolname), 'PUBLIC')),
+               NULL, NULL, NULL
+        FROM tenant AS t
+        CROSS JOIN LATERAL aclexplode(t.nspacl) AS a
+        LEFT JOIN pg_roles AS g ON g.oid = a.grantee
+        CROSS JOIN LATERAL (SELECT coalesce(t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'
+                                            AND a.grantee IN (t.reader_oid, t.writer_oid), false) AS expected) AS usual
+        WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid AND (a.is_grantable OR NOT usual.expected)
+
+        UNION ALL
+        SELECT 7, t.id, 'schema', format('"%s" lost %s on schema "%s"', w.name, w.privilege, t.schema_name), t.owner_is_ours_to_change,
+               format('GRANT %s ON SCHEMA %I TO %I', w.privilege, t.schema_name, w.name), NULL, NULL, NULL
+        FROM tenant AS t
+        CROSS JOIN LATERAL (VALUES (t.owner_role, t.nspowner, 'USAGE', true), (t.owner_role, t.nspowner, 'CREATE', true),
+                                   (t.reader_role, t.reader_oid, 'USAGE', t.access = 'ReadWrite'),
+                                   (t.writer_role, t.writer_oid, 'USAGE', t.access = 'ReadWrite')) AS w (name, oid, privilege, wanted)
+        WHERE w.wanted
+          AND NOT EXISTS (SELECT FROM aclexplode(coalesce(t.nspacl, acldefault('n', t.nspowner))) AS a
+                          WHERE a.grantee = w.oid AND a.privilege_type = w.privilege)
+
+        UNION ALL
+        SELECT 8, d.id, 'default',
+               format('default privileges of "%s" on %s: %s', d.owner_role, lower(d.objects), string_agg(d.what, ', ' ORDER BY d.what)), true,
+               string_agg(format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', d.owner_role, d.statement), '; ' ORDER BY d.statement DESC), NULL, NULL, NULL
+        FROM (
+            SELECT t.id, t.owner_role, w.objects,
+                   CASE WHEN pair.name IS NULL
+                        THEN format('%s gained %s', coalesce('"' || g.rolname || '"', 'PUBLIC'), pair.privilege_type)
+                        WHEN pair.privilege_type IS NULL THEN format('"%s" lost %s', pair.name, pair.privilege)
+                        ELSE format('"%s" may give on %s', pair.name, pair.privilege) END AS what,
+                   CASE WHEN pair.name IS NULL
+                        THEN format('REVOKE %s ON %s FROM %s', pair.privilege_type, w.objects, coalesce(quote_ident(g.rolname), 'PUBLIC'))
+                        WHEN pair.privilege_type IS NULL THEN format('GRANT %s ON %s TO %I', pair.privilege, w.objects, pair.name)
+                        ELSE format('REVOKE GRANT OPTION FOR %s ON %s FROM %I', pair.privilege, w.objects, pair.name)
+                   END AS statement
+            FROM tenant AS t
+            CROSS JOIN (VALUES ('r', 'r', 'TABLES', ARRAY['SELECT'], ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+                               ('S', 's', 'SEQUENCES', ARRAY['SELECT'], ARRAY['SELECT', 'USAGE']),
+                               ('f', 'f', 'ROUTINES', ARRAY['EXECUTE'], ARRAY['EXECUTE']),
+                               ('T', 'T', 'TYPES', ARRAY['USAGE'], ARRAY['USAGE'])) AS w (object_type, acl_type, objects, reading, privileges)
+            LEFT JOIN pg_default_acl AS d
+              ON d.defaclrole = t.owner_oid AND d.defaclnamespace = 0 AND d.defaclobjtype = w.object_type::"char"
+            CROSS JOIN LATERAL (
+                SELECT wanted.name, wanted.privilege, present.grantee, present.privilege_type, present.is_grantable
+                FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
+                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
+                FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable
+                           FROM aclexplode(coalesce(d.defaclacl, acldefault(w.acl_type::"char", t.owner_oid))) AS a
+                           WHERE a.grantee <> t.owner_oid) AS present
+                  ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege) AS pair
+            LEFT JOIN pg_roles AS g ON g.oid = pair.grantee
+            WHERE pair.name IS NULL OR pair.privilege_type IS NULL OR pair.is_grantable
+        ) AS d
+        GROUP BY d.id, d.owner_role, d.objects
+    )
+    SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
+    FROM found AS f
+    ORDER BY f.id, f.step, f.what
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drift(uuid[]) FROM PUBLIC;

@@ -1,0 +1,14 @@
+-- The grants on a schema that its owner did not give to itself, as saved_acl keeps them: [{grantee, privilege, grantable}…] in
+-- the order of the catalogue; grantee null is PUBLIC.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_grants(schema_name text) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT coalesce(jsonb_agg(jsonb_build_object('grantee', r.rolname, 'privilege', a.privilege_type, 'grantable', a.is_grantable)
+                              ORDER BY a.ordinality), '[]')
+    FROM pg_namespace AS n
+    CROSS JOIN aclexplode(n.nspacl) WITH ORDINALITY AS a
+    LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+    WHERE n.nspname = $1 AND a.grantee <> n.nspowner
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._schema_grants(text) FROM PUBLIC;

@@ -1,0 +1,143 @@
+-- Puts right what somebody changed by hand: owner and grants of the schema, default privileges, missing roles, their attributes
+-- and memberships (see _drift for what counts). options: {schema_id, requested_by?}.
+--
+-- detail: {repaired: [text…], not_repairable: [{what, statement, error?}…]}. What one repair cannot do does not keep the others
+-- from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the statements are for
+-- somebody with more rights. Without drift it answers `unchanged`.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.repair_tenant_schema(options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    started        CONSTANT timestamptz := clock_timestamp();
+    attempt        text := format('repair tenant %s', options ->> 'schema_id');
+    tenant         edu_matrix_hub_schema.tenant_schemas;
+    found          record;
+    owner_is_taken boolean := false;
+    made_roles     boolean := false;
+    repaired       text[] := '{}';
+    not_repairable jsonb;
+    remaining      integer;
+    error_message  text;
+    error_detail   text;
+BEGIN
+    BEGIN
+        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'structure', false);
+        tenant := edu_matrix_hub_schema._lock_tenant(tenant.id, 'access', true);
+        attempt := format('repair schema "%s"', tenant.schema_name);
+        IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name) THEN
+            PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the schema does not exist; recreate it empty, or restore a backup');
+        END IF;
+
+        -- A role that was made anew shows what else it lacks only then, so there may be a second round.
+        FOR round IN 1..3 LOOP
+            not_repairable := '[]';
+            remaining := cardinality(repaired);
+            FOR found IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
+                IF NOT found.repairable THEN
+                    not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement);
+                    CONTINUE;
+                END IF;
+                IF found.kind IN ('owner', 'schema', 'default') AND NOT owner_is_taken THEN
+                    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+                    owner_is_taken := true;
+                END IF;
+                BEGIN
+                    CASE found.kind
+                        WHEN 'role' THEN
+                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[found.role_name]);
+                            made_roles := true;
+                        WHEN 'attribute' THEN
+                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'plain', ARRAY[found.role_name]);
+                        WHEN 'membership' THEN
+                            PERFORM edu_matrix_hub_schema._role_command(found.helper, 'leave', ARRAY[found.role_name], found.other_role);
+                        WHEN 'owner' THEN
+                            IF found.role_name <> current_user THEN
+                                PERFORM edu_matrix_hub_schema._role_command(found.helper, 'take', ARRAY[found.role_name]);
+                            END IF;
+                            EXECUTE found.statement;
+                            IF found.role_name <> current_user THEN
+                                PERFORM edu_matrix_hub_schema._role_command(found.helper, 'give_back', ARRAY[found.role_name]);
+                            END IF;
+                        ELSE
+                            EXECUTE found.statement;
+                    END CASE;
+                    repaired := repaired || found.what;
+                EXCEPTION
+                    WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist OR duplicate_object THEN
+                        not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement, 'error', SQLERRM);
+                END;
+            END LOOP;
+            EXIT WHEN remaining = cardinality(repaired);
+        END LOOP;
+        IF made_roles THEN
+            IF NOT owner_is_taken THEN
+                PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+                owner_is_taken := true;
+            END IF;
+            PERFORM edu_matrix_hub_schema._grant_on_objects(tenant);
+        END IF;
+        IF owner_is_taken THEN
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+        END IF;
+        IF not_repairable = '[]' AND repaired <> '{}' THEN
+            PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
+        ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_repairable',
+                format('%s; somebody with more rights has to run: %s', not_repairable #>> '{0,what}', not_repairable #>> '{0,statement}'),
+                jsonb_build_object('repaired', '[]'::jsonb, 'not_repairable', not_repairable));
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('repair_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
+                                                  error_message, error_detail);
+    END;
+    IF repaired = '{}' THEN
+        RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" is as it was made', tenant.schema_name), tenant.id,
+                                             '{"repaired": [], "not_repairable": []}');
+    END IF;
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'repair_tenant_schema', 'success', options ->> 'requested_by', started, attempt,
+                                       jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
+    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" repaired: %s', tenant.schema_name, array_to_string(repaired, '; ')),
+                                         tenant.id, jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.repair_tenant_schema(jsonb) FROM PUBLIC;
+
+-- Gives reader and writer, one of which was made anew, what the default privileges would have given them on the objects that
+-- the owner has already. We are a member of the owner role.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_on_objects(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    objects record;
+BEGIN
+    FOR objects IN
+        SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.relkind = 'S' AS is_sequence, false AS is_routine,
+               string_agg(format('%I.%I', n.nspname, c.relname), ', ') AS names
+        FROM pg_namespace AS n
+        JOIN pg_class AS c ON c.relnamespace = n.oid
+        JOIN pg_roles AS o ON o.oid = c.relowner
+        WHERE n.nspname = tenant.schema_name AND o.rolname = tenant.owner_role AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        GROUP BY c.relkind = 'S'
+        UNION ALL
+        SELECT 'ROUTINE', false, true,
+               string_agg(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), ', ')
+        FROM pg_namespace AS n
+        JOIN pg_proc AS p ON p.pronamespace = n.oid
+        JOIN pg_roles AS o ON o.oid = p.proowner
+        WHERE n.nspname = tenant.schema_name AND o.rolname = tenant.owner_role
+    LOOP
+        CONTINUE WHEN objects.names IS NULL;
+        EXECUTE format('GRANT %s ON %s %s TO %I, %I', CASE WHEN objects.is_routine THEN 'EXECUTE' ELSE 'SELECT' END,
+                       objects.kind, objects.names, tenant.reader_role, tenant.writer_role);
+        CONTINUE WHEN objects.is_routine;
+        EXECUTE format('GRANT %s ON %s %s TO %I', CASE WHEN objects.is_sequence THEN 'USAGE' ELSE 'INSERT, UPDATE, DELETE' END,
+                       objects.kind, objects.names, tenant.writer_role);
+    END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grant_on_objects(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;

@@ -1,0 +1,121 @@
+-- Suspends a tenant, or opens it again. options: {schema_id, access: ReadWrite|Suspended, requested_by?}.
+--
+-- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own logins and ends
+-- the sessions of its roles: the data stays where it is and nobody but the owner role reaches it, at the next statement even
+-- in open sessions. Memberships of foreign roles are not touched. Opening gives back exactly what was recorded, with the owner
+-- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message.
+--
+-- detail: {ended, not_ended: [{pid, role}…]} of sessions. A suspended tenant that has sessions again answers `success` once more.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_access(options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    started       CONSTANT timestamptz := clock_timestamp();
+    wanted        CONSTANT text := coalesce(options ->> 'access', '');
+    attempt       text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
+    tenant        edu_matrix_hub_schema.tenant_schemas;
+    sessions      jsonb := '{"ended": 0, "closed": [], "not_ended": []}';
+    lost          text[];
+    answer        text;
+    error_message text;
+    error_detail  text;
+BEGIN
+    BEGIN
+        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
+        attempt := format('set access of schema "%s" to %s', tenant.schema_name, wanted);
+        IF wanted NOT IN ('ReadWrite', 'Suspended') THEN
+            PERFORM edu_matrix_hub_schema._refuse('internal', 'access is ReadWrite or Suspended');
+        ELSIF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name) THEN
+            PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the schema does not exist; recreate it empty, or restore a backup');
+        END IF;
+
+        IF wanted = 'Suspended' THEN
+            IF tenant.access <> wanted THEN
+                UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL,
+                    status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
+                WHERE t.id = tenant.id;
+                PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
+            END IF;
+            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+        ELSIF tenant.access <> wanted THEN
+            lost := edu_matrix_hub_schema._give_back_access(tenant);
+            UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+            SET access = wanted, saved_acl = NULL, closed_logins = '{}', fingerprint = NULL,
+                status = CASE t.status WHEN 'suspended' THEN 'active' ELSE t.status END, updated_at = now()
+            WHERE t.id = tenant.id;
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('set_tenant_access', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
+                                                  error_message, error_detail);
+    END;
+    IF tenant.access = wanted AND (sessions ->> 'ended')::integer = 0 AND sessions -> 'closed' = '[]' AND sessions -> 'not_ended' = '[]' THEN
+        RETURN edu_matrix_hub_schema._result('unchanged', format('access of schema "%s" is %s', tenant.schema_name, wanted), tenant.id);
+    END IF;
+    answer := CASE wanted
+        WHEN 'ReadWrite' THEN format('schema "%s" is open', tenant.schema_name)
+                              || CASE WHEN lost <> '{}' THEN '; grants of roles that are gone were not given back: ' || array_to_string(lost, ', ') ELSE '' END
+        ELSE format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
+             || CASE WHEN sessions -> 'not_ended' <> '[]'
+                     THEN format('; %s could not be ended, which a superuser can', jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
+        END;
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by', started, attempt, sessions);
+    RETURN edu_matrix_hub_schema._result('success', answer, tenant.id, sessions);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.set_tenant_access(jsonb) FROM PUBLIC;
+
+-- Takes every grant on the schema that is not the owner's. CASCADE follows what grantees with grant option gave on.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._revoke_schema_grants(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    grantees text;
+BEGIN
+    SELECT string_agg(DISTINCT coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'), ', ') INTO grantees
+    FROM jsonb_array_elements(edu_matrix_hub_schema._schema_grants(tenant.schema_name)) AS g;
+    IF grantees IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+        EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', tenant.schema_name, grantees);
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._revoke_schema_grants(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_access(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    statements text;
+    lost       text[];
+    logins     text[];
+BEGIN
+    SELECT string_agg(format('GRANT %s ON SCHEMA %I TO %s%s', CASE g ->> 'privilege' WHEN 'CREATE' THEN 'CREATE' ELSE 'USAGE' END,
+                             tenant.schema_name, coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'),
+                             CASE WHEN (g ->> 'grantable')::boolean THEN ' WITH GRANT OPTION' ELSE '' END), '; ' ORDER BY saved.ordinality)
+               FILTER (WHERE g ->> 'grantee' IS NULL OR r.rolname IS NOT NULL),
+           coalesce(array_agg(DISTINCT g ->> 'grantee') FILTER (WHERE g ->> 'grantee' IS NOT NULL AND r.rolname IS NULL), '{}')
+    INTO statements, lost
+    FROM jsonb_array_elements(tenant.saved_acl) WITH ORDINALITY AS saved (g, ordinality)
+    LEFT JOIN pg_roles AS r ON r.rolname = g ->> 'grantee';
+    IF statements IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+        EXECUTE statements;
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+    END IF;
+    SELECT coalesce(array_agg(r.rolname::text), '{}') INTO logins FROM pg_roles AS r WHERE r.rolname = ANY (tenant.closed_logins);
+    IF logins <> '{}' THEN
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'login', logins);
+    END IF;
+    RETURN lost;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._give_back_access(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
