@@ -24,10 +24,7 @@ pub enum IdentError {
     #[error("an identifier must not be empty")]
     Empty,
     /// The text is longer than PostgreSQL keeps; PostgreSQL itself would cut it silently.
-    #[error(
-        "identifier {name:?} has {bytes} bytes, PostgreSQL keeps {}; choose a shorter one",
-        Ident::MAX_BYTES
-    )]
+    #[error("identifier {name:?} has {bytes} bytes, PostgreSQL keeps {}; choose a shorter one", Ident::MAX_BYTES)]
     TooLong {
         /// The text that was given.
         name: String,
@@ -58,9 +55,7 @@ pub enum SchemaNameError {
         name: String,
     },
     /// The prefix `pg_` is PostgreSQL's own.
-    #[error(
-        "schema name {name:?} begins with pg_, which PostgreSQL keeps for itself; choose another prefix"
-    )]
+    #[error("schema name {name:?} begins with pg_, which PostgreSQL keeps for itself; choose another prefix")]
     SystemPrefix {
         /// The text that was given.
         name: String,
@@ -72,9 +67,7 @@ pub enum SchemaNameError {
         name: String,
     },
     /// The name looks like a backup's, and what looks like a backup is treated as one.
-    #[error(
-        "schema name {name:?} has the form of a backup (_bak_ and 14 digits at its end); choose another ending"
-    )]
+    #[error("schema name {name:?} has the form of a backup (_bak_ and 14 digits at its end); choose another ending")]
     BackupForm {
         /// The text that was given.
         name: String,
@@ -83,9 +76,7 @@ pub enum SchemaNameError {
 
 /// Why a text is not an institution's id.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "institution id {text:?} is not a UUID with hyphens; write it like 3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11"
-)]
+#[error("institution id {text:?} is not a UUID with hyphens; write it like 3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11")]
 pub struct InstitutionIdError {
     text: String,
 }
@@ -217,10 +208,7 @@ impl SchemaName {
     #[must_use]
     pub fn for_object(namespace: &str, name: &str) -> Self {
         let digest = Sha256::digest(format!("{namespace}/{name}"));
-        let first_bytes = digest
-            .iter()
-            .take(10)
-            .fold(0_u128, |bytes, byte| (bytes << 8) | u128::from(*byte));
+        let first_bytes = digest.iter().take(10).fold(0_u128, |bytes, byte| (bytes << 8) | u128::from(*byte));
         // 23 bytes of lower-case letters, digits and one underscore, which satisfy every rule.
         Self(Ident(format!("ts_{first_bytes:020x}")))
     }
@@ -290,9 +278,7 @@ impl FromStr for InstitutionId {
     type Err = InstitutionIdError;
 
     fn from_str(text: &str) -> Result<Self, InstitutionIdError> {
-        let error = || InstitutionIdError {
-            text: text.to_owned(),
-        };
+        let error = || InstitutionIdError { text: text.to_owned() };
         // The uuid crate also reads braces, URNs and bare digits; one thing should have one spelling.
         if text.len() != 36 {
             return Err(error());
@@ -324,16 +310,13 @@ impl From<InstitutionId> for String {
 /// Whether `text` is `^[a-z_][a-z0-9_]*$`.
 fn is_plain(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        && text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
 /// Whether `text` is `inst_` and a UUID in lower case with hyphens, a form that applications already use.
 fn is_institution_with_hyphens(text: &str) -> bool {
-    text.strip_prefix("inst_").is_some_and(|uuid| {
-        uuid.parse::<InstitutionId>().is_ok() && !uuid.contains(|c: char| c.is_ascii_uppercase())
-    })
+    text.strip_prefix("inst_")
+        .is_some_and(|uuid| uuid.parse::<InstitutionId>().is_ok() && !uuid.contains(|c: char| c.is_ascii_uppercase()))
 }
 
 /// Whether `text` ends like a backup's name: `_bak_`, 14 digits and perhaps `_` and a number.
@@ -377,26 +360,17 @@ mod tests {
         assert!(Ident::new("a".repeat(63)).is_ok());
         assert_eq!(
             Ident::new("é".repeat(32)).unwrap_err().to_string(),
-            format!(
-                "identifier {:?} has 64 bytes, PostgreSQL keeps 63; choose a shorter one",
-                "é".repeat(32)
-            )
+            format!("identifier {:?} has 64 bytes, PostgreSQL keeps 63; choose a shorter one", "é".repeat(32))
         );
         assert_eq!(Ident::new(""), Err(IdentError::Empty));
-        assert_eq!(
-            Ident::new("a\0"),
-            Err(IdentError::Nul { name: "a\0".into() })
-        );
+        assert_eq!(Ident::new("a\0"), Err(IdentError::Nul { name: "a\0".into() }));
     }
 
     #[test]
     fn schema_names_say_which_rule_they_break() {
         check_schema_name("education", "education");
         check_schema_name("_x1", "_x1");
-        check_schema_name(
-            "inst_3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11",
-            "inst_3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11",
-        );
+        check_schema_name("inst_3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11", "inst_3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11");
         check_schema_name("a_bak_2026010112000", "a_bak_2026010112000");
         check_schema_name("a_bak_202601011200001", "a_bak_202601011200001");
         check_schema_name(
@@ -407,35 +381,13 @@ mod tests {
             "public",
             "schema name \"public\" is reserved; choose a name of your own, such as inst_public",
         );
-        for backup in [
-            "a_bak_20260101120000",
-            "a_bak_20260101120000_2",
-            "_bak_20260101120000",
-        ] {
-            assert_eq!(
-                SchemaName::new(backup),
-                Err(SchemaNameError::BackupForm {
-                    name: backup.into()
-                })
-            );
+        for backup in ["a_bak_20260101120000", "a_bak_20260101120000_2", "_bak_20260101120000"] {
+            assert_eq!(SchemaName::new(backup), Err(SchemaNameError::BackupForm { name: backup.into() }));
         }
-        for odd in [
-            "1a",
-            "A",
-            "a-b",
-            "a b",
-            "é",
-            "inst_3F0C1D52-8A3E-4A43-9D3B-0D1F6A2B7C11",
-        ] {
-            assert_eq!(
-                SchemaName::new(odd),
-                Err(SchemaNameError::Characters { name: odd.into() })
-            );
+        for odd in ["1a", "A", "a-b", "a b", "é", "inst_3F0C1D52-8A3E-4A43-9D3B-0D1F6A2B7C11"] {
+            assert_eq!(SchemaName::new(odd), Err(SchemaNameError::Characters { name: odd.into() }));
         }
-        assert_eq!(
-            SchemaName::new(""),
-            Err(SchemaNameError::Ident(IdentError::Empty))
-        );
+        assert_eq!(SchemaName::new(""), Err(SchemaNameError::Ident(IdentError::Empty)));
     }
 
     #[test]
@@ -445,19 +397,12 @@ mod tests {
         assert_eq!(name.as_str(), "inst_3f0c1d52_8a3e_4a43_9d3b_0d1f6a2b7c11");
         assert_eq!(SchemaName::new(name.as_str()), Ok(name));
         // printf team-a/school | sha256sum | cut -c-20
-        assert_eq!(
-            SchemaName::for_object("team-a", "school").as_str(),
-            "ts_aae3bd0e6e65e270777c"
-        );
+        assert_eq!(SchemaName::for_object("team-a", "school").as_str(), "ts_aae3bd0e6e65e270777c");
     }
 
     #[test]
     fn institution_ids_have_one_spelling() {
-        for odd in [
-            "",
-            "3f0c1d528a3e4a439d3b0d1f6a2b7c11",
-            "{3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11}",
-        ] {
+        for odd in ["", "3f0c1d528a3e4a439d3b0d1f6a2b7c11", "{3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11}"] {
             assert!(odd.parse::<InstitutionId>().is_err(), "{odd}");
         }
     }

@@ -61,9 +61,7 @@ pub enum QuantityError {
         text: String,
     },
     /// The number has more digits after the point than a size can have.
-    #[error(
-        "{text:?} has more than {MAX_FRACTION_DIGITS} digits after the point; use a smaller unit"
-    )]
+    #[error("{text:?} has more than {MAX_FRACTION_DIGITS} digits after the point; use a smaller unit")]
     TooPrecise {
         /// The text that was given.
         text: String,
@@ -85,9 +83,7 @@ pub enum QuantityError {
 /// A number of bytes, at most 2^53.
 ///
 /// `FromStr` reads what people write, `Display` writes 3 significant digits. In JSON it is the number.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "u64", into = "u64")]
 pub struct Bytes(u64);
 
@@ -110,9 +106,7 @@ impl Bytes {
     /// Reads a quota: a size that is not zero.
     pub fn parse_quota(text: &str) -> Result<Self, QuantityError> {
         match text.parse()? {
-            Self(0) => Err(QuantityError::Zero {
-                text: text.to_owned(),
-            }),
+            Self(0) => Err(QuantityError::Zero { text: text.to_owned() }),
             bytes => Ok(bytes),
         }
     }
@@ -147,9 +141,7 @@ impl FromStr for Bytes {
             return Err(QuantityError::Negative { text: owned() });
         }
         let number = text.strip_prefix('+').unwrap_or(text);
-        let digits_end = number
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(number.len());
+        let digits_end = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
         let (number, suffix) = number.split_at(digits_end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
@@ -168,10 +160,7 @@ impl FromStr for Bytes {
             .and_then(|whole| whole.checked_mul(unit))
             .and_then(|bytes| bytes.checked_add(parts.div_ceil(scale)))
             .ok_or_else(too_large)?;
-        u64::try_from(total)
-            .ok()
-            .and_then(Self::new)
-            .ok_or_else(too_large)
+        u64::try_from(total).ok().and_then(Self::new).ok_or_else(too_large)
     }
 }
 
@@ -179,9 +168,7 @@ impl TryFrom<u64> for Bytes {
     type Error = QuantityError;
 
     fn try_from(count: u64) -> Result<Self, QuantityError> {
-        Self::new(count).ok_or_else(|| QuantityError::TooLarge {
-            text: count.to_string(),
-        })
+        Self::new(count).ok_or_else(|| QuantityError::TooLarge { text: count.to_string() })
     }
 }
 
@@ -219,26 +206,15 @@ fn unit(text: &str, suffix: &str) -> Result<u128, QuantityError> {
     if let Some((_, bytes)) = UNITS.iter().find(|(name, _)| *name == suffix) {
         return Ok(u128::from(*bytes));
     }
-    let Some(exponent) = suffix
-        .strip_prefix(['e', 'E'])
-        .filter(|rest| is_exponent(rest))
-    else {
-        return Err(QuantityError::Suffix {
-            text: text.to_owned(),
-            suffix: suffix.to_owned(),
-            hint: hint(suffix),
-        });
+    let Some(exponent) = suffix.strip_prefix(['e', 'E']).filter(|rest| is_exponent(rest)) else {
+        return Err(QuantityError::Suffix { text: text.to_owned(), suffix: suffix.to_owned(), hint: hint(suffix) });
     };
     if exponent.starts_with('-') {
-        return Err(QuantityError::NegativeExponent {
-            text: text.to_owned(),
-        });
+        return Err(QuantityError::NegativeExponent { text: text.to_owned() });
     }
     match exponent.trim_start_matches('+').parse::<u32>() {
         Ok(exponent) if exponent <= 18 => Ok(10_u128.pow(exponent)),
-        _ => Err(QuantityError::TooLarge {
-            text: text.to_owned(),
-        }),
+        _ => Err(QuantityError::TooLarge { text: text.to_owned() }),
     }
 }
 
@@ -267,19 +243,13 @@ fn hint(suffix: &str) -> String {
             let letter = letter.to_ascii_uppercase();
             format!("did you mean {letter} or {letter}i?")
         }
-        (None, _) => {
-            "use one of Ki, Mi, Gi, Ti, Pi, Ei, k, M, G, T, P, E or none for bytes".to_owned()
-        }
+        (None, _) => "use one of Ki, Mi, Gi, Ti, Pi, Ei, k, M, G, T, P, E or none for bytes".to_owned(),
     }
 }
 
 /// The number that decimal digits stand for; none are zero.
 fn digits(text: &str) -> Option<u128> {
-    if text.is_empty() {
-        Some(0)
-    } else {
-        text.parse().ok()
-    }
+    if text.is_empty() { Some(0) } else { text.parse().ok() }
 }
 
 /// `bytes / unit` with 3 significant digits, rounded half up, without trailing zeros.
@@ -335,61 +305,28 @@ mod tests {
 
     #[test]
     fn errors_name_the_way_out() {
-        check(
-            "5Gib",
-            "unknown suffix \"Gib\" in \"5Gib\"; did you mean Gi?",
-        );
-        check(
-            "5GB",
-            "unknown suffix \"GB\" in \"5GB\"; did you mean G or Gi?",
-        );
-        check(
-            "5g",
-            "unknown suffix \"g\" in \"5g\"; did you mean G or Gi?",
-        );
-        check(
-            "5K",
-            "unknown suffix \"K\" in \"5K\"; did you mean k (1000) or Ki (1024)?",
-        );
+        check("5Gib", "unknown suffix \"Gib\" in \"5Gib\"; did you mean Gi?");
+        check("5GB", "unknown suffix \"GB\" in \"5GB\"; did you mean G or Gi?");
+        check("5g", "unknown suffix \"g\" in \"5g\"; did you mean G or Gi?");
+        check("5K", "unknown suffix \"K\" in \"5K\"; did you mean k (1000) or Ki (1024)?");
         check("5ki", "unknown suffix \"ki\" in \"5ki\"; did you mean Ki?");
         check("5B", "unknown suffix \"B\" in \"5B\"; bytes have no suffix");
-        check(
-            "5m",
-            "unknown suffix \"m\" in \"5m\"; a size cannot be parts of a byte; did you mean Mi?",
-        );
-        check(
-            "5 Gi",
-            "unknown suffix \" Gi\" in \"5 Gi\"; did you mean Gi?",
-        );
+        check("5m", "unknown suffix \"m\" in \"5m\"; a size cannot be parts of a byte; did you mean Mi?");
+        check("5 Gi", "unknown suffix \" Gi\" in \"5 Gi\"; did you mean Gi?");
         check(
             "5x",
             "unknown suffix \"x\" in \"5x\"; use one of Ki, Mi, Gi, Ti, Pi, Ei, k, M, G, T, P, E or none for bytes",
         );
-        check(
-            "",
-            "\"\" is not a size; write a number and a unit, such as 5Gi",
-        );
-        check(
-            "Gi",
-            "\"Gi\" is not a size; write a number and a unit, such as 5Gi",
-        );
-        check(
-            "1.2.3",
-            "\"1.2.3\" is not a size; write a number and a unit, such as 5Gi",
-        );
+        check("", "\"\" is not a size; write a number and a unit, such as 5Gi");
+        check("Gi", "\"Gi\" is not a size; write a number and a unit, such as 5Gi");
+        check("1.2.3", "\"1.2.3\" is not a size; write a number and a unit, such as 5Gi");
         check("-1", "\"-1\" is negative; a size is at least 0");
-        check(
-            "1e-3",
-            "the exponent of \"1e-3\" is negative; write the size in whole bytes, such as 1e9",
-        );
+        check("1e-3", "the exponent of \"1e-3\" is negative; write the size in whole bytes, such as 1e9");
         check(
             "9007199254740993",
             "\"9007199254740993\" is more than 8Pi (2^53 bytes), the largest size that can be counted exactly",
         );
-        check(
-            "1e99",
-            "\"1e99\" is more than 8Pi (2^53 bytes), the largest size that can be counted exactly",
-        );
+        check("1e99", "\"1e99\" is more than 8Pi (2^53 bytes), the largest size that can be counted exactly");
         check(
             "1.0000000000000000001Ki",
             "\"1.0000000000000000001Ki\" has more than 18 digits after the point; use a smaller unit",
@@ -399,10 +336,7 @@ mod tests {
     #[test]
     fn a_quota_is_more_than_nothing() {
         assert_eq!(Bytes::parse_quota("1"), Ok(Bytes(1)));
-        assert_eq!(
-            Bytes::parse_quota("0Gi"),
-            Err(QuantityError::Zero { text: "0Gi".into() })
-        );
+        assert_eq!(Bytes::parse_quota("0Gi"), Err(QuantityError::Zero { text: "0Gi".into() }));
     }
 
     #[test]

@@ -23,18 +23,10 @@ fn reference_pages_are_fresh() {
         }
         known.insert(page.file);
     }
-    let found = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let strangers: Vec<String> = found.filter(|file| !known.contains(file)).collect();
-    assert!(
-        strangers.is_empty(),
-        "no type generates docs/reference/{strangers:?}; remove them"
-    );
-    assert!(
-        rewritten.is_empty(),
-        "docs/reference/{rewritten:?} were stale and have been written again; commit them"
-    );
+    assert!(strangers.is_empty(), "no type generates docs/reference/{strangers:?}; remove them");
+    assert!(rewritten.is_empty(), "docs/reference/{rewritten:?} were stale and have been written again; commit them");
 }
 
 #[test]
@@ -50,26 +42,16 @@ fn every_field_is_explained_and_optional_ones_name_their_default() {
             }
         }
     }
-    assert!(
-        silent.is_empty(),
-        "explain these, with `Default:` if and only if they are optional: {silent:#?}"
-    );
+    assert!(silent.is_empty(), "explain these, with `Default:` if and only if they are optional: {silent:#?}");
 }
 
 #[test]
 fn reasons_are_words_that_conditions_and_events_take() {
-    let reasons = Reason::ALL
-        .iter()
-        .map(|reason| (reason.as_str(), reason.summary(), reason.action()));
-    let events = EventReason::ALL
-        .iter()
-        .map(|reason| (reason.as_str(), reason.summary(), "."));
+    let reasons = Reason::ALL.iter().map(|reason| (reason.as_str(), reason.summary(), reason.action()));
+    let events = EventReason::ALL.iter().map(|reason| (reason.as_str(), reason.summary(), "."));
     for (word, summary, action) in reasons.clone().chain(events.clone()) {
         assert!(word.chars().all(|c| c.is_ascii_alphanumeric()), "{word}");
-        assert!(
-            word.starts_with(|c: char| c.is_ascii_uppercase()) && word.len() <= 64,
-            "{word}"
-        );
+        assert!(word.starts_with(|c: char| c.is_ascii_uppercase()) && word.len() <= 64, "{word}");
         assert!(summary.ends_with('.') && action.ends_with('.'), "{word}");
     }
     let distinct: BTreeSet<&str> = reasons.map(|(word, ..)| word).collect();

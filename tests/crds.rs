@@ -4,11 +4,7 @@
 //! Rules are run on the definitions as they are shipped, by the CEL of the kube crate. What only an API server can tell
 //! (structural validation, cost budgets) is for the tests that have one.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "the helpers of a test fail the test"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail the test")]
 
 mod crds {
     pub mod cases;
@@ -49,59 +45,32 @@ fn manifests_are_fresh() {
         }
         known.insert(file);
     }
-    let found = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let found = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let strangers: Vec<String> = found.filter(|file| !known.contains(file)).collect();
-    assert!(
-        strangers.is_empty(),
-        "no kind generates crds/{strangers:?}; remove them"
-    );
-    assert!(
-        rewritten.is_empty(),
-        "crds/{rewritten:?} were stale and have been written again; commit them"
-    );
+    assert!(strangers.is_empty(), "no kind generates crds/{strangers:?}; remove them");
+    assert!(rewritten.is_empty(), "crds/{rewritten:?} were stale and have been written again; commit them");
 }
 
 #[test]
 fn manifests_read_back_as_what_was_written() {
     for crd in crds() {
-        let again: CustomResourceDefinition =
-            serde_saphyr::from_str(&crd_yaml(&crd).unwrap()).unwrap();
+        let again: CustomResourceDefinition = serde_saphyr::from_str(&crd_yaml(&crd).unwrap()).unwrap();
         assert_eq!(again, crd);
     }
-    assert_eq!(
-        crds_yaml()
-            .unwrap()
-            .matches("\nkind: CustomResourceDefinition\n")
-            .count(),
-        crds().len()
-    );
+    assert_eq!(crds_yaml().unwrap().matches("\nkind: CustomResourceDefinition\n").count(), crds().len());
 }
 
 #[test]
 fn kinds_have_the_names_that_people_type() {
     let names = crds().into_iter().map(|crd| {
         let names = &crd.spec.names;
-        let (short, categories) = (
-            names.short_names.as_ref().unwrap(),
-            names.categories.as_ref().unwrap(),
-        );
+        let (short, categories) = (names.short_names.as_ref().unwrap(), names.categories.as_ref().unwrap());
         assert_eq!(crd.spec.group, GROUP);
         assert_eq!(crd.spec.versions[0].name, VERSION);
         // kubectl expands a category before it looks for a resource, so `kubectl delete tenantschemas --all` would
         // otherwise delete the backups and databases too.
-        assert!(
-            !categories.contains(&names.plural)
-                && !categories.contains(names.singular.as_ref().unwrap())
-        );
-        format!(
-            "{} {} {} {}",
-            names.plural,
-            short.join(","),
-            categories.join(","),
-            crd.spec.scope
-        )
+        assert!(!categories.contains(&names.plural) && !categories.contains(names.singular.as_ref().unwrap()));
+        format!("{} {} {} {}", names.plural, short.join(","), categories.join(","), crd.spec.scope)
     });
     assert_eq!(
         names.collect::<Vec<_>>(),
@@ -117,41 +86,16 @@ fn kinds_have_the_names_that_people_type() {
 fn columns_answer_who_where_ready_why_how_much_since_when() {
     let columns = |kind: &str| {
         let crd = crd(kind);
-        let columns = crd.spec.versions[0]
-            .additional_printer_columns
-            .clone()
-            .unwrap();
-        let (wide, always): (Vec<_>, Vec<_>) = columns
-            .into_iter()
-            .partition(|column| column.priority == Some(1));
-        [always, wide].map(|some| {
-            some.into_iter()
-                .map(|column| column.name)
-                .collect::<Vec<_>>()
-                .join(" ")
-        })
+        let columns = crd.spec.versions[0].additional_printer_columns.clone().unwrap();
+        let (wide, always): (Vec<_>, Vec<_>) = columns.into_iter().partition(|column| column.priority == Some(1));
+        [always, wide].map(|some| some.into_iter().map(|column| column.name).collect::<Vec<_>>().join(" "))
     };
-    assert_eq!(
-        columns("TenantDatabase"),
-        [
-            "Version Tenants Size Ready Reason Age",
-            "Message Holder Functions"
-        ]
-    );
+    assert_eq!(columns("TenantDatabase"), ["Version Tenants Size Ready Reason Age", "Message Holder Functions"]);
     assert_eq!(
         columns("TenantSchema"),
-        [
-            "Schema Database Ready Reason Size Tables Age",
-            "Message State Quota% Deletion-Policy Last-Backup"
-        ]
+        ["Schema Database Ready Reason Size Tables Age", "Message State Quota% Deletion-Policy Last-Backup"]
     );
-    assert_eq!(
-        columns("SchemaBackup"),
-        [
-            "Tenant Method Ready Reason Size Completed Age",
-            "Location Message Expires"
-        ]
-    );
+    assert_eq!(columns("SchemaBackup"), ["Tenant Method Ready Reason Size Completed Age", "Location Message Expires"]);
 }
 
 #[test]
@@ -159,34 +103,20 @@ fn everything_is_bounded_and_nothing_in_a_spec_is_defaulted() {
     for crd in crds() {
         let mut complaints = Vec::new();
         let root = schema(&crd);
-        assert_eq!(
-            root["properties"]["status"]["default"],
-            json!({"observedGeneration": -1})
-        );
+        assert_eq!(root["properties"]["status"]["default"], json!({"observedGeneration": -1}));
         for part in ["spec", "status"] {
             complain(&root["properties"][part], part, &mut complaints);
         }
-        assert!(
-            complaints.is_empty(),
-            "{}: {complaints:#?}",
-            crd.spec.names.kind
-        );
+        assert!(complaints.is_empty(), "{}: {complaints:#?}", crd.spec.names.kind);
     }
 }
 
 #[test]
 fn every_rule_refuses_and_accepts() {
     let mut refused = BTreeSet::new();
-    for Case {
-        kind,
-        old,
-        new,
-        refusals,
-    } in cases()
-    {
+    for Case { kind, old, new, refusals } in cases() {
         let found = judge(kind, &new, (!old.is_null()).then_some(&old));
-        let expected: BTreeSet<String> =
-            refusals.iter().map(|&refusal| refusal.to_owned()).collect();
+        let expected: BTreeSet<String> = refusals.iter().map(|&refusal| refusal.to_owned()).collect();
         assert_eq!(found, expected, "{kind} {old} -> {new}");
         refused.extend(found.into_iter().map(|refusal| format!("{kind} {refusal}")));
     }
@@ -194,11 +124,7 @@ fn every_rule_refuses_and_accepts() {
     for crd in crds() {
         let mut messages = Vec::new();
         rule_messages(&schema(&crd), "", &mut messages);
-        rules.extend(
-            messages
-                .into_iter()
-                .map(|message| format!("{} {message}", crd.spec.names.kind)),
-        );
+        rules.extend(messages.into_iter().map(|message| format!("{} {message}", crd.spec.names.kind)));
     }
     assert_eq!(refused, rules, "every rule has a case that it refuses");
 }
@@ -206,9 +132,7 @@ fn every_rule_refuses_and_accepts() {
 #[test]
 fn immutability_is_forbidden_rather_than_invalid_and_names_the_field() {
     let [old, new] = [json!({"schemaName": "a"}), json!({"schemaName": "b"})];
-    let errors = validate("TenantSchema", &new, Some(&old))
-        .unwrap_err()
-        .into_vec();
+    let errors = validate("TenantSchema", &new, Some(&old)).unwrap_err().into_vec();
     assert_eq!(errors[0].reason.as_deref(), Some("FieldValueForbidden"));
     assert_eq!(errors[0].field_path, "spec.schemaName");
 }
@@ -237,22 +161,11 @@ fn a_schema_is_named_after_the_first_of_name_institution_and_object() {
         let object = json!({"apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
             "metadata": {"namespace": "team-a", "name": "school"}, "spec": spec});
         let tenant: TenantSchema = serde_json::from_value(object).unwrap();
-        tenant
-            .schema_name()
-            .map_or_else(|error| error.to_string(), |name| name.to_string())
+        tenant.schema_name().map_or_else(|error| error.to_string(), |name| name.to_string())
     };
-    assert_eq!(
-        name(json!({"schemaName": "education", "institutionId": INSTITUTION})),
-        "education"
-    );
-    assert_eq!(
-        name(json!({"institutionId": INSTITUTION})),
-        "inst_3f0c1d52_8a3e_4a43_9d3b_0d1f6a2b7c11"
-    );
-    assert_eq!(
-        name(json!({})),
-        SchemaName::for_object("team-a", "school").to_string()
-    );
+    assert_eq!(name(json!({"schemaName": "education", "institutionId": INSTITUTION})), "education");
+    assert_eq!(name(json!({"institutionId": INSTITUTION})), "inst_3f0c1d52_8a3e_4a43_9d3b_0d1f6a2b7c11");
+    assert_eq!(name(json!({})), SchemaName::for_object("team-a", "school").to_string());
     assert_eq!(
         name(json!({"schemaName": "public"})),
         "spec.schemaName: schema name \"public\" is reserved; choose a name of your own, such as inst_public"
@@ -262,16 +175,8 @@ fn a_schema_is_named_after_the_first_of_name_institution_and_object() {
 #[test]
 fn a_confirmation_must_name_the_schema() {
     let tenant: TenantSchema = serde_json::from_value(tenant()).unwrap();
-    assert!(api::confirms(
-        &tenant.metadata,
-        api::CONFIRM_DROP,
-        "education"
-    ));
-    assert!(!api::confirms(
-        &tenant.metadata,
-        api::CONFIRM_DROP,
-        "educatoin"
-    ));
+    assert!(api::confirms(&tenant.metadata, api::CONFIRM_DROP, "education"));
+    assert!(!api::confirms(&tenant.metadata, api::CONFIRM_DROP, "educatoin"));
     assert!(!api::confirms(&tenant.metadata, api::RECREATE, "education"));
 }
 
@@ -294,10 +199,7 @@ proptest! {
 }
 
 fn crd(kind: &str) -> CustomResourceDefinition {
-    crds()
-        .into_iter()
-        .find(|crd| crd.spec.names.kind == kind)
-        .unwrap()
+    crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap()
 }
 
 fn schema(crd: &CustomResourceDefinition) -> Value {
@@ -305,11 +207,7 @@ fn schema(crd: &CustomResourceDefinition) -> Value {
     serde_json::to_value(schema.open_api_v3_schema.as_ref().unwrap()).unwrap()
 }
 
-fn validate(
-    kind: &str,
-    spec: &Value,
-    old: Option<&Value>,
-) -> Result<(), kube::core::cel::ValidationErrors> {
+fn validate(kind: &str, spec: &Value, old: Option<&Value>) -> Result<(), kube::core::cel::ValidationErrors> {
     let object = |spec: &Value| json!({"apiVersion": "edumatrixhub.io/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": spec});
     Validator::new().validate(&schema(&crd(kind)), &object(spec), old.map(object).as_ref())
 }
@@ -318,11 +216,7 @@ fn validate(
 fn judge(kind: &str, spec: &Value, old: Option<&Value>) -> BTreeSet<String> {
     match validate(kind, spec, old) {
         Ok(()) => BTreeSet::new(),
-        Err(errors) => errors
-            .into_vec()
-            .into_iter()
-            .map(|error| error.message)
-            .collect(),
+        Err(errors) => errors.into_vec().into_iter().map(|error| error.message).collect(),
     }
 }
 
@@ -331,23 +225,14 @@ fn rule_messages(schema: &Value, path: &str, found: &mut Vec<String>) {
         Value::Object(map) => {
             for (key, value) in map {
                 if key == "x-kubernetes-validations" {
-                    let messages = value
-                        .as_array()
-                        .unwrap()
-                        .iter()
-                        .map(|rule| rule["message"].as_str());
-                    found.extend(
-                        messages
-                            .map(|message| message.unwrap_or_else(|| panic!("{path}")).to_owned()),
-                    );
+                    let messages = value.as_array().unwrap().iter().map(|rule| rule["message"].as_str());
+                    found.extend(messages.map(|message| message.unwrap_or_else(|| panic!("{path}")).to_owned()));
                 } else {
                     rule_messages(value, &format!("{path}.{key}"), found);
                 }
             }
         }
-        Value::Array(list) => list
-            .iter()
-            .for_each(|value| rule_messages(value, path, found)),
+        Value::Array(list) => list.iter().for_each(|value| rule_messages(value, path, found)),
         _ => {}
     }
 }
@@ -390,17 +275,9 @@ fn round_trip<K: DeserializeOwned + Serialize>(kind: &str, object: &Value) {
     assert_eq!(&serde_json::to_value(read).unwrap(), object);
     let mut missing = Vec::new();
     for part in ["spec", "status"] {
-        compare(
-            &schema(&crd(kind))["properties"][part],
-            &object[part],
-            part,
-            &mut missing,
-        );
+        compare(&schema(&crd(kind))["properties"][part], &object[part], part, &mut missing);
     }
-    assert!(
-        missing.is_empty(),
-        "the example of {kind} lacks {missing:?}"
-    );
+    assert!(missing.is_empty(), "the example of {kind} lacks {missing:?}");
     assert_eq!(judge(kind, &object["spec"], None), BTreeSet::new());
 }
 

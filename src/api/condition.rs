@@ -75,22 +75,13 @@ impl Verdict {
     /// object: a tenant that merely waits for an unreachable database to confirm it stays what it was.
     #[must_use]
     pub fn reconciling(reason: Reason, message: impl Into<String>, ready: Readiness) -> Self {
-        Self::new(
-            ready,
-            Some(ConditionType::Reconciling),
-            reason,
-            message.into(),
-        )
+        Self::new(ready, Some(ConditionType::Reconciling), reason, message.into())
     }
 
     /// A person must act. `ready` says whether the object works meanwhile.
     #[must_use]
     pub fn stalled(reason: Reason, message: impl Into<String>, ready: bool) -> Self {
-        let ready = if ready {
-            Readiness::True
-        } else {
-            Readiness::False
-        };
+        let ready = if ready { Readiness::True } else { Readiness::False };
         Self::new(ready, Some(ConditionType::Stalled), reason, message.into())
     }
 
@@ -127,10 +118,7 @@ impl Verdict {
         let condition = |type_: ConditionType, status: &str| {
             let since = find(old, type_)
                 .filter(|before| before.status == status)
-                .map_or_else(
-                    || whole_seconds(now),
-                    |before| before.last_transition_time.clone(),
-                );
+                .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone());
             Condition {
                 type_: type_.as_str().to_owned(),
                 status: status.to_owned(),
@@ -151,21 +139,14 @@ impl Verdict {
     }
 
     fn new(ready: Readiness, also: Option<ConditionType>, reason: Reason, message: String) -> Self {
-        Self {
-            ready,
-            also,
-            reason,
-            message: cut(message),
-        }
+        Self { ready, also, reason, message: cut(message) }
     }
 }
 
 /// The condition of that type, if there is one.
 #[must_use]
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {
-    conditions
-        .iter()
-        .find(|condition| condition.type_ == type_.as_str())
+    conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
 /// Whether the condition of that type holds.
@@ -178,11 +159,7 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
 fn cut(message: String) -> String {
     match message.char_indices().nth(MESSAGE_MAX_CHARS) {
         None => message,
-        Some(_) => message
-            .chars()
-            .take(MESSAGE_MAX_CHARS - 1)
-            .chain(['…'])
-            .collect(),
+        Some(_) => message.chars().take(MESSAGE_MAX_CHARS - 1).chain(['…']).collect(),
     }
 }
 
@@ -207,23 +184,14 @@ mod tests {
     fn text(conditions: &[Condition]) -> String {
         let line = |c: &Condition| {
             let age = NOW.as_second() - c.last_transition_time.0.as_second();
-            format!(
-                "{}={} {} g{} {age}s",
-                c.type_,
-                c.status,
-                c.reason,
-                c.observed_generation.unwrap_or(-1)
-            )
+            format!("{}={} {} g{} {age}s", c.type_, c.status, c.reason, c.observed_generation.unwrap_or(-1))
         };
         conditions.iter().map(line).collect::<Vec<_>>().join("; ")
     }
 
     #[test]
     fn ready_keeps_the_time_of_its_transition() {
-        check(
-            &Verdict::ready(Reason::Suspended, ""),
-            "Ready=True Suspended g2 60s",
-        );
+        check(&Verdict::ready(Reason::Suspended, ""), "Ready=True Suspended g2 60s");
     }
 
     #[test]
@@ -244,12 +212,8 @@ mod tests {
             &Verdict::reconciling(Reason::DatabaseUnavailable, "", Readiness::Kept),
             "Ready=True Succeeded g1 60s; Reconciling=True DatabaseUnavailable g2 0s",
         );
-        let first =
-            Verdict::reconciling(Reason::Progressing, "", Readiness::Kept).conditions(&[], 1, NOW);
-        assert_eq!(
-            text(&first),
-            "Ready=Unknown Progressing g1 0s; Reconciling=True Progressing g1 0s"
-        );
+        let first = Verdict::reconciling(Reason::Progressing, "", Readiness::Kept).conditions(&[], 1, NOW);
+        assert_eq!(text(&first), "Ready=Unknown Progressing g1 0s; Reconciling=True Progressing g1 0s");
     }
 
     #[test]
@@ -258,16 +222,9 @@ mod tests {
             &Verdict::stalled(Reason::OutsideLimits, "", true),
             "Ready=True OutsideLimits g2 60s; Stalled=True OutsideLimits g2 0s",
         );
-        let working = Verdict::reconciling(Reason::Progressing, "", Readiness::False).conditions(
-            &[],
-            1,
-            THEN,
-        );
+        let working = Verdict::reconciling(Reason::Progressing, "", Readiness::False).conditions(&[], 1, THEN);
         let stuck = Verdict::stalled(Reason::Conflict, "", false).conditions(&working, 1, NOW);
-        assert_eq!(
-            text(&stuck),
-            "Ready=False Conflict g1 60s; Stalled=True Conflict g1 0s"
-        );
+        assert_eq!(text(&stuck), "Ready=False Conflict g1 60s; Stalled=True Conflict g1 0s");
         assert!(is_true(&stuck, ConditionType::Stalled) && !is_true(&stuck, ConditionType::Ready));
     }
 
@@ -276,8 +233,7 @@ mod tests {
         let verdict = Verdict::stalled(Reason::Conflict, "taken", false);
         let once = verdict.conditions(&[], 3, THEN);
         assert_eq!(verdict.conditions(&once, 3, NOW), once);
-        let read_back: Vec<Condition> =
-            serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
+        let read_back: Vec<Condition> = serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
         assert_eq!(read_back, once);
     }
 

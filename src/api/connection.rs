@@ -123,10 +123,7 @@ impl Connection {
     /// How many connections the operator opens at most.
     #[must_use]
     pub fn max_connections(&self) -> usize {
-        self.max_connections
-            .and_then(|count| usize::try_from(count).ok())
-            .unwrap_or(4)
-            .max(3)
+        self.max_connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(4).max(3)
     }
 
     /// How long connecting may take.
@@ -144,15 +141,8 @@ impl Connection {
     /// How much is asked of TLS; `loopback` says whether the address is one of this machine.
     #[must_use]
     pub fn tls_mode(&self, loopback: bool) -> TlsMode {
-        let by_default = if loopback {
-            TlsMode::Prefer
-        } else {
-            TlsMode::VerifyFull
-        };
-        self.tls
-            .as_ref()
-            .and_then(|tls| tls.mode)
-            .unwrap_or(by_default)
+        let by_default = if loopback { TlsMode::Prefer } else { TlsMode::VerifyFull };
+        self.tls.as_ref().and_then(|tls| tls.mode).unwrap_or(by_default)
     }
 }
 
@@ -166,9 +156,5 @@ impl CaSecretRef {
 
 /// A number of seconds, as given or by default; what is negative, which the schema refuses, counts as the default.
 pub(super) fn seconds(given: Option<i32>, by_default: u64) -> Duration {
-    Duration::from_secs(
-        given
-            .and_then(|given| u64::try_from(given).ok())
-            .unwrap_or(by_default),
-    )
+    Duration::from_secs(given.and_then(|given| u64::try_from(given).ok()).unwrap_or(by_default))
 }

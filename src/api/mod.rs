@@ -65,21 +65,12 @@ pub struct YamlError {
 /// `CustomResourceExt::crd` lacks the last pass.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    [
-        TenantDatabase::crd(),
-        TenantSchema::crd(),
-        SchemaBackup::crd(),
-    ]
-    .map(schema::finish)
-    .into()
+    [TenantDatabase::crd(), TenantSchema::crd(), SchemaBackup::crd()].map(schema::finish).into()
 }
 
 /// One definition as YAML.
 pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
-    let error = |source| YamlError {
-        kind: crd.spec.names.kind.clone(),
-        source,
-    };
+    let error = |source| YamlError { kind: crd.spec.names.kind.clone(), source };
     let value = serde_json::to_value(crd).map_err(|source| error(source.into()))?;
     serde_saphyr::to_string(&schema::plain(value)).map_err(|source| error(source.into()))
 }
@@ -94,7 +85,5 @@ pub fn crds_yaml() -> Result<String, YamlError> {
 #[must_use]
 pub fn confirms(metadata: &ObjectMeta, annotation: &str, schema_name: &str) -> bool {
     let annotations = metadata.annotations.as_ref();
-    annotations
-        .and_then(|annotations| annotations.get(annotation))
-        .is_some_and(|value| value == schema_name)
+    annotations.and_then(|annotations| annotations.get(annotation)).is_some_and(|value| value == schema_name)
 }

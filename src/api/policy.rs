@@ -9,20 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::quantity::{Bytes, QuantityError};
 
 /// What happens to the schema when its `TenantSchema` is deleted.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::schema::undescribed)]
 pub enum DeletionPolicy {
     /// The schema is set aside as the final backup, then the tenant is gone.
@@ -35,20 +22,7 @@ pub enum DeletionPolicy {
 }
 
 /// What happens when a tenant uses more than its quota.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    JsonSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::schema::undescribed)]
 pub enum Enforcement {
     /// Status and metrics say so; the tenant goes on.

@@ -13,8 +13,7 @@ use super::event::EventReason;
 use super::reason::Reason;
 
 /// The first line of every page, so that nobody edits a copy.
-const GENERATED: &str =
-    "<!-- Generated from src/api; run `cargo test --test api_docs` to write it again. -->\n\n";
+const GENERATED: &str = "<!-- Generated from src/api; run `cargo test --test api_docs` to write it again. -->\n\n";
 
 /// One page: its file name below `docs/reference/`, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +44,9 @@ pub struct Field {
 pub fn pages() -> Vec<Page> {
     let mut pages: Vec<Page> = super::crds()
         .iter()
-        .map(|crd| Page {
-            file: format!("{}.md", crd.spec.names.kind.to_lowercase()),
-            text: kind_page(crd),
-        })
+        .map(|crd| Page { file: format!("{}.md", crd.spec.names.kind.to_lowercase()), text: kind_page(crd) })
         .collect();
-    pages.push(Page {
-        file: "conditions.md".to_owned(),
-        text: conditions_page(),
-    });
+    pages.push(Page { file: "conditions.md".to_owned(), text: conditions_page() });
     pages
 }
 
@@ -78,46 +71,21 @@ fn kind_page(crd: &CustomResourceDefinition) -> String {
     if let Some(description) = root(crd).and_then(|root| root.description.as_ref()) {
         let _ = writeln!(page, "{description}\n");
     }
-    let version = crd
-        .spec
-        .versions
-        .first()
-        .map_or("", |version| &version.name);
+    let version = crd.spec.versions.first().map_or("", |version| &version.name);
     let _ = writeln!(page, "* API version: `{}/{version}`", crd.spec.group);
     let _ = writeln!(page, "* Scope: {}", crd.spec.scope);
-    let _ = writeln!(
-        page,
-        "* Short name: {}",
-        code_list(names.short_names.as_deref().unwrap_or_default())
-    );
-    let _ = writeln!(
-        page,
-        "* Category: {}",
-        code_list(names.categories.as_deref().unwrap_or_default())
-    );
-    let selectable = crd
-        .spec
-        .versions
-        .iter()
-        .flat_map(|version| version.selectable_fields.iter().flatten());
-    let selectable: Vec<String> = selectable
-        .map(|field| field.json_path.trim_start_matches('.').to_owned())
-        .collect();
+    let _ = writeln!(page, "* Short name: {}", code_list(names.short_names.as_deref().unwrap_or_default()));
+    let _ = writeln!(page, "* Category: {}", code_list(names.categories.as_deref().unwrap_or_default()));
+    let selectable = crd.spec.versions.iter().flat_map(|version| version.selectable_fields.iter().flatten());
+    let selectable: Vec<String> = selectable.map(|field| field.json_path.trim_start_matches('.').to_owned()).collect();
     if !selectable.is_empty() {
         let _ = writeln!(page, "* Field selectors: {}", code_list(&selectable));
     }
     let fields = fields(crd);
     for (part, title) in [("spec", "Spec"), ("status", "Status")] {
         let _ = writeln!(page, "\n## {title}\n");
-        let of_part: Vec<&Field> = fields
-            .iter()
-            .filter(|field| field.path.starts_with(part))
-            .collect();
-        page.push_str(&if part == "spec" {
-            spec_table(&of_part)
-        } else {
-            status_table(&of_part)
-        });
+        let of_part: Vec<&Field> = fields.iter().filter(|field| field.path.starts_with(part)).collect();
+        page.push_str(&if part == "spec" { spec_table(&of_part) } else { status_table(&of_part) });
     }
     let mut messages = Vec::new();
     if let Some(spec) = root(crd).and_then(|root| property(root, "spec")) {
@@ -144,44 +112,23 @@ fn conditions_page() -> String {
     );
     for reason in Reason::ALL {
         let (summary, action) = (cell(reason.summary()), cell(reason.action()));
-        let _ = writeln!(
-            page,
-            "| `{reason}` | `{}` | {summary} | {action} |",
-            reason.shown().as_str()
-        );
+        let _ = writeln!(page, "| `{reason}` | `{}` | {summary} | {action} |", reason.shown().as_str());
     }
     page.push_str("\n## Reasons of Events\n\n| Reason | Type | Meaning |\n|---|---|---|\n");
     for reason in EventReason::ALL {
-        let _ = writeln!(
-            page,
-            "| `{reason}` | {} | {} |",
-            reason.kind().as_str(),
-            cell(reason.summary())
-        );
+        let _ = writeln!(page, "| `{reason}` | {} | {} |", reason.kind().as_str(), cell(reason.summary()));
     }
     page
 }
 
 /// The table of fields that people write.
 fn spec_table(fields: &[&Field]) -> String {
-    let mut table =
-        "| Field | Type | Required | Default | Description |\n|---|---|---|---|---|\n".to_owned();
+    let mut table = "| Field | Type | Required | Default | Description |\n|---|---|---|---|---|\n".to_owned();
     for field in fields {
-        let Field {
-            path,
-            kind,
-            required,
-            default,
-            description,
-        } = field;
+        let Field { path, kind, required, default, description } = field;
         let required = if *required { "yes" } else { "no" };
         let default = cell(default.as_deref().unwrap_or_default());
-        let _ = writeln!(
-            table,
-            "| `{path}` | {} | {required} | {default} | {} |",
-            cell(kind),
-            cell(description)
-        );
+        let _ = writeln!(table, "| `{path}` | {} | {required} | {default} | {} |", cell(kind), cell(description));
     }
     table
 }
@@ -189,32 +136,15 @@ fn spec_table(fields: &[&Field]) -> String {
 /// The table of fields that the operator writes, which need neither be given nor have defaults.
 fn status_table(fields: &[&Field]) -> String {
     let mut table = "| Field | Type | Description |\n|---|---|---|\n".to_owned();
-    for Field {
-        path,
-        kind,
-        description,
-        ..
-    } in fields
-    {
-        let _ = writeln!(
-            table,
-            "| `{path}` | {} | {} |",
-            cell(kind),
-            cell(description)
-        );
+    for Field { path, kind, description, .. } in fields {
+        let _ = writeln!(table, "| `{path}` | {} | {} |", cell(kind), cell(description));
     }
     table
 }
 
 /// The schema of a whole object.
 fn root(crd: &CustomResourceDefinition) -> Option<&JSONSchemaProps> {
-    crd.spec
-        .versions
-        .first()?
-        .schema
-        .as_ref()?
-        .open_api_v3_schema
-        .as_ref()
+    crd.spec.versions.first()?.schema.as_ref()?.open_api_v3_schema.as_ref()
 }
 
 /// The schema of one property.
@@ -226,16 +156,11 @@ fn property<'a>(schema: &'a JSONSchemaProps, name: &str) -> Option<&'a JSONSchem
 fn collect(schema: &JSONSchemaProps, path: &str, found: &mut Vec<Field>) {
     for (name, child) in schema.properties.iter().flatten() {
         let path = format!("{path}.{name}");
-        let (description, default) =
-            split_default(child.description.as_deref().unwrap_or_default());
+        let (description, default) = split_default(child.description.as_deref().unwrap_or_default());
         found.push(Field {
             path: path.clone(),
             kind: kind(child),
-            required: schema
-                .required
-                .iter()
-                .flatten()
-                .any(|required| required == name),
+            required: schema.required.iter().flatten().any(|required| required == name),
             default,
             description,
         });
@@ -248,18 +173,8 @@ fn collect(schema: &JSONSchemaProps, path: &str, found: &mut Vec<Field>) {
 
 /// The messages of all rules at and below `schema`.
 fn collect_messages(schema: &JSONSchemaProps, found: &mut Vec<String>) {
-    found.extend(
-        schema
-            .x_kubernetes_validations
-            .iter()
-            .flatten()
-            .filter_map(|rule| rule.message.clone()),
-    );
-    for child in schema
-        .properties
-        .iter()
-        .flat_map(|properties| properties.values())
-    {
+    found.extend(schema.x_kubernetes_validations.iter().flatten().filter_map(|rule| rule.message.clone()));
+    for child in schema.properties.iter().flat_map(|properties| properties.values()) {
         collect_messages(child, found);
     }
 }
@@ -275,36 +190,18 @@ fn split_default(text: &str) -> (String, Option<String>) {
 /// The type of a field and its bounds, in words.
 fn kind(schema: &JSONSchemaProps) -> String {
     if let Some(words) = &schema.enum_ {
-        let words: Vec<String> = words
-            .iter()
-            .map(|word| word.0.as_str().unwrap_or_default().to_owned())
-            .collect();
+        let words: Vec<String> = words.iter().map(|word| word.0.as_str().unwrap_or_default().to_owned()).collect();
         return format!("one of {}", code_list(&words));
     }
-    match (
-        schema.type_.as_deref().unwrap_or("any"),
-        &schema.items,
-        &schema.additional_properties,
-    ) {
+    match (schema.type_.as_deref().unwrap_or("any"), &schema.items, &schema.additional_properties) {
         ("array", Some(JSONSchemaPropsOrArray::Schema(items)), _) => {
-            format!(
-                "list of {}{}",
-                kind(items),
-                bounds(schema.min_items, schema.max_items, "entries")
-            )
+            format!("list of {}{}", kind(items), bounds(schema.min_items, schema.max_items, "entries"))
         }
         ("object", _, Some(JSONSchemaPropsOrBool::Schema(values))) => {
-            format!(
-                "map to {}{}",
-                kind(values),
-                bounds(None, schema.max_properties, "entries")
-            )
+            format!("map to {}{}", kind(values), bounds(None, schema.max_properties, "entries"))
         }
         ("string", ..) if schema.format.as_deref() == Some("date-time") => "time".to_owned(),
-        ("string", ..) => format!(
-            "string{}",
-            bounds(schema.min_length, schema.max_length, "characters")
-        ),
+        ("string", ..) => format!("string{}", bounds(schema.min_length, schema.max_length, "characters")),
         ("integer", ..) => {
             let whole = |number: Option<f64>| number.map(|number| format!("{number:.0}"));
             match (whole(schema.minimum), whole(schema.maximum)) {
@@ -329,16 +226,10 @@ fn bounds(least: Option<i64>, most: Option<i64>, unit: &str) -> String {
 
 /// Text that fits in a cell of a table.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|")
-        .replace("\n\n", "<br>")
-        .replace('\n', " ")
+    text.replace('|', "\\|").replace("\n\n", "<br>").replace('\n', " ")
 }
 
 /// Words as code, with commas.
 fn code_list(words: &[String]) -> String {
-    words
-        .iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }

@@ -152,19 +152,11 @@ where
 /// The last pass over a generated CRD: no `nullable`, sorted lists, whole paragraphs, bounded times, and a status to begin with.
 pub(super) fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
-        let Some(root) = version
-            .schema
-            .as_mut()
-            .and_then(|schema| schema.open_api_v3_schema.as_mut())
-        else {
+        let Some(root) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) else {
             continue;
         };
         tidy(root);
-        if let Some(status) = root
-            .properties
-            .as_mut()
-            .and_then(|properties| properties.get_mut("status"))
-        {
+        if let Some(status) = root.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
             // Without it kstatus takes an object that no controller has seen yet for a finished one.
             status.default = Some(JSON(json!({"observedGeneration": -1})));
         }
@@ -180,27 +172,14 @@ pub(super) fn plain(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<String, Value> = map.into_iter().collect();
-            Value::Object(
-                sorted
-                    .into_iter()
-                    .map(|(key, value)| (key, plain(value)))
-                    .collect(),
-            )
+            Value::Object(sorted.into_iter().map(|(key, value)| (key, plain(value))).collect())
         }
         Value::Array(list) => Value::Array(list.into_iter().map(plain).collect()),
         Value::Number(number) => {
-            let whole = number
-                .as_f64()
-                .filter(|_| number.is_f64())
-                .map(|number| format!("{number:.0}"));
-            let same = whole
-                .and_then(|whole| whole.parse::<i64>().ok())
-                .map(Number::from);
+            let whole = number.as_f64().filter(|_| number.is_f64()).map(|number| format!("{number:.0}"));
+            let same = whole.and_then(|whole| whole.parse::<i64>().ok()).map(Number::from);
             // A float that is not whole would lose its fraction; there is none in a definition, and it stays a float.
-            Value::Number(
-                same.filter(|same| same.as_f64() == number.as_f64())
-                    .unwrap_or(number),
-            )
+            Value::Number(same.filter(|same| same.as_f64() == number.as_f64()).unwrap_or(number))
         }
         other => other,
     }
@@ -211,9 +190,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
     if let Some(description) = &mut schema.description {
         // Where a doc comment breaks its lines is a matter of Rust; paragraphs are the reader's.
-        let paragraphs = description
-            .split("\n\n")
-            .map(|paragraph| paragraph.replace('\n', " "));
+        let paragraphs = description.split("\n\n").map(|paragraph| paragraph.replace('\n', " "));
         *description = paragraphs.collect::<Vec<_>>().join("\n\n");
     }
     if let Some(required) = &mut schema.required {
@@ -222,11 +199,7 @@ fn tidy(schema: &mut JSONSchemaProps) {
     if schema.format.as_deref() == Some("date-time") && schema.max_length.is_none() {
         schema.max_length = Some(64);
     }
-    for property in schema
-        .properties
-        .iter_mut()
-        .flat_map(|properties| properties.values_mut())
-    {
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
         tidy(property);
     }
     match &mut schema.items {

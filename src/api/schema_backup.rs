@@ -3,10 +3,7 @@
 //! Backups themselves live in the database's catalogue; the object is the request for one and the window onto it, so
 //! it may go while the backup stays.
 
-#![allow(
-    clippy::duplicated_attributes,
-    reason = "every printer column has a type of its own"
-)]
+#![allow(clippy::duplicated_attributes, reason = "every printer column has a type of its own")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -28,51 +25,21 @@ use super::schema;
     derive = "PartialEq",
     doc = "One backup of one tenant.",
     selectable = ".spec.tenantSchemaRef.name",
-    printcolumn(
-        name = "Tenant",
-        type_ = "string",
-        json_path = ".spec.tenantSchemaRef.name"
-    ),
+    printcolumn(name = "Tenant", type_ = "string", json_path = ".spec.tenantSchemaRef.name"),
     printcolumn(name = "Method", type_ = "string", json_path = ".status.method"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Size", type_ = "integer", json_path = ".status.sizeBytes"),
-    printcolumn(
-        name = "Completed",
-        type_ = "date",
-        json_path = ".status.completionTime"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
-    printcolumn(
-        name = "Location",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.location"
-    ),
+    printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Location", type_ = "string", priority = 1, json_path = ".status.location"),
     printcolumn(
         name = "Message",
         type_ = "string",
         priority = 1,
         json_path = ".status.conditions[?(@.type==\"Ready\")].message"
     ),
-    printcolumn(
-        name = "Expires",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.expireTime"
-    )
+    printcolumn(name = "Expires", type_ = "string", priority = 1, json_path = ".status.expireTime")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -161,11 +128,7 @@ pub struct SchemaBackupStatus {
     pub backup_id: Option<String>,
 
     /// How the backup was made.
-    #[serde(
-        default,
-        deserialize_with = "schema::known_word",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub method: Option<BackupMethod>,
 
     /// Where the backup is; of a snapshot the name of its schema.

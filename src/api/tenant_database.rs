@@ -3,10 +3,7 @@
 //! It belongs to the platform team, so it is cluster-scoped. The types are what is written in YAML; the accessors apply
 //! the defaults. Whether the database can be reached is not known here.
 
-#![allow(
-    clippy::duplicated_attributes,
-    reason = "every printer column has a type of its own"
-)]
+#![allow(clippy::duplicated_attributes, reason = "every printer column has a type of its own")]
 
 use std::time::Duration;
 
@@ -32,46 +29,20 @@ use crate::quantity::{Bytes, QuantityError};
     category = "edumatrixhub",
     derive = "PartialEq",
     doc = "A PostgreSQL database that hosts tenants, and what its owners allow there.",
-    printcolumn(
-        name = "Version",
-        type_ = "string",
-        json_path = ".status.serverVersion"
-    ),
+    printcolumn(name = "Version", type_ = "string", json_path = ".status.serverVersion"),
     printcolumn(name = "Tenants", type_ = "integer", json_path = ".status.tenantCount"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
         type_ = "string",
         priority = 1,
         json_path = ".status.conditions[?(@.type==\"Ready\")].message"
     ),
-    printcolumn(
-        name = "Holder",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.holder"
-    ),
-    printcolumn(
-        name = "Functions",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.functionsVersion"
-    )
+    printcolumn(name = "Holder", type_ = "string", priority = 1, json_path = ".status.holder"),
+    printcolumn(name = "Functions", type_ = "string", priority = 1, json_path = ".status.functionsVersion")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -352,11 +323,7 @@ impl TenantDatabaseSpec {
 
     /// The role that owns the registry and the functions.
     pub fn owner_role(&self) -> Result<Ident, IdentError> {
-        Ident::new(
-            self.owner_role
-                .as_deref()
-                .unwrap_or(Self::DEFAULT_OWNER_ROLE),
-        )
+        Ident::new(self.owner_role.as_deref().unwrap_or(Self::DEFAULT_OWNER_ROLE))
     }
 
     /// Who installs the management functions.
@@ -373,9 +340,7 @@ impl TenantDatabaseSpec {
             Some(_) => InstitutionsMode::Require,
             None => InstitutionsMode::Register,
         };
-        institutions
-            .and_then(|institutions| institutions.mode)
-            .unwrap_or(by_default)
+        institutions.and_then(|institutions| institutions.mode).unwrap_or(by_default)
     }
 
     /// How often usage and drift are surveyed.
@@ -388,17 +353,12 @@ impl TenantDatabaseSpec {
 impl Limits {
     /// The largest quota in bytes; `None` if there is no limit.
     pub fn max_quota(&self) -> Result<Option<Bytes>, QuantityError> {
-        self.max_quota
-            .as_deref()
-            .map(Bytes::parse_quota)
-            .transpose()
+        self.max_quota.as_deref().map(Bytes::parse_quota).transpose()
     }
 
     /// Whether tenants may have this deletion policy.
     #[must_use]
     pub fn allows(&self, policy: DeletionPolicy) -> bool {
-        self.deletion_policies
-            .as_ref()
-            .is_none_or(|allowed| allowed.contains(&policy))
+        self.deletion_policies.as_ref().is_none_or(|allowed| allowed.contains(&policy))
     }
 }

@@ -3,10 +3,7 @@
 //! The types are what is written in YAML, defaults not yet applied; the accessors apply those defaults that need nothing
 //! but this object. Limits and defaults of the database are applied where the desired state is made.
 
-#![allow(
-    clippy::duplicated_attributes,
-    reason = "every printer column has a type of its own"
-)]
+#![allow(clippy::duplicated_attributes, reason = "every printer column has a type of its own")]
 
 use std::collections::BTreeMap;
 
@@ -41,58 +38,27 @@ pub const CONFIG_MAX_BYTES: usize = 16 * 1024;
     selectable = ".spec.deletionPolicy",
     selectable = ".spec.institutionId",
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.schemaName"),
-    printcolumn(
-        name = "Database",
-        type_ = "string",
-        json_path = ".status.effective.databaseRef"
-    ),
-    printcolumn(
-        name = "Ready",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason"
-    ),
+    printcolumn(name = "Database", type_ = "string", json_path = ".status.effective.databaseRef"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
     printcolumn(name = "Tables", type_ = "integer", json_path = ".status.tableCount"),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
-    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Message",
         type_ = "string",
         priority = 1,
         json_path = ".status.conditions[?(@.type==\"Ready\")].message"
     ),
-    printcolumn(
-        name = "State",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.state"
-    ),
-    printcolumn(
-        name = "Quota%",
-        type_ = "integer",
-        priority = 1,
-        json_path = ".status.quotaUsedPercent"
-    ),
+    printcolumn(name = "State", type_ = "string", priority = 1, json_path = ".status.state"),
+    printcolumn(name = "Quota%", type_ = "integer", priority = 1, json_path = ".status.quotaUsedPercent"),
     printcolumn(
         name = "Deletion-Policy",
         type_ = "string",
         priority = 1,
         json_path = ".status.effective.deletionPolicy"
     ),
-    printcolumn(
-        name = "Last-Backup",
-        type_ = "date",
-        priority = 1,
-        json_path = ".status.lastBackup.completionTime"
-    )
+    printcolumn(name = "Last-Backup", type_ = "date", priority = 1, json_path = ".status.lastBackup.completionTime")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -130,10 +96,7 @@ pub struct TenantSchemaSpec {
     ///
     /// Default: none; the tenant belongs to no institution.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 36),
-        regex(pattern = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
-    )]
+    #[schemars(length(max = 36), regex(pattern = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))]
     pub institution_id: Option<String>,
 
     /// The name of the PostgreSQL schema: lower-case letters, digits and underscores, or `inst_` and a UUID; at most 63
@@ -242,11 +205,7 @@ pub struct TenantSchemaStatus {
     pub database_name: Option<String>,
 
     /// What the schema is now, in the database: `Active`, `Suspended`, or `Dropping` while it is being removed.
-    #[serde(
-        default,
-        deserialize_with = "schema::known_word",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
 
     /// The storage in use, for people: 3 significant digits and a binary unit.
@@ -304,11 +263,7 @@ pub struct LastBackup {
     pub name: Option<String>,
 
     /// How it was made.
-    #[serde(
-        default,
-        deserialize_with = "schema::known_word",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub method: Option<BackupMethod>,
 
     /// When it was finished.
@@ -359,20 +314,12 @@ pub struct Effective {
     pub database_ref: Option<String>,
 
     /// What would happen to the schema if this object were deleted now.
-    #[serde(
-        default,
-        deserialize_with = "schema::known_word",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
 
     /// What the final backup would be: `SetAside` if the schema is kept whole beside the living ones, `None` if there
     /// is none.
-    #[serde(
-        default,
-        deserialize_with = "schema::known_word",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub final_backup: Option<FinalBackup>,
 
     /// The quota, as it was written; absent if there is no limit.
@@ -381,11 +328,7 @@ pub struct Effective {
     pub quota_limit: Option<String>,
 
     /// What happens beyond the quota.
-    #[serde(
-        default,
-        deserialize_with = "schema::known_word",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,
 }
 
@@ -409,9 +352,7 @@ pub enum InvalidTenant {
     #[error("spec.schemaName: {0}")]
     SchemaName(#[from] SchemaNameError),
     /// The configuration is too large.
-    #[error(
-        "spec.config has {bytes} bytes of JSON, at most {CONFIG_MAX_BYTES} are stored; keep large data elsewhere"
-    )]
+    #[error("spec.config has {bytes} bytes of JSON, at most {CONFIG_MAX_BYTES} are stored; keep large data elsewhere")]
     Config {
         /// Its size.
         bytes: usize,
@@ -425,9 +366,7 @@ impl TenantSchemaSpec {
     /// The name of the `TenantDatabase`.
     #[must_use]
     pub fn database(&self) -> &str {
-        self.database_ref
-            .as_ref()
-            .map_or(Self::DEFAULT_DATABASE, |reference| &reference.name)
+        self.database_ref.as_ref().map_or(Self::DEFAULT_DATABASE, |reference| &reference.name)
     }
 
     /// The institution, if the tenant belongs to one.
@@ -443,19 +382,9 @@ impl TenantSchemaSpec {
 
     /// The configuration as one JSON object, within its bound.
     pub fn config(&self) -> Result<Value, InvalidTenant> {
-        let config = Value::Object(
-            self.config
-                .clone()
-                .unwrap_or_default()
-                .into_iter()
-                .collect(),
-        );
+        let config = Value::Object(self.config.clone().unwrap_or_default().into_iter().collect());
         let bytes = config.to_string().len();
-        if bytes > CONFIG_MAX_BYTES {
-            Err(InvalidTenant::Config { bytes })
-        } else {
-            Ok(config)
-        }
+        if bytes > CONFIG_MAX_BYTES { Err(InvalidTenant::Config { bytes }) } else { Ok(config) }
     }
 }
 

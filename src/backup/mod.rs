@@ -74,7 +74,12 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
             if backup.status.as_ref().is_some_and(|status| status.completion_time.is_some()) {
                 return Ok(Next::new(After::Resync, "waiting"));
             }
-            conclude(&backup, &Verdict::reconciling(Reason::DatabaseUnavailable, message.clone(), Readiness::Kept), &ctx).await
+            conclude(
+                &backup,
+                &Verdict::reconciling(Reason::DatabaseUnavailable, message.clone(), Readiness::Kept),
+                &ctx,
+            )
+            .await
         }
         (Some(LaneState::Elsewhere), _) => Ok(Next::new(After::Resync, "unchanged")),
         // The tenant is gone; the catalogue that has the backup still says how it stands.

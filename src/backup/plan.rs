@@ -126,10 +126,9 @@ fn follow(row: &BackupRow) -> Vec<Effect> {
 fn finish(removal: &Removal, row: &BackupRow) -> Vec<Effect> {
     let options = json!({ "backup_id": row.backup_id, "requested_by": requested_by(&removal.object) });
     match row.state.as_str() {
-        "requested" | "running" => vec![
-            Effect::Request { call: "cancel_backup", options, text: "cancel it".to_owned() },
-            Effect::Release,
-        ],
+        "requested" | "running" => {
+            vec![Effect::Request { call: "cancel_backup", options, text: "cancel it".to_owned() }, Effect::Release]
+        }
         "complete" if removal.delete => vec![
             Effect::Request {
                 call: "request_purge",

@@ -17,12 +17,7 @@ use crate::{
 
 /// The status after a plan was applied.
 #[must_use]
-pub fn status(
-    backup: &SchemaBackup,
-    observed: &BackupAnswer,
-    applied: &Applied,
-    now: Timestamp,
-) -> SchemaBackupStatus {
+pub fn status(backup: &SchemaBackup, observed: &BackupAnswer, applied: &Applied, now: Timestamp) -> SchemaBackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
     if let Some(row) = &observed.backup {
         status.backup_id = Some(row.backup_id.to_string());

@@ -57,24 +57,28 @@ impl Collector for TenantCollector {
         for ((database, state), count) in states {
             by_state.get_or_create(&vec![("database", database), ("state", state.to_owned())]).set(count);
         }
-        let descriptor = encoder.encode_descriptor("tenants", "Tenants by database and state", None, by_state.metric_type())?;
+        let descriptor =
+            encoder.encode_descriptor("tenants", "Tenants by database and state", None, by_state.metric_type())?;
         by_state.encode(descriptor)?;
         let blocked = ConstGauge::new(blocked);
         let help = "How long the oldest deletion of a tenant has been waiting";
-        let descriptor = encoder.encode_descriptor("deletion_blocked", help, Some(&Unit::Seconds), blocked.metric_type())?;
+        let descriptor =
+            encoder.encode_descriptor("deletion_blocked", help, Some(&Unit::Seconds), blocked.metric_type())?;
         blocked.encode(descriptor)?;
         if self.each { encode_each(&tenants, &mut encoder) } else { Ok(()) }
     }
 }
 
-fn encode_each(tenants: &[std::sync::Arc<TenantSchema>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn encode_each(
+    tenants: &[std::sync::Arc<TenantSchema>],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let storage = Family::<Labels, Gauge>::default();
     let quota = Family::<Labels, Gauge>::default();
     let backup = Family::<Labels, Gauge>::default();
     for tenant in tenants {
         let Some(status) = &tenant.status else { continue };
-        let labels =
-            vec![("namespace", tenant.namespace().unwrap_or_default()), ("tenant", tenant.name_any())];
+        let labels = vec![("namespace", tenant.namespace().unwrap_or_default()), ("tenant", tenant.name_any())];
         if let Some(bytes) = status.storage_used_bytes {
             storage.get_or_create(&labels).set(bytes);
         }

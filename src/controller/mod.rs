@@ -123,17 +123,37 @@ pub async fn run(
             futures::stream::iter(watches::databases_of_secret(&secret_stores.databases, &secret))
         });
         let woken = futures::stream::select(databases_woken, changed_secrets);
-        runner.drive(databases, stores.databases.clone(), woken, 8, database::Error::category, database::Error::retry_after, move |object, ctx| {
-            let (opens, finished) = (opens.clone(), finished.clone());
-            async move { database::reconcile(object, ctx, &opens, &finished).await }
-        })
+        runner.drive(
+            databases,
+            stores.databases.clone(),
+            woken,
+            8,
+            database::Error::category,
+            database::Error::retry_after,
+            move |object, ctx| {
+                let (opens, finished) = (opens.clone(), finished.clone());
+                async move { database::reconcile(object, ctx, &opens, &finished).await }
+            },
+        )
     };
     let concurrency = ctx.config.concurrency;
     let tenant_controller = runner.drive(
-        tenants, stores.tenants.clone(), tenants_woken, concurrency, tenant::Error::category, |_| None, tenant::reconcile,
+        tenants,
+        stores.tenants.clone(),
+        tenants_woken,
+        concurrency,
+        tenant::Error::category,
+        |_| None,
+        tenant::reconcile,
     );
     let backup_controller = runner.drive(
-        backups, stores.backups.clone(), backups_woken, concurrency, backup::Error::category, |_| None, backup::reconcile,
+        backups,
+        stores.backups.clone(),
+        backups_woken,
+        concurrency,
+        backup::Error::category,
+        |_| None,
+        backup::reconcile,
     );
     let ready = wait_until_filled(&stores, readiness);
     let background = async {

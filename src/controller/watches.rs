@@ -98,7 +98,12 @@ pub fn databases_of_secret(
         let authority = connection.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
         connection.secret_ref.name == name || authority.is_some_and(|ca| ca.name == name)
     };
-    databases.state().iter().filter(|database| uses(database)).map(|database| ObjectRef::new(&database.name_any())).collect()
+    databases
+        .state()
+        .iter()
+        .filter(|database| uses(database))
+        .map(|database| ObjectRef::new(&database.name_any()))
+        .collect()
 }
 
 /// One API for all namespaces, or one for each that is watched.
@@ -130,10 +135,7 @@ where
     let streams: Vec<_> = apis
         .into_iter()
         .map(|api| {
-            watcher(api, config.clone())
-                .default_backoff()
-                .modify(|object| object.managed_fields_mut().clear())
-                .boxed()
+            watcher(api, config.clone()).default_backoff().modify(|object| object.managed_fields_mut().clear()).boxed()
         })
         .collect();
     let events = merged::merge(streams);

@@ -60,10 +60,14 @@ pub enum Closed {
     #[error("{0}")]
     FunctionsUnverified(String),
     /// `Verified`, and nothing is installed.
-    #[error("the functions are not installed and spec.functions is Verified; a DBA runs: tenant-schema-operator sql --owner-role {0} | psql")]
+    #[error(
+        "the functions are not installed and spec.functions is Verified; a DBA runs: tenant-schema-operator sql --owner-role {0} | psql"
+    )]
     FunctionsMissing(String),
     /// The Secret leads to another database than before.
-    #[error("this is not the database that was installed: expected installation {expected}, found {found}; correct the Secret, nothing was changed")]
+    #[error(
+        "this is not the database that was installed: expected installation {expected}, found {found}; correct the Secret, nothing was changed"
+    )]
     DatabaseChanged {
         /// What status remembers.
         expected: String,
@@ -71,7 +75,9 @@ pub enum Closed {
         found: String,
     },
     /// Another cluster manages it.
-    #[error("this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed")]
+    #[error(
+        "this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed"
+    )]
     ManagedElsewhere {
         /// The other's kube-system UID.
         cluster: String,
@@ -242,7 +248,13 @@ async fn claim(
             .map_err(|source| Closed::Postgres(postgres::Error::Answer { call: "claim_lane", source }));
     }
     let managed_by = |key: &str| {
-        result.detail.get("managed_by").and_then(|by| by.get(key)).and_then(|value| value.as_str()).unwrap_or("unknown").to_owned()
+        result
+            .detail
+            .get("managed_by")
+            .and_then(|by| by.get(key))
+            .and_then(|value| value.as_str())
+            .unwrap_or("unknown")
+            .to_owned()
     };
     Err(match result.reason() {
         "wrong_installation" => Closed::DatabaseChanged {
@@ -252,10 +264,9 @@ async fn claim(
         "managed_elsewhere" if managed_by("cluster") == claimant.cluster => {
             Closed::Duplicate(managed_by("tenant_database"))
         }
-        "managed_elsewhere" => Closed::ManagedElsewhere {
-            cluster: managed_by("cluster"),
-            tenant_database: managed_by("tenant_database"),
-        },
+        "managed_elsewhere" => {
+            Closed::ManagedElsewhere { cluster: managed_by("cluster"), tenant_database: managed_by("tenant_database") }
+        }
         _ => Closed::Refused(result.message),
     })
 }
@@ -271,7 +282,8 @@ fn missing_text(missing: &[Missing]) -> String {
 
 /// Compares `1.10.0` with `1.9.0` number by number; what is no number counts as 0.
 fn compare_versions(left: &str, right: &str) -> Ordering {
-    let numbers = |text: &str| -> Vec<u64> { text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0)).collect() };
+    let numbers =
+        |text: &str| -> Vec<u64> { text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0)).collect() };
     numbers(left).cmp(&numbers(right))
 }
 

@@ -17,11 +17,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::{
-    api::{
-        TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus,
-        condition::Verdict,
-        event::EventReason,
-    },
+    api::{TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus, condition::Verdict, event::EventReason},
     context::{After, Context, Next, Notice},
     jobs,
     kubernetes::{
@@ -127,9 +123,7 @@ pub async fn reconcile(
         return end(&database, &ctx, opens).await;
     }
     let mut database = database;
-    if !leaving
-        && let Some(updated) = finalizers::ensure(&api(&ctx), &database, TENANT_DATABASE_FINALIZER).await?
-    {
+    if !leaving && let Some(updated) = finalizers::ensure(&api(&ctx), &database, TENANT_DATABASE_FINALIZER).await? {
         ctx.written.record(&updated.uid().unwrap_or_default(), updated.resource_version().as_deref());
         database = Arc::new(updated);
     }
@@ -198,7 +192,8 @@ pub async fn reconcile(
     set_up(&name, true, &ctx);
     let new = status(&database, &open.facts, answer.as_ref(), in_use, ctx.now());
     let changed = publish(&database, new, noticed, &ctx).await?;
-    let wait = open.next_survey.lock().unwrap_or_else(PoisonError::into_inner).saturating_duration_since(Instant::now());
+    let wait =
+        open.next_survey.lock().unwrap_or_else(PoisonError::into_inner).saturating_duration_since(Instant::now());
     Ok(Next { after: After::Delay(wait), ..changed })
 }
 
@@ -216,8 +211,7 @@ async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
     let mut candidates = ctx.candidates.lock().await;
     if candidates.get(name).is_none_or(LeaseCandidate::is_over) {
         let lease = lease_name(name);
-        let candidate =
-            LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease, &ctx.identity).await?;
+        let candidate = LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease, &ctx.identity).await?;
         let mut changes = candidate.changes();
         let (wake, name) = (ctx.wake.clone(), name.to_owned());
         let woken = name.clone();
@@ -260,12 +254,7 @@ fn set_up(name: &str, up: bool, ctx: &Context) {
 }
 
 /// The lane does not open, or broke: the tenants that have work to do are told, once.
-async fn fail(
-    database: &TenantDatabase,
-    error: install::Closed,
-    ctx: &Context,
-    opens: &Opens,
-) -> Result<Next, Error> {
+async fn fail(database: &TenantDatabase, error: install::Closed, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let name = database.name_any();
     let verdict = status::closed(&error);
     let first = !matches!(ctx.lanes.get(&name), LaneState::Unavailable { reason, .. } if reason == verdict.reason());

@@ -15,7 +15,9 @@ use crate::{
 #[derive(Debug, Error)]
 pub enum Unresolved {
     /// The Secret is not there.
-    #[error("Secret {namespace}/{name} does not exist; make it with the keys uri, or host, database, username and password")]
+    #[error(
+        "Secret {namespace}/{name} does not exist; make it with the keys uri, or host, database, username and password"
+    )]
     NotFound {
         /// Its namespace.
         namespace: String,

@@ -93,7 +93,8 @@ pub fn status_of_verdict(database: &TenantDatabase, verdict: &Verdict, now: Time
 #[must_use]
 pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Notice> {
     let old = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let ready = |conditions, word: &str| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == word);
+    let ready =
+        |conditions, word: &str| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == word);
     let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
     let mut notices = Vec::new();
     if let Some(condition) = find(&new.conditions, ConditionType::Stalled)
@@ -118,7 +119,9 @@ pub fn unresolved(error: &Unresolved) -> Verdict {
     let message = error.to_string();
     match error {
         Unresolved::NotFound { .. } => Verdict::stalled(Reason::SecretNotFound, message, false),
-        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => Verdict::stalled(Reason::SecretInvalid, message, false),
+        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => {
+            Verdict::stalled(Reason::SecretInvalid, message, false)
+        }
         Unresolved::Unreadable(kubernetes::Error::Refused { code: 403, .. }) => {
             Verdict::stalled(Reason::SecretUnreadable, message, false)
         }

@@ -97,7 +97,9 @@ async fn run_one(lane: &Lane, job: &ClaimedJob) -> (&'static str, String) {
     lane.job_ended(job.job_id);
     let (outcome, message) = match result {
         Ok(ended) => ended,
-        Err(_) if *cancelled.borrow() || lane.is_lost() => ("lost", "ended by this operator; it is claimed again".to_owned()),
+        Err(_) if *cancelled.borrow() || lane.is_lost() => {
+            ("lost", "ended by this operator; it is claimed again".to_owned())
+        }
         Err(error) => {
             let outcome = json!({ "status": "error", "message": error.to_string(), "retry": error.is_transient() });
             if let Err(unrecorded) = lane.functions().finish_job(lane.hold, job.job_id, &outcome).await {

@@ -6,12 +6,12 @@
 
 use std::fmt::Debug;
 
-use serde_json::json;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
 };
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::{Error, within};
 
@@ -64,9 +64,5 @@ where
     }
     let operations = serde_json::from_value(tested)
         .map_err(|error| Error::Unreachable { attempt: format!("{verb} {name}"), message: error.to_string() })?;
-    within(
-        || format!("{verb} {name}"),
-        api.patch(&name, &PatchParams::default(), &Patch::<()>::Json(operations)),
-    )
-    .await
+    within(|| format!("{verb} {name}"), api.patch(&name, &PatchParams::default(), &Patch::<()>::Json(operations))).await
 }

@@ -28,9 +28,7 @@ use survey::SurveyBook;
 
 use crate::postgres::{
     Error, Functions, Hold,
-    answer::{
-        BackupAnswer, BackupQuestion, CallResult, SurveyAnswer, TenantAnswer, TenantQuestion, TenantRow,
-    },
+    answer::{BackupAnswer, BackupQuestion, CallResult, SurveyAnswer, TenantAnswer, TenantQuestion, TenantRow},
 };
 
 /// A survey may take this long before it is cancelled; it measures in bounded slices.

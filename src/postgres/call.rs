@@ -102,7 +102,12 @@ impl Functions {
     }
 
     /// Measures all tenants of the database.
-    pub async fn survey_tenants(&self, hold: Hold, everything: bool, deadline: Duration) -> Result<SurveyAnswer, Error> {
+    pub async fn survey_tenants(
+        &self,
+        hold: Hold,
+        everything: bool,
+        deadline: Duration,
+    ) -> Result<SurveyAnswer, Error> {
         let options = json!({ "everything": everything });
         let parameters: [Parameter<'_>; 3] =
             [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&options, Type::JSONB)];

@@ -14,7 +14,9 @@ use crate::api::connection::TlsMode;
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ConnectionError {
     /// A key is needed and neither it nor `uri` is there.
-    #[error("the Secret has no key {0}; give `uri`, or `host`, `database` (or `dbname`), `username` (or `user`) and `password`")]
+    #[error(
+        "the Secret has no key {0}; give `uri`, or `host`, `database` (or `dbname`), `username` (or `user`) and `password`"
+    )]
     MissingKey(&'static str),
     /// A value is not text.
     #[error("the value of key {0} is not UTF-8 text")]
@@ -26,7 +28,9 @@ pub enum ConnectionError {
     #[error("the value of key uri is not a PostgreSQL connection URI (postgresql://user:password@host:port/database)")]
     Uri,
     /// The URI asks for a TLS mode that does not exist.
-    #[error("the value of key uri has an unknown sslmode; known are disable, prefer, require, verify-ca and verify-full")]
+    #[error(
+        "the value of key uri has an unknown sslmode; known are disable, prefer, require, verify-ca and verify-full"
+    )]
     SslMode,
 }
 
@@ -49,11 +53,8 @@ impl Connection {
         mode: Option<TlsMode>,
         connect_timeout: Duration,
     ) -> Result<Self, ConnectionError> {
-        let (mut pg, uri_mode) = if let Some(uri) = text(data, "uri")? {
-            parse_uri(uri.trim())?
-        } else {
-            (parse_keys(data)?, None)
-        };
+        let (mut pg, uri_mode) =
+            if let Some(uri) = text(data, "uri")? { parse_uri(uri.trim())? } else { (parse_keys(data)?, None) };
         let loopback = pg.get_hosts().iter().all(is_loopback) && pg.get_hostaddrs().iter().all(IpAddr::is_loopback);
         let tls = mode.or(uri_mode).unwrap_or(if loopback { TlsMode::Prefer } else { TlsMode::VerifyFull });
         pg.ssl_mode(match tls {
@@ -118,11 +119,7 @@ fn text<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &str) -> Result<Option<&'a
         .transpose()
 }
 
-fn either<'a>(
-    data: &'a BTreeMap<String, Vec<u8>>,
-    key: &'static str,
-    other: &str,
-) -> Result<&'a str, ConnectionError> {
+fn either<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &'static str, other: &str) -> Result<&'a str, ConnectionError> {
     match text(data, key)? {
         Some(value) => Ok(value),
         None => text(data, other)?.ok_or(ConnectionError::MissingKey(key)),
@@ -177,9 +174,7 @@ fn parse_ssl_mode(value: &str) -> Result<TlsMode, ConnectionError> {
 
 fn is_loopback(host: &Host) -> bool {
     match host {
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
+        Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         #[cfg(unix)]
         Host::Unix(_) => true,
     }

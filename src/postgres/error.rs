@@ -113,9 +113,7 @@ impl Error {
     /// Sorts an error of a call on an open connection.
     pub(super) fn from_call(call: &'static str, error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(db) => {
-                Self::Statement { call, code: db.code().code().to_owned(), message: describe(error) }
-            }
+            Some(db) => Self::Statement { call, code: db.code().code().to_owned(), message: describe(error) },
             None => Self::Unreachable { message: describe(error) },
         }
     }

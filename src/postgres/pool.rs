@@ -122,11 +122,7 @@ impl Pool {
     #[must_use]
     pub fn usage(&self) -> PoolUse {
         let status = self.inner.status();
-        PoolUse {
-            open: status.size,
-            idle: status.available,
-            waiting: status.waiting,
-        }
+        PoolUse { open: status.size, idle: status.available, waiting: status.waiting }
     }
 
     /// Closes connections that are idle or old.

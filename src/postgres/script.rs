@@ -39,7 +39,8 @@ pub fn script(owner_role: &Ident, form: Form) -> String {
         .replace(":'contract'", &literal(&CONTRACT.to_string()));
     let bootstrap = (form != Form::Managed).then_some(BOOTSTRAP);
     let files = FILES.iter().map(|(_, text)| *text);
-    let parts = ["BEGIN;\n", &open].into_iter().chain(bootstrap).chain([ENTER]).chain(files).chain([RECORD, "COMMIT;\n"]);
+    let parts =
+        ["BEGIN;\n", &open].into_iter().chain(bootstrap).chain([ENTER]).chain(files).chain([RECORD, "COMMIT;\n"]);
     parts.collect()
 }
 
@@ -78,7 +79,9 @@ mod tests {
     fn registry_comes_before_functions() {
         let folders: Vec<_> = FILES.iter().map(|(name, _)| name.split('/').next().unwrap()).collect();
         let mut sorted = folders.clone();
-        sorted.sort_by_key(|folder| ["registry", "schema_management", "observe"].iter().position(|known| known == folder));
+        sorted.sort_by_key(|folder| {
+            ["registry", "schema_management", "observe"].iter().position(|known| known == folder)
+        });
         assert_eq!(folders, sorted);
     }
 }

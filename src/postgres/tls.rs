@@ -26,7 +26,9 @@ pub enum TlsError {
     #[error("ca.crt holds no readable PEM certificate")]
     BadCa,
     /// No authority is configured and the system has none either.
-    #[error("no certificate authority is configured and the system has none; put the server's CA under ca.crt of the Secret")]
+    #[error(
+        "no certificate authority is configured and the system has none; put the server's CA under ca.crt of the Secret"
+    )]
     NoRoots,
     /// rustls refused the pieces.
     #[error("cannot build the TLS configuration")]

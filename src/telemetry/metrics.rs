@@ -118,7 +118,8 @@ impl Metrics {
     /// All metrics, registered and at zero.
     #[must_use]
     pub fn new() -> Self {
-        let seconds = || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
+        let seconds =
+            || Histogram::new([0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]);
         let metrics = Self {
             registry: Mutex::new(Registry::with_prefix("tenant_schema_operator")),
             reconciles: Family::default(),
@@ -137,14 +138,38 @@ impl Metrics {
         metrics.with_registry(|r| {
             let m = &metrics;
             r.register("reconciles", "Reconciles by kind and outcome", m.reconciles.clone());
-            r.register_with_unit("reconcile_duration", "Duration of a reconcile", Unit::Seconds, m.reconcile_duration.clone());
+            r.register_with_unit(
+                "reconcile_duration",
+                "Duration of a reconcile",
+                Unit::Seconds,
+                m.reconcile_duration.clone(),
+            );
             r.register("errors", "Errors by kind and category", m.errors.clone());
             r.register("jobs", "Finished jobs by kind and outcome", m.jobs.clone());
-            r.register_with_unit("survey_duration", "Duration of the latest survey", Unit::Seconds, m.survey_duration.clone());
-            r.register_with_unit("survey_completion_time", "Unix time of the latest survey", Unit::Seconds, m.survey_time.clone());
-            r.register("survey_stale_tenants", "Tenants whose size could not be taken because a table is locked", m.survey_stale.clone());
+            r.register_with_unit(
+                "survey_duration",
+                "Duration of the latest survey",
+                Unit::Seconds,
+                m.survey_duration.clone(),
+            );
+            r.register_with_unit(
+                "survey_completion_time",
+                "Unix time of the latest survey",
+                Unit::Seconds,
+                m.survey_time.clone(),
+            );
+            r.register(
+                "survey_stale_tenants",
+                "Tenants whose size could not be taken because a table is locked",
+                m.survey_stale.clone(),
+            );
             r.register("sql_calls", "Calls of management functions by outcome", m.calls.clone());
-            r.register_with_unit("sql_call_duration", "Duration of a call, waiting for a connection included", Unit::Seconds, m.call_duration.clone());
+            r.register_with_unit(
+                "sql_call_duration",
+                "Duration of a call, waiting for a connection included",
+                Unit::Seconds,
+                m.call_duration.clone(),
+            );
             r.register("pool_connections", "Connections by state", m.pool.clone());
             r.register("database_up", "1 while the database answers and is fit to work with", m.database_up.clone());
             r.register("lane_held", "1 while this replica holds the lane of the database", m.lane_held.clone());

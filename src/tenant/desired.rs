@@ -137,9 +137,8 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
 pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let remembered = tenant.status.as_ref().and_then(|status| status.schema_name.clone());
     let schema_name = remembered.or_else(|| tenant.schema_name().ok().map(|name| name.as_str().to_owned()));
-    let confirmed = |annotation| {
-        schema_name.as_deref().is_some_and(|name| api::confirms(&tenant.metadata, annotation, name))
-    };
+    let confirmed =
+        |annotation| schema_name.as_deref().is_some_and(|name| api::confirms(&tenant.metadata, annotation, name));
     Removal {
         owner: owner(tenant, &resolved.cluster),
         policy: policy(tenant, resolved.database.as_deref(), &mut Vec::new()),
@@ -241,7 +240,9 @@ fn quota(
         if let (Some(asked), Some(most)) = (&shown, &most) {
             outside.push(Invalid {
                 reason: Reason::OutsideLimits,
-                message: format!("quota.limit {asked} is more than the {most} allowed here; set spec.quota.limit to at most {most}"),
+                message: format!(
+                    "quota.limit {asked} is more than the {most} allowed here; set spec.quota.limit to at most {most}"
+                ),
             });
         }
         limit = Some(max);
@@ -250,7 +251,10 @@ fn quota(
     Ok(QuotaInForce {
         limit,
         shown,
-        warning_percent: chain.clone().find_map(|quota| quota.warning_percent).unwrap_or(Quota::DEFAULT_WARNING_PERCENT),
+        warning_percent: chain
+            .clone()
+            .find_map(|quota| quota.warning_percent)
+            .unwrap_or(Quota::DEFAULT_WARNING_PERCENT),
         enforcement: chain.find_map(|quota| quota.enforcement).unwrap_or_default(),
     })
 }
@@ -299,7 +303,10 @@ fn allow_name(
     let allowed = if patterns.is_empty() { "none".to_owned() } else { patterns.join(", ") };
     outside.push(Invalid {
         reason: Reason::NameNotAllowed,
-        message: format!("schema name {} is not allowed for this namespace; allowed patterns: {allowed}", name.as_str()),
+        message: format!(
+            "schema name {} is not allowed for this namespace; allowed patterns: {allowed}",
+            name.as_str()
+        ),
     });
     Ok(())
 }

@@ -79,9 +79,7 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
     };
     match &resolved.lane {
         LaneState::Elsewhere => Ok(Next::new(After::Never, "unchanged")),
-        LaneState::Unavailable { reason, message } => {
-            wait_for_database(&tenant, *reason, message, &ctx).await
-        }
+        LaneState::Unavailable { reason, message } => wait_for_database(&tenant, *reason, message, &ctx).await,
         LaneState::Open(lane) => match keep(tenant.clone(), &desired, lane, &ctx).await {
             Err(Error::Observe(error) | Error::Apply(error)) if error.is_transient() => {
                 ctx.wake.database(&lane.database);
@@ -194,8 +192,10 @@ fn wake_rivals(gone: &TenantSchema, ctx: &Context) {
     let name = gone.schema_name().ok();
     for other in ctx.stores.tenants.state() {
         let same_name = name.is_some() && other.schema_name().ok() == name;
-        let same_institution = gone.spec.institution_id.is_some() && other.spec.institution_id == gone.spec.institution_id;
-        if other.spec.database() == gone.spec.database() && (same_name || same_institution) && other.uid() != gone.uid() {
+        let same_institution =
+            gone.spec.institution_id.is_some() && other.spec.institution_id == gone.spec.institution_id;
+        if other.spec.database() == gone.spec.database() && (same_name || same_institution) && other.uid() != gone.uid()
+        {
             ctx.wake.tenant(&other.namespace().unwrap_or_default(), &other.name_any());
         }
     }
@@ -217,12 +217,7 @@ async fn blocked(tenant: &TenantSchema, removal: &Removal, why: &str, ctx: &Cont
 }
 
 /// The database cannot be worked with. A tenant that has nothing to do keeps its status as it is.
-async fn wait_for_database(
-    tenant: &TenantSchema,
-    reason: Reason,
-    message: &str,
-    ctx: &Context,
-) -> Result<Next, Error> {
+async fn wait_for_database(tenant: &TenantSchema, reason: Reason, message: &str, ctx: &Context) -> Result<Next, Error> {
     let nothing_to_do = tenant.status.as_ref().is_some_and(|status| {
         status.observed_generation == tenant.metadata.generation && status::is_ready(&status.conditions)
     });
@@ -268,7 +263,10 @@ async fn fresh(tenant: Arc<TenantSchema>, ctx: &Context) -> Result<Option<Arc<Te
     if !ctx.written.is_stale(&*tenant) {
         return Ok(Some(tenant));
     }
-    Ok(kubernetes::read(&api(&tenant, ctx), &tenant.name_any()).await?.filter(|read| read.uid() == tenant.uid()).map(Arc::new))
+    Ok(kubernetes::read(&api(&tenant, ctx), &tenant.name_any())
+        .await?
+        .filter(|read| read.uid() == tenant.uid())
+        .map(Arc::new))
 }
 
 fn api(tenant: &TenantSchema, ctx: &Context) -> Api<TenantSchema> {

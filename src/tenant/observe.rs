@@ -13,7 +13,11 @@ use super::desired::{Desired, Removal};
 /// Observes a living tenant.
 pub async fn observe(lane: &Lane, desired: &Desired) -> Result<TenantAnswer, Error> {
     if let Some(row) = lane.surveyed(&desired.owner.uid) {
-        return Ok(TenantAnswer { own: Some((*row).clone()), schema_exists: row.schema_exists, ..TenantAnswer::default() });
+        return Ok(TenantAnswer {
+            own: Some((*row).clone()),
+            schema_exists: row.schema_exists,
+            ..TenantAnswer::default()
+        });
     }
     let question = TenantQuestion {
         owner: &desired.owner,

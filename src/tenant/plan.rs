@@ -140,7 +140,9 @@ fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
     if observed.name_is_role {
         return vec![refuse(
             Reason::Conflict,
-            format!("a role is called {schema}, and a schema of that name would come first in its search_path; choose another spec.schemaName in a new TenantSchema"),
+            format!(
+                "a role is called {schema}, and a schema of that name would come first in its search_path; choose another spec.schemaName in a new TenantSchema"
+            ),
         )];
     }
     if let (Some(institution), false, false) =
@@ -148,7 +150,10 @@ fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
     {
         return vec![refuse(
             Reason::InstitutionUnknown,
-            format!("institution {} is not known in this database; register it there, this tenant goes on by itself then", institution.uuid()),
+            format!(
+                "institution {} is not known in this database; register it there, this tenant goes on by itself then",
+                institution.uuid()
+            ),
         )];
     }
     vec![Effect::Steps(vec![create(desired)])]
@@ -259,7 +264,11 @@ fn take_down(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
                 "schema {} would be dropped without a backup ({} tables, {} bytes) and nothing was done; to drop it: \
                  kubectl -n {namespace} annotate tenantschema {name} {}={}; to keep it: kubectl -n {namespace} patch \
                  tenantschema {name} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"BackupThenDrop\"}}}}'",
-                row.schema_name, row.table_count, row.storage_bytes, crate::api::CONFIRM_DROP, row.schema_name,
+                row.schema_name,
+                row.table_count,
+                row.storage_bytes,
+                crate::api::CONFIRM_DROP,
+                row.schema_name,
             ),
         )];
     }

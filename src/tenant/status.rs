@@ -165,10 +165,13 @@ fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option
     let tables = row.map_or(0, |row| row.table_count);
     let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
     let shown = status.storage_used_bytes;
-    let crossed = |shown: i64| percent(shown) != percent(bytes) && percent(shown).is_some_and(|old| {
-        // Ten-percent steps are thresholds enough: 80 and 100 are among them.
-        percent(bytes).is_none_or(|new| new / 10 != old / 10)
-    });
+    let crossed = |shown: i64| {
+        percent(shown) != percent(bytes)
+            && percent(shown).is_some_and(|old| {
+                // Ten-percent steps are thresholds enough: 80 and 100 are among them.
+                percent(bytes).is_none_or(|new| new / 10 != old / 10)
+            })
+    };
     let news = match shown {
         None => true,
         Some(shown) => {

@@ -7,22 +7,21 @@ use super::examples::INSTITUTION;
 const NAME_CHARACTERS: &str = "schemaName may only have lower-case letters, digits and underscores and must not begin \
                                with a digit, unless it is inst_ followed by a UUID";
 const NAME_PREFIX: &str = "schemaName must not begin with pg_, which PostgreSQL keeps for itself";
-const NAME_RESERVED: &str = "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
-const NAME_BACKUP: &str =
-    "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
-const NAME_IMMUTABLE: &str =
-    "schemaName is immutable: it can be neither added, changed nor removed";
-const INSTITUTION_IMMUTABLE: &str =
-    "institutionId is immutable: it can be neither added, changed nor removed";
+const NAME_RESERVED: &str =
+    "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
+const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
+const NAME_IMMUTABLE: &str = "schemaName is immutable: it can be neither added, changed nor removed";
+const INSTITUTION_IMMUTABLE: &str = "institutionId is immutable: it can be neither added, changed nor removed";
 const DATABASE_IMMUTABLE: &str = "databaseRef is immutable: a tenant stays in its database";
-const LIMIT_FORM: &str =
-    "limit must be a size such as 5Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E";
+const LIMIT_FORM: &str = "limit must be a size such as 5Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E";
 const LIMIT_BOUNDS: &str = "limit must be more than 0 and at most 8Pi";
 const MAX_QUOTA_FORM: &str =
     "maxQuota must be a size such as 5Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E";
 const MAX_QUOTA_BOUNDS: &str = "maxQuota must be more than 0 and at most 8Pi";
-const OWNER_CHARACTERS: &str = "ownerRole may only have lower-case letters, digits and underscores and must not begin with a digit";
-const OWNER_RESERVED: &str = "ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself";
+const OWNER_CHARACTERS: &str =
+    "ownerRole may only have lower-case letters, digits and underscores and must not begin with a digit";
+const OWNER_RESERVED: &str =
+    "ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself";
 const OWNER_IMMUTABLE: &str = "ownerRole is immutable: it owns the registry and the functions";
 
 /// A rule at work: the kind, the old spec (null at creation), the new one, and what the API server would say.
@@ -48,38 +47,17 @@ fn cases_of_tenants() -> Vec<Case> {
     let change = |old, new, refusals| case("TenantSchema", old, new, refusals);
     vec![
         tenant(json!({}), &[]),
-        tenant(
-            json!({"schemaName": "education", "institutionId": INSTITUTION, "quota": {"limit": "5Gi"}}),
-            &[],
-        ),
+        tenant(json!({"schemaName": "education", "institutionId": INSTITUTION, "quota": {"limit": "5Gi"}}), &[]),
         tenant(json!({"schemaName": format!("inst_{INSTITUTION}")}), &[]),
         tenant(json!({"schemaName": "Education"}), &[NAME_CHARACTERS]),
-        tenant(
-            json!({"schemaName": "a\"; drop schema b"}),
-            &[NAME_CHARACTERS],
-        ),
-        tenant(
-            json!({"schemaName": "inst_3f0c1d52-8a3e"}),
-            &[NAME_CHARACTERS],
-        ),
+        tenant(json!({"schemaName": "a\"; drop schema b"}), &[NAME_CHARACTERS]),
+        tenant(json!({"schemaName": "inst_3f0c1d52-8a3e"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "pg_temp"}), &[NAME_PREFIX]),
         tenant(json!({"schemaName": "public"}), &[NAME_RESERVED]),
-        tenant(
-            json!({"schemaName": "information_schema"}),
-            &[NAME_RESERVED],
-        ),
-        tenant(
-            json!({"schemaName": "edu_matrix_hub_schema"}),
-            &[NAME_RESERVED],
-        ),
-        tenant(
-            json!({"schemaName": "a_bak_20260101120000"}),
-            &[NAME_BACKUP],
-        ),
-        tenant(
-            json!({"schemaName": "a_bak_20260101120000_2"}),
-            &[NAME_BACKUP],
-        ),
+        tenant(json!({"schemaName": "information_schema"}), &[NAME_RESERVED]),
+        tenant(json!({"schemaName": "edu_matrix_hub_schema"}), &[NAME_RESERVED]),
+        tenant(json!({"schemaName": "a_bak_20260101120000"}), &[NAME_BACKUP]),
+        tenant(json!({"schemaName": "a_bak_20260101120000_2"}), &[NAME_BACKUP]),
         tenant(json!({"quota": {"limit": "1e9"}}), &[]),
         tenant(json!({"quota": {"limit": "8Pi"}}), &[]),
         tenant(json!({"quota": {"limit": "5Gib"}}), &[LIMIT_FORM]),
@@ -88,83 +66,40 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"quota": {"limit": "0Gi"}}), &[LIMIT_BOUNDS]),
         tenant(json!({"quota": {"limit": "9Pi"}}), &[LIMIT_BOUNDS]),
         tenant(json!({"quota": {"limit": "1e40"}}), &[LIMIT_FORM]),
-        change(
-            json!({"schemaName": "a"}),
-            json!({"schemaName": "a", "access": "Suspended"}),
-            &[],
-        ),
-        change(
-            json!({"schemaName": "a"}),
-            json!({"schemaName": "b"}),
-            &[NAME_IMMUTABLE],
-        ),
+        change(json!({"schemaName": "a"}), json!({"schemaName": "a", "access": "Suspended"}), &[]),
+        change(json!({"schemaName": "a"}), json!({"schemaName": "b"}), &[NAME_IMMUTABLE]),
         change(json!({"schemaName": "a"}), json!({}), &[NAME_IMMUTABLE]),
         change(json!({}), json!({"schemaName": "a"}), &[NAME_IMMUTABLE]),
-        change(
-            json!({"institutionId": "a"}),
-            json!({"institutionId": "b"}),
-            &[INSTITUTION_IMMUTABLE],
-        ),
-        change(
-            json!({"institutionId": "a"}),
-            json!({}),
-            &[INSTITUTION_IMMUTABLE],
-        ),
-        change(
-            json!({}),
-            json!({"institutionId": "a"}),
-            &[INSTITUTION_IMMUTABLE],
-        ),
+        change(json!({"institutionId": "a"}), json!({"institutionId": "b"}), &[INSTITUTION_IMMUTABLE]),
+        change(json!({"institutionId": "a"}), json!({}), &[INSTITUTION_IMMUTABLE]),
+        change(json!({}), json!({"institutionId": "a"}), &[INSTITUTION_IMMUTABLE]),
         change(json!({}), json!({"databaseRef": {"name": "default"}}), &[]),
         change(json!({"databaseRef": {"name": "default"}}), json!({}), &[]),
-        change(
-            json!({}),
-            json!({"databaseRef": {"name": "other"}}),
-            &[DATABASE_IMMUTABLE],
-        ),
-        change(
-            json!({"databaseRef": {"name": "a"}}),
-            json!({"databaseRef": {"name": "b"}}),
-            &[DATABASE_IMMUTABLE],
-        ),
+        change(json!({}), json!({"databaseRef": {"name": "other"}}), &[DATABASE_IMMUTABLE]),
+        change(json!({"databaseRef": {"name": "a"}}), json!({"databaseRef": {"name": "b"}}), &[DATABASE_IMMUTABLE]),
     ]
 }
 
 fn cases_of_databases() -> Vec<Case> {
     let base = |more: Value| {
         let mut spec = json!({"connection": {"secretRef": {"name": "s"}}});
-        spec.as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
     let database = |new, refusals| case("TenantDatabase", Value::Null, base(new), refusals);
-    let change_database =
-        |old, new, refusals| case("TenantDatabase", base(old), base(new), refusals);
+    let change_database = |old, new, refusals| case("TenantDatabase", base(old), base(new), refusals);
     vec![
         database(json!({}), &[]),
         database(json!({"ownerRole": "tenants_owner"}), &[]),
         database(json!({"ownerRole": "Owner"}), &[OWNER_CHARACTERS]),
         database(json!({"ownerRole": "pg_database_owner"}), &[OWNER_RESERVED]),
         database(json!({"ownerRole": "public"}), &[OWNER_RESERVED]),
-        database(
-            json!({"defaults": {"quota": {"limit": "x"}}}),
-            &[LIMIT_FORM],
-        ),
-        database(
-            json!({"defaults": {"quota": {"limit": "0"}}}),
-            &[LIMIT_BOUNDS],
-        ),
+        database(json!({"defaults": {"quota": {"limit": "x"}}}), &[LIMIT_FORM]),
+        database(json!({"defaults": {"quota": {"limit": "0"}}}), &[LIMIT_BOUNDS]),
         database(json!({"limits": {"maxQuota": "x"}}), &[MAX_QUOTA_FORM]),
         database(json!({"limits": {"maxQuota": "0"}}), &[MAX_QUOTA_BOUNDS]),
-        database(
-            json!({"limits": {"maxQuota": "1Ti", "deletionPolicies": ["Retain"]}}),
-            &[],
-        ),
-        database(
-            json!({"limits": {"deletionPolicies": ["Retain"]}, "defaults": {"deletionPolicy": "Retain"}}),
-            &[],
-        ),
+        database(json!({"limits": {"maxQuota": "1Ti", "deletionPolicies": ["Retain"]}}), &[]),
+        database(json!({"limits": {"deletionPolicies": ["Retain"]}, "defaults": {"deletionPolicy": "Retain"}}), &[]),
         database(
             json!({"limits": {"deletionPolicies": ["Retain"]}, "defaults": {"deletionPolicy": "Drop"}}),
             &["defaults.deletionPolicy must be one of limits.deletionPolicies"],
@@ -179,11 +114,7 @@ fn cases_of_backups() -> Vec<Case> {
     let backup = |old, new, refusals| case("SchemaBackup", old, new, refusals);
     vec![
         backup(Value::Null, json!({"tenantSchemaRef": {"name": "a"}}), &[]),
-        backup(
-            json!({"tenantSchemaRef": {"name": "a"}}),
-            json!({"tenantSchemaRef": {"name": "a"}}),
-            &[],
-        ),
+        backup(json!({"tenantSchemaRef": {"name": "a"}}), json!({"tenantSchemaRef": {"name": "a"}}), &[]),
         backup(
             json!({"tenantSchemaRef": {"name": "a"}}),
             json!({"tenantSchemaRef": {"name": "a"}, "expireAfterDays": 3}),
@@ -193,10 +124,5 @@ fn cases_of_backups() -> Vec<Case> {
 }
 
 fn case(kind: &'static str, old: Value, new: Value, refusals: &'static [&'static str]) -> Case {
-    Case {
-        kind,
-        old,
-        new,
-        refusals,
-    }
+    Case { kind, old, new, refusals }
 }

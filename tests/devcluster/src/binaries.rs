@@ -25,10 +25,7 @@ const PROGRAMS: [(&str, &str); 4] = [
     ("etcd", "go.etcd.io/etcd/server/v3"),
     ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
     ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
-    (
-        "kube-controller-manager",
-        "k8s.io/kubernetes/cmd/kube-controller-manager",
-    ),
+    ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
 ];
 
 /// Finds or builds all four programs, so that starting them later takes no longer than it has to.
@@ -73,13 +70,9 @@ fn installed_assets() -> Vec<PathBuf> {
     if let Some(dir) = std::env::var_os("KUBEBUILDER_ASSETS") {
         return vec![PathBuf::from(dir)];
     }
-    let minor = KUBERNETES_VERSION
-        .rsplit_once('.')
-        .map_or(KUBERNETES_VERSION, |(minor, _)| minor);
+    let minor = KUBERNETES_VERSION.rsplit_once('.').map_or(KUBERNETES_VERSION, |(minor, _)| minor);
     on_path("setup-envtest")
-        .and_then(|program| {
-            run(Command::new(program).args(["use", "-i", "-p", "path", &format!("{minor}.x")])).ok()
-        })
+        .and_then(|program| run(Command::new(program).args(["use", "-i", "-p", "path", &format!("{minor}.x")])).ok())
         .map(|printed| PathBuf::from(printed.trim()))
         .into_iter()
         .collect()
@@ -102,29 +95,17 @@ fn build(name: &'static str, cache: &Path) -> Result<PathBuf, Error> {
             .to_owned(),
     })?;
     make_dir(&bin, 0o755)?;
-    let work = tempfile::Builder::new()
-        .prefix("build-")
-        .tempdir_in(cache)
-        .file("create a directory in", cache)?;
+    let work = tempfile::Builder::new().prefix("build-").tempdir_in(cache).file("create a directory in", cache)?;
     for (file, text) in [("go.mod", GO_MOD), ("go.sum", GO_SUM)] {
         let path = work.path().join(file);
         fs::write(&path, text).file("write", &path)?;
     }
     let built = work.path().join(name);
-    let package = PROGRAMS
-        .iter()
-        .find_map(|(program, package)| (*program == name).then_some(*package))
-        .unwrap_or_default();
+    let package =
+        PROGRAMS.iter().find_map(|(program, package)| (*program == name).then_some(*package)).unwrap_or_default();
     let mut command = Command::new(go);
     command
-        .args([
-            "build",
-            "-v",
-            "-trimpath",
-            "-ldflags",
-            &linker_flags(),
-            "-o",
-        ])
+        .args(["build", "-v", "-trimpath", "-ldflags", &linker_flags(), "-o"])
         .arg(&built)
         .arg(package)
         .current_dir(work.path());
@@ -135,14 +116,10 @@ fn build(name: &'static str, cache: &Path) -> Result<PathBuf, Error> {
 
 fn find_go() -> Option<PathBuf> {
     on_path("go").or_else(|| {
-        [
-            "/usr/local/go/bin/go",
-            "/usr/lib/go/bin/go",
-            "/opt/homebrew/bin/go",
-        ]
-        .iter()
-        .map(PathBuf::from)
-        .find(|file| is_executable(file))
+        ["/usr/local/go/bin/go", "/usr/lib/go/bin/go", "/opt/homebrew/bin/go"]
+            .iter()
+            .map(PathBuf::from)
+            .find(|file| is_executable(file))
     })
 }
 
@@ -192,24 +169,16 @@ fn run_with_progress(command: &mut Command, name: &str) -> Result<(), Error> {
                  (once per machine, some minutes in all)",
                 begin.elapsed().as_secs(),
                 printed.len(),
-                printed
-                    .last()
-                    .map_or("downloading or linking", String::as_str),
+                printed.last().map_or("downloading or linking", String::as_str),
             );
         }
     }
-    let status = child
-        .wait()
-        .map_err(|source| spawn_error(command, source))?;
+    let status = child.wait().map_err(|source| spawn_error(command, source))?;
     if status.success() {
         return Ok(());
     }
     let last = printed.len().saturating_sub(10);
-    Err(Error::Command {
-        command: describe(command),
-        status: status.to_string(),
-        output: printed[last..].join("\n"),
-    })
+    Err(Error::Command { command: describe(command), status: status.to_string(), output: printed[last..].join("\n") })
 }
 
 #[cfg(test)]

@@ -71,9 +71,7 @@ impl Cluster {
     /// The cluster of this directory, which need not exist.
     #[must_use]
     pub fn at(dir: &Path) -> Self {
-        Self {
-            state: StateDir::at(&absolute(dir), Keep::Logs),
-        }
+        Self { state: StateDir::at(&absolute(dir), Keep::Logs) }
     }
 
     /// Its state directory.
@@ -84,11 +82,7 @@ impl Cluster {
 
     /// Brings it up unless it is up, after clearing away what a crash may have left, and says whether
     /// it was up before.
-    pub fn up(
-        &self,
-        options: &ClusterOptions,
-        lifetime: Lifetime,
-    ) -> Result<(ClusterInfo, bool), Error> {
+    pub fn up(&self, options: &ClusterOptions, lifetime: Lifetime) -> Result<(ClusterInfo, bool), Error> {
         let _lock = self.state.lock()?;
         if let Some(info) = self.attach_if_intact(lifetime)? {
             self.check_same(&info, options)?;
@@ -111,8 +105,7 @@ impl Cluster {
 
     /// Registers this process as a user of a cluster that is up.
     pub fn attach(&self) -> Result<ClusterInfo, Error> {
-        self.attach_if_intact(Lifetime::WhileUsed(Duration::ZERO))?
-            .ok_or_else(|| self.not_up())
+        self.attach_if_intact(Lifetime::WhileUsed(Duration::ZERO))?.ok_or_else(|| self.not_up())
     }
 
     /// How to reach it, without registering as a user.
@@ -158,11 +151,7 @@ impl Cluster {
                     Some(info) => look_at(&member, info),
                     None => (None, false),
                 };
-                MemberStatus {
-                    ready: ready && member.process.is_alive(),
-                    member,
-                    port,
-                }
+                MemberStatus { ready: ready && member.process.is_alive(), member, port }
             })
             .collect()
     }
@@ -202,14 +191,9 @@ impl Cluster {
     fn check_same(&self, info: &ClusterInfo, options: &ClusterOptions) -> Result<(), Error> {
         let problem = match options.postgres.version {
             PostgresVersion::Major(major) if major != info.postgres.major() => {
-                format!(
-                    "it is up with PostgreSQL {}, not {major}",
-                    info.postgres.major()
-                )
+                format!("it is up with PostgreSQL {}, not {major}", info.postgres.major())
             }
-            _ if options.postgres.durable && !info.durable => {
-                "it is up, but not durable".to_owned()
-            }
+            _ if options.postgres.durable && !info.durable => "it is up, but not durable".to_owned(),
             _ => return Ok(()),
         };
         Err(Error::State {
@@ -233,8 +217,7 @@ impl Cluster {
             let postgres = postgres.join().unwrap_or_else(|_| {
                 Err(Error::State {
                     dir: self.dir().to_owned(),
-                    problem: "starting PostgreSQL went wrong in a way that was not foreseen"
-                        .to_owned(),
+                    problem: "starting PostgreSQL went wrong in a way that was not foreseen".to_owned(),
                     remedy: "look at what was printed before this".to_owned(),
                 })
             });
@@ -272,10 +255,7 @@ impl ClusterInfo {
             path.push_str(&rest.to_string_lossy());
         }
         let mut env = vec![
-            (
-                "KUBECONFIG",
-                self.control_plane.kubeconfig.display().to_string(),
-            ),
+            ("KUBECONFIG", self.control_plane.kubeconfig.display().to_string()),
             ("DEVCLUSTER_DIR", self.dir.display().to_string()),
             ("PATH", path),
         ];
@@ -287,10 +267,7 @@ impl ClusterInfo {
 fn look_at(member: &Member, info: &ClusterInfo) -> (Option<u16>, bool) {
     let control_plane = &info.control_plane;
     match member.name.as_str() {
-        "etcd" => (
-            Some(control_plane.etcd_port),
-            listening(control_plane.etcd_port),
-        ),
+        "etcd" => (Some(control_plane.etcd_port), listening(control_plane.etcd_port)),
         "kube-apiserver" => (Some(control_plane.port), control_plane.is_ready()),
         "kube-controller-manager" => (None, control_plane.is_managed()),
         "postgres" => {

@@ -85,8 +85,7 @@ impl ControlPlaneInfo {
     /// Whether the controller manager has done something: the account is its work.
     pub(crate) fn is_managed(&self) -> bool {
         let path = "/api/v1/namespaces/default/serviceaccounts/default";
-        self.kubectl(&["get", "--raw", path, "--request-timeout=5s"])
-            .is_ok()
+        self.kubectl(&["get", "--raw", path, "--request-timeout=5s"]).is_ok()
     }
 }
 
@@ -107,12 +106,7 @@ impl ControlPlane {
         let started = launch(&private.state, options)?;
         private.adopt(started.etcd);
         private.adopt(started.controller_manager);
-        Ok(Self {
-            info: started.info,
-            apiserver_flags: started.apiserver_flags,
-            apiserver: started.apiserver,
-            private,
-        })
+        Ok(Self { info: started.info, apiserver_flags: started.apiserver_flags, apiserver: started.apiserver, private })
     }
 
     /// How to reach it.
@@ -185,27 +179,12 @@ pub(crate) fn launch(state: &StateDir, options: &ControlPlaneOptions) -> Result<
         }
     };
     let controller_manager = start_controller_manager(state, &info)?;
-    Ok(Started {
-        info,
-        apiserver_flags: options.apiserver_flags.clone(),
-        etcd,
-        apiserver,
-        controller_manager,
-    })
+    Ok(Started { info, apiserver_flags: options.apiserver_flags.clone(), etcd, apiserver, controller_manager })
 }
 
 fn write_server_files(authority: &CertificateAuthority, pki: &Path) -> Result<(), Error> {
-    let names = [
-        "localhost",
-        "127.0.0.1",
-        "10.0.0.1",
-        "kubernetes",
-        "kubernetes.default.svc",
-    ];
-    let server = authority.server(&ServerCertificate {
-        names: names.map(str::to_owned).to_vec(),
-        expired: false,
-    })?;
+    let names = ["localhost", "127.0.0.1", "10.0.0.1", "kubernetes", "kubernetes.default.svc"];
+    let server = authority.server(&ServerCertificate { names: names.map(str::to_owned).to_vec(), expired: false })?;
     let certificate = pki.join("server.crt");
     fs::write(&certificate, server.certificate).file("write", &certificate)?;
     write_private(&pki.join("server.key"), &server.key, None)?;
@@ -227,9 +206,7 @@ fn start_etcd(state: &StateDir, bin: &Path, durable: bool) -> Result<(u16, Child
             .arg(format!("--listen-client-urls=http://127.0.0.1:{client}"))
             .arg(format!("--advertise-client-urls=http://127.0.0.1:{client}"))
             .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
-            .arg(format!(
-                "--initial-advertise-peer-urls=http://127.0.0.1:{peer}"
-            ))
+            .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
             .arg(format!("--initial-cluster=default=http://127.0.0.1:{peer}"))
             // The level at which it says what it serves, which is waited for below.
             .arg("--log-level=info");
@@ -243,8 +220,7 @@ fn start_etcd(state: &StateDir, bin: &Path, durable: bool) -> Result<(u16, Child
             still_running(&mut child, "etcd", &log)?;
             // The port alone would not tell it from another etcd that took the port before.
             Ok(fs::read_to_string(&log).is_ok_and(|text| {
-                text.lines()
-                    .any(|line| line.contains("serving client traffic") && line.contains(&serving))
+                text.lines().any(|line| line.contains("serving client traffic") && line.contains(&serving))
             }))
         });
         match up {
@@ -255,18 +231,11 @@ fn start_etcd(state: &StateDir, bin: &Path, durable: bool) -> Result<(u16, Child
     }
 }
 
-fn spawn_apiserver(
-    state: &StateDir,
-    info: &ControlPlaneInfo,
-    flags: &[String],
-) -> Result<Child, Error> {
+fn spawn_apiserver(state: &StateDir, info: &ControlPlaneInfo, flags: &[String]) -> Result<Child, Error> {
     let pki = |file: &str| info.pki_dir.join(file).display().to_string();
     let mut command = Command::new(info.bin_dir.join("kube-apiserver"));
     command
-        .arg(format!(
-            "--etcd-servers=http://127.0.0.1:{}",
-            info.etcd_port
-        ))
+        .arg(format!("--etcd-servers=http://127.0.0.1:{}", info.etcd_port))
         .arg("--bind-address=127.0.0.1")
         .arg("--advertise-address=127.0.0.1")
         // The endpoints of the `kubernetes` service may not be loopback, and nobody here uses them.
@@ -279,18 +248,9 @@ fn spawn_apiserver(
         .arg("--service-cluster-ip-range=10.0.0.0/24")
         .arg("--allow-privileged=true")
         .arg("--authorization-mode=RBAC")
-        .arg(format!(
-            "--service-account-issuer=https://127.0.0.1:{}/",
-            info.port
-        ))
-        .arg(format!(
-            "--service-account-key-file={}",
-            pki("service-account.pub")
-        ))
-        .arg(format!(
-            "--service-account-signing-key-file={}",
-            pki("service-account.key")
-        ))
+        .arg(format!("--service-account-issuer=https://127.0.0.1:{}/", info.port))
+        .arg(format!("--service-account-key-file={}", pki("service-account.pub")))
+        .arg(format!("--service-account-signing-key-file={}", pki("service-account.key")))
         .args(flags);
     let child = spawn_logged(&mut command, &state.log("kube-apiserver"))?;
     state.record("kube-apiserver", &child, "KILL")?;
@@ -349,12 +309,7 @@ mod tests {
         let ended_with = |text: &str| {
             let log = dir.path().join("log");
             fs::write(&log, text).unwrap();
-            Error::MemberEnded {
-                member: "etcd".to_owned(),
-                status: "exit status: 1".to_owned(),
-                tail: tail(&log),
-                log,
-            }
+            Error::MemberEnded { member: "etcd".to_owned(), status: "exit status: 1".to_owned(), tail: tail(&log), log }
         };
         let taken = "listen tcp 127.0.0.1:1: bind: address already in use\n";
         assert!(is_port_clash(&ended_with(taken)));

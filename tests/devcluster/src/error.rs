@@ -57,9 +57,7 @@ pub enum Error {
         tail: String,
     },
     /// A condition did not come true in time.
-    #[error(
-        "waited {seconds} s for {what} in vain; look into the logs in the state directory, or give it more time"
-    )]
+    #[error("waited {seconds} s for {what} in vain; look into the logs in the state directory, or give it more time")]
     Timeout {
         /// What was waited for.
         what: String,
@@ -77,9 +75,7 @@ pub enum Error {
         remedy: String,
     },
     /// A certificate or key could not be made.
-    #[error(
-        "could not make the certificate for {subject}: {source}; check the names and groups given"
-    )]
+    #[error("could not make the certificate for {subject}: {source}; check the names and groups given")]
     Certificate {
         /// Whom or what the certificate is for.
         subject: String,
@@ -109,10 +105,6 @@ pub(crate) trait FileContext<T> {
 
 impl<T> FileContext<T> for io::Result<T> {
     fn file(self, attempt: &'static str, path: &Path) -> Result<T, Error> {
-        self.map_err(|source| Error::File {
-            attempt,
-            path: path.to_owned(),
-            source,
-        })
+        self.map_err(|source| Error::File { attempt, path: path.to_owned(), source })
     }
 }

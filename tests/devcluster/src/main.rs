@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use devcluster::{
-    Cluster, ClusterInfo, ClusterOptions, ControlPlaneOptions, Error, Lifetime, PostgresOptions,
-    PostgresVersion, target_dir,
+    Cluster, ClusterInfo, ClusterOptions, ControlPlaneOptions, Error, Lifetime, PostgresOptions, PostgresVersion,
+    target_dir,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -70,10 +70,7 @@ struct ExecArgs {
 impl UpArgs {
     fn options(&self) -> ClusterOptions {
         ClusterOptions {
-            control_plane: ControlPlaneOptions {
-                durable: self.durable,
-                ..ControlPlaneOptions::default()
-            },
+            control_plane: ControlPlaneOptions { durable: self.durable, ..ControlPlaneOptions::default() },
             postgres: PostgresOptions {
                 version: self.postgres,
                 durable: self.durable,
@@ -149,24 +146,15 @@ fn status(cluster: &Cluster) -> ExitCode {
     }
     println!("{:<26}{:>10}{:>8}  STATE", "MEMBER", "PID", "PORT");
     for one in &members {
-        let port = one
-            .port
-            .map_or_else(|| "-".to_owned(), |port| port.to_string());
+        let port = one.port.map_or_else(|| "-".to_owned(), |port| port.to_string());
         let state = match (one.ready, one.member.process.is_alive()) {
             (true, _) => "ready",
             (false, true) => "not ready",
             (false, false) => "dead",
         };
-        println!(
-            "{:<26}{:>10}{port:>8}  {state}",
-            one.member.name, one.member.process.pid
-        );
+        println!("{:<26}{:>10}{port:>8}  {state}", one.member.name, one.member.process.pid);
     }
-    if members.iter().all(|one| one.ready) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if members.iter().all(|one| one.ready) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn env(cluster: &Cluster) -> Result<ExitCode, Error> {
@@ -177,11 +165,7 @@ fn env(cluster: &Cluster) -> Result<ExitCode, Error> {
 }
 
 fn exec(cluster: &Cluster, args: &ExecArgs) -> Result<ExitCode, Error> {
-    let lifetime = if args.keep {
-        Lifetime::UntilDown
-    } else {
-        Lifetime::WhileUsed(Duration::ZERO)
-    };
+    let lifetime = if args.keep { Lifetime::UntilDown } else { Lifetime::WhileUsed(Duration::ZERO) };
     let (info, was_up) = cluster.up(&args.up.options(), lifetime)?;
     announce(&info, was_up);
     let status = run_with_signals(&info, &args.command);
@@ -202,16 +186,9 @@ fn run_with_signals(info: &ClusterInfo, words: &[OsString]) -> Result<ExitStatus
             remedy: "name one after `--`".to_owned(),
         });
     };
-    let failed = |source| Error::Spawn {
-        program: program.to_string_lossy().into_owned(),
-        source,
-    };
+    let failed = |source| Error::Spawn { program: program.to_string_lossy().into_owned(), source };
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(failed)?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .envs(info.env())
-        .spawn()
-        .map_err(failed)?;
+    let mut child = Command::new(program).args(arguments).envs(info.env()).spawn().map_err(failed)?;
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     std::thread::spawn(move || {
         for signal in signals.forever() {
@@ -230,8 +207,6 @@ fn run_with_signals(info: &ClusterInfo, words: &[OsString]) -> Result<ExitStatus
 }
 
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status
-        .code()
-        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
     ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
 }

@@ -46,11 +46,7 @@ pub(crate) fn cache_dir() -> Result<PathBuf, Error> {
 /// closed to it, in which case the system's is used.
 pub(crate) fn executable_cache_dir(account: Option<Account>) -> Result<PathBuf, Error> {
     let cache = cache_dir()?;
-    if reachable(&cache, account) {
-        Ok(cache)
-    } else {
-        Ok(PathBuf::from("/var/cache/tenant-schema-operator"))
-    }
+    if reachable(&cache, account) { Ok(cache) } else { Ok(PathBuf::from("/var/cache/tenant-schema-operator")) }
 }
 
 /// Whether the account can enter every directory on the way that exists already.
@@ -64,20 +60,15 @@ fn reachable(path: &Path, account: Option<Account>) -> bool {
 
 /// A directory for a `PostgreSQL` server's files: the preferred one if the account can reach it and
 /// a socket fits, otherwise a fresh one elsewhere that the caller has to have removed.
-pub(crate) fn server_place(
-    preferred: &Path,
-    account: Option<Account>,
-) -> Result<(PathBuf, bool), Error> {
+pub(crate) fn server_place(preferred: &Path, account: Option<Account>) -> Result<(PathBuf, bool), Error> {
     let fits = preferred.as_os_str().len() <= LONGEST_SOCKET_DIR;
     let (place, outside) = if fits && reachable(preferred, account) {
         make_dir(preferred, 0o711)?;
         (preferred.to_owned(), false)
     } else {
         let parent = Path::new("/var/tmp");
-        let dir = tempfile::Builder::new()
-            .prefix("devcluster-")
-            .tempdir_in(parent)
-            .file("create a directory in", parent)?;
+        let dir =
+            tempfile::Builder::new().prefix("devcluster-").tempdir_in(parent).file("create a directory in", parent)?;
         (dir.keep(), true)
     };
     give(&place, account)?;
@@ -93,23 +84,16 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
 /// Makes a file or directory the account's own.
 pub(crate) fn give(path: &Path, account: Option<Account>) -> Result<(), Error> {
     match account {
-        Some(account) => {
-            chown(path, Some(account.uid), Some(account.gid)).file("change the owner of", path)
-        }
+        Some(account) => chown(path, Some(account.uid), Some(account.gid)).file("change the owner of", path),
         None => Ok(()),
     }
 }
 
 /// Writes a file that only its owner may read.
-pub(crate) fn write_private(
-    path: &Path,
-    text: &str,
-    account: Option<Account>,
-) -> Result<(), Error> {
+pub(crate) fn write_private(path: &Path, text: &str, account: Option<Account>) -> Result<(), Error> {
     let partial = path.with_extension("partial");
     fs::write(&partial, "").file("write", &partial)?;
-    fs::set_permissions(&partial, PermissionsExt::from_mode(0o600))
-        .file("set the mode of", &partial)?;
+    fs::set_permissions(&partial, PermissionsExt::from_mode(0o600)).file("set the mode of", &partial)?;
     fs::write(&partial, text).file("write", &partial)?;
     give(&partial, account)?;
     fs::rename(&partial, path).file("write", path)
@@ -121,19 +105,11 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).file("create", parent)?;
     }
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .file("open", path)?;
+    let file = File::options().create(true).truncate(false).write(true).open(path).file("open", path)?;
     match file.try_lock() {
         Ok(()) => return Ok(file),
         Err(TryLockError::WouldBlock) => {
-            eprintln!(
-                "devcluster: waiting for another process to give up {}",
-                path.display()
-            );
+            eprintln!("devcluster: waiting for another process to give up {}", path.display());
         }
         // Waiting for it meets the same error, and reports it.
         Err(TryLockError::Error(_)) => {}
@@ -145,9 +121,7 @@ pub(crate) fn lock(path: &Path) -> Result<File, Error> {
 /// The program of this name on `PATH`.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(program))
-        .find(|file| is_executable(file))
+    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| is_executable(file))
 }
 
 /// Whether this is a file that can be executed.
@@ -161,9 +135,7 @@ pub(crate) fn random_password() -> Result<String, Error> {
     use std::io::Read as _;
     let source = Path::new("/dev/urandom");
     let mut bytes = [0_u8; 16];
-    File::open(source)
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .file("read", source)?;
+    File::open(source).and_then(|mut file| file.read_exact(&mut bytes)).file("read", source)?;
     Ok(bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.
         let _ = write!(text, "{byte:02x}");
@@ -181,14 +153,8 @@ mod tests {
         let inner = root.path().join("inner");
         make_dir(&inner, 0o711).unwrap();
         fs::set_permissions(root.path(), PermissionsExt::from_mode(0o700)).unwrap();
-        let stranger = Some(Account {
-            uid: 65533,
-            gid: 65533,
-        });
-        assert!(
-            !reachable(&inner, stranger),
-            "its parent is closed to others"
-        );
+        let stranger = Some(Account { uid: 65533, gid: 65533 });
+        assert!(!reachable(&inner, stranger), "its parent is closed to others");
         assert!(reachable(&inner, None));
         fs::set_permissions(root.path(), PermissionsExt::from_mode(0o711)).unwrap();
         assert!(reachable(&inner, stranger));

@@ -8,8 +8,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    date_time_ymd,
 };
 
 use crate::error::{Error, FileContext};
@@ -35,10 +35,7 @@ pub struct ServerCertificate {
 
 impl Default for ServerCertificate {
     fn default() -> Self {
-        Self {
-            names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()],
-            expired: false,
-        }
+        Self { names: vec!["localhost".to_owned(), "127.0.0.1".to_owned()], expired: false }
     }
 }
 
@@ -60,10 +57,7 @@ impl CertificateAuthority {
         set_validity(&mut params, false);
         let key = KeyPair::generate().map_err(&failed)?;
         let certificate = params.self_signed(&key).map_err(&failed)?.pem();
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
+        Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 
     /// The authority's own certificate as PEM.
@@ -75,8 +69,7 @@ impl CertificateAuthority {
     /// A certificate for a server.
     pub fn server(&self, wanted: &ServerCertificate) -> Result<IssuedCertificate, Error> {
         let subject = wanted.names.join(", ");
-        let mut params =
-            CertificateParams::new(wanted.names.clone()).map_err(certificate_error(&subject))?;
+        let mut params = CertificateParams::new(wanted.names.clone()).map_err(certificate_error(&subject))?;
         let name = wanted.names.first().map_or("localhost", String::as_str);
         params.distinguished_name.push(DnType::CommonName, name);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -97,10 +90,7 @@ impl CertificateAuthority {
         let mut params = CertificateParams::new(Vec::new()).map_err(certificate_error(user))?;
         params.distinguished_name.push(DnType::CommonName, user);
         // The library keeps one value per type; the same type spelled as its number is another.
-        let organization = [
-            DnType::OrganizationName,
-            DnType::CustomDnType(vec![2, 5, 4, 10]),
-        ];
+        let organization = [DnType::OrganizationName, DnType::CustomDnType(vec![2, 5, 4, 10])];
         for (kind, group) in organization.into_iter().zip(groups) {
             params.distinguished_name.push(kind, *group);
         }
@@ -109,32 +99,19 @@ impl CertificateAuthority {
         self.issue(params, user)
     }
 
-    fn issue(
-        &self,
-        mut params: CertificateParams,
-        subject: &str,
-    ) -> Result<IssuedCertificate, Error> {
+    fn issue(&self, mut params: CertificateParams, subject: &str) -> Result<IssuedCertificate, Error> {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate().map_err(certificate_error(subject))?;
-        let certificate = params
-            .signed_by(&key, &self.issuer)
-            .map_err(certificate_error(subject))?;
-        Ok(IssuedCertificate {
-            certificate: certificate.pem(),
-            key: key.serialize_pem(),
-        })
+        let certificate = params.signed_by(&key, &self.issuer).map_err(certificate_error(subject))?;
+        Ok(IssuedCertificate { certificate: certificate.pem(), key: key.serialize_pem() })
     }
 
     /// Writes `ca.crt` and `ca.key` into a directory.
     pub(crate) fn save(&self, dir: &Path) -> Result<(), Error> {
         let file = dir.join("ca.crt");
         fs::write(&file, &self.certificate).file("write", &file)?;
-        write_private(
-            &dir.join("ca.key"),
-            &self.issuer.key().serialize_pem(),
-            None,
-        )
+        write_private(&dir.join("ca.key"), &self.issuer.key().serialize_pem(), None)
     }
 
     /// Reads what [`save`](Self::save) wrote.
@@ -148,10 +125,7 @@ impl CertificateAuthority {
         let key = KeyPair::from_pem(&read("ca.key")?).map_err(&failed)?;
         let mut params = CertificateParams::new(Vec::new()).map_err(&failed)?;
         params.distinguished_name.push(DnType::CommonName, name);
-        Ok(Self {
-            issuer: Issuer::new(params, key),
-            certificate,
-        })
+        Ok(Self { issuer: Issuer::new(params, key), certificate })
     }
 }
 
@@ -164,8 +138,7 @@ pub(crate) fn signing_key() -> Result<(String, String), Error> {
 
 /// A kubeconfig that stands alone: everything it needs is in it.
 pub(crate) fn kubeconfig(url: &str, ca: &str, client: &IssuedCertificate) -> String {
-    let [ca, certificate, key] =
-        [ca, &client.certificate, &client.key].map(|pem| STANDARD.encode(pem));
+    let [ca, certificate, key] = [ca, &client.certificate, &client.key].map(|pem| STANDARD.encode(pem));
     format!(
         "apiVersion: v1
 kind: Config
@@ -192,19 +165,12 @@ users:
 /// Fixed dates spare a clock; a cluster lives for minutes and the authority with it.
 fn set_validity(params: &mut CertificateParams, expired: bool) {
     params.not_before = date_time_ymd(2020, 1, 1);
-    params.not_after = if expired {
-        date_time_ymd(2021, 1, 1)
-    } else {
-        date_time_ymd(2120, 1, 1)
-    };
+    params.not_after = if expired { date_time_ymd(2021, 1, 1) } else { date_time_ymd(2120, 1, 1) };
 }
 
 fn certificate_error(subject: &str) -> impl Fn(rcgen::Error) -> Error {
     let subject = subject.to_owned();
-    move |source| Error::Certificate {
-        subject: subject.clone(),
-        source,
-    }
+    move |source| Error::Certificate { subject: subject.clone(), source }
 }
 
 #[cfg(test)]
@@ -231,10 +197,7 @@ mod tests {
 
     #[test]
     fn a_kubeconfig_holds_what_it_needs() {
-        let client = IssuedCertificate {
-            certificate: "C".to_owned(),
-            key: "K".to_owned(),
-        };
+        let client = IssuedCertificate { certificate: "C".to_owned(), key: "K".to_owned() };
         let text = kubeconfig("https://127.0.0.1:1", "A", &client);
         assert!(text.contains("certificate-authority-data: QQ==\n"));
         assert!(text.contains("server: https://127.0.0.1:1\n"));

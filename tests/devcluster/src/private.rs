@@ -36,10 +36,7 @@ impl Private {
         let state = StateDir::at(&base.join(format!("{}-{number}", me.pid)), Keep::Nothing);
         state.create()?;
         state.add_user(&me)?;
-        let mut private = Self {
-            state,
-            children: Vec::new(),
-        };
+        let mut private = Self { state, children: Vec::new() };
         private.children = private.state.start_guards(1, Duration::ZERO)?;
         Ok(private)
     }

@@ -28,10 +28,7 @@ impl ProcessId {
     /// This process.
     #[must_use]
     pub fn current() -> Self {
-        Self::of(std::process::id()).unwrap_or_else(|| Self {
-            pid: std::process::id(),
-            start: String::new(),
-        })
+        Self::of(std::process::id()).unwrap_or_else(|| Self { pid: std::process::id(), start: String::new() })
     }
 
     /// The live process that has this pid now.
@@ -66,10 +63,7 @@ impl FromStr for ProcessId {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (pid, start) = text.trim().split_once('-').ok_or(())?;
-        Ok(Self {
-            pid: pid.parse().map_err(|_| ())?,
-            start: start.to_owned(),
-        })
+        Ok(Self { pid: pid.parse().map_err(|_| ())?, start: start.to_owned() })
     }
 }
 
@@ -77,14 +71,8 @@ fn start_of(pid: u32) -> Option<String> {
     if Path::new("/proc/self/stat").exists() {
         return start_in_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
     }
-    let output = Command::new("ps")
-        .args(["-o", "lstart=", "-p", &pid.to_string()])
-        .output()
-        .ok()?;
-    let start: String = String::from_utf8_lossy(&output.stdout)
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .collect();
+    let output = Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
+    let start: String = String::from_utf8_lossy(&output.stdout).chars().filter(char::is_ascii_alphanumeric).collect();
     (!start.is_empty()).then_some(start)
 }
 
@@ -122,42 +110,24 @@ pub(crate) fn unprivileged_account() -> Result<Option<Account>, Error> {
 
 fn account_in(passwd: &str) -> Option<Account> {
     ["postgres", "nobody"].iter().find_map(|name| {
-        let line = passwd
-            .lines()
-            .find(|line| line.split(':').next() == Some(name))?;
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2);
-        Some(Account {
-            uid: fields.next()?.parse().ok()?,
-            gid: fields.next()?.parse().ok()?,
-        })
+        Some(Account { uid: fields.next()?.parse().ok()?, gid: fields.next()?.parse().ok()? })
     })
 }
 
 /// Starts a long-lived process: its own process group, so that a Ctrl-C meant for the caller does
 /// not reach it, and its output appended to a log.
 pub(crate) fn spawn_logged(command: &mut Command, log: &Path) -> Result<Child, Error> {
-    let out = File::options()
-        .create(true)
-        .append(true)
-        .open(log)
-        .file("open", log)?;
+    let out = File::options().create(true).append(true).open(log).file("open", log)?;
     let err = out.try_clone().file("open", log)?;
-    command
-        .stdin(Stdio::null())
-        .stdout(out)
-        .stderr(err)
-        .process_group(0);
-    command
-        .spawn()
-        .map_err(|source| spawn_error(command, source))
+    command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
+    command.spawn().map_err(|source| spawn_error(command, source))
 }
 
 /// Runs a command to its end and returns what it printed on standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| spawn_error(command, source))?;
+    let output = command.stdin(Stdio::null()).output().map_err(|source| spawn_error(command, source))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -172,10 +142,7 @@ pub(crate) fn run(command: &mut Command) -> Result<String, Error> {
 
 /// The error of a command that could not be started.
 pub(crate) fn spawn_error(command: &Command, source: std::io::Error) -> Error {
-    Error::Spawn {
-        program: command.get_program().to_string_lossy().into_owned(),
-        source,
-    }
+    Error::Spawn { program: command.get_program().to_string_lossy().into_owned(), source }
 }
 
 /// The command line as a person would type it.
@@ -199,10 +166,7 @@ pub(crate) fn tail(log: &Path) -> String {
 }
 
 fn last_lines(text: &str, count: usize) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
@@ -239,10 +203,7 @@ mod tests {
     fn this_process_is_alive_and_another_start_time_is_not() {
         let me = ProcessId::current();
         assert!(me.is_alive());
-        let other = ProcessId {
-            start: format!("{}0", me.start),
-            ..me
-        };
+        let other = ProcessId { start: format!("{}0", me.start), ..me };
         assert!(!other.is_alive());
         assert!(!other.signal(Signal::TERM));
     }

@@ -35,9 +35,7 @@ fn attach_or_start() -> Result<Shared, Error> {
         Cluster::at(Path::new(&dir)).attach()?
     } else {
         let cluster = Cluster::at(&target_dir().join("devcluster-tests"));
-        cluster
-            .up(&ClusterOptions::default(), Lifetime::WhileUsed(LINGER))?
-            .0
+        cluster.up(&ClusterOptions::default(), Lifetime::WhileUsed(LINGER))?.0
     };
     Ok(Shared { info })
 }

@@ -51,10 +51,7 @@ pub(crate) struct StateDir {
 impl StateDir {
     /// The directory at this path, which need not exist.
     pub(crate) fn at(path: &Path, keep: Keep) -> Self {
-        Self {
-            path: path.to_owned(),
-            keep,
-        }
+        Self { path: path.to_owned(), keep }
     }
 
     /// Takes the directory for a change of what runs in it, waiting for whoever else does so.
@@ -136,10 +133,7 @@ impl StateDir {
             .flatten()
             .filter_map(|entry| {
                 let text = fs::read_to_string(entry.path()).ok()?;
-                Some(Member {
-                    name: entry.file_name().into_string().ok()?,
-                    process: parse_member(&text)?,
-                })
+                Some(Member { name: entry.file_name().into_string().ok()?, process: parse_member(&text)? })
             })
             .collect();
         members.sort_by(|a, b| a.name.cmp(&b.name));
@@ -254,10 +248,7 @@ impl StateDir {
         }
         let members = self.members();
         // The guards would only do the same at the same time.
-        for guard in members
-            .iter()
-            .filter(|member| GUARDS.contains(&member.name.as_str()))
-        {
+        for guard in members.iter().filter(|member| GUARDS.contains(&member.name.as_str())) {
             guard.process.signal(Signal::KILL);
         }
         run(&mut self.guard("end", Duration::ZERO))?;
@@ -269,10 +260,7 @@ impl StateDir {
 
 fn parse_member(text: &str) -> Option<ProcessId> {
     let mut words = text.split_whitespace();
-    Some(ProcessId {
-        pid: words.next()?.parse().ok()?,
-        start: words.next()?.to_owned(),
-    })
+    Some(ProcessId { pid: words.next()?.parse().ok()?, start: words.next()?.to_owned() })
 }
 
 #[cfg(test)]
@@ -303,13 +291,7 @@ mod tests {
 
     #[test]
     fn members_are_read_back() {
-        assert_eq!(
-            parse_member("12 345 KILL\n"),
-            Some(ProcessId {
-                pid: 12,
-                start: "345".to_owned()
-            })
-        );
+        assert_eq!(parse_member("12 345 KILL\n"), Some(ProcessId { pid: 12, start: "345".to_owned() }));
         assert_eq!(parse_member("12"), None);
     }
 
@@ -336,10 +318,7 @@ mod tests {
         assert!(state.is_used());
         user.kill().unwrap();
         user.wait().unwrap();
-        wait_until(SOON, "the end of the member", || {
-            member.try_wait().unwrap().is_some()
-        })
-        .unwrap();
+        wait_until(SOON, "the end of the member", || member.try_wait().unwrap().is_some()).unwrap();
         guards[0].wait().unwrap();
         assert!(!state.path().exists());
     }
@@ -355,10 +334,7 @@ mod tests {
         assert!(state.is_intact());
         guards[0].kill().unwrap();
         guards[0].wait().unwrap();
-        wait_until(SOON, "the end of the member", || {
-            member.try_wait().unwrap().is_some()
-        })
-        .unwrap();
+        wait_until(SOON, "the end of the member", || member.try_wait().unwrap().is_some()).unwrap();
         guards[1].wait().unwrap();
         assert!(!state.path().exists());
     }

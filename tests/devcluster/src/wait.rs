@@ -9,11 +9,7 @@ use crate::error::Error;
 const POLL: Duration = Duration::from_millis(50);
 
 /// Polls until the condition holds, or fails once the deadline has passed.
-pub fn wait_until(
-    deadline: Duration,
-    what: &str,
-    mut condition: impl FnMut() -> bool,
-) -> Result<(), Error> {
+pub fn wait_until(deadline: Duration, what: &str, mut condition: impl FnMut() -> bool) -> Result<(), Error> {
     try_wait_until(deadline, what, || Ok(condition()))
 }
 
@@ -29,10 +25,7 @@ pub(crate) fn try_wait_until(
             return Ok(());
         }
         if begin.elapsed() >= deadline {
-            return Err(Error::Timeout {
-                what: what.to_owned(),
-                seconds: deadline.as_secs(),
-            });
+            return Err(Error::Timeout { what: what.to_owned(), seconds: deadline.as_secs() });
         }
         std::thread::sleep(POLL);
     }
@@ -44,10 +37,7 @@ pub fn free_port() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(|source| Error::Spawn {
-            program: "a listener on 127.0.0.1".to_owned(),
-            source,
-        })
+        .map_err(|source| Error::Spawn { program: "a listener on 127.0.0.1".to_owned(), source })
 }
 
 #[cfg(test)]

@@ -1,10 +1,7 @@
 //! The whole thing, for real: clusters side by side, their members and guards killed, servers of
 //! one's own broken and mended, and after each of these nothing left.
 #![cfg(target_os = "linux")]
-#![allow(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails the test as the test would"
-)]
+#![allow(clippy::unwrap_used, reason = "a helper of a test fails the test as the test would")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +9,8 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use devcluster::{
-    Cluster, ControlPlane, ControlPlaneOptions, PostgresInfo, PostgresOptions, PostgresServer,
-    PostgresVersion, ServerCertificate, StopMode, shared, wait_until,
+    Cluster, ControlPlane, ControlPlaneOptions, PostgresInfo, PostgresOptions, PostgresServer, PostgresVersion,
+    ServerCertificate, StopMode, shared, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -34,19 +31,12 @@ fn devcluster(dir: &Path, args: &[&str]) -> Output {
 }
 
 fn succeed(output: &Output) -> String {
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn kill(pid: u32) {
-    let status = Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status()
-        .unwrap();
+    let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(status.success());
 }
 
@@ -73,10 +63,7 @@ fn processes_at(place: &Path) -> Vec<String> {
 fn wait_for_nothing(places: &[&Path]) {
     let mut left = Vec::new();
     let gone = wait_until(SOON, "every process to end", || {
-        left = places
-            .iter()
-            .flat_map(|place| processes_at(place))
-            .collect();
+        left = places.iter().flat_map(|place| processes_at(place)).collect();
         left.is_empty()
     });
     assert!(gone.is_ok(), "left running: {left:#?}");
@@ -84,15 +71,9 @@ fn wait_for_nothing(places: &[&Path]) {
 
 fn assert_answers(cluster: &Cluster) {
     let info = cluster.info().unwrap();
-    let ready = info
-        .control_plane
-        .kubectl(&["get", "--raw", "/readyz"])
-        .unwrap();
+    let ready = info.control_plane.kubectl(&["get", "--raw", "/readyz"]).unwrap();
     assert_eq!(ready.trim(), "ok");
-    assert_eq!(
-        info.postgres.psql("postgres", "select 40 + 2").unwrap(),
-        "42"
-    );
+    assert_eq!(info.postgres.psql("postgres", "select 40 + 2").unwrap(), "42");
 }
 
 fn pid_of(cluster: &Cluster, name: &str) -> u32 {
@@ -125,22 +106,10 @@ fn two_side_by_side_leave_nothing_whoever_is_killed() {
     assert_ne!(before.postgres.port, two.info().unwrap().postgres.port);
     succeed(&devcluster(one.dir(), &["up"]));
     let again = one.info().unwrap();
-    assert_eq!(
-        again.postgres.port, before.postgres.port,
-        "up is idempotent"
-    );
+    assert_eq!(again.postgres.port, before.postgres.port, "up is idempotent");
     assert!(succeed(&devcluster(one.dir(), &["status"])).contains("kube-controller-manager"));
     let exports = succeed(&devcluster(one.dir(), &["env"]));
-    for name in [
-        "KUBECONFIG",
-        "PGHOST",
-        "PGPORT",
-        "PGUSER",
-        "PGPASSWORD",
-        "PGSSLROOTCERT",
-        "PATH",
-        "DEVCLUSTER_DIR",
-    ] {
+    for name in ["KUBECONFIG", "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGSSLROOTCERT", "PATH", "DEVCLUSTER_DIR"] {
         assert!(exports.contains(&format!("export {name}='")), "{exports}");
     }
     let refused = devcluster(one.dir(), &["up", "--postgres", "10"]);
@@ -148,12 +117,8 @@ fn two_side_by_side_leave_nothing_whoever_is_killed() {
 
     let plane = again.control_plane;
     plane.kubectl(&["create", "namespace", "gone"]).unwrap();
-    plane
-        .kubectl(&["create", "configmap", "inside", "-n", "gone"])
-        .unwrap();
-    plane
-        .kubectl(&["delete", "namespace", "gone", "--timeout=30s"])
-        .unwrap();
+    plane.kubectl(&["create", "configmap", "inside", "-n", "gone"]).unwrap();
+    plane.kubectl(&["delete", "namespace", "gone", "--timeout=30s"]).unwrap();
 
     assert_kill_ends_all(&one, "postgres");
     let said = devcluster(one.dir(), &["status"]);
@@ -164,11 +129,7 @@ fn two_side_by_side_leave_nothing_whoever_is_killed() {
     // With both guards gone at the same moment only the state files are left to go by.
     succeed(&devcluster(two.dir(), &["up"]));
     let guards = [pid_of(&two, "guard"), pid_of(&two, "guard-of-guard")];
-    Command::new("kill")
-        .arg("-9")
-        .args(guards.map(|pid| pid.to_string()))
-        .status()
-        .unwrap();
+    Command::new("kill").arg("-9").args(guards.map(|pid| pid.to_string())).status().unwrap();
     succeed(&devcluster(two.dir(), &["down"]));
     wait_for_nothing(&[two.dir()]);
     for dir in &dirs {
@@ -182,32 +143,22 @@ fn a_command_runs_in_a_cluster_of_its_own() {
     let script = "test \"$(kubectl get --raw /readyz)\" = ok && psql -Xqc 'select 1' \
                   && test -d \"$DEVCLUSTER_DIR\" && exit 7";
     let output = devcluster(&dir, &["exec", "--", "sh", "-c", script]);
-    assert_eq!(
-        output.status.code(),
-        Some(7),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert_eq!(output.status.code(), Some(7), "{}", String::from_utf8_lossy(&output.stderr));
     wait_for_nothing(&[&dir]);
     fs::remove_dir_all(&dir).unwrap();
 }
 
 fn tls(info: &PostgresInfo) -> Result<Output, std::io::Error> {
     Command::new(info.tool("psql").unwrap())
-        .args([
-            "-XAtqc",
-            "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
-        ])
+        .args(["-XAtqc", "select ssl from pg_stat_ssl where pid = pg_backend_pid()"])
         .arg(info.conninfo("postgres"))
         .output()
 }
 
 #[test]
 fn a_server_of_ones_own_can_be_broken_and_mended() {
-    let options = PostgresOptions {
-        settings: vec![("work_mem".to_owned(), "5MB".to_owned())],
-        ..PostgresOptions::default()
-    };
+    let options =
+        PostgresOptions { settings: vec![("work_mem".to_owned(), "5MB".to_owned())], ..PostgresOptions::default() };
     let mut server = PostgresServer::start(options).unwrap();
     let info = server.info().clone();
     let show = |name: &str| info.psql("postgres", &format!("show {name}")).unwrap();
@@ -223,8 +174,7 @@ fn a_server_of_ones_own_can_be_broken_and_mended() {
     assert_eq!(on_standby("select pg_is_in_recovery()").unwrap(), "t");
     let refused = on_standby("create table no (a int)").unwrap_err();
     assert!(refused.to_string().contains("read-only"), "{refused}");
-    info.psql("postgres", "insert into kept values (1)")
-        .unwrap();
+    info.psql("postgres", "insert into kept values (1)").unwrap();
     wait_until(SOON, "the row on the standby", || {
         on_standby("select count(*) from kept").is_ok_and(|count| count == "1")
     })
@@ -234,20 +184,14 @@ fn a_server_of_ones_own_can_be_broken_and_mended() {
     assert!(!standby_data.exists());
 
     server.restart(StopMode::Kill).unwrap();
-    assert_eq!(
-        info.psql("postgres", "select count(*) from kept").unwrap(),
-        "1"
-    );
+    assert_eq!(info.psql("postgres", "select count(*) from kept").unwrap(), "1");
     server.stop(StopMode::Fast).unwrap();
     assert!(info.psql("postgres", "select 1").is_err());
     server.start_again().unwrap();
     server.set("work_mem", "6MB").unwrap();
     wait_until(SOON, "the new setting", || show("work_mem") == "6MB").unwrap();
 
-    let expired = ServerCertificate {
-        expired: true,
-        ..ServerCertificate::default()
-    };
+    let expired = ServerCertificate { expired: true, ..ServerCertificate::default() };
     let certificate = server.authority().unwrap().server(&expired).unwrap();
     server.use_certificate(&certificate).unwrap();
     wait_until(SOON, "the expired certificate", || {
@@ -272,17 +216,11 @@ fn every_major_version_has_tls_dumps_and_standbys() {
         let info = server.info();
         assert_eq!(info.major(), major);
         assert_eq!(succeed(&tls(info).unwrap()).trim(), "t");
-        info.psql("postgres", "create table dumped (a int)")
-            .unwrap();
-        let dump = Command::new(info.tool("pg_dump").unwrap())
-            .envs(info.env())
-            .output()
-            .unwrap();
+        info.psql("postgres", "create table dumped (a int)").unwrap();
+        let dump = Command::new(info.tool("pg_dump").unwrap()).envs(info.env()).output().unwrap();
         assert!(succeed(&dump).contains("CREATE TABLE public.dumped"));
         let standby = server.standby().unwrap();
-        let following = standby
-            .info()
-            .psql("postgres", "select pg_is_in_recovery()");
+        let following = standby.info().psql("postgres", "select pg_is_in_recovery()");
         assert_eq!(following.unwrap(), "t");
     }
 }
@@ -291,16 +229,10 @@ fn every_major_version_has_tls_dumps_and_standbys() {
 fn a_control_plane_of_ones_own_knows_its_users() {
     let mut plane = ControlPlane::start(&ControlPlaneOptions::default()).unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
-    let text = plane
-        .info()
-        .kubeconfig_for("ann", &["readers", "writers"])
-        .unwrap();
+    let text = plane.info().kubeconfig_for("ann", &["readers", "writers"]).unwrap();
     fs::write(file.path(), text).unwrap();
     let as_ann = format!("--kubeconfig={}", file.path().display());
-    let who = plane
-        .info()
-        .kubectl(&[&as_ann, "auth", "whoami", "-o", "json"])
-        .unwrap();
+    let who = plane.info().kubectl(&[&as_ann, "auth", "whoami", "-o", "json"]).unwrap();
     for word in ["\"ann\"", "\"readers\"", "\"writers\""] {
         assert!(who.contains(word), "{who}");
     }
@@ -308,10 +240,7 @@ fn a_control_plane_of_ones_own_knows_its_users() {
     plane.stop_apiserver();
     assert!(!plane.info().is_ready());
     plane.start_apiserver().unwrap();
-    let token = plane
-        .info()
-        .kubectl(&["create", "token", "default"])
-        .unwrap();
+    let token = plane.info().kubectl(&["create", "token", "default"]).unwrap();
     assert_eq!(token.trim().split('.').count(), 3);
     let bin = plane.info().bin_dir.clone();
     drop(plane);
@@ -326,21 +255,9 @@ fn a_user_of_the_shared_cluster() {
     let shared = shared().unwrap();
     assert!(shared.control_plane().is_ready());
     assert!(shared.kubeconfig_path().exists() && shared.kubectl().exists());
-    shared
-        .postgres()
-        .psql("postgres", "create table if not exists used (a int)")
-        .unwrap();
-    shared
-        .postgres()
-        .psql("postgres", "insert into used values (1)")
-        .unwrap();
-    println!(
-        "used {} times",
-        shared
-            .postgres()
-            .psql("postgres", "select count(*) from used")
-            .unwrap()
-    );
+    shared.postgres().psql("postgres", "create table if not exists used (a int)").unwrap();
+    shared.postgres().psql("postgres", "insert into used values (1)").unwrap();
+    println!("used {} times", shared.postgres().psql("postgres", "select count(*) from used").unwrap());
 }
 
 #[test]
@@ -348,12 +265,7 @@ fn the_shared_cluster_ends_after_its_last_user() {
     let target = scratch("target");
     let use_it = || {
         Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_user_of_the_shared_cluster",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", "a_user_of_the_shared_cluster", "--ignored", "--nocapture"])
             .env("CARGO_TARGET_DIR", &target)
             .env_remove("DEVCLUSTER_DIR")
             .output()
@@ -363,10 +275,7 @@ fn the_shared_cluster_ends_after_its_last_user() {
         let together = [scope.spawn(use_it), scope.spawn(use_it)];
         together.map(|one| succeed(&one.join().unwrap()))
     });
-    assert!(
-        outputs.iter().any(|text| text.contains("used 2 times")),
-        "{outputs:?}"
-    );
+    assert!(outputs.iter().any(|text| text.contains("used 2 times")), "{outputs:?}");
     wait_for_nothing(&[&target]);
     fs::remove_dir_all(&target).unwrap();
 }

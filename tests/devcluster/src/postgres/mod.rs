@@ -147,18 +147,7 @@ impl PostgresInfo {
     /// Runs SQL with psql as the superuser and returns the rows, unaligned and without headings.
     pub fn psql(&self, database: &str, sql: &str) -> Result<String, Error> {
         let mut command = Command::new(self.tool("psql")?);
-        command.envs(self.env()).args([
-            "-X",
-            "-q",
-            "-A",
-            "-t",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-d",
-            database,
-            "-c",
-            sql,
-        ]);
+        command.envs(self.env()).args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", sql]);
         run(&mut command).map(|rows| rows.trim_end().to_owned())
     }
 }

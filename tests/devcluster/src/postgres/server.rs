@@ -6,9 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::discover::Installation;
-use super::launch::{
-    AUTHORITY, launch, launch_standby, start_server, write_certificate, write_conf,
-};
+use super::launch::{AUTHORITY, launch, launch_standby, start_server, write_certificate, write_conf};
 use super::{PostgresInfo, PostgresOptions};
 use crate::error::Error;
 use crate::pki::{CertificateAuthority, IssuedCertificate};
@@ -44,13 +42,7 @@ impl PostgresServer {
     pub fn start(options: PostgresOptions) -> Result<Self, Error> {
         let private = Private::new()?;
         let (info, child) = launch(&private.state, &options)?;
-        Ok(Self {
-            info,
-            options,
-            follow: Vec::new(),
-            child: Some(child),
-            private,
-        })
+        Ok(Self { info, options, follow: Vec::new(), child: Some(child), private })
     }
 
     /// Starts a read-only standby that follows this server; it needs `pg_basebackup`.
@@ -84,9 +76,7 @@ impl PostgresServer {
             StopMode::Kill => Signal::KILL,
         };
         signal_child(child.id(), signal);
-        let ended = wait_until(STOP_DEADLINE, "PostgreSQL to stop", || {
-            !matches!(child.try_wait(), Ok(None))
-        });
+        let ended = wait_until(STOP_DEADLINE, "PostgreSQL to stop", || !matches!(child.try_wait(), Ok(None)));
         if ended.is_err() {
             self.child = Some(child);
         }
@@ -112,15 +102,8 @@ impl PostgresServer {
     /// [`restart`](Self::restart) to take effect.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
         self.options.settings.retain(|(known, _)| known != name);
-        self.options
-            .settings
-            .push((name.to_owned(), value.to_owned()));
-        write_conf(
-            &self.info,
-            &self.options,
-            &self.follow,
-            unprivileged_account()?,
-        )?;
+        self.options.settings.push((name.to_owned(), value.to_owned()));
+        write_conf(&self.info, &self.options, &self.follow, unprivileged_account()?)?;
         self.reload();
         Ok(())
     }
