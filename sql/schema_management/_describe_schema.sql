@@ -90,13 +90,7 @@ BEGIN
                 UNION ALL SELECT 'pg_collation'::regclass, k.oid FROM pg_collation AS k WHERE k.collnamespace = namespace)),
         'extensions', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', e.extname, 'version', e.extversion, 'schema', e.extnamespace::regnamespace::text)
                                                  ORDER BY e.extname), '[]') FROM pg_extension AS e WHERE e.extname <> 'plpgsql'),
-        'publications', (SELECT coalesce(jsonb_agg(p.facts ORDER BY p.facts), '[]') FROM (
-                SELECT jsonb_build_object('publication', b.pubname, 'table', r.prrelid::regclass::text) AS facts
-                FROM pg_publication_rel AS r JOIN pg_publication AS b ON b.oid = r.prpubid JOIN pg_class AS c ON c.oid = r.prrelid
-                WHERE c.relnamespace = namespace
-                UNION ALL
-                SELECT jsonb_build_object('publication', b.pubname, 'schema', true)
-                FROM pg_publication_namespace AS r JOIN pg_publication AS b ON b.oid = r.pnpubid WHERE r.pnnspid = namespace) AS p)));
+        'publications', edu_matrix_hub_schema._publications(namespace)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._describe_schema(oid) FROM PUBLIC;

@@ -20,7 +20,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
-        tenant := edu_matrix_hub_schema._tenant_for_snapshot(schema_id);
+        tenant := edu_matrix_hub_schema._lock_tenant(schema_id, 'structure', false);
         attempt := format('take a snapshot of schema "%s"', tenant.schema_name);
         sandbox := edu_matrix_hub_schema._open_sandbox(tenant.id);
         facts := edu_matrix_hub_schema._make_snapshot(tenant.id, sandbox);
@@ -43,31 +43,6 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.backup_institution_schema(uuid) FROM PUBLIC;
-
--- The tenant of a snapshot, its structure locked as a job does until the transaction ends; refuses when there is nothing to
--- copy or when it is just being dropped.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_for_snapshot(wanted uuid) RETURNS edu_matrix_hub_schema.tenant_schemas
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    tenant edu_matrix_hub_schema.tenant_schemas;
-BEGIN
-    IF NOT edu_matrix_hub_schema._tenant_lock(wanted, 'structure', false) THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'the tenant is just being created, dropped or restored');
-    END IF;
-    SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = wanted;
-    IF tenant.id IS NULL THEN
-        PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such tenant');
-    ELSIF tenant.status = 'dropping' THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'the tenant is just being dropped');
-    ELSIF tenant.status = 'dropped' THEN
-        PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the tenant was dropped');
-    END IF;
-    RETURN tenant;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._tenant_for_snapshot(uuid) FROM PUBLIC;
 
 -- Writes into the catalogue that a snapshot is complete and what _make_snapshot found.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._record_snapshot(backup_id uuid, facts jsonb) RETURNS void

@@ -50,7 +50,7 @@ BEGIN
 
     attempt := format('take a snapshot of schema "%s"', name);
     BEGIN
-        tenant := edu_matrix_hub_schema._tenant_for_snapshot(job.schema_id);
+        tenant := edu_matrix_hub_schema._lock_tenant(job.schema_id, 'structure', false);
         IF job.sandbox IS NULL THEN
             UPDATE edu_matrix_hub_schema.schema_jobs AS j SET sandbox = edu_matrix_hub_schema._open_sandbox(tenant.id), heartbeat_at = clock_timestamp()
             WHERE j.id = job.id;

@@ -1,0 +1,48 @@
+-- What the database knows about one backup of a TenantSchema: its catalogue row, its newest job, and the tenant that a request
+-- for it would concern. It reads only.
+--
+-- request: {cluster, namespace, name, uid, backup_id?, tenant_uid? or tenant: {namespace, name}}: the SchemaBackup, and whose
+-- backup it is to be. A row is found by its id, which must be of this object, or by the object's uid.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_backup(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    backup edu_matrix_hub_schema.schema_backups;
+    job    edu_matrix_hub_schema.schema_jobs;
+    tenant edu_matrix_hub_schema.tenant_schemas;
+BEGIN
+    SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.object_uid = request ->> 'uid';
+    IF backup.id IS NULL AND request ->> 'backup_id' IS NOT NULL THEN
+        -- Re-created under the same name, it is the same object to a person; the uid is another one.
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.id = (request ->> 'backup_id')::uuid AND b.object_cluster = request ->> 'cluster'
+          AND b.object_namespace = request ->> 'namespace' AND b.object_name = request ->> 'name';
+    END IF;
+    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = backup.id ORDER BY j.requested_at DESC, j.id LIMIT 1;
+    SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
+    WHERE t.status <> 'dropped'
+      AND CASE WHEN request ->> 'tenant_uid' IS NOT NULL THEN t.owner_uid = request ->> 'tenant_uid'
+               ELSE t.owner_cluster = request ->> 'cluster' AND t.owner_namespace = request #>> '{tenant,namespace}' AND t.owner_name = request #>> '{tenant,name}' END
+    ORDER BY t.created_at DESC LIMIT 1;
+    RETURN jsonb_build_object(
+        'backup', CASE WHEN backup.id IS NOT NULL THEN edu_matrix_hub_schema._backup_row(backup) END,
+        'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object('job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error) END,
+        'tenant', CASE WHEN tenant.id IS NOT NULL THEN edu_matrix_hub_schema._claim(tenant) END);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.observe_backup(jsonb) FROM PUBLIC;
+
+-- A catalogue row as callers see it, without the manifest.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._backup_row(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
+LANGUAGE sql STABLE
+AS $function$
+    SELECT pg_catalog.jsonb_build_object(
+        'backup_id', backup.id, 'schema_id', backup.schema_id, 'schema_name', backup.schema_name, 'method', backup.method,
+        'location', backup.location, 'state', backup.state, 'started_at', backup.started_at, 'completed_at', backup.completed_at,
+        'size_bytes', backup.size_bytes, 'table_count', backup.table_count, 'row_count', backup.row_count, 'checksum', backup.checksum,
+        'expires_at', backup.expires_at, 'error', backup.error,
+        'object', CASE WHEN backup.object_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
+            'cluster', backup.object_cluster, 'namespace', backup.object_namespace, 'name', backup.object_name, 'uid', backup.object_uid) END)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._backup_row(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;

@@ -1,0 +1,79 @@
+-- What in a schema reaches outside and would block whoever lives there once the schema is set aside: foreign keys (their rows
+-- could not be deleted), views and functions with SQL-standard bodies (their tables could not be dropped). For each: what it
+-- is, the statement that takes the reference away, and the one that makes it again, `remake`, with a `fallback`.
+--
+-- A foreign key is dropped. A view or function is replaced by an empty one with the same columns or arguments, so that it
+-- keeps its grants, comments and triggers and whatever depends on it inside the schema. What is made again is the tenant's
+-- text, written by pg_catalog, and is run only as the tenant's owner. Reaching into pg_catalog, information_schema or an
+-- extension blocks nobody. Materialized views hold data and stay as they are, as do defaults, triggers and column types.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid)
+RETURNS TABLE (kind text, name text, take_away text, remake text, fallback text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    RETURN QUERY
+    WITH member AS MATERIALIZED (
+        SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m
+    ), reaching AS (
+        SELECT m.objid AS relation, NULL::oid AS function, u.oid AS object, 'pg_rewrite'::regclass AS catalogue
+        FROM member AS m JOIN pg_rewrite AS u ON m.classid = 'pg_class'::regclass AND u.ev_class = m.objid AND u.rulename = '_RETURN'
+        JOIN pg_class AS c ON c.oid = m.objid AND c.relkind = 'v'
+        UNION ALL
+        SELECT NULL, p.oid, p.oid, 'pg_proc'::regclass
+        FROM member AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid AND p.prosqlbody IS NOT NULL
+    ), outward AS (
+        SELECT DISTINCT r.relation, r.function
+        FROM reaching AS r
+        JOIN pg_depend AS d ON d.classid = r.catalogue AND d.objid = r.object
+        CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._home_schema(d.refclassid, d.refobjid) AS oid) AS home
+        WHERE home.oid IS NOT NULL AND home.oid NOT IN (namespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
+          AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
+    )
+    SELECT 'foreign key', format('%s.%I', k.conrelid::regclass, k.conname),
+           format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname),
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid)) || edu_matrix_hub_schema._comment_on_constraint(k.oid),
+           format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', k.conrelid::regclass, k.conname, replace(pg_get_constraintdef(k.oid), ' NOT VALID', ''))
+           || edu_matrix_hub_schema._comment_on_constraint(k.oid)
+    FROM member AS m
+    JOIN pg_constraint AS k ON m.classid = 'pg_class'::regclass AND k.conrelid = m.objid AND k.contype = 'f' AND k.conparentid = 0
+    JOIN pg_class AS target ON target.oid = k.confrelid AND target.relnamespace <> namespace
+    UNION ALL
+    SELECT 'view', o.relation::regclass::text,
+           format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s', o.relation::regclass, a.names, w.options, a.nothing),
+           format('CREATE OR REPLACE VIEW %s (%s)%s AS %s', o.relation::regclass, a.names, w.options, pg_get_viewdef(o.relation)), NULL
+    FROM outward AS o
+    JOIN pg_class AS c ON c.oid = o.relation
+    CROSS JOIN LATERAL (SELECT coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') AS options) AS w
+    CROSS JOIN LATERAL (
+        SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) AS names,
+               string_agg(format('NULL::%s', format_type(t.atttypid, t.atttypmod))
+                          || coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname) FROM pg_collation AS l JOIN pg_namespace AS n ON n.oid = l.collnamespace
+                                       WHERE l.oid = t.attcollation AND t.attcollation <> y.typcollation), ''), ', ' ORDER BY t.attnum) AS nothing
+        FROM pg_attribute AS t JOIN pg_type AS y ON y.oid = t.atttypid
+        WHERE t.attrelid = o.relation AND t.attnum > 0
+    ) AS a
+    UNION ALL
+    SELECT 'function', o.function::regprocedure::text,
+           format('CREATE OR REPLACE %s %I.%I(%s)%s LANGUAGE plpgsql AS %L', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+                  n.nspname, p.proname, pg_get_function_arguments(p.oid), coalesce(' RETURNS ' || pg_get_function_result(p.oid), ''),
+                  'BEGIN RAISE EXCEPTION ''this function was set aside with its schema''; END'),
+           pg_get_functiondef(p.oid), NULL
+    FROM outward AS o
+    JOIN pg_proc AS p ON p.oid = o.function
+    JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    ORDER BY 1, 2;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid) FROM PUBLIC;
+
+-- The statement that gives a constraint its comment again, after a semicolon, or nothing.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._comment_on_constraint(wanted oid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce((SELECT format('; COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, k.conrelid::regclass, d.description)
+                     FROM pg_description AS d JOIN pg_constraint AS k ON k.oid = d.objoid
+                     WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = wanted), '')
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._comment_on_constraint(oid) FROM PUBLIC;

@@ -1,0 +1,97 @@
+-- Does the next part of removing a backup and answers `partial`, or `success` when nothing is left of it. Interrupted anywhere
+-- and called again it goes on where it was. The catalogue row stays, without its manifest, as the memory of what once was.
+--
+-- What is removed is the schema that the catalogue names, if it still belongs to the role that it belonged to when it was made,
+-- and never anything outside of it: every part looks first whether something outside depends on the schema by now. Roles go
+-- last; one that owns or holds something elsewhere stays, is named, and is removed by a later call when that is settled.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge(backup_id uuid, requested_by text) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '5s'
+SET client_min_messages = warning
+AS $function$
+DECLARE
+    started       CONSTANT timestamptz := clock_timestamp();
+    attempt       text := format('remove backup %s', coalesce(backup_id::text, '(none)'));
+    backup        edu_matrix_hub_schema.schema_backups;
+    tenant        edu_matrix_hub_schema.tenant_schemas;
+    namespace     oid;
+    owner         text;
+    part          text;
+    error_message text;
+    error_detail  text;
+    error_state   text;
+BEGIN
+    BEGIN
+        IF NOT pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/backup/' || backup_id, 0)) THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'another call is removing it');
+        END IF;
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id;
+        IF backup.id IS NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
+        ELSIF backup.method = 'SetAside' AND NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being restored');
+        END IF;
+        -- Read again, now that nobody can restore it any more.
+        SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id;
+        IF backup.state IN ('requested', 'running') THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being made; cancel it first');
+        ELSIF backup.state NOT IN ('complete', 'purging') THEN
+            RETURN edu_matrix_hub_schema._result('unchanged', format('backup %s is %s, it holds nothing', backup.id, backup.state), backup.schema_id,
+                                                 jsonb_build_object('backup_id', backup.id));
+        END IF;
+        attempt := format('remove backup "%s"', backup.location);
+        SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
+        SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = backup.location;
+        IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.schema_name = backup.location AND t.status <> 'dropped')
+           OR (namespace IS NOT NULL AND owner IS DISTINCT FROM CASE backup.method WHEN 'Snapshot' THEN current_user::text ELSE tenant.owner_role END) THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_owner',
+                format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again', backup.location, owner));
+        END IF;
+        UPDATE edu_matrix_hub_schema.schema_backups AS b SET state = 'purging', updated_at = clock_timestamp() WHERE b.id = backup.id AND b.state <> 'purging';
+        IF namespace IS NOT NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, and call again');
+            IF backup.method = 'SetAside' THEN
+                PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
+            END IF;
+            part := edu_matrix_hub_schema._purge_part(namespace);
+            IF backup.method = 'SetAside' THEN
+                PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
+            END IF;
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, attempt, SQLSTATE, error_message, error_detail);
+    END;
+    IF part IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'partial', requested_by, started, attempt,
+                                           jsonb_build_object('backup_id', backup.id, 'part', part));
+        RETURN edu_matrix_hub_schema._result('partial', format('of backup "%s": %s; commit, and call again', backup.location, part), backup.schema_id,
+                                             jsonb_build_object('backup_id', backup.id));
+    END IF;
+
+    -- The schema is gone, whatever becomes of the roles.
+    BEGIN
+        IF backup.method = 'SetAside' AND tenant.status = 'dropped' THEN
+            PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            error_state := SQLSTATE;
+    END;
+    IF error_state IS NOT NULL THEN
+        RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, format('remove the roles of backup "%s"', backup.location),
+                                              error_state, error_message, error_detail);
+    END IF;
+    UPDATE edu_matrix_hub_schema.schema_backups AS b
+    SET state = 'purged', manifest = '{}', purged_at = clock_timestamp(), error = NULL, updated_at = clock_timestamp()
+    WHERE b.id = backup.id;
+    PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'success', requested_by, started, attempt, jsonb_build_object('backup_id', backup.id));
+    RETURN edu_matrix_hub_schema._result('success', format('backup "%s" is removed', backup.location), backup.schema_id, jsonb_build_object('backup_id', backup.id));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._purge(uuid, text) FROM PUBLIC;

@@ -1,0 +1,85 @@
+-- Removes a bounded part of a schema that nothing outside depends on, and says what; null when the schema itself is gone.
+--
+-- Every object that is dropped costs a lock until the commit, so parts are counted in objects: foreign keys, then views from
+-- the outside in, then tables (children before parents, at most 200), then functions and types, and what is left goes with the
+-- schema. Dropping is first tried without CASCADE. Where that fails, what is in the way is in this schema, for
+-- nobody but its owner may use it and the caller has just looked that nothing outside depends on it.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge_part(namespace oid) RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    -- A quarter of the budget, which is half of what the server has, keeps one part well below what its neighbours need.
+    budget CONSTANT bigint := greatest(edu_matrix_hub_schema._lock_budget() / 4, 100);
+    total  bigint;
+    names  text[];
+    target record;
+BEGIN
+    SELECT count(*) INTO total FROM edu_matrix_hub_schema._schema_weights(namespace) AS w;
+    IF total <= 200 AND (SELECT coalesce(sum(w.weight), 0) FROM edu_matrix_hub_schema._schema_weights(namespace) AS w) <= budget THEN
+        EXECUTE format('DROP SCHEMA %s CASCADE', namespace::regnamespace);
+        RETURN NULL;
+    END IF;
+
+    FOR target IN
+        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname) AS statement
+        FROM pg_constraint AS k
+        JOIN pg_class AS c ON c.oid = k.conrelid
+        WHERE k.connamespace = namespace AND k.contype = 'f' AND k.conparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
+        LIMIT least(200, budget / 8)
+    LOOP
+        EXECUTE target.statement;
+        total := -1;
+    END LOOP;
+    IF total = -1 THEN
+        RETURN 'foreign keys removed';
+    END IF;
+
+    -- Views that no other view reads; in a ring, which only functions can close, any.
+    SELECT array_agg(format('%s', v.name)) INTO names
+    FROM (SELECT c.oid::regclass::text AS name
+          FROM pg_class AS c
+          WHERE c.relnamespace = namespace AND c.relkind IN ('v', 'm')
+          ORDER BY EXISTS (SELECT FROM pg_depend AS d JOIN pg_rewrite AS u ON u.oid = d.objid
+                           WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_rewrite'::regclass AND u.ev_class <> c.oid), c.oid
+          LIMIT least(200, budget / 8)) AS v;
+    FOR i IN 1..coalesce(cardinality(names), 0) LOOP
+        SELECT c.relkind INTO target FROM pg_class AS c WHERE c.oid = to_regclass(names[i]);
+        CONTINUE WHEN NOT FOUND;
+        EXECUTE format('DROP %s %s CASCADE', CASE target.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, names[i]);
+    END LOOP;
+    IF names IS NOT NULL THEN
+        RETURN format('%s views removed', cardinality(names));
+    END IF;
+
+    SELECT array_agg(t.name ORDER BY t.n) INTO names
+    FROM (SELECT w.object::regclass::text AS name, row_number() OVER (ORDER BY w.object) AS n, sum(w.weight) OVER (ORDER BY w.object) AS so_far
+          FROM edu_matrix_hub_schema._schema_weights(namespace) AS w
+          WHERE w.kind = 'table' AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = w.object)) AS t
+    WHERE t.n = 1 OR (t.n <= 200 AND t.so_far <= budget);
+    IF names IS NOT NULL THEN
+        BEGIN
+            EXECUTE 'DROP TABLE ' || array_to_string(names, ', ');
+        EXCEPTION WHEN dependent_objects_still_exist THEN
+            EXECUTE 'DROP TABLE ' || array_to_string(names, ', ') || ' CASCADE';
+        END;
+        RETURN format('%s tables removed', cardinality(names));
+    END IF;
+
+    -- What is left of the many: functions, types, sequences, foreign tables. The last of them go with the schema.
+    SELECT array_agg(t.statement ORDER BY t.n) INTO names
+    FROM (SELECT w.kind || ' ' || w.name AS statement, row_number() OVER (ORDER BY w.kind, w.object) AS n FROM edu_matrix_hub_schema._schema_weights(namespace) AS w
+          WHERE w.kind <> 'other') AS t
+    WHERE t.n <= least(200, budget / 4);
+    IF names IS NULL THEN
+        EXECUTE format('DROP SCHEMA %s CASCADE', namespace::regnamespace);
+        RETURN NULL;
+    END IF;
+    FOR i IN 1..cardinality(names) LOOP
+        -- The one before may have taken this one with it.
+        EXECUTE regexp_replace('DROP ' || names[i], '^(DROP (?:ROUTINE|TYPE|SEQUENCE|FOREIGN TABLE)) ', '\1 IF EXISTS ') || ' CASCADE';
+    END LOOP;
+    RETURN format('%s functions, types and sequences removed', cardinality(names));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._purge_part(oid) FROM PUBLIC;

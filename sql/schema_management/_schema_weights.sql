@@ -1,0 +1,22 @@
+-- The objects that stand directly in a schema, with how many objects fall with each: a table's indexes, constraints, defaults,
+-- triggers, row types, TOAST table and owned sequences. `kind` is the word of the DROP statement, `other` where a schema is not
+-- expected to hold many.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_weights(namespace oid) RETURNS TABLE (kind text, object oid, name text, weight bigint)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT CASE WHEN c.relkind IN ('r', 'p') THEN 'table' WHEN c.relkind = 'S' THEN 'SEQUENCE' WHEN c.relkind = 'f' THEN 'FOREIGN TABLE'
+                WHEN c.relkind = 'c' THEN 'TYPE' WHEN p.oid IS NOT NULL THEN 'ROUTINE' WHEN y.oid IS NOT NULL THEN 'TYPE' ELSE 'other' END,
+           d.objid,
+           CASE WHEN c.oid IS NOT NULL THEN c.oid::regclass::text WHEN p.oid IS NOT NULL THEN p.oid::regprocedure::text
+                WHEN y.oid IS NOT NULL THEN format_type(y.oid, NULL) END,
+           3 + (SELECT count(DISTINCT (part.classid, part.objid)) FROM pg_depend AS part
+                WHERE part.refclassid = d.classid AND part.refobjid = d.objid AND part.deptype IN ('a', 'i'))
+             + CASE WHEN c.reltoastrelid <> 0 THEN 2 ELSE 0 END
+    FROM pg_depend AS d
+    LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    LEFT JOIN pg_proc AS p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+    LEFT JOIN pg_type AS y ON d.classid = 'pg_type'::regclass AND y.oid = d.objid
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._schema_weights(oid) FROM PUBLIC;

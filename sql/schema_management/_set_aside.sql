@@ -1,0 +1,154 @@
+-- Sets a tenant's schema aside, whole and exact: renames it, takes every grant on it that is not the owner's, and records in
+-- the manifest what a restore needs. No table is touched, so thousands of them cost no more than one; a write that still
+-- commits lands in what is set aside. Returns {backup_id?, location?, size_bytes?, table_count?, ended, members_left}.
+--
+-- References of the schema to others are recorded and taken away, so that what is set aside never blocks a living tenant; of
+-- others to it there are none, or it is refused. The tenant's roles stay, without login and without foreign members, until the
+-- backup is purged. A schema that is missing leaves nothing to set aside: the tenant just ends, and so do its roles.
+--
+-- The caller holds both locks of the tenant and runs this in a sub-block.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._set_aside(tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '5s'
+SET client_min_messages = warning
+AS $function$
+DECLARE
+    backup     CONSTANT uuid := gen_random_uuid();
+    namespace  oid;
+    location   text;
+    owner      text;
+    refs       jsonb;
+    wanted     bigint;
+    budget     CONSTANT bigint := edu_matrix_hub_schema._lock_budget();
+    grants     jsonb;
+    sessions   jsonb;
+    members    jsonb;
+    measured   record;
+    reference  record;
+    manifest   jsonb;
+    roles_note text;
+BEGIN
+    PERFORM edu_matrix_hub_schema._cancel_snapshots(tenant.id, NULL, true);
+    SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
+    IF namespace IS NULL THEN
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+        SET status = 'dropped', dropped_at = now(), updated_at = now(), table_count = 0, storage_used = 0, drift = '[]'
+        WHERE t.id = tenant.id;
+        BEGIN
+            PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+            PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
+        EXCEPTION WHEN SQLSTATE 'TS001' THEN
+            GET STACKED DIAGNOSTICS roles_note = MESSAGE_TEXT;
+        END;
+        RETURN jsonb_build_object('schema_missing', true, 'roles_left', roles_note);
+    ELSIF owner <> tenant.owner_role THEN
+        PERFORM edu_matrix_hub_schema._refuse('not_repairable',
+            format('it belongs to role "%s" and not to "%s", so it cannot be renamed; run as a superuser: ALTER SCHEMA %I OWNER TO %I',
+                   owner, tenant.owner_role, tenant.schema_name, tenant.owner_role));
+    END IF;
+    PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, or let the tenant stay (deletionPolicy: Retain)');
+    SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]'), 8 * count(*) INTO refs, wanted FROM edu_matrix_hub_schema._outside_references(namespace) AS r;
+    IF wanted > budget THEN
+        PERFORM edu_matrix_hub_schema._refuse('too_many_tables',
+            format('%s of its foreign keys, views and functions reach outside, which takes %s locks, and a call may take %s; raise max_locks_per_transaction',
+                   jsonb_array_length(refs), wanted, budget), jsonb_build_object('locks', wanted, 'budget', budget));
+    END IF;
+
+    SELECT coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)), 0)::bigint * current_setting('block_size')::bigint AS bytes,
+           count(*) FILTER (WHERE c.relkind = 'r')::integer AS tables
+    INTO measured
+    FROM edu_matrix_hub_schema._schema_members(namespace) AS m
+    JOIN pg_class AS c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+    LEFT JOIN pg_class AS toast ON toast.oid = c.reltoastrelid AND c.reltoastrelid <> 0
+    LEFT JOIN pg_index AS i ON i.indrelid = toast.oid
+    LEFT JOIN pg_class AS toast_index ON toast_index.oid = i.indexrelid;
+
+    sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+    members := edu_matrix_hub_schema._leave_members(tenant);
+    grants := edu_matrix_hub_schema._schema_grants(tenant.schema_name);
+    PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
+    manifest := jsonb_build_object(
+        'format', 1, 'method', 'SetAside', 'schema', tenant.schema_name, 'schema_id', tenant.id, 'set_aside_at', clock_timestamp(),
+        'server_version_num', current_setting('server_version_num')::integer,
+        'status', tenant.status, 'access', tenant.access, 'grants', grants, 'saved_acl', tenant.saved_acl,
+        'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins), 'members', members, 'references', refs,
+        'publications', edu_matrix_hub_schema._publications(namespace));
+    location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
+    PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
+    FOR reference IN SELECT r.value ->> 'take_away' AS take_away FROM jsonb_array_elements(refs) AS r (value) LOOP
+        EXECUTE reference.take_away;
+    END LOOP;
+    EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
+    PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
+
+    INSERT INTO edu_matrix_hub_schema.schema_backups
+        (id, schema_id, institution_id, schema_name, method, state, location, manifest, size_bytes, table_count,
+         expire_after_days, expires_at, requested_by, started_at, completed_at)
+    VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'SetAside', 'complete', location, manifest, measured.bytes, measured.tables,
+            expire_after_days, clock_timestamp() + make_interval(days => expire_after_days), requested_by, clock_timestamp(), clock_timestamp());
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+    SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
+    WHERE t.id = tenant.id;
+    RETURN jsonb_build_object('backup_id', backup, 'location', location, 'size_bytes', measured.bytes, 'table_count', measured.tables,
+                              'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended',
+                              'members_left', (SELECT coalesce(jsonb_agg(m.value), '[]') FROM jsonb_array_elements(members) AS m (value) WHERE (m.value ->> 'left')::boolean));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._set_aside(edu_matrix_hub_schema.tenant_schemas, integer, text) FROM PUBLIC;
+
+-- Ends the memberships of foreign roles in the tenant's roles, and returns all of them: [{role, member, admin, inherit, set,
+-- left}…]. From PostgreSQL 16 on a membership that somebody else granted is not ours to end; it is marked as `left`.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leave_members(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    own     CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    found   record;
+    members jsonb := '[]';
+BEGIN
+    FOR found IN
+        SELECT role.rolname::text AS role, member.rolname::text AS member, bool_or(m.admin_option) AS admin,
+               -- These two columns exist from 16 on.
+               coalesce(bool_or((to_jsonb(m) ->> 'inherit_option')::boolean), true) AS inherit, coalesce(bool_or((to_jsonb(m) ->> 'set_option')::boolean), true) AS set
+        FROM pg_auth_members AS m
+        JOIN pg_roles AS role ON role.oid = m.roleid
+        JOIN pg_roles AS member ON member.oid = m.member
+        LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.role_name = member.rolname
+        WHERE role.rolname = ANY (own) AND member.rolname <> ALL (own) AND k.n IS NULL AND member.rolname <> current_user
+        GROUP BY role.rolname, member.rolname
+        ORDER BY role.rolname, member.rolname
+    LOOP
+        BEGIN
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[found.role], found.member);
+        EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist OR invalid_grant_operation THEN
+            NULL;
+        END;
+        members := members || (to_jsonb(found) || jsonb_build_object('left',
+            EXISTS (SELECT FROM pg_auth_members AS m WHERE m.roleid = found.role::regrole AND m.member = found.member::regrole)));
+    END LOOP;
+    RETURN members;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- The publications that a schema or its tables are in: [{publication, table} or {publication, schema: true}…].
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._publications(namespace oid) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce(jsonb_agg(p.facts ORDER BY p.facts), '[]')
+    FROM (SELECT jsonb_build_object('publication', b.pubname, 'table', c.relname) AS facts
+          FROM pg_publication_rel AS r
+          JOIN pg_publication AS b ON b.oid = r.prpubid
+          JOIN pg_class AS c ON c.oid = r.prrelid
+          WHERE c.relnamespace = namespace
+          UNION ALL
+          SELECT jsonb_build_object('publication', b.pubname, 'schema', true)
+          FROM pg_publication_namespace AS r
+          JOIN pg_publication AS b ON b.oid = r.pnpubid
+          WHERE r.pnnspid = namespace) AS p
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._publications(oid) FROM PUBLIC;

@@ -1,0 +1,186 @@
+-- Brings back a tenant that was set aside: the schema under its name, its roles, the grants on it, the memberships and logins
+-- that were recorded, the references to others, and its row in the registry; or nothing at all.
+--
+-- options: {backup_id, owner?: {cluster, namespace, name, uid}, requested_by?}. With an owner the tenant belongs to that
+-- TenantSchema and is active or suspended as it was. Without, a tenant that had an owner comes back `released`: its
+-- TenantSchema is gone, and a new one may reclaim it; one made by hand comes back as it was.
+--
+-- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for new rows),
+-- and what cannot be made at all stays recorded in the backup; both are named in the message, since a tenant's data must not
+-- be out of reach because of somebody else's. Refused are a name or an institution that another tenant has by now, a backup
+-- whose removal has begun, and a snapshot, which is data and not a tenant.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.restore_tenant_schema(options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '5s'
+SET client_min_messages = warning
+AS $function$
+DECLARE
+    started       CONSTANT timestamptz := clock_timestamp();
+    requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    attempt       text := format('restore backup %s', coalesce(options ->> 'backup_id', '(none)'));
+    backup        edu_matrix_hub_schema.schema_backups;
+    tenant        edu_matrix_hub_schema.tenant_schemas;
+    namespace     oid;
+    changed       jsonb;
+    lost          text[];
+    error_message text;
+    error_detail  text;
+BEGIN
+    BEGIN
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = (options ->> 'backup_id')::uuid;
+        IF backup.id IS NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
+        ELSIF backup.method <> 'SetAside' THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', 'it is a snapshot, data without a tenant around it; copy from its tables what is needed');
+        ELSIF NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) OR NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'access', true) THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant');
+        END IF;
+        SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = backup.id;
+        SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id FOR NO KEY UPDATE;
+        attempt := format('restore schema "%s" from "%s"', backup.schema_name, backup.location);
+        IF backup.state = 'restored' THEN
+            RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" was restored from this backup before', backup.schema_name), backup.schema_id,
+                                                 jsonb_build_object('backup_id', backup.id));
+        ELSIF backup.state <> 'complete' THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', format('its removal has begun, it is %s', backup.state));
+        END IF;
+        namespace := edu_matrix_hub_schema._restorable(backup, tenant);
+        UPDATE edu_matrix_hub_schema.schema_jobs AS j SET state = 'cancelled', finished_at = clock_timestamp(), error = 'the backup was restored'
+        WHERE j.backup_id = backup.id AND j.kind = 'purge' AND j.state IN ('requested', 'running');
+
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+        SET status = CASE WHEN options -> 'owner' IS NULL AND t.owner_uid IS NOT NULL THEN 'released'
+                          WHEN t.access = 'Suspended' THEN 'suspended' ELSE 'active' END,
+            owner_cluster = coalesce(options #>> '{owner,cluster}', t.owner_cluster), owner_namespace = coalesce(options #>> '{owner,namespace}', t.owner_namespace),
+            owner_name = coalesce(options #>> '{owner,name}', t.owner_name), owner_uid = coalesce(options #>> '{owner,uid}', t.owner_uid),
+            dropped_at = NULL, fingerprint = NULL, usage_stale = true, write_signature = NULL, updated_at = now()
+        WHERE t.id = tenant.id;
+        PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
+        SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
+        PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
+        EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
+        PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
+        lost := edu_matrix_hub_schema._join_members(backup, tenant);
+        changed := edu_matrix_hub_schema._remake_references(backup);
+        UPDATE edu_matrix_hub_schema.schema_backups AS b
+        SET state = 'restored', expires_at = NULL, updated_at = clock_timestamp(), manifest = b.manifest || jsonb_build_object('not_remade', changed)
+        WHERE b.id = backup.id;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('restore', backup.schema_id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+    END;
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'restore', 'success', requester, started, attempt,
+                                       jsonb_build_object('backup_id', backup.id, 'references', changed, 'lost', lost));
+    RETURN edu_matrix_hub_schema._result('success',
+        format('schema "%s" is restored', tenant.schema_name)
+        || coalesce('; ' || (SELECT string_agg(format('%s %s %s', r.value ->> 'kind', r.value ->> 'name', r.value ->> 'note'), '; ') FROM jsonb_array_elements(changed) AS r (value)), '')
+        || CASE WHEN lost <> '{}' THEN '; roles that are gone got nothing back: ' || array_to_string(lost, ', ') ELSE '' END,
+        tenant.id, jsonb_build_object('backup_id', backup.id, 'references', changed, 'lost', to_jsonb(lost)));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.restore_tenant_schema(jsonb) FROM PUBLIC;
+
+-- Refuses when what was set aside cannot come back under its name, or is not what was set aside; returns the schema.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._restorable(
+    backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas
+) RETURNS oid
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    namespace oid;
+    owner     text;
+    holder    edu_matrix_hub_schema.tenant_schemas;
+BEGIN
+    SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = backup.location;
+    IF namespace IS NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('schema "%s" is missing in the database', backup.location));
+    ELSIF tenant.id IS NULL OR tenant.status <> 'dropped' THEN
+        PERFORM edu_matrix_hub_schema._refuse('name_taken', 'the tenant it was made of lives');
+    ELSIF owner <> tenant.owner_role THEN
+        PERFORM edu_matrix_hub_schema._refuse('not_owner', format('schema "%s" belongs to role "%s" and not to "%s"', backup.location, owner, tenant.owner_role));
+    END IF;
+    SELECT * INTO holder FROM edu_matrix_hub_schema.tenant_schemas AS t
+    WHERE t.status <> 'dropped' AND (t.schema_name = backup.schema_name OR t.institution_id = tenant.institution_id)
+    ORDER BY t.schema_name = backup.schema_name DESC LIMIT 1;
+    IF holder.schema_name = backup.schema_name THEN
+        PERFORM edu_matrix_hub_schema._refuse('name_taken', 'another tenant has this name by now; drop that one first',
+                                              jsonb_build_object('holder', edu_matrix_hub_schema._claim(holder)));
+    ELSIF holder.id IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse('institution_taken', format('institution %s has schema "%s" by now; drop that one first', tenant.institution_id, holder.schema_name),
+                                              jsonb_build_object('holder', edu_matrix_hub_schema._claim(holder)));
+    ELSIF EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = backup.schema_name) THEN
+        PERFORM edu_matrix_hub_schema._refuse('name_taken', 'a schema of this name stands that is no tenant of ours; rename it');
+    ELSIF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = backup.schema_name) THEN
+        PERFORM edu_matrix_hub_schema._refuse('name_taken', 'a role has this name, and the schema would come first in its default search_path; rename the role');
+    END IF;
+    RETURN namespace;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._restorable(edu_matrix_hub_schema.schema_backups, edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Gives back grants, logins and memberships as they were recorded; returns the roles that do not exist any more.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._join_members(
+    backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas
+) RETURNS text[]
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    member record;
+    lost   text[];
+BEGIN
+    tenant.saved_acl := backup.manifest -> 'grants';
+    tenant.closed_logins := ARRAY(SELECT jsonb_array_elements_text(backup.manifest -> 'logins_closed'));
+    lost := edu_matrix_hub_schema._give_back_access(tenant);
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+    SET closed_logins = ARRAY(SELECT jsonb_array_elements_text(backup.manifest -> 'closed_logins')), saved_acl = nullif(backup.manifest -> 'saved_acl', 'null')
+    WHERE t.id = tenant.id;
+    FOR member IN
+        SELECT m.value ->> 'role' AS role, m.value ->> 'member' AS name, r.rolname IS NOT NULL AS stands
+        FROM jsonb_array_elements(backup.manifest -> 'members') AS m (value)
+        LEFT JOIN pg_roles AS r ON r.rolname = m.value ->> 'member'
+        WHERE NOT (m.value ->> 'left')::boolean
+    LOOP
+        IF member.stands THEN
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join', ARRAY[member.name], member.role);
+        ELSE
+            lost := lost || member.name;
+        END IF;
+    END LOOP;
+    RETURN lost;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._join_members(edu_matrix_hub_schema.schema_backups, edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}…].
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    refs    CONSTANT jsonb := backup.manifest -> 'references';
+    sandbox text;
+    results jsonb;
+BEGIN
+    IF jsonb_array_length(refs) = 0 THEN
+        RETURN '[]';
+    END IF;
+    sandbox := edu_matrix_hub_schema._open_sandbox(backup.schema_id);
+    results := edu_matrix_hub_schema._enter_sandbox(backup.schema_id, sandbox,
+        (SELECT jsonb_agg(jsonb_build_object('statement', r.value -> 'remake', 'fallback', r.value -> 'fallback', 'optional', true) ORDER BY r.n)
+         FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)));
+    PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
+    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
+                'kind', r.value -> 'kind', 'name', r.value -> 'name', 'remake', r.value -> 'remake',
+                'note', CASE WHEN failed.twice IS NULL AND r.value ->> 'fallback' IS NOT NULL THEN 'is NOT VALID, since its rows do not match any more: '
+                             ELSE 'could not be made again and is recorded in the backup: ' END || failed.error) ORDER BY r.n), '[]')
+            FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)
+            JOIN LATERAL (SELECT max(f.value #>> '{value,error}') AS error, max(f.value #>> '{value,fallback_error}') AS twice
+                          FROM jsonb_array_elements(results) AS f (value) WHERE (f.value ->> 'step')::integer = r.n) AS failed ON failed.error IS NOT NULL);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_references(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;

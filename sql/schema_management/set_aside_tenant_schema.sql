@@ -1,0 +1,73 @@
+-- Drops a tenant by setting it aside, for its TenantSchema: closes access, renames the schema, marks the tenant dropped; with
+-- `purge` the removal of what was set aside is queued in the same transaction, so that Drop and BackupThenDrop differ in
+-- nothing but that job. Done before, it is `unchanged` (and the job is queued if it is wanted only now).
+--
+-- options: {schema_id, owner_uid, expire_after_days?, purge?, requested_by?}. It refuses when the tenant belongs to another
+-- TenantSchema (`not_owner`) and when something outside depends on the schema (`dependents`, with the list); while a job runs
+-- on the tenant it is `busy`.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_aside_tenant_schema(options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    started       CONSTANT timestamptz := clock_timestamp();
+    requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    tenant_id     CONSTANT uuid := (options ->> 'schema_id')::uuid;
+    with_purge    CONSTANT boolean := coalesce((options ->> 'purge')::boolean, false);
+    by_hand       CONSTANT boolean := options -> 'owner_uid' IS NULL;
+    attempt       text := format('drop tenant %s', coalesce(options ->> 'schema_id', '(none)'));
+    tenant        edu_matrix_hub_schema.tenant_schemas;
+    backup        edu_matrix_hub_schema.schema_backups;
+    facts         jsonb;
+    queued        uuid;
+    error_message text;
+    error_detail  text;
+BEGIN
+    BEGIN
+        IF NOT edu_matrix_hub_schema._tenant_lock(tenant_id, 'structure', true) OR NOT edu_matrix_hub_schema._tenant_lock(tenant_id, 'access', true) THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant');
+        END IF;
+        SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant_id FOR NO KEY UPDATE;
+        IF tenant.id IS NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such tenant');
+        END IF;
+        attempt := format('drop schema "%s"', tenant.schema_name);
+        IF by_hand AND tenant.owner_uid IS NOT NULL AND tenant.status NOT IN ('released', 'dropped') THEN
+            PERFORM edu_matrix_hub_schema._refuse('owned_by_tenant_schema',
+                format('it belongs to TenantSchema %s/%s; delete that instead, or let go of it with deletionPolicy: Retain', tenant.owner_namespace, tenant.owner_name),
+                jsonb_build_object('holder', edu_matrix_hub_schema._claim(tenant)));
+        ELSIF NOT by_hand AND tenant.owner_uid IS DISTINCT FROM options ->> 'owner_uid' THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_owner', 'it belongs to another TenantSchema now, or to none',
+                                                  jsonb_build_object('holder', edu_matrix_hub_schema._claim(tenant)));
+        END IF;
+        IF tenant.status = 'dropped' THEN
+            SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
+            WHERE b.schema_id = tenant.id AND b.method = 'SetAside' AND b.state <> 'restored' ORDER BY b.completed_at DESC LIMIT 1;
+            IF with_purge AND backup.id IS NOT NULL THEN
+                queued := edu_matrix_hub_schema._queue_purge(backup.id, requester);
+            END IF;
+        ELSE
+            facts := edu_matrix_hub_schema._set_aside(tenant, (options ->> 'expire_after_days')::integer, requester);
+            IF with_purge AND facts ->> 'backup_id' IS NOT NULL THEN
+                queued := edu_matrix_hub_schema._queue_purge((facts ->> 'backup_id')::uuid, requester);
+            END IF;
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('set_aside', tenant.id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+    END;
+    IF facts IS NULL AND queued IS NULL THEN
+        RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" was dropped before', tenant.schema_name), tenant.id,
+                                             jsonb_build_object('backup_id', backup.id, 'location', backup.location));
+    END IF;
+    facts := coalesce(facts, jsonb_build_object('backup_id', backup.id, 'location', backup.location)) || jsonb_build_object('purge_job', queued);
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_aside', 'success', requester, started, attempt, facts);
+    RETURN edu_matrix_hub_schema._result('success',
+        CASE WHEN facts ->> 'schema_missing' IS NOT NULL THEN format('schema "%s" was missing, the tenant has ended', tenant.schema_name)
+             ELSE format('schema "%s" is set aside as "%s"', tenant.schema_name, facts ->> 'location') END
+        || CASE WHEN queued IS NOT NULL THEN ', its removal is queued' ELSE '' END, tenant.id, facts);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.set_aside_tenant_schema(jsonb) FROM PUBLIC;
