@@ -20,7 +20,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             let name = file.file_name().and_then(|name| name.to_str()).ok_or("a file name that is not text")?;
             // A plain query that needs no installation, and so is not part of one.
             if (folder, name) != ("observe", "database.sql") {
-                writeln!(list, "    ({:?}, include_str!({file:?})),", format!("{folder}/{name}"))?;
+                let path = file.display().to_string();
+                writeln!(list, "    (\"{folder}/{name}\", include_str!({path:?})),")?;
             }
         }
         println!("cargo::rerun-if-changed={}", root.join(folder).display());

@@ -25,7 +25,7 @@ pub struct Args {
 pub enum Command {
     /// Run the operator until it is told to stop (SIGTERM).
     Run(RunArgs),
-    /// Print the CustomResourceDefinitions, for `kubectl apply -f -`.
+    /// Print the definitions of the kinds, for `kubectl apply -f -`.
     Crds,
     /// Print the management functions as one transaction of plain SQL, for `psql`.
     Sql(SqlArgs),

@@ -1,10 +1,10 @@
 //! `SchemaBackup`: the driver. The object asks for a backup; the catalogue has it and outlives the object.
 
-mod apply;
+pub mod apply;
 pub mod desired;
 mod observe;
 pub mod plan;
-mod resolve;
+pub mod resolve;
 pub mod status;
 
 use std::sync::Arc;

@@ -47,14 +47,14 @@ mod tests {
     fn delays_grow_to_a_minute_and_stay_there() {
         assert_eq!(delay(0, 0.0), Duration::from_millis(500));
         assert_eq!(delay(3, 0.0), Duration::from_secs(4));
-        assert_eq!(delay(7, 0.0), Duration::from_secs(60));
-        assert_eq!(delay(u32::MAX, 0.0), Duration::from_secs(60));
+        assert_eq!(delay(7, 0.0), Duration::from_mins(1));
+        assert_eq!(delay(u32::MAX, 0.0), Duration::from_mins(1));
     }
 
     #[test]
     fn jitter_takes_away_at_most_a_third() {
         assert_eq!(delay(7, 1.0), Duration::from_secs(40));
-        assert!(delay(7, 0.5) > Duration::from_secs(40) && delay(7, 0.5) < Duration::from_secs(60));
+        assert!(delay(7, 0.5) > Duration::from_secs(40) && delay(7, 0.5) < Duration::from_mins(1));
     }
 
     #[test]

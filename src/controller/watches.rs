@@ -143,6 +143,7 @@ where
 }
 
 /// What triggers a reconcile: another object, another spec, deletion, and our own annotations. Not: status, finalizers.
+#[allow(clippy::unnecessary_wraps, reason = "the shape of a predicate")]
 fn of_interest<K: Resource>(object: &K) -> Option<u64> {
     let meta = object.meta();
     let mut hasher = DefaultHasher::new();

@@ -163,7 +163,7 @@ pub async fn reconcile(
                 if let Err(error) = survey(&opened.lane, &open.surveys, &ctx).await {
                     return fail(&database, error.into(), &ctx, opens).await;
                 }
-                ctx.lanes.set(&name, LaneState::Open(opened.lane));
+                ctx.lanes.set(&name, &LaneState::Open(opened.lane));
                 wake_tenants(&name, &ctx);
                 current = Some(open);
             }
@@ -201,7 +201,7 @@ pub async fn reconcile(
 pub async fn release_all(ctx: &Context) {
     let candidates = std::mem::take(&mut *ctx.candidates.lock().await);
     for (name, candidate) in candidates {
-        ctx.lanes.set(&name, LaneState::Elsewhere);
+        ctx.lanes.set(&name, &LaneState::Elsewhere);
         candidate.release().await;
     }
 }
@@ -233,7 +233,7 @@ fn lease_name(database: &str) -> String {
 
 fn stand_by(name: &str, ctx: &Context, opens: &Opens) {
     opens.set(name, None);
-    ctx.lanes.set(name, LaneState::Elsewhere);
+    ctx.lanes.set(name, &LaneState::Elsewhere);
     let labels = DatabaseLabels { database: name.to_owned() };
     ctx.metrics.lane_held.get_or_create(&labels).set(0);
     ctx.metrics.database_up.remove(&labels);
@@ -243,7 +243,7 @@ fn stand_by(name: &str, ctx: &Context, opens: &Opens) {
 fn shut(name: &str, verdict: &Verdict, ctx: &Context, opens: &Opens) {
     opens.set(name, None);
     let state = LaneState::Unavailable { reason: verdict.reason(), message: verdict.message().to_owned() };
-    ctx.lanes.set(name, state);
+    ctx.lanes.set(name, &state);
     set_up(name, false, ctx);
 }
 

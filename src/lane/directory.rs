@@ -59,10 +59,10 @@ impl Lanes {
     }
 
     /// Replaces the state; a lane that was open and is not any more is lost and its jobs end.
-    pub fn set(&self, database: &str, state: LaneState) {
+    pub fn set(&self, database: &str, state: &LaneState) {
         let old = self.0.write().unwrap_or_else(PoisonError::into_inner).insert(database.to_owned(), state.clone());
         if let Some(LaneState::Open(old)) = old {
-            let same = matches!(&state, LaneState::Open(new) if Arc::ptr_eq(&old, new));
+            let same = matches!(state, LaneState::Open(new) if Arc::ptr_eq(&old, new));
             if !same {
                 old.lose();
                 old.cancel_all_jobs();
@@ -72,7 +72,7 @@ impl Lanes {
 
     /// Forgets a database that is gone.
     pub fn remove(&self, database: &str) {
-        self.set(database, LaneState::Elsewhere);
+        self.set(database, &LaneState::Elsewhere);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(database);
     }
 }

@@ -87,6 +87,7 @@ pub struct LaneClaim {
 
 /// What the server, the database and the login are, before anything is installed.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "the facts are independent of one another")]
 pub struct DatabaseFacts {
     /// As `150018`.
     pub server_version_num: i32,

@@ -130,9 +130,8 @@ impl Error {
             {
                 Self::AuthenticationRefused { message }
             }
-            Some(_) => Self::Unreachable { message },
             None if is_tls(error) => Self::Handshake { message },
-            None => Self::Unreachable { message },
+            Some(_) | None => Self::Unreachable { message },
         }
     }
 }
@@ -167,7 +166,7 @@ pub fn describe(error: &tokio_postgres::Error) -> String {
         let mut text = db.message().to_owned();
         for (label, part) in [("detail", db.detail()), ("hint", db.hint())] {
             if let Some(part) = part {
-                text.push_str(&format!("; {label}: {part}"));
+                text.extend(["; ", label, ": ", part]);
             }
         }
         return text;

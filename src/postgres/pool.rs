@@ -147,12 +147,12 @@ impl Pool {
         let limit = deadline.saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(500)).as_millis();
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit}");
         let work = async {
-            let (begun, rows, committed) = futures::join!(
+            let (opened, rows, committed) = futures::join!(
                 client.batch_execute(&begin),
                 client.query_typed(call.sql, parameters),
                 client.batch_execute("COMMIT"),
             );
-            begun?;
+            opened?;
             let rows = rows?;
             committed?;
             Ok::<_, tokio_postgres::Error>(rows)

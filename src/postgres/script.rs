@@ -51,7 +51,12 @@ pub fn checksum() -> String {
     for text in [BOOTSTRAP].into_iter().chain(FILES.iter().map(|(_, text)| *text)) {
         hasher.update(text.as_bytes());
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hasher
+        .finalize()
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 /// A string constant; with a backslash in it, one that means the same whatever `standard_conforming_strings` is.

@@ -19,7 +19,7 @@ use crate::{
         self, TenantDatabase, TenantSchema,
         condition::Reason,
         policy::{DeletionPolicy, Enforcement, Quota},
-        tenant_database::InstitutionsMode,
+        tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup},
     },
     ident::{InstitutionId, SchemaName},
@@ -148,6 +148,7 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "so that it can be handed to map_err")]
 fn invalid(error: impl ToString) -> Invalid {
     Invalid { reason: Reason::InvalidSpec, message: error.to_string() }
 }
@@ -229,7 +230,7 @@ fn quota(
     }
     let limits = database.spec.limits.as_ref();
     let max = limits
-        .map(|limits| limits.max_quota())
+        .map(Limits::max_quota)
         .transpose()
         .map_err(|error| invalid(format!("limits.maxQuota of the TenantDatabase: {error}")))?
         .flatten();

@@ -1,10 +1,10 @@
 //! `TenantSchema`: the driver. It reads as a table of contents; each stage is the function of its file's name.
 
-mod apply;
+pub mod apply;
 pub mod desired;
 mod observe;
 pub mod plan;
-mod resolve;
+pub mod resolve;
 pub mod status;
 
 use std::sync::Arc;

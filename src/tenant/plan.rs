@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::desired::{Desired, Removal};
 use crate::{
     api::{condition::Reason, policy::DeletionPolicy, tenant_schema::Access},
+    ident::InstitutionId,
     postgres::answer::{Claim, Owner, TenantAnswer, TenantRow},
     quantity::Bytes,
 };
@@ -162,7 +163,7 @@ fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
 /// A tenant with a row: kept as it shall be.
 fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
-    if row.schema_name != schema || row.institution_id != desired.institution.map(|institution| institution.uuid()) {
+    if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
         return vec![refuse(
             Reason::Conflict,
             format!(
@@ -311,7 +312,7 @@ fn take_down(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
 fn create(desired: &Desired) -> Step {
     let mut options = json!({
         "schema_name": desired.schema_name.as_str(),
-        "institution_id": desired.institution.map(|institution| institution.uuid()),
+        "institution_id": desired.institution.map(InstitutionId::uuid),
         "owner": desired.owner,
         "register_institution": desired.register_institution,
         "config": desired.config,

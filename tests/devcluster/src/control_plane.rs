@@ -23,7 +23,7 @@ const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,\
                            serviceaccount-controller,validatingadmissionpolicy-status-controller";
 const AUTHORITY: &str = "devcluster control plane";
 /// Far above the few seconds it takes, for machines that are busy with other things.
-const START_DEADLINE: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_mins(2);
 const PORT_TRIES: usize = 5;
 
 /// How a control plane is started.

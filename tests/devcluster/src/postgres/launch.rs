@@ -19,7 +19,7 @@ use crate::wait::{free_port, try_wait_until};
 
 pub(super) const AUTHORITY: &str = "devcluster PostgreSQL";
 const SUPERUSER: &str = "postgres";
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 const PORT_TRIES: usize = 5;
 /// The settings of this crate, included by the server's own file so that they can be rewritten whole.
 const CONF: &str = "devcluster.conf";

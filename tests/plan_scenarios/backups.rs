@@ -1,0 +1,75 @@
+//! Backups that are asked for, followed and let go.
+
+use serde_json::{Value, json};
+use tenant_schema_operator::{api::SchemaBackup, postgres::answer::BackupAnswer};
+
+use crate::{ROW, UID, check_backup, check_backup_removal, tenant};
+
+const BACKUP: &str = "44444444-4444-4444-8444-444444444444";
+
+fn backup(spec: &Value, status: Value) -> SchemaBackup {
+    let mut full = json!({ "tenantSchemaRef": { "name": "school" } });
+    crate::merge(&mut full, spec.clone());
+    serde_json::from_value(json!({
+        "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
+        "metadata": { "namespace": "team-a", "name": "before-exams", "uid": UID, "generation": 1 },
+        "spec": full, "status": status,
+    }))
+    .unwrap()
+}
+
+fn answer(state: Option<&str>, tenant: bool) -> BackupAnswer {
+    let row = state.map(|state| {
+        json!({
+            "backup_id": BACKUP, "schema_id": ROW, "schema_name": "school", "method": "Snapshot",
+            "location": "school_bak_20261121000000", "state": state, "started_at": null, "completed_at": null,
+            "size_bytes": 8192, "table_count": 2, "row_count": 10, "checksum": "abc", "expires_at": null,
+            "error": "permission denied",
+        })
+    });
+    let claim = json!({ "schema_id": ROW, "schema_name": "school", "status": "active", "cluster": "cluster",
+                        "namespace": "team-a", "name": "school", "uid": UID });
+    serde_json::from_value(json!({ "backup": row, "job": null, "tenant": tenant.then_some(claim) })).unwrap()
+}
+
+#[test]
+fn a_backup_is_requested_of_the_catalogue() {
+    let school = tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW }));
+    let asked = backup(&json!({ "expireAfterDays": 30 }), json!(null));
+    check_backup("backup_request", &asked, Some(school), &answer(None, true));
+}
+
+#[test]
+fn a_backup_waits_for_its_tenant() {
+    check_backup("backup_no_tenant", &backup(&json!({}), json!(null)), None, &answer(None, false));
+    let school = tenant(json!({ "schemaName": "school" }), json!(null));
+    check_backup("backup_no_schema", &backup(&json!({}), json!(null)), Some(school), &answer(None, false));
+}
+
+#[test]
+fn a_backup_follows_its_catalogue_row() {
+    let known = backup(&json!({}), json!({ "backupId": BACKUP }));
+    for (state, file) in [
+        ("running", "backup_running"),
+        ("complete", "backup_complete"),
+        ("purged", "backup_complete"),
+        ("failed", "backup_failed"),
+        ("cancelled", "backup_cancelled"),
+    ] {
+        check_backup(file, &known, None, &answer(Some(state), false));
+    }
+    check_backup("backup_lost", &known, None, &answer(None, false));
+}
+
+#[test]
+fn a_deleted_backup_is_kept_removed_or_cancelled() {
+    let kept = backup(&json!({}), json!({ "backupId": BACKUP }));
+    let deleted = backup(&json!({ "deletionPolicy": "Delete" }), json!({ "backupId": BACKUP }));
+    check_backup_removal("backup_keep", &kept, false, &answer(Some("complete"), false));
+    check_backup_removal("backup_delete", &deleted, false, &answer(Some("complete"), false));
+    check_backup_removal("backup_delete_going_on", &deleted, false, &answer(Some("purging"), false));
+    check_backup_removal("backup_keep", &deleted, false, &answer(Some("purged"), false));
+    check_backup_removal("backup_cancel", &kept, false, &answer(Some("running"), false));
+    // Whoever deletes a namespace did not say that the backups shall go.
+    check_backup_removal("backup_keep", &deleted, true, &answer(Some("complete"), false));
+}

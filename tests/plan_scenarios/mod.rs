@@ -1,0 +1,5 @@
+//! The scenarios of `tests/plan.rs`.
+
+mod backups;
+mod limits;
+mod tenants;

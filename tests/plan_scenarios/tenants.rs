@@ -1,0 +1,164 @@
+//! Tenants that come, stay and go.
+
+use serde_json::json;
+use tenant_schema_operator::api::{CONFIRM_DROP, RECREATE};
+
+use crate::{ROW, UID, annotated, answer, check, check_removal, row, tenant};
+
+const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
+const OTHER: &str = "33333333-3333-4333-8333-333333333333";
+
+fn school() -> tenant_schema_operator::api::TenantSchema {
+    tenant(json!({ "schemaName": "school" }), json!(null))
+}
+
+fn claim(namespace: &str, name: &str) -> serde_json::Value {
+    json!({ "schema_id": OTHER, "schema_name": "school", "status": "active", "cluster": "cluster",
+            "namespace": namespace, "name": name, "uid": OTHER })
+}
+
+#[test]
+fn a_new_tenant_is_created_in_one_step() {
+    check("create", &school(), &answer(json!({})));
+}
+
+#[test]
+fn a_tenant_without_names_is_called_after_its_object() {
+    check("create_default_name", &tenant(json!({}), json!(null)), &answer(json!({})));
+}
+
+#[test]
+fn an_institution_with_quota_is_created_suspended_when_it_says_so() {
+    let spec = json!({ "institutionId": INSTITUTION, "quota": { "limit": "5Gi" }, "access": "Suspended" });
+    check("create_institution", &tenant(spec, json!(null)), &answer(json!({ "institution_known": true })));
+}
+
+#[test]
+fn a_name_of_the_same_namespace_is_a_conflict_that_names_the_holder() {
+    check("conflict_same_namespace", &school(), &answer(json!({ "name_holder": claim("team-a", "older") })));
+}
+
+#[test]
+fn a_name_of_another_namespace_is_a_conflict_that_names_nobody() {
+    check("conflict_other_namespace", &school(), &answer(json!({ "name_holder": claim("team-b", "secret") })));
+}
+
+#[test]
+fn a_name_that_an_earlier_object_kept_is_a_conflict_that_says_so() {
+    check("conflict_earlier_self", &school(), &answer(json!({ "name_holder": claim("team-a", "school") })));
+}
+
+#[test]
+fn an_institution_of_another_tenant_is_a_conflict() {
+    let asking = tenant(json!({ "institutionId": INSTITUTION }), json!(null));
+    check("conflict_institution", &asking, &answer(json!({ "institution_holder": claim("team-b", "secret") })));
+}
+
+#[test]
+fn a_schema_that_we_did_not_make_is_never_touched() {
+    check("conflict_foreign_schema", &school(), &answer(json!({ "schema_exists": true })));
+}
+
+#[test]
+fn a_schema_is_not_called_like_a_role() {
+    check("conflict_role", &school(), &answer(json!({ "name_is_role": true })));
+}
+
+#[test]
+fn a_tenant_that_is_as_it_shall_be_plans_nothing() {
+    check("unchanged", &school(), &answer(json!({ "own": row(json!({})), "schema_exists": true })));
+}
+
+#[test]
+fn config_and_quota_change_in_one_step() {
+    let spec = json!({ "schemaName": "school", "config": { "grade": 7 }, "quota": { "limit": "1Gi" } });
+    check("change_config_and_quota", &tenant(spec, json!(null)), &answer(json!({ "own": row(json!({})) })));
+}
+
+#[test]
+fn a_tenant_is_suspended() {
+    let spec = json!({ "schemaName": "school", "access": "Suspended" });
+    check("suspend", &tenant(spec, json!(null)), &answer(json!({ "own": row(json!({})) })));
+}
+
+#[test]
+fn a_suspended_tenant_is_resumed() {
+    let suspended = row(json!({ "status": "suspended", "access": "Suspended" }));
+    check("resume", &school(), &answer(json!({ "own": suspended })));
+}
+
+#[test]
+fn drift_is_repaired_and_what_cannot_be_is_refused_with_the_statement() {
+    let drift = json!([
+        { "what": "USAGE on the schema was granted to public", "repairable": true, "statement": null },
+        { "what": "the schema belongs to postgres", "repairable": false,
+          "statement": "ALTER SCHEMA school OWNER TO school_222222222222_owner" },
+    ]);
+    check("drift", &school(), &answer(json!({ "own": row(json!({ "drift": drift })) })));
+}
+
+#[test]
+fn a_schema_that_was_dropped_by_hand_is_not_made_anew() {
+    check("schema_missing", &school(), &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+}
+
+#[test]
+fn a_schema_that_was_dropped_by_hand_is_made_anew_on_request() {
+    let asked = annotated(school(), RECREATE, "school");
+    check("recreate", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+}
+
+#[test]
+fn a_typo_in_the_annotation_does_nothing() {
+    let asked = annotated(school(), RECREATE, "schol");
+    check("schema_missing", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+}
+
+#[test]
+fn a_row_that_was_edited_by_hand_is_left_alone() {
+    check("row_edited", &school(), &answer(json!({ "own": row(json!({ "schema_name": "other" })) })));
+}
+
+#[test]
+fn a_tenant_that_had_a_row_is_never_created_anew() {
+    let known = tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW, "schemaName": "school" }));
+    check("row_lost", &known, &answer(json!({})));
+}
+
+#[test]
+fn a_deleted_tenant_is_set_aside() {
+    check_removal("remove", &school(), &answer(json!({ "own": row(json!({})) })));
+}
+
+#[test]
+fn a_deleted_tenants_jobs_end_first() {
+    let jobs = json!([{ "job_id": OTHER, "kind": "snapshot", "state": "running", "backup_id": OTHER }]);
+    check_removal("remove_with_jobs", &school(), &answer(json!({ "own": row(json!({ "jobs": jobs })) })));
+}
+
+#[test]
+fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
+    let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
+    check_removal("drop_unconfirmed", &drop, &answer(json!({ "own": row(json!({})) })));
+    check_removal(
+        "drop_unconfirmed",
+        &annotated(drop, CONFIRM_DROP, "scool"),
+        &answer(json!({ "own": row(json!({})) })),
+    );
+}
+
+#[test]
+fn a_confirmed_drop_waits_until_everything_is_gone() {
+    let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
+    let drop = annotated(drop, CONFIRM_DROP, "school");
+    check_removal("drop", &drop, &answer(json!({ "own": row(json!({})) })));
+    let grave = |state| json!({ "schema_id": ROW, "backup_id": OTHER, "location": "school_bak_20261121000000", "backup_state": state });
+    check_removal("drop_going_on", &drop, &answer(json!({ "tombstone": grave("purging") })));
+    check_removal("drop_done", &drop, &answer(json!({ "tombstone": grave("purged") })));
+}
+
+#[test]
+fn a_deleted_loser_of_a_conflict_drops_nothing() {
+    assert_ne!(UID, OTHER);
+    check_removal("remove_nothing", &school(), &answer(json!({ "name_holder": claim("team-a", "older") })));
+}
