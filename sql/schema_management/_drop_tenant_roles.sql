@@ -41,7 +41,8 @@ BEGIN
     END IF;
 
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', standing);
-    EXECUTE 'DROP OWNED BY ' || (SELECT string_agg(quote_ident(name), ', ') FROM unnest(standing) AS name);
+    -- One by one: the owner's default privileges name the reader too, and one command stumbles over what it has just removed.
+    EXECUTE (SELECT string_agg(format('DROP OWNED BY %I', name), '; ' ORDER BY name = tenant.owner_role) FROM unnest(standing) AS name);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'drop', standing);
     IF tenant.keeper IS NOT NULL THEN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET keeper = NULL WHERE t.id = schema_id;

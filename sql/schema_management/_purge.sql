@@ -8,7 +8,7 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge(backup_id uuid, requeste
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
-SET client_min_messages = warning
+SET client_min_messages = error
 AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
@@ -82,6 +82,20 @@ BEGIN
         WHEN query_canceled OR OTHERS THEN
             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
             error_state := SQLSTATE;
+            IF error_state = '2BP01' THEN
+                -- Rights on other people's objects, which DROP OWNED by us cannot take away.
+                error_state := 'TS001';
+                SELECT format('they hold rights that others gave them (%s); run as a superuser: DROP OWNED BY %s', string_agg(DISTINCT held.what, ', '),
+                              string_agg(DISTINCT quote_ident(held.role), ', ')), '{"reason": "dependents"}'
+                INTO error_message, error_detail
+                FROM (SELECT r.rolname::text AS role, pg_describe_object(s.classid, s.objid, s.objsubid) AS what
+                      FROM pg_shdepend AS s
+                      JOIN pg_roles AS r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
+                      WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) AND s.deptype <> 'o'
+                        AND s.classid <> 'pg_default_acl'::regclass
+                        AND r.rolname = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role])
+                      LIMIT 50) AS held;
+            END IF;
     END;
     IF error_state IS NOT NULL THEN
         RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, format('remove the roles of backup "%s"', backup.location),
