@@ -23,12 +23,12 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     -- What a suspension took and has to give back: grants on the schema, and the logins that it closed.
     saved_acl        jsonb,
     closed_logins    text[]      NOT NULL DEFAULT '{}',
-    -- What the survey measured last, and by which signature of writes it knows that nothing has changed since.
+    -- What the survey measured last, and by which signature of writes it knows that nothing has changed since (0: no tables).
     table_count      integer     NOT NULL DEFAULT 0,
     storage_used     bigint      NOT NULL DEFAULT 0,
     usage_stale      boolean     NOT NULL DEFAULT false,
     usage_at         timestamptz,
-    write_signature  numeric,
+    write_signature  numeric     NOT NULL DEFAULT 0,
     -- Owner, grants, default privileges and roles as they were when last found right, and what differs since.
     fingerprint      numeric,
     drift            jsonb       NOT NULL DEFAULT '[]',
@@ -39,7 +39,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     created_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
     dropped_at       timestamptz
-);
+) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key

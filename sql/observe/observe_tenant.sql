@@ -1,0 +1,79 @@
+-- Everything that the database knows about one tenant and about what stands in the way of one. request: {cluster, namespace, name,
+-- uid, schema_id?, institution_id?, schema_name, institution_source?}. It changes nothing.
+--
+-- `schema_exists` says of an existing tenant whether its schema stands, and of a new one whether a schema of the wanted name
+-- stands that is no tenant's. `institution_problem` says why the application's table could not be asked.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_tenant(request jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    wanted_institution CONSTANT uuid := (request ->> 'institution_id')::uuid;
+    answer              jsonb;
+    own                 record;
+    institution_known   boolean := true;
+    institution_problem text;
+BEGIN
+    SELECT t.id, t.schema_name, t.drift, t.fingerprint, r.document,
+           EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = t.schema_name) AS stands
+    INTO own
+    FROM edu_matrix_hub_schema.tenant_schemas AS t
+    JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
+    WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status <> 'dropped';
+    IF own.id IS NOT NULL THEN
+        IF own.stands AND (SELECT f.fingerprint FROM edu_matrix_hub_schema.tenant_fingerprints AS f WHERE f.schema_id = own.id)
+                          IS DISTINCT FROM own.fingerprint THEN
+            own.drift := edu_matrix_hub_schema._tenant_drift(own.id);
+        ELSE
+            own.drift := '[]';
+        END IF;
+    END IF;
+
+    IF wanted_institution IS NOT NULL THEN
+        institution_known := EXISTS (SELECT FROM edu_matrix_hub_schema.institutions AS i
+                                     WHERE i.id = wanted_institution AND i.status = 'active');
+        IF NOT institution_known AND own.id IS NULL AND jsonb_typeof(request -> 'institution_source') = 'object' THEN
+            BEGIN
+                institution_known := edu_matrix_hub_schema._institution_in_source(wanted_institution, request -> 'institution_source');
+            EXCEPTION
+                WHEN serialization_failure OR deadlock_detected THEN RAISE;
+                WHEN OTHERS THEN
+                    institution_problem := SQLERRM;
+            END;
+        END IF;
+    END IF;
+
+    SELECT jsonb_build_object(
+        'installation_id', i.installation_id,
+        'epoch', i.epoch,
+        'own', own.document || jsonb_build_object('schema_exists', own.stands, 'drift', own.drift),
+        'tombstone', (
+            SELECT jsonb_build_object('schema_id', t.id, 'status', t.status, 'backup_id', b.id, 'location', b.location,
+                                      'backup_state', b.state)
+            FROM edu_matrix_hub_schema.tenant_schemas AS t
+            LEFT JOIN LATERAL (SELECT * FROM edu_matrix_hub_schema.schema_backups AS s
+                               WHERE s.schema_id = t.id AND s.method = 'SetAside'
+                               ORDER BY s.completed_at DESC NULLS LAST LIMIT 1) AS b ON true
+            WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status = 'dropped'
+            ORDER BY t.dropped_at DESC NULLS LAST LIMIT 1),
+        'name_holder', holder.claim,
+        'institution_holder', (
+            SELECT edu_matrix_hub_schema._claim(t)
+            FROM edu_matrix_hub_schema.tenant_schemas AS t
+            WHERE t.institution_id = wanted_institution AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own.id),
+        'schema_exists', CASE WHEN own.id IS NOT NULL THEN own.stands
+                              ELSE holder.claim IS NULL
+                                   AND EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = request ->> 'schema_name') END,
+        'name_is_role', EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = request ->> 'schema_name'),
+        'institution_known', institution_known,
+        'institution_problem', institution_problem)
+    INTO answer
+    FROM edu_matrix_hub_schema.installation AS i
+    LEFT JOIN LATERAL (
+        SELECT edu_matrix_hub_schema._claim(t) AS claim
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        WHERE t.schema_name = request ->> 'schema_name' AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own.id) AS holder ON true;
+    RETURN answer;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.observe_tenant(jsonb) FROM PUBLIC;

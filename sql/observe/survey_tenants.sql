@@ -1,0 +1,234 @@
+-- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
+-- {everything?: bool}. Answers totals, and the tenants and backups that changed since the survey before, or all of them.
+--
+-- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come from
+-- two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature differs are
+-- sizes taken, a bounded number of schemas a tick, oldest first. A table that somebody has locked holds a measurement up for
+-- 50 ms at most; its schema is marked stale, keeps its former figures and comes last next time. The registry is written in
+-- one statement, only rows that changed, and never waits for a row that another call is just changing.
+--
+-- The figures are a snapshot's, not a lock's: a tenant that writes meanwhile is measured again by the next survey.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.survey_tenants(epoch bigint, installation_id uuid, options jsonb DEFAULT '{}') RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET jit = off  -- Compiling these queries takes longer than running them, at any number of tenants.
+AS $function$
+DECLARE
+    schemas_per_tick CONSTANT integer := 500;
+    time_per_tick    CONSTANT interval := '5 seconds';
+    started          CONSTANT timestamptz := clock_timestamp();
+    everything       CONSTANT boolean := coalesce((options ->> 'everything')::boolean, false);
+    answer           jsonb;
+    active           record;
+    measured_ids     uuid[] := '{}';
+    measured_bytes   bigint[] := '{}';
+    measured_tables  integer[] := '{}';
+    measured_marks   numeric[] := '{}';
+    bytes            bigint;
+    taken            integer := 0;
+    suspects         uuid[];
+    suspect_marks    numeric[];
+    changed          uuid[];
+    expired          record;
+    error_message    text;
+    error_detail     text;
+BEGIN
+    answer := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
+    IF answer IS NOT NULL THEN
+        RETURN answer;
+    END IF;
+    IF NOT pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/survey', 0)) THEN
+        RETURN edu_matrix_hub_schema._result('busy', 'cannot survey the tenants now: another survey is under way');
+    END IF;
+    BEGIN
+        -- Who wrote, and how large is it now? A null size means that it could not be taken.
+        FOR active IN
+            SELECT a.schema_id, a.table_count, a.estimated_bytes, a.signature, a.relations, t.usage_at
+            FROM edu_matrix_hub_schema.schema_activity AS a
+            JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = a.schema_id
+            WHERE a.signature IS DISTINCT FROM t.write_signature
+            ORDER BY t.usage_stale AND t.usage_at IS NOT NULL, t.usage_at NULLS FIRST
+        LOOP
+            IF taken < schemas_per_tick AND clock_timestamp() - started < time_per_tick THEN
+                taken := taken + 1;
+                bytes := edu_matrix_hub_schema._measure_relations(active.relations);
+            ELSIF active.usage_at IS NULL THEN
+                bytes := NULL;
+            ELSE
+                -- The next survey's turn; what is known of it stays until then.
+                CONTINUE;
+            END IF;
+            measured_ids := measured_ids || active.schema_id;
+            -- Without a former figure the estimate of the catalogue is better than nothing.
+            measured_bytes := measured_bytes || coalesce(bytes, CASE WHEN active.usage_at IS NULL THEN active.estimated_bytes END);
+            measured_tables := measured_tables || active.table_count;
+            measured_marks := measured_marks || CASE WHEN bytes IS NULL THEN NULL ELSE active.signature END;
+        END LOOP;
+
+        -- Whose owner, grants or roles are not as they were when last found right?
+        SELECT coalesce(array_agg(t.id), '{}'), coalesce(array_agg(f.fingerprint), '{}') INTO suspects, suspect_marks
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        LEFT JOIN edu_matrix_hub_schema.tenant_fingerprints AS f ON f.schema_id = t.id
+        WHERE t.status IN ('active', 'suspended') AND f.fingerprint IS DISTINCT FROM t.fingerprint;
+
+        FOR expired IN
+            SELECT b.id
+            FROM edu_matrix_hub_schema.schema_backups AS b
+            WHERE b.expires_at <= now() AND b.state = 'complete'
+              AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                              WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state IN ('requested', 'running'))
+            ORDER BY b.expires_at LIMIT 50
+        LOOP
+            PERFORM edu_matrix_hub_schema.request_purge(jsonb_build_object('backup_id', expired.id, 'requested_by', 'expiry'));
+        END LOOP;
+        PERFORM edu_matrix_hub_schema._prune_log();
+
+        WITH measured AS (
+            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks) AS m (id, bytes, tables, mark)
+        ), drifting AS (
+            SELECT d.schema_id AS id,
+                   jsonb_agg(jsonb_build_object('what', d.what, 'repairable', d.repairable, 'statement', d.statement)) AS drift
+            FROM edu_matrix_hub_schema._drift(suspects) AS d
+            GROUP BY d.schema_id
+        ), next AS (
+            SELECT t.id,
+                   coalesce(m.bytes, t.storage_used) AS storage_used,
+                   coalesce(m.tables, t.table_count) AS table_count,
+                   CASE WHEN m.id IS NULL THEN t.usage_stale ELSE m.mark IS NULL END AS usage_stale,
+                   CASE WHEN m.mark IS NOT NULL THEN started ELSE t.usage_at END AS usage_at,
+                   coalesce(m.mark, t.write_signature) AS write_signature,
+                   CASE WHEN s.id IS NULL THEN t.fingerprint WHEN d.id IS NULL THEN s.mark END AS fingerprint,
+                   CASE WHEN t.status NOT IN ('active', 'suspended') THEN '[]' ELSE coalesce(d.drift, '[]') END AS drift,
+                   n.oid IS NOT NULL AS stands
+            FROM edu_matrix_hub_schema.tenant_schemas AS t
+            LEFT JOIN measured AS m ON m.id = t.id
+            LEFT JOIN unnest(suspects, suspect_marks) AS s (id, mark) ON s.id = t.id
+            LEFT JOIN drifting AS d ON d.id = t.id
+            LEFT JOIN pg_namespace AS n ON n.nspname = t.schema_name
+            WHERE t.status <> 'dropped'
+        ), report AS (
+            SELECT next.*, hashtextextended(concat_ws('|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale,
+                                                            next.drift, next.stands, work.jobs, work.backup), 0) AS reported
+            FROM next
+            JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
+            LEFT JOIN (
+                SELECT w.schema_id, string_agg(w.job, ' ' ORDER BY w.job) AS jobs, max(w.backup) AS backup
+                FROM (SELECT j.schema_id, j.id || j.state AS job, NULL AS backup
+                      FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.state IN ('requested', 'running')
+                      UNION ALL
+                      SELECT b.schema_id, NULL, b.completed_at::text || b.id
+                      FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.state = 'complete') AS w
+                GROUP BY w.schema_id) AS work ON work.schema_id = t.id
+        ), different AS (
+            SELECT t.id
+            FROM edu_matrix_hub_schema.tenant_schemas AS t
+            JOIN report AS r ON r.id = t.id
+            WHERE (t.storage_used, t.table_count, t.usage_stale, t.usage_at, t.write_signature, t.fingerprint, t.drift, t.reported)
+                  IS DISTINCT FROM
+                  (r.storage_used, r.table_count, r.usage_stale, r.usage_at, r.write_signature, r.fingerprint, r.drift, r.reported)
+            FOR UPDATE OF t SKIP LOCKED
+        ), written AS (
+            UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+            SET storage_used = r.storage_used, table_count = r.table_count, usage_stale = r.usage_stale, usage_at = r.usage_at,
+                write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported
+            FROM report AS r JOIN different AS d ON d.id = r.id
+            WHERE t.id = r.id
+            RETURNING t.id
+        )
+        SELECT coalesce(array_agg(r.id), '{}') INTO changed
+        FROM report AS r
+        JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = r.id
+        LEFT JOIN written AS w ON w.id = r.id
+        WHERE everything OR r.drift <> '[]' OR (w.id IS NOT NULL AND t.reported IS DISTINCT FROM r.reported);
+
+        SELECT jsonb_build_object(
+            'surveyed_at', started,
+            'tenant_count', count(*),
+            'storage_bytes', coalesce(sum(t.storage_used), 0),
+            'stale_count', count(*) FILTER (WHERE t.usage_stale))
+        INTO answer
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        WHERE t.status <> 'dropped';
+
+        SELECT answer || jsonb_build_object(
+            'set_aside_count', count(*) FILTER (WHERE b.method = 'SetAside' AND b.state IN ('complete', 'purging')),
+            'set_aside_bytes', coalesce(sum(b.size_bytes) FILTER (WHERE b.method = 'SetAside' AND b.state IN ('complete', 'purging')), 0),
+            'jobs_waiting', (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.state = 'requested'))
+        INTO answer
+        FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.state IN ('complete', 'purging');
+
+        WITH reported AS (
+            UPDATE edu_matrix_hub_schema.schema_backups AS b
+            SET reported_update = b.updated_at
+            WHERE b.id IN (SELECT u.id FROM edu_matrix_hub_schema.schema_backups AS u
+                           WHERE u.reported_update IS DISTINCT FROM u.updated_at FOR UPDATE SKIP LOCKED)
+            RETURNING b.id, b.object_cluster, b.object_namespace, b.object_name, b.object_uid
+        )
+        SELECT answer || jsonb_build_object('backups_changed', coalesce(jsonb_agg(jsonb_build_object(
+            'backup_id', r.id,
+            'object', CASE WHEN r.object_uid IS NOT NULL THEN jsonb_build_object(
+                'cluster', r.object_cluster, 'namespace', r.object_namespace, 'name', r.object_name, 'uid', r.object_uid) END)), '[]'))
+        INTO answer
+        FROM reported AS r;
+
+        SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
+            r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift)), '[]'))
+        INTO answer
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
+        LEFT JOIN pg_namespace AS n ON n.nspname = t.schema_name
+        WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
+
+        UPDATE edu_matrix_hub_schema.installation AS i SET surveyed_at = started;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('survey_tenants', NULL, NULL, started, 'survey the tenants', SQLSTATE,
+                                                  error_message, error_detail);
+    END;
+    RETURN answer;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.survey_tenants(bigint, uuid, jsonb) FROM PUBLIC;
+
+-- The size of tables with their indexes and TOAST, of materialized views and sequences; null when one of them is locked. A
+-- relation that was dropped meanwhile has no size.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_relations(relations oid[]) RETURNS bigint
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '50ms'
+AS $function$
+BEGIN
+    RETURN (SELECT coalesce(sum(pg_total_relation_size(r.oid)), 0) FROM unnest(relations) AS r (oid));
+EXCEPTION
+    WHEN lock_not_available THEN RETURN NULL;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_relations(oid[]) FROM PUBLIC;
+
+-- Removes old rows of the log, once an hour and a bounded number, but never the last one of a kind about a tenant.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._prune_log() RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    keep_for CONSTANT interval := '90 days';
+BEGIN
+    UPDATE edu_matrix_hub_schema.installation AS i SET pruned_at = now()
+    WHERE i.pruned_at IS NULL OR i.pruned_at < now() - interval '1 hour';
+    IF FOUND THEN
+        DELETE FROM edu_matrix_hub_schema.schema_operations AS o
+        WHERE o.id IN (
+            SELECT old.id
+            FROM edu_matrix_hub_schema.schema_operations AS old
+            WHERE old.started_at < now() - keep_for
+              AND EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS newer
+                          WHERE newer.schema_id IS NOT DISTINCT FROM old.schema_id AND newer.type = old.type AND newer.id > old.id)
+            ORDER BY old.started_at
+            LIMIT 5000);
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._prune_log() FROM PUBLIC;

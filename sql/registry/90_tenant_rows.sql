@@ -1,0 +1,45 @@
+-- A tenant as the operator sees it, apart from what has to be looked up in the catalogue at that moment: whether the schema
+-- stands, and what differs there. Every part is one probe of an index, so that one row is as cheap as its share of all.
+CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_rows AS
+SELECT t.id AS schema_id,
+       pg_catalog.jsonb_build_object(
+           'schema_id', t.id,
+           'institution_id', t.institution_id,
+           'schema_name', t.schema_name,
+           'status', t.status,
+           'access', t.access,
+           'owner', CASE WHEN t.owner_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
+               'cluster', t.owner_cluster, 'namespace', t.owner_namespace, 'name', t.owner_name, 'uid', t.owner_uid) END,
+           'config', t.config,
+           'version', t.version,
+           'quota_limit', t.quota_limit,
+           'storage_bytes', t.storage_used,
+           'table_count', t.table_count,
+           'usage_stale', t.usage_stale,
+           'usage_at', t.usage_at,
+           'last_backup', (
+               SELECT pg_catalog.jsonb_build_object(
+                   'backup_id', b.id, 'location', b.location, 'method', b.method, 'completed_at', b.completed_at,
+                   'size_bytes', b.size_bytes, 'object_name', b.object_name)
+               FROM edu_matrix_hub_schema.schema_backups AS b
+               WHERE b.schema_id = t.id AND b.state = 'complete'
+               ORDER BY b.completed_at DESC LIMIT 1),
+           'last_operation', (
+               SELECT pg_catalog.jsonb_build_object(
+                   'type', o.type, 'status', o.status, 'started_at', o.started_at, 'duration_ms', o.duration_ms, 'error', o.error)
+               FROM edu_matrix_hub_schema.schema_operations AS o
+               WHERE o.schema_id = t.id
+               ORDER BY o.id DESC LIMIT 1),
+           'jobs', (
+               SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                          'job_id', j.id, 'kind', j.kind, 'state', j.state, 'backup_id', j.backup_id, 'attempt', j.attempt, 'error', j.error)
+                          ORDER BY j.requested_at, j.id), '[]')
+               FROM edu_matrix_hub_schema.schema_jobs AS j
+               WHERE j.schema_id = t.id AND j.state IN ('requested', 'running'))
+       ) AS document
+FROM edu_matrix_hub_schema.tenant_schemas AS t;
+
+-- What the survey reported last about a backup: it reports one again when `updated_at` differs.
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS reported_update timestamptz;
+CREATE INDEX IF NOT EXISTS schema_backups_unreported
+    ON edu_matrix_hub_schema.schema_backups (id) WHERE reported_update IS DISTINCT FROM updated_at;
