@@ -1,0 +1,53 @@
+# `make` or `make help` lists the targets.
+
+SHELL := bash
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DEVCLUSTER := $(TARGET)/debug/devcluster
+POSTGRES_MAJORS := 15 16 17 18
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: quickstart
+quickstart: tools ## Bring up Kubernetes, PostgreSQL and the operator on this machine, with some tenants to play with
+	@examples/quickstart.sh up
+
+.PHONY: quickstart-down
+quickstart-down: ## End what quickstart started and remove its data
+	@examples/quickstart.sh down
+
+.PHONY: build
+build: tools ## Build the operator
+	cargo build --locked --release --bin tenant-schema-operator
+
+.PHONY: test
+test: tools ## Check format and lints and run every test, on a real Kubernetes and a real PostgreSQL
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo test --locked --workspace --no-run
+	@# All tests share one cluster; the last line sums up the results of all test programs.
+	@set -o pipefail; outcome=0; \
+	$(DEVCLUSTER) --dir $(TARGET)/devcluster-tests exec -- cargo test --locked --workspace --no-fail-fast 2>&1 \
+	    | tee $(TARGET)/test.log || outcome=$$?; \
+	awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
+	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
+	exit $$outcome
+
+.PHONY: crds
+crds: tools ## Write crds/ and docs/reference/ again from the types in src/api
+	@# A stale file is written again and fails its test once.
+	@fresh='cargo test --locked --quiet --test crds --test api_docs fresh'; $$fresh >/dev/null 2>&1 || $$fresh
+
+.PHONY: fmt
+fmt: tools ## Format the source
+	cargo fmt --all
+
+.PHONY: clean
+clean: quickstart-down ## Remove everything that was built; the programs of Kubernetes stay in the user's cache
+	cargo clean
+
+# Says what is missing on this machine.
+.PHONY: tools
+tools:
+	@.ci/tools
