@@ -269,7 +269,9 @@ impl Runner {
             .for_each(|result| async {
                 // Outcomes were reported where they came about; what is left are objects that went meanwhile and watches
                 // that are joined again.
-                if let Err(error) = result {
+                if let Err(error) = result
+                    && !matches!(error, kube::runtime::controller::Error::ReconcilerFailed(..))
+                {
                     tracing::debug!(error = report::chain(&error), "controller");
                 }
             })

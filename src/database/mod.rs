@@ -52,6 +52,9 @@ pub enum Error {
     /// Opening the lane.
     #[error("failed to open the lane")]
     Open(#[source] install::Closed),
+    /// Another replica has the lane.
+    #[error("the database refused this replica's epoch: another replica has taken the lane, this one stands by")]
+    Refused,
     /// The survey.
     #[error("failed to survey the tenants")]
     Survey(#[source] postgres::Error),
@@ -64,6 +67,7 @@ impl Error {
         match self {
             Self::Kubernetes(error) => error.category(),
             Self::Lease(_) => "lease",
+            Self::Refused => "lane_lost",
             Self::Resolve(_) => "secret",
             Self::Open(install::Closed::Postgres(error)) | Self::Survey(error) => error.category(),
             Self::Open(_) => "database",
@@ -113,6 +117,9 @@ pub async fn reconcile(
 ) -> Result<Next, Error> {
     let Some(database) = fresh(database, &ctx).await? else { return Ok(Next::new(After::Never, "unchanged")) };
     let name = database.name_any();
+    if ctx.lanes.open(&name).is_some_and(|lane| lane.is_refused()) {
+        return give_up(&name, &ctx, opens).await;
+    }
     if !is_held(&name, &ctx).await? {
         stand_by(&name, &ctx, opens);
         return Ok(Next::new(After::Resync, "unchanged"));
@@ -145,6 +152,10 @@ pub async fn reconcile(
         usable && open.connection == connection && open.generation == database.metadata.generation
     });
     if current.is_none() {
+        if !is_confirmed(&name, &ctx).await? {
+            stand_by(&name, &ctx, opens);
+            return Ok(Next::new(After::Delay(PROBE), "waiting"));
+        }
         let claimant = Claimant { cluster: &ctx.cluster, identity: &ctx.identity };
         match open(&database, connection.clone(), &claimant, ctx.metrics.clone()).await {
             Ok(opened) => {
@@ -177,7 +188,7 @@ pub async fn reconcile(
     let mut answer = None;
     if Instant::now() >= due {
         match survey(&lane, &open.surveys, &ctx).await {
-            Ok(found) => answer = Some(found),
+            Ok(found) => answer = found,
             Err(error) if error.is_outage() => {
                 return fail(&database, error.into(), &ctx, opens).await;
             }
@@ -210,20 +221,32 @@ pub async fn release_all(ctx: &Context) {
 async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
     let mut candidates = ctx.candidates.lock().await;
     if candidates.get(name).is_none_or(LeaseCandidate::is_over) {
-        let lease = lease_name(name);
-        let candidate = LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease, &ctx.identity).await?;
-        let mut changes = candidate.changes();
-        let (wake, name) = (ctx.wake.clone(), name.to_owned());
-        let woken = name.clone();
-        tokio::spawn(async move {
-            while changes.changed().await.is_ok() {
-                wake.database(&woken);
-            }
-            wake.database(&woken);
-        });
-        candidates.insert(name, candidate);
+        let (wake, woken) = (ctx.wake.clone(), name.to_owned());
+        let changed = move || wake.database(&woken);
+        let namespace = &ctx.config.namespace;
+        let candidate =
+            LeaseCandidate::start(ctx.client.clone(), namespace, &lease_name(name), &ctx.identity, changed).await?;
+        candidates.insert(name.to_owned(), candidate);
     }
     Ok(candidates.get(name).is_some_and(LeaseCandidate::is_held))
+}
+
+/// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
+async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
+    let candidates = ctx.candidates.lock().await;
+    match candidates.get(name) {
+        Some(candidate) => Ok(candidate.confirm().await?),
+        None => Ok(false),
+    }
+}
+
+/// Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
+async fn give_up(name: &str, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
+    stand_by(name, ctx, opens);
+    if let Some(candidate) = ctx.candidates.lock().await.remove(name) {
+        candidate.release().await;
+    }
+    Err(Error::Refused)
 }
 
 /// The Lease of a database; the prefix keeps it apart from other Leases in the namespace.

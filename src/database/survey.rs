@@ -28,14 +28,14 @@ const EVERYTHING_EVERY: u32 = 10;
 pub struct SurveyCount(AtomicU32);
 
 /// Surveys the database and wakes the tenants and backups that changed.
-pub async fn survey(lane: &Lane, count: &SurveyCount, ctx: &Context) -> Result<SurveyAnswer, Error> {
+pub async fn survey(lane: &Lane, count: &SurveyCount, ctx: &Context) -> Result<Option<SurveyAnswer>, Error> {
     let started = Instant::now();
     let everything = count.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERYTHING_EVERY);
-    let (answer, news) = lane.survey(everything).await?;
+    let Some((answer, news)) = lane.survey(everything).await? else { return Ok(None) };
     wake(&answer, &news, ctx);
     lane.functions().pool().tend();
     measure(&ctx.metrics, lane, &answer, started, ctx.now().as_second());
-    Ok(answer)
+    Ok(Some(answer))
 }
 
 fn wake(answer: &SurveyAnswer, news: &[Arc<TenantRow>], ctx: &Context) {

@@ -78,7 +78,7 @@ async fn claim(lane: &Lane, slots: usize) -> Result<Option<ClaimedJob>, Error> {
     let options = json!({ "holder": lane.database, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
     if result.lane_lost() {
-        lane.lose();
+        lane.refuse();
     }
     match result.status {
         CallStatus::Success => serde_json::from_value(result.detail)
@@ -125,7 +125,7 @@ async fn work(
         };
         let result = lane.functions().run_job(lane.hold, job.job_id, PART_DEADLINE, ended).await?;
         if result.lane_lost() {
-            lane.lose();
+            lane.refuse();
             return Ok(("lost", result.message));
         }
         match result.status {
@@ -149,7 +149,7 @@ async fn keep_alive(lane: &Lane, job: &ClaimedJob) {
     loop {
         beat.tick().await;
         match lane.functions().heartbeat_job(lane.hold, job.job_id).await {
-            Ok(result) if result.lane_lost() => lane.lose(),
+            Ok(result) if result.lane_lost() => lane.refuse(),
             Ok(result) if result.reason() == "cancelled" => return,
             Ok(_) => {}
             Err(error) => tracing::warn!(job = %job.job_id, %error, "cannot send the heartbeat of a job"),

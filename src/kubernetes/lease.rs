@@ -3,7 +3,8 @@
 //! A Lease is only for availability. A holder that was stopped and continued may believe for a moment longer; the
 //! database's epoch is what refuses it.
 
-use kube::Client;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, Client};
 use kube_lease_manager::{LeaseManagerBuilder, LeaseParams};
 use thiserror::Error;
 use tokio::{sync::watch, task::JoinHandle};
@@ -23,15 +24,26 @@ pub struct LeaseError {
 }
 
 /// Taking part in the election of one Lease's holder. Dropping it without [`LeaseCandidate::release`] lets it run out.
-#[derive(Debug)]
 pub struct LeaseCandidate {
+    api: Api<Lease>,
+    name: String,
+    identity: String,
     held: watch::Receiver<bool>,
+    observer: JoinHandle<()>,
     task: JoinHandle<kube_lease_manager::Result<kube_lease_manager::LeaseManager>>,
 }
 
 impl LeaseCandidate {
-    /// Starts to take part as `identity`; the Lease is made if it is not there.
-    pub async fn start(client: Client, namespace: &str, name: &str, identity: &str) -> Result<Self, LeaseError> {
+    /// Starts to take part as `identity`; the Lease is made if it is not there. `changed` is called whenever
+    /// [`LeaseCandidate::is_held`] changes.
+    pub async fn start(
+        client: Client,
+        namespace: &str,
+        name: &str,
+        identity: &str,
+        changed: impl Fn() + Send + 'static,
+    ) -> Result<Self, LeaseError> {
+        let api = Api::namespaced(client.clone(), namespace);
         let manager = LeaseManagerBuilder::new(client, name)
             .with_namespace(namespace)
             .with_parameters(LeaseParams::new(identity, DURATION_SECONDS, GRACE_SECONDS))
@@ -43,7 +55,14 @@ impl LeaseCandidate {
                 message: error.to_string(),
             })?;
         let (held, task) = manager.watch().await;
-        Ok(Self { held, task })
+        let mut changes = held.clone();
+        let observer = tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                changed();
+            }
+            changed();
+        });
+        Ok(Self { api, name: name.to_owned(), identity: identity.to_owned(), held, observer, task })
     }
 
     /// Whether this replica holds the Lease now.
@@ -52,21 +71,26 @@ impl LeaseCandidate {
         *self.held.borrow() && !self.task.is_finished()
     }
 
+    /// Whether the API server, asked now, says that this replica holds the Lease. A process that was stopped and continued
+    /// may believe so for a moment longer.
+    pub async fn confirm(&self) -> Result<bool, super::Error> {
+        let lease = super::read(&self.api, &self.name).await?;
+        let holder = lease.and_then(|lease| lease.spec?.holder_identity);
+        Ok(self.is_held() && holder.as_ref() == Some(&self.identity))
+    }
+
     /// True when the election ended by an error of its own and must be joined anew.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Changes of [`LeaseCandidate::is_held`].
-    #[must_use]
-    pub fn changes(&self) -> watch::Receiver<bool> {
-        self.held.clone()
-    }
-
     /// Gives the Lease back, so that another replica need not wait for it to run out.
     pub async fn release(self) {
-        let Self { held, task } = self;
+        let Self { held, observer, task, .. } = self;
+        // The manager gives the Lease back when nobody listens any more, so the observer must really be gone.
+        observer.abort();
+        let _ = observer.await;
         drop(held);
         if let Ok(Err(error)) = task.await {
             tracing::debug!(%error, "cannot release a Lease; it runs out by itself");

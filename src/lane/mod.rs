@@ -28,7 +28,9 @@ use survey::SurveyBook;
 
 use crate::postgres::{
     Error, Functions, Hold,
-    answer::{BackupAnswer, BackupQuestion, CallResult, SurveyAnswer, TenantAnswer, TenantQuestion, TenantRow},
+    answer::{
+        BackupAnswer, BackupQuestion, CallResult, SurveyAnswer, Surveyed, TenantAnswer, TenantQuestion, TenantRow,
+    },
 };
 
 /// A survey may take this long before it is cancelled; it measures in bounded slices.
@@ -46,6 +48,7 @@ pub struct Lane {
     applying: Semaphore,
     book: Mutex<SurveyBook>,
     lost: AtomicBool,
+    refused: AtomicBool,
     /// Rung when jobs may be waiting.
     pub jobs_waiting: Notify,
     running: Mutex<HashMap<Uuid, RunningJob>>,
@@ -68,6 +71,7 @@ impl Lane {
             applying: Semaphore::new(apply_slots.max(1)),
             book: Mutex::new(SurveyBook::default()),
             lost: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             jobs_waiting: Notify::new(),
             running: Mutex::new(HashMap::new()),
         }
@@ -83,6 +87,19 @@ impl Lane {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost.load(Ordering::Acquire)
+    }
+
+    /// True once the database refused this replica's epoch: somebody else works here, and the Lease that this replica
+    /// believes to hold is not to be trusted.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
+
+    /// The database refused this replica's epoch.
+    pub fn refuse(&self) {
+        self.refused.store(true, Ordering::Release);
+        self.lose();
     }
 
     /// Says that the lane must be opened anew.
@@ -123,7 +140,7 @@ impl Lane {
         self.book().applied(uid, Instant::now());
         let results = results?;
         if results.iter().any(CallResult::lane_lost) {
-            self.lose();
+            self.refuse();
         }
         Ok(results)
     }
@@ -138,16 +155,26 @@ impl Lane {
         self.book().forget(uid);
     }
 
-    /// Surveys all tenants and returns the answer, without its rows, and the rows that are news.
-    pub async fn survey(&self, everything: bool) -> Result<(SurveyAnswer, Vec<Arc<TenantRow>>), Error> {
+    /// Surveys all tenants and returns the answer, without its rows, and the rows that are news; nothing when the database
+    /// refused because another survey is under way or the lane is another's now.
+    pub async fn survey(&self, everything: bool) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
         let begun = Instant::now();
         let everything = everything || !self.book().is_complete();
-        let mut answer = self.watched(self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE).await)?;
+        let mut answer =
+            match self.watched(self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE).await)? {
+                Surveyed::Found(answer) => *answer,
+                Surveyed::Refused(result) => {
+                    if result.lane_lost() {
+                        self.refuse();
+                    }
+                    return Ok(None);
+                }
+            };
         let news = self.book().book(std::mem::take(&mut answer.tenants), begun, everything);
         if answer.jobs_waiting > 0 {
             self.jobs_waiting.notify_one();
         }
-        Ok((answer, news))
+        Ok(Some((answer, news)))
     }
 
     /// Registers a running job; the receiver turns true when somebody wants it to end.

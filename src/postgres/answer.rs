@@ -366,6 +366,16 @@ pub struct BackupRow {
     pub error: Option<String>,
 }
 
+/// How a survey ended: a refusal has a status, which what was found has not.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(untagged)]
+pub enum Surveyed {
+    /// The lane is another's now, or another survey is under way.
+    Refused(CallResult),
+    /// What was found.
+    Found(Box<SurveyAnswer>),
+}
+
 /// What one survey of a database found.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct SurveyAnswer {

@@ -10,8 +10,7 @@ use uuid::Uuid;
 
 use super::{
     answer::{
-        BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, SurveyAnswer, TenantAnswer,
-        TenantQuestion,
+        BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Surveyed, TenantAnswer, TenantQuestion,
     },
     error::Error,
     pool::{Call, Parameter, Pool},
@@ -102,12 +101,7 @@ impl Functions {
     }
 
     /// Measures all tenants of the database.
-    pub async fn survey_tenants(
-        &self,
-        hold: Hold,
-        everything: bool,
-        deadline: Duration,
-    ) -> Result<SurveyAnswer, Error> {
+    pub async fn survey_tenants(&self, hold: Hold, everything: bool, deadline: Duration) -> Result<Surveyed, Error> {
         let options = json!({ "everything": everything });
         let parameters: [Parameter<'_>; 3] =
             [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&options, Type::JSONB)];

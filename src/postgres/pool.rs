@@ -167,8 +167,8 @@ impl Pool {
             }
         };
         match rows {
-            Ok(Ok(rows)) => match rows.first().map(|row| row.try_get(0)) {
-                Some(Ok(answer)) => Ok(answer),
+            Ok(Ok(rows)) => match rows.first().map(|row| row.try_get::<_, Option<serde_json::Value>>(0)) {
+                Some(Ok(answer)) => Ok(answer.unwrap_or_default()),
                 Some(Err(error)) => Err(Error::from_call(call.name, &error)),
                 None => Ok(serde_json::Value::Null),
             },
