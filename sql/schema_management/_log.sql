@@ -11,13 +11,18 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._log(
     error        text DEFAULT NULL,
     sqlstate     text DEFAULT NULL
 ) RETURNS bigint
-LANGUAGE sql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    INSERT INTO edu_matrix_hub_schema.schema_operations
+DECLARE
+    id bigint;
+BEGIN
+    INSERT INTO edu_matrix_hub_schema.schema_operations AS o
         (schema_id, type, status, description, metadata, error, sqlstate, requested_by, started_at, completed_at, duration_ms)
     VALUES ($1, $2, $3, $6, coalesce($7, '{}'), $8, $9, coalesce($4, session_user::text), $5, clock_timestamp(),
             (1000 * extract(epoch FROM clock_timestamp() - $5))::bigint)
-    RETURNING id
+    RETURNING o.id INTO id;
+    RETURN id;
+END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._log(uuid, text, text, text, timestamptz, text, jsonb, text, text) FROM PUBLIC;

@@ -5,8 +5,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
-    EXECUTE format('SELECT edu_matrix_hub_schema.%I($1, $2, $3)', '_keep' || coalesce('_' || keeper, ''))
-    USING action, roles, member;
+    IF keeper IS NULL THEN
+        PERFORM edu_matrix_hub_schema._keep(action, roles, member);
+    ELSE
+        EXECUTE 'SELECT edu_matrix_hub_schema._keep_' || keeper || '($1, $2, $3)' USING action, roles, member;
+    END IF;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_command(integer, text, text[], text) FROM PUBLIC;

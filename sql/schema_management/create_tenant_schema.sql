@@ -20,7 +20,8 @@ DECLARE
     error_detail  text;
     error_state   text;
 BEGIN
-    -- Every schema that anybody creates makes every session plan its statements anew, so a create consists of few of them.
+    -- Every schema that anybody creates makes every session plan its statements anew, so there are few here, and plain ones;
+    -- the unique indexes of the registry say whether name, institution and TenantSchema are free.
     BEGIN
         SELECT clock_timestamp(), w.id, w.schema_name, w.institution_id, w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid,
                w.access, CASE w.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END, w.config, w.quota_limit,
@@ -28,14 +29,8 @@ BEGIN
                w.stem || '_owner', w.stem || '_reader', w.stem || '_writer',
                edu_matrix_hub_schema._schema_name_problem(w.schema_name) IS NULL
                AND num_nulls(w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid) IN (0, 4)
-               AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = w.schema_name)
-               AND NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = w.schema_name)
-               AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
-                               WHERE t.schema_name = w.schema_name AND t.status <> 'dropped')
-               AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
-                               WHERE t.owner_uid = w.owner_uid AND t.status <> 'dropped')
-               AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
-                               WHERE t.institution_id = w.institution_id AND t.status <> 'dropped')
+               AND to_regnamespace(quote_ident(w.schema_name)) IS NULL
+               AND to_regrole(quote_ident(w.schema_name)) IS NULL
         INTO started, tenant.id, tenant.schema_name, tenant.institution_id, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
              tenant.owner_uid, tenant.access, tenant.status, tenant.config, tenant.quota_limit,
              tenant.owner_role, tenant.reader_role, tenant.writer_role, is_clear
@@ -61,7 +56,11 @@ BEGIN
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
                 tenant.owner_uid, tenant.status, tenant.access, tenant.config,
                 tenant.quota_limit, tenant.keeper, tenant.owner_role, tenant.reader_role, tenant.writer_role,
-                CASE tenant.access WHEN 'Suspended' THEN edu_matrix_hub_schema._usual_acl(tenant) END);
+                CASE tenant.access WHEN 'Suspended' THEN edu_matrix_hub_schema._usual_acl(tenant) END)
+        ON CONFLICT DO NOTHING;
+        IF NOT FOUND THEN
+            RETURN edu_matrix_hub_schema._standing_tenant(tenant);
+        END IF;
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'open', ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
         PERFORM edu_matrix_hub_schema._build_tenant_schema(tenant);
     EXCEPTION
@@ -71,7 +70,7 @@ BEGIN
             error_state := SQLSTATE;
     END;
     IF error_state IN ('23505', '42P06') THEN
-        -- Somebody committed the same name, institution or TenantSchema while we waited: say who. It may be our own double.
+        -- Somebody made a schema of this name outside of the registry in the same moment: say so.
         BEGIN
             RETURN edu_matrix_hub_schema._standing_tenant(tenant);
         EXCEPTION WHEN SQLSTATE 'TS001' THEN
