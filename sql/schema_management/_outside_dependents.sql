@@ -19,14 +19,22 @@ BEGIN
         WHERE d.classid NOT IN ('pg_publication_rel'::regclass, 'pg_publication_namespace'::regclass, 'pg_cast'::regclass,
                                 'pg_transform'::regclass, 'pg_default_acl'::regclass)
           AND NOT EXISTS (SELECT FROM member AS own WHERE own.classid = d.classid AND own.objid = d.objid)
+          -- The triggers of a foreign key are part of it.
+          AND NOT (d.classid = 'pg_trigger'::regclass AND (SELECT t.tgisinternal FROM pg_trigger AS t WHERE t.oid = d.objid))
     ), outside AS (
         SELECT d.*
         FROM dependent AS d
-        CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._home_schema(d.classid, d.objid) AS oid) AS home
+        -- The kinds that come by the thousand are looked up here: a call for each of them would take most of the time.
+        CROSS JOIN LATERAL (SELECT CASE d.classid
+            WHEN 'pg_class'::regclass THEN (SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = d.objid)
+            WHEN 'pg_constraint'::regclass THEN (SELECT k.connamespace FROM pg_constraint AS k WHERE k.oid = d.objid)
+            WHEN 'pg_attrdef'::regclass THEN (SELECT c.relnamespace FROM pg_attrdef AS a JOIN pg_class AS c ON c.oid = a.adrelid WHERE a.oid = d.objid)
+            WHEN 'pg_rewrite'::regclass THEN (SELECT c.relnamespace FROM pg_rewrite AS u JOIN pg_class AS c ON c.oid = u.ev_class WHERE u.oid = d.objid)
+            WHEN 'pg_trigger'::regclass THEN (SELECT c.relnamespace FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid WHERE t.oid = d.objid)
+            ELSE edu_matrix_hub_schema._home_schema(d.classid, d.objid) END AS oid) AS home
         WHERE home.oid IS DISTINCT FROM namespace
-          -- TOAST tables live elsewhere and are part of their tables; the triggers of a foreign key are part of it.
+          -- TOAST tables live elsewhere and are part of their tables.
           AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
-          AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE d.classid = 'pg_trigger'::regclass AND t.oid = d.objid AND t.tgisinternal)
     )
     SELECT DISTINCT CASE o.classid
         WHEN 'pg_constraint'::regclass THEN coalesce(

@@ -9,30 +9,28 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    -- A quarter of the budget, which is half of what the server has, keeps one part well below what its neighbours need.
-    budget CONSTANT bigint := greatest(edu_matrix_hub_schema._lock_budget() / 4, 100);
-    total  bigint;
+    -- Half of the budget, which is half of what the server has, keeps one part well below what its neighbours need.
+    budget CONSTANT bigint := greatest(edu_matrix_hub_schema._lock_budget() / 2, 100);
+    total  record;
     names  text[];
     target record;
 BEGIN
-    SELECT count(*) INTO total FROM edu_matrix_hub_schema._schema_weights(namespace) AS w;
-    IF total <= 200 AND (SELECT coalesce(sum(w.weight), 0) FROM edu_matrix_hub_schema._schema_weights(namespace) AS w) <= budget THEN
+    SELECT count(*) FILTER (WHERE w.kind = 'table') AS tables, coalesce(sum(w.weight), 0) AS weight INTO total
+    FROM edu_matrix_hub_schema._schema_weights(namespace) AS w;
+    IF total.tables <= 200 AND total.weight <= budget THEN
         EXECUTE format('DROP SCHEMA %s CASCADE', namespace::regnamespace);
         RETURN NULL;
     END IF;
 
-    FOR target IN
-        SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname) AS statement
-        FROM pg_constraint AS k
-        JOIN pg_class AS c ON c.oid = k.conrelid
-        WHERE k.connamespace = namespace AND k.contype = 'f' AND k.conparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
-        LIMIT least(200, budget / 8)
-    LOOP
-        EXECUTE target.statement;
-        total := -1;
-    END LOOP;
-    IF total = -1 THEN
-        RETURN 'foreign keys removed';
+    SELECT array_agg(f.statement) INTO names
+    FROM (SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname) AS statement
+          FROM pg_constraint AS k
+          JOIN pg_class AS c ON c.oid = k.conrelid
+          WHERE k.connamespace = namespace AND k.contype = 'f' AND k.conparentid = 0 AND pg_has_role(c.relowner, 'USAGE')
+          LIMIT least(200, budget / 8)) AS f;
+    IF names IS NOT NULL THEN
+        EXECUTE array_to_string(names, '; ');
+        RETURN format('%s foreign keys removed', cardinality(names));
     END IF;
 
     -- Views that no other view reads; in a ring, which only functions can close, any.

@@ -15,7 +15,7 @@ BEGIN
     END IF;
     answer := edu_matrix_hub_schema.set_aside_tenant_schema(jsonb_build_object('schema_id', schema_id));
     RETURN QUERY SELECT answer ->> 'status',
-                        (answer ->> 'message') || coalesce(format(' (backup %s)', answer #>> '{detail,backup_id}'), '');
+                        (answer ->> 'message') || coalesce(' (backup ' || (answer #>> '{detail,backup_id}') || ')', '');
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.drop_institution_schema(uuid) FROM PUBLIC;
