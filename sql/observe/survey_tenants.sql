@@ -29,7 +29,6 @@ DECLARE
     suspects         uuid[];
     suspect_marks    numeric[];
     changed          uuid[];
-    expired          record;
     error_message    text;
     error_detail     text;
 BEGIN
@@ -71,16 +70,7 @@ BEGIN
         LEFT JOIN edu_matrix_hub_schema.tenant_fingerprints AS f ON f.schema_id = t.id
         WHERE t.status IN ('active', 'suspended') AND f.fingerprint IS DISTINCT FROM t.fingerprint;
 
-        FOR expired IN
-            SELECT b.id
-            FROM edu_matrix_hub_schema.schema_backups AS b
-            WHERE b.expires_at <= now() AND b.state = 'complete'
-              AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                              WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state IN ('requested', 'running'))
-            ORDER BY b.expires_at LIMIT 50
-        LOOP
-            PERFORM edu_matrix_hub_schema.request_purge(jsonb_build_object('backup_id', expired.id, 'requested_by', 'expiry'));
-        END LOOP;
+        PERFORM edu_matrix_hub_schema._queue_expired('expiry');
         PERFORM edu_matrix_hub_schema._prune_log();
 
         WITH measured AS (

@@ -1,0 +1,37 @@
+-- Raises unless table role_keepers stands with its columns and indexes, belongs to the owner of the registry, has row-level security without
+-- FORCE, and nobody else may touch it.
+DO $verify$
+DECLARE
+    registry record;
+    problem  text;
+BEGIN
+    SELECT c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relowner, c.relacl, n.nspowner INTO registry
+    FROM pg_catalog.pg_namespace AS n
+    JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid
+    WHERE n.nspname = 'edu_matrix_hub_schema' AND c.relname = 'role_keepers' AND c.relkind = 'r';
+    IF registry.oid IS NULL THEN
+        RAISE EXCEPTION 'table role_keepers is missing';
+    ELSIF registry.relowner <> registry.nspowner THEN
+        RAISE EXCEPTION 'table role_keepers does not belong to the owner of the registry';
+    ELSIF NOT registry.relrowsecurity OR registry.relforcerowsecurity THEN
+        RAISE EXCEPTION 'table role_keepers needs row-level security, and not FORCE';
+    ELSIF EXISTS (SELECT FROM aclexplode(registry.relacl) AS a WHERE a.grantee <> registry.relowner) THEN
+        RAISE EXCEPTION 'others than its owner have privileges on table role_keepers';
+    END IF;
+    SELECT string_agg(w.name, ', ') INTO problem
+    FROM unnest(ARRAY[
+        'n', 'parent', 'role_name', 'function_name', 'is_open', 'created_at']) AS w (name)
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
+                      WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION 'table role_keepers lacks columns: %', problem;
+    END IF;
+    SELECT string_agg(w.name, ', ') INTO problem
+    FROM unnest(ARRAY['role_keepers_open', 'role_keepers_parent']) AS w (name)
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
+                      WHERE i.indrelid = registry.oid AND c.relname = w.name AND i.indisvalid);
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION 'table role_keepers lacks indexes: %', problem;
+    END IF;
+END
+$verify$;
