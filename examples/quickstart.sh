@@ -90,14 +90,14 @@ SQL
     step "What Kubernetes says, and what PostgreSQL says"
     run kubectl get tenantdatabases,tenantschemas
     echo
-    run psql -X -c '\dn'
+    echo "$ psql -c '\dn'"
+    psql -X -c '\dn'
     cat <<TEXT
 Everything is running. To go on:
 
-  source $(shorten "$state/env")            # kubectl and psql find the quickstart's cluster and database
-  kubectl describe tenantschema oak-street-school
-  kubectl apply -f examples/backup.yaml && kubectl get schemabackups -w
-  kubectl delete tenantschema library      # then: psql -c '\dn', and find it set aside
+  source $(shorten "$state/env")       # from here on kubectl and psql find this cluster and this database
+  kubectl apply -f examples/backup.yaml && kubectl get schemabackups
+  kubectl delete tenantschema oak-street-school && psql -c '\dn'       # it is set aside, not gone
 
 The operator's log is $(shorten "$state/operator.log"), its metrics are at http://$http_addr/metrics.
 To end it all and remove its data: make quickstart-down
@@ -107,7 +107,7 @@ TEXT
 wait_until_ready() {
     # Surveys measure sizes and find drift. Once a minute is the default; here somebody is watching.
     kubectl patch tenantdatabase default --type merge -p '{"spec":{"surveyPeriodSeconds":5}}' >/dev/null
-    if ! kubectl wait --for=condition=Ready tenantdatabases,tenantschemas --all --timeout="${deadline}s" >/dev/null; then
+    if ! kubectl wait --for=condition=Ready tenantdatabases,tenantschemas --all --timeout="${deadline}s" >/dev/null 2>&1; then
         kubectl get tenantdatabases,tenantschemas -o wide || true
         printf '\nNot ready after %s s. The end of %s:\n' "$deadline" "$(shorten "$state/operator.log")"
         tail -n 20 "$state/operator.log"
