@@ -51,7 +51,8 @@ pub struct RunArgs {
     /// Work only for tenants in these namespaces, separated by commas. Default: all.
     #[arg(long, env = "TSO_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
-    /// Work only for tenants whose labels match this selector, such as `team=a,tier!=test`.
+    /// Work only for objects whose labels match this selector, such as `team=a,tier!=test`: databases, tenants and
+    /// backups. Two operators with selectors that exclude each other share a cluster.
     #[arg(long, env = "TSO_WATCH_SELECTOR")]
     pub watch_selector: Option<String>,
     /// How many objects of one kind are worked on at once.

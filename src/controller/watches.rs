@@ -57,7 +57,7 @@ impl Watches {
             Some(selector) => watcher::Config::default().labels(selector),
             None => watcher::Config::default(),
         };
-        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &watcher::Config::default());
+        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected);
         let (tenants_store, tenants) = triggering(apis(client, config), &selected);
         let (backups_store, backups) = triggering(apis(client, config), &selected);
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);

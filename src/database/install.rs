@@ -175,7 +175,8 @@ pub async fn open(
     let apply_slots = size.saturating_sub(1 + job_slots(size));
     Ok(Opened {
         lane: Arc::new(Lane::new(name, facts.database_name, hold, functions, apply_slots)),
-        server_version: facts.server_version,
+        // Distributions append their own package version in brackets.
+        server_version: facts.server_version.split(' ').next().unwrap_or_default().to_owned(),
         functions_version: installation.functions_version,
         installed,
     })

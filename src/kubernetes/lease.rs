@@ -23,7 +23,7 @@ pub struct LeaseError {
     message: String,
 }
 
-/// Taking part in the election of one Lease's holder. Dropping it without [`LeaseCandidate::release`] lets it run out.
+/// Taking part in the election of one Lease's holder.
 pub struct LeaseCandidate {
     api: Api<Lease>,
     name: String,

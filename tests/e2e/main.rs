@@ -1,0 +1,9 @@
+//! The promises in behaviour, proved on a real kube-apiserver and a real PostgreSQL: one file for each promise.
+//!
+//! Every test has namespaces, a database, roles and an operator of its own, so that all run side by side; each ends by
+//! proving that a second run of the operator plans nothing and writes nothing.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
+
+mod lifecycle;
+mod world;

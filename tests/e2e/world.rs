@@ -1,0 +1,512 @@
+//! What a test stands on: namespaces, a database with a login that may make roles, a TenantDatabase, an operator.
+
+use std::{
+    fmt::Debug,
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::OnceLock,
+    time::Duration,
+};
+
+use devcluster::{PostgresInfo, Shared};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+    config::{KubeConfigOptions, Kubeconfig},
+    core::{NamespaceResourceScope, ObjectMeta},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tenant_schema_operator::{
+    api::{SchemaBackup, TenantDatabase, TenantSchema, crds_yaml},
+    config::Config,
+    controller,
+};
+use tokio::{
+    runtime::Runtime,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+/// How long a test waits for anything. Conditions come true in milliseconds; this is for machines that are busy.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One test's world.
+pub struct World {
+    /// What is this test's own in every name.
+    pub id: String,
+    /// As administrator of the cluster.
+    pub client: Client,
+    /// The namespace of the tenants.
+    pub namespace: String,
+    /// The operator's namespace.
+    pub operator_namespace: String,
+    /// The TenantDatabase, and the database in PostgreSQL.
+    pub database: String,
+    shared: &'static Shared,
+    /// The server that the database is on.
+    pub postgres: PostgresInfo,
+    operator: Option<Operator>,
+}
+
+/// A running operator.
+struct Operator {
+    http: SocketAddr,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), controller::Error>>,
+    // Its own, so that a kill ends every task that it has started.
+    runtime: Runtime,
+}
+
+impl World {
+    /// Namespaces, database, login, Secret, TenantDatabase with this spec beside its connection, and a running operator.
+    pub async fn new(spec: Value) -> Self {
+        let mut world = Self::without_operator(spec).await;
+        world.start_operator().await;
+        world
+    }
+
+    /// The same without an operator.
+    pub async fn without_operator(spec: Value) -> Self {
+        let world = Self::bare().await;
+        world.make_database(&world.database, &world.login());
+        world.write_secret(json!({})).await;
+        world.apply_database(spec).await;
+        world
+    }
+
+    /// Namespaces alone.
+    pub async fn bare() -> Self {
+        let shared = devcluster::shared().expect("a control plane and a PostgreSQL");
+        install_crds(shared);
+        let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        let client = client(shared).await;
+        let world = Self {
+            namespace: format!("team-{id}"),
+            operator_namespace: format!("operator-{id}"),
+            database: format!("e2e_{id}"),
+            postgres: shared.postgres().clone(),
+            client,
+            shared,
+            operator: None,
+            id,
+        };
+        world.make_namespace(&world.namespace, json!({})).await;
+        world.make_namespace(&world.operator_namespace, json!({})).await;
+        world
+    }
+
+    /// The login that the operator connects with.
+    pub fn login(&self) -> String {
+        format!("login_{}", self.id)
+    }
+
+    /// The role that owns the registry of this test's database.
+    pub fn owner_role(&self) -> String {
+        format!("e2e_{}_owner", self.id)
+    }
+
+    /// The TenantDatabase's name.
+    pub fn database_ref(&self) -> String {
+        format!("db-{}", self.id)
+    }
+
+    /// A namespace with labels.
+    pub async fn make_namespace(&self, name: &str, labels: Value) {
+        let namespace: Namespace =
+            serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
+        Api::<Namespace>::all(self.client.clone()).create(&Default::default(), &namespace).await.unwrap();
+    }
+
+    /// A database that belongs to a login which may make roles.
+    pub fn make_database(&self, name: &str, login: &str) {
+        self.sql_in("postgres", &format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'pw'"));
+        self.sql_in("postgres", &format!("CREATE DATABASE {name} OWNER {login}"));
+    }
+
+    /// The connection Secret, with keys changed.
+    pub async fn write_secret(&self, change: Value) {
+        let mut data = json!({
+            "host": self.postgres.host, "port": self.postgres.port.to_string(), "database": self.database,
+            "username": self.login(), "password": "pw",
+            "ca.crt": fs::read_to_string(&self.postgres.ca_path).unwrap(),
+        });
+        for (key, value) in change.as_object().unwrap() {
+            data[key] = value.clone();
+        }
+        let secret: Secret = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "postgres" }, "stringData": data,
+        }))
+        .unwrap();
+        let api = Api::<Secret>::namespaced(self.client.clone(), &self.operator_namespace);
+        api.patch("postgres", &PatchParams::apply("e2e").force(), &Patch::Apply(&secret)).await.unwrap();
+    }
+
+    /// The TenantDatabase with this spec beside its connection.
+    pub async fn apply_database(&self, mut spec: Value) {
+        let connection = json!({ "secretRef": { "name": "postgres" }, "tls": { "mode": "VerifyFull" } });
+        merge(&mut spec, json!({ "ownerRole": self.owner_role(), "surveyPeriodSeconds": 5 }));
+        if spec.get("connection").is_none() {
+            spec["connection"] = connection;
+        }
+        let object = json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase",
+            "metadata": { "name": self.database_ref(), "labels": { "e2e": self.id } }, "spec": spec,
+        });
+        let api = Api::<TenantDatabase>::all(self.client.clone());
+        api.patch(&self.database_ref(), &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.unwrap();
+    }
+
+    /// Starts an operator that works for this test's objects alone, and waits until its caches are filled.
+    pub async fn start_operator(&mut self) {
+        assert!(self.operator.is_none(), "one operator is running");
+        let http = SocketAddr::from(([127, 0, 0, 1], devcluster::free_port().unwrap()));
+        let config = Config {
+            namespace: self.operator_namespace.clone(),
+            watch_namespaces: Vec::new(),
+            watch_selector: Some(format!("e2e={}", self.id)),
+            concurrency: 8,
+            http_addr: http,
+            tenant_metrics: true,
+        };
+        let (stop, stopped) = oneshot::channel::<()>();
+        let identity = format!("operator-{}", self.id);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let shared = self.shared;
+        let task = runtime.spawn(async move {
+            let client = client(shared).await;
+            let told = async {
+                let _ = stopped.await;
+            };
+            controller::run(client, config, identity, told).await
+        });
+        self.operator = Some(Operator { http, stop, task, runtime });
+        self.eventually("the operator is ready", async || self.http("/readyz").is_some_and(|text| text == "ok")).await;
+    }
+
+    /// Stops the operator as SIGTERM does.
+    pub async fn stop_operator(&mut self) {
+        let Operator { stop, task, runtime, .. } = self.operator.take().expect("a running operator");
+        let _ = stop.send(());
+        tokio::time::timeout(DEADLINE, task).await.expect("the operator stops in time").unwrap().unwrap();
+        runtime.shutdown_background();
+    }
+
+    /// Stops the operator as a power cut does: in the middle of whatever it does, without giving anything back.
+    pub async fn kill_operator(&mut self) {
+        let Operator { runtime, .. } = self.operator.take().expect("a running operator");
+        runtime.shutdown_background();
+        // A dead holder's Lease runs out after 15 s; the test need not wait for that.
+        let lease = format!("tenant-database-{}", self.database_ref());
+        let api =
+            Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(self.client.clone(), &self.operator_namespace);
+        let _ = api.delete(&lease, &DeleteParams::default()).await;
+    }
+
+    /// A tenant with this spec, applied as kubectl does.
+    pub async fn apply_tenant(&self, name: &str, spec: Value) -> TenantSchema {
+        self.try_tenant(name, spec).await.expect("a tenant that the API server accepts")
+    }
+
+    /// A tenant that the API server may refuse.
+    pub async fn try_tenant(&self, name: &str, spec: Value) -> Result<TenantSchema, kube::Error> {
+        self.try_tenant_in(&self.namespace, name, spec).await
+    }
+
+    /// A tenant in another namespace.
+    pub async fn try_tenant_in(
+        &self,
+        namespace: &str,
+        name: &str,
+        mut spec: Value,
+    ) -> Result<TenantSchema, kube::Error> {
+        merge(&mut spec, json!({ "databaseRef": { "name": self.database_ref() } }));
+        let object = json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
+            "metadata": { "name": name, "namespace": namespace, "labels": { "e2e": self.id } }, "spec": spec,
+        });
+        let parameters = PatchParams {
+            field_validation: Some(kube::api::ValidationDirective::Strict),
+            ..PatchParams::apply("e2e").force()
+        };
+        Api::<TenantSchema>::namespaced(self.client.clone(), namespace)
+            .patch(name, &parameters, &Patch::Apply(&object))
+            .await
+    }
+
+    /// A backup with this spec.
+    pub async fn apply_backup(&self, name: &str, spec: Value) -> SchemaBackup {
+        let object = json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
+            "metadata": { "name": name, "namespace": self.namespace, "labels": { "e2e": self.id } }, "spec": spec,
+        });
+        self.api::<SchemaBackup>()
+            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object))
+            .await
+            .unwrap()
+    }
+
+    /// An annotation on an object of the test's namespace.
+    pub async fn annotate<K>(&self, name: &str, key: &str, value: &str)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let patch = json!({ "metadata": { "annotations": { key: value } } });
+        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    /// The API of a kind in the test's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The API of databases.
+    pub fn databases(&self) -> Api<TenantDatabase> {
+        Api::all(self.client.clone())
+    }
+
+    /// Waits until the object's Ready condition has this status and reason; returns it.
+    pub async fn until_ready<K>(&self, api: &Api<K>, name: &str, status: &str, reason: &str) -> K
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Serialize,
+    {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let object = api.get_opt(name).await.unwrap();
+            let found = object.as_ref().and_then(|object| condition(object, "Ready"));
+            let matches = found.as_ref().is_some_and(|(s, r, _)| s == status && r == reason);
+            match object {
+                Some(object) if matches && is_current(&object) => return object,
+                other => assert!(
+                    Instant::now() < deadline,
+                    "{name} is not Ready={status}/{reason} but {found:?}: {}",
+                    serde_json::to_string_pretty(&other.map(|o| serde_json::to_value(o).unwrap()["status"].clone()))
+                        .unwrap()
+                ),
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A tenant that is Ready/Succeeded.
+    pub async fn ready_tenant(&self, name: &str) -> TenantSchema {
+        self.until_ready(&self.api::<TenantSchema>(), name, "True", "Succeeded").await
+    }
+
+    /// Waits until an object is gone.
+    pub async fn until_gone<K>(&self, api: &Api<K>, name: &str)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        self.eventually(&format!("{name} is gone"), async || api.get_opt(name).await.unwrap().is_none()).await;
+    }
+
+    /// Deletes a tenant and waits until it is gone.
+    pub async fn delete_tenant(&self, name: &str) {
+        self.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
+        self.until_gone(&self.api::<TenantSchema>(), name).await;
+    }
+
+    /// Waits until a condition holds.
+    pub async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !holds().await {
+            assert!(Instant::now() < deadline, "not in time: {what}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Runs SQL as superuser in the test's database; returns what `psql -At` prints.
+    pub fn sql(&self, sql: &str) -> String {
+        self.sql_in(&self.database, sql)
+    }
+
+    /// Runs SQL as superuser in any database of the server.
+    pub fn sql_in(&self, database: &str, sql: &str) -> String {
+        self.postgres.psql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}")).trim_end().to_owned()
+    }
+
+    /// Runs SQL as a role of the tenant, such as `owner`.
+    pub fn sql_as(&self, schema: &str, role: &str, sql: &str) -> String {
+        let role = self.tenant_role(schema, role);
+        let out = self.sql(&format!("SET ROLE {role}; {sql}"));
+        out.strip_prefix("SET").unwrap_or(&out).trim_start().to_owned()
+    }
+
+    /// The name of a tenant's role.
+    pub fn tenant_role(&self, schema: &str, role: &str) -> String {
+        let id = self.sql(&format!(
+            "SELECT right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' AND status <> 'dropped'"
+        ));
+        format!("\"{schema}_{id}_{role}\"")
+    }
+
+    /// The schemas of the test's database whose name begins so, one a line.
+    pub fn schemas(&self, prefix: &str) -> Vec<String> {
+        let list = self.sql(&format!(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, '{prefix}') AND nspname <> 'edu_matrix_hub_schema' ORDER BY 1"
+        ));
+        list.lines().map(str::to_owned).collect()
+    }
+
+    /// One number of `/metrics`: the sum of all series whose line begins so.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.http("/metrics").unwrap_or_default();
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
+    }
+
+    /// The body of an HTTP answer of the operator.
+    pub fn http(&self, path: &str) -> Option<String> {
+        let address = self.operator.as_ref()?.http;
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+
+    /// Runs kubectl.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.shared.control_plane().kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+    }
+
+    /// Proves that a second run of the operator plans nothing and writes nothing: every object keeps its resource version,
+    /// and no step is applied.
+    pub async fn prove_fixpoint(&mut self) {
+        if self.operator.is_some() {
+            self.stop_operator().await;
+        }
+        let before = self.versions().await;
+        let epoch = self.epoch().await;
+        self.start_operator().await;
+        self.eventually("the new run has the lane", async || self.epoch().await > epoch).await;
+        let tenants = before.len() as f64;
+        let looked = "tenant_schema_operator_reconciles_total{kind=\"TenantSchema\"";
+        self.eventually("the new run looked at every tenant", async || self.metric(looked) >= tenants).await;
+        let applied = self.metric("tenant_schema_operator_sql_calls_total{function=\"apply_steps\"");
+        assert!(applied == 0.0, "a second run applied steps:\n{}", self.log());
+        assert_eq!(self.versions().await, before, "a second run wrote to tenants");
+        self.stop_operator().await;
+    }
+
+    /// Ends the world: proves the fixpoint, removes everything that the test made.
+    pub async fn finish(mut self) {
+        self.prove_fixpoint().await;
+        self.clean_up().await;
+    }
+
+    /// Removes everything that the test made, whatever state it is in.
+    pub async fn clean_up(mut self) {
+        if self.operator.is_some() {
+            self.stop_operator().await;
+        }
+        for tenant in self.api::<TenantSchema>().list(&Default::default()).await.unwrap() {
+            self.strip(&self.api::<TenantSchema>(), &tenant.name_any()).await;
+        }
+        for backup in self.api::<SchemaBackup>().list(&Default::default()).await.unwrap() {
+            self.strip(&self.api::<SchemaBackup>(), &backup.name_any()).await;
+        }
+        self.strip(&self.databases(), &self.database_ref()).await;
+        for namespace in [&self.namespace, &self.operator_namespace] {
+            let _ = Api::<Namespace>::all(self.client.clone()).delete(namespace, &DeleteParams::default()).await;
+        }
+        self.drop_database(&self.database.clone());
+    }
+
+    /// Removes a database, the roles of its tenants and keepers, and its own.
+    pub fn drop_database(&self, name: &str) {
+        let (owner, admin, login) = (self.owner_role(), format!("e2e_{}_admin", self.id), self.login());
+        let of_tenants = if self.sql_in(name, "SELECT to_regclass('edu_matrix_hub_schema.tenant_schemas')").is_empty() {
+            String::new()
+        } else {
+            self.sql_in(
+                name,
+                "SELECT rolname FROM pg_roles AS r WHERE EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t \
+                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer)$'))",
+            )
+        };
+        self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        let keepers =
+            self.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
+        let all = of_tenants.lines().chain(keepers.lines()).chain([owner.as_str(), &admin, &login]);
+        for role in all {
+            self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
+        }
+    }
+
+    async fn strip<K>(&self, api: &Api<K>, name: &str)
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let none = json!({ "metadata": { "finalizers": null } });
+        let _ = api.patch(name, &PatchParams::default(), &Patch::Merge(&none)).await;
+        let _ = api.delete(name, &DeleteParams::default()).await;
+    }
+
+    async fn versions(&self) -> Vec<(String, Option<String>)> {
+        let tenants = self.api::<TenantSchema>().list(&Default::default()).await.unwrap();
+        tenants.iter().map(|tenant| (tenant.name_any(), tenant.resource_version())).collect()
+    }
+
+    async fn epoch(&self) -> i64 {
+        let database = self.databases().get_opt(&self.database_ref()).await.unwrap();
+        database.and_then(|database| database.status?.epoch).unwrap_or_default()
+    }
+
+    fn log(&self) -> String {
+        self.sql("SELECT type, status, description, error FROM edu_matrix_hub_schema.schema_operations ORDER BY id DESC LIMIT 10")
+    }
+}
+
+/// The status, reason and message of an object's condition.
+pub fn condition(object: &impl Serialize, type_: &str) -> Option<(String, String, String)> {
+    let object = serde_json::to_value(object).unwrap();
+    let conditions = object["status"]["conditions"].as_array()?;
+    let found = conditions.iter().find(|condition| condition["type"] == type_)?;
+    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    Some((text("status"), text("reason"), text("message")))
+}
+
+fn is_current(object: &impl Serialize) -> bool {
+    let object = serde_json::to_value(object).unwrap();
+    object["status"]["observedGeneration"] == object["metadata"]["generation"]
+}
+
+/// Adds what `by_default` has and `into` has not.
+fn merge(into: &mut Value, by_default: Value) {
+    let (Some(into), Value::Object(by_default)) = (into.as_object_mut(), by_default) else { return };
+    for (key, value) in by_default {
+        into.entry(key).or_insert(value);
+    }
+}
+
+async fn client(shared: &Shared) -> Client {
+    let kubeconfig = Kubeconfig::read_from(shared.kubeconfig_path()).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
+}
+
+fn install_crds(shared: &Shared) {
+    static DONE: OnceLock<()> = OnceLock::new();
+    DONE.get_or_init(|| {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
+        let path = file.path().display().to_string();
+        let kubectl = |arguments: &[&str]| shared.control_plane().kubectl(arguments).unwrap();
+        kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
+        kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
+    });
+}
+
+/// Metadata with a name, for objects that a test makes itself.
+#[allow(dead_code, reason = "used by some of the promises")]
+pub fn named(name: &str) -> ObjectMeta {
+    ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }
+}
