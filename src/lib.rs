@@ -26,10 +26,10 @@
 //! 6. Logs, Events and metrics about outcomes are written in [`controller::report`] alone.
 //! 7. No file has more than 500 lines.
 
-pub mod config;
-pub mod telemetry;
 pub mod ident;
 pub mod quantity;
+pub mod telemetry;
+pub mod config;
 pub mod api;
 pub mod postgres;
 pub mod kubernetes;
