@@ -1,0 +1,161 @@
+//! Suspension and its exact undoing; configuration.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Database, Tenant, call, expect, tenant_options, with_database};
+
+async fn set(database: &Database, tenant: &Tenant, access: &str) -> Value {
+    call(&database.operator().await, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
+}
+
+/// Makes a login of the tenant, as the operator will: through whoever keeps its roles.
+async fn login(database: &Database, tenant: &Tenant, name: &str, group: &str) {
+    let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
+    let statements = format!(
+        "SET ROLE {owner}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'create', ARRAY['{name}']); \
+         SELECT edu_matrix_hub_schema._role_command({keeper}, 'join', ARRAY['{name}'], '{group}'); RESET ROLE; \
+         UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, '{name}') WHERE id = '{id}'",
+        owner = database.owner_role,
+        id = tenant.id
+    );
+    database.admin.batch_execute(&statements).await.unwrap();
+    database.let_in(name).await;
+}
+
+#[tokio::test]
+async fn what_a_suspension_takes_comes_back_exactly() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let partner = database.role("partner", "NOLOGIN").await;
+        let third = database.role("third", "NOLOGIN").await;
+        database.admin.batch_execute(&format!(
+            "GRANT USAGE ON SCHEMA school TO {partner} WITH GRANT OPTION; GRANT CREATE ON SCHEMA school TO {partner}; GRANT USAGE ON SCHEMA school TO PUBLIC, {third}"
+        )).await.unwrap();
+        let before = database.acl("school").await;
+        expect(&set(&database, &tenant, "Suspended").await, "success");
+        assert_eq!(database.acl("school").await, format!("{{{0}=UC/{0}}}", tenant.owner));
+        assert_eq!(database.one::<String>("SELECT status || access FROM edu_matrix_hub_schema.tenant_schemas").await, "suspendedSuspended");
+        expect(&set(&database, &tenant, "Suspended").await, "unchanged");
+        expect(&set(&database, &tenant, "ReadWrite").await, "success");
+        assert_eq!(database.acl("school").await, before);
+        expect(&set(&database, &tenant, "ReadWrite").await, "unchanged");
+        assert_eq!(database.one::<String>("SELECT status || access FROM edu_matrix_hub_schema.tenant_schemas").await, "activeReadWrite");
+        // What was given on by a grantee goes with it and comes back, with the owner as the one who gave it.
+        database.admin.batch_execute(&format!("REVOKE USAGE ON SCHEMA school FROM {third}; SET ROLE {partner}; GRANT USAGE ON SCHEMA school TO {third}; RESET ROLE")).await.unwrap();
+        expect(&set(&database, &tenant, "Suspended").await, "success");
+        assert_eq!(database.acl("school").await, format!("{{{0}=UC/{0}}}", tenant.owner));
+        database.admin.batch_execute(&format!("DROP ROLE {partner}")).await.unwrap();
+        let answer = set(&database, &tenant, "ReadWrite").await;
+        assert!(answer["message"].as_str().unwrap().ends_with(&format!("not given back: {partner}")), "{answer}");
+        assert!(database.one::<bool>(&format!("SELECT has_schema_privilege('{third}', 'school', 'USAGE')")).await);
+        assert_eq!(database.standing_memberships().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn our_logins_are_closed_and_sessions_ended_and_foreign_ones_left() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        database.as_owner(&tenant, "CREATE TABLE t (id int)").await;
+        let ours = format!("{}_ours", database.name);
+        login(&database, &tenant, &ours, &tenant.reader).await;
+        let foreign = database.role("foreign", "LOGIN").await;
+        database.admin.batch_execute(&format!("GRANT \"{}\" TO {foreign}", tenant.reader)).await.unwrap();
+        let session = database.connect(&ours).await;
+        session.batch_execute("SELECT FROM school.t").await.unwrap();
+        let guest = database.connect(&foreign).await;
+        guest.batch_execute("SELECT FROM school.t").await.unwrap();
+
+        let answer = set(&database, &tenant, "Suspended").await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"], json!({ "closed": [ours], "ended": 1, "not_ended": [] }));
+        assert!(session.batch_execute("SELECT 1").await.is_err(), "the session was ended");
+        assert!(database.try_connect(&ours).await.is_err(), "the login is closed");
+        guest.batch_execute("SELECT 1").await.unwrap();
+        assert!(guest.batch_execute("SELECT FROM school.t").await.is_err(), "without USAGE");
+        assert!(database.one::<bool>(&format!("SELECT pg_has_role('{foreign}', '{}', 'MEMBER')", tenant.reader)).await);
+        expect(&set(&database, &tenant, "Suspended").await, "unchanged");
+
+        expect(&set(&database, &tenant, "ReadWrite").await, "success");
+        database.connect(&ours).await.batch_execute("SELECT FROM school.t").await.unwrap();
+        guest.batch_execute("SELECT FROM school.t").await.unwrap();
+        assert_eq!(database.standing_memberships().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_may_be_suspended_from_the_start() {
+    with_database(async |database| {
+        let mut options = tenant_options("school");
+        options["access"] = json!("Suspended");
+        let answer = call(&database.operator().await, "create_tenant_schema", &options).await;
+        expect(&answer, "success");
+        let tenant = database.tenant_of(&answer).await;
+        assert_eq!(database.acl("school").await, format!("{{{0}=UC/{0}}}", tenant.owner));
+        assert_eq!(
+            database
+                .one::<Value>(
+                    "SELECT edu_matrix_hub_schema._tenant_drift(id) FROM edu_matrix_hub_schema.tenant_schemas"
+                )
+                .await,
+            json!([])
+        );
+        expect(&set(&database, &tenant, "ReadWrite").await, "success");
+        assert!(
+            database.one::<bool>(&format!("SELECT has_schema_privilege('{}', 'school', 'USAGE')", tenant.writer)).await
+        );
+        assert_eq!(
+            database
+                .one::<Value>(
+                    "SELECT edu_matrix_hub_schema._tenant_drift(id) FROM edu_matrix_hub_schema.tenant_schemas"
+                )
+                .await,
+            json!([])
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn errors_name_the_attempt_the_thing_and_the_way_out() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let answer = set(&database, &tenant, "Sometimes").await;
+        assert_eq!(
+            answer["message"],
+            "cannot set access of schema \"school\" to Sometimes: access is ReadWrite or Suspended"
+        );
+        let client = database.operator().await;
+        for function in ["set_tenant_access", "set_tenant_config", "repair_tenant_schema", "recreate_tenant_schema"] {
+            let answer = call(&client, function, &json!({ "schema_id": Uuid::new_v4(), "access": "Suspended" })).await;
+            assert_eq!(expect(&answer, "error"), "not_found", "{function}");
+        }
+        database.admin.batch_execute("DROP SCHEMA school").await.unwrap();
+        assert_eq!(expect(&set(&database, &tenant, "Suspended").await, "error"), "schema_missing");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn configuration_has_a_version() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let client = database.operator().await;
+        let set = async |more: Value| call(&client, "set_tenant_config", &tenant.options(&more)).await;
+        let answer = set(json!({ "config": { "plan": "gold" }, "quota_limit": 1024 })).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["version"], 2);
+        expect(&set(json!({ "config": { "plan": "gold" }, "quota_limit": 1024 })).await, "unchanged");
+        expect(&set(json!({ "config": { "plan": "gold" } })).await, "unchanged");
+        assert_eq!(set(json!({ "quota_limit": null })).await["detail"]["version"], 3);
+        assert_eq!(expect(&set(json!({ "quota_limit": -1 })).await, "error"), "internal");
+        let row: Value = database
+            .one("SELECT jsonb_build_array(config, quota_limit, version) FROM edu_matrix_hub_schema.tenant_schemas")
+            .await;
+        assert_eq!(row, json!([{ "plan": "gold" }, null, 3]));
+    })
+    .await;
+}

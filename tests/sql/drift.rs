@@ -1,0 +1,227 @@
+//! What somebody changed by hand is seen and put right; what the tenant does with its own objects is not.
+
+use serde_json::{Value, json};
+
+use crate::support::{Database, Lane, Tenant, call, expect, has_keepers, owner, surveyed, with_database};
+
+async fn drift(database: &Database, tenant: &Tenant) -> Vec<Value> {
+    let answer: Value = database.one(&format!("SELECT edu_matrix_hub_schema._tenant_drift('{}')", tenant.id)).await;
+    answer.as_array().unwrap().clone()
+}
+
+async fn repair(database: &Database, tenant: &Tenant) -> Value {
+    call(&database.operator().await, "repair_tenant_schema", &tenant.options(&json!({}))).await
+}
+
+/// The observation that a reconcile makes.
+async fn observed(database: &Database, tenant: &Tenant) -> Value {
+    let mut request = owner(&tenant.schema);
+    request["schema_name"] = json!(tenant.schema);
+    call(&database.operator().await, "observe_tenant", &request).await["own"].clone()
+}
+
+#[tokio::test]
+async fn whatever_is_changed_by_hand_is_repaired() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        lane.survey(false).await;
+        assert_eq!(observed(&database, &tenant).await["drift"], json!([]));
+        let foreign = database.role("foreign", "NOLOGIN").await;
+        let Tenant { owner, reader, writer, .. } = &tenant;
+        let changes = [
+            (format!("GRANT USAGE ON SCHEMA school TO {foreign} WITH GRANT OPTION"), 1),
+            (format!("GRANT USAGE ON SCHEMA school TO {foreign} WITH GRANT OPTION; SET ROLE {foreign}; GRANT USAGE ON SCHEMA school TO PUBLIC; RESET ROLE"), 2),
+            (format!("GRANT CREATE ON SCHEMA school TO {reader}"), 1),
+            (format!("GRANT USAGE ON SCHEMA school TO {reader} WITH GRANT OPTION"), 1),
+            (format!("REVOKE USAGE ON SCHEMA school FROM {writer}"), 1),
+            (format!("REVOKE ALL ON SCHEMA school FROM {owner}, {reader}, {writer}"), 4),
+            (format!("ALTER ROLE {writer} LOGIN CREATEROLE"), 2),
+            (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {foreign}"), 1),
+            (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT EXECUTE ON FUNCTIONS TO PUBLIC"), 1),
+            (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE ALL ON SEQUENCES FROM {reader}, {writer}"), 1),
+            (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON TYPES TO {reader} WITH GRANT OPTION"), 1),
+            (format!("ALTER SCHEMA school OWNER TO {}", database.owner_role), 1),
+            (format!("ALTER SCHEMA school OWNER TO {reader}"), 1),
+            (format!("DROP OWNED BY {reader}; DROP ROLE {reader}"), 6),
+        ];
+        for (change, found) in changes {
+            database.admin.batch_execute(&change).await.unwrap();
+            let differences = drift(&database, &tenant).await;
+            assert_eq!(differences.len(), found, "{change}: {differences:#?}");
+            assert!(differences.iter().all(|d| d["repairable"] == true), "{change}: {differences:#?}");
+            assert_eq!(json!(differences), observed(&database, &tenant).await["drift"], "{change}");
+            assert_eq!(surveyed(&lane.survey(false).await, &tenant).unwrap()["drift"], json!(differences), "{change}");
+            let answer = repair(&database, &tenant).await;
+            expect(&answer, "success");
+            // Once a first thing is right, a second may show.
+            let repaired = answer["detail"]["repaired"].as_array().unwrap();
+            assert!(differences.iter().all(|d| repaired.contains(&d["what"])), "{change}: {answer}");
+            assert_eq!(answer["detail"]["not_repairable"], json!([]), "{change}");
+            assert_eq!(drift(&database, &tenant).await, [] as [Value; 0], "{change}");
+            assert_eq!(observed(&database, &tenant).await["drift"], json!([]), "{change}");
+            expect(&repair(&database, &tenant).await, "unchanged");
+            assert_eq!(surveyed(&lane.survey(false).await, &tenant).unwrap()["drift"], json!([]), "{change}");
+            assert!(surveyed(&lane.survey(false).await, &tenant).is_none(), "{change}: nothing changed since");
+            assert_eq!(database.standing_memberships().await, 0, "{change}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn roles_made_anew_can_do_what_the_old_ones_could() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        database.as_owner(&tenant, "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+        for role in [&tenant.reader, &tenant.writer] {
+            database.admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+        }
+        expect(&repair(&database, &tenant).await, "success");
+        let may: bool = database
+            .one(&format!(
+                "SELECT has_table_privilege('{r}', 'school.t', 'SELECT') AND has_table_privilege('{w}', 'school.t', 'DELETE') \
+                 AND has_sequence_privilege('{w}', 'school.t_id_seq', 'USAGE') AND has_function_privilege('{r}', 'school.f()', 'EXECUTE')",
+                r = tenant.reader,
+                w = tenant.writer
+            ))
+            .await;
+        assert!(may);
+        // The owner role too, when it was dropped after everything had been taken from it.
+        database.admin.batch_execute(&format!("REASSIGN OWNED BY {0} TO {1}; DROP OWNED BY {0}; DROP ROLE {0}", tenant.owner, database.owner_role)).await.unwrap();
+        expect(&repair(&database, &tenant).await, "success");
+        assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_we_may_not_repair_comes_with_the_statement() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let foreign = database.role("foreign", "NOLOGIN").await;
+        let mut changes = vec![
+            "ALTER SCHEMA school OWNER TO postgres".to_owned(),
+            format!("ALTER ROLE {} BYPASSRLS", tenant.writer),
+            format!("ALTER ROLE {} REPLICATION", tenant.writer),
+        ];
+        if has_keepers() {
+            changes.push(format!("ALTER SCHEMA school OWNER TO {foreign}"));
+            changes.push(format!("ALTER ROLE {} CREATEDB", tenant.owner));
+            changes.push(format!("GRANT {foreign} TO {}", tenant.owner));
+            changes.push(format!("GRANT {foreign} TO {}", tenant.reader));
+            let keeper: String =
+                database.one("SELECT role_name FROM edu_matrix_hub_schema.role_keepers WHERE parent IS NOT NULL").await;
+            changes.push(format!("REVOKE {} FROM {keeper}", tenant.writer));
+        }
+        for change in changes {
+            database.admin.batch_execute(&change).await.unwrap();
+            let answer = repair(&database, &tenant).await;
+            assert_eq!(expect(&answer, "error"), "not_repairable", "{change}");
+            let left = answer["detail"]["not_repairable"].as_array().unwrap();
+            assert_eq!(left.len(), 1, "{change}: {left:#?}");
+            assert_eq!(left[0]["statement"], drift(&database, &tenant).await[0]["statement"]);
+            database.admin.batch_execute(left[0]["statement"].as_str().unwrap()).await.unwrap();
+            assert_eq!(drift(&database, &tenant).await, [] as [Value; 0], "{change}");
+        }
+        // What can be repaired is, although something else cannot.
+        database.admin.batch_execute(&format!("ALTER ROLE {} BYPASSRLS LOGIN", tenant.reader)).await.unwrap();
+        let answer = repair(&database, &tenant).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["repaired"], json!([format!("role \"{}\" has LOGIN", tenant.reader)]));
+        assert_eq!(
+            answer["detail"]["not_repairable"][0]["what"],
+            json!(format!("role \"{}\" has BYPASSRLS", tenant.reader))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn on_15_foreign_owners_and_memberships_are_ours_to_repair() {
+    if has_keepers() {
+        return;
+    }
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let foreign = database.role("foreign", "NOLOGIN").await;
+        database
+            .admin
+            .batch_execute(&format!(
+                "ALTER SCHEMA school OWNER TO {foreign}; GRANT {foreign} TO {}; ALTER ROLE {} CREATEDB",
+                tenant.owner, tenant.owner
+            ))
+            .await
+            .unwrap();
+        assert_eq!(drift(&database, &tenant).await.len(), 3);
+        expect(&repair(&database, &tenant).await, "success");
+        assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
+        assert_eq!(database.standing_memberships().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_tenant_does_with_its_own_is_no_drift() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let guest = database.role("guest", "LOGIN").await;
+        database.as_owner(&tenant, &format!(
+            "CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; GRANT SELECT ON t TO {guest}; \
+             ALTER DEFAULT PRIVILEGES IN SCHEMA school GRANT SELECT ON TABLES TO {guest}; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+        )).await;
+        database.admin.batch_execute(&format!("GRANT {} TO {guest}; COMMENT ON SCHEMA school IS 'mine'", tenant.reader)).await.unwrap();
+        assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
+        expect(&repair(&database, &tenant).await, "unchanged");
+        assert!(database.one::<bool>(&format!("SELECT pg_has_role('{guest}', '{}', 'MEMBER')", tenant.reader)).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_suspended_tenant_is_repaired_to_being_suspended() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let client = database.operator().await;
+        expect(
+            &call(&client, "set_tenant_access", &tenant.options(&json!({ "access": "Suspended" }))).await,
+            "success",
+        );
+        database.admin.batch_execute(&format!("GRANT USAGE ON SCHEMA school TO {}", tenant.reader)).await.unwrap();
+        assert_eq!(drift(&database, &tenant).await.len(), 1);
+        expect(&repair(&database, &tenant).await, "success");
+        assert_eq!(database.acl("school").await, format!("{{{0}=UC/{0}}}", tenant.owner));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_lost_schema_is_missing_until_somebody_asks_for_it_anew() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        database.as_owner(&tenant, "CREATE TABLE t AS SELECT 1 AS id").await;
+        lane.survey(true).await;
+        expect(&call(&lane.client, "recreate_tenant_schema", &tenant.options(&json!({}))).await, "unchanged");
+        database
+            .admin
+            .batch_execute(&format!("DROP SCHEMA school CASCADE; DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader))
+            .await
+            .unwrap();
+        let row = observed(&database, &tenant).await;
+        assert_eq!((&row["schema_exists"], &row["drift"]), (&json!(false), &json!([])));
+        let survey = lane.survey(false).await;
+        assert_eq!(surveyed(&survey, &tenant).unwrap()["schema_exists"], false);
+        assert_eq!(expect(&repair(&database, &tenant).await, "error"), "schema_missing");
+        expect(&call(&lane.client, "recreate_tenant_schema", &tenant.options(&json!({}))).await, "success");
+        assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
+        let again = lane.survey(false).await;
+        let row = surveyed(&again, &tenant).unwrap();
+        assert_eq!(
+            (&row["schema_exists"], &row["storage_bytes"], &row["table_count"]),
+            (&json!(true), &json!(0), &json!(0))
+        );
+        assert_eq!(row["last_operation"]["type"], "recreate_tenant_schema");
+    })
+    .await;
+}

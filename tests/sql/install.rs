@@ -1,0 +1,232 @@
+//! Who may install, what is repeatable, and that every file does what its verify file says.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use serde_json::{Value, json};
+use tenant_schema_operator::postgres::script::{FILES, Form};
+
+use crate::support::{
+    Database, call, expect, has_keepers, tenant_options, try_call, with_bare_database, with_database,
+    with_database_beside,
+};
+
+fn sql() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/sql"))
+}
+
+fn names(folder: &str) -> BTreeSet<String> {
+    fs::read_dir(sql().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".sql"))
+        .collect()
+}
+
+async fn facts(database: &Database, login: &str) -> Value {
+    let query = fs::read_to_string(sql().join("observe/database.sql")).unwrap();
+    let client = if login == "postgres" { &database.admin } else { &database.connect(login).await };
+    client.query_one(&query, &[&database.owner_role]).await.unwrap().get("database")
+}
+
+async fn verify(client: &tokio_postgres::Client) {
+    for name in names("verify") {
+        let text = fs::read_to_string(sql().join("verify").join(&name)).unwrap();
+        client.batch_execute(&text).await.unwrap_or_else(|error| panic!("{name}: {:?}", error.as_db_error()));
+    }
+}
+
+#[test]
+fn every_file_is_installed_and_has_a_verify_file() {
+    let installed: BTreeSet<_> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let mut there = BTreeSet::new();
+    let mut to_verify = BTreeSet::from(["bootstrap.sql".to_owned()]);
+    for folder in ["registry", "schema_management", "observe"] {
+        for name in names(folder).into_iter().filter(|name| name != "database.sql") {
+            there.insert(format!("{folder}/{name}"));
+            to_verify.insert(name);
+        }
+    }
+    assert_eq!(installed, there);
+    assert_eq!(names("verify"), to_verify);
+}
+
+#[test]
+fn no_file_writes_what_managed_services_refuse() {
+    for (name, text) in FILES {
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("--")) {
+            for word in ["NOSUPERUSER", "NOREPLICATION", "NOBYPASSRLS", "SET ROLE", "SET LOCAL ROLE"] {
+                assert!(!line.contains(word), "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
+    with_database(async |database| {
+        let before = call_installation(&database).await;
+        verify(&database.admin).await;
+        verify(&database.operator().await).await;
+        database.tenant("kept").await;
+        database.install("postgres", Form::Printed).await.unwrap();
+        database.install("postgres", Form::Managed).await.unwrap();
+        verify(&database.admin).await;
+        assert_eq!(call_installation(&database).await, before);
+        assert_eq!(before["fingerprint_matches"], true);
+        assert_eq!(before["contract"], 1);
+        assert_eq!(before["admin_role"], json!(database.admin_role()));
+        let again = call(&database.admin, "create_tenant_schema", &tenant_options("kept")).await;
+        assert_eq!(again["status"], "unchanged");
+    })
+    .await;
+}
+
+async fn call_installation(database: &Database) -> Value {
+    let client = database.operator().await;
+    client.query_one("SELECT edu_matrix_hub_schema.installation()", &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn a_login_that_owns_the_database_installs_by_itself() {
+    with_bare_database(async |database| {
+        let login = database.role("login", "LOGIN CREATEROLE").await;
+        database.admin.batch_execute(&format!("ALTER DATABASE {} OWNER TO {login}", database.name)).await.unwrap();
+        let before = facts(&database, &login).await;
+        assert_eq!((&before["missing"], &before["installed"]), (&json!([]), &json!(false)));
+        database.install(&login, Form::Bootstrapping).await.unwrap();
+        database.install(&login, Form::Managed).await.unwrap();
+        database.install(&login, Form::Printed).await.unwrap();
+        let client = database.connect(&login).await;
+        verify(&client).await;
+        expect(&call(&client, "create_tenant_schema", &tenant_options("mine")).await, "success");
+        let after = facts(&database, &login).await;
+        assert_eq!((&after["missing"], &after["missing_for_verified"]), (&json!([]), &json!([])));
+        assert_eq!((&after["installed"], &after["can_set_owner_role"]), (&json!(true), &json!(true)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_member_of_the_admin_role_works_without_any_other_right() {
+    with_database(async |database| {
+        let client = database.operator().await;
+        let login = format!("{}_operator", database.name);
+        let now = facts(&database, &login).await;
+        assert_eq!(now["missing_for_verified"], json!([]));
+        assert_eq!(now["missing"].as_array().unwrap().len(), 1, "{}", now["missing"]);
+        expect(&call(&client, "create_tenant_schema", &tenant_options("theirs")).await, "success");
+        // It may call, and nothing else: neither read the registry nor reach what is private.
+        for statement in [
+            "SELECT FROM edu_matrix_hub_schema.tenant_schemas",
+            "SELECT FROM edu_matrix_hub_schema.tenant_rows",
+            "SELECT edu_matrix_hub_schema._keep('create', '{x}', NULL)",
+            "SELECT edu_matrix_hub_schema.record_installation()",
+            "CREATE TABLE theirs.t (id int)",
+            "CREATE ROLE another",
+        ] {
+            assert!(client.batch_execute(statement).await.is_err(), "{statement}");
+        }
+        let refused = database.install(&login, Form::Bootstrapping).await.unwrap_err();
+        let message = refused.as_db_error().unwrap().message().to_owned();
+        let statement = now["missing"][0]["statement"].as_str().unwrap();
+        assert!(message.ends_with(statement), "{message}");
+        // With the one statement that it was told, it upgrades too.
+        database.admin.batch_execute(statement).await.unwrap();
+        assert_eq!(facts(&database, &login).await["missing"], json!([]));
+        database.install(&login, Form::Managed).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
+    with_bare_database(async |database| {
+        let login = database.role("weak", "LOGIN").await;
+        let now = facts(&database, &login).await;
+        let statements: Vec<_> =
+            now["missing"].as_array().unwrap().iter().map(|m| m["statement"].as_str().unwrap()).collect();
+        assert_eq!(statements.len(), 5, "{statements:?}");
+        for statement in statements {
+            let refused = database.install(&login, Form::Bootstrapping).await.unwrap_err();
+            let message = refused.as_db_error().unwrap().message().to_owned();
+            assert!(message.ends_with(statement.trim_end_matches(" WITH INHERIT TRUE")), "{message}\n{statement}");
+            database.admin.batch_execute(statement).await.unwrap();
+        }
+        assert_eq!(facts(&database, &login).await["missing"], json!([]));
+        database.install(&login, Form::Bootstrapping).await.unwrap();
+        verify(&database.connect(&login).await).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_databases_of_a_server_share_an_owner_role() {
+    with_database(async |first| {
+        first.tenant("same_name").await;
+        with_database_beside(&first, async |second| {
+            second.tenant("same_name").await;
+            verify(&second.admin).await;
+            assert_eq!(second.standing_memberships().await, 0);
+        })
+        .await;
+        first.tenant("another").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unfit_roles_and_foreign_registries_are_refused() {
+    with_bare_database(async |database| {
+        let login = database.role("owner", "LOGIN").await;
+        assert_eq!(login, database.owner_role);
+        let refused = database.install("postgres", Form::Printed).await.unwrap_err();
+        assert!(refused.as_db_error().unwrap().message().contains("may log in"), "{refused}");
+        database
+            .admin
+            .batch_execute(&format!("ALTER ROLE {login} NOLOGIN; CREATE SCHEMA edu_matrix_hub_schema"))
+            .await
+            .unwrap();
+        let refused = database.install("postgres", Form::Printed).await.unwrap_err();
+        assert!(refused.as_db_error().unwrap().message().contains("belongs to role \"postgres\""), "{refused}");
+        let now = facts(&database, "postgres").await;
+        assert!(now["missing"][0]["what"].as_str().unwrap().contains("belongs to role \"postgres\""), "{now}");
+        assert_eq!(
+            database
+                .one::<i64>("SELECT count(*) FROM pg_class WHERE relnamespace = 'edu_matrix_hub_schema'::regnamespace")
+                .await,
+            0
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_edited_by_hand_is_noticed_until_it_is_installed_again() {
+    with_database(async |database| {
+        let mut edits = vec![
+            "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._claim(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb \
+             LANGUAGE sql IMMUTABLE AS 'SELECT NULL::jsonb'",
+            "GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema.claim_lane(jsonb) TO PUBLIC",
+            "ALTER FUNCTION edu_matrix_hub_schema.claim_lane(jsonb) RESET search_path",
+        ];
+        if has_keepers() {
+            edits.push("GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema._keep_2(text, text[], text) TO PUBLIC");
+            edits.push(
+                "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep_2(action text, roles text[], member text) RETURNS void \
+                 LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN END'",
+            );
+        }
+        for edit in edits {
+            database.admin.batch_execute(edit).await.unwrap();
+            assert_eq!(call_installation(&database).await["fingerprint_matches"], false, "{edit}");
+            database.install("postgres", Form::Managed).await.unwrap();
+            assert_eq!(call_installation(&database).await["fingerprint_matches"], true, "{edit}");
+        }
+        verify(&database.admin).await;
+        expect(&call(&database.operator().await, "create_tenant_schema", &tenant_options("after")).await, "success");
+        let nobody = database.role("nobody", "LOGIN").await;
+        let client = database.connect(&nobody).await;
+        assert!(try_call(&client, "claim_lane", &json!({})).await.is_err());
+    })
+    .await;
+}

@@ -1,0 +1,25 @@
+//! The database side of the operator against a real PostgreSQL: what `sql/` promises, function by function.
+//!
+//! Each test has a database, an owner role and tenants of its own, and removes them when it ends. `POSTGRES_MAJOR` chooses
+//! the server's version; without it, it is the newest that is installed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::doc_markdown,
+    missing_docs,
+    reason = "a test ends where its ground gives way, and PostgreSQL is a name"
+)]
+
+mod access;
+mod backup_world;
+mod create;
+mod drift;
+mod hostile;
+mod install;
+mod lane;
+mod snapshot;
+mod snapshot_hostile;
+mod support;
+mod survey;

@@ -1,0 +1,205 @@
+//! What a tenant costs: exact after every kind of change, and never held up by a lock.
+
+use serde_json::{Value, json};
+
+use crate::support::{Database, Lane, Tenant, call, expect, owner, surveyed, tenant_options, with_database};
+
+/// What the tables of a schema take, asked of each.
+async fn exact(database: &Database, tenant: &Tenant) -> i64 {
+    database
+        .one(&format!(
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class \
+             WHERE relnamespace = '{}'::regnamespace AND relkind IN ('r', 'm', 'S')",
+            tenant.schema
+        ))
+        .await
+}
+
+/// Runs statements as the owner, and lets their write counters arrive.
+async fn write(database: &Database, tenant: &Tenant, statements: &str) {
+    database.as_owner(tenant, statements).await;
+    database.admin.batch_execute("SELECT pg_stat_force_next_flush()").await.unwrap();
+    database.admin.batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test]
+async fn sizes_are_exact_after_every_kind_of_change() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let other = database.tenant("other").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let first = lane.survey(false).await;
+        assert_eq!(surveyed(&first, &tenant).unwrap()["storage_bytes"], 0);
+        write(&database, &tenant, "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, v text); INSERT INTO t (v) SELECT repeat(md5(g::text), 300) FROM generate_series(1, 500) AS g").await;
+        let changes = [
+            "SELECT 1",
+            "INSERT INTO t (v) SELECT md5(g::text) FROM generate_series(1, 5000) AS g",
+            "CREATE INDEX i ON t (v text_pattern_ops) WHERE length(v) < 100",
+            "CREATE MATERIALIZED VIEW m AS SELECT * FROM t",
+            "DROP INDEX i",
+            "TRUNCATE t",
+            "REFRESH MATERIALIZED VIEW m",
+            "CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100); INSERT INTO p VALUES (1)",
+            "DROP TABLE t CASCADE",
+        ];
+        for change in changes {
+            if change != "SELECT 1" {
+                write(&database, &tenant, change).await;
+            }
+            let survey = lane.survey(false).await;
+            let row = surveyed(&survey, &tenant).unwrap_or_else(|| panic!("{change}: not reported"));
+            assert_eq!(row["storage_bytes"], json!(exact(&database, &tenant).await), "{change}");
+            assert_eq!(survey["storage_bytes"], row["storage_bytes"], "{change}");
+            assert_eq!(row["usage_stale"], false);
+            assert!(surveyed(&survey, &other).is_none(), "{change}: the other did nothing");
+            assert_eq!(lane.survey(false).await["tenants"], json!([]), "{change}: nothing happened since");
+        }
+        assert_eq!(database.one::<i32>("SELECT table_count FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'").await, 2);
+        // Counters that begin again at nothing cost a look, and no wrong number.
+        let before: String = database.one("SELECT write_signature::text FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'").await;
+        database.admin.batch_execute("SELECT pg_stat_reset()").await.unwrap();
+        assert_eq!(lane.survey(false).await["tenants"], json!([]));
+        let after: String = database.one("SELECT write_signature::text FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'").await;
+        assert_ne!(before, after);
+        assert_eq!(lane.survey(true).await["tenants"].as_array().unwrap().len(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_locked_table_holds_up_nobody_else() {
+    with_database(async |database| {
+        let locked = database.tenant("locked").await;
+        let busy = database.tenant("busy").await;
+        let lane = Lane::claim(database.operator().await).await;
+        for tenant in [&locked, &busy] {
+            write(&database, tenant, "CREATE TABLE t AS SELECT g FROM generate_series(1, 100) AS g").await;
+        }
+        lane.survey(false).await;
+        let before = exact(&database, &locked).await;
+        for tenant in [&locked, &busy] {
+            write(&database, tenant, "INSERT INTO t SELECT g FROM generate_series(1, 20000) AS g").await;
+        }
+        let holder = database.connect("postgres").await;
+        holder.batch_execute("BEGIN; LOCK TABLE locked.t IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let survey = lane.survey(false).await;
+        let row = surveyed(&survey, &locked).unwrap();
+        assert_eq!((&row["usage_stale"], &row["storage_bytes"]), (&json!(true), &json!(before)));
+        assert_eq!(survey["stale_count"], 1);
+        assert_eq!(surveyed(&survey, &busy).unwrap()["storage_bytes"], json!(exact(&database, &busy).await));
+        assert!(surveyed(&lane.survey(false).await, &locked).is_none(), "as stale as before");
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        let survey = lane.survey(false).await;
+        let row = surveyed(&survey, &locked).unwrap();
+        assert_eq!(
+            (&row["usage_stale"], &row["storage_bytes"]),
+            (&json!(false), &json!(exact(&database, &locked).await))
+        );
+        assert_eq!(survey["stale_count"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn changes_of_state_are_reported_once() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let first = lane.survey(false).await;
+        assert_eq!(
+            (&first["tenant_count"], &first["jobs_waiting"], &first["set_aside_count"]),
+            (&json!(1), &json!(0), &json!(0))
+        );
+        let mut row = surveyed(&first, &tenant).unwrap().clone();
+        let observed = call(&lane.client, "observe_tenant", &{
+            let mut request = owner("school");
+            request["schema_name"] = json!("school");
+            request
+        })
+        .await;
+        row.as_object_mut().unwrap().remove("usage_at");
+        let mut own = observed["own"].clone();
+        own.as_object_mut().unwrap().remove("usage_at");
+        assert_eq!(row, own, "survey and single look say the same");
+        assert_eq!(lane.survey(false).await["tenants"], json!([]));
+        expect(
+            &call(&lane.client, "set_tenant_access", &tenant.options(&json!({ "access": "Suspended" }))).await,
+            "success",
+        );
+        assert_eq!(surveyed(&lane.survey(false).await, &tenant).unwrap()["status"], "suspended");
+        assert_eq!(lane.survey(false).await["tenants"], json!([]));
+        // One survey at a time: a second one is told so and does not wait.
+        lane.client.batch_execute("BEGIN").await.unwrap();
+        lane.survey(false).await;
+        let rival = Lane::claim_shared(&lane, database.operator().await);
+        expect(&rival.survey(false).await, "busy");
+        lane.client.batch_execute("COMMIT").await.unwrap();
+        // A row that somebody is just changing is reported by the next survey.
+        let writer = database.operator().await;
+        writer.batch_execute("BEGIN").await.unwrap();
+        expect(
+            &call(&writer, "set_tenant_access", &tenant.options(&json!({ "access": "ReadWrite" }))).await,
+            "success",
+        );
+        assert_eq!(lane.survey(false).await["tenants"], json!([]));
+        writer.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(surveyed(&lane.survey(false).await, &tenant).unwrap()["status"], "active");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn observing_says_who_is_in_the_way() {
+    with_database(async |database| {
+        let client = database.operator().await;
+        let institution = database.institution().await;
+        let mut options = tenant_options("school");
+        options["institution_id"] = json!(institution);
+        expect(&call(&client, "create_tenant_schema", &options).await, "success");
+        let ask = async |name: &str, schema: &str, institution: Value| {
+            let mut request = owner(name);
+            request["schema_name"] = json!(schema);
+            request["institution_id"] = institution;
+            call(&client, "observe_tenant", &request).await
+        };
+        let own = ask("school", "school", json!(institution)).await;
+        assert_eq!(
+            (&own["own"]["schema_name"], &own["name_holder"], &own["institution_holder"]),
+            (&json!("school"), &Value::Null, &Value::Null)
+        );
+        assert_eq!((&own["schema_exists"], &own["institution_known"]), (&json!(true), &json!(true)));
+        let rival = ask("rival", "school", json!(institution)).await;
+        assert_eq!((&rival["own"], &rival["tombstone"]), (&Value::Null, &Value::Null));
+        assert_eq!(
+            (&rival["name_holder"]["uid"], &rival["institution_holder"]["name"]),
+            (&json!("uid-school"), &json!("school"))
+        );
+        assert_eq!(rival["schema_exists"], false, "it is a tenant's");
+        let foreign = ask("rival", "public", json!(uuid::Uuid::new_v4())).await;
+        assert_eq!(
+            (&foreign["schema_exists"], &foreign["name_holder"], &foreign["institution_known"]),
+            (&json!(true), &Value::Null, &json!(false))
+        );
+        let role = ask("rival", &database.owner_role, Value::Null).await;
+        assert_eq!((&role["name_is_role"], &role["schema_exists"]), (&json!(true), &json!(false)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_log_is_pruned_by_age_but_keeps_the_last_of_a_kind() {
+    with_database(async |database| {
+        database.tenant("school").await;
+        database.admin.batch_execute(
+            "INSERT INTO edu_matrix_hub_schema.schema_operations (schema_id, type, status, requested_by, started_at) \
+             SELECT t.id, kind, 'success', 'x', now() - age FROM edu_matrix_hub_schema.tenant_schemas AS t, \
+             (VALUES ('old', interval '200 days'), ('old', interval '100 days'), ('young', interval '1 day'), ('young', interval '2 days')) AS v (kind, age)"
+        ).await.unwrap();
+        Lane::claim(database.operator().await).await.survey(false).await;
+        let left: String = database
+            .one("SELECT string_agg(type, ' ' ORDER BY id) FROM edu_matrix_hub_schema.schema_operations WHERE requested_by = 'x'")
+            .await;
+        assert_eq!(left, "old young young");
+    })
+    .await;
+}
