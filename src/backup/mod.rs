@@ -81,7 +81,7 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
             )
             .await
         }
-        (Some(LaneState::Elsewhere), _) => Ok(Next::new(After::Resync, "unchanged")),
+        (Some(LaneState::Elsewhere), _) => Ok(Next::new(After::Resync, "standby")),
         // The tenant is gone; the catalogue that has the backup still says how it stands.
         (None, [lane, ..]) => {
             let lane = lane.clone();
@@ -131,7 +131,7 @@ async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Resul
     }
     let lanes = match &resolved.lane {
         Some(LaneState::Open(lane)) => vec![lane.clone()],
-        Some(LaneState::Elsewhere) => return Ok(Next::new(After::Resync, "unchanged")),
+        Some(LaneState::Elsewhere) => return Ok(Next::new(After::Resync, "standby")),
         Some(LaneState::Unavailable { message, .. }) => {
             let verdict = Verdict::reconciling(Reason::DatabaseUnavailable, message.clone(), Readiness::Kept);
             return conclude(backup, &verdict, ctx).await;

@@ -122,7 +122,7 @@ pub async fn reconcile(
     }
     if !is_held(&name, &ctx).await? {
         stand_by(&name, &ctx, opens);
-        return Ok(Next::new(After::Resync, "unchanged"));
+        return Ok(Next::new(After::Resync, "standby"));
     }
     let leaving = database.metadata.deletion_timestamp.is_some();
     let in_use = if leaving { in_use(&name, &ctx) } else { None };

@@ -55,9 +55,9 @@ impl LeaseCandidate {
                 message: error.to_string(),
             })?;
         let (held, task) = manager.watch().await;
-        let mut changes = held.clone();
+        let mut turns = held.clone();
         let observer = tokio::spawn(async move {
-            while changes.changed().await.is_ok() {
+            while turns.changed().await.is_ok() {
                 changed();
             }
             changed();

@@ -15,7 +15,7 @@ use prometheus_client::{
 pub struct ReconcileLabels {
     /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
     pub kind: &'static str,
-    /// `changed`, `unchanged`, `waiting`, `stalled` or `error`.
+    /// `changed`, `unchanged`, `waiting`, `stalled`, `error`, or `standby` while another replica holds the lane.
     pub outcome: &'static str,
 }
 
