@@ -16,7 +16,7 @@ use kube::{
 };
 
 use crate::{
-    api::{SchemaBackup, TenantDatabase, TenantSchema, event::EventReason},
+    api::{RECONCILE_REQUESTED_AT, SchemaBackup, TenantDatabase, TenantSchema, event::EventReason},
     config::Config,
     kubernetes::lease::LeaseCandidate,
     lane::Lanes,
@@ -45,6 +45,8 @@ pub struct Context {
     pub candidates: tokio::sync::Mutex<HashMap<String, LeaseCandidate>>,
     /// Which of our own writes the caches must have seen.
     pub written: Written,
+    /// Which requests to look again were heard.
+    pub requests: Requests,
 }
 
 impl Context {
@@ -138,12 +140,46 @@ impl Written {
     }
 }
 
+/// The values of `reconcile-requested-at` that were seen, by UID. A value that is there at the first sight asks for nothing:
+/// a process that starts looks at everything anyway.
+#[derive(Default)]
+pub struct Requests(Mutex<HashMap<String, Option<String>>>);
+
+impl Requests {
+    /// True when somebody asked since the object was last seen.
+    pub fn is_new<K: Resource>(&self, object: &K) -> bool {
+        let Some(uid) = object.meta().uid.clone() else { return false };
+        let value = object.annotations().get(RECONCILE_REQUESTED_AT).cloned();
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, value.clone());
+        value.is_some() && before.is_some_and(|before| before != value)
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// What the report and the retry need to know of a driver's error.
+pub trait Failure: std::error::Error {
+    /// The stage that failed, as its file is called.
+    fn stage(&self) -> &'static str;
+
+    /// The closed set that metrics are labelled with.
+    fn category(&self) -> &'static str;
+
+    /// When to try again, where that is not a matter of backing off.
+    fn retry_after(&self) -> Option<Duration> {
+        None
+    }
+}
+
 /// How a reconcile ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Next {
     /// When to look again.
     pub after: After,
-    /// For metrics: `changed`, `unchanged`, `waiting` or `stalled`.
+    /// For metrics: `changed`, `unchanged`, `waiting`, `stalled` or `standby`.
     pub outcome: &'static str,
     /// What a person would tell another.
     pub notices: Vec<Notice>,

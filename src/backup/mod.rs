@@ -17,7 +17,7 @@ use crate::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, Next},
+    context::{After, Context, Failure, Next},
     kubernetes::{self, finalizers},
     lane::{Lane, LaneState},
     postgres::{self, answer::BackupAnswer},
@@ -43,10 +43,16 @@ pub enum Error {
     Apply(#[source] postgres::Error),
 }
 
-impl Error {
-    /// The closed set that metrics are labelled with.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
+impl Failure for Error {
+    fn stage(&self) -> &'static str {
+        match self {
+            Self::Kubernetes(_) => "status",
+            Self::Observe(_) => "observe",
+            Self::Apply(_) => "apply",
+        }
+    }
+
+    fn category(&self) -> &'static str {
         match self {
             Self::Kubernetes(error) => error.category(),
             Self::Observe(error) | Self::Apply(error) => error.category(),

@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use crate::{
     backup,
     config::Config,
-    context::{After, Context, Next, Stores, Wake, Written},
+    context::{After, Context, Failure, Next, Requests, Stores, Wake, Written},
     database, jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
@@ -106,6 +106,7 @@ pub async fn run(
         metrics,
         candidates: tokio::sync::Mutex::default(),
         written: Written::default(),
+        requests: Requests::default(),
         config,
         identity: identity.clone(),
     });
@@ -114,6 +115,7 @@ pub async fn run(
         events: Events::new(client, &identity),
         backoff: Arc::new(Backoff::default()),
         shutdown: shutdown.clone(),
+        filled: caches_filled(stores.clone(), shutdown.clone()).boxed().shared(),
     };
     let Watches { databases, tenants, backups, secrets, namespaces, .. } = watches;
     let opens = Arc::new(database::Opens::default());
@@ -123,39 +125,23 @@ pub async fn run(
             futures::stream::iter(watches::databases_of_secret(&secret_stores.databases, &secret))
         });
         let woken = futures::stream::select(databases_woken, changed_secrets);
-        runner.drive(
-            databases,
-            stores.databases.clone(),
-            woken,
-            8,
-            database::Error::category,
-            database::Error::retry_after,
-            move |object, ctx| {
-                let (opens, finished) = (opens.clone(), finished.clone());
-                async move { database::reconcile(object, ctx, &opens, &finished).await }
-            },
-        )
+        runner.drive(databases, stores.databases.clone(), woken, 8, move |object, ctx| {
+            let (opens, finished) = (opens.clone(), finished.clone());
+            async move { database::reconcile(object, ctx, &opens, &finished).await }
+        })
     };
     let concurrency = ctx.config.concurrency;
-    let tenant_controller = runner.drive(
-        tenants,
-        stores.tenants.clone(),
-        tenants_woken,
-        concurrency,
-        tenant::Error::category,
-        |_| None,
-        tenant::reconcile,
-    );
-    let backup_controller = runner.drive(
-        backups,
-        stores.backups.clone(),
-        backups_woken,
-        concurrency,
-        backup::Error::category,
-        |_| None,
-        backup::reconcile,
-    );
-    let ready = wait_until_filled(&stores, readiness);
+    let tenant_controller =
+        runner.drive(tenants, stores.tenants.clone(), tenants_woken, concurrency, tenant::reconcile);
+    let backup_controller =
+        runner.drive(backups, stores.backups.clone(), backups_woken, concurrency, backup::reconcile);
+    let filled = runner.filled.clone();
+    let ready = async {
+        if filled.await {
+            readiness.set();
+        }
+        std::future::pending::<()>().await;
+    };
     let background = async {
         tokio::select! {
             () = jobs_reported(finished_jobs, &ctx) => {}
@@ -180,17 +166,20 @@ async fn cluster_id(client: &Client) -> Result<String, Error> {
     Ok(namespace.and_then(|namespace| namespace.uid()).unwrap_or_default())
 }
 
-async fn wait_until_filled(stores: &Stores, readiness: http::Readiness) {
-    let filled = futures::join!(
-        stores.databases.wait_until_ready(),
-        stores.tenants.wait_until_ready(),
-        stores.backups.wait_until_ready(),
-        stores.namespaces.wait_until_ready(),
-    );
-    if matches!(filled, (Ok(()), Ok(()), Ok(()), Ok(()))) {
-        readiness.set();
+/// True once every cache is filled, false when the operator stops before.
+async fn caches_filled(stores: Stores, shutdown: impl Future<Output = ()>) -> bool {
+    let filled = async {
+        futures::join!(
+            stores.databases.wait_until_ready(),
+            stores.tenants.wait_until_ready(),
+            stores.backups.wait_until_ready(),
+            stores.namespaces.wait_until_ready(),
+        )
+    };
+    tokio::select! {
+        filled = filled => matches!(filled, (Ok(()), Ok(()), Ok(()), Ok(()))),
+        () = shutdown => false,
     }
-    std::future::pending::<()>().await;
 }
 
 /// Whoever waits for a job is woken when it ends.
@@ -209,7 +198,7 @@ async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Co
             let known = tenant.status.as_ref().and_then(|status| status.schema_id.clone());
             if known.is_some() && known == schema_id {
                 if let Some(lane) = ctx.lanes.open(&finished.database) {
-                    lane.job_changed(&tenant.uid().unwrap_or_default());
+                    lane.distrust(&tenant.uid().unwrap_or_default());
                 }
                 ctx.wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
             }
@@ -223,28 +212,28 @@ struct Runner {
     events: Events,
     backoff: Arc<Backoff>,
     shutdown: futures::future::Shared<BoxFuture<'static, ()>>,
+    // An object that is looked at before the others are known would seem to point to nothing.
+    filled: futures::future::Shared<BoxFuture<'static, bool>>,
 }
 
 impl Runner {
-    #[allow(clippy::too_many_arguments, reason = "three controllers are wired here side by side, and nowhere else")]
     fn drive<K, E, F>(
         &self,
         objects: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
         store: Store<K>,
         woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
         concurrency: u16,
-        category: fn(&E) -> &'static str,
-        retry_after: fn(&E) -> Option<Duration>,
         reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Send + Sync + 'static,
     ) -> BoxFuture<'static, ()>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-        E: std::error::Error + Send + Sync + 'static,
+        E: Failure + Send + Sync + 'static,
         F: Future<Output = Result<Next, E>> + Send + 'static,
     {
         let reconcile = Arc::new(reconcile);
         let (events, backoff) = (self.events.clone(), self.backoff.clone());
         let error_backoff = self.backoff.clone();
+        let filled = self.filled.clone();
         Controller::for_stream(objects, store)
             .with_config(ControllerConfig::default().concurrency(concurrency))
             .reconcile_on(woken)
@@ -252,17 +241,21 @@ impl Runner {
             .run(
                 move |object: Arc<K>, ctx: Arc<Context>| {
                     let (reconcile, events, backoff) = (reconcile.clone(), events.clone(), backoff.clone());
+                    let filled = filled.clone();
                     async move {
+                        if !filled.await {
+                            return Ok(Action::await_change());
+                        }
                         let started = Instant::now();
                         let result = reconcile(object.clone(), ctx.clone()).await;
-                        report::reconciled(&ctx.metrics, &events, &*object, &result, category, started.elapsed()).await;
+                        report::reconciled(&ctx.metrics, &events, &*object, &result, started.elapsed()).await;
                         let uid = object.uid().unwrap_or_default();
                         result.map(|next| action(next.after, &uid, &backoff))
                     }
                 },
                 move |object: Arc<K>, error: &E, _ctx: Arc<Context>| {
                     let uid = object.uid().unwrap_or_default();
-                    Action::requeue(retry_after(error).unwrap_or_else(|| error_backoff.next(&uid, jitter())))
+                    Action::requeue(error.retry_after().unwrap_or_else(|| error_backoff.next(&uid, jitter())))
                 },
                 self.ctx.clone(),
             )

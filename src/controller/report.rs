@@ -7,7 +7,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::{
     api::event::EventKind,
-    context::Next,
+    context::{Failure, Next},
     jobs,
     kubernetes::events::Events,
     telemetry::{
@@ -22,11 +22,10 @@ pub async fn reconciled<K, E>(
     events: &Events,
     object: &K,
     result: &Result<Next, E>,
-    category: impl Fn(&E) -> &'static str,
     elapsed: Duration,
 ) where
     K: Resource<DynamicType = ()>,
-    E: StdError,
+    E: Failure,
 {
     let kind = kind_word(&K::kind(&()));
     let name = object.name_any();
@@ -49,10 +48,20 @@ pub async fn reconciled<K, E>(
             }
         }
         Err(error) => {
-            let category = category(error);
+            let (category, stage) = (error.category(), error.stage());
             metrics.reconciles.get_or_create(&ReconcileLabels { kind, outcome: "error" }).inc();
             metrics.errors.get_or_create(&ErrorLabels { kind, category }).inc();
-            tracing::warn!(kind, namespace, name, trace, category, ?elapsed, error = chain(error), "reconcile failed");
+            tracing::warn!(
+                kind,
+                namespace,
+                name,
+                trace,
+                stage,
+                category,
+                ?elapsed,
+                error = chain(error),
+                "reconcile failed"
+            );
         }
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::{
     api::{TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus, condition::Verdict, event::EventReason},
-    context::{After, Context, Next, Notice},
+    context::{After, Context, Failure, Next, Notice},
     jobs,
     kubernetes::{
         self, finalizers,
@@ -60,10 +60,18 @@ pub enum Error {
     Survey(#[source] postgres::Error),
 }
 
-impl Error {
-    /// The closed set that metrics are labelled with.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
+impl Failure for Error {
+    fn stage(&self) -> &'static str {
+        match self {
+            Self::Kubernetes(_) => "status",
+            Self::Lease(_) | Self::Refused => "lease",
+            Self::Resolve(_) => "resolve",
+            Self::Open(_) => "install",
+            Self::Survey(_) => "survey",
+        }
+    }
+
+    fn category(&self) -> &'static str {
         match self {
             Self::Kubernetes(error) => error.category(),
             Self::Lease(_) => "lease",
@@ -74,9 +82,8 @@ impl Error {
         }
     }
 
-    /// When to probe again, where that is not a matter of backing off: there is one probe for all tenants.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
+    /// There is one probe for all tenants, so it need not back off.
+    fn retry_after(&self) -> Option<Duration> {
         matches!(self, Self::Open(closed) if !status::closed(closed).is_stalled()).then_some(PROBE)
     }
 }

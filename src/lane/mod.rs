@@ -145,8 +145,8 @@ impl Lane {
         Ok(results)
     }
 
-    /// A job changed what is known of the tenant.
-    pub fn job_changed(&self, uid: &str) {
+    /// What is known of the tenant may be old: the next reconcile asks the database.
+    pub fn distrust(&self, uid: &str) {
         self.book().applied(uid, Instant::now());
     }
 

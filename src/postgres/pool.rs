@@ -6,7 +6,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use tokio_postgres::types::{ToSql, Type};
@@ -62,8 +62,10 @@ impl Pool {
             tls.clone(),
             ManagerConfig { recycling_method: RecyclingMethod::Fast },
         );
+        // The driver's own limit ends with the TCP connection; a peer that then says nothing must not hold a call.
         let inner = deadpool_postgres::Pool::builder(manager)
             .max_size(max_connections)
+            .create_timeout(connection.pg.get_connect_timeout().copied())
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Unreachable { message: error.to_string() })?;
@@ -184,6 +186,10 @@ impl Pool {
         match timeout(deadline, self.inner.get()).await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(PoolError::Backend(error))) => Err(Error::from_connect(&error)),
+            Ok(Err(PoolError::Timeout(TimeoutType::Create))) => {
+                let message = format!("{} did not answer in time", self.connection.target());
+                Err(Error::Unreachable { message })
+            }
             Ok(Err(other)) => Err(Error::Unreachable { message: other.to_string() }),
             Err(_) => Err(Error::PoolBusy(deadline)),
         }

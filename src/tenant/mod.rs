@@ -19,7 +19,7 @@ use crate::{
         event::EventReason,
         policy::DeletionPolicy,
     },
-    context::{After, Context, Next, Notice},
+    context::{After, Context, Failure, Next, Notice},
     kubernetes::{self, finalizers},
     lane::{Lane, LaneState},
     postgres,
@@ -45,10 +45,16 @@ pub enum Error {
     Apply(#[source] postgres::Error),
 }
 
-impl Error {
-    /// The closed set that metrics are labelled with.
-    #[must_use]
-    pub fn category(&self) -> &'static str {
+impl Failure for Error {
+    fn stage(&self) -> &'static str {
+        match self {
+            Self::Kubernetes(_) => "status",
+            Self::Observe(_) => "observe",
+            Self::Apply(_) => "apply",
+        }
+    }
+
+    fn category(&self) -> &'static str {
         match self {
             Self::Kubernetes(error) => error.category(),
             Self::Observe(error) | Self::Apply(error) => error.category(),
@@ -67,7 +73,7 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
     let desired = match desired(&tenant, &resolved) {
         Ok(desired) => desired,
         Err(_) if resolved.database.is_some() && matches!(resolved.lane, LaneState::Elsewhere) => {
-            return Ok(Next::new(After::Never, "unchanged"));
+            return Ok(Next::new(After::Never, "standby"));
         }
         Err(invalid) => {
             let verdict = match invalid.reason {
@@ -78,26 +84,35 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
         }
     };
     match &resolved.lane {
-        LaneState::Elsewhere => Ok(Next::new(After::Never, "unchanged")),
+        LaneState::Elsewhere => Ok(Next::new(After::Never, "standby")),
         LaneState::Unavailable { reason, message } => wait_for_database(&tenant, *reason, message, &ctx).await,
-        LaneState::Open(lane) => match keep(tenant.clone(), &desired, lane, &ctx).await {
-            Err(Error::Observe(error) | Error::Apply(error)) if error.is_transient() => {
-                ctx.wake.database(&lane.database);
-                let verdict = Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept);
-                conclude(&tenant, &verdict, &ctx).await?;
-                Err(Error::Apply(error))
-            }
-            Err(Error::Observe(error) | Error::Apply(error)) => {
-                let verdict = Verdict::stalled(Reason::OperationFailed, error.to_string(), false);
-                conclude(&tenant, &verdict, &ctx).await?;
-                Err(Error::Apply(error))
-            }
-            other => other,
-        },
+        LaneState::Open(lane) if ctx.requests.is_new(&*tenant) => {
+            lane.distrust(&desired.owner.uid);
+            work(tenant, &desired, lane, &ctx).await
+        }
+        LaneState::Open(lane) => work(tenant, &desired, lane, &ctx).await,
     }
 }
 
-/// A living tenant on an open lane: observe, plan, apply, publish.
+/// A living tenant on an open lane; what goes wrong on the way is said in its status.
+async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
+    match keep(tenant.clone(), desired, lane, ctx).await {
+        Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
+            let (Error::Observe(error) | Error::Apply(error)) = &failed else { return Err(failed) };
+            let verdict = if error.is_transient() {
+                ctx.wake.database(&lane.database);
+                Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept)
+            } else {
+                Verdict::stalled(Reason::OperationFailed, error.to_string(), false)
+            };
+            conclude(&tenant, &verdict, ctx).await?;
+            Err(failed)
+        }
+        other => other,
+    }
+}
+
+/// Observe, plan, apply, publish.
 async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     let observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let plan = plan(desired, &observed);
@@ -129,7 +144,7 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
     }
     let lane = match &resolved.lane {
         LaneState::Open(lane) => lane,
-        LaneState::Elsewhere if resolved.database.is_some() => return Ok(Next::new(After::Never, "unchanged")),
+        LaneState::Elsewhere if resolved.database.is_some() => return Ok(Next::new(After::Never, "standby")),
         LaneState::Elsewhere => {
             let message = format!("TenantDatabase {} is gone", tenant.spec.database());
             return blocked(tenant, &removal, &message, ctx).await;
@@ -178,6 +193,7 @@ async fn let_go(
 ) -> Result<Next, Error> {
     finalizers::remove(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
     ctx.written.forget(&removal.owner.uid);
+    ctx.requests.forget(&removal.owner.uid);
     if let LaneState::Open(lane) = &resolved.lane {
         lane.forget(&removal.owner.uid);
     }
