@@ -1,9 +1,14 @@
 //! A tenant comes, changes, is suspended and resumed, and goes.
 
+use futures::StreamExt;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, WatchEvent, WatchParams},
+};
 use serde_json::json;
-use tenant_schema_operator::api::TenantSchema;
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TENANT_SCHEMA_FINALIZER, TenantSchema};
 
-use crate::world::World;
+use crate::world::{World, condition};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_comes_changes_and_goes() {
@@ -32,5 +37,162 @@ async fn a_tenant_comes_changes_and_goes() {
     let left = world.schemas("school");
     assert!(left.len() == 1 && left[0].starts_with("school_bak_"), "{left:?}");
     assert_eq!(world.sql(&format!("SELECT count(*) FROM {}.pupils", left[0])), "0");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_none() {
+    let world = World::new(json!({})).await;
+    let calls = |function: &str| {
+        world.count(&format!("tenant_schema_operator_sql_calls_total{{function=\"{function}\",outcome=\"ok\"}}"))
+    };
+    world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
+    let observed = calls("observe_tenant");
+    let watched = WatchParams::default().fields("metadata.name=school");
+    let mut changes = world.api::<TenantSchema>().watch(&watched, "0").await.unwrap().boxed();
+    world.apply_tenant("school", json!({ "schemaName": "school", "quota": { "limit": "1Gi" } })).await;
+    let ready = world.ready_tenant("school").await;
+
+    assert_eq!(calls("observe_tenant") - observed, 1, "one look-up");
+    assert_eq!(calls("apply_steps"), 1, "one call");
+    let mut steps = Vec::new();
+    while steps.last().is_none_or(|last: &TenantSchema| last.resource_version() != ready.resource_version()) {
+        match changes.next().await.expect("an open watch").unwrap() {
+            WatchEvent::Added(tenant) | WatchEvent::Modified(tenant) => steps.push(tenant),
+            _ => {}
+        }
+    }
+    let [applied, finalized, _] = steps.as_slice() else { panic!("{} versions of the object", steps.len()) };
+    assert!(applied.finalizers().is_empty());
+    // The finalizer stands before anything is made that a deletion would have to take back.
+    assert_eq!(finalized.finalizers(), [TENANT_SCHEMA_FINALIZER]);
+    assert!(finalized.status.as_ref().is_none_or(|status| status.schema_id.is_none()));
+
+    let status = ready.status.clone().unwrap();
+    let row = world.sql("SELECT id, version, quota_limit, status FROM edu_matrix_hub_schema.tenant_schemas");
+    assert_eq!(row, format!("{}|1|{}|active", status.schema_id.unwrap(), 1 << 30));
+    assert_eq!(status.database_name.as_deref(), Some(world.database.as_str()));
+    assert_eq!(status.quota_used_percent, Some(0));
+    let effective = serde_json::to_value(status.effective.unwrap()).unwrap();
+    let expected = json!({
+        "databaseRef": world.database_ref(), "deletionPolicy": "BackupThenDrop", "finalBackup": "SetAside",
+        "quotaLimit": "1Gi", "enforcement": "Report",
+    });
+    assert_eq!(effective, expected);
+    assert_eq!(condition(&ready, "Ready").unwrap().2, "schema school is ready");
+    assert!(condition(&ready, "Reconciling").is_none() && condition(&ready, "Stalled").is_none());
+
+    // The database counts the tenant at the next survey, and that is the last write.
+    world
+        .eventually("the database counts its tenant", async || {
+            let database = world.databases().get(&world.database_ref()).await.unwrap();
+            database.status.unwrap().tenant_count == Some(1)
+        })
+        .await;
+    let database = world.databases().get(&world.database_ref()).await.unwrap();
+    world.next_survey().await;
+    world.next_survey().await;
+    let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+    assert_eq!(tenant.resource_version(), ready.resource_version());
+    let later = world.databases().get(&world.database_ref()).await.unwrap();
+    assert_eq!(later.resource_version(), database.resource_version());
+    assert_eq!((calls("observe_tenant") - observed, calls("apply_steps")), (1, 1), "no call for an idle tenant");
+    assert_eq!(world.events_about("school").await, [], "a tenant that comes up is no news");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_of_config_or_quota_reaches_the_registry_and_bumps_its_version() {
+    let world = World::new(json!({})).await;
+    let id = uuid::Uuid::new_v4();
+    let spec = json!({ "institutionId": id, "config": { "grade": 7 } });
+    world.apply_tenant("institution", spec.clone()).await;
+    world.apply_tenant("nameless", json!({})).await;
+    let schema = world.ready_tenant("institution").await.status.unwrap().schema_name.unwrap();
+    assert_eq!(schema, format!("inst_{}", id.to_string().replace('-', "_")));
+    let nameless = world.ready_tenant("nameless").await.status.unwrap().schema_name.unwrap();
+    let hash = world
+        .sql(&format!("SELECT left(encode(sha256(convert_to('{}/nameless', 'UTF8')), 'hex'), 20)", world.namespace));
+    assert_eq!(nameless, format!("ts_{hash}"));
+    assert_eq!(world.schemas("ts_"), [nameless]);
+    assert_eq!(world.sql("SELECT id FROM edu_matrix_hub_schema.institutions"), id.to_string());
+
+    let registry = || {
+        world.sql(&format!(
+            "SELECT version, config, quota_limit FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}'"
+        ))
+    };
+    assert_eq!(registry(), "1|{\"grade\": 7}|");
+    let apply = async |change: serde_json::Value| {
+        let mut spec = spec.clone();
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        world.apply_tenant("institution", spec).await;
+        world.ready_tenant("institution").await
+    };
+    let tenant = apply(json!({ "quota": { "limit": "1Gi" } })).await;
+    assert_eq!(registry(), "2|{\"grade\": 7}|1073741824");
+    assert_eq!(tenant.status.unwrap().effective.unwrap().quota_limit.as_deref(), Some("1Gi"));
+    apply(json!({ "quota": { "limit": "2Gi" }, "config": { "grade": 8, "terms": [1, 2] } })).await;
+    assert_eq!(registry(), "3|{\"grade\": 8, \"terms\": [1, 2]}|2147483648");
+    // The same in other words changes nothing in the database.
+    apply(json!({ "quota": { "limit": "2048Mi" }, "config": { "terms": [1, 2], "grade": 8 } })).await;
+    assert_eq!(registry(), "3|{\"grade\": 8, \"terms\": [1, 2]}|2147483648");
+    apply(json!({ "config": {} })).await;
+    assert_eq!(registry(), "4|{}|");
+    for version in 2..=4 {
+        world.event("institution", "Updated", &format!("version {version}")).await;
+    }
+
+    // Asked to, the operator looks again, and writes nothing when all is well.
+    let written = async || {
+        let tenant = world.ready_tenant("nameless").await;
+        let status = tenant.managed_fields().iter().find(|entry| entry.subresource.as_deref() == Some("status"));
+        status.and_then(|entry| entry.time.clone())
+    };
+    let before = written().await;
+    let unchanged = "tenant_schema_operator_reconciles_total{kind=\"TenantSchema\",outcome=\"unchanged\"";
+    let looks = world.count(unchanged);
+    world.annotate::<TenantSchema>("nameless", RECONCILE_REQUESTED_AT, "2026-01-01T00:00:00Z").await;
+    world.eventually("the operator looks again", async || world.count(unchanged) > looks).await;
+    assert_eq!(written().await, before);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deleted_while_it_is_created_a_tenant_leaves_nothing_behind_but_what_it_asked_for() {
+    let world = World::new(json!({})).await;
+    world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
+
+    // The registry is locked, so every creation is under way when its object is deleted.
+    let lock = world.session("BEGIN; LOCK TABLE edu_matrix_hub_schema.tenant_schemas IN SHARE MODE");
+    world.apply_tenant("caught", json!({ "schemaName": "caught" })).await;
+    world.apply_tenant("kept", json!({ "schemaName": "kept", "deletionPolicy": "Retain" })).await;
+    for name in ["caught", "kept"] {
+        let api = world.api::<TenantSchema>();
+        let finalized = async || !api.get(name).await.unwrap().finalizers().is_empty();
+        world.eventually("the creation has begun", finalized).await;
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        world.eventually("the creation waits", async || world.sql(waits) != "0").await;
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    drop(lock);
+
+    // And a dozen that are deleted at whatever moment it is.
+    for n in 0..12 {
+        let name = format!("brief-{n}");
+        world.apply_tenant(&name, json!({ "schemaName": format!("brief_{n}") })).await;
+        tokio::time::sleep(std::time::Duration::from_millis(n * 7)).await;
+        world.api::<TenantSchema>().delete(&name, &DeleteParams::default()).await.unwrap();
+    }
+    let api = world.api::<TenantSchema>();
+    world.eventually("all are gone", async || api.list(&ListParams::default()).await.unwrap().items.is_empty()).await;
+
+    for schema in world.schemas("caught").iter().chain(&world.schemas("brief_")) {
+        assert!(schema.contains("_bak_"), "schema {schema} was left behind");
+    }
+    let left = "SELECT schema_name FROM edu_matrix_hub_schema.tenant_schemas WHERE status <> 'dropped'";
+    assert_eq!(world.sql(left), "kept");
+    assert_eq!(world.schemas("kept"), ["kept"]);
     world.finish().await;
 }

@@ -1,5 +1,8 @@
 //! What a test stands on: namespaces, a database with a login that may make roles, a TenantDatabase, an operator.
 
+mod objects;
+mod postgres;
+
 use std::{
     fmt::Debug,
     fs,
@@ -13,26 +16,24 @@ use devcluster::{PostgresInfo, Shared};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
-    core::{NamespaceResourceScope, ObjectMeta},
+    core::ObjectMeta,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantDatabase, TenantSchema, crds_yaml},
     config::Config,
     controller,
 };
-use tokio::{
-    runtime::Runtime,
-    sync::oneshot,
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
+
+pub use objects::condition;
+pub use postgres::Session;
 
 /// How long a test waits for anything. Conditions come true in milliseconds; this is for machines that are busy.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One test's world.
 pub struct World {
@@ -49,6 +50,8 @@ pub struct World {
     shared: &'static Shared,
     /// The server that the database is on.
     pub postgres: PostgresInfo,
+    /// Whether the operator shows series for each tenant.
+    pub tenant_metrics: bool,
     operator: Option<Operator>,
 }
 
@@ -91,6 +94,7 @@ impl World {
             postgres: shared.postgres().clone(),
             client,
             shared,
+            tenant_metrics: true,
             operator: None,
             id,
         };
@@ -114,17 +118,12 @@ impl World {
         format!("db-{}", self.id)
     }
 
-    /// A namespace with labels.
-    pub async fn make_namespace(&self, name: &str, labels: Value) {
+    /// A namespace with labels; it goes with the world.
+    pub async fn make_namespace(&self, name: &str, mut labels: Value) {
+        merge(&mut labels, json!({ "e2e": self.id }));
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
-        Api::<Namespace>::all(self.client.clone()).create(&Default::default(), &namespace).await.unwrap();
-    }
-
-    /// A database that belongs to a login which may make roles.
-    pub fn make_database(&self, name: &str, login: &str) {
-        self.sql_in("postgres", &format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'pw'"));
-        self.sql_in("postgres", &format!("CREATE DATABASE {name} OWNER {login}"));
+        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     }
 
     /// The connection Secret, with keys changed.
@@ -170,7 +169,7 @@ impl World {
             watch_selector: Some(format!("e2e={}", self.id)),
             concurrency: 8,
             http_addr: http,
-            tenant_metrics: true,
+            tenant_metrics: self.tenant_metrics,
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
@@ -206,159 +205,17 @@ impl World {
         let _ = api.delete(&lease, &DeleteParams::default()).await;
     }
 
-    /// A tenant with this spec, applied as kubectl does.
-    pub async fn apply_tenant(&self, name: &str, spec: Value) -> TenantSchema {
-        self.try_tenant(name, spec).await.expect("a tenant that the API server accepts")
-    }
-
-    /// A tenant that the API server may refuse.
-    pub async fn try_tenant(&self, name: &str, spec: Value) -> Result<TenantSchema, kube::Error> {
-        self.try_tenant_in(&self.namespace, name, spec).await
-    }
-
-    /// A tenant in another namespace.
-    pub async fn try_tenant_in(
-        &self,
-        namespace: &str,
-        name: &str,
-        mut spec: Value,
-    ) -> Result<TenantSchema, kube::Error> {
-        merge(&mut spec, json!({ "databaseRef": { "name": self.database_ref() } }));
-        let object = json!({
-            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
-            "metadata": { "name": name, "namespace": namespace, "labels": { "e2e": self.id } }, "spec": spec,
-        });
-        let parameters = PatchParams {
-            field_validation: Some(kube::api::ValidationDirective::Strict),
-            ..PatchParams::apply("e2e").force()
-        };
-        Api::<TenantSchema>::namespaced(self.client.clone(), namespace)
-            .patch(name, &parameters, &Patch::Apply(&object))
-            .await
-    }
-
-    /// A backup with this spec.
-    pub async fn apply_backup(&self, name: &str, spec: Value) -> SchemaBackup {
-        let object = json!({
-            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
-            "metadata": { "name": name, "namespace": self.namespace, "labels": { "e2e": self.id } }, "spec": spec,
-        });
-        self.api::<SchemaBackup>()
-            .patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object))
-            .await
-            .unwrap()
-    }
-
-    /// An annotation on an object of the test's namespace.
-    pub async fn annotate<K>(&self, name: &str, key: &str, value: &str)
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let patch = json!({ "metadata": { "annotations": { key: value } } });
-        self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-    }
-
-    /// The API of a kind in the test's namespace.
-    pub fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        Api::namespaced(self.client.clone(), &self.namespace)
-    }
-
-    /// The API of databases.
-    pub fn databases(&self) -> Api<TenantDatabase> {
-        Api::all(self.client.clone())
-    }
-
-    /// Waits until the object's Ready condition has this status and reason; returns it.
-    pub async fn until_ready<K>(&self, api: &Api<K>, name: &str, status: &str, reason: &str) -> K
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Serialize,
-    {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let object = api.get_opt(name).await.unwrap();
-            let found = object.as_ref().and_then(|object| condition(object, "Ready"));
-            let matches = found.as_ref().is_some_and(|(s, r, _)| s == status && r == reason);
-            match object {
-                Some(object) if matches && is_current(&object) => return object,
-                other => assert!(
-                    Instant::now() < deadline,
-                    "{name} is not Ready={status}/{reason} but {found:?}: {}",
-                    serde_json::to_string_pretty(&other.map(|o| serde_json::to_value(o).unwrap()["status"].clone()))
-                        .unwrap()
-                ),
-            }
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// A tenant that is Ready/Succeeded.
-    pub async fn ready_tenant(&self, name: &str) -> TenantSchema {
-        self.until_ready(&self.api::<TenantSchema>(), name, "True", "Succeeded").await
-    }
-
-    /// Waits until an object is gone.
-    pub async fn until_gone<K>(&self, api: &Api<K>, name: &str)
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-    {
-        self.eventually(&format!("{name} is gone"), async || api.get_opt(name).await.unwrap().is_none()).await;
-    }
-
-    /// Deletes a tenant and waits until it is gone.
-    pub async fn delete_tenant(&self, name: &str) {
-        self.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
-        self.until_gone(&self.api::<TenantSchema>(), name).await;
-    }
-
-    /// Waits until a condition holds.
-    pub async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
-        let deadline = Instant::now() + DEADLINE;
-        while !holds().await {
-            assert!(Instant::now() < deadline, "not in time: {what}");
-            sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// Runs SQL as superuser in the test's database; returns what `psql -At` prints.
-    pub fn sql(&self, sql: &str) -> String {
-        self.sql_in(&self.database, sql)
-    }
-
-    /// Runs SQL as superuser in any database of the server.
-    pub fn sql_in(&self, database: &str, sql: &str) -> String {
-        self.postgres.psql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}")).trim_end().to_owned()
-    }
-
-    /// Runs SQL as a role of the tenant, such as `owner`.
-    pub fn sql_as(&self, schema: &str, role: &str, sql: &str) -> String {
-        let role = self.tenant_role(schema, role);
-        let out = self.sql(&format!("SET ROLE {role}; {sql}"));
-        out.strip_prefix("SET").unwrap_or(&out).trim_start().to_owned()
-    }
-
-    /// The name of a tenant's role.
-    pub fn tenant_role(&self, schema: &str, role: &str) -> String {
-        let id = self.sql(&format!(
-            "SELECT right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' AND status <> 'dropped'"
-        ));
-        format!("\"{schema}_{id}_{role}\"")
-    }
-
-    /// The schemas of the test's database whose name begins so, one a line.
-    pub fn schemas(&self, prefix: &str) -> Vec<String> {
-        let list = self.sql(&format!(
-            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, '{prefix}') AND nspname <> 'edu_matrix_hub_schema' ORDER BY 1"
-        ));
-        list.lines().map(str::to_owned).collect()
-    }
-
     /// One number of `/metrics`: the sum of all series whose line begins so.
     pub fn metric(&self, series: &str) -> f64 {
         let text = self.http("/metrics").unwrap_or_default();
         let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
+    }
+
+    /// The same of a counter.
+    pub fn count(&self, series: &str) -> usize {
+        let text = self.http("/metrics").unwrap_or_default();
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<usize>().ok());
         text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
     }
 
@@ -387,12 +244,16 @@ impl World {
         let epoch = self.epoch().await;
         self.start_operator().await;
         self.eventually("the new run has the lane", async || self.epoch().await > epoch).await;
-        let tenants = before.len() as f64;
-        let looked = "tenant_schema_operator_reconciles_total{kind=\"TenantSchema\"";
-        self.eventually("the new run looked at every tenant", async || self.metric(looked) >= tenants).await;
-        let applied = self.metric("tenant_schema_operator_sql_calls_total{function=\"apply_steps\"");
-        assert!(applied == 0.0, "a second run applied steps:\n{}", self.log());
-        assert_eq!(self.versions().await, before, "a second run wrote to tenants");
+        let looked = async || {
+            let reconciles = "tenant_schema_operator_reconciles_total{kind=\"TenantSchema\"";
+            // Before the lane is open a look decides nothing.
+            let idle = format!("{reconciles},outcome=\"standby\"");
+            self.count(reconciles) - self.count(&idle) >= before.len()
+        };
+        self.eventually("the new run looked at every tenant", looked).await;
+        let applied = self.count("tenant_schema_operator_sql_calls_total{function=\"apply_steps\"");
+        assert!(applied == 0, "a second run applied steps:\n{}", self.log());
+        assert_eq!(self.versions().await, before, "a second run wrote to objects");
         self.stop_operator().await;
     }
 
@@ -407,38 +268,21 @@ impl World {
         if self.operator.is_some() {
             self.stop_operator().await;
         }
-        for tenant in self.api::<TenantSchema>().list(&Default::default()).await.unwrap() {
-            self.strip(&self.api::<TenantSchema>(), &tenant.name_any()).await;
+        let own = self.own();
+        for tenant in Api::<TenantSchema>::all(self.client.clone()).list(&own).await.unwrap() {
+            let namespace = tenant.namespace().unwrap();
+            self.strip(&Api::<TenantSchema>::namespaced(self.client.clone(), &namespace), &tenant.name_any()).await;
         }
-        for backup in self.api::<SchemaBackup>().list(&Default::default()).await.unwrap() {
-            self.strip(&self.api::<SchemaBackup>(), &backup.name_any()).await;
+        for backup in Api::<SchemaBackup>::all(self.client.clone()).list(&own).await.unwrap() {
+            let namespace = backup.namespace().unwrap();
+            self.strip(&Api::<SchemaBackup>::namespaced(self.client.clone(), &namespace), &backup.name_any()).await;
         }
         self.strip(&self.databases(), &self.database_ref()).await;
-        for namespace in [&self.namespace, &self.operator_namespace] {
-            let _ = Api::<Namespace>::all(self.client.clone()).delete(namespace, &DeleteParams::default()).await;
+        let namespaces = Api::<Namespace>::all(self.client.clone());
+        for namespace in namespaces.list(&own).await.unwrap() {
+            let _ = namespaces.delete(&namespace.name_any(), &DeleteParams::default()).await;
         }
         self.drop_database(&self.database.clone());
-    }
-
-    /// Removes a database, the roles of its tenants and keepers, and its own.
-    pub fn drop_database(&self, name: &str) {
-        let (owner, admin, login) = (self.owner_role(), format!("e2e_{}_admin", self.id), self.login());
-        let of_tenants = if self.sql_in(name, "SELECT to_regclass('edu_matrix_hub_schema.tenant_schemas')").is_empty() {
-            String::new()
-        } else {
-            self.sql_in(
-                name,
-                "SELECT rolname FROM pg_roles AS r WHERE EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t \
-                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer)$'))",
-            )
-        };
-        self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-        let keepers =
-            self.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
-        let all = of_tenants.lines().chain(keepers.lines()).chain([owner.as_str(), &admin, &login]);
-        for role in all {
-            self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
-        }
     }
 
     async fn strip<K>(&self, api: &Api<K>, name: &str)
@@ -450,9 +294,18 @@ impl World {
         let _ = api.delete(name, &DeleteParams::default()).await;
     }
 
-    async fn versions(&self) -> Vec<(String, Option<String>)> {
-        let tenants = self.api::<TenantSchema>().list(&Default::default()).await.unwrap();
-        tenants.iter().map(|tenant| (tenant.name_any(), tenant.resource_version())).collect()
+    /// The resource versions of all tenants and backups.
+    pub async fn versions(&self) -> Vec<(String, Option<String>)> {
+        let tenants = Api::<TenantSchema>::all(self.client.clone()).list(&self.own()).await.unwrap();
+        let backups = Api::<SchemaBackup>::all(self.client.clone()).list(&self.own()).await.unwrap();
+        let tenants = tenants.iter().map(|tenant| (format!("tenant {}", tenant.name_any()), tenant.resource_version()));
+        let backups = backups.iter().map(|backup| (format!("backup {}", backup.name_any()), backup.resource_version()));
+        tenants.chain(backups).collect()
+    }
+
+    /// Selects what is this test's own.
+    fn own(&self) -> ListParams {
+        ListParams::default().labels(&format!("e2e={}", self.id))
     }
 
     async fn epoch(&self) -> i64 {
@@ -463,20 +316,6 @@ impl World {
     fn log(&self) -> String {
         self.sql("SELECT type, status, description, error FROM edu_matrix_hub_schema.schema_operations ORDER BY id DESC LIMIT 10")
     }
-}
-
-/// The status, reason and message of an object's condition.
-pub fn condition(object: &impl Serialize, type_: &str) -> Option<(String, String, String)> {
-    let object = serde_json::to_value(object).unwrap();
-    let conditions = object["status"]["conditions"].as_array()?;
-    let found = conditions.iter().find(|condition| condition["type"] == type_)?;
-    let text = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
-    Some((text("status"), text("reason"), text("message")))
-}
-
-fn is_current(object: &impl Serialize) -> bool {
-    let object = serde_json::to_value(object).unwrap();
-    object["status"]["observedGeneration"] == object["metadata"]["generation"]
 }
 
 /// Adds what `by_default` has and `into` has not.

@@ -1,0 +1,109 @@
+//! The database side of a test's world.
+
+use std::{
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Stdio},
+};
+
+use super::World;
+
+/// A session that stays open, to hold a lock or to be ended by somebody else. It ends with its value.
+pub struct Session(Child);
+
+impl World {
+    /// Opens a session as superuser in the test's database and runs this in it; what it locks stays locked.
+    pub fn session(&self, sql: &str) -> Session {
+        self.session_as(&self.postgres.user, &self.postgres.password, sql)
+    }
+
+    /// The same as another login.
+    pub fn session_as(&self, user: &str, password: &str, sql: &str) -> Session {
+        let mut command = Command::new(self.postgres.tool("psql").unwrap());
+        command.envs(self.postgres.env()).env("PGUSER", user).env("PGPASSWORD", password);
+        command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.database]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(child.stdin.as_mut().unwrap(), "{sql};\n\\echo ready").unwrap();
+        let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap() == "ready"), "the session did what it was opened for: {sql}");
+        Session(child)
+    }
+}
+
+impl Session {
+    /// True when the server has ended the session.
+    pub fn is_ended(&mut self) -> bool {
+        // psql notices at its next statement, and goes then.
+        let _ = writeln!(self.0.stdin.as_mut().unwrap(), "SELECT 1;");
+        self.0.try_wait().unwrap().is_some()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Not killed, so that the server need not notice: psql ends with its input.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+impl World {
+    /// A database that belongs to a login which may make roles.
+    pub fn make_database(&self, name: &str, login: &str) {
+        self.sql_in("postgres", &format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'pw'"));
+        self.sql_in("postgres", &format!("CREATE DATABASE {name} OWNER {login}"));
+    }
+
+    /// Runs SQL as superuser in the test's database; returns what `psql -At` prints.
+    pub fn sql(&self, sql: &str) -> String {
+        self.sql_in(&self.database, sql)
+    }
+
+    /// Runs SQL as superuser in any database of the server.
+    pub fn sql_in(&self, database: &str, sql: &str) -> String {
+        self.postgres.psql(database, sql).unwrap_or_else(|error| panic!("{sql}: {error}")).trim_end().to_owned()
+    }
+
+    /// Runs SQL as a role of the tenant, such as `owner`.
+    pub fn sql_as(&self, schema: &str, role: &str, sql: &str) -> String {
+        let role = self.tenant_role(schema, role);
+        let out = self.sql(&format!("SET ROLE {role}; {sql}"));
+        out.strip_prefix("SET").unwrap_or(&out).trim_start().to_owned()
+    }
+
+    /// The name of a tenant's role.
+    pub fn tenant_role(&self, schema: &str, role: &str) -> String {
+        let id = self.sql(&format!(
+            "SELECT right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' AND status <> 'dropped'"
+        ));
+        format!("\"{schema}_{id}_{role}\"")
+    }
+
+    /// The schemas of the test's database whose name begins so, one a line.
+    pub fn schemas(&self, prefix: &str) -> Vec<String> {
+        let list = self.sql(&format!(
+            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, '{prefix}') AND nspname <> 'edu_matrix_hub_schema' ORDER BY 1"
+        ));
+        list.lines().map(str::to_owned).collect()
+    }
+
+    /// Removes a database, the roles of its tenants and keepers, and its own.
+    pub fn drop_database(&self, name: &str) {
+        let (owner, admin, login) = (self.owner_role(), format!("e2e_{}_admin", self.id), self.login());
+        let of_tenants = if self.sql_in(name, "SELECT to_regclass('edu_matrix_hub_schema.tenant_schemas')").is_empty() {
+            String::new()
+        } else {
+            self.sql_in(
+                name,
+                "SELECT rolname FROM pg_roles AS r WHERE EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t \
+                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer)$'))",
+            )
+        };
+        self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
+        let keepers =
+            self.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
+        let all = of_tenants.lines().chain(keepers.lines()).chain([owner.as_str(), &admin, &login]);
+        for role in all {
+            self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
+        }
+    }
+}
