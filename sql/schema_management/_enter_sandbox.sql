@@ -40,8 +40,10 @@ BEGIN
     SELECT count(*) INTO locks_before FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();
     BEGIN
         EXECUTE format('SELECT %I.enter()', sandbox);
-    EXCEPTION WHEN query_canceled OR OTHERS THEN
-        GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, error_message = MESSAGE_TEXT;
+    EXCEPTION
+        -- OTHERS is everything but these two, and tenants may raise any.
+        WHEN query_canceled OR assert_failure OR OTHERS THEN
+            GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, error_message = MESSAGE_TEXT;
     END;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, edu_matrix_hub_schema, pg_temp', true);
     SELECT count(*) INTO locks_after FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();

@@ -151,3 +151,71 @@ pub async fn wait_for_a_waiter(world: &World) {
     }
     panic!("nobody waits for a lock");
 }
+
+/// A process that holds the lane and works on jobs.
+pub struct Worker {
+    pub client: Client,
+    pub epoch: i64,
+    pub installation: Uuid,
+}
+
+impl Worker {
+    /// Claims the lane for a connection.
+    pub async fn claim(client: Client) -> Self {
+        let options = json!({ "cluster": "cluster-1", "tenant_database": "default", "holder": "a test" });
+        let claim = call(&client, "claim_lane", &options).await;
+        expect(&claim, "success");
+        let epoch = claim["detail"]["epoch"].as_i64().unwrap();
+        Self { epoch, installation: id(&claim["detail"]["installation_id"]), client }
+    }
+
+    /// The same process over another connection.
+    pub fn over(&self, client: Client) -> Self {
+        Self { client, epoch: self.epoch, installation: self.installation }
+    }
+
+    /// Applies one step.
+    pub async fn step(&self, call: &str, options: &Value) -> Value {
+        let steps = json!([{ "call": call, "options": options }]);
+        let sql = "SELECT edu_matrix_hub_schema.apply_steps($1, $2, $3)";
+        let row = self.client.query_one(sql, &[&self.epoch, &self.installation, &steps]).await.unwrap();
+        row.get::<_, Value>(0)[0].clone()
+    }
+
+    /// Requests a snapshot for the SchemaBackup with this uid; returns the answer.
+    pub async fn request(&self, tenant: &Tenant, uid: &str) -> Value {
+        let object = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": uid, "uid": uid });
+        self.step("request_backup", &tenant.options(&json!({ "method": "Snapshot", "object": object }))).await
+    }
+
+    /// Claims a job.
+    pub async fn claim_job(&self, options: &Value) -> Value {
+        let sql = "SELECT edu_matrix_hub_schema.claim_job($1, $2, $3)";
+        self.client.query_one(sql, &[&self.epoch, &self.installation, options]).await.unwrap().get(0)
+    }
+
+    /// Claims a job and returns its id.
+    pub async fn next_job(&self) -> Uuid {
+        let claimed = self.claim_job(&json!({ "holder": "a test" })).await;
+        expect(&claimed, "success");
+        id(&claimed["detail"]["job_id"])
+    }
+
+    /// Runs a job, or a part of it.
+    pub async fn run(&self, job: Uuid) -> Value {
+        let sql = "SELECT edu_matrix_hub_schema.run_job($1, $2, $3)";
+        self.client.query_one(sql, &[&self.epoch, &self.installation, &job]).await.unwrap().get(0)
+    }
+
+    /// Says that a job is alive.
+    pub async fn heartbeat(&self, job: Uuid) -> Value {
+        let sql = "SELECT edu_matrix_hub_schema.heartbeat_job($1, $2, $3)";
+        self.client.query_one(sql, &[&self.epoch, &self.installation, &job]).await.unwrap().get(0)
+    }
+
+    /// Ends a job whose end only the client saw.
+    pub async fn finish(&self, job: Uuid, outcome: &Value) -> Value {
+        let sql = "SELECT edu_matrix_hub_schema.finish_job($1, $2, $3, $4)";
+        self.client.query_one(sql, &[&self.epoch, &self.installation, &job, outcome]).await.unwrap().get(0)
+    }
+}
