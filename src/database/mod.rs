@@ -17,7 +17,11 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::{
-    api::{TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus, condition::Verdict, event::EventReason},
+    api::{
+        TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus,
+        condition::{ConditionType, Verdict, find},
+        event::EventReason,
+    },
     context::{After, Context, Failure, Next, Notice},
     jobs,
     kubernetes::{
@@ -355,7 +359,6 @@ async fn publish(
     mut noticed: Vec<Notice>,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    use crate::api::condition::{ConditionType, find};
     noticed.extend(notices(database, &new));
     let changed = database.status.as_ref() != Some(&new);
     if changed {

@@ -51,12 +51,6 @@ impl Error {
         matches!(self, Self::Refused { code: 404, .. })
     }
 
-    /// The object changed meanwhile, or is another one of the same name.
-    #[must_use]
-    pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused { code: 409 | 422, .. })
-    }
-
     /// The closed set that error metrics are labelled with.
     #[must_use]
     pub fn category(&self) -> &'static str {

@@ -14,7 +14,8 @@ use serde_json::json;
 
 use super::{Error, MANAGER, within};
 
-/// Applies `status` and returns the resource version that carries it.
+/// Applies `status` and returns the resource version that carries it; nothing when the object is gone, which needs no
+/// status.
 pub async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<Option<String>, Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
@@ -30,6 +31,10 @@ where
         || format!("write the status of {} {name}", K::kind(&())),
         api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)),
     )
-    .await?;
-    Ok(written.resource_version())
+    .await;
+    match written {
+        Ok(written) => Ok(written.resource_version()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }

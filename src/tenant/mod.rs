@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::{
     api::{
         TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
-        condition::{Readiness, Reason, Verdict},
+        condition::{ConditionType, Readiness, Reason, Verdict, find},
         event::EventReason,
         policy::DeletionPolicy,
     },
@@ -198,15 +198,21 @@ async fn let_go(
         lane.forget(&removal.owner.uid);
     }
     wake_rivals(tenant, ctx);
-    // A TenantDatabase that waits for its last tenant to go.
-    ctx.wake.database(tenant.spec.database());
+    if resolved.database.as_ref().is_some_and(|database| database.metadata.deletion_timestamp.is_some()) {
+        // It may have waited for its last tenant to go.
+        ctx.wake.database(tenant.spec.database());
+    }
     Ok(Next { after: After::Never, outcome: "changed", notices })
 }
 
 /// Whoever lost against this tenant tries again now.
 fn wake_rivals(gone: &TenantSchema, ctx: &Context) {
     let name = gone.schema_name().ok();
-    for other in ctx.stores.tenants.state() {
+    let lost = |other: &TenantSchema| {
+        let conditions = other.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        find(conditions, ConditionType::Stalled).is_some_and(|stalled| stalled.reason == Reason::Conflict.as_str())
+    };
+    for other in ctx.stores.tenants.state().into_iter().filter(|other| lost(other)) {
         let same_name = name.is_some() && other.schema_name().ok() == name;
         let same_institution =
             gone.spec.institution_id.is_some() && other.spec.institution_id == gone.spec.institution_id;
@@ -256,7 +262,6 @@ async fn publish(
     applied: Option<&Applied>,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    use crate::api::condition::{ConditionType, find};
     let stalled = find(&new.conditions, ConditionType::Stalled).is_some();
     let waiting = find(&new.conditions, ConditionType::Reconciling).is_some();
     let notices = notices(tenant, applied, &new);
