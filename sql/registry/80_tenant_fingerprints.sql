@@ -2,11 +2,12 @@
 -- it, the default privileges of its owner role, the attributes of its roles and their memberships. The survey compares it
 -- with the one stored when all was found right, and looks closely only where they differ; so it may notice too much (the
 -- order of grants, a foreign member) and must not notice too little. A missing schema or role lacks its share of the sum.
+-- Grants are hashed as text: PostgreSQL's own hash of a grant is a plain sum, and forgets the grant option.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_fingerprints AS
 SELECT fact.schema_id, pg_catalog.sum(fact.hash::pg_catalog.numeric) AS fingerprint
 FROM (
     SELECT t.id AS schema_id,
-           pg_catalog.hash_array_extended(coalesce(n.nspacl, '{}'), n.nspowner::pg_catalog.int8) AS hash
+           pg_catalog.hashtextextended(coalesce(n.nspacl::pg_catalog.text, ''), n.nspowner::pg_catalog.int8) AS hash
     FROM edu_matrix_hub_schema.tenant_schemas AS t
     JOIN pg_catalog.pg_namespace AS n ON n.nspname = t.schema_name
     WHERE t.status IN ('active', 'suspended')
@@ -37,7 +38,7 @@ FROM (
     JOIN pg_catalog.pg_auth_members AS m ON m.member = r.oid
     WHERE t.status IN ('active', 'suspended')
     UNION ALL
-    SELECT t.id, pg_catalog.hash_array_extended(d.defaclacl, pg_catalog.ascii(d.defaclobjtype::pg_catalog.text))
+    SELECT t.id, pg_catalog.hashtextextended(d.defaclacl::pg_catalog.text, pg_catalog.ascii(d.defaclobjtype::pg_catalog.text))
     FROM edu_matrix_hub_schema.tenant_schemas AS t
     JOIN pg_catalog.pg_roles AS r ON r.rolname = t.owner_role
     JOIN pg_catalog.pg_default_acl AS d ON d.defaclrole = r.oid AND d.defaclnamespace = 0
