@@ -34,7 +34,6 @@ pub fn status(backup: &SchemaBackup, observed: &BackupAnswer, applied: &Applied,
     } else if let Some(id) = applied.backup_id {
         status.backup_id = Some(id.to_string());
         status.schema_id = observed.tenant.as_ref().map(|tenant| tenant.schema_id.to_string());
-        status.method = Some(backup.spec.method());
     }
     finish(backup, status, &verdict(observed.backup.as_ref(), &applied.end), now)
 }

@@ -1,0 +1,228 @@
+//! The invariants that `src/lib.rs` lists, read from the `use` lines and the text of the files.
+//!
+//! What is pure, who may speak to whom and where things are said is written down once here, so that a change of it is a
+//! change of this file that a reviewer sees.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
+#[path = "architecture/source.rs"]
+mod source;
+
+use std::{collections::BTreeSet, fs};
+
+use regex::Regex;
+use source::{Source, files, relative, sources};
+
+/// The files that are given everything and touch nothing.
+const PURE: &[&str] = &[
+    "src/api/condition.rs",
+    "src/api/connection.rs",
+    "src/api/event.rs",
+    "src/api/mod.rs",
+    "src/api/policy.rs",
+    "src/api/reason.rs",
+    "src/api/reference.rs",
+    "src/api/schema.rs",
+    "src/api/schema_backup.rs",
+    "src/api/tenant_database.rs",
+    "src/api/tenant_schema.rs",
+    "src/backup/desired.rs",
+    "src/backup/plan.rs",
+    "src/backup/status.rs",
+    "src/database/status.rs",
+    "src/ident.rs",
+    "src/postgres/answer.rs",
+    "src/postgres/error.rs",
+    "src/quantity.rs",
+    "src/tenant/desired.rs",
+    "src/tenant/plan.rs",
+    "src/tenant/status.rs",
+];
+
+/// No file is longer: when one grows, a stage is hiding in it.
+const MOST_LINES: usize = 500;
+
+/// Fails with every file for which `wrong` has a complaint.
+fn check(wrong: impl Fn(&Source) -> Option<String>) {
+    let complaints: Vec<_> = sources()
+        .iter()
+        .filter_map(|source| wrong(source).map(|complaint| format!("{}: {complaint}", source.path)))
+        .collect();
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+#[test]
+fn pure_files_touch_neither_network_nor_clock_nor_chance() {
+    let impure = [
+        r"\basync\b",
+        r"\.await\b",
+        r"\btokio::",
+        r"\bClient\b",
+        r"\bApi\b",
+        r"\bstd::(?:fs|net|env|process|thread)\b",
+        r"\b(?:Timestamp|SystemTime|Instant|Zoned)::now\b",
+        r"\bnew_v4\b|\bRandomState\b|\brand::|\bfastrand\b|\bgetrandom\b",
+        r"\btracing::",
+    ];
+    check(|source| {
+        if !PURE.contains(&source.path.as_str()) {
+            return None;
+        }
+        let found: Vec<_> = impure.into_iter().filter(|pattern| source.says(pattern)).collect();
+        (!found.is_empty()).then(|| format!("is pure and says {}", found.join(", ")))
+    });
+}
+
+#[test]
+fn what_calls_itself_pure_is_on_the_list_and_the_list_is_of_files_that_are_there() {
+    let sources = sources();
+    let paths: BTreeSet<_> = sources.iter().map(|source| source.path.as_str()).collect();
+    let gone: Vec<_> = PURE.iter().filter(|path| !paths.contains(**path)).collect();
+    assert!(gone.is_empty(), "on the list and not there: {gone:?}");
+    let claim = Regex::new(r"(?m)^//! .*(?:\. Pure\b|\bPure[.,])").unwrap();
+    check(|source| {
+        let claims = source.path != "src/lib.rs" && claim.is_match(&source.text);
+        (claims && !PURE.contains(&source.path.as_str())).then(|| "calls itself pure and is not on the list".to_owned())
+    });
+}
+
+#[test]
+fn every_stage_that_decides_is_pure() {
+    for room in ["tenant", "backup"] {
+        for stage in ["desired", "plan", "status"] {
+            let path = format!("src/{room}/{stage}.rs");
+            assert!(PURE.contains(&path.as_str()), "{path}");
+        }
+    }
+}
+
+#[test]
+fn only_the_edge_to_postgresql_names_its_driver() {
+    check(|source| {
+        let driver = source.says(r"\b(?:tokio_postgres|deadpool_postgres|tokio_postgres_rustls)\b");
+        (driver && source.room() != "postgres").then(|| "names the PostgreSQL driver".to_owned())
+    });
+}
+
+#[test]
+fn sql_text_lives_in_sql_files_alone() {
+    // Opening, bounding and closing a transaction is the pool's own doing; there is nothing in it that a tenant names.
+    let allowed = ["\"BEGIN; SET LOCAL statement_timeout = {limit}\"", "\"COMMIT\"", "\"BEGIN;\\n\"", "\"COMMIT;\\n\""];
+    let sql = Regex::new(
+        r"^b?r?#*\x22\s*(?:SELECT|INSERT|UPDATE|DELETE|MERGE|CREATE|ALTER|DROP|GRANT|REVOKE|TRUNCATE|WITH|SET|RESET|DO|CALL|COPY|LOCK|BEGIN|COMMIT|ROLLBACK|VACUUM|ANALYZE|NOTIFY|LISTEN|COMMENT)\b|\b(?:SELECT\s.+\sFROM|INSERT\s+INTO|DELETE\s+FROM|UPDATE\s.+\sSET|(?:CREATE|ALTER|DROP)\s+(?:SCHEMA|TABLE|ROLE|USER|FUNCTION|DATABASE))\b",
+    )
+    .unwrap();
+    check(|source| {
+        let found: Vec<_> = source
+            .literals
+            .iter()
+            .filter(|literal| sql.is_match(literal) && !allowed.contains(&literal.as_str()))
+            .map(String::as_str)
+            .collect();
+        (!found.is_empty()).then(|| format!("has SQL: {}", found.join(" | ")))
+    });
+}
+
+#[test]
+fn statements_are_never_put_together_from_pieces() {
+    // A statement is an included file; the script is the one that is composed, and quotes what it puts in.
+    check(|source| {
+        let includes = source.says(r"include_str!");
+        (includes && source.room() != "postgres").then(|| "includes SQL outside of postgres/".to_owned())
+    });
+    let pool = sources().iter().find(|source| source.path == "src/postgres/pool.rs").unwrap();
+    assert!(pool.says(r"\bsql: &'static str\b"), "a call's statement is a text of the program");
+}
+
+#[test]
+fn only_edges_drivers_and_wiring_name_the_client_of_kubernetes() {
+    let may = |source: &Source| {
+        matches!(source.room(), "kubernetes" | "controller" | "context" | "command")
+            || ["mod.rs", "resolve.rs"].contains(&source.file())
+                && matches!(source.room(), "tenant" | "backup" | "database")
+    };
+    check(|source| {
+        let names = source.uses().iter().any(|path| path == "kube::Client" || path == "kube::client")
+            || source.says(r"\bkube::Client\b");
+        (names && !may(source)).then(|| "names kube::Client".to_owned())
+    });
+}
+
+#[test]
+fn the_kinds_do_not_import_one_another() {
+    let kinds = ["tenant", "backup", "database"];
+    check(|source| {
+        let rooms = source.rooms();
+        let others: Vec<_> = kinds.into_iter().filter(|kind| *kind != source.room() && rooms.contains(*kind)).collect();
+        (kinds.contains(&source.room()) && !others.is_empty()).then(|| format!("imports {}", others.join(", ")))
+    });
+}
+
+#[test]
+fn a_room_depends_only_on_rooms_above_it() {
+    let library = sources().iter().find(|source| source.path == "src/lib.rs").unwrap();
+    let module = Regex::new(r"(?m)^(?:pub )?mod (\w+);").unwrap();
+    let order: Vec<_> = module.captures_iter(&library.code).map(|found| found[1].to_owned()).collect();
+    let place = |room: &str| order.iter().position(|other| other == room);
+    check(|source| {
+        let own = place(source.room())?;
+        let below: Vec<_> =
+            source.rooms().into_iter().filter(|room| place(room).is_none_or(|place| place > own)).collect();
+        (!below.is_empty()).then(|| format!("depends on {}", below.join(", ")))
+    });
+}
+
+#[test]
+fn nobody_reads_a_spec_after_desired() {
+    check(|source| {
+        let stage = ["observe.rs", "plan.rs", "apply.rs", "status.rs", "survey.rs"].contains(&source.file());
+        let kind = matches!(source.room(), "tenant" | "backup" | "database");
+        (stage && kind && source.says(r"\.spec\b")).then(|| "reads a spec".to_owned())
+    });
+}
+
+#[test]
+fn nobody_writes_a_spec() {
+    check(|source| {
+        let writes = source.says(r"\.spec(?:\.\w+)*\s*=[^=>]") || source.literals.iter().any(|text| text == "\"spec\"");
+        (writes && source.room() != "api").then(|| "writes a spec".to_owned())
+    });
+}
+
+#[test]
+fn outcomes_are_reported_in_one_place() {
+    let reporter = "src/controller/report.rs";
+    check(|source| {
+        let counts = source.says(r"\.(?:reconciles|reconcile_duration|errors|jobs)\s*\.get_or_create");
+        let publishes = source.says(r"\bevents\s*\.publish\b");
+        (source.path != reporter && (counts || publishes)).then(|| "reports an outcome".to_owned())
+    });
+    // What a person reads in the log beside outcomes: the process begins and ends; the runner tries again.
+    let may = ["src/command.rs", "src/controller/mod.rs", "src/jobs/mod.rs", "src/telemetry/http.rs", reporter];
+    check(|source| {
+        let logs = source.says(r"\btracing::(?:info|warn|error)!");
+        (logs && !may.contains(&source.path.as_str())).then(|| "logs beside the reporter".to_owned())
+    });
+    check(|source| {
+        let prints = source.says(r"\be?println!");
+        (prints && source.path != "src/main.rs").then(|| "prints".to_owned())
+    });
+}
+
+#[test]
+fn no_file_is_longer_than_five_hundred_lines() {
+    let all = [("src", "rs"), ("sql", "sql"), ("tests", "rs"), ("benches", "rs")];
+    let there = all.into_iter().filter(|(folder, _)| fs::exists(folder).unwrap());
+    let long: Vec<_> = there
+        .flat_map(|(folder, ending)| files(folder, ending))
+        .map(|path| (fs::read_to_string(&path).unwrap().lines().count(), relative(&path)))
+        .filter(|(lines, _)| *lines > MOST_LINES)
+        .collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn the_entry_is_under_forty_lines() {
+    let entry = sources().iter().find(|source| source.path == "src/main.rs").unwrap();
+    assert!(entry.text.lines().count() < 40);
+}
