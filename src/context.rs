@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::channel::mpsc::UnboundedSender;
@@ -104,13 +104,22 @@ impl Wake {
 /// The resource versions of our latest writes, by UID, until the cache has them: a decision is never made on an object
 /// that is older than what this process itself wrote.
 #[derive(Default)]
-pub struct Written(Mutex<HashMap<String, u64>>);
+pub struct Written(Mutex<HashMap<String, Write>>);
+
+/// One write, and which version of the object carries it.
+struct Write {
+    version: u64,
+    at: Instant,
+}
+
+/// No cache is behind the API server by more.
+const LAG: Duration = Duration::from_mins(10);
 
 impl Written {
     /// A write gave the object this resource version.
     pub fn record(&self, uid: &str, resource_version: Option<&str>) {
         if let Some(version) = resource_version.and_then(|version| version.parse().ok()) {
-            self.lock().insert(uid.to_owned(), version);
+            self.lock().insert(uid.to_owned(), Write { version, at: Instant::now() });
         }
     }
 
@@ -121,7 +130,7 @@ impl Written {
         let version: Option<u64> = object.resource_version().and_then(|version| version.parse().ok());
         let mut written = self.lock();
         match (written.get(uid), version) {
-            (Some(ours), Some(seen)) if seen < *ours => true,
+            (Some(ours), Some(seen)) if seen < ours.version => true,
             (Some(_), _) => {
                 written.remove(uid);
                 false
@@ -130,12 +139,16 @@ impl Written {
         }
     }
 
-    /// The object is gone.
-    pub fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+    /// Our finalizer is off. The object may be gone while the cache still has it, as it was when it was alive: whatever
+    /// the cache has of it is old from now on.
+    pub fn release(&self, uid: &str) {
+        let mut written = self.lock();
+        // No later version comes that would clear these records.
+        written.retain(|_, write| write.version < u64::MAX || write.at.elapsed() < LAG);
+        written.insert(uid.to_owned(), Write { version: u64::MAX, at: Instant::now() });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, u64>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Write>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -161,7 +161,7 @@ async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Resul
 
 async fn let_go(backup: &SchemaBackup, ctx: &Context) -> Result<Next, Error> {
     finalizers::remove(&api(backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await?;
-    ctx.written.forget(&uid(backup));
+    ctx.written.release(&uid(backup));
     Ok(Next::new(After::Never, "changed"))
 }
 

@@ -317,6 +317,7 @@ fn in_use(name: &str, ctx: &Context) -> Option<String> {
 async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let name = database.name_any();
     finalizers::remove(&api(ctx), database, TENANT_DATABASE_FINALIZER).await?;
+    ctx.written.release(&database.uid().unwrap_or_default());
     opens.set(&name, None);
     ctx.lanes.remove(&name);
     ctx.metrics.forget_database(&name);

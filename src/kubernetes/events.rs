@@ -96,15 +96,17 @@ impl Events {
     }
 
     fn event(&self, regarding: &ObjectReference, namespace: &str, warning: bool, told: &Told) -> Event {
-        let name = regarding.name.as_deref().unwrap_or_default();
+        let now = Timestamp::now();
+        // As kubectl and all other recorders name them; a name has at most 253 bytes.
+        let name = cut(regarding.name.as_deref().unwrap_or_default(), 220).trim_end_matches(['.', '-']);
         Event {
             metadata: ObjectMeta {
-                generate_name: Some(format!("{name}.")),
+                name: Some(format!("{name}.{:x}", now.as_nanosecond())),
                 namespace: Some(namespace.to_owned()),
                 ..ObjectMeta::default()
             },
             action: Some("Reconcile".to_owned()),
-            event_time: Some(MicroTime(Timestamp::now())),
+            event_time: Some(MicroTime(now)),
             note: Some(told.note.clone()),
             reason: Some(told.reason.clone()),
             regarding: Some(regarding.clone()),

@@ -192,7 +192,7 @@ async fn let_go(
     ctx: &Context,
 ) -> Result<Next, Error> {
     finalizers::remove(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
-    ctx.written.forget(&removal.owner.uid);
+    ctx.written.release(&removal.owner.uid);
     ctx.requests.forget(&removal.owner.uid);
     if let LaneState::Open(lane) = &resolved.lane {
         lane.forget(&removal.owner.uid);

@@ -112,6 +112,15 @@ pub fn plan_removal(removal: &Removal, observed: &TenantAnswer) -> Plan {
 /// A tenant without a row: made, unless something stands in the way.
 fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
+    if let Some(grave) = &observed.tombstone {
+        // Only an object that is gone by now, or a row that was dropped by hand, comes here: neither is made anew.
+        let left =
+            grave.location.as_deref().map_or_else(String::new, |location| format!("; it is set aside as {location}"));
+        return vec![refuse(
+            Reason::SchemaMissing,
+            format!("this tenant was dropped{left}; delete this object, and apply it again for a new, empty schema"),
+        )];
+    }
     if let Some(id) = desired.known {
         return vec![refuse(
             Reason::SchemaMissing,

@@ -120,6 +120,12 @@ fn a_row_that_was_edited_by_hand_is_left_alone() {
 }
 
 #[test]
+fn a_tenant_that_was_dropped_is_never_created_anew() {
+    let grave = json!({ "schema_id": ROW, "location": "school_bak_20260101120000", "backup_state": "complete" });
+    check("dropped", &school(), &answer(json!({ "tombstone": grave })));
+}
+
+#[test]
 fn a_tenant_that_had_a_row_is_never_created_anew() {
     let known = tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW, "schemaName": "school" }));
     check("row_lost", &known, &answer(json!({})));
