@@ -3,6 +3,12 @@
 --
 -- Repeating it changes nothing. It fails when a schema of this name stands that belongs to somebody else: whoever could
 -- create it first would otherwise decide what our functions read.
+
+-- What follows locks one table after the other. An operator's call that is under way holds some of them and may want others,
+-- so it is waited for here, as a claim of the lane would; and so is whoever is just making a role keeper.
+SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('edu_matrix_hub_schema/lane', 0));
+SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
+
 DO $schema$
 DECLARE
     holder text;

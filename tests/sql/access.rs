@@ -29,20 +29,48 @@ async fn what_a_suspension_takes_comes_back_exactly() {
         let tenant = database.tenant("school").await;
         let partner = database.role("partner", "NOLOGIN").await;
         let third = database.role("third", "NOLOGIN").await;
-        database.admin.batch_execute(&format!(
-            "GRANT USAGE ON SCHEMA school TO {partner} WITH GRANT OPTION; GRANT CREATE ON SCHEMA school TO {partner}; GRANT USAGE ON SCHEMA school TO PUBLIC, {third}"
-        )).await.unwrap();
+        database
+            .admin
+            .batch_execute(&format!(
+                "GRANT USAGE ON SCHEMA school TO {partner} WITH GRANT OPTION; GRANT CREATE ON SCHEMA school TO \
+                {partner}; GRANT USAGE ON SCHEMA school TO PUBLIC, {third}"
+            ))
+            .await
+            .unwrap();
         let before = database.acl("school").await;
         expect(&set(&database, &tenant, "Suspended").await, "success");
         assert_eq!(database.acl("school").await, format!("{{{0}=UC/{0}}}", tenant.owner));
-        assert_eq!(database.one::<String>("SELECT status || access FROM edu_matrix_hub_schema.tenant_schemas").await, "suspendedSuspended");
+        assert_eq!(
+            database
+                .one::<String>(
+                    "SELECT status || access FROM \
+            edu_matrix_hub_schema.tenant_schemas"
+                )
+                .await,
+            "suspendedSuspended"
+        );
         expect(&set(&database, &tenant, "Suspended").await, "unchanged");
         expect(&set(&database, &tenant, "ReadWrite").await, "success");
         assert_eq!(database.acl("school").await, before);
         expect(&set(&database, &tenant, "ReadWrite").await, "unchanged");
-        assert_eq!(database.one::<String>("SELECT status || access FROM edu_matrix_hub_schema.tenant_schemas").await, "activeReadWrite");
+        assert_eq!(
+            database
+                .one::<String>(
+                    "SELECT status || access FROM \
+            edu_matrix_hub_schema.tenant_schemas"
+                )
+                .await,
+            "activeReadWrite"
+        );
         // What was given on by a grantee goes with it and comes back, with the owner as the one who gave it.
-        database.admin.batch_execute(&format!("REVOKE USAGE ON SCHEMA school FROM {third}; SET ROLE {partner}; GRANT USAGE ON SCHEMA school TO {third}; RESET ROLE")).await.unwrap();
+        database
+            .admin
+            .batch_execute(&format!(
+                "REVOKE USAGE ON SCHEMA school FROM {third}; SET ROLE {partner}; \
+            GRANT USAGE ON SCHEMA school TO {third}; RESET ROLE"
+            ))
+            .await
+            .unwrap();
         expect(&set(&database, &tenant, "Suspended").await, "success");
         assert_eq!(database.acl("school").await, format!("{{{0}=UC/{0}}}", tenant.owner));
         database.admin.batch_execute(&format!("DROP ROLE {partner}")).await.unwrap();
@@ -75,7 +103,15 @@ async fn our_logins_are_closed_and_sessions_ended_and_foreign_ones_left() {
         assert!(database.try_connect(&ours).await.is_err(), "the login is closed");
         guest.batch_execute("SELECT 1").await.unwrap();
         assert!(guest.batch_execute("SELECT FROM school.t").await.is_err(), "without USAGE");
-        assert!(database.one::<bool>(&format!("SELECT pg_has_role('{foreign}', '{}', 'MEMBER')", tenant.reader)).await);
+        assert!(
+            database
+                .one::<bool>(&format!(
+                    "SELECT pg_has_role('{foreign}', '{}', \
+            'MEMBER')",
+                    tenant.reader
+                ))
+                .await
+        );
         expect(&set(&database, &tenant, "Suspended").await, "unchanged");
 
         expect(&set(&database, &tenant, "ReadWrite").await, "success");
@@ -105,7 +141,13 @@ async fn a_tenant_may_be_suspended_from_the_start() {
         );
         expect(&set(&database, &tenant, "ReadWrite").await, "success");
         assert!(
-            database.one::<bool>(&format!("SELECT has_schema_privilege('{}', 'school', 'USAGE')", tenant.writer)).await
+            database
+                .one::<bool>(&format!(
+                    "SELECT has_schema_privilege('{}', 'school', \
+                'USAGE')",
+                    tenant.writer
+                ))
+                .await
         );
         assert_eq!(
             database

@@ -29,9 +29,21 @@ async fn a_tenant_has_schema_roles_grants_and_a_row() {
             database.acl("school").await,
             format!("{{{o}=UC/{o},{r}=U/{o},{w}=U/{o}}}", o = tenant.owner, r = tenant.reader, w = tenant.writer)
         );
-        database.as_owner(&tenant, "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE mood AS ENUM ('fine')").await;
+        database
+            .as_owner(
+                &tenant,
+                "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY); CREATE FUNCTION f() \
+            RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE mood AS ENUM ('fine')",
+            )
+            .await;
         let may = |role: &str, object: &str, privilege: &str| {
-            let kind = if object.ends_with(')') { "function" } else if object.ends_with("seq") { "sequence" } else { "table" };
+            let kind = if object.ends_with(')') {
+                "function"
+            } else if object.ends_with("seq") {
+                "sequence"
+            } else {
+                "table"
+            };
             format!("SELECT has_{kind}_privilege('{role}', 'school.{object}', '{privilege}')")
         };
         for (role, object, privilege, expected) in [
@@ -44,14 +56,26 @@ async fn a_tenant_has_schema_roles_grants_and_a_row() {
             (&tenant.writer, "t_id_seq", "USAGE", true),
             (&tenant.reader, "f()", "EXECUTE", true),
         ] {
-            assert_eq!(database.one::<bool>(&may(role, object, privilege)).await, expected, "{role} {object} {privilege}");
+            assert_eq!(
+                database.one::<bool>(&may(role, object, privilege)).await,
+                expected,
+                "{role} {object} {privilege}"
+            );
         }
         let nobody = database.role("nobody", "LOGIN").await;
         assert!(!database.one::<bool>(&may(&nobody, "f()", "EXECUTE")).await);
-        assert!(!database.one::<bool>(&format!("SELECT has_type_privilege('{nobody}', 'school.mood', 'USAGE')")).await);
+        assert!(
+            !database
+                .one::<bool>(&format!(
+                    "SELECT has_type_privilege('{nobody}', 'school.mood', \
+            'USAGE')"
+                ))
+                .await
+        );
         let attributes: bool = database
             .one(&format!(
-                "SELECT bool_or(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb) FROM pg_roles WHERE rolname IN ('{}', '{}', '{}')",
+                "SELECT bool_or(rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb) FROM pg_roles WHERE \
+                    rolname IN ('{}', '{}', '{}')",
                 tenant.owner, tenant.reader, tenant.writer
             ))
             .await;
@@ -60,7 +84,10 @@ async fn a_tenant_has_schema_roles_grants_and_a_row() {
         let comment: String = database.one("SELECT obj_description('school'::regnamespace)").await;
         assert_eq!(comment, format!("tenant {}", tenant.id));
         let logged: String = database
-            .one("SELECT concat_ws(' ', type, status, requested_by, duration_ms >= 0) FROM edu_matrix_hub_schema.schema_operations")
+            .one(
+                "SELECT concat_ws(' ', type, status, requested_by, duration_ms >= 0) FROM \
+                edu_matrix_hub_schema.schema_operations",
+            )
             .await;
         assert_eq!(logged, "create_tenant_schema success a test t");
     })
@@ -102,7 +129,12 @@ async fn bad_names_are_refused_and_nothing_remains_but_the_log() {
             assert_eq!(by_hand(&database, Some(institution), name).await.0, "error", "{name}");
         }
         assert_eq!(database.one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas").await, 0);
-        let failed: i64 = database.one("SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE status = 'error' AND error IS NOT NULL").await;
+        let failed: i64 = database
+            .one(
+                "SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE status \
+            = 'error' AND error IS NOT NULL",
+            )
+            .await;
         assert_eq!(failed, 2 * i64::try_from(names.len()).unwrap());
         // The longest good name, and one with hyphens.
         for name in ["b".repeat(63).as_str(), "inst_3f0c1d52-1111-4222-8333-444455556666"] {
@@ -163,7 +195,10 @@ async fn who_was_first_keeps_name_and_institution() {
         assert_eq!(expect(&answer, "error"), "name_taken");
         assert_eq!(
             database
-                .one::<String>("SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'foreign_one'")
+                .one::<String>(
+                    "SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = \
+                    'foreign_one'"
+                )
                 .await,
             "postgres"
         );
@@ -186,29 +221,49 @@ async fn institutions_are_required_registered_or_looked_up() {
             options["institution_source"] = source;
             options
         };
-        assert_eq!(expect(&call(&database.admin, "create_tenant_schema", &with("required", unknown, Value::Null)).await, "error"), "institution_unknown");
+        assert_eq!(
+            expect(
+                &call(&database.admin, "create_tenant_schema", &with("required", unknown, Value::Null)).await,
+                "error"
+            ),
+            "institution_unknown"
+        );
         let mut registering = with("registered", unknown, Value::Null);
         registering["register_institution"] = json!(true);
         expect(&call(&database.admin, "create_tenant_schema", &registering).await, "success");
 
         let closed = database.institution().await;
-        database.admin.execute("UPDATE edu_matrix_hub_schema.institutions SET status = 'closed' WHERE id = $1", &[&closed]).await.unwrap();
+        database
+            .admin
+            .execute(
+                "UPDATE edu_matrix_hub_schema.institutions SET status = 'closed' WHERE id = \
+            $1",
+                &[&closed],
+            )
+            .await
+            .unwrap();
         assert_eq!(by_hand(&database, Some(closed), "closed").await.0, "error");
 
         let app = database.role("app", "NOLOGIN").await;
         let known = Uuid::new_v4();
-        database.admin.batch_execute(&format!(
-            "CREATE SCHEMA app AUTHORIZATION {app}; GRANT USAGE ON SCHEMA app TO {owner}; SET ROLE {app}; \
+        database
+            .admin
+            .batch_execute(&format!(
+                "CREATE SCHEMA app AUTHORIZATION {app}; GRANT USAGE ON SCHEMA app TO {owner}; SET ROLE {app}; \
              CREATE TABLE app.schools (id uuid PRIMARY KEY, name text); CREATE INDEX ON app.schools (lower(name)); \
              INSERT INTO app.schools VALUES ('{known}'); CREATE VIEW app.a_view AS SELECT * FROM app.schools; \
              CREATE TABLE app.by_text (\"Odd \"\"Id\" text); INSERT INTO app.by_text VALUES ('{known}'); \
              CREATE TABLE app.guarded (id uuid); ALTER TABLE app.guarded ENABLE ROW LEVEL SECURITY; \
-             CREATE FUNCTION app.trap(uuid) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RAISE EXCEPTION ''ran as %'', current_user; END'; \
+             CREATE FUNCTION app.trap(uuid) RETURNS uuid LANGUAGE plpgsql IMMUTABLE AS \
+             'BEGIN RAISE EXCEPTION ''ran as %'', current_user; END'; \
              CREATE TABLE app.trapped (id uuid); CREATE INDEX ON app.trapped ((app.trap(id))); \
              CREATE TABLE app.unreadable (id uuid); CREATE TABLE app.numbers (id bigint); \
-             GRANT SELECT ON app.schools, app.a_view, app.by_text, app.guarded, app.trapped, app.numbers TO {owner}; RESET ROLE",
-            owner = database.owner_role
-        )).await.unwrap();
+             GRANT SELECT ON app.schools, app.a_view, app.by_text, app.guarded, app.trapped, app.numbers TO {owner}; \
+             RESET ROLE",
+                owner = database.owner_role
+            ))
+            .await
+            .unwrap();
         let source = |table: &str, column: &str| json!({ "schema": "app", "table": table, "id_column": column });
         for (table, column, complaint) in [
             ("missing", "id", "there is no such table"),
@@ -220,19 +275,38 @@ async fn institutions_are_required_registered_or_looked_up() {
             ("unreadable", "id", "GRANT SELECT ON app.unreadable"),
             ("numbers", "id", "bigint"),
         ] {
-            let answer = call(&database.admin, "create_tenant_schema", &with("looked_up", known, source(table, column))).await;
+            let answer =
+                call(&database.admin, "create_tenant_schema", &with("looked_up", known, source(table, column))).await;
             assert_eq!(expect(&answer, "error"), "institution_unknown");
             assert!(answer["message"].as_str().unwrap().contains(complaint), "{answer}");
         }
-        let answer = call(&database.admin, "create_tenant_schema", &with("looked_up", Uuid::new_v4(), source("schools", "id"))).await;
+        let answer =
+            call(&database.admin, "create_tenant_schema", &with("looked_up", Uuid::new_v4(), source("schools", "id")))
+                .await;
         assert!(answer["message"].as_str().unwrap().contains("insert it into app.schools"), "{answer}");
-        expect(&call(&database.admin, "create_tenant_schema", &with("looked_up", known, source("schools", "id"))).await, "success");
+        expect(
+            &call(&database.admin, "create_tenant_schema", &with("looked_up", known, source("schools", "id"))).await,
+            "success",
+        );
         let by_text = Uuid::new_v4();
         database.admin.batch_execute(&format!("INSERT INTO app.by_text VALUES ('{by_text}')")).await.unwrap();
-        expect(&call(&database.admin, "create_tenant_schema", &with("by_text", by_text, source("by_text", "Odd \"Id"))).await, "success");
+        expect(
+            &call(&database.admin, "create_tenant_schema", &with("by_text", by_text, source("by_text", "Odd \"Id")))
+                .await,
+            "success",
+        );
         // A tenant cannot offer itself as the list of institutions.
         let tenant = database.tenant("sly").await;
-        database.as_owner(&tenant, &format!("CREATE TABLE list (id uuid); GRANT SELECT ON list TO {0}; GRANT USAGE ON SCHEMA sly TO {0}", database.owner_role)).await;
+        database
+            .as_owner(
+                &tenant,
+                &format!(
+                    "CREATE TABLE list (id uuid); GRANT SELECT ON list TO {0}; GRANT \
+            USAGE ON SCHEMA sly TO {0}",
+                    database.owner_role
+                ),
+            )
+            .await;
         let own = json!({ "schema": "sly", "table": "list", "id_column": "id" });
         let answer = call(&database.admin, "create_tenant_schema", &with("accomplice", Uuid::new_v4(), own)).await;
         assert!(answer["message"].as_str().unwrap().contains("belongs to a tenant"), "{answer}");
@@ -264,10 +338,18 @@ async fn fifty_at_once_never_fail() {
         assert_eq!(ids.len(), 50);
         assert_eq!(database.standing_memberships().await, 0);
         let drifting: i64 = database
-            .one("SELECT count(*) FROM edu_matrix_hub_schema._drift(ARRAY(SELECT id FROM edu_matrix_hub_schema.tenant_schemas))")
+            .one(
+                "SELECT count(*) FROM edu_matrix_hub_schema._drift(ARRAY(SELECT id FROM \
+                edu_matrix_hub_schema.tenant_schemas))",
+            )
             .await;
         assert_eq!(drifting, 0);
-        let keepers: i64 = database.one("SELECT count(DISTINCT keeper) FROM edu_matrix_hub_schema.tenant_schemas").await;
+        let keepers: i64 = database
+            .one(
+                "SELECT count(DISTINCT keeper) FROM \
+            edu_matrix_hub_schema.tenant_schemas",
+            )
+            .await;
         assert_eq!(keepers > 1, has_keepers(), "{keepers} keepers");
     })
     .await;
@@ -313,7 +395,10 @@ async fn a_statement_timeout_is_answered_and_logged() {
         other.batch_execute("ROLLBACK").await.unwrap();
         expect(&call(&client, "create_tenant_schema", &tenant_options("contested")).await, "success");
         let logged: String = database
-            .one("SELECT string_agg(status || coalesce(sqlstate, ''), ' ' ORDER BY id) FROM edu_matrix_hub_schema.schema_operations")
+            .one(
+                "SELECT string_agg(status || coalesce(sqlstate, ''), ' ' ORDER BY id) FROM \
+                edu_matrix_hub_schema.schema_operations",
+            )
             .await;
         assert_eq!(logged, "error57014 busy55P03 success");
     })

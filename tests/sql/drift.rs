@@ -31,7 +31,13 @@ async fn whatever_is_changed_by_hand_is_repaired() {
         let Tenant { owner, reader, writer, .. } = &tenant;
         let changes = [
             (format!("GRANT USAGE ON SCHEMA school TO {foreign} WITH GRANT OPTION"), 1),
-            (format!("GRANT USAGE ON SCHEMA school TO {foreign} WITH GRANT OPTION; SET ROLE {foreign}; GRANT USAGE ON SCHEMA school TO PUBLIC; RESET ROLE"), 2),
+            (
+                format!(
+                    "GRANT USAGE ON SCHEMA school TO {foreign} WITH GRANT OPTION; SET ROLE {foreign}; GRANT \
+                USAGE ON SCHEMA school TO PUBLIC; RESET ROLE"
+                ),
+                2,
+            ),
             (format!("GRANT CREATE ON SCHEMA school TO {reader}"), 1),
             (format!("GRANT USAGE ON SCHEMA school TO {reader} WITH GRANT OPTION"), 1),
             (format!("REVOKE USAGE ON SCHEMA school FROM {writer}"), 1),
@@ -40,7 +46,13 @@ async fn whatever_is_changed_by_hand_is_repaired() {
             (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT ON TABLES TO {foreign}"), 1),
             (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT EXECUTE ON FUNCTIONS TO PUBLIC"), 1),
             (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} REVOKE ALL ON SEQUENCES FROM {reader}, {writer}"), 1),
-            (format!("ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON TYPES TO {reader} WITH GRANT OPTION"), 1),
+            (
+                format!(
+                    "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE ON TYPES TO {reader} WITH GRANT \
+                OPTION"
+                ),
+                1,
+            ),
             (format!("ALTER SCHEMA school OWNER TO {}", database.owner_role), 1),
             (format!("ALTER SCHEMA school OWNER TO {reader}"), 1),
             (format!("DROP OWNED BY {reader}; DROP ROLE {reader}"), 6),
@@ -73,22 +85,38 @@ async fn whatever_is_changed_by_hand_is_repaired() {
 async fn roles_made_anew_can_do_what_the_old_ones_could() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
-        database.as_owner(&tenant, "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+        database
+            .as_owner(
+                &tenant,
+                "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY); CREATE FUNCTION f() \
+            RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            )
+            .await;
         for role in [&tenant.reader, &tenant.writer] {
             database.admin.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
         }
         expect(&repair(&database, &tenant).await, "success");
         let may: bool = database
             .one(&format!(
-                "SELECT has_table_privilege('{r}', 'school.t', 'SELECT') AND has_table_privilege('{w}', 'school.t', 'DELETE') \
-                 AND has_sequence_privilege('{w}', 'school.t_id_seq', 'USAGE') AND has_function_privilege('{r}', 'school.f()', 'EXECUTE')",
+                "SELECT has_table_privilege('{r}', 'school.t', 'SELECT') AND has_table_privilege('{w}', \
+                    'school.t', 'DELETE') \
+                 AND has_sequence_privilege('{w}', 'school.t_id_seq', 'USAGE') \
+                 AND has_function_privilege('{r}', 'school.f()', 'EXECUTE')",
                 r = tenant.reader,
                 w = tenant.writer
             ))
             .await;
         assert!(may);
         // The owner role too, when it was dropped after everything had been taken from it.
-        database.admin.batch_execute(&format!("REASSIGN OWNED BY {0} TO {1}; DROP OWNED BY {0}; DROP ROLE {0}", tenant.owner, database.owner_role)).await.unwrap();
+        database
+            .admin
+            .batch_execute(&format!(
+                "REASSIGN OWNED BY {0} TO {1}; DROP OWNED BY {0}; DROP ROLE \
+            {0}",
+                tenant.owner, database.owner_role
+            ))
+            .await
+            .unwrap();
         expect(&repair(&database, &tenant).await, "success");
         assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
     })
@@ -110,8 +138,12 @@ async fn what_we_may_not_repair_comes_with_the_statement() {
             changes.push(format!("ALTER ROLE {} CREATEDB", tenant.owner));
             changes.push(format!("GRANT {foreign} TO {}", tenant.owner));
             changes.push(format!("GRANT {foreign} TO {}", tenant.reader));
-            let keeper: String =
-                database.one("SELECT role_name FROM edu_matrix_hub_schema.role_keepers WHERE parent IS NOT NULL").await;
+            let keeper: String = database
+                .one(
+                    "SELECT role_name FROM edu_matrix_hub_schema.role_keepers WHERE parent IS NOT \
+                    NULL",
+                )
+                .await;
             changes.push(format!("REVOKE {} FROM {keeper}", tenant.writer));
         }
         for change in changes {
@@ -166,11 +198,25 @@ async fn what_a_tenant_does_with_its_own_is_no_drift() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         let guest = database.role("guest", "LOGIN").await;
-        database.as_owner(&tenant, &format!(
-            "CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; GRANT SELECT ON t TO {guest}; \
-             ALTER DEFAULT PRIVILEGES IN SCHEMA school GRANT SELECT ON TABLES TO {guest}; CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
-        )).await;
-        database.admin.batch_execute(&format!("GRANT {} TO {guest}; COMMENT ON SCHEMA school IS 'mine'", tenant.reader)).await.unwrap();
+        database
+            .as_owner(
+                &tenant,
+                &format!(
+                    "CREATE TABLE t (id int); ALTER TABLE t ENABLE ROW LEVEL SECURITY; GRANT SELECT ON t TO {guest}; \
+             ALTER DEFAULT PRIVILEGES IN SCHEMA school GRANT SELECT ON TABLES TO {guest}; \
+             CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+                ),
+            )
+            .await;
+        database
+            .admin
+            .batch_execute(&format!(
+                "GRANT {} TO {guest}; COMMENT ON SCHEMA school IS \
+            'mine'",
+                tenant.reader
+            ))
+            .await
+            .unwrap();
         assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
         expect(&repair(&database, &tenant).await, "unchanged");
         assert!(database.one::<bool>(&format!("SELECT pg_has_role('{guest}', '{}', 'MEMBER')", tenant.reader)).await);

@@ -1,4 +1,5 @@
-//! What a tenant may try: neither the registry nor another role is within its reach, and nothing of its making runs as ours.
+//! What a tenant may try: neither the registry nor another role is within its reach, and nothing of its making runs as
+//! ours.
 
 use serde_json::{Value, json};
 
@@ -23,7 +24,11 @@ async fn a_tenants_owner_reaches_nothing_else() {
         client.batch_execute("CREATE TABLE sly.mine (id int)").await.unwrap();
         let keeper = database
             .admin
-            .query_opt("SELECT role_name FROM edu_matrix_hub_schema.role_keepers WHERE parent IS NOT NULL LIMIT 1", &[])
+            .query_opt(
+                "SELECT role_name FROM edu_matrix_hub_schema.role_keepers WHERE parent IS NOT NULL LIMIT \
+                1",
+                &[],
+            )
             .await
             .unwrap();
         let keeper = keeper.map_or_else(|| database.owner_role.clone(), |row| row.get(0));
@@ -56,9 +61,18 @@ async fn a_tenants_owner_reaches_nothing_else() {
 const TRAPS: &str = "
     CREATE TABLE witness (role text);
     CREATE FUNCTION trap() RETURNS int LANGUAGE plpgsql AS
-        $$ BEGIN INSERT INTO sly.witness VALUES (current_user); EXECUTE 'ALTER ROLE ' || quote_ident(session_user) || ' CREATEROLE'; RETURN 1; END $$;
+        $$ BEGIN
+            INSERT INTO sly.witness VALUES (current_user);
+            EXECUTE 'ALTER ROLE ' || quote_ident(session_user) || ' CREATEROLE';
+            RETURN 1;
+        END $$;
     CREATE FUNCTION quiet_trap(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
-        $$ BEGIN IF current_user LIKE '%\\_owner' AND current_user NOT LIKE 'sly%' THEN RAISE EXCEPTION 'ran as %', current_user; END IF; RETURN $1; END $$;
+        $$ BEGIN
+            IF current_user LIKE '%\\_owner' AND current_user NOT LIKE 'sly%' THEN
+                RAISE EXCEPTION 'ran as %', current_user;
+            END IF;
+            RETURN $1;
+        END $$;
     CREATE TABLE t (id int DEFAULT sly.trap() CHECK (sly.quiet_trap(id) > 0));
     CREATE INDEX ON t ((sly.quiet_trap(id)));
     CREATE VIEW pg_namespace AS SELECT sly.trap() AS oid;
@@ -83,7 +97,10 @@ async fn nothing_of_a_tenants_making_runs_as_ours() {
         }
         let lane = Lane::claim(client).await;
         for access in ["Suspended", "ReadWrite"] {
-            expect(&call(&lane.client, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await, "success");
+            expect(
+                &call(&lane.client, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await,
+                "success",
+            );
             assert!(surveyed(&lane.survey(true).await, &tenant).is_some());
             let repaired = call(&lane.client, "repair_tenant_schema", &tenant.options(&json!({}))).await;
             assert!(["success", "unchanged"].contains(&repaired["status"].as_str().unwrap()), "{repaired}");
@@ -92,7 +109,8 @@ async fn nothing_of_a_tenants_making_runs_as_ours() {
         assert_eq!(database.one::<i64>("SELECT count(*) FROM sly.witness").await, 0);
         let powers: Value = database
             .one(&format!(
-                "SELECT coalesce(jsonb_agg(rolname), '[]') FROM pg_roles WHERE (rolcreaterole OR rolsuper OR rolcanlogin) \
+                "SELECT coalesce(jsonb_agg(rolname), '[]') FROM pg_roles WHERE (rolcreaterole OR rolsuper OR \
+                    rolcanlogin) \
                  AND rolname IN ('{}', '{}', '{}')",
                 tenant.owner, tenant.reader, tenant.writer
             ))
@@ -115,7 +133,8 @@ async fn text_from_a_caller_is_never_sql() {
         let answer = call(&client, "create_tenant_schema", &options).await;
         expect(&answer, "success");
         for function in ["set_tenant_access", "set_tenant_config", "repair_tenant_schema", "recreate_tenant_schema"] {
-            let options = json!({ "schema_id": answer["schema_id"], "access": nasty, "requested_by": nasty, "config": { "a": nasty } });
+            let id = &answer["schema_id"];
+            let options = json!({ "schema_id": id, "access": nasty, "requested_by": nasty, "config": { "a": nasty } });
             call(&client, function, &options).await;
             let broken = call(&client, function, &json!({ "schema_id": nasty })).await;
             assert_eq!(expect(&broken, "error"), "internal", "{function}");

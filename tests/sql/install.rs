@@ -18,7 +18,7 @@ fn names(folder: &str) -> BTreeSet<String> {
     fs::read_dir(sql().join(folder))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".sql"))
+        .filter(|name| Path::new(name).extension().is_some_and(|extension| extension == "sql"))
         .collect()
 }
 
@@ -191,7 +191,10 @@ async fn unfit_roles_and_foreign_registries_are_refused() {
         assert!(now["missing"][0]["what"].as_str().unwrap().contains("belongs to role \"postgres\""), "{now}");
         assert_eq!(
             database
-                .one::<i64>("SELECT count(*) FROM pg_class WHERE relnamespace = 'edu_matrix_hub_schema'::regnamespace")
+                .one::<i64>(
+                    "SELECT count(*) FROM pg_class WHERE relnamespace = \
+                    'edu_matrix_hub_schema'::regnamespace"
+                )
                 .await,
             0
         );
@@ -203,7 +206,8 @@ async fn unfit_roles_and_foreign_registries_are_refused() {
 async fn a_function_edited_by_hand_is_noticed_until_it_is_installed_again() {
     with_database(async |database| {
         let mut edits = vec![
-            "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._claim(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb \
+            "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._claim(tenant edu_matrix_hub_schema.tenant_schemas) \
+                RETURNS jsonb \
              LANGUAGE sql IMMUTABLE AS 'SELECT NULL::jsonb'",
             "GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema.claim_lane(jsonb) TO PUBLIC",
             "ALTER FUNCTION edu_matrix_hub_schema.claim_lane(jsonb) RESET search_path",
@@ -211,7 +215,8 @@ async fn a_function_edited_by_hand_is_noticed_until_it_is_installed_again() {
         if has_keepers() {
             edits.push("GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema._keep_2(text, text[], text) TO PUBLIC");
             edits.push(
-                "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep_2(action text, roles text[], member text) RETURNS void \
+                "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep_2(action text, roles text[], member text) \
+                    RETURNS void \
                  LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN END'",
             );
         }

@@ -18,15 +18,16 @@ const PASSWORD: &str = "only on loopback";
 
 /// The server: of the wanted major version, or the shared cluster's when the test run has one.
 static SERVER: LazyLock<PostgresInfo> = LazyLock::new(|| {
-    let wanted = std::env::var("POSTGRES_MAJOR").ok();
-    if wanted.is_none() && std::env::var_os("DEVCLUSTER_DIR").is_some() {
+    if std::env::var_os("POSTGRES_MAJOR").is_none() && std::env::var_os("DEVCLUSTER_DIR").is_some() {
         return shared().unwrap().postgres().clone();
     }
-    static OWN: LazyLock<PostgresServer> = LazyLock::new(|| {
-        let version = std::env::var("POSTGRES_MAJOR").map_or(PostgresVersion::Newest, |major| major.parse().unwrap());
-        PostgresServer::start(PostgresOptions { version, ..PostgresOptions::default() }).unwrap()
-    });
     OWN.info().clone()
+});
+
+/// A server of this process, which ends with it.
+static OWN: LazyLock<PostgresServer> = LazyLock::new(|| {
+    let version = std::env::var("POSTGRES_MAJOR").map_or(PostgresVersion::Newest, |major| major.parse().unwrap());
+    PostgresServer::start(PostgresOptions { version, ..PostgresOptions::default() }).unwrap()
 });
 
 /// A database of one test.
@@ -78,6 +79,11 @@ where
     }
 }
 
+/// How to reach the server.
+pub fn server() -> &'static PostgresInfo {
+    &SERVER
+}
+
 /// True on the versions that have role keepers.
 pub fn has_keepers() -> bool {
     SERVER.major() >= 16
@@ -110,7 +116,8 @@ impl Database {
     async fn remove(&self) {
         let mut roles = Vec::new();
         for query in [
-            "SELECT unnest(t.logins || ARRAY[t.owner_role, t.reader_role, t.writer_role]) FROM edu_matrix_hub_schema.tenant_schemas AS t",
+            "SELECT unnest(t.logins || ARRAY[t.owner_role, t.reader_role, t.writer_role]) FROM \
+                edu_matrix_hub_schema.tenant_schemas AS t",
             "SELECT k.role_name FROM edu_matrix_hub_schema.role_keepers AS k ORDER BY k.parent IS NULL",
         ] {
             if let Ok(rows) = self.admin.query(query, &[]).await {
@@ -200,7 +207,8 @@ impl Database {
         let row = self
             .admin
             .query_one(
-                "SELECT schema_name, owner_role, reader_role, writer_role FROM edu_matrix_hub_schema.tenant_schemas WHERE id = $1",
+                "SELECT schema_name, owner_role, reader_role, writer_role FROM \
+                    edu_matrix_hub_schema.tenant_schemas WHERE id = $1",
                 &[&id],
             )
             .await

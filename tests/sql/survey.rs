@@ -30,7 +30,13 @@ async fn sizes_are_exact_after_every_kind_of_change() {
         let lane = Lane::claim(database.operator().await).await;
         let first = lane.survey(false).await;
         assert_eq!(surveyed(&first, &tenant).unwrap()["storage_bytes"], 0);
-        write(&database, &tenant, "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, v text); INSERT INTO t (v) SELECT repeat(md5(g::text), 300) FROM generate_series(1, 500) AS g").await;
+        write(
+            &database,
+            &tenant,
+            "CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY, v text); INSERT INTO t \
+            (v) SELECT repeat(md5(g::text), 300) FROM generate_series(1, 500) AS g",
+        )
+        .await;
         let changes = [
             "SELECT 1",
             "INSERT INTO t (v) SELECT md5(g::text) FROM generate_series(1, 5000) AS g",
@@ -39,7 +45,8 @@ async fn sizes_are_exact_after_every_kind_of_change() {
             "DROP INDEX i",
             "TRUNCATE t",
             "REFRESH MATERIALIZED VIEW m",
-            "CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (100); INSERT INTO p VALUES (1)",
+            "CREATE TABLE p (id int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) \
+                TO (100); INSERT INTO p VALUES (1)",
             "DROP TABLE t CASCADE",
         ];
         for change in changes {
@@ -54,12 +61,30 @@ async fn sizes_are_exact_after_every_kind_of_change() {
             assert!(surveyed(&survey, &other).is_none(), "{change}: the other did nothing");
             assert_eq!(lane.survey(false).await["tenants"], json!([]), "{change}: nothing happened since");
         }
-        assert_eq!(database.one::<i32>("SELECT table_count FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'").await, 2);
+        assert_eq!(
+            database
+                .one::<i32>(
+                    "SELECT table_count FROM edu_matrix_hub_schema.tenant_schemas WHERE \
+            schema_name = 'school'"
+                )
+                .await,
+            2
+        );
         // Counters that begin again at nothing cost a look, and no wrong number.
-        let before: String = database.one("SELECT write_signature::text FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'").await;
+        let before: String = database
+            .one(
+                "SELECT write_signature::text FROM edu_matrix_hub_schema.tenant_schemas \
+            WHERE schema_name = 'school'",
+            )
+            .await;
         database.admin.batch_execute("SELECT pg_stat_reset()").await.unwrap();
         assert_eq!(lane.survey(false).await["tenants"], json!([]));
-        let after: String = database.one("SELECT write_signature::text FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'").await;
+        let after: String = database
+            .one(
+                "SELECT write_signature::text FROM edu_matrix_hub_schema.tenant_schemas \
+            WHERE schema_name = 'school'",
+            )
+            .await;
         assert_ne!(before, after);
         assert_eq!(lane.survey(true).await["tenants"].as_array().unwrap().len(), 2);
     })
@@ -193,11 +218,15 @@ async fn the_log_is_pruned_by_age_but_keeps_the_last_of_a_kind() {
         database.admin.batch_execute(
             "INSERT INTO edu_matrix_hub_schema.schema_operations (schema_id, type, status, requested_by, started_at) \
              SELECT t.id, kind, 'success', 'x', now() - age FROM edu_matrix_hub_schema.tenant_schemas AS t, \
-             (VALUES ('old', interval '200 days'), ('old', interval '100 days'), ('young', interval '1 day'), ('young', interval '2 days')) AS v (kind, age)"
+             (VALUES ('old', interval '200 days'), ('old', interval '100 days'), ('young', interval '1 day'), \
+             ('young', interval '2 days')) AS v (kind, age)"
         ).await.unwrap();
         Lane::claim(database.operator().await).await.survey(false).await;
         let left: String = database
-            .one("SELECT string_agg(type, ' ' ORDER BY id) FROM edu_matrix_hub_schema.schema_operations WHERE requested_by = 'x'")
+            .one(
+                "SELECT string_agg(type, ' ' ORDER BY id) FROM edu_matrix_hub_schema.schema_operations WHERE \
+                requested_by = 'x'",
+            )
             .await;
         assert_eq!(left, "old young young");
     })
