@@ -57,7 +57,8 @@ impl StateDir {
     /// Takes the directory for a change of what runs in it, waiting for whoever else does so.
     pub(crate) fn lock(&self) -> Result<File, Error> {
         let marker = self.path.join(MARKER);
-        if !marker.exists() && fs::read_dir(&self.path).is_ok_and(|mut dir| dir.next().is_some()) {
+        // In this order: another process may be making it just now, and it makes the marker first.
+        if fs::read_dir(&self.path).is_ok_and(|mut dir| dir.next().is_some()) && !marker.exists() {
             return Err(Error::State {
                 dir: self.path.clone(),
                 problem: "the directory is not empty and is not a cluster's".to_owned(),

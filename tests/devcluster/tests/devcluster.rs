@@ -255,7 +255,9 @@ fn a_user_of_the_shared_cluster() {
     let shared = shared().unwrap();
     assert!(shared.control_plane().is_ready());
     assert!(shared.kubeconfig_path().exists() && shared.kubectl().exists());
-    shared.postgres().psql("postgres", "create table if not exists used (a int)").unwrap();
+    // Two that make the same table at the same time would collide in spite of IF NOT EXISTS.
+    let make = "select pg_advisory_xact_lock(1); create table if not exists used (a int)";
+    shared.postgres().psql("postgres", make).unwrap();
     shared.postgres().psql("postgres", "insert into used values (1)").unwrap();
     println!("used {} times", shared.postgres().psql("postgres", "select count(*) from used").unwrap());
 }
