@@ -1,5 +1,6 @@
 -- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a survey calls it. A
--- removal that has begun and stopped, by hand or because something is in its way, is queued again after an hour.
+-- removal that was begun or asked for and did not come to its end, because something is in its way, is queued again after
+-- an hour.
 --
 -- It also removes sandboxes that no open job owns, left behind when an operator went away in the middle of a job. One that is
 -- still in use by a session that has not noticed yet is left for the next time.
@@ -16,8 +17,10 @@ BEGIN
     FOR expired IN
         SELECT b.id
         FROM edu_matrix_hub_schema.schema_backups AS b
-        WHERE (b.state = 'purging' OR (b.state = 'complete' AND b.expires_at < now()))
-          AND (b.state = 'complete' OR b.updated_at < now() - interval '1 hour')
+        WHERE b.state IN ('complete', 'purging')
+          AND (b.expires_at < now()
+               OR (b.state = 'purging' AND b.updated_at < now() - interval '1 hour')
+               OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'))
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
                           WHERE j.backup_id = b.id AND j.kind = 'purge'
                             AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))

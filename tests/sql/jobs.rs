@@ -257,6 +257,21 @@ async fn what_has_expired_is_queued_once() {
         assert_eq!(world.text(queue).await, "0");
         assert_eq!(world.text(BACKUPS).await, "purged");
 
+        // A removal that something was in the way of is tried again after an hour.
+        let another = world.tenant("another").await;
+        world.as_owner(&another, "CREATE TABLE another.t (a int)").await;
+        expect(&call(&worker.client, "set_aside_tenant_schema", &another.options(&json!({ "purge": true }))).await, "success");
+        let location = world.newest_backup().await["location"].as_str().unwrap().to_owned();
+        world.run(&format!("CREATE VIEW public.late AS SELECT * FROM {location}.t")).await;
+        let job = worker.next_job().await;
+        assert_eq!(expect(&worker.run(job).await, "error"), "dependents");
+        world.run("DROP VIEW public.late").await;
+        assert_eq!(world.text(queue).await, "0");
+        world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET finished_at = now() - interval '2 h'").await;
+        assert_eq!(world.text(queue).await, "1");
+        let job = worker.next_job().await;
+        expect(&worker.run(job).await, "success");
+
         // Of what is set aside only what was given a date goes by itself.
         drop_by_hand(&world, &worker.client, &tenant).await;
         assert_eq!(world.newest_backup().await["expires_at"], json!(null));
