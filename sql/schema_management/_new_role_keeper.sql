@@ -45,8 +45,10 @@ BEGIN
     SELECT p.prosrc INTO STRICT body
     FROM pg_proc AS p
     WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = '_keep';
+    IF to_regprocedure(format('edu_matrix_hub_schema.%I(text, text[], text)', '_keep_' || keeper)) IS NOT NULL THEN
+        EXECUTE format('DROP FUNCTION edu_matrix_hub_schema.%I(text, text[], text)', '_keep_' || keeper);
+    END IF;
     EXECUTE format($statements$
-        DROP FUNCTION IF EXISTS edu_matrix_hub_schema.%1$I(text, text[], text);
         CREATE FUNCTION edu_matrix_hub_schema.%1$I(action text, roles text[], member text) RETURNS void
             LANGUAGE plpgsql VOLATILE SECURITY DEFINER
             SET search_path = pg_catalog, pg_temp SET createrole_self_grant = '' AS %4$L;
