@@ -81,7 +81,8 @@ async fn with_trap(world: &World, body: &str) -> Tenant {
     tenant
 }
 
-const SETTINGS: &str = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings WHERE name NOT LIKE 'plpgsql.%'";
+const SETTINGS: &str =
+    "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings WHERE name NOT LIKE 'plpgsql.%'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn code_of_a_tenant_runs_as_its_owner_only() {
@@ -128,11 +129,11 @@ async fn a_session_keeps_its_prepared_statements_and_gets_no_others() {
             "DEALLOCATE ALL", "PREPARE s0 AS SELECT 666", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "CREATE TEMP TABLE t (a int)",
             "LISTEN everything", "DISCARD PLANS",
         ];
-        let attempts: String = statements
+        let attempts: Vec<String> = statements
             .iter()
             .map(|s| format!("BEGIN EXECUTE '{s}'; INSERT INTO public.canary VALUES (current_user, '{s}'); EXCEPTION WHEN OTHERS THEN END;"))
             .collect();
-        let tenant = with_trap(&world, &format!("INSERT INTO public.canary VALUES (current_user, 'ran'); {attempts}")).await;
+        let tenant = with_trap(&world, &format!("INSERT INTO public.canary VALUES (current_user, 'ran'); {}", attempts.join(" "))).await;
         let session = world.session().await;
         let prepared = session.prepare("SELECT 42").await.unwrap();
         succeed(&session, "backup_institution_schema", tenant.id).await;
@@ -224,11 +225,11 @@ async fn it_cannot_leave_anything_in_the_snapshot() {
             "GRANT ALL ON %I.a TO PUBLIC", "GRANT USAGE ON SCHEMA %I TO PUBLIC", "ALTER TABLE %I.a ADD COLUMN more int",
             "CREATE RULE r AS ON INSERT TO %I.a DO ALSO NOTIFY x", "TRUNCATE %I.a", "SELECT * FROM %I.a",
         ];
-        let tries: String = attempts
+        let tries: Vec<String> = attempts
             .iter()
             .map(|a| format!("BEGIN EXECUTE format('{a}', n); INSERT INTO public.canary VALUES (current_user, '{}'); EXCEPTION WHEN OTHERS THEN END;", a.replace('\'', "")))
             .collect();
-        let body = format!("DECLARE n text; BEGIN FOR n IN SELECT nspname FROM pg_namespace WHERE nspname LIKE 'school_bak%' OR nspname LIKE 'edu_matrix_work%' LOOP {tries} END LOOP; END;");
+        let body = format!("DECLARE n text; BEGIN FOR n IN SELECT nspname FROM pg_namespace WHERE nspname LIKE 'school_bak%' OR nspname LIKE 'edu_matrix_work%' LOOP {} END LOOP; END;", tries.join(" "));
         let tenant = with_trap(&world, &body).await;
         let session = world.session().await;
         succeed(&session, "backup_institution_schema", tenant.id).await;
