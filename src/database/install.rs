@@ -150,6 +150,10 @@ pub async fn open(
     let facts = functions.database(&owner_role).await?;
     fit(&facts)?;
     let expected = database.status.as_ref().and_then(|status| status.installation_id.clone());
+    // Functions that stand and may not be called: the right that lacks says more than that nothing was found.
+    if facts.registry_exists && !facts.installed && (expected.is_some() || spec.functions() == Mode::Verified) {
+        lacks_nothing(&user, facts.missing_for_verified.clone())?;
+    }
     if let (Some(expected), false) = (&expected, facts.installed) {
         let found = if facts.registry_exists { "one that this login may not see" } else { "none" };
         return Err(Closed::DatabaseChanged { expected: expected.clone(), found: found.to_owned() });

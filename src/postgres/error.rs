@@ -89,6 +89,18 @@ impl Error {
         }
     }
 
+    /// True when the functions are not there, or not as this release knows them, or may not be called: the lane must be
+    /// opened anew, which puts that right or says what is missing.
+    #[must_use]
+    pub fn is_misfit(&self) -> bool {
+        match self {
+            // Insufficient privilege; no such function, schema or table.
+            Self::Statement { code, .. } => ["42501", "42883", "3F000", "42P01"].contains(&code.as_str()),
+            Self::Answer { .. } => true,
+            _ => false,
+        }
+    }
+
     /// True when two transactions met and this one was told to start again.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
