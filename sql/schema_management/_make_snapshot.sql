@@ -17,20 +17,21 @@ SET lock_timeout = '30s'
 SET client_min_messages = warning
 AS $function$
 DECLARE
-    taken_at  CONSTANT timestamptz := clock_timestamp();
-    tenant    edu_matrix_hub_schema.tenant_schemas;
-    namespace oid;
-    reader    oid;
-    location  text;
-    tables    jsonb;
-    wanted    bigint;
-    budget    CONSTANT bigint := edu_matrix_hub_schema._lock_budget();
-    copying   text;
-    sequences text;
-    copy      record;
-    found     jsonb;
-    content   jsonb;
-    manifest  jsonb;
+    taken_at   CONSTANT timestamptz := clock_timestamp();
+    tenant     edu_matrix_hub_schema.tenant_schemas;
+    namespace  oid;
+    reader     oid;
+    location   text;
+    tables     jsonb;
+    wanted     bigint;
+    budget     CONSTANT bigint := edu_matrix_hub_schema._lock_budget();
+    unreadable record;
+    copying    text;
+    sequences  text;
+    copy       record;
+    found      jsonb;
+    content    jsonb;
+    manifest   jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     SELECT n.oid INTO namespace FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
@@ -46,13 +47,18 @@ BEGIN
            + (SELECT count(*) FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind = 'S')
     INTO tables, wanted
     FROM edu_matrix_hub_schema._snapshot_tables(namespace, reader) AS t;
-    PERFORM edu_matrix_hub_schema._refuse('unreadable_tables',
-                format('role "%s" cannot read %s of its tables whole: %s', tenant.owner_role, count(*),
-                       string_agg(format('%s (%s; %s)', t.value ->> 'name', t.value ->> 'problem', t.value ->> 'statement'), ', ')),
-                jsonb_build_object('tables', jsonb_agg(t.value -> 'name'), 'statements', jsonb_agg(t.value -> 'statement')))
+    SELECT count(*) AS total,
+           (array_agg(t.value ->> 'name'))[:50] AS names, (array_agg(t.value ->> 'statement'))[:50] AS statements,
+           (array_agg(format('%s (%s; %s)', t.value ->> 'name', t.value ->> 'problem', t.value ->> 'statement')))[:10] AS lines
+    INTO unreadable
     FROM jsonb_array_elements(tables) AS t (value)
-    WHERE t.value ->> 'problem' IS NOT NULL
-    HAVING count(*) > 0;
+    WHERE t.value ->> 'problem' IS NOT NULL;
+    IF unreadable.total > 0 THEN
+        PERFORM edu_matrix_hub_schema._refuse('unreadable_tables',
+            format('role "%s" cannot read %s of its tables whole: %s%s', tenant.owner_role, unreadable.total, array_to_string(unreadable.lines, ', '),
+                   CASE WHEN unreadable.total > 10 THEN ', …' ELSE '' END),
+            jsonb_build_object('tables', unreadable.names, 'statements', unreadable.statements, 'table_count', unreadable.total));
+    END IF;
     IF wanted > budget THEN
         PERFORM edu_matrix_hub_schema._refuse('too_many_tables',
             format('its %s tables take %s locks at once and a snapshot may take %s (half of max_locks_per_transaction * (max_connections + max_prepared_transactions)); '

@@ -38,6 +38,7 @@ BEGIN
     FROM (SELECT c.oid::regclass::text AS name
           FROM pg_class AS c
           WHERE c.relnamespace = namespace AND c.relkind IN ('v', 'm')
+            AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
           ORDER BY EXISTS (SELECT FROM pg_depend AS d JOIN pg_rewrite AS u ON u.oid = d.objid
                            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_rewrite'::regclass AND u.ev_class <> c.oid), c.oid
           LIMIT least(200, budget / 8)) AS v;

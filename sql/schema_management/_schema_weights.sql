@@ -1,11 +1,12 @@
 -- The objects that stand directly in a schema, with how many objects fall with each: a table's indexes, constraints, defaults,
 -- triggers, row types, TOAST table and owned sequences. `kind` is the word of the DROP statement, `other` where a schema is not
--- expected to hold many.
+-- expected to hold many, and for what belongs to an extension, which cannot be dropped without it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_weights(namespace oid) RETURNS TABLE (kind text, object oid, name text, weight bigint)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
-    SELECT CASE WHEN c.relkind IN ('r', 'p') THEN 'table' WHEN c.relkind = 'S' THEN 'SEQUENCE' WHEN c.relkind = 'f' THEN 'FOREIGN TABLE'
+    SELECT CASE WHEN EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e') THEN 'other'
+                WHEN c.relkind IN ('r', 'p') THEN 'table' WHEN c.relkind = 'S' THEN 'SEQUENCE' WHEN c.relkind = 'f' THEN 'FOREIGN TABLE'
                 WHEN c.relkind = 'c' THEN 'TYPE' WHEN p.oid IS NOT NULL THEN 'ROUTINE' WHEN y.oid IS NOT NULL THEN 'TYPE' ELSE 'other' END,
            d.objid,
            CASE WHEN c.oid IS NOT NULL THEN c.oid::regclass::text WHEN p.oid IS NOT NULL THEN p.oid::regprocedure::text
