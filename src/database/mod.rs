@@ -200,7 +200,7 @@ pub async fn reconcile(
     if Instant::now() >= due {
         match survey(&lane, &open.surveys, &ctx).await {
             Ok(found) => answer = found,
-            Err(error) if error.is_outage() => {
+            Err(error) if error.is_outage() || error.is_misfit() => {
                 return fail(&database, error.into(), &ctx, opens).await;
             }
             // The lane is fine and the survey was too slow or refused: tenants go on, the next tick tries again.
