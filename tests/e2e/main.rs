@@ -5,5 +5,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
+mod conflicts;
+mod deletion;
+mod drift;
 mod lifecycle;
+mod missing;
+mod suspension;
 mod world;

@@ -30,7 +30,6 @@ use tenant_schema_operator::{
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 pub use objects::condition;
-pub use postgres::Session;
 
 /// How long a test waits for anything. Conditions come true in milliseconds; this is for machines that are busy.
 pub const DEADLINE: Duration = Duration::from_mins(1);
@@ -257,8 +256,26 @@ impl World {
         self.stop_operator().await;
     }
 
+    /// Waits until the tenants show the tables that they have: what the operator had no time to see is no failure of it.
+    async fn settle(&self) {
+        if self.operator.is_none() {
+            return;
+        }
+        for (namespace, name, tables) in self.table_counts().unwrap_or_default() {
+            let api = Api::<TenantSchema>::namespaced(self.client.clone(), &namespace);
+            let shown = async || match api.get_opt(&name).await.unwrap() {
+                Some(tenant) if condition(&tenant, "Ready").is_some_and(|(status, ..)| status == "True") => {
+                    tenant.status.unwrap().table_count == Some(tables)
+                }
+                _ => true,
+            };
+            self.eventually(&format!("{name} shows {tables} tables"), shown).await;
+        }
+    }
+
     /// Ends the world: proves the fixpoint, removes everything that the test made.
     pub async fn finish(mut self) {
+        self.settle().await;
         self.prove_fixpoint().await;
         self.clean_up().await;
     }

@@ -78,6 +78,40 @@ impl World {
         format!("\"{schema}_{id}_{role}\"")
     }
 
+    /// The role that owns a schema.
+    pub fn owner_of(&self, schema: &str) -> String {
+        self.sql(&format!("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = '{schema}'"))
+    }
+
+    /// Whether a role may use a schema, by itself or as a member of others.
+    pub fn may_use(&self, role: &str, schema: &str) -> bool {
+        self.sql(&format!("SELECT has_schema_privilege('{role}'::regrole, '{schema}', 'USAGE')")) == "t"
+    }
+
+    /// How many roles there are that were made for the newest tenant of this schema.
+    pub fn count_roles(&self, schema: &str) -> String {
+        self.sql(&format!(
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE '%\\_' || (SELECT right(id::text, 12) FROM \
+             edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' ORDER BY created_at DESC LIMIT 1) || '\\_%'"
+        ))
+    }
+
+    /// What the catalogue has of the living tenants: namespace, name, and how many tables.
+    pub fn table_counts(&self) -> Option<Vec<(String, String, i32)>> {
+        let rows = self.postgres.psql(
+            &self.database,
+            "SELECT t.owner_namespace, t.owner_name, count(c.oid) FROM edu_matrix_hub_schema.tenant_schemas AS t \
+             JOIN pg_namespace AS n ON n.nspname = t.schema_name \
+             LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p') \
+             WHERE t.status IN ('active', 'suspended') AND t.owner_name IS NOT NULL GROUP BY 1, 2",
+        );
+        let row = |line: &str| {
+            let mut parts = line.split('|').map(str::to_owned);
+            Some((parts.next()?, parts.next()?, parts.next()?.parse().ok()?))
+        };
+        rows.ok()?.lines().map(row).collect()
+    }
+
     /// The schemas of the test's database whose name begins so, one a line.
     pub fn schemas(&self, prefix: &str) -> Vec<String> {
         let list = self.sql(&format!(

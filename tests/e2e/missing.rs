@@ -1,0 +1,54 @@
+//! A schema that was dropped by hand is missed at once and never made anew by itself.
+
+use serde_json::json;
+use tenant_schema_operator::api::{RECREATE, TenantSchema};
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks() {
+    let world = World::new(json!({})).await;
+    for name in ["school", "academy", "college"] {
+        world.apply_tenant(name, json!({ "schemaName": name })).await;
+        world.ready_tenant(name).await;
+        world.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils AS SELECT 7 AS id"));
+    }
+    let id = world.sql("SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'");
+    world.sql("DROP SCHEMA school CASCADE; DROP SCHEMA academy CASCADE; DROP SCHEMA college CASCADE");
+    let started = tokio::time::Instant::now();
+    let message = world.stalled_tenant("school", "SchemaMissing").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(7), "within a survey period: {:?}", started.elapsed());
+    assert!(message.contains("was dropped by hand"), "{message}");
+    world.stalled_tenant("academy", "SchemaMissing").await;
+    world.stalled_tenant("college", "SchemaMissing").await;
+
+    // Neither time nor a change of the spec nor a typo makes it anew, and nor does a restart.
+    world.annotate::<TenantSchema>("school", RECREATE, "schol").await;
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "a": 1 } })).await;
+    world.next_survey().await;
+    world.stalled_tenant("school", "SchemaMissing").await;
+    assert!(world.schemas("school").is_empty());
+
+    // The message has the command.
+    let command = message.split("kubectl ").nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
+    world.kubectl(&[command.as_slice(), &["--overwrite"]].concat());
+    world.ready_tenant("school").await;
+    assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
+    assert_eq!(world.sql("SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'"), id);
+    world.event("school", "Recreated", "made anew, empty").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 8 AS id");
+    assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "8");
+
+    // Somebody brings the schema back himself.
+    world.sql(&format!("CREATE SCHEMA academy AUTHORIZATION {}", world.tenant_role("academy", "owner")));
+    world.ready_tenant("academy").await;
+    assert!(world.may_use(&world.tenant_role("academy", "reader"), "academy"));
+
+    // A tenant whose schema is missing can go, and its roles go with it.
+    let roles = world.count_roles("college");
+    world.delete_tenant("college").await;
+    let ended = world.sql("SELECT status FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'college'");
+    assert_eq!(ended, "dropped");
+    assert_eq!((roles.as_str(), world.count_roles("college").as_str()), ("3", "0"));
+    world.finish().await;
+}
