@@ -6,9 +6,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
 mod conflicts;
+mod connections;
+mod databases;
 mod deletion;
 mod drift;
 mod lifecycle;
 mod missing;
+mod privileges;
 mod suspension;
+mod bad_input;
+mod outage;
+mod restart;
+mod rivals;
+mod tools;
+mod two_databases;
 mod world;

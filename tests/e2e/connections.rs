@@ -1,0 +1,174 @@
+//! What a TenantDatabase says when its database cannot be reached, and that it goes on at once when it can.
+
+use std::time::{Duration, Instant};
+
+use devcluster::{CertificateAuthority, ServerCertificate};
+use serde_json::{Value, json};
+use tenant_schema_operator::api::TenantSchema;
+
+use crate::{
+    tools::{
+        own_server,
+        peers::{Manners, listener},
+        until_reloaded,
+    },
+    world::World,
+};
+
+/// Long enough for a watch event and a few attempts, and shorter than the back-off of something that failed often.
+const AT_ONCE: Duration = Duration::from_secs(8);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_once() {
+    let mut world = World::bare().await;
+    world.make_database(&world.database, &world.login());
+    world.apply_database(World::connection(json!({ "connectTimeoutSeconds": 2 }))).await;
+    world.start_operator().await;
+
+    world.database_stalled("SecretNotFound", &format!("{}/postgres", world.operator_namespace)).await;
+
+    world.replace_secret(json!({ "hostname": "db.example", "database": "edu" })).await;
+    world.database_stalled("SecretInvalid", "no key host").await;
+
+    world.replace_secret(json!({ "uri": "mysql://app:hunter2-secret@db.example/edu" })).await;
+    world.database_stalled("SecretInvalid", "key uri is not a PostgreSQL connection URI").await;
+
+    world.replace_secret(secret(&world, json!({ "password": "wrong" }))).await;
+    world.database_stalled("AuthenticationRefused", &world.login()).await;
+
+    world.write_secret(json!({ "database": "no_such_database" })).await;
+    world.database_stalled("AuthenticationRefused", "no_such_database").await;
+
+    let nobody = devcluster::free_port().unwrap();
+    world.write_secret(json!({ "port": nobody.to_string() })).await;
+    world.database_reconciling("ConnectionFailed", "cannot reach the database").await;
+
+    // Whoever answers without a word costs the time of a connection attempt, not that of a statement.
+    let silent = listener(Manners::Silent);
+    let started = Instant::now();
+    world.write_secret(json!({ "port": silent.port().to_string() })).await;
+    world.database_reconciling("ConnectionFailed", "did not answer").await;
+    assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
+
+    world.write_secret(json!({ "port": listener(Manners::Web).port().to_string() })).await;
+    world.database_stalled("TlsFailed", "does not support TLS").await;
+    let plain = World::connection(json!({ "connectTimeoutSeconds": 2, "tls": { "mode": "Disable" } }));
+    for manners in [Manners::Web, Manners::Mail] {
+        world.write_secret(json!({ "port": listener(manners).port().to_string() })).await;
+        world.apply_database(plain.clone()).await;
+        world.database_reconciling("ConnectionFailed", "cannot reach the database").await;
+    }
+
+    assert_eq!(world.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'edu_matrix_hub_schema'"), "0");
+    let started = Instant::now();
+    world.write_secret(json!({})).await;
+    world.apply_database(World::connection(json!({ "connectTimeoutSeconds": 2 }))).await;
+    world.database_ready().await;
+    assert!(started.elapsed() < AT_ONCE, "ready only after {:?}", started.elapsed());
+    world.until_told("FunctionsInstalled", "installed").await;
+    assert!(!world.everything_readable().await.contains("hunter2"));
+    world.finish().await;
+}
+
+/// All keys of the Secret, changed.
+fn secret(world: &World, change: Value) -> Value {
+    let mut data = json!({
+        "host": world.postgres.host, "port": world.postgres.port.to_string(), "dbname": world.database,
+        "user": world.login(), "password": "pw", "ca.crt": std::fs::read_to_string(&world.postgres.ca_path).unwrap(),
+    });
+    data.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    data
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tls_is_as_strict_as_the_spec_says() {
+    let mut server = own_server();
+    let mut world = World::on_server(&server).await;
+    let authority = server.authority().unwrap();
+    let stranger = CertificateAuthority::new("a stranger").unwrap();
+    let valid = ServerCertificate::default();
+    let elsewhere = ServerCertificate { names: vec!["db.example".to_owned()], expired: false };
+    let expired = ServerCertificate { expired: true, ..ServerCertificate::default() };
+
+    let right_ca = json!({ "ca.crt": authority.certificate() });
+    let wrong_ca = json!({ "ca.crt": stranger.certificate() });
+    world.write_secret(wrong_ca.clone()).await;
+    world.apply_database(mode("VerifyFull")).await;
+    world.start_operator().await;
+    world.database_stalled("TlsFailed", "UnknownIssuer").await;
+
+    for (modes, certificate, ca, expected) in [
+        (vec!["VerifyFull"], &valid, &right_ca, None),
+        (vec!["VerifyCA", "Require", "Prefer", "Disable"], &elsewhere, &right_ca, None),
+        (vec!["VerifyFull"], &elsewhere, &right_ca, Some("not valid for")),
+        (vec!["VerifyCA"], &valid, &wrong_ca, Some("UnknownIssuer")),
+        (vec!["VerifyCA", "VerifyFull"], &expired, &right_ca, Some("expired")),
+        (vec!["Require"], &expired, &wrong_ca, None),
+    ] {
+        until_reloaded(&mut server, |server| server.use_certificate(&authority.server(certificate).unwrap()).unwrap());
+        world.write_secret(ca.clone()).await;
+        for tls in modes {
+            world.apply_database(mode(tls)).await;
+            match expected {
+                None => drop(world.database_ready().await),
+                Some(words) => drop(world.database_stalled("TlsFailed", words).await),
+            }
+        }
+    }
+
+    // The authority from a Secret of its own, first without the key that is asked for.
+    until_reloaded(&mut server, |server| server.use_certificate(&authority.server(&valid).unwrap()).unwrap());
+    world.write_secret(wrong_ca).await;
+    let authority_secret =
+        json!({ "tls": { "mode": "VerifyFull", "caSecretRef": { "name": "postgres", "key": "bundle" } } });
+    world.apply_database(World::connection(authority_secret)).await;
+    world.database_stalled("SecretInvalid", "no key bundle").await;
+    world.write_secret(json!({ "bundle": authority.certificate(), "ca.crt": "not a certificate" })).await;
+    world.database_ready().await;
+
+    // A server without TLS.
+    until_reloaded(&mut server, |server| server.set("ssl", "off").unwrap());
+    for tls in ["Require", "VerifyCA", "VerifyFull"] {
+        world.apply_database(mode(tls)).await;
+        world.database_stalled("TlsFailed", "does not support TLS").await;
+    }
+    for tls in ["Prefer", "Disable"] {
+        world.apply_database(mode(tls)).await;
+        world.database_ready().await;
+    }
+    world.finish().await;
+}
+
+fn mode(mode: &str) -> Value {
+    World::connection(json!({ "connectTimeoutSeconds": 2, "tls": { "mode": mode } }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_is_waited_for_and_the_primary_is_taken() {
+    let primary = own_server();
+    let mut world = World::on_server(&primary).await;
+    let standby = primary.standby().unwrap();
+    let to_standby = json!({
+        "port": standby.info().port.to_string(), "ca.crt": std::fs::read_to_string(&standby.info().ca_path).unwrap(),
+    });
+    world.write_secret(to_standby.clone()).await;
+    world.apply_database(json!({})).await;
+    world.start_operator().await;
+    world.database_reconciling("ReadOnlyStandby", "primary").await;
+
+    world.write_secret(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+
+    // After a failover in the other direction: who has nothing to do is left alone, who has waits.
+    world.write_secret(to_standby).await;
+    world.database_reconciling("ReadOnlyStandby", "primary").await;
+    assert_eq!(world.tenant_readiness("school").await, "True");
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "grade": 7 } })).await;
+    world.tenant_says("school", "Reconciling", "DatabaseUnavailable", "standby").await;
+    world.write_secret(json!({})).await;
+    world.settled_tenant("school").await;
+    assert_eq!(world.sql("SELECT config ->> 'grade' FROM edu_matrix_hub_schema.tenant_schemas"), "7");
+    assert!(world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().schema_id.is_some());
+    world.finish().await;
+}

@@ -1,0 +1,183 @@
+//! What a TenantDatabase promises of the database behind it: that it is the one it was, that its functions are ours, that its
+//! Secret may change and is never told, and that it stays for as long as somebody needs it.
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use tenant_schema_operator::api::{TENANT_DATABASE_FINALIZER, TenantSchema};
+
+use crate::{tools::operator::Process, world::World};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_rotated_in_either_order() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let version = world.version("school").await;
+    let login = world.login();
+
+    // First the Secret's: the server still wants the old one.
+    world.write_secret(json!({ "password": "second" })).await;
+    world.database_stalled("AuthenticationRefused", &login).await;
+    world.sql(&format!("ALTER ROLE {login} PASSWORD 'second'"));
+    world.database_ready().await;
+
+    // First the server's: connections that stand go on, new ones are refused until the Secret follows.
+    world.sql(&format!("ALTER ROLE {login} PASSWORD 'third'"));
+    world.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{login}'"));
+    world.database_stalled("AuthenticationRefused", &login).await;
+    assert_eq!(world.version("school").await, version, "a tenant with nothing to do is not written to");
+    world.write_secret(json!({ "password": "third" })).await;
+    world.database_ready().await;
+
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "grade": 7 } })).await;
+    world.settled_tenant("school").await;
+    assert_eq!(world.sql("SELECT config ->> 'grade' FROM edu_matrix_hub_schema.tenant_schemas"), "7");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn managed_functions_are_put_right_whenever_the_lane_is_opened() {
+    let mut world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let id = world.database_ready().await.status.unwrap().installation_id;
+    let matches = "SELECT edu_matrix_hub_schema.installation() ->> 'fingerprint_matches'";
+    for damage in [
+        "ALTER FUNCTION edu_matrix_hub_schema.set_tenant_access(jsonb) SET work_mem = '4MB'",
+        "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_config(options jsonb) RETURNS jsonb LANGUAGE sql AS 'SELECT NULL::jsonb'",
+        "DROP FUNCTION edu_matrix_hub_schema.repair_tenant_schema(jsonb)",
+        "UPDATE edu_matrix_hub_schema.installation SET functions_version = '0.0.1', functions_checksum = 'older'",
+    ] {
+        world.stop_operator().await;
+        world.sql(damage);
+        world.start_operator().await;
+        let mended = async || {
+            world.sql(matches) == "true"
+                && world.sql("SELECT functions_checksum FROM edu_matrix_hub_schema.installation") != "older"
+        };
+        world.eventually(&format!("mended: {damage}"), mended).await;
+        world.database_ready().await;
+    }
+    world.until_told("FunctionsUpgraded", "over 0.0.1").await;
+    assert_eq!(world.sql("SELECT count(*) FROM pg_proc WHERE proname = 'repair_tenant_schema'"), "1");
+    let now = world.database_ready().await.status.unwrap();
+    assert_eq!(now.installation_id, id, "an upgrade keeps the identity of the database");
+    assert_eq!(now.functions_version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "grade": 7 } })).await;
+    world.settled_tenant("school").await;
+    assert_eq!(world.sql("SELECT config ->> 'grade' FROM edu_matrix_hub_schema.tenant_schemas"), "7");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_leads_to_another_database_changes_nothing_there() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let version = world.version("school").await;
+    let (login, other) = (world.login(), format!("e2e_{}_other", world.id));
+    world.sql_in("postgres", &format!("CREATE DATABASE {other} OWNER {login}"));
+    let schemas = "SELECT string_agg(nspname, ',' ORDER BY nspname) FROM pg_namespace WHERE nspname !~ '^pg_'";
+
+    world.write_secret(json!({ "database": other })).await;
+    let message = world.database_stalled("DatabaseChanged", "found none").await;
+    assert!(message.contains("nothing was changed"), "{message}");
+    assert_eq!(world.sql_in(&other, schemas), "information_schema,public");
+    assert_eq!(world.version("school").await, version);
+    world.write_secret(json!({})).await;
+    world.database_ready().await;
+
+    // The registry of another installation, as after a restore of something else over this database.
+    let id = world.sql("SELECT installation_id FROM edu_matrix_hub_schema.installation");
+    world.sql("UPDATE edu_matrix_hub_schema.installation SET installation_id = gen_random_uuid()");
+    world.database_stalled("DatabaseChanged", &id).await;
+    assert_eq!(world.tenant_readiness("school").await, "True");
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "grade": 7 } })).await;
+    world.apply_tenant("late", json!({ "schemaName": "late" })).await;
+    world.tenant_says("school", "Reconciling", "DatabaseUnavailable", "DatabaseChanged").await;
+    world.tenant_says("late", "Reconciling", "DatabaseUnavailable", "DatabaseChanged").await;
+    assert_eq!(world.sql("SELECT config FROM edu_matrix_hub_schema.tenant_schemas"), "{}");
+    assert_eq!(world.schemas("late"), Vec::<String>::new());
+    world.sql(&format!("UPDATE edu_matrix_hub_schema.installation SET installation_id = '{id}'"));
+    world.database_ready().await;
+    world.settled_tenant("school").await;
+    world.settled_tenant("late").await;
+    world.sql_in("postgres", &format!("DROP DATABASE {other}"));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_stays_until_its_last_tenant_has_gone() {
+    // A long period, so that it is the last tenant that lets the database go and not a tick.
+    let world = World::new(json!({ "surveyPeriodSeconds": 300 })).await;
+    for name in ["first", "second"] {
+        world.apply_tenant(name, json!({ "schemaName": name })).await;
+        world.ready_tenant(name).await;
+    }
+    world.databases().delete(&world.database_ref(), &DeleteParams::default()).await.unwrap();
+    let name = world.database_ref();
+    let said = async |count: &str| {
+        world.eventually(&format!("in use by {count}"), async || {
+            let database = world.databases().get(&name).await.unwrap();
+            let stalled = crate::world::condition(&database, "Stalled");
+            stalled.is_some_and(|(_, reason, message)| {
+                reason == "InUse" && message.starts_with(&format!("{count} TenantSchemas")) && message.contains(&world.namespace)
+            })
+        })
+        .await;
+    };
+    said("2").await;
+    let database = world.databases().get(&name).await.unwrap();
+    assert_eq!(database.metadata.finalizers.as_deref(), Some(&[TENANT_DATABASE_FINALIZER.to_owned()][..]));
+
+    // Who is there can still be worked with, and can go.
+    world.apply_tenant("first", json!({ "schemaName": "first", "config": { "grade": 7 } })).await;
+    world.settled_tenant("first").await;
+    world.delete_tenant("second").await;
+    said("1").await;
+    world.api::<TenantSchema>().delete("first", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&world.api::<TenantSchema>(), "first").await;
+    world.until_gone(&world.databases(), &name).await;
+    assert_eq!(world.schemas("first").len(), 1, "what was set aside stays in the database");
+    world.clean_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_is_never_told_to_anybody() {
+    let world = World::without_operator(json!({})).await;
+    let (login, right, wrong) = (world.login(), "Tr0ub4dor-right", "Tr0ub4dor-wrong");
+    world.sql(&format!("ALTER ROLE {login} PASSWORD '{right}'"));
+    let operator = Process::start(&world, "debug,tenant_schema_operator=trace");
+    world.database_stalled("AuthenticationRefused", &login).await;
+    let target = format!("{}:{}/{}", world.postgres.host, world.postgres.port, world.database);
+    for (uri, reason) in [
+        (format!("postgresql://{login}:{wrong}@{target}"), "AuthenticationRefused"),
+        (format!("postgresql://{login}:{wrong}@{target}?sslmode=maybe"), "SecretInvalid"),
+        (format!("postgres//{login}:{wrong}@{target}"), "SecretInvalid"),
+    ] {
+        world.write_secret(json!({ "uri": uri })).await;
+        world.database_stalled(reason, "").await;
+    }
+    world.write_secret(json!({ "uri": format!("postgresql://{login}:{right}@{target}") })).await;
+    world.database_ready().await;
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "grade": 7 } })).await;
+    world.ready_tenant("school").await;
+    world.apply_tenant("late", json!({ "schemaName": "school" })).await;
+    world.tenant_says("late", "Stalled", "Conflict", "").await;
+
+    let metrics = operator.http("/metrics").unwrap();
+    let (status, _, log) = operator.terminate();
+    assert!(status.success() && log.contains("school"), "{log}");
+    let registry = world.sql("SELECT string_agg(o::text, ' ') FROM edu_matrix_hub_schema.schema_operations AS o");
+    for (place, text) in
+        [("the log", &log), ("/metrics", &metrics), ("objects and Events", &world.everything_readable().await), ("the operation log", &registry)]
+    {
+        assert!(!text.is_empty());
+        for secret in ["Tr0ub4dor", "pw@", "password=pw"] {
+            assert!(!text.contains(secret), "{place} tells {secret}");
+        }
+    }
+    // The one that lost is Stalled, which a second run would not change; what it waits for goes with it.
+    world.delete_tenant_without_operator("late").await;
+    world.finish().await;
+}

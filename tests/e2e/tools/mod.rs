@@ -1,0 +1,222 @@
+//! What tests that break things stand on, beside their world: servers of their own, operators that are real processes, and
+//! listeners that are no PostgreSQL.
+
+pub mod operator;
+pub mod peers;
+
+use std::{fmt::Debug, time::Duration};
+
+use devcluster::{PostgresOptions, PostgresServer, wait_until};
+use k8s_openapi::api::core::v1::{Event, Secret};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use tenant_schema_operator::api::{SchemaBackup, TenantDatabase, TenantSchema};
+use tokio::time::{Instant, sleep};
+
+use crate::world::{DEADLINE, World, condition};
+
+/// A server of the test's own, to stop and to change.
+pub fn own_server() -> PostgresServer {
+    PostgresServer::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }).unwrap()
+}
+
+/// Waits until connections that are made from now on see the files that a reload reads.
+pub fn until_reloaded(server: &mut PostgresServer, change: impl FnOnce(&mut PostgresServer)) {
+    let info = server.info().clone();
+    let loaded = || info.psql("postgres", "SELECT pg_conf_load_time()").unwrap();
+    let before = loaded();
+    change(server);
+    wait_until(DEADLINE, "the server read its files again", || loaded() != before).unwrap();
+}
+
+impl World {
+    /// Namespaces, a database on this server and a Secret that leads to it; no TenantDatabase and no operator.
+    pub async fn on_server(server: &PostgresServer) -> Self {
+        let mut world = Self::bare().await;
+        world.postgres = server.info().clone();
+        world.make_database(&world.database, &world.login());
+        world.write_secret(json!({})).await;
+        world
+    }
+
+    /// The connection of a TenantDatabase, changed.
+    pub fn connection(change: Value) -> Value {
+        let mut connection = json!({ "secretRef": { "name": "postgres" }, "tls": { "mode": "VerifyFull" } });
+        connection.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        json!({ "connection": connection })
+    }
+
+    /// The connection Secret with these keys and no others.
+    pub async fn replace_secret(&self, data: Value) {
+        self.delete_secret().await;
+        let secret: Secret =
+            serde_json::from_value(json!({ "metadata": { "name": "postgres" }, "stringData": data })).unwrap();
+        self.secrets().create(&PostParams::default(), &secret).await.unwrap();
+    }
+
+    /// Removes the connection Secret.
+    pub async fn delete_secret(&self) {
+        let _ = self.secrets().delete("postgres", &DeleteParams::default()).await;
+    }
+
+    /// The Secrets of the operator's namespace.
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// Another TenantDatabase of this test, with a whole spec.
+    pub async fn apply_other_database(&self, name: &str, spec: Value) {
+        let object = json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase",
+            "metadata": { "name": name, "labels": { "e2e": self.id } }, "spec": spec,
+        });
+        self.databases().patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.unwrap();
+    }
+
+    /// Lets another TenantDatabase of this test go, whatever state it is in.
+    pub async fn remove_other_database(&self, name: &str) {
+        let none = json!({ "metadata": { "finalizers": null } });
+        let _ = self.databases().delete(name, &DeleteParams::default()).await;
+        let _ = self.databases().patch(name, &PatchParams::default(), &Patch::Merge(&none)).await;
+        self.until_gone(&self.databases(), name).await;
+    }
+
+    /// Waits until the test's TenantDatabase is ready.
+    pub async fn database_ready(&self) -> TenantDatabase {
+        self.until_ready(&self.databases(), &self.database_ref(), "True", "Succeeded").await
+    }
+
+    /// Waits until the test's TenantDatabase says that a person must act, and why, in a message that has these words.
+    pub async fn database_stalled(&self, reason: &str, words: &str) -> String {
+        let name = self.database_ref();
+        self.until_said(&self.databases(), &name, "Stalled", reason, words).await
+    }
+
+    /// Waits until the test's TenantDatabase says that it goes on by itself, and why, in a message that has these words.
+    pub async fn database_reconciling(&self, reason: &str, words: &str) -> String {
+        let name = self.database_ref();
+        self.until_said(&self.databases(), &name, "Reconciling", reason, words).await
+    }
+
+    /// Waits until a tenant has this condition with this reason and a message that has these words; returns the message.
+    pub async fn tenant_says(&self, name: &str, type_: &str, reason: &str, words: &str) -> String {
+        self.until_said(&self.api::<TenantSchema>(), name, type_, reason, words).await
+    }
+
+    async fn until_said<K>(&self, api: &Api<K>, name: &str, type_: &str, reason: &str, words: &str) -> String
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Serialize,
+    {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let object = api.get_opt(name).await.unwrap();
+            let found = object.as_ref().and_then(|object| condition(object, type_));
+            if let Some((status, found, message)) = &found
+                && status == "True"
+                && found == reason
+                && message.contains(words)
+            {
+                let other = if type_ == "Stalled" { "Reconciling" } else { "Stalled" };
+                let both = object.as_ref().and_then(|object| condition(object, other));
+                assert_eq!(both, None, "{name}: one of the two at a time");
+                return message.clone();
+            }
+            assert!(Instant::now() < deadline, "{name} is not {type_}/{reason} with {words:?} but {found:?}: {object:?}");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until a tenant is Ready and nothing is left to do or to wait for.
+    pub async fn settled_tenant(&self, name: &str) -> TenantSchema {
+        self.eventually(&format!("{name} is settled"), async || {
+            let tenant = self.api::<TenantSchema>().get(name).await.unwrap();
+            let ready = condition(&tenant, "Ready").is_some_and(|(status, ..)| status == "True");
+            let seen = tenant.status.as_ref().and_then(|status| status.observed_generation);
+            ready
+                && seen == tenant.metadata.generation
+                && condition(&tenant, "Reconciling").is_none()
+                && condition(&tenant, "Stalled").is_none()
+        })
+        .await;
+        self.api::<TenantSchema>().get(name).await.unwrap()
+    }
+
+    /// Takes a tenant away that made nothing, while no operator runs.
+    pub async fn delete_tenant_without_operator(&self, name: &str) {
+        let api = self.api::<TenantSchema>();
+        let none = json!({ "metadata": { "finalizers": null } });
+        api.patch(name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
+        let _ = api.delete(name, &DeleteParams::default()).await;
+        self.until_gone(&api, name).await;
+    }
+
+    /// The status of a tenant's Ready condition.
+    pub async fn tenant_readiness(&self, name: &str) -> String {
+        let tenant = self.api::<TenantSchema>().get(name).await.unwrap();
+        condition(&tenant, "Ready").map(|(status, ..)| status).unwrap_or_default()
+    }
+
+    /// Everything that people can read of this test's objects, as text: the objects, their Events, Leases apart.
+    pub async fn everything_readable(&self) -> String {
+        let own = ListParams::default().labels(&format!("e2e={}", self.id));
+        let mut texts = Vec::new();
+        for database in self.databases().list(&own).await.unwrap() {
+            texts.push(serde_json::to_string(&database).unwrap());
+        }
+        for tenant in Api::<TenantSchema>::all(self.client.clone()).list(&own).await.unwrap() {
+            texts.push(serde_json::to_string(&tenant).unwrap());
+        }
+        for backup in Api::<SchemaBackup>::all(self.client.clone()).list(&own).await.unwrap() {
+            texts.push(serde_json::to_string(&backup).unwrap());
+        }
+        texts.extend(self.all_events().await.iter().map(|event| serde_json::to_string(event).unwrap()));
+        texts.join("\n")
+    }
+
+    /// The Events about this test's objects.
+    pub async fn all_events(&self) -> Vec<Event> {
+        let all = Api::<Event>::all(self.client.clone()).list(&ListParams::default()).await.unwrap();
+        let own = |event: &Event| {
+            event.involved_object.namespace.as_deref() == Some(&self.namespace)
+                || event.involved_object.name.as_ref().is_some_and(|name| name.contains(&self.id))
+        };
+        all.items.into_iter().filter(own).collect()
+    }
+
+    /// Waits until an Event with this reason and these words tells about an object of this test.
+    pub async fn until_told(&self, reason: &str, words: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let events = self.all_events().await;
+            let told = events.iter().any(|event| {
+                let message = event.message.as_deref().unwrap_or_default();
+                event.reason.as_deref() == Some(reason) && message.contains(words)
+            });
+            if told {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no Event {reason} with {words:?} among {events:#?}");
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// The resource version of a tenant.
+    pub async fn version(&self, name: &str) -> Option<String> {
+        self.api::<TenantSchema>().get(name).await.unwrap().resource_version()
+    }
+
+    /// How often the operator called a management function, or how often with this outcome.
+    pub fn calls(&self, function: &str, outcome: Option<&str>) -> f64 {
+        let outcome = outcome.map_or_else(String::new, |outcome| format!(",outcome=\"{outcome}\""));
+        self.metric(&format!("tenant_schema_operator_sql_calls_total{{function=\"{function}\"{outcome}"))
+    }
+
+    /// How many errors the operator counted, of all kinds together.
+    pub fn errors(&self) -> f64 {
+        self.metric("tenant_schema_operator_errors_total")
+    }
+}

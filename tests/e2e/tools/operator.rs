@@ -1,0 +1,93 @@
+//! The operator as a process of its own: the real binary, which can be killed, and whose log can be read.
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use devcluster::wait_until;
+use tempfile::NamedTempFile;
+
+use crate::world::{DEADLINE, World};
+
+/// A running operator process; it is killed with its value.
+pub struct Process {
+    child: Child,
+    http: SocketAddr,
+    log: NamedTempFile,
+}
+
+impl Process {
+    /// Starts one for the objects of this world, and waits until its caches are filled.
+    pub fn start(world: &World, log_level: &str) -> Self {
+        let http = SocketAddr::from(([127, 0, 0, 1], devcluster::free_port().unwrap()));
+        let log = NamedTempFile::new().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
+            .arg("run")
+            .env("KUBECONFIG", devcluster::shared().unwrap().kubeconfig_path())
+            .env("TSO_NAMESPACE", &world.operator_namespace)
+            .env("TSO_WATCH_SELECTOR", format!("e2e={}", world.id))
+            .env("TSO_HTTP_ADDR", http.to_string())
+            .env("TSO_LOG_LEVEL", log_level)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(log.path()).unwrap())
+            .spawn()
+            .unwrap();
+        let process = Self { child, http, log };
+        wait_until(DEADLINE, "the operator process is ready", || process.http("/readyz").as_deref() == Some("ok"))
+            .unwrap_or_else(|error| panic!("{error}:\n{}", process.log()));
+        process
+    }
+
+    /// Kills it as the kernel does when memory runs out.
+    pub fn kill(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.log()
+    }
+
+    /// Asks it to end, as Kubernetes does; returns how it ended and how long that took.
+    pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
+        let started = Instant::now();
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+        let mut ended = None;
+        wait_until(DEADLINE, "the operator process ends", || {
+            ended = self.child.try_wait().unwrap();
+            ended.is_some()
+        })
+        .unwrap();
+        (ended.unwrap(), started.elapsed(), self.log())
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// The body of an HTTP answer.
+    pub fn http(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect_timeout(&self.http, Duration::from_secs(1)).ok()?;
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    }
+
+    /// One number of `/metrics`: the sum of all series whose line begins so.
+    pub fn metric(&self, series: &str) -> f64 {
+        let text = self.http("/metrics").unwrap_or_default();
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
