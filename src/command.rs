@@ -7,7 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     api,
     config::{RunArgs, SqlArgs},
-    controller::{self, report::chain},
+    context::chain,
+    controller,
     postgres::script,
     telemetry::logs,
 };

@@ -270,6 +270,14 @@ fn three_digits(bytes: u128, unit: u128) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
+/// Whether a measured size is news to somebody who was shown another one: it moved by two percent and 64 KiB.
+#[must_use]
+pub fn is_news(shown: i64, measured: i64) -> bool {
+    const LEAST: u64 = 64 * 1024;
+    let moved = shown.abs_diff(measured);
+    moved >= LEAST && moved.saturating_mul(50) >= shown.unsigned_abs()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

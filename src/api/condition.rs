@@ -163,8 +163,9 @@ fn cut(message: String) -> String {
     }
 }
 
-/// The time without its fraction, which the API does not keep.
-fn whole_seconds(time: Timestamp) -> Time {
+/// The time without its fraction, which the API does not keep: what is written and what is read back are equal.
+#[must_use]
+pub fn whole_seconds(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 

@@ -117,6 +117,12 @@ pub struct SchemaBackupStatus {
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
 
+    /// The name of the `TenantDatabase` whose catalogue has the backup. It is kept here because the backup outlives its
+    /// tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub database_ref: Option<String>,
+
     /// The id of the tenant in the registry, a UUID.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]

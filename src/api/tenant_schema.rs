@@ -236,6 +236,13 @@ pub struct TenantSchemaStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<LastOperation>,
 
+    /// Annotations that were heeded once and are still there. They do nothing more until they are removed and set again,
+    /// so that one which stays in a Git repository does not act again, long after it was meant to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub handled_annotations: Vec<String>,
+
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,

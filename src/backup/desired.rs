@@ -47,6 +47,8 @@ pub struct Removal {
     pub known: Option<Uuid>,
     /// The backup goes with the object.
     pub delete: bool,
+    /// The backup is finished, so that nothing must be cancelled.
+    pub complete: bool,
 }
 
 /// What the backup shall be.
@@ -69,11 +71,12 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Desired {
 /// What becomes of the deleted backup. In a namespace that is deleted it counts as kept: whoever deletes a namespace did
 /// not say that the backups shall go.
 #[must_use]
-pub fn removal(backup: &SchemaBackup, resolved: &Resolved) -> Removal {
+pub fn removal(backup: &SchemaBackup, resolved: &Resolved, namespace_ends: bool) -> Removal {
     Removal {
         object: object(backup, &resolved.cluster),
         known: known(backup),
-        delete: backup.spec.deletion_policy() == BackupDeletionPolicy::Delete && !resolved.namespace_ends,
+        delete: backup.spec.deletion_policy() == BackupDeletionPolicy::Delete && !namespace_ends,
+        complete: backup.status.as_ref().is_some_and(|status| status.completion_time.is_some()),
     }
 }
 

@@ -17,16 +17,16 @@ use crate::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, Failure, Next},
-    kubernetes::{self, finalizers},
+    context::{After, Context, End, Failure, Next, chain},
+    kubernetes,
     lane::{Lane, LaneState},
     postgres::{self, answer::BackupAnswer},
 };
-use apply::{End, apply};
-use desired::{Desired, desired, removal};
+use apply::{Applied, apply};
+use desired::{Desired, Removal, desired, removal};
 use observe::{observe, observe_removal};
 use plan::{Effect, plan, plan_removal};
-use resolve::{Resolved, resolve};
+use resolve::{Resolved, namespace_ends, resolve};
 use status::{notices, status, status_of_verdict};
 
 /// What failed, by stage.
@@ -62,50 +62,33 @@ impl Failure for Error {
 
 /// Brings one backup to what its spec says, or lets it go.
 pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<Next, Error> {
-    let Some(backup) = fresh(backup, &ctx).await? else { return Ok(Next::new(After::Never, "unchanged")) };
+    let Some(backup) = ctx.fresh(&api(&backup, &ctx), backup.clone()).await? else {
+        return Ok(Next::new(After::Never, "gone"));
+    };
     let resolved = resolve(&backup, &ctx);
     if backup.metadata.deletion_timestamp.is_some() {
         return end(&backup, &resolved, &ctx).await;
     }
-    let finished = backup.status.as_ref().is_some_and(|status| {
-        find(&status.conditions, ConditionType::Ready).is_some_and(|ready| ready.reason == Reason::Expired.as_str())
-    });
-    if finished {
-        return Ok(Next::new(After::Never, "unchanged"));
-    }
     let desired = desired(&backup, &resolved);
-    match (&resolved.lane, resolved.others.as_slice()) {
-        (Some(LaneState::Open(lane)), _) => keep(backup, &desired, lane, &ctx).await,
-        (Some(LaneState::Unavailable { message, .. }), _) => {
-            if backup.status.as_ref().is_some_and(|status| status.completion_time.is_some()) {
-                return Ok(Next::new(After::Resync, "waiting"));
-            }
-            conclude(
-                &backup,
-                &Verdict::reconciling(Reason::DatabaseUnavailable, message.clone(), Readiness::Kept),
-                &ctx,
-            )
-            .await
+    match &resolved.lane {
+        // What the catalogue says of a finished backup changes when the survey says so, and then this is woken by it.
+        Some(LaneState::Open(lane)) if is_settled(&backup) && !lane.take_change(&uid(&backup)) => {
+            Ok(Next::new(After::Never, "unchanged"))
         }
-        (Some(LaneState::Elsewhere), _) => Ok(Next::new(After::Resync, "standby")),
-        // The tenant is gone; the catalogue that has the backup still says how it stands.
-        (None, [lane, ..]) => {
-            let lane = lane.clone();
-            keep(backup, &desired, &lane, &ctx).await
+        Some(LaneState::Open(lane)) => match keep(backup.clone(), &desired, lane, &ctx).await {
+            Err(failed @ (Error::Observe(_) | Error::Apply(_))) => trouble(&backup, failed, &ctx).await,
+            other => other,
+        },
+        Some(LaneState::Unavailable { .. }) if is_settled(&backup) => Ok(Next::new(After::Never, "waiting")),
+        Some(LaneState::Unavailable { message, .. }) => conclude(&backup, &unavailable(message.clone()), &ctx).await,
+        Some(LaneState::Elsewhere) => Ok(Next::new(After::Resync, "standby")),
+        None => {
+            let message = format!(
+                "there is no TenantSchema {} in namespace {}; make it, or delete this backup",
+                desired.tenant_name, desired.object.namespace
+            );
+            conclude(&backup, &Verdict::reconciling(Reason::TenantNotFound, message, Readiness::False), &ctx).await
         }
-        (None, []) if desired.known.is_some() => Ok(Next::new(After::Resync, "unchanged")),
-        (None, []) => {
-            let waits = plan(&desired, &BackupAnswer::default());
-            let verdict = first_wait(&waits.effects);
-            conclude(&backup, &verdict, &ctx).await
-        }
-    }
-}
-
-fn first_wait(effects: &[Effect]) -> Verdict {
-    match effects.first() {
-        Some(Effect::Await { reason, message }) => Verdict::reconciling(*reason, message.clone(), Readiness::False),
-        _ => Verdict::reconciling(Reason::Progressing, "being looked at", Readiness::False),
     }
 }
 
@@ -113,55 +96,76 @@ async fn keep(backup: Arc<SchemaBackup>, desired: &Desired, lane: &Lane, ctx: &C
     let observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
-    let mut backup = backup;
-    if plan.effects.iter().any(|effect| matches!(effect, Effect::Request { .. })) {
-        // Before anything is made, so that nothing is left behind by a deletion that comes in between.
-        if let Some(updated) = finalizers::ensure(&api(&backup, ctx), &backup, SCHEMA_BACKUP_FINALIZER).await? {
-            ctx.written.record(&uid(&updated), updated.resource_version().as_deref());
-            backup = Arc::new(updated);
-        }
-    }
-    let applied = apply(lane, &uid(&backup), plan).await.map_err(Error::Apply)?;
-    publish(&backup, status(&backup, &observed, &applied, ctx.now()), ctx).await
+    let requests = plan.effects.iter().any(|effect| matches!(effect, Effect::Request { .. }));
+    let backup =
+        if requests { ctx.with_finalizer(&api(&backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await? } else { backup };
+    let tenant = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
+    let applied = apply(lane, tenant, plan).await.map_err(Error::Apply)?;
+    publish(&backup, status(&backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
 }
 
 /// A backup whose object is deleted: kept or removed, then the object goes.
 async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Result<Next, Error> {
     if !backup.finalizers().iter().any(|finalizer| finalizer == SCHEMA_BACKUP_FINALIZER) {
-        return Ok(Next::new(After::Never, "unchanged"));
+        return Ok(Next::new(After::Never, "gone"));
     }
-    let removal = removal(backup, resolved);
-    let complete = backup.status.as_ref().is_some_and(|status| status.completion_time.is_some());
-    if !removal.delete && complete {
+    let removal = removal(backup, resolved, namespace_ends(backup, ctx).await?);
+    if removal.complete && !removal.delete {
         return let_go(backup, ctx).await;
     }
-    let lanes = match &resolved.lane {
-        Some(LaneState::Open(lane)) => vec![lane.clone()],
+    let lane = match &resolved.lane {
+        Some(LaneState::Open(lane)) => lane,
         Some(LaneState::Elsewhere) => return Ok(Next::new(After::Resync, "standby")),
         Some(LaneState::Unavailable { message, .. }) => {
-            let verdict = Verdict::reconciling(Reason::DatabaseUnavailable, message.clone(), Readiness::Kept);
-            return conclude(backup, &verdict, ctx).await;
+            return conclude(backup, &unavailable(message.clone()), ctx).await;
         }
-        None => ctx.lanes.all_open(),
+        // It never came so far that a catalogue could have it.
+        None => return let_go(backup, ctx).await,
     };
-    let Some((lane, observed)) = observe_removal(&lanes, &removal).await.map_err(Error::Observe)? else {
-        return let_go(backup, ctx).await;
-    };
-    let plan = plan_removal(&removal, &observed);
+    match end_in_database(&removal, lane).await {
+        Ok((_, applied)) if matches!(applied.end, End::Released | End::Done) => let_go(backup, ctx).await,
+        Ok((observed, applied)) => {
+            publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
+        }
+        Err(failed) => trouble(backup, failed, ctx).await,
+    }
+}
+
+async fn end_in_database(removal: &Removal, lane: &Lane) -> Result<(BackupAnswer, Applied), Error> {
+    let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
+    let plan = plan_removal(removal, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
     if let Some(job) = observed.job.as_ref().filter(|job| job.kind == "snapshot") {
         lane.cancel_job(job.job_id);
     }
-    let applied = apply(&lane, &removal.object.uid, plan).await.map_err(Error::Apply)?;
-    match applied.end {
-        End::Released | End::Done => let_go(backup, ctx).await,
-        _ => publish(backup, status(backup, &observed, &applied, ctx.now()), ctx).await,
-    }
+    let applied = apply(lane, None, plan).await.map_err(Error::Apply)?;
+    Ok((observed, applied))
+}
+
+/// The database could not be asked: the status says so, and the pass counts as failed.
+async fn trouble(backup: &SchemaBackup, failed: Error, ctx: &Context) -> Result<Next, Error> {
+    let verdict = match &failed {
+        Error::Observe(error) | Error::Apply(error) if error.is_transient() => unavailable(error.to_string()),
+        _ => Verdict::stalled(Reason::OperationFailed, chain(&failed), false),
+    };
+    Ok(conclude(backup, &verdict, ctx).await?.failed(failed))
+}
+
+fn unavailable(message: String) -> Verdict {
+    Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept)
+}
+
+/// Whether the backup is finished, one way or the other, and its status says how.
+fn is_settled(backup: &SchemaBackup) -> bool {
+    backup.status.as_ref().is_some_and(|status| {
+        status.backup_id.is_some()
+            && status.observed_generation == backup.metadata.generation
+            && find(&status.conditions, ConditionType::Reconciling).is_none()
+    })
 }
 
 async fn let_go(backup: &SchemaBackup, ctx: &Context) -> Result<Next, Error> {
-    finalizers::remove(&api(backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await?;
-    ctx.written.release(&uid(backup));
+    ctx.let_go(&api(backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await?;
     Ok(Next::new(After::Never, "changed"))
 }
 
@@ -173,28 +177,12 @@ async fn publish(backup: &SchemaBackup, new: SchemaBackupStatus, ctx: &Context) 
     let notices = notices(backup, &new);
     let changed = backup.status.as_ref() != Some(&new);
     if changed {
-        let version = kubernetes::status::apply(&api(backup, ctx), backup, &new).await?;
-        ctx.written.record(&uid(backup), version.as_deref());
+        ctx.write_status(&api(backup, ctx), backup, &new).await?;
     }
-    let (after, outcome) = if find(&new.conditions, ConditionType::Stalled).is_some() {
-        // A backup that failed is not tried again: the next one is another object.
-        (After::Resync, "stalled")
-    } else if find(&new.conditions, ConditionType::Reconciling).is_some() {
-        (After::Retry, "waiting")
-    } else if changed {
-        (After::Resync, "changed")
-    } else {
-        (After::Resync, "unchanged")
-    };
-    Ok(Next { after, outcome, notices })
-}
-
-async fn fresh(backup: Arc<SchemaBackup>, ctx: &Context) -> Result<Option<Arc<SchemaBackup>>, Error> {
-    if !ctx.written.is_stale(&*backup) {
-        return Ok(Some(backup));
-    }
-    let read = kubernetes::read(&api(&backup, ctx), &backup.name_any()).await?;
-    Ok(read.filter(|read| read.uid() == backup.uid()).map(Arc::new))
+    let next = Next::of(&new.conditions, changed);
+    // A backup that failed is not tried again: the next one is another object.
+    let after = if next.outcome == "stalled" { After::Never } else { next.after };
+    Ok(Next { after, notices, ..next })
 }
 
 fn api(backup: &SchemaBackup, ctx: &Context) -> Api<SchemaBackup> {

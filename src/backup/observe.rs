@@ -1,7 +1,5 @@
 //! Stage 3: what is, as the catalogue says.
 
-use std::sync::Arc;
-
 use uuid::Uuid;
 
 use super::desired::{Desired, Removal};
@@ -19,18 +17,9 @@ pub async fn observe(lane: &Lane, desired: &Desired) -> Result<BackupAnswer, Err
     ask(lane, &desired.object, desired.known, tenant_uid).await
 }
 
-/// Finds the lane whose catalogue has a backup that is to go.
-pub async fn observe_removal(
-    lanes: &[Arc<Lane>],
-    removal: &Removal,
-) -> Result<Option<(Arc<Lane>, BackupAnswer)>, Error> {
-    for lane in lanes {
-        let answer = ask(lane, &removal.object, removal.known, None).await?;
-        if answer.backup.is_some() {
-            return Ok(Some((lane.clone(), answer)));
-        }
-    }
-    Ok(None)
+/// Observes a backup that is to go.
+pub async fn observe_removal(lane: &Lane, removal: &Removal) -> Result<BackupAnswer, Error> {
+    ask(lane, &removal.object, removal.known, None).await
 }
 
 async fn ask(

@@ -1,13 +1,15 @@
-//! Stage 1: the tenant that a backup is of, and the lanes where its catalogue row can be. Decides nothing.
+//! Stage 1: the tenant that a backup is of, and the lane whose catalogue has it. Decides nothing.
 
 use std::sync::Arc;
 
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{SchemaBackup, TenantSchema},
     context::Context,
-    lane::{Lane, LaneState},
+    kubernetes,
+    lane::LaneState,
 };
 
 /// What a backup points to.
@@ -16,29 +18,26 @@ pub struct Resolved {
     pub cluster: String,
     /// The tenant, if it is there.
     pub tenant: Option<Arc<TenantSchema>>,
-    /// The lane of the tenant's database, or where the database stands.
+    /// Where the database stands that has the backup, or will have it; nothing when neither is known.
     pub lane: Option<LaneState>,
-    /// Other open lanes: a tenant that is gone does not say any more where it was.
-    pub others: Vec<Arc<Lane>>,
-    /// The namespace is being deleted; every backup counts as kept then.
-    pub namespace_ends: bool,
 }
 
-/// Looks up what the backup points to.
+/// Looks up what the backup points to. The database that has the backup is remembered in its status, since a tenant that is
+/// gone does not say any more where it was.
 #[must_use]
 pub fn resolve(backup: &SchemaBackup, ctx: &Context) -> Resolved {
     let namespace = backup.namespace().unwrap_or_default();
     let tenant = ctx.stores.tenants.get(&ObjectRef::new(&backup.spec.tenant_schema_ref.name).within(&namespace));
-    let lane = tenant.as_ref().map(|tenant| ctx.lanes.get(tenant.spec.database()));
-    let others = if backup.status.as_ref().is_some_and(|status| status.backup_id.is_some()) {
-        ctx.lanes.all_open()
-    } else {
-        Vec::new()
-    };
-    let namespace_ends = ctx
-        .stores
-        .namespaces
-        .get(&ObjectRef::new(&namespace))
-        .is_some_and(|found| found.metadata.deletion_timestamp.is_some());
-    Resolved { cluster: ctx.cluster.clone(), tenant, lane, others, namespace_ends }
+    let remembered = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
+    let database = remembered.or_else(|| tenant.as_ref().map(|tenant| tenant.spec.database()));
+    let lane = database.map(|database| ctx.lanes.get(database));
+    Resolved { cluster: ctx.cluster.clone(), tenant, lane }
+}
+
+/// Whether the backup's namespace is being deleted, by the API server's word: a cache that is a moment behind would let
+/// backups go that nobody asked to remove.
+pub async fn namespace_ends(backup: &SchemaBackup, ctx: &Context) -> Result<bool, kubernetes::Error> {
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    let namespace = kubernetes::read(&api, &backup.namespace().unwrap_or_default()).await?;
+    Ok(namespace.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
 }

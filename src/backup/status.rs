@@ -1,24 +1,32 @@
 //! Stage 6: what a person reads of a backup. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::apply::{Applied, End};
+use super::apply::Applied;
 use crate::{
     api::{
         SchemaBackup, SchemaBackupStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, whole_seconds},
         event::EventReason,
         schema_backup::BackupMethod,
     },
-    context::Notice,
+    context::{End, Notice},
     postgres::answer::{BackupAnswer, BackupRow},
 };
 
 /// The status after a plan was applied.
 #[must_use]
-pub fn status(backup: &SchemaBackup, observed: &BackupAnswer, applied: &Applied, now: Timestamp) -> SchemaBackupStatus {
+pub fn status(
+    backup: &SchemaBackup,
+    observed: &BackupAnswer,
+    applied: &Applied,
+    database: &str,
+    now: Timestamp,
+) -> SchemaBackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
+    if observed.backup.is_some() || applied.backup_id.is_some() {
+        status.database_ref = Some(database.to_owned());
+    }
     if let Some(row) = &observed.backup {
         status.backup_id = Some(row.backup_id.to_string());
         status.schema_id = Some(row.schema_id.to_string());
@@ -66,26 +74,25 @@ pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
 }
 
 fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
-    match end {
-        End::Waits { reason, message } => Verdict::reconciling(*reason, message.clone(), Readiness::False),
-        End::Refused { reason, message } => Verdict::stalled(*reason, message.clone(), false),
-        End::Done | End::Released => match row {
-            // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
-            Some(row) if row.state == "purging" || row.state == "purged" => {
-                Verdict::ready(Reason::Expired, "the backup expired and was removed; delete this object")
-            }
-            Some(row) => Verdict::ready(
-                Reason::Completed,
-                format!(
-                    "schema {} holds {} tables and {} rows of schema {}",
-                    row.location.as_deref().unwrap_or_default(),
-                    row.table_count.unwrap_or_default(),
-                    row.row_count.unwrap_or_default(),
-                    row.schema_name
-                ),
+    if let Some(verdict) = end.verdict(Readiness::False) {
+        return verdict;
+    }
+    match row {
+        // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
+        Some(row) if row.state == "purging" || row.state == "purged" => {
+            Verdict::ready(Reason::Expired, "the backup expired and was removed; delete this object")
+        }
+        Some(row) => Verdict::ready(
+            Reason::Completed,
+            format!(
+                "schema {} holds {} tables and {} rows of schema {}",
+                row.location.as_deref().unwrap_or_default(),
+                row.table_count.unwrap_or_default(),
+                row.row_count.unwrap_or_default(),
+                row.schema_name
             ),
-            None => Verdict::reconciling(Reason::Progressing, "being looked at", Readiness::False),
-        },
+        ),
+        None => Verdict::reconciling(Reason::Progressing, "being looked at", Readiness::False),
     }
 }
 
@@ -99,8 +106,4 @@ fn finish(
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.observed_generation = Some(generation);
     status
-}
-
-fn whole_seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }

@@ -3,39 +3,24 @@
 pub mod backoff;
 pub mod collector;
 pub mod report;
+mod runner;
 mod watches;
 
-use std::{
-    collections::hash_map::RandomState,
-    future::Future,
-    hash::{BuildHasher, Hasher},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::{
-    FutureExt, Stream, StreamExt,
+    FutureExt, StreamExt,
     channel::mpsc::{self, UnboundedReceiver},
     future::BoxFuture,
 };
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    runtime::{
-        Controller,
-        controller::{Action, Config as ControllerConfig},
-        reflector::{ObjectRef, Store},
-        watcher,
-    },
-};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::{
     backup,
     config::Config,
-    context::{After, Context, Failure, Next, Requests, Stores, Wake, Written},
+    context::{Context, Requests, Stores, Wake, Written},
     database, jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
@@ -44,11 +29,13 @@ use crate::{
 };
 use backoff::Backoff;
 use collector::TenantCollector;
+use runner::Runner;
 use watches::Watches;
 
-/// Objects with nothing to do are looked at again after this long, in memory: what somebody did to our finalizer is
-/// mended then.
-const RESYNC: Duration = Duration::from_mins(10);
+/// How long what was begun may take to end after the process was told to stop; a pod has 30 seconds in all.
+const END_OF_PASSES: Duration = Duration::from_secs(15);
+/// How often elections of databases that are gone are left.
+const TIDY: Duration = Duration::from_mins(10);
 
 /// Why the operator cannot run.
 #[derive(Debug, Error)]
@@ -118,7 +105,7 @@ pub async fn run(
         filled: caches_filled(stores.clone(), shutdown.clone()).boxed().shared(),
     };
     let Watches { databases, tenants, backups, secrets, namespaces, .. } = watches;
-    let opens = Arc::new(database::Opens::default());
+    let opens = Arc::new(database::opens::Opens::default());
     let database_controller = {
         let (opens, finished, secret_stores) = (opens.clone(), finished.clone(), stores.clone());
         let changed_secrets = secrets.flat_map(move |secret| {
@@ -147,14 +134,23 @@ pub async fn run(
             () = jobs_reported(finished_jobs, &ctx) => {}
             () = namespaces.for_each(|()| async {}) => {}
             () = ready => {}
+            () = tidied(&ctx) => {}
         }
     };
     tracing::info!(identity, namespace = ctx.config.namespace, version = env!("CARGO_PKG_VERSION"), "operator started");
+    let passes = futures::future::join3(database_controller, tenant_controller, backup_controller);
+    let overdue = async {
+        shutdown.await;
+        // Calls that wait for their turn need not be waited for.
+        opens.close_all().await;
+        tokio::time::sleep(END_OF_PASSES).await;
+    };
     tokio::select! {
-        _ = futures::future::join3(database_controller, tenant_controller, backup_controller) => {}
+        _ = passes => {}
+        () = overdue => tracing::warn!("what was begun did not end in time"),
         () = background => {}
     }
-    database::release_all(&ctx).await;
+    database::leave(&ctx, &opens).await;
     tracing::info!("operator stopped");
     Ok(())
 }
@@ -182,6 +178,16 @@ async fn caches_filled(stores: Stores, shutdown: impl Future<Output = ()>) -> bo
     }
 }
 
+/// Leaves the elections of databases that are gone.
+async fn tidied(ctx: &Context) {
+    let mut tick = tokio::time::interval(TIDY);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        database::election::leave_those_gone(ctx).await;
+    }
+}
+
 /// Whoever waits for a job is woken when it ends.
 async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Context) {
     while let Some(finished) = finished.next().await {
@@ -191,6 +197,9 @@ async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Co
         for backup in ctx.stores.backups.state() {
             let known = backup.status.as_ref().and_then(|status| status.backup_id.clone());
             if known.is_none() || known == backup_id {
+                if let Some(lane) = ctx.lanes.open(&finished.database) {
+                    lane.backup_changed(&backup.uid().unwrap_or_default());
+                }
                 ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
             }
         }
@@ -204,96 +213,4 @@ async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Co
             }
         }
     }
-}
-
-/// Drives one controller.
-struct Runner {
-    ctx: Arc<Context>,
-    events: Events,
-    backoff: Arc<Backoff>,
-    shutdown: futures::future::Shared<BoxFuture<'static, ()>>,
-    // An object that is looked at before the others are known would seem to point to nothing.
-    filled: futures::future::Shared<BoxFuture<'static, bool>>,
-}
-
-impl Runner {
-    fn drive<K, E, F>(
-        &self,
-        objects: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-        store: Store<K>,
-        woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
-        concurrency: u16,
-        reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Send + Sync + 'static,
-    ) -> BoxFuture<'static, ()>
-    where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug + Send + Sync + 'static,
-        E: Failure + Send + Sync + 'static,
-        F: Future<Output = Result<Next, E>> + Send + 'static,
-    {
-        let reconcile = Arc::new(reconcile);
-        let (events, backoff) = (self.events.clone(), self.backoff.clone());
-        let error_backoff = self.backoff.clone();
-        let filled = self.filled.clone();
-        Controller::for_stream(objects, store)
-            .with_config(ControllerConfig::default().concurrency(concurrency))
-            .reconcile_on(woken)
-            .graceful_shutdown_on(self.shutdown.clone())
-            .run(
-                move |object: Arc<K>, ctx: Arc<Context>| {
-                    let (reconcile, events, backoff) = (reconcile.clone(), events.clone(), backoff.clone());
-                    let filled = filled.clone();
-                    async move {
-                        if !filled.await {
-                            return Ok(Action::await_change());
-                        }
-                        let started = Instant::now();
-                        let result = reconcile(object.clone(), ctx.clone()).await;
-                        report::reconciled(&ctx.metrics, &events, &*object, &result, started.elapsed()).await;
-                        let uid = object.uid().unwrap_or_default();
-                        result.map(|next| action(next.after, &uid, &backoff))
-                    }
-                },
-                move |object: Arc<K>, error: &E, _ctx: Arc<Context>| {
-                    let uid = object.uid().unwrap_or_default();
-                    Action::requeue(error.retry_after().unwrap_or_else(|| error_backoff.next(&uid, jitter())))
-                },
-                self.ctx.clone(),
-            )
-            .for_each(|result| async {
-                // Outcomes were reported where they came about; what is left are objects that went meanwhile and watches
-                // that are joined again.
-                if let Err(error) = result
-                    && !matches!(error, kube::runtime::controller::Error::ReconcilerFailed(..))
-                {
-                    tracing::debug!(error = report::chain(&error), "controller");
-                }
-            })
-            .boxed()
-    }
-}
-
-fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
-    match after {
-        After::Retry => Action::requeue(backoff.next(uid, jitter())),
-        After::Delay(delay) => {
-            backoff.reset(uid);
-            Action::requeue(delay.max(Duration::from_millis(10)))
-        }
-        After::Resync => {
-            backoff.reset(uid);
-            Action::requeue(RESYNC.mul_f64(0.8 + 0.4 * jitter()))
-        }
-        After::Never => {
-            backoff.reset(uid);
-            Action::await_change()
-        }
-    }
-}
-
-/// A number from 0 to 1. The hasher's random keys are randomness enough to spread retries.
-fn jitter() -> f64 {
-    let bits = RandomState::new().build_hasher().finish() >> 11;
-    #[allow(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
-    let fraction = bits as f64 / (1_u64 << 53) as f64;
-    fraction
 }

@@ -1,13 +1,13 @@
 //! The one reporter: logs, Events and metrics about outcomes are written here and nowhere else.
 
-use std::{error::Error as StdError, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Resource, ResourceExt};
 
 use crate::{
     api::event::EventKind,
-    context::{Failure, Next},
+    context::{Failure, Next, chain},
     jobs,
     kubernetes::events::Events,
     telemetry::{
@@ -32,37 +32,36 @@ pub async fn reconciled<K, E>(
     let namespace = object.namespace().unwrap_or_default();
     let trace = trace_id(object);
     metrics.reconcile_duration.get_or_create(&KindLabels { kind }).observe(elapsed.as_secs_f64());
-    match result {
-        Ok(next) => {
-            metrics.reconciles.get_or_create(&ReconcileLabels { kind, outcome: next.outcome }).inc();
-            if next.outcome == "changed" || !next.notices.is_empty() {
-                tracing::info!(kind, namespace, name, trace, outcome = next.outcome, ?elapsed, "reconciled");
-            } else {
-                tracing::debug!(kind, namespace, name, trace, outcome = next.outcome, ?elapsed, "reconciled");
-            }
-            let regarding: ObjectReference = object.object_ref(&());
-            for notice in &next.notices {
-                let warning = notice.reason.kind() == EventKind::Warning;
-                tracing::info!(kind, namespace, name, trace, reason = notice.reason.as_str(), message = notice.message);
-                events.publish(&regarding, warning, notice.reason.as_str(), &notice.message).await;
-            }
-        }
-        Err(error) => {
-            let (category, stage) = (error.category(), error.stage());
-            metrics.reconciles.get_or_create(&ReconcileLabels { kind, outcome: "error" }).inc();
-            metrics.errors.get_or_create(&ErrorLabels { kind, category }).inc();
-            tracing::warn!(
-                kind,
-                namespace,
-                name,
-                trace,
-                stage,
-                category,
-                ?elapsed,
-                error = chain(error),
-                "reconcile failed"
-            );
-        }
+    let failure: Option<&dyn Failure> = match result {
+        Ok(next) => next.failure.as_deref(),
+        Err(error) => Some(error),
+    };
+    let outcome = result.as_ref().map_or("error", |next| next.outcome);
+    metrics.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
+    if let Some(failure) = failure {
+        let (category, stage) = (failure.category(), failure.stage());
+        metrics.errors.get_or_create(&ErrorLabels { kind, category }).inc();
+        tracing::warn!(
+            kind,
+            namespace,
+            name,
+            trace,
+            stage,
+            category,
+            ?elapsed,
+            error = chain(failure),
+            "reconcile failed"
+        );
+    } else if outcome == "changed" {
+        tracing::info!(kind, namespace, name, trace, outcome, ?elapsed, "reconciled");
+    } else {
+        tracing::debug!(kind, namespace, name, trace, outcome, ?elapsed, "reconciled");
+    }
+    let regarding: ObjectReference = object.object_ref(&());
+    for notice in result.iter().flat_map(|next| &next.notices) {
+        let warning = notice.reason.kind() == EventKind::Warning;
+        tracing::info!(kind, namespace, name, trace, reason = notice.reason.as_str(), message = notice.message);
+        events.publish(&regarding, warning, notice.reason.as_str(), &notice.message).await;
     }
 }
 
@@ -77,18 +76,6 @@ pub fn job_finished(metrics: &Metrics, finished: &jobs::Finished) {
     } else {
         tracing::info!(database, schema, job = job.kind, id = %job.job_id, outcome, message, "job ended");
     }
-}
-
-/// An error with its causes on one line; our own errors never repeat their source.
-#[must_use]
-pub fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 /// What ties the log lines of one change together: the object's UID and generation.

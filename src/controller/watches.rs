@@ -138,7 +138,7 @@ where
             watcher(api, config.clone()).default_backoff().modify(|object| object.managed_fields_mut().clear()).boxed()
         })
         .collect();
-    let events = merged::merge(streams);
+    let events = merged::merge(streams, store.clone());
     (store, reflector::reflector(writer, events).applied_objects().boxed())
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
     ident::{Ident, IdentError},
-    lane::Lane,
+    lane::{Lane, LaneParts},
     postgres::{
         self, Connection, Functions, Hold, Pool,
         answer::{CallStatus, DatabaseFacts, Installation, LaneClaim, Missing},
@@ -85,7 +85,10 @@ pub enum Closed {
         tenant_database: String,
     },
     /// Another TenantDatabase of this cluster manages it.
-    #[error("TenantDatabase {0} manages this database already; one database has one TenantDatabase")]
+    #[error(
+        "TenantDatabase {0} manages this database already; one database has one TenantDatabase. If {0} is gone for good, a DBA \
+             gives the database back: UPDATE edu_matrix_hub_schema.installation SET cluster = NULL, tenant_database = NULL"
+    )]
     Duplicate(String),
     /// The database refused for a reason that has no name here.
     #[error("cannot take the lane: {0}")]
@@ -131,13 +134,15 @@ pub struct Claimant<'a> {
     pub cluster: &'a str,
     /// This replica.
     pub identity: &'a str,
+    /// Called when the lane closes.
+    pub ring: Box<dyn Fn() + Send + Sync>,
 }
 
 /// Opens the lane of a database.
 pub async fn open(
     database: &TenantDatabase,
     connection: Connection,
-    claimant: &Claimant<'_>,
+    claimant: Claimant<'_>,
     metrics: Arc<Metrics>,
 ) -> Result<Opened, Closed> {
     let spec = &database.spec;
@@ -172,13 +177,20 @@ pub async fn open(
             Some(before.map_or(InstalledNow::First, |before| InstalledNow::Upgraded { from: before.functions_version }))
         }
     };
-    let claim = claim(&functions, claimant, &name, expected.as_deref()).await?;
+    let claim = claim(&functions, &claimant, &name, expected.as_deref()).await?;
     let installation = functions.installation().await?;
     let hold = Hold { epoch: claim.epoch, installation_id: claim.installation_id };
     // One connection stays for the survey and the heartbeats, the job slots have theirs, the rest applies.
     let apply_slots = size.saturating_sub(1 + job_slots(size));
+    let parts = LaneParts {
+        database: name,
+        database_name: facts.database_name,
+        holder: claimant.identity.to_owned(),
+        hold,
+        apply_slots,
+    };
     Ok(Opened {
-        lane: Arc::new(Lane::new(name, facts.database_name, hold, functions, apply_slots)),
+        lane: Arc::new(Lane::new(parts, functions, claimant.ring)),
         // Distributions append their own package version in brackets.
         server_version: facts.server_version.split(' ').next().unwrap_or_default().to_owned(),
         functions_version: installation.functions_version,
@@ -285,10 +297,11 @@ fn missing_text(missing: &[Missing]) -> String {
     lines.join("; ")
 }
 
-/// Compares `1.10.0` with `1.9.0` number by number; what is no number counts as 0.
+/// Compares `1.10.0` with `1.9.0` number by number. What follows `-` or `+` does not count: between a candidate and its
+/// release the checksum decides.
 fn compare_versions(left: &str, right: &str) -> Ordering {
-    let numbers =
-        |text: &str| -> Vec<u64> { text.split(['.', '-', '+']).map(|part| part.parse().unwrap_or(0)).collect() };
+    let release = |text: &str| text.split(['-', '+']).next().unwrap_or_default().to_owned();
+    let numbers = |text: &str| -> Vec<u64> { release(text).split('.').map(|part| part.parse().unwrap_or(0)).collect() };
     numbers(left).cmp(&numbers(right))
 }
 
@@ -340,5 +353,6 @@ mod tests {
     fn versions_are_compared_by_number() {
         assert_eq!(compare_versions("0.10.0", "0.9.9"), Ordering::Greater);
         assert_eq!(compare_versions("1.0.0", "1.0.0"), Ordering::Equal);
+        assert_eq!(compare_versions("0.2.0-rc1", "0.2.0"), Ordering::Equal);
     }
 }

@@ -1,39 +1,35 @@
 //! `TenantDatabase`: the driver. It takes part in the election of the database's holder, opens the lane, surveys at every
 //! tick and says what it found. While the lane does not open, this is the only probe of the database.
 
+pub mod election;
 pub mod install;
+pub mod opens;
 pub mod resolve;
 pub mod status;
 pub mod survey;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use futures::channel::mpsc::UnboundedSender;
 use kube::{Api, ResourceExt};
 use thiserror::Error;
-use tokio::time::Instant;
 
 use crate::{
     api::{
         TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus,
-        condition::{ConditionType, Verdict, find},
+        condition::{Reason, Verdict},
         event::EventReason,
     },
     context::{After, Context, Failure, Next, Notice},
     jobs,
-    kubernetes::{
-        self, finalizers,
-        lease::{LeaseCandidate, LeaseError},
-    },
+    kubernetes::{self, lease::LeaseError},
     lane::LaneState,
     postgres::{self, Connection},
     telemetry::metrics::DatabaseLabels,
 };
-use install::{Claimant, InstalledNow, job_slots, open};
-use resolve::{Unresolved, resolve};
+use install::{Claimant, Closed, InstalledNow, job_slots, open};
+use opens::{LaneKey, Open, Opens};
+use resolve::{Unresolved, complaint, resolve};
 use status::{Facts, notices, status, status_of_verdict};
 use survey::{SurveyCount, survey};
 
@@ -55,7 +51,7 @@ pub enum Error {
     Resolve(#[source] Unresolved),
     /// Opening the lane.
     #[error("failed to open the lane")]
-    Open(#[source] install::Closed),
+    Open(#[source] Closed),
     /// Another replica has the lane.
     #[error("the database refused this replica's epoch: another replica has taken the lane, this one stands by")]
     Refused,
@@ -81,41 +77,9 @@ impl Failure for Error {
             Self::Lease(_) => "lease",
             Self::Refused => "lane_lost",
             Self::Resolve(_) => "secret",
-            Self::Open(install::Closed::Postgres(error)) | Self::Survey(error) => error.category(),
+            Self::Open(Closed::Postgres(error)) | Self::Survey(error) => error.category(),
             Self::Open(_) => "database",
         }
-    }
-
-    /// There is one probe for all tenants, so it need not back off.
-    fn retry_after(&self) -> Option<Duration> {
-        matches!(self, Self::Open(closed) if !status::closed(closed).is_stalled()).then_some(PROBE)
-    }
-}
-
-/// What this replica remembers of the lanes that it opened.
-#[derive(Default)]
-pub struct Opens(Mutex<HashMap<String, Arc<Open>>>);
-
-/// One lane that this replica opened.
-struct Open {
-    connection: Connection,
-    generation: Option<i64>,
-    facts: Facts,
-    surveys: SurveyCount,
-    next_survey: Mutex<Instant>,
-}
-
-impl Opens {
-    fn get(&self, name: &str) -> Option<Arc<Open>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
-    }
-
-    fn set(&self, name: &str, open: Option<Arc<Open>>) {
-        let mut opens = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match open {
-            Some(open) => opens.insert(name.to_owned(), open),
-            None => opens.remove(name),
-        };
     }
 }
 
@@ -124,14 +88,17 @@ pub async fn reconcile(
     database: Arc<TenantDatabase>,
     ctx: Arc<Context>,
     opens: &Opens,
-    finished_jobs: &futures::channel::mpsc::UnboundedSender<jobs::Finished>,
+    finished_jobs: &UnboundedSender<jobs::Finished>,
 ) -> Result<Next, Error> {
-    let Some(database) = fresh(database, &ctx).await? else { return Ok(Next::new(After::Never, "unchanged")) };
+    let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::new(After::Never, "gone")) };
     let name = database.name_any();
-    if ctx.lanes.open(&name).is_some_and(|lane| lane.is_refused()) {
-        return give_up(&name, &ctx, opens).await;
+    if opens.is_refused(&name) {
+        // Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
+        stand_by(&name, &ctx, opens);
+        election::leave(&name, &ctx).await;
+        return Err(Error::Refused);
     }
-    if !is_held(&name, &ctx).await? {
+    if !election::is_held(&name, &ctx).await? {
         stand_by(&name, &ctx, opens);
         return Ok(Next::new(After::Resync, "standby"));
     }
@@ -140,145 +107,130 @@ pub async fn reconcile(
     if leaving && in_use.is_none() {
         return end(&database, &ctx, opens).await;
     }
-    let mut database = database;
-    if !leaving && let Some(updated) = finalizers::ensure(&api(&ctx), &database, TENANT_DATABASE_FINALIZER).await? {
-        ctx.written.record(&updated.uid().unwrap_or_default(), updated.resource_version().as_deref());
-        database = Arc::new(updated);
-    }
-    let connection = match resolve(&database, &ctx.client, &ctx.config.namespace).await {
-        Ok(connection) => connection,
-        Err(error) => {
-            let verdict = status::unresolved(&error);
-            // A Secret that is away for a moment closes nothing: the pool goes on with what it has.
-            if verdict.is_stalled() {
-                shut(&name, &verdict, &ctx, opens);
-            }
-            publish(&database, status_of_verdict(&database, &verdict, ctx.now()), Vec::new(), &ctx).await?;
-            return Err(Error::Resolve(error));
+    let database =
+        if leaving { database } else { ctx.with_finalizer(&api(&ctx), database, TENANT_DATABASE_FINALIZER).await? };
+    let resolved = resolve(&database, &ctx.client, &ctx.config.namespace).await;
+    let (connection, unresolved) = match (resolved, opens.usable(&name)) {
+        (Ok(connection), _) => (connection, None),
+        // A Secret that is away closes nothing: what runs goes on with what it has.
+        (Err(error), Some(open)) => (open.key.connection().clone(), Some(error)),
+        (Err(error), None) => {
+            let verdict = status::unresolved(&error, false);
+            let next = shut(&database, &verdict, &ctx, opens).await?;
+            return Ok(next.failed(Error::Resolve(error)));
         }
     };
-    let mut noticed = Vec::new();
-    let mut current = opens.get(&name).filter(|open| {
-        let usable = ctx.lanes.open(&name).is_some_and(|lane| !lane.is_lost());
-        usable && open.connection == connection && open.generation == database.metadata.generation
-    });
-    if current.is_none() {
-        if !is_confirmed(&name, &ctx).await? {
-            stand_by(&name, &ctx, opens);
-            return Ok(Next::new(After::Delay(PROBE), "waiting"));
-        }
-        let claimant = Claimant { cluster: &ctx.cluster, identity: &ctx.identity };
-        match open(&database, connection.clone(), &claimant, ctx.metrics.clone()).await {
-            Ok(opened) => {
-                noticed.extend(installed_notice(opened.installed.as_ref(), &opened.functions_version));
-                let open = Arc::new(Open {
-                    connection,
-                    generation: database.metadata.generation,
-                    facts: Facts::new(&opened, &ctx.identity),
-                    surveys: SurveyCount::default(),
-                    next_survey: Mutex::new(Instant::now()),
-                });
-                opens.set(&name, Some(open.clone()));
-                let slots = job_slots(database.spec.connection.max_connections());
-                tokio::spawn(jobs::run(opened.lane.clone(), slots, finished_jobs.clone()));
-                // The first survey comes before the tenants are woken: it serves as their observation.
-                if let Err(error) = survey(&opened.lane, &open.surveys, &ctx).await {
-                    return fail(&database, error.into(), &ctx, opens).await;
-                }
-                ctx.lanes.set(&name, &LaneState::Open(opened.lane));
-                wake_tenants(&name, &ctx);
-                current = Some(open);
-            }
-            Err(error) => return fail(&database, error, &ctx, opens).await,
-        }
-    }
-    let (Some(open), Some(lane)) = (current, ctx.lanes.open(&name)) else {
-        return Ok(Next::new(After::Delay(PROBE), "waiting"));
+    let (open, mut notices) = match open_lane(&database, connection, &ctx, opens, finished_jobs).await? {
+        Ok(opened) => opened,
+        Err(closed) => return fail(&database, closed, &ctx, opens).await,
     };
-    let due = *open.next_survey.lock().unwrap_or_else(PoisonError::into_inner);
     let mut answer = None;
-    if Instant::now() >= due {
-        match survey(&lane, &open.surveys, &ctx).await {
+    if open.until_survey().is_zero() {
+        match survey(&open.lane, &open.surveys, &ctx).await {
             Ok(found) => answer = found,
             Err(error) if error.is_outage() || error.is_misfit() => {
                 return fail(&database, error.into(), &ctx, opens).await;
             }
             // The lane is fine and the survey was too slow or refused: tenants go on, the next tick tries again.
             Err(error) => {
-                set_next_survey(&open, database.spec.survey_period());
+                open.survey_after(database.spec.survey_period());
                 return Err(Error::Survey(error));
             }
         }
-        set_next_survey(&open, database.spec.survey_period());
+        open.survey_after(database.spec.survey_period());
     }
     set_up(&name, true, &ctx);
-    let new = status(&database, &open.facts, answer.as_ref(), in_use, ctx.now());
-    let changed = publish(&database, new, noticed, &ctx).await?;
-    let wait =
-        open.next_survey.lock().unwrap_or_else(PoisonError::into_inner).saturating_duration_since(Instant::now());
-    Ok(Next { after: After::Delay(wait), ..changed })
+    let remark = in_use
+        .map(|message| Verdict::stalled(Reason::InUse, message, true))
+        .or_else(|| unresolved.as_ref().map(|error| status::unresolved(error, true)))
+        .or_else(|| complaint(&database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)));
+    let new = status(&database, &open.facts, answer.as_ref(), remark, ctx.now());
+    let mut next = publish(&database, new, &ctx).await?;
+    notices.append(&mut next.notices);
+    let wait = if leaving { open.until_survey().min(PROBE) } else { open.until_survey() };
+    let next = Next { after: After::Delay(wait), notices, ..next };
+    Ok(match unresolved {
+        Some(error) => next.failed(Error::Resolve(error)),
+        None => next,
+    })
 }
 
-/// Gives back every Lease, so that another replica need not wait for them to run out.
-pub async fn release_all(ctx: &Context) {
-    let candidates = std::mem::take(&mut *ctx.candidates.lock().await);
-    for (name, candidate) in candidates {
+/// Leaves the stage: lanes are closed, jobs end, Leases are given back.
+pub async fn leave(ctx: &Context, opens: &Opens) {
+    opens.close_all().await;
+    election::leave_all(ctx).await;
+}
+
+/// The lane that is open, or one that is opened now.
+async fn open_lane(
+    database: &TenantDatabase,
+    connection: Connection,
+    ctx: &Arc<Context>,
+    opens: &Opens,
+    finished_jobs: &UnboundedSender<jobs::Finished>,
+) -> Result<Result<(Arc<Open>, Vec<Notice>), Closed>, Error> {
+    let name = database.name_any();
+    let key = LaneKey::new(database, connection.clone());
+    let generation = database.metadata.generation.unwrap_or_default();
+    if let Some(open) = opens.usable(&name).filter(|open| open.key == key) {
+        if open.is_new_generation(generation) {
+            wake_tenants(&name, ctx);
+        }
+        return Ok(Ok((open, Vec::new())));
+    }
+    if !election::is_confirmed(&name, ctx).await? {
+        return Err(Error::Refused);
+    }
+    // Nobody works with the old epoch while a new one is taken; whom an outage has stopped stays told so.
+    opens.close(&name);
+    if ctx.lanes.open(&name).is_some() {
         ctx.lanes.set(&name, &LaneState::Elsewhere);
-        candidate.release().await;
     }
-}
-
-/// Whether this replica holds the database's Lease; it takes part in the election from the first call on.
-async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
-    let mut candidates = ctx.candidates.lock().await;
-    if candidates.get(name).is_none_or(LeaseCandidate::is_over) {
-        let (wake, woken) = (ctx.wake.clone(), name.to_owned());
-        let changed = move || wake.database(&woken);
-        let namespace = &ctx.config.namespace;
-        let candidate =
-            LeaseCandidate::start(ctx.client.clone(), namespace, &lease_name(name), &ctx.identity, changed).await?;
-        candidates.insert(name.to_owned(), candidate);
+    let (wake, rung) = (ctx.wake.clone(), name.clone());
+    let claimant =
+        Claimant { cluster: &ctx.cluster, identity: &ctx.identity, ring: Box::new(move || wake.database(&rung)) };
+    let opened = match open(database, connection, claimant, ctx.metrics.clone()).await {
+        Ok(opened) => opened,
+        Err(closed) => return Ok(Err(closed)),
+    };
+    let notices = installed_notice(opened.installed.as_ref(), &opened.functions_version).into_iter().collect();
+    let facts = Facts::new(&opened, &ctx.identity);
+    let lane = opened.lane;
+    // The first survey comes before anybody uses the lane: it serves as their observation.
+    let surveys = SurveyCount::default();
+    if let Err(error) = survey(&lane, &surveys, ctx).await {
+        lane.lose();
+        return Ok(Err(error.into()));
     }
-    Ok(candidates.get(name).is_some_and(LeaseCandidate::is_held))
-}
-
-/// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
-async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
-    let candidates = ctx.candidates.lock().await;
-    match candidates.get(name) {
-        Some(candidate) => Ok(candidate.confirm().await?),
-        None => Ok(false),
-    }
-}
-
-/// Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
-async fn give_up(name: &str, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
-    stand_by(name, ctx, opens);
-    if let Some(candidate) = ctx.candidates.lock().await.remove(name) {
-        candidate.release().await;
-    }
-    Err(Error::Refused)
-}
-
-/// The Lease of a database; the prefix keeps it apart from other Leases in the namespace.
-fn lease_name(database: &str) -> String {
-    format!("tenant-database-{database}")
+    let slots = job_slots(database.spec.connection.max_connections());
+    let runner = tokio::spawn(jobs::run(lane.clone(), slots, finished_jobs.clone()));
+    let open = Arc::new(Open::new(key, lane.clone(), facts, generation, runner));
+    opens.insert(&name, open.clone());
+    ctx.lanes.set(&name, &LaneState::Open(lane));
+    wake_tenants(&name, ctx);
+    Ok(Ok((open, notices)))
 }
 
 fn stand_by(name: &str, ctx: &Context, opens: &Opens) {
-    opens.set(name, None);
+    opens.close(name);
     ctx.lanes.set(name, &LaneState::Elsewhere);
-    let labels = DatabaseLabels { database: name.to_owned() };
-    ctx.metrics.lane_held.get_or_create(&labels).set(0);
-    ctx.metrics.database_up.remove(&labels);
+    // What this replica measured says nothing any more.
+    ctx.metrics.forget_database(name);
+    ctx.metrics.lane_held.get_or_create(&DatabaseLabels { database: name.to_owned() }).set(0);
 }
 
-/// The lane is held and cannot be worked on: tenants that have work to do are told why.
-fn shut(name: &str, verdict: &Verdict, ctx: &Context, opens: &Opens) {
-    opens.set(name, None);
+/// The lane is held and cannot be worked on: tenants that have work to do are told why, once.
+async fn shut(database: &TenantDatabase, verdict: &Verdict, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
+    let name = database.name_any();
+    let told = matches!(ctx.lanes.get(&name), LaneState::Unavailable { reason, .. } if reason == verdict.reason());
+    opens.close(&name);
     let state = LaneState::Unavailable { reason: verdict.reason(), message: verdict.message().to_owned() };
-    ctx.lanes.set(name, &state);
-    set_up(name, false, ctx);
+    ctx.lanes.set(&name, &state);
+    set_up(&name, false, ctx);
+    if !told {
+        wake_tenants(&name, ctx);
+    }
+    publish(database, status_of_verdict(database, verdict, ctx.now()), ctx).await
 }
 
 fn set_up(name: &str, up: bool, ctx: &Context) {
@@ -287,17 +239,12 @@ fn set_up(name: &str, up: bool, ctx: &Context) {
     ctx.metrics.database_up.get_or_create(&labels).set(i64::from(up));
 }
 
-/// The lane does not open, or broke: the tenants that have work to do are told, once.
-async fn fail(database: &TenantDatabase, error: install::Closed, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
-    let name = database.name_any();
-    let verdict = status::closed(&error);
-    let first = !matches!(ctx.lanes.get(&name), LaneState::Unavailable { reason, .. } if reason == verdict.reason());
-    shut(&name, &verdict, ctx, opens);
-    if first {
-        wake_tenants(&name, ctx);
-    }
-    publish(database, status_of_verdict(database, &verdict, ctx.now()), Vec::new(), ctx).await?;
-    Err(Error::Open(error))
+/// The lane does not open, or broke. There is one probe for all tenants, so what passes by itself is looked at soon.
+async fn fail(database: &TenantDatabase, closed: Closed, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
+    let verdict = status::closed(&closed);
+    let next = shut(database, &verdict, ctx, opens).await?;
+    let after = if verdict.is_stalled() { After::Retry } else { After::Delay(PROBE) };
+    Ok(Next { after, ..next }.failed(Error::Open(closed)))
 }
 
 /// Why a database that is deleted cannot go yet: tenants need its lane for their own end.
@@ -313,32 +260,35 @@ fn in_use(name: &str, ctx: &Context) -> Option<String> {
     ))
 }
 
-/// Lets a database go that nobody refers to.
+/// Lets a database go that nobody refers to. Another TenantDatabase may claim it then; when it cannot be told, its claim
+/// stays, and the message that the other one gets says how to take it back.
 async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let name = database.name_any();
-    finalizers::remove(&api(ctx), database, TENANT_DATABASE_FINALIZER).await?;
-    ctx.written.release(&database.uid().unwrap_or_default());
-    opens.set(&name, None);
-    ctx.lanes.remove(&name);
-    ctx.metrics.forget_database(&name);
-    if let Some(candidate) = ctx.candidates.lock().await.remove(&name) {
-        candidate.release().await;
+    if let Some(open) = opens.usable(&name)
+        && let Err(error) = open.lane.functions().release_lane(open.lane.hold).await
+    {
+        tracing::debug!(database = name, %error, "cannot release the lane");
     }
+    opens.close(&name);
+    ctx.lanes.remove(&name);
+    election::remove(database, ctx).await?;
+    ctx.let_go(&api(ctx), database, TENANT_DATABASE_FINALIZER).await?;
+    ctx.metrics.forget_database(&name);
     Ok(Next::new(After::Never, "changed"))
 }
 
-/// Every tenant of the database looks again.
+/// Everybody who uses the database looks again.
 fn wake_tenants(name: &str, ctx: &Context) {
-    for tenant in ctx.stores.tenants.state().iter().filter(|tenant| tenant.spec.database() == name) {
+    let tenants = ctx.stores.tenants.state();
+    for tenant in tenants.iter().filter(|tenant| tenant.spec.database() == name) {
         ctx.wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
     }
     for backup in ctx.stores.backups.state() {
-        ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
+        let known = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
+        if known.is_none_or(|known| known == name) {
+            ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
+        }
     }
-}
-
-fn set_next_survey(open: &Open, period: Duration) {
-    *open.next_survey.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + period;
 }
 
 fn installed_notice(installed: Option<&InstalledNow>, version: &str) -> Option<Notice> {
@@ -354,36 +304,13 @@ fn installed_notice(installed: Option<&InstalledNow>, version: &str) -> Option<N
     })
 }
 
-async fn publish(
-    database: &TenantDatabase,
-    new: TenantDatabaseStatus,
-    mut noticed: Vec<Notice>,
-    ctx: &Context,
-) -> Result<Next, Error> {
-    noticed.extend(notices(database, &new));
+async fn publish(database: &TenantDatabase, new: TenantDatabaseStatus, ctx: &Context) -> Result<Next, Error> {
+    let notices = notices(database, &new);
     let changed = database.status.as_ref() != Some(&new);
     if changed {
-        let version = kubernetes::status::apply(&api(ctx), database, &new).await?;
-        ctx.written.record(&database.uid().unwrap_or_default(), version.as_deref());
+        ctx.write_status(&api(ctx), database, &new).await?;
     }
-    let outcome = if find(&new.conditions, ConditionType::Stalled).is_some() {
-        "stalled"
-    } else if find(&new.conditions, ConditionType::Reconciling).is_some() {
-        "waiting"
-    } else if changed {
-        "changed"
-    } else {
-        "unchanged"
-    };
-    Ok(Next { after: After::Retry, outcome, notices: noticed })
-}
-
-async fn fresh(database: Arc<TenantDatabase>, ctx: &Context) -> Result<Option<Arc<TenantDatabase>>, Error> {
-    if !ctx.written.is_stale(&*database) {
-        return Ok(Some(database));
-    }
-    let read = kubernetes::read(&api(ctx), &database.name_any()).await?;
-    Ok(read.filter(|read| read.uid() == database.uid()).map(Arc::new))
+    Ok(Next { notices, ..Next::of(&new.conditions, changed) })
 }
 
 fn api(ctx: &Context) -> Api<TenantDatabase> {

@@ -1,8 +1,9 @@
-//! Stage 1: the Secrets that the spec points to, read into a [`Connection`].
+//! Stage 1: the Secrets that the spec points to, read into a [`Connection`], and what in the spec cannot be followed.
 
 use std::collections::BTreeMap;
 
-use kube::Client;
+use kube::{Client, core::Selector};
+use regex::Regex;
 use thiserror::Error;
 
 use crate::{
@@ -75,6 +76,27 @@ pub async fn resolve(
         name: name.clone(),
         source,
     })
+}
+
+/// What in the spec cannot be followed although the API server took it: tenants would be told of it, who cannot mend it.
+#[must_use]
+pub fn complaint(database: &TenantDatabase) -> Option<String> {
+    let spec = &database.spec;
+    let naming = || spec.naming.iter().flatten();
+    let selectors = spec.allowed_namespaces.iter().chain(naming().filter_map(|rule| rule.namespace_selector.as_ref()));
+    for selector in selectors {
+        if let Err(error) = Selector::try_from(selector.clone()) {
+            return Some(format!("a namespace selector is invalid: {error}"));
+        }
+    }
+    if let Some(rule) = naming().find(|rule| Regex::new(&rule.pattern).is_err()) {
+        return Some(format!("spec.naming: {:?} is no regular expression", rule.pattern));
+    }
+    let limits = spec.limits.as_ref().and_then(|limits| limits.max_quota().err());
+    let defaults = spec.defaults.as_ref().and_then(|defaults| defaults.quota.as_ref()?.limit().err());
+    limits
+        .map(|error| format!("spec.limits.maxQuota: {error}"))
+        .or_else(|| defaults.map(|error| format!("spec.defaults.quota.limit: {error}")))
 }
 
 async fn read(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Unresolved> {

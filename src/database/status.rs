@@ -12,14 +12,11 @@ use crate::{
         condition::{ConditionType, Readiness, Reason, Verdict, find},
         event::EventReason,
     },
-    context::Notice,
+    context::{Notice, chain},
     kubernetes,
     postgres::{self, answer::SurveyAnswer},
-    quantity::human,
+    quantity::{human, is_news},
 };
-
-/// Bytes must have moved by this much, and by two percent, to be news.
-const MOVED_BYTES: u64 = 64 * 1024;
 
 /// What is known of an open lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +47,13 @@ impl Facts {
     }
 }
 
-/// The status of a database at work.
+/// The status of a database at work; with a remark when something is to be said of it all the same.
 #[must_use]
 pub fn status(
     database: &TenantDatabase,
     facts: &Facts,
     survey: Option<&SurveyAnswer>,
-    in_use: Option<String>,
+    remark: Option<Verdict>,
     now: Timestamp,
 ) -> TenantDatabaseStatus {
     let mut status = database.status.clone().unwrap_or_default();
@@ -73,13 +70,10 @@ pub fn status(
         status.storage_used_bytes = Some(bytes);
         status.storage_used = Some(human(bytes.unsigned_abs()));
     }
-    let verdict = match in_use {
-        Some(message) => Verdict::stalled(Reason::InUse, message, true),
-        None => Verdict::ready(
-            Reason::Succeeded,
-            format!("PostgreSQL {} with functions {}", facts.server_version, facts.functions_version),
-        ),
-    };
+    let verdict = remark.unwrap_or_else(|| {
+        let message = format!("PostgreSQL {} with functions {}", facts.server_version, facts.functions_version);
+        Verdict::ready(Reason::Succeeded, message)
+    });
     finish(database, status, &verdict, now)
 }
 
@@ -113,17 +107,18 @@ pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Not
     notices
 }
 
-/// The verdict on Secrets that do not resolve.
+/// The verdict on Secrets that do not resolve, while the lane is open all the same or not.
 #[must_use]
-pub fn unresolved(error: &Unresolved) -> Verdict {
-    let message = error.to_string();
+pub fn unresolved(error: &Unresolved, open: bool) -> Verdict {
+    let message =
+        if open { format!("{error}; what runs goes on with what was read before") } else { error.to_string() };
     match error {
-        Unresolved::NotFound { .. } => Verdict::stalled(Reason::SecretNotFound, message, false),
+        Unresolved::NotFound { .. } => Verdict::stalled(Reason::SecretNotFound, message, open),
         Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => {
-            Verdict::stalled(Reason::SecretInvalid, message, false)
+            Verdict::stalled(Reason::SecretInvalid, message, open)
         }
         Unresolved::Unreadable(kubernetes::Error::Refused { code: 403, .. }) => {
-            Verdict::stalled(Reason::SecretUnreadable, message, false)
+            Verdict::stalled(Reason::SecretUnreadable, message, open)
         }
         // An API server that is away says nothing about the database.
         Unresolved::Unreadable(_) => Verdict::reconciling(Reason::SecretUnreadable, message, Readiness::Kept),
@@ -160,23 +155,8 @@ pub fn closed(error: &Closed) -> Verdict {
     }
 }
 
-/// An error with its causes on one line; our own errors never repeat their source.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
 fn news(shown: Option<i64>, measured: i64) -> i64 {
-    match shown {
-        Some(shown) if shown.abs_diff(measured) < MOVED_BYTES => shown,
-        Some(shown) if shown.abs_diff(measured).saturating_mul(50) < shown.unsigned_abs() => shown,
-        _ => measured,
-    }
+    shown.filter(|shown| !is_news(*shown, measured)).unwrap_or(measured)
 }
 
 fn finish(

@@ -27,8 +27,8 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(30);
 /// No part of a job may take longer.
 const PART_DEADLINE: Duration = Duration::from_hours(6);
-/// How long to wait when another holds the tenant's lock, at first and at most.
-const BUSY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
+/// How soon a job is claimed again that could not be done just now; the catalogue says itself when it is due.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Finished {
     pub database: String,
     /// What it was.
     pub job: ClaimedJob,
-    /// `success`, `error`, `cancelled` or `lost`.
+    /// `success`, `error`, `cancelled`, `retry` or `lost`.
     pub outcome: &'static str,
     /// For people.
     pub message: String,
@@ -46,6 +46,7 @@ pub struct Finished {
 /// Runs jobs, at most `slots` at once, until the lane is lost.
 pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finished>) {
     let mut running = JoinSet::new();
+    let mut pause = POLL;
     while !lane.is_lost() {
         if running.len() < slots {
             match claim(&lane, slots).await {
@@ -56,6 +57,7 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
                         let database = lane.database.clone();
                         // A closed channel means that the process is shutting down: the catalogue has the result.
                         let _ = finished.unbounded_send(Finished { database, job, outcome, message });
+                        outcome
                     });
                     continue;
                 }
@@ -64,9 +66,9 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
             }
         }
         tokio::select! {
-            () = lane.jobs_waiting.notified() => {}
-            Some(_) = running.join_next() => {}
-            () = sleep(POLL) => {}
+            () = lane.jobs_waiting.notified() => pause = POLL,
+            Some(ended) = running.join_next() => pause = if matches!(ended, Ok("retry")) { RETRY } else { pause },
+            () = sleep(pause) => {}
         }
     }
     lane.cancel_all_jobs();
@@ -75,7 +77,7 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
 }
 
 async fn claim(lane: &Lane, slots: usize) -> Result<Option<ClaimedJob>, Error> {
-    let options = json!({ "holder": lane.database, "max_running": slots });
+    let options = json!({ "holder": lane.holder, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
     if result.lane_lost() {
         lane.refuse();
@@ -90,16 +92,20 @@ async fn claim(lane: &Lane, slots: usize) -> Result<Option<ClaimedJob>, Error> {
 
 async fn run_one(lane: &Lane, job: &ClaimedJob) -> (&'static str, String) {
     let cancelled = lane.job_started(job.job_id, job.schema_id);
+    let mut work = std::pin::pin!(work(lane, job, cancelled.clone()));
     let result = tokio::select! {
-        result = work(lane, job, cancelled.clone()) => result,
-        () = keep_alive(lane, job) => Ok(("cancelled", "cancelled in the catalogue".to_owned())),
+        result = &mut work => result,
+        () = keep_alive(lane, job) => {
+            // The statement is cancelled at the server, and waited for: it holds the tenant's lock until it has ended.
+            lane.cancel_job(job.job_id);
+            work.await
+        }
     };
     lane.job_ended(job.job_id);
     let (outcome, message) = match result {
         Ok(ended) => ended,
-        Err(_) if *cancelled.borrow() || lane.is_lost() => {
-            ("lost", "ended by this operator; it is claimed again".to_owned())
-        }
+        Err(_) if lane.is_lost() => ("lost", "ended with the lane; it is claimed again".to_owned()),
+        Err(_) if *cancelled.borrow() => ("cancelled", "ended on request".to_owned()),
         Err(error) => {
             let outcome = json!({ "status": "error", "message": error.to_string(), "retry": error.is_transient() });
             if let Err(unrecorded) = lane.functions().finish_job(lane.hold, job.job_id, &outcome).await {
@@ -116,7 +122,6 @@ async fn work(
     job: &ClaimedJob,
     cancelled: watch::Receiver<bool>,
 ) -> Result<(&'static str, String), Error> {
-    let mut pause = BUSY.0;
     loop {
         let mut cancel = cancelled.clone();
         let ended = async move {
@@ -128,13 +133,13 @@ async fn work(
             lane.refuse();
             return Ok(("lost", result.message));
         }
+        let retried = result.detail.get("retry").and_then(serde_json::Value::as_bool).unwrap_or(false);
         match result.status {
             CallStatus::Success | CallStatus::Unchanged => return Ok(("success", result.message)),
-            CallStatus::Partial => pause = BUSY.0,
-            CallStatus::Busy => {
-                sleep(pause).await;
-                pause = (pause * 2).min(BUSY.1);
-            }
+            CallStatus::Partial => {}
+            // The catalogue has it as requested again.
+            CallStatus::Busy => return Ok(("retry", result.message)),
+            CallStatus::Error if retried => return Ok(("retry", result.message)),
             CallStatus::Error if result.reason() == "cancelled" => return Ok(("cancelled", result.message)),
             CallStatus::Error => return Ok(("error", result.message)),
         }

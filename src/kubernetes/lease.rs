@@ -1,13 +1,13 @@
 //! Holding a Lease: at most one replica at a time believes that it works for a database.
 //!
-//! A Lease is only for availability. A holder that was stopped and continued may believe for a moment longer; the
-//! database's epoch is what refuses it.
+//! A Lease is only for availability. A holder that was stopped and continued, or that cannot reach the API server, goes on
+//! believing; the database's epoch is what refuses it.
 
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client};
+use kube::{Api, Client, api::DeleteParams};
 use kube_lease_manager::{LeaseManagerBuilder, LeaseParams};
 use thiserror::Error;
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 
 /// For how many seconds a Lease is good without being renewed.
 const DURATION_SECONDS: u64 = 15;
@@ -23,11 +23,34 @@ pub struct LeaseError {
     message: String,
 }
 
+/// A Lease, to be asked about.
+pub struct HeldLease {
+    api: Api<Lease>,
+    name: String,
+}
+
+impl HeldLease {
+    /// Whether the API server, asked now, says that this replica holds the Lease. A process that was stopped and continued,
+    /// or whose API server is away, goes on believing what it knew.
+    pub async fn is_held_by(&self, identity: &str) -> Result<bool, super::Error> {
+        let lease = super::read(&self.api, &self.name).await?;
+        Ok(lease.and_then(|lease| lease.spec?.holder_identity).as_deref() == Some(identity))
+    }
+}
+
+/// Removes a Lease that nobody needs any more.
+pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), super::Error> {
+    let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    match super::within(|| format!("delete Lease {name}"), api.delete(name, &DeleteParams::default())).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
+}
+
 /// Taking part in the election of one Lease's holder.
 pub struct LeaseCandidate {
     api: Api<Lease>,
     name: String,
-    identity: String,
     held: watch::Receiver<bool>,
     observer: JoinHandle<()>,
     task: JoinHandle<kube_lease_manager::Result<kube_lease_manager::LeaseManager>>,
@@ -44,16 +67,15 @@ impl LeaseCandidate {
         changed: impl Fn() + Send + 'static,
     ) -> Result<Self, LeaseError> {
         let api = Api::namespaced(client.clone(), namespace);
-        let manager = LeaseManagerBuilder::new(client, name)
+        let failed = |message: String| LeaseError { namespace: namespace.to_owned(), name: name.to_owned(), message };
+        let built = LeaseManagerBuilder::new(client, name)
             .with_namespace(namespace)
             .with_parameters(LeaseParams::new(identity, DURATION_SECONDS, GRACE_SECONDS))
-            .build()
+            .build();
+        let manager = timeout(super::DEADLINE, built)
             .await
-            .map_err(|error| LeaseError {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-                message: error.to_string(),
-            })?;
+            .map_err(|_| failed("the API server did not answer in time".to_owned()))?
+            .map_err(|error| failed(error.to_string()))?;
         let (held, task) = manager.watch().await;
         let mut turns = held.clone();
         let observer = tokio::spawn(async move {
@@ -62,7 +84,7 @@ impl LeaseCandidate {
             }
             changed();
         });
-        Ok(Self { api, name: name.to_owned(), identity: identity.to_owned(), held, observer, task })
+        Ok(Self { api, name: name.to_owned(), held, observer, task })
     }
 
     /// Whether this replica holds the Lease now.
@@ -71,12 +93,10 @@ impl LeaseCandidate {
         *self.held.borrow() && !self.task.is_finished()
     }
 
-    /// Whether the API server, asked now, says that this replica holds the Lease. A process that was stopped and continued
-    /// may believe so for a moment longer.
-    pub async fn confirm(&self) -> Result<bool, super::Error> {
-        let lease = super::read(&self.api, &self.name).await?;
-        let holder = lease.and_then(|lease| lease.spec?.holder_identity);
-        Ok(self.is_held() && holder.as_ref() == Some(&self.identity))
+    /// The Lease itself, to ask the API server about it.
+    #[must_use]
+    pub fn lease(&self) -> HeldLease {
+        HeldLease { api: self.api.clone(), name: self.name.clone() }
     }
 
     /// True when the election ended by an error of its own and must be joined anew.

@@ -8,7 +8,7 @@ pub mod directory;
 pub mod survey;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, Semaphore, SemaphorePermit, watch},
     time::Instant,
 };
 use uuid::Uuid;
@@ -29,7 +29,8 @@ use survey::SurveyBook;
 use crate::postgres::{
     Error, Functions, Hold,
     answer::{
-        BackupAnswer, BackupQuestion, CallResult, SurveyAnswer, Surveyed, TenantAnswer, TenantQuestion, TenantRow,
+        BackupAnswer, BackupQuestion, CallResult, CallStatus, SurveyAnswer, Surveyed, TenantAnswer, TenantQuestion,
+        TenantRow,
     },
 };
 
@@ -47,11 +48,29 @@ pub struct Lane {
     functions: Functions,
     applying: Semaphore,
     book: Mutex<SurveyBook>,
+    /// This replica, as the catalogue of jobs shows it.
+    pub holder: String,
     lost: AtomicBool,
     refused: AtomicBool,
+    ring: Box<dyn Fn() + Send + Sync>,
     /// Rung when jobs may be waiting.
     pub jobs_waiting: Notify,
     running: Mutex<HashMap<Uuid, RunningJob>>,
+    changed_backups: Mutex<HashSet<String>>,
+}
+
+/// What a lane is made of.
+pub struct LaneParts {
+    /// The TenantDatabase's name.
+    pub database: String,
+    /// PostgreSQL's name of the database.
+    pub database_name: String,
+    /// This replica.
+    pub holder: String,
+    /// Epoch and installation.
+    pub hold: Hold,
+    /// How many reconciles may use the database at once.
+    pub apply_slots: usize,
 }
 
 struct RunningJob {
@@ -60,20 +79,24 @@ struct RunningJob {
 }
 
 impl Lane {
-    /// A lane over `functions`, which `apply_slots` reconciles may use at once.
+    /// A lane over `functions`. `ring` is called when the lane closes, so that whoever opens lanes looks at it.
     #[must_use]
-    pub fn new(database: String, database_name: String, hold: Hold, functions: Functions, apply_slots: usize) -> Self {
+    pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
+        let LaneParts { database, database_name, holder, hold, apply_slots } = parts;
         Self {
             database,
             database_name,
             hold,
             functions,
+            holder,
+            ring,
             applying: Semaphore::new(apply_slots.max(1)),
             book: Mutex::new(SurveyBook::default()),
             lost: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             jobs_waiting: Notify::new(),
             running: Mutex::new(HashMap::new()),
+            changed_backups: Mutex::new(HashSet::new()),
         }
     }
 
@@ -104,8 +127,12 @@ impl Lane {
 
     /// Says that the lane must be opened anew.
     pub fn lose(&self) {
-        self.lost.store(true, Ordering::Release);
-        self.jobs_waiting.notify_one();
+        if !self.lost.swap(true, Ordering::AcqRel) {
+            // Whoever waits for a turn need not wait for it any longer.
+            self.applying.close();
+            self.jobs_waiting.notify_one();
+            (self.ring)();
+        }
     }
 
     /// The tenant's row as the latest survey has it, if nothing was applied since.
@@ -116,7 +143,7 @@ impl Lane {
 
     /// Asks the database about one tenant.
     pub async fn observe_tenant(&self, question: &TenantQuestion<'_>) -> Result<TenantAnswer, Error> {
-        let _slot = self.slot().await;
+        let _slot = self.slot().await?;
         let begun = Instant::now();
         let answer = self.watched(self.functions.observe_tenant(question).await)?;
         if let Some(row) = &answer.own {
@@ -127,17 +154,22 @@ impl Lane {
 
     /// Asks the database about one backup.
     pub async fn observe_backup(&self, question: &BackupQuestion<'_>) -> Result<BackupAnswer, Error> {
-        let _slot = self.slot().await;
+        let _slot = self.slot().await?;
         self.watched(self.functions.observe_backup(question).await)
     }
 
-    /// Applies steps on behalf of the object with this UID.
-    pub async fn apply(&self, uid: &str, steps: &Value) -> Result<Vec<CallResult>, Error> {
-        let _slot = self.slot().await;
+    /// Applies steps that change what is known of the tenant with this UID.
+    pub async fn apply(&self, tenant: Option<&str>, steps: &Value) -> Result<Vec<CallResult>, Error> {
+        let _slot = self.slot().await?;
         // Booked before as well: a call whose answer is lost may have been done.
-        self.book().applied(uid, Instant::now());
+        let booked = || {
+            if let Some(uid) = tenant {
+                self.book().applied(uid, Instant::now());
+            }
+        };
+        booked();
         let results = self.watched(self.functions.apply_steps(self.hold, steps).await);
-        self.book().applied(uid, Instant::now());
+        booked();
         let results = results?;
         if results.iter().any(CallResult::lane_lost) {
             self.refuse();
@@ -150,27 +182,45 @@ impl Lane {
         self.book().applied(uid, Instant::now());
     }
 
+    /// Whether the latest surveys, or a job, changed the backup of the object with this UID; asking clears it.
+    pub fn take_change(&self, uid: &str) -> bool {
+        self.changed_backups.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+    }
+
+    /// A job changed the backup of the object with this UID.
+    pub fn backup_changed(&self, uid: &str) {
+        self.changed_backups.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
+    }
+
     /// The tenant is gone from the registry.
     pub fn forget(&self, uid: &str) {
         self.book().forget(uid);
     }
 
-    /// Surveys all tenants and returns the answer, without its rows, and the rows that are news; nothing when the database
-    /// refused because another survey is under way or the lane is another's now.
+    /// Surveys all tenants and returns the answer, without its rows, and the rows that are news; nothing when another survey
+    /// is under way.
     pub async fn survey(&self, everything: bool) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
         let begun = Instant::now();
         let everything = everything || !self.book().is_complete();
-        let mut answer =
-            match self.watched(self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE).await)? {
-                Surveyed::Found(answer) => *answer,
-                Surveyed::Refused(result) => {
-                    if result.lane_lost() {
-                        self.refuse();
-                    }
-                    return Ok(None);
+        let surveyed = self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE).await;
+        if surveyed.is_err() {
+            // What the database took as told was perhaps not heard.
+            self.book().doubt();
+        }
+        let mut answer = match self.watched(surveyed)? {
+            Surveyed::Found(answer) => *answer,
+            Surveyed::Refused(result) if result.status == CallStatus::Busy => return Ok(None),
+            Surveyed::Refused(result) => {
+                if result.lane_lost() {
+                    self.refuse();
                 }
-            };
+                return Err(Error::Refused { call: "survey_tenants", message: result.message });
+            }
+        };
         let news = self.book().book(std::mem::take(&mut answer.tenants), begun, everything);
+        for object in answer.backups_changed.iter().filter_map(|backup| backup.object.as_ref()) {
+            self.backup_changed(&object.uid);
+        }
         if answer.jobs_waiting > 0 {
             self.jobs_waiting.notify_one();
         }
@@ -210,9 +260,8 @@ impl Lane {
         }
     }
 
-    async fn slot(&self) -> Option<tokio::sync::SemaphorePermit<'_>> {
-        // The semaphore is never closed, so a permit always comes.
-        self.applying.acquire().await.ok()
+    async fn slot(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.applying.acquire().await.map_err(|_| Error::LaneClosed)
     }
 
     fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {

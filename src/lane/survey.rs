@@ -34,6 +34,11 @@ impl SurveyBook {
         self.complete
     }
 
+    /// A survey was asked for and its answer lost: the next one must tell everything.
+    pub fn doubt(&mut self) {
+        self.complete = false;
+    }
+
     /// Something was, or may have been, applied to the tenant: its row is not an observation any more.
     pub fn applied(&mut self, uid: &str, at: Instant) {
         self.applied.insert(uid.to_owned(), at);
@@ -66,6 +71,8 @@ impl SurveyBook {
             seen.insert(uid.clone());
             let known = self.get(&uid);
             if self.applied.get(&uid).is_some_and(|at| *at > begun) {
+                // No observation, but perhaps news: whoever is woken asks the database.
+                news.push(Arc::new(row));
                 continue;
             }
             self.applied.remove(&uid);
@@ -108,7 +115,7 @@ mod tests {
         let mut book = SurveyBook::default();
         let begun = Instant::now();
         book.applied("a", begun + Duration::from_secs(1));
-        assert!(book.book(vec![row("a", 1)], begun, true).is_empty());
+        assert_eq!(book.book(vec![row("a", 1)], begun, true).len(), 1, "the tenant is woken to ask for itself");
         assert!(book.get("a").is_none());
         assert_eq!(book.book(vec![row("a", 1)], begun + Duration::from_secs(2), false).len(), 1);
         assert!(book.get("a").is_some());

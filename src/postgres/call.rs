@@ -79,6 +79,11 @@ impl Functions {
         self.ask(call!(claim_lane), &[(options, Type::JSONB)]).await
     }
 
+    /// Gives the database back: another TenantDatabase may claim it.
+    pub async fn release_lane(&self, hold: Hold) -> Result<CallResult, Error> {
+        self.ask(call!(release_lane), &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID)]).await
+    }
+
     /// Everything about one tenant.
     pub async fn observe_tenant(&self, question: &TenantQuestion<'_>) -> Result<TenantAnswer, Error> {
         let call = call!(observe_tenant);

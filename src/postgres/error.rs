@@ -40,6 +40,17 @@ pub enum Error {
     /// All connections of the pool were busy for the whole deadline.
     #[error("no free connection within {0:?}; raise spec.connection.maxConnections or wait")]
     PoolBusy(Duration),
+    /// The lane was closed while the call waited for its turn.
+    #[error("the lane of the database is closed and will be opened anew")]
+    LaneClosed,
+    /// A function refused for a reason that is no fault of the tenant's.
+    #[error("{call} was refused: {message}")]
+    Refused {
+        /// The management function.
+        call: &'static str,
+        /// Its words.
+        message: String,
+    },
     /// A call took longer than its deadline and was cancelled.
     #[error("{call} did not finish within {deadline:?} and was cancelled")]
     Deadline {
@@ -73,7 +84,7 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } => true,
+            Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } | Self::LaneClosed => true,
             Self::Statement { code, .. } => is_transient_state(code),
             _ => false,
         }
@@ -117,6 +128,8 @@ impl Error {
             Self::AuthenticationRefused { .. } => "authentication",
             Self::PoolBusy(_) => "pool",
             Self::Deadline { .. } => "deadline",
+            Self::LaneClosed => "lane_closed",
+            Self::Refused { .. } => "refused",
             Self::Statement { .. } => "statement",
             Self::Answer { .. } => "answer",
         }
@@ -159,11 +172,10 @@ fn is_tls(error: &tokio_postgres::Error) -> bool {
         if cause.is::<rustls::Error>() {
             return true;
         }
-        // `io::Error::source` skips the error it wraps, so the wrapped one is looked at by hand.
-        if let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref)
-            && inner.is::<rustls::Error>()
-        {
-            return true;
+        // `io::Error::source` skips the error it wraps, so the wrapped one is looked at by hand. A connection that was cut
+        // during the handshake says nothing about certificates.
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.get_ref().is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>);
         }
         source = cause.source();
     }

@@ -105,16 +105,19 @@ impl Pool {
 
     /// Runs a script of many statements that opens and commits its own transaction.
     pub async fn script(&self, name: &'static str, sql: &str, deadline: Duration) -> Result<(), Error> {
-        let client = self.get(deadline).await?;
-        match timeout(deadline, client.batch_execute(sql)).await {
-            Ok(Ok(())) => Ok(()),
+        let call_in_flight = InFlight { client: Some(self.get(deadline).await?), tls: self.tls.clone() };
+        match timeout(deadline, call_in_flight.client().batch_execute(sql)).await {
+            Ok(Ok(())) => {
+                call_in_flight.ended();
+                Ok(())
+            }
             Ok(Err(error)) => {
                 // The script's transaction is open and failed; this connection must not go back to the pool with it.
-                let _ = Object::take(client);
+                call_in_flight.cancel().await;
                 Err(Error::from_call(name, &error))
             }
             Err(_) => {
-                self.cancel(client).await;
+                call_in_flight.cancel().await;
                 Err(Error::Deadline { call: name, deadline })
             }
         }
@@ -132,11 +135,6 @@ impl Pool {
         self.inner.retain(|_, metrics| metrics.last_used() < IDLE && metrics.age() < LIFETIME);
     }
 
-    /// Closes everything; calls that wait are refused.
-    pub fn close(&self) {
-        self.inner.close();
-    }
-
     async fn run(
         &self,
         call: Call,
@@ -144,7 +142,8 @@ impl Pool {
         deadline: Duration,
         cancelled: &mut (impl Future<Output = ()> + Unpin),
     ) -> Result<serde_json::Value, Error> {
-        let client = self.get(deadline).await?;
+        let call_in_flight = InFlight { client: Some(self.get(deadline).await?), tls: self.tls.clone() };
+        let client = call_in_flight.client();
         // The server's own limit is a second shorter than ours, so that its answer names the statement and is logged.
         let limit = deadline.saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(500)).as_millis();
         let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit}");
@@ -162,12 +161,17 @@ impl Pool {
         let rows = tokio::select! {
             rows = timeout(deadline, work) => rows,
             () = cancelled => {
-                self.cancel(client).await;
+                call_in_flight.cancel().await;
                 return Err(Error::Statement {
                     call: call.name, code: "57014".to_owned(), message: "cancelled on request".to_owned(),
                 });
             }
         };
+        if rows.is_ok() {
+            call_in_flight.ended();
+        } else {
+            call_in_flight.cancel().await;
+        }
         match rows {
             Ok(Ok(rows)) => match rows.first().map(|row| row.try_get::<_, Option<serde_json::Value>>(0)) {
                 Some(Ok(answer)) => Ok(answer.unwrap_or_default()),
@@ -175,10 +179,7 @@ impl Pool {
                 None => Ok(serde_json::Value::Null),
             },
             Ok(Err(error)) => Err(Error::from_call(call.name, &error)),
-            Err(_) => {
-                self.cancel(client).await;
-                Err(Error::Deadline { call: call.name, deadline })
-            }
+            Err(_) => Err(Error::Deadline { call: call.name, deadline }),
         }
     }
 
@@ -194,12 +195,50 @@ impl Pool {
             Err(_) => Err(Error::PoolBusy(deadline)),
         }
     }
+}
 
-    /// Asks the server to stop what this connection runs, and drops the connection: its state is unknown now.
-    async fn cancel(&self, client: Object) {
-        let token = client.cancel_token();
-        // A cancellation that does not arrive changes nothing: the server's own statement_timeout ends the statement.
-        let _ = timeout(CANCEL_GRACE, token.cancel_query(self.tls.clone())).await;
+/// A connection that a call is using. Whoever drops the call's future must not give the connection back to the pool: the
+/// statement goes on at the server, and the next call would wait behind it. So it is cancelled there and the connection is
+/// thrown away.
+struct InFlight {
+    client: Option<Object>,
+    tls: MakeRustlsConnect,
+}
+
+impl InFlight {
+    fn client(&self) -> &Object {
+        // Only `ended`, `cancel` and `drop` take it, and each of them ends this value.
+        #[allow(clippy::expect_used, reason = "a stated impossibility")]
+        self.client.as_ref().expect("a call in flight has its connection")
+    }
+
+    /// The answer was read: the connection goes back to the pool.
+    fn ended(mut self) {
+        drop(self.client.take());
+    }
+
+    /// Asks the server to stop and waits until it was asked.
+    async fn cancel(mut self) {
+        if let Some(cancelling) = self.cancelling() {
+            cancelling.await;
+        }
+    }
+
+    fn cancelling(&mut self) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
+        let client = self.client.take()?;
+        let (token, tls) = (client.cancel_token(), self.tls.clone());
         drop(Object::take(client));
+        Some(async move {
+            // A cancellation that does not arrive changes nothing: the server's own statement_timeout ends the statement.
+            let _ = timeout(CANCEL_GRACE, token.cancel_query(tls)).await;
+        })
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if let Some(cancelling) = self.cancelling() {
+            tokio::spawn(cancelling);
+        }
     }
 }

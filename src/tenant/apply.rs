@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::plan::{Effect, Plan, Step};
 use crate::{
-    api::condition::Reason,
+    context::End,
     lane::Lane,
     postgres::{
         Error,
@@ -19,29 +19,6 @@ pub struct Applied {
     pub results: Vec<CallResult>,
     /// Where it ended.
     pub end: End,
-}
-
-/// Where applying a plan ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Everything is as it shall be.
-    Done,
-    /// The object may go.
-    Released,
-    /// Something must come first, and comes by itself.
-    Waits {
-        /// From the closed set.
-        reason: Reason,
-        /// What is waited for.
-        message: String,
-    },
-    /// A person must act.
-    Refused {
-        /// From the closed set.
-        reason: Reason,
-        /// What is wrong, where, and the way out.
-        message: String,
-    },
 }
 
 impl Applied {
@@ -71,10 +48,10 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
         match effect {
             Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
             Effect::Steps(steps) => {
-                let results = lane.apply(uid, &document(&steps)).await?;
-                let end = results.last().map(end_of);
+                let results = lane.apply(Some(uid), &document(&steps)).await?;
+                let end = results.last().and_then(End::of);
                 applied.results.extend(results);
-                if let Some(Some(end)) = end {
+                if let Some(end) = end {
                     applied.end = end;
                     return Ok(applied);
                 }
@@ -97,27 +74,4 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
 #[must_use]
 pub fn document(steps: &[Step]) -> Value {
     steps.iter().map(|step| json!({ "call": step.call, "options": step.options })).collect()
-}
-
-/// Why the steps ended early, if they did.
-fn end_of(result: &CallResult) -> Option<End> {
-    let waits = |reason| Some(End::Waits { reason, message: result.message.clone() });
-    match result.status {
-        CallStatus::Success | CallStatus::Unchanged => None,
-        CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
-        CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
-        CallStatus::Error => {
-            let reason = match result.reason() {
-                "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
-                "invalid_name" => Reason::InvalidSpec,
-                "institution_unknown" => Reason::InstitutionUnknown,
-                "schema_missing" => Reason::SchemaMissing,
-                "dependents" => Reason::DependentsExist,
-                "not_repairable" => Reason::DriftNotRepairable,
-                "insufficient_privilege" => Reason::InsufficientPrivilege,
-                _ => Reason::OperationFailed,
-            };
-            Some(End::Refused { reason, message: result.message.clone() })
-        }
-    }
 }

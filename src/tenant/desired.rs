@@ -91,6 +91,10 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
             tenant.spec.database()
         ),
     })?;
+    let labels = resolved.namespace_labels.as_ref().ok_or_else(|| Invalid {
+        reason: Reason::Progressing,
+        message: format!("namespace {} is not known yet", tenant.namespace().unwrap_or_default()),
+    })?;
     let spec = &tenant.spec;
     let schema_name = tenant.schema_name().map_err(invalid)?;
     let institution = spec.institution().map_err(invalid)?;
@@ -99,8 +103,8 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     };
     let known = known_schema_id(tenant);
     let mut outside = Vec::new();
-    allow_namespace(database, resolved, tenant, &mut outside)?;
-    allow_name(database, resolved, &schema_name, &mut outside)?;
+    allow_namespace(database, labels, tenant, &mut outside);
+    allow_name(database, labels, &schema_name, &mut outside);
     allow_count(database, resolved, tenant, &mut outside);
     let quota = quota(spec.quota.as_ref(), database, &mut outside)?;
     let policy = policy(tenant, Some(database), &mut outside);
@@ -112,7 +116,11 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     Ok(Desired {
         owner: owner(tenant, &resolved.cluster),
         known,
-        recreate: api::confirms(&tenant.metadata, api::RECREATE, schema_name.as_str()),
+        recreate: api::confirms(&tenant.metadata, api::RECREATE, schema_name.as_str())
+            && !tenant
+                .status
+                .as_ref()
+                .is_some_and(|status| status.handled_annotations.iter().any(|name| name == api::RECREATE)),
         schema_name,
         institution,
         register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
@@ -262,44 +270,47 @@ fn quota(
 
 fn allow_namespace(
     database: &TenantDatabase,
-    resolved: &Resolved,
+    labels: &BTreeMap<String, String>,
     tenant: &TenantSchema,
     outside: &mut Vec<Invalid>,
-) -> Result<(), Invalid> {
-    if selects(database.spec.allowed_namespaces.as_ref(), &resolved.namespace_labels)? {
-        return Ok(());
+) {
+    match selects(database.spec.allowed_namespaces.as_ref(), labels) {
+        Ok(true) => {}
+        Ok(false) => outside.push(Invalid {
+            reason: Reason::NamespaceNotAllowed,
+            message: format!(
+                "namespace {} may not use TenantDatabase {}: its labels do not match spec.allowedNamespaces there; ask \
+                 the platform team for a label, or use another database",
+                tenant.namespace().unwrap_or_default(),
+                tenant.spec.database()
+            ),
+        }),
+        Err(broken) => outside.push(broken),
     }
-    outside.push(Invalid {
-        reason: Reason::NamespaceNotAllowed,
-        message: format!(
-            "namespace {} may not use TenantDatabase {}: its labels do not match spec.allowedNamespaces there; ask the \
-             platform team for a label, or use another database",
-            tenant.namespace().unwrap_or_default(),
-            tenant.spec.database()
-        ),
-    });
-    Ok(())
 }
 
 fn allow_name(
     database: &TenantDatabase,
-    resolved: &Resolved,
+    labels: &BTreeMap<String, String>,
     name: &SchemaName,
     outside: &mut Vec<Invalid>,
-) -> Result<(), Invalid> {
-    let Some(naming) = &database.spec.naming else { return Ok(()) };
+) {
+    let Some(naming) = &database.spec.naming else { return };
     let mut patterns = Vec::new();
     for rule in naming {
-        if !selects(rule.namespace_selector.as_ref(), &resolved.namespace_labels)? {
-            continue;
+        match selects(rule.namespace_selector.as_ref(), labels) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(broken) => return outside.push(broken),
         }
-        let pattern = Regex::new(&rule.pattern).map_err(|_| {
-            invalid(format!("the TenantDatabase has a naming pattern that is no regular expression: {}", rule.pattern))
-        })?;
-        if pattern.is_match(name.as_str()) {
-            return Ok(());
+        match Regex::new(&rule.pattern) {
+            Ok(pattern) if pattern.is_match(name.as_str()) => return,
+            Ok(_) => patterns.push(rule.pattern.as_str()),
+            Err(_) => {
+                return outside
+                    .push(broken_database(&format!("{:?} in spec.naming is no regular expression", rule.pattern)));
+            }
         }
-        patterns.push(rule.pattern.as_str());
     }
     let allowed = if patterns.is_empty() { "none".to_owned() } else { patterns.join(", ") };
     outside.push(Invalid {
@@ -309,7 +320,14 @@ fn allow_name(
             name.as_str()
         ),
     });
-    Ok(())
+}
+
+/// What is wrong with the TenantDatabase is no fault of its tenants: new ones wait, running ones go on.
+fn broken_database(what: &str) -> Invalid {
+    Invalid {
+        reason: Reason::InvalidSpec,
+        message: format!("the TenantDatabase is invalid, which its owners must mend: {what}"),
+    }
 }
 
 fn allow_count(database: &TenantDatabase, resolved: &Resolved, tenant: &TenantSchema, outside: &mut Vec<Invalid>) {
@@ -336,6 +354,6 @@ fn selects(
 ) -> Result<bool, Invalid> {
     let Some(selector) = selector else { return Ok(true) };
     let selector = Selector::try_from(selector.clone())
-        .map_err(|error| invalid(format!("a namespace selector of the TenantDatabase is invalid: {error}")))?;
+        .map_err(|error| broken_database(&format!("a namespace selector: {error}")))?;
     Ok(selector.matches(labels))
 }

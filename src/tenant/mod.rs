@@ -19,12 +19,12 @@ use crate::{
         event::EventReason,
         policy::DeletionPolicy,
     },
-    context::{After, Context, Failure, Next, Notice},
-    kubernetes::{self, finalizers},
+    context::{After, Context, End, Failure, Next, Notice, chain},
+    kubernetes,
     lane::{Lane, LaneState},
     postgres,
 };
-use apply::{Applied, End, apply};
+use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, removal};
 use observe::{observe, observe_removal};
 use plan::{plan, plan_removal};
@@ -64,8 +64,9 @@ impl Failure for Error {
 
 /// Brings one tenant to what its spec says, or lets it go.
 pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
-    let tenant = fresh(tenant, &ctx).await?;
-    let Some(tenant) = tenant else { return Ok(Next::new(After::Never, "unchanged")) };
+    let Some(tenant) = ctx.fresh(&api(&tenant, &ctx), tenant.clone()).await? else {
+        return Ok(Next::new(After::Never, "gone"));
+    };
     let resolved = resolve(&tenant, &ctx);
     if tenant.metadata.deletion_timestamp.is_some() {
         return end(&tenant, &resolved, &ctx).await;
@@ -77,7 +78,9 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
         }
         Err(invalid) => {
             let verdict = match invalid.reason {
-                Reason::DatabaseNotFound => Verdict::reconciling(invalid.reason, invalid.message, Readiness::False),
+                Reason::DatabaseNotFound | Reason::Progressing => {
+                    Verdict::reconciling(invalid.reason, invalid.message, Readiness::False)
+                }
                 _ => Verdict::stalled(invalid.reason, invalid.message, false),
             };
             return conclude(&tenant, &verdict, &ctx).await;
@@ -98,15 +101,13 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
 async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     match keep(tenant.clone(), desired, lane, ctx).await {
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
-            let (Error::Observe(error) | Error::Apply(error)) = &failed else { return Err(failed) };
-            let verdict = if error.is_transient() {
-                ctx.wake.database(&lane.database);
-                Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept)
-            } else {
-                Verdict::stalled(Reason::OperationFailed, error.to_string(), false)
+            let verdict = match &failed {
+                Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
+                    Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept)
+                }
+                _ => Verdict::stalled(Reason::OperationFailed, chain(&failed), false),
             };
-            conclude(&tenant, &verdict, ctx).await?;
-            Err(failed)
+            Ok(conclude(&tenant, &verdict, ctx).await?.failed(failed))
         }
         other => other,
     }
@@ -117,14 +118,11 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     let observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
-    let mut tenant = tenant;
-    if plan.changes() || observed.own.is_some() {
-        // Before anything is made, so that nothing can be left behind by a deletion that comes in between.
-        if let Some(updated) = finalizers::ensure(&api(&tenant, ctx), &tenant, TENANT_SCHEMA_FINALIZER).await? {
-            ctx.written.record(&uid(&updated), updated.resource_version().as_deref());
-            tenant = Arc::new(updated);
-        }
-    }
+    let tenant = if plan.changes() || observed.own.is_some() {
+        ctx.with_finalizer(&api(&tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?
+    } else {
+        tenant
+    };
     let applied = apply(lane, &desired.owner.uid, plan).await.map_err(Error::Apply)?;
     let new = status(&tenant, desired, &observed, &applied, &lane.database_name, ctx.now());
     publish(&tenant, new, Some(&applied), ctx).await
@@ -133,7 +131,7 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
 /// A tenant that is deleted: what it made is dealt with, then it goes.
 async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> Result<Next, Error> {
     if !tenant.finalizers().iter().any(|finalizer| finalizer == TENANT_SCHEMA_FINALIZER) {
-        return Ok(Next::new(After::Never, "unchanged"));
+        return Ok(Next::new(After::Never, "gone"));
     }
     let removal = removal(tenant, resolved);
     if removal.policy == DeletionPolicy::Retain || removal.abandoned {
@@ -153,10 +151,8 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
     };
     let applied = match end_in_database(tenant, &removal, lane).await {
         Ok(applied) => applied,
-        Err(Error::Observe(error) | Error::Apply(error)) => {
-            ctx.wake.database(&lane.database);
-            blocked(tenant, &removal, &error.to_string(), ctx).await?;
-            return Err(Error::Apply(error));
+        Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
+            return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed));
         }
         Err(other) => return Err(other),
     };
@@ -166,13 +162,10 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
             let notices = message.map(|message| Notice { reason: EventReason::SetAside, message });
             let_go(tenant, &removal, resolved, notices.into_iter().collect(), ctx).await
         }
-        End::Waits { reason, message } => {
-            let verdict = Verdict::reconciling(*reason, message.clone(), Readiness::False);
-            conclude(tenant, &verdict, ctx).await
-        }
-        End::Refused { reason, message } => {
-            conclude(tenant, &Verdict::stalled(*reason, message.clone(), false), ctx).await
-        }
+        end => match end.verdict(Readiness::False) {
+            Some(verdict) => conclude(tenant, &verdict, ctx).await,
+            None => Ok(Next::new(After::Retry, "waiting")),
+        },
     }
 }
 
@@ -191,9 +184,7 @@ async fn let_go(
     notices: Vec<Notice>,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    finalizers::remove(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
-    ctx.written.release(&removal.owner.uid);
-    ctx.requests.forget(&removal.owner.uid);
+    ctx.let_go(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
     if let LaneState::Open(lane) = &resolved.lane {
         lane.forget(&removal.owner.uid);
     }
@@ -202,7 +193,7 @@ async fn let_go(
         // It may have waited for its last tenant to go.
         ctx.wake.database(tenant.spec.database());
     }
-    Ok(Next { after: After::Never, outcome: "changed", notices })
+    Ok(Next { notices, ..Next::new(After::Never, "changed") })
 }
 
 /// Whoever lost against this tenant tries again now.
@@ -241,7 +232,9 @@ async fn blocked(tenant: &TenantSchema, removal: &Removal, why: &str, ctx: &Cont
 /// The database cannot be worked with. A tenant that has nothing to do keeps its status as it is.
 async fn wait_for_database(tenant: &TenantSchema, reason: Reason, message: &str, ctx: &Context) -> Result<Next, Error> {
     let nothing_to_do = tenant.status.as_ref().is_some_and(|status| {
-        status.observed_generation == tenant.metadata.generation && status::is_ready(&status.conditions)
+        status.observed_generation == tenant.metadata.generation
+            && status::is_ready(&status.conditions)
+            && find(&status.conditions, ConditionType::Reconciling).is_none()
     });
     if nothing_to_do {
         return Ok(Next::new(After::Resync, "waiting"));
@@ -262,32 +255,12 @@ async fn publish(
     applied: Option<&Applied>,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    let stalled = find(&new.conditions, ConditionType::Stalled).is_some();
-    let waiting = find(&new.conditions, ConditionType::Reconciling).is_some();
     let notices = notices(tenant, applied, &new);
     let changed = differs(tenant.status.as_ref(), &new);
     if changed {
-        let version = kubernetes::status::apply(&api(tenant, ctx), tenant, &new).await?;
-        ctx.written.record(&uid(tenant), version.as_deref());
+        ctx.write_status(&api(tenant, ctx), tenant, &new).await?;
     }
-    let (after, outcome) = match (stalled, waiting, changed) {
-        (true, ..) => (After::Retry, "stalled"),
-        (_, true, _) => (After::Retry, "waiting"),
-        (_, _, true) => (After::Resync, "changed"),
-        (_, _, false) => (After::Resync, "unchanged"),
-    };
-    Ok(Next { after, outcome, notices })
-}
-
-/// The object as new as our own latest write of it; nothing when it is gone.
-async fn fresh(tenant: Arc<TenantSchema>, ctx: &Context) -> Result<Option<Arc<TenantSchema>>, Error> {
-    if !ctx.written.is_stale(&*tenant) {
-        return Ok(Some(tenant));
-    }
-    Ok(kubernetes::read(&api(&tenant, ctx), &tenant.name_any())
-        .await?
-        .filter(|read| read.uid() == tenant.uid())
-        .map(Arc::new))
+    Ok(Next { notices, ..Next::of(&new.conditions, changed) })
 }
 
 fn api(tenant: &TenantSchema, ctx: &Context) -> Api<TenantSchema> {

@@ -99,10 +99,20 @@ pub fn plan_removal(removal: &Removal, observed: &TenantAnswer) -> Plan {
         (Some(row), _) => take_down(removal, row),
         (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match grave.backup_state.as_deref() {
             None | Some("purged") => vec![Effect::Release],
-            Some(_) => vec![Effect::Await {
-                reason: Reason::AwaitingJob,
-                fact: format!("the rest of schema {} is dropped", grave.location.as_deref().unwrap_or("of the tenant")),
-            }],
+            Some(_) => vec![
+                Effect::Steps(vec![Step {
+                    call: "request_purge",
+                    options: json!({ "backup_id": grave.backup_id, "requested_by": requested_by(&removal.owner) }),
+                    text: "go on dropping it in parts".to_owned(),
+                }]),
+                Effect::Await {
+                    reason: Reason::AwaitingJob,
+                    fact: format!(
+                        "the rest of schema {} is dropped",
+                        grave.location.as_deref().unwrap_or("of the tenant")
+                    ),
+                },
+            ],
         },
         (None, _) => vec![Effect::Release],
     };
@@ -203,7 +213,8 @@ fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Reason::SchemaMissing,
             format!(
                 "schema {schema} was dropped by hand; it is not made anew by itself, because that would hide the loss. \
-                 Restore it, or have it made anew, empty: kubectl -n {} annotate tenantschema {} {}={schema}",
+                 Restore it, or have it made anew, empty: kubectl -n {} annotate tenantschema {} {}={schema} (remove the \
+                 annotation first if it is still there from an earlier time)",
                 desired.owner.namespace,
                 desired.owner.name,
                 crate::api::RECREATE,

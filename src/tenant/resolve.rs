@@ -21,8 +21,8 @@ pub struct Resolved {
     pub database: Option<Arc<TenantDatabase>>,
     /// The state of its lane.
     pub lane: LaneState,
-    /// The labels of the tenant's namespace.
-    pub namespace_labels: BTreeMap<String, String>,
+    /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
+    pub namespace_labels: Option<BTreeMap<String, String>>,
     /// How many older tenants of this namespace the database has; counted only when a limit asks for it.
     pub older_tenants: usize,
 }
@@ -33,8 +33,7 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
     let name = tenant.spec.database();
     let namespace = tenant.namespace().unwrap_or_default();
     let database = ctx.stores.databases.get(&ObjectRef::new(name));
-    let namespace_labels =
-        ctx.stores.namespaces.get(&ObjectRef::new(&namespace)).map(|found| found.labels().clone()).unwrap_or_default();
+    let namespace_labels = ctx.stores.namespaces.get(&ObjectRef::new(&namespace)).map(|found| found.labels().clone());
     let limited = database
         .as_ref()
         .and_then(|database| database.spec.limits.as_ref())

@@ -4,27 +4,20 @@
 //! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
 
-use super::{
-    apply::{Applied, End},
-    desired::Desired,
-    plan::access_word,
-};
+use super::{apply::Applied, desired::Desired, plan::access_word};
 use crate::{
     api::{
-        TenantSchema, TenantSchemaStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find},
+        RECREATE, TenantSchema, TenantSchemaStatus,
+        condition::{ConditionType, Readiness, Reason, Verdict, find, whole_seconds},
         event::EventReason,
         tenant_schema::{Access, LastBackup, LastOperation, State},
     },
     context::Notice,
     postgres::answer::{TenantAnswer, TenantRow},
-    quantity::{Bytes, human},
+    quantity::{Bytes, human, is_news},
 };
-
-/// Bytes must have moved by this much, and by two percent, to be news.
-const MOVED_BYTES: u64 = 64 * 1024;
 
 /// The status after a plan was applied to a living tenant.
 #[must_use]
@@ -42,14 +35,15 @@ pub fn status(
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
+    handle_recreate(&mut status.handled_annotations, tenant, applied);
     if exists {
         status.database_name = Some(database_name.to_owned());
         let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
         status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
         status.state = Some(state(desired, row, applied));
-        usage(&mut status, row, desired.quota);
+        usage(&mut status, row, desired);
         if let Some(row) = row {
-            status.last_backup = row.last_backup.as_ref().map(last_backup).or(status.last_backup);
+            status.last_backup = row.last_backup.as_ref().map(last_backup);
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
@@ -67,9 +61,12 @@ pub fn status_of_verdict(tenant: &TenantSchema, verdict: &Verdict, now: Timestam
 #[must_use]
 pub fn differs(old: Option<&TenantSchemaStatus>, new: &TenantSchemaStatus) -> bool {
     let Some(old) = old else { return true };
-    // The latest operation alone is no news: what it did shows elsewhere.
+    // The latest operation alone is no news, since what it did shows elsewhere; unless it failed.
+    let failed = new.last_operation.as_ref().is_some_and(|operation| operation.error.is_some());
     let mut old = old.clone();
-    old.last_operation.clone_from(&new.last_operation);
+    if !failed {
+        old.last_operation.clone_from(&new.last_operation);
+    }
     old != *new
 }
 
@@ -124,33 +121,39 @@ fn finish(
 }
 
 fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
-    match &applied.end {
-        End::Waits { reason, message } => Verdict::reconciling(*reason, message.clone(), Readiness::Kept),
-        End::Refused { reason, message } => Verdict::stalled(*reason, message.clone(), false),
-        End::Done | End::Released => {
-            let schema = desired.schema_name.as_str();
-            if let Some(complaint) = &desired.outside {
-                let message = format!("schema {schema} goes on as it is, outside today's limits: {complaint}");
-                return Verdict::ready(Reason::OutsideLimits, message);
-            }
-            if desired.access == Access::Suspended {
-                let message = format!("schema {schema} is suspended; resume with spec.access: ReadWrite");
-                return Verdict::ready(Reason::Suspended, message);
-            }
-            let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
-            let quota = desired.effective.quota_limit.as_deref();
-            let message = match (warning, quota) {
-                (Some(percent), Some(quota)) if percent >= 100 => {
-                    format!("schema {schema} is ready; it uses more than its quota of {quota}")
-                }
-                (Some(_), Some(quota)) => format!(
-                    "schema {schema} is ready; it uses more than {} % of its quota of {quota}",
-                    desired.warning_percent
-                ),
-                _ => format!("schema {schema} is ready"),
-            };
-            Verdict::ready(Reason::Succeeded, message)
+    if let Some(verdict) = applied.end.verdict(Readiness::Kept) {
+        return verdict;
+    }
+    let schema = desired.schema_name.as_str();
+    if let Some(complaint) = &desired.outside {
+        let message = format!("schema {schema} goes on as it is, outside today's limits: {complaint}");
+        return Verdict::ready(Reason::OutsideLimits, message);
+    }
+    if desired.access == Access::Suspended {
+        let message = format!("schema {schema} is suspended; resume with spec.access: ReadWrite");
+        return Verdict::ready(Reason::Suspended, message);
+    }
+    let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
+    let quota = desired.effective.quota_limit.as_deref();
+    let message = match (warning, quota) {
+        (Some(percent), Some(quota)) if percent >= 100 => {
+            format!("schema {schema} is ready; it uses more than its quota of {quota}")
         }
+        (Some(_), Some(quota)) => {
+            format!("schema {schema} is ready; it uses more than {} % of its quota of {quota}", desired.warning_percent)
+        }
+        _ => format!("schema {schema} is ready"),
+    };
+    Verdict::ready(Reason::Succeeded, message)
+}
+
+/// An annotation that was heeded is remembered as long as it is there.
+fn handle_recreate(handled: &mut Vec<String>, tenant: &TenantSchema, applied: &Applied) {
+    let present = tenant.annotations().contains_key(RECREATE);
+    let heeded = applied.success("recreate_tenant_schema").is_some() || handled.iter().any(|name| name == RECREATE);
+    handled.retain(|name| name != RECREATE);
+    if present && heeded {
+        handled.push(RECREATE.to_owned());
     }
 }
 
@@ -160,28 +163,16 @@ fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State
     if access == "Suspended" { State::Suspended } else { State::Active }
 }
 
-fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>) {
+fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, desired: &Desired) {
     let bytes = row.map_or(0, |row| row.storage_bytes);
     let tables = row.map_or(0, |row| row.table_count);
-    let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
-    let shown = status.storage_used_bytes;
-    let crossed = |shown: i64| {
-        percent(shown) != percent(bytes)
-            && percent(shown).is_some_and(|old| {
-                // Ten-percent steps are thresholds enough: 80 and 100 are among them.
-                percent(bytes).is_none_or(|new| new / 10 != old / 10)
-            })
-    };
-    let news = match shown {
-        None => true,
-        Some(shown) => {
-            let moved = shown.abs_diff(bytes);
-            status.table_count != Some(tables)
-                || (moved >= MOVED_BYTES && moved.saturating_mul(50) >= shown.unsigned_abs())
-                || crossed(shown)
-        }
-    };
-    let bytes = if news { bytes } else { shown.unwrap_or(bytes) };
+    let percent = |bytes: i64| desired.quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
+    let over = |bytes: i64| percent(bytes).map(|percent| (percent >= desired.warning_percent, percent >= 100));
+    // What was shown stays unless the difference is news: other tables, a threshold crossed, or enough bytes.
+    let shown = status
+        .storage_used_bytes
+        .filter(|shown| status.table_count == Some(tables) && over(*shown) == over(bytes) && !is_news(*shown, bytes));
+    let bytes = shown.unwrap_or(bytes);
     status.table_count = Some(tables);
     status.storage_used_bytes = Some(bytes);
     status.storage_used = Some(human(bytes.unsigned_abs()));
@@ -205,9 +196,4 @@ fn last_operation(operation: &crate::postgres::answer::LastOperation) -> LastOpe
         duration_milliseconds: operation.duration_ms,
         error: operation.error.clone(),
     }
-}
-
-/// The API keeps whole seconds, so that what is written and what is read back are equal.
-fn whole_seconds(at: Timestamp) -> Time {
-    Time(Timestamp::from_second(at.as_second()).unwrap_or(at))
 }

@@ -109,6 +109,13 @@ fn a_schema_that_was_dropped_by_hand_is_made_anew_on_request() {
 }
 
 #[test]
+fn an_annotation_that_was_heeded_does_not_act_again() {
+    let status = json!({ "handledAnnotations": [RECREATE] });
+    let asked = annotated(tenant(json!({ "schemaName": "school" }), status), RECREATE, "school");
+    check("schema_missing", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+}
+
+#[test]
 fn a_typo_in_the_annotation_does_nothing() {
     let asked = annotated(school(), RECREATE, "schol");
     check("schema_missing", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));

@@ -1,107 +1,121 @@
-//! Several watches, one for each namespace, as if they were one.
+//! Watches, one for each namespace or one for all, as a cache can take them.
 //!
-//! A cache takes the end of an initial list as "this is all there is". Of several lists that is true only when all have
-//! ended, and when one of them is listed again only for its own namespace. So the lists after the first are turned into
-//! single changes: what a namespace had and has not any more is deleted.
+//! A list that is told anew, after the API server was away, is turned into single changes: what was listed is applied, and
+//! what was there and is not any more is deleted. A cache fills a list in secret until its end, while the queue is told of
+//! each object at once: it would find the old object, or none, and never look again. The first lists are told together when
+//! all have ended, because a cache takes the end of a list as "this is all there is".
 
-use std::collections::HashMap;
+use std::{collections::HashSet, mem};
 
-use futures::{Stream, StreamExt, stream, stream::BoxStream};
+use futures::{StreamExt, stream, stream::BoxStream};
 use kube::{
     Resource, ResourceExt,
-    runtime::watcher::{self, Event},
+    runtime::{
+        reflector::{ObjectRef, Store},
+        watcher::{self, Event},
+    },
 };
 
 type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 
-/// One stream of events for one cache.
-pub fn merge<K>(mut streams: Vec<Events<K>>) -> Events<K>
+/// One stream of events for the cache behind `store`.
+pub fn merge<K>(streams: Vec<Events<K>>, store: Store<K>) -> Events<K>
 where
-    K: Resource + Clone + Send + 'static,
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    if streams.len() == 1
-        && let Some(only) = streams.pop()
-    {
-        return only;
-    }
     let mut merge = Merge::new(streams.len());
-    let numbered = streams.into_iter().enumerate().map(|(index, events)| events.map(move |event| (index, event)));
-    numbered_events(numbered)
+    let numbered =
+        streams.into_iter().enumerate().map(|(index, events)| events.map(move |event| (index, event)).boxed());
+    stream::select_all(numbered)
         .flat_map(move |(index, event)| {
             stream::iter(match event {
-                Ok(event) => merge.take(index, event).into_iter().map(Ok).collect(),
+                Ok(event) => {
+                    let lookup =
+                        |name: &Name| store.get(&ObjectRef::new(&name.1).within(&name.0)).map(|found| (*found).clone());
+                    merge.take(index, event, lookup).into_iter().map(Ok).collect()
+                }
                 Err(error) => vec![Err(error)],
             })
         })
         .boxed()
 }
 
-fn numbered_events<K: 'static>(
-    streams: impl Iterator<Item = impl Stream<Item = (usize, Result<Event<K>, watcher::Error>)> + Send + 'static>,
-) -> impl Stream<Item = (usize, Result<Event<K>, watcher::Error>)> + Send {
-    stream::select_all(streams.map(StreamExt::boxed))
-}
+/// Namespace, empty for what belongs to none, and name.
+type Name = (String, String);
 
-/// What each watch has, and whether all have told their first list.
+/// What each watch has, and the first lists until all have ended.
 struct Merge<K> {
-    parts: Vec<Part<K>>,
-    started: bool,
-    complete: bool,
+    parts: Vec<Part>,
+    first: Option<Vec<K>>,
 }
 
-struct Part<K> {
-    known: HashMap<String, K>,
-    listing: Option<HashMap<String, K>>,
+#[derive(Default)]
+struct Part {
+    known: HashSet<Name>,
+    listing: HashSet<Name>,
     listed: bool,
 }
 
-impl<K: Resource + Clone> Merge<K> {
+impl<K: ResourceExt> Merge<K> {
     fn new(count: usize) -> Self {
-        let part = || Part { known: HashMap::new(), listing: None, listed: false };
-        Self { parts: std::iter::repeat_with(part).take(count).collect(), started: false, complete: false }
+        Self { parts: std::iter::repeat_with(Part::default).take(count).collect(), first: Some(Vec::new()) }
     }
 
-    fn take(&mut self, index: usize, event: Event<K>) -> Vec<Event<K>> {
-        let part = &mut self.parts[index];
+    /// The events for the cache; `lookup` finds an object that the cache has.
+    fn take(&mut self, index: usize, event: Event<K>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
+        let Some(part) = self.parts.get_mut(index) else { return Vec::new() };
         match event {
             Event::Init => {
-                part.listing = Some(HashMap::new());
-                if self.started {
-                    return Vec::new();
+                let begun = mem::take(&mut part.listing);
+                // An attempt that broke off: what it told is told again.
+                if let Some(first) = &mut self.first {
+                    first.retain(|object| !begun.contains(&name(object)));
                 }
-                self.started = true;
-                vec![Event::Init]
+                Vec::new()
             }
             Event::InitApply(object) => {
-                if let Some(listing) = &mut part.listing {
-                    listing.insert(object.name_any(), object.clone());
-                }
-                vec![if self.complete { Event::Apply(object) } else { Event::InitApply(object) }]
+                part.listing.insert(name(&object));
+                self.tell(object)
             }
             Event::InitDone => {
-                let listing = part.listing.take().unwrap_or_default();
-                let known = std::mem::replace(&mut part.known, listing);
+                let listing = mem::take(&mut part.listing);
+                let known = mem::replace(&mut part.known, listing);
                 part.listed = true;
-                if self.complete {
-                    let part = &self.parts[index];
-                    let gone = known.into_iter().filter(|(name, _)| !part.known.contains_key(name));
-                    return gone.map(|(_, object)| Event::Delete(object)).collect();
+                let gone = known.difference(&part.known).filter_map(lookup).map(Event::Delete).collect();
+                if self.first.is_none() {
+                    return gone;
                 }
-                self.complete = self.parts.iter().all(|part| part.listed);
-                if self.complete { vec![Event::InitDone] } else { Vec::new() }
+                if self.parts.iter().any(|part| !part.listed) {
+                    return Vec::new();
+                }
+                let first = self.first.take().unwrap_or_default().into_iter().map(Event::InitApply);
+                std::iter::once(Event::Init).chain(first).chain([Event::InitDone]).collect()
             }
             Event::Apply(object) => {
-                part.known.insert(object.name_any(), object.clone());
-                vec![if self.complete { Event::Apply(object) } else { Event::InitApply(object) }]
+                part.known.insert(name(&object));
+                self.tell(object)
             }
             Event::Delete(object) => {
-                part.known.remove(&object.name_any());
-                // Before the cache is complete there is no event for it; the object was listed and is gone again, and the
-                // reconcile that finds nothing ends at once.
-                if self.complete { vec![Event::Delete(object)] } else { Vec::new() }
+                part.known.remove(&name(&object));
+                if let Some(first) = &mut self.first {
+                    let gone = name(&object);
+                    first.retain(|object| name(object) != gone);
+                    return Vec::new();
+                }
+                vec![Event::Delete(object)]
             }
         }
     }
+
+    fn tell(&mut self, object: K) -> Vec<Event<K>> {
+        let Some(first) = &mut self.first else { return vec![Event::Apply(object)] };
+        first.push(object);
+        Vec::new()
+    }
+}
+
+fn name(object: &impl ResourceExt) -> Name {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 #[cfg(test)]
@@ -127,36 +141,49 @@ mod tests {
         events.iter().map(word).collect()
     }
 
+    /// Everything that is told for these events; the cache finds every object that it is asked for.
+    fn take(merge: &mut Merge<ConfigMap>, events: Vec<(usize, Event<ConfigMap>)>) -> Vec<String> {
+        let lookup = |name: &Name| Some(object(&name.1));
+        events.into_iter().flat_map(|(index, event)| told(&merge.take(index, event, lookup))).collect()
+    }
+
     #[test]
-    fn the_cache_is_complete_when_every_namespace_was_listed() {
+    fn the_first_lists_are_told_together_when_all_have_ended() {
         let mut merge = Merge::new(2);
-        let mut events = Vec::new();
-        for (index, event) in [
+        let events = vec![
             (0, Event::Init),
             (0, Event::InitApply(object("a"))),
             (1, Event::Init),
             (0, Event::InitDone),
             (0, Event::Apply(object("b"))),
+            (0, Event::Delete(object("a"))),
             (1, Event::InitApply(object("c"))),
             (1, Event::InitDone),
             (1, Event::Apply(object("d"))),
-        ] {
-            events.extend(merge.take(index, event));
-        }
-        assert_eq!(told(&events), ["init", "init a", "init b", "init c", "done", "apply d"]);
+        ];
+        assert_eq!(take(&mut merge, events), ["init", "init b", "init c", "done", "apply d"]);
     }
 
     #[test]
-    fn a_namespace_that_is_listed_again_takes_only_its_own_away() {
+    fn a_first_list_that_broke_off_leaves_nothing_behind() {
+        let mut merge = Merge::new(1);
+        let events = vec![
+            (0, Event::Init),
+            (0, Event::InitApply(object("ghost"))),
+            (0, Event::Init),
+            (0, Event::InitApply(object("a"))),
+            (0, Event::InitDone),
+        ];
+        assert_eq!(take(&mut merge, events), ["init", "init a", "done"]);
+    }
+
+    #[test]
+    fn a_list_that_is_told_anew_becomes_single_changes() {
         let mut merge = Merge::new(2);
-        for (index, name) in [(0, "a"), (1, "b")] {
-            merge.take(index, Event::Init);
-            merge.take(index, Event::InitApply(object(name)));
-            merge.take(index, Event::InitDone);
-        }
-        let mut events = merge.take(0, Event::Init);
-        events.extend(merge.take(0, Event::InitApply(object("c"))));
-        events.extend(merge.take(0, Event::InitDone));
-        assert_eq!(told(&events), ["apply c", "delete a"]);
+        let first =
+            |index, name| vec![(index, Event::Init), (index, Event::InitApply(object(name))), (index, Event::InitDone)];
+        take(&mut merge, [first(0, "a"), first(1, "b")].concat());
+        let events = vec![(0, Event::Init), (0, Event::InitApply(object("c"))), (0, Event::InitDone)];
+        assert_eq!(take(&mut merge, events), ["apply c", "delete a"]);
     }
 }

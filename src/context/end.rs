@@ -1,0 +1,65 @@
+//! Where applying a plan ended, for every kind the same.
+
+use crate::{
+    api::condition::{Readiness, Reason, Verdict},
+    postgres::answer::{CallResult, CallStatus},
+};
+
+/// Where applying a plan ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything is as it shall be.
+    Done,
+    /// The object may go.
+    Released,
+    /// Something must come first, and comes by itself.
+    Waits {
+        /// From the closed set.
+        reason: Reason,
+        /// What is waited for.
+        message: String,
+    },
+    /// A person must act.
+    Refused {
+        /// From the closed set.
+        reason: Reason,
+        /// What is wrong, where, and the way out.
+        message: String,
+    },
+}
+
+impl End {
+    /// Why a function's answer ends the plan, if it does.
+    #[must_use]
+    pub fn of(result: &CallResult) -> Option<Self> {
+        let waits = |reason| Some(Self::Waits { reason, message: result.message.clone() });
+        match result.status {
+            CallStatus::Success | CallStatus::Unchanged => None,
+            CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
+            CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
+            CallStatus::Error => {
+                let reason = match result.reason() {
+                    "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
+                    "invalid_name" => Reason::InvalidSpec,
+                    "institution_unknown" => Reason::InstitutionUnknown,
+                    "schema_missing" => Reason::SchemaMissing,
+                    "dependents" => Reason::DependentsExist,
+                    "not_repairable" => Reason::DriftNotRepairable,
+                    "insufficient_privilege" => Reason::InsufficientPrivilege,
+                    _ => Reason::OperationFailed,
+                };
+                Some(Self::Refused { reason, message: result.message.clone() })
+            }
+        }
+    }
+
+    /// What the end says of an object that is not as it shall be; nothing when it is, or may go.
+    #[must_use]
+    pub fn verdict(&self, waiting: Readiness) -> Option<Verdict> {
+        match self {
+            Self::Done | Self::Released => None,
+            Self::Waits { reason, message } => Some(Verdict::reconciling(*reason, message.clone(), waiting)),
+            Self::Refused { reason, message } => Some(Verdict::stalled(*reason, message.clone(), false)),
+        }
+    }
+}

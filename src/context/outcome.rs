@@ -1,0 +1,92 @@
+//! How a reconcile ended, as the report and the queue are told.
+
+use std::{error::Error, time::Duration};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use crate::api::{
+    condition::{ConditionType, find},
+    event::EventReason,
+};
+
+/// What the report and the retry need to know of a driver's error.
+pub trait Failure: Error + Send + Sync {
+    /// The stage that failed, as its file is called.
+    fn stage(&self) -> &'static str;
+
+    /// The closed set that metrics are labelled with.
+    fn category(&self) -> &'static str;
+}
+
+/// How a reconcile ended.
+#[derive(Debug)]
+pub struct Next {
+    /// When to look again.
+    pub after: After,
+    /// For metrics: `changed`, `unchanged`, `waiting`, `stalled` or `standby`.
+    pub outcome: &'static str,
+    /// What a person would tell another.
+    pub notices: Vec<Notice>,
+    /// What failed, although the pass came to an end and said so in the status.
+    pub failure: Option<Box<dyn Failure>>,
+}
+
+/// When to look at an object again without being woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// Nothing is left to do: at the next resync.
+    Resync,
+    /// It waits for something: with back-off.
+    Retry,
+    /// At a time that the stage knows.
+    Delay(Duration),
+    /// Never: the object is gone, or another replica's.
+    Never,
+}
+
+/// One Event in the making.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// From the closed set.
+    pub reason: EventReason,
+    /// For people.
+    pub message: String,
+}
+
+impl Next {
+    /// An end without notices.
+    #[must_use]
+    pub fn new(after: After, outcome: &'static str) -> Self {
+        Self { after, outcome, notices: Vec::new(), failure: None }
+    }
+
+    /// The end that these conditions tell, when `changed` says whether they were written.
+    #[must_use]
+    pub fn of(conditions: &[Condition], changed: bool) -> Self {
+        if find(conditions, ConditionType::Stalled).is_some() {
+            Self::new(After::Retry, "stalled")
+        } else if find(conditions, ConditionType::Reconciling).is_some() {
+            Self::new(After::Retry, "waiting")
+        } else {
+            Self::new(After::Resync, if changed { "changed" } else { "unchanged" })
+        }
+    }
+
+    /// An end by an error that the status tells already.
+    #[must_use]
+    pub fn failed(self, failure: impl Failure + 'static) -> Self {
+        Self { failure: Some(Box::new(failure)), outcome: "error", ..self }
+    }
+}
+
+/// An error with its causes on one line; our own errors never repeat their source.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,134 @@
+//! Driving one controller: the queue, the report of each pass, and when an object is looked at again.
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt::Debug,
+    future::Future,
+    hash::{BuildHasher, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{
+    FutureExt, Stream, StreamExt,
+    future::{BoxFuture, Shared},
+};
+use kube::{
+    Resource, ResourceExt,
+    runtime::{
+        Controller,
+        controller::{Action, Config as ControllerConfig, Error as QueueError},
+        reflector::{ObjectRef, Store},
+        watcher,
+    },
+};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::{backoff::Backoff, report};
+use crate::{
+    context::{After, Context, Failure, Next, chain},
+    kubernetes::events::Events,
+};
+
+/// Objects with nothing to do are looked at again after this long, in memory: what somebody did to our finalizer is
+/// mended then.
+const RESYNC: Duration = Duration::from_mins(10);
+
+/// Drives controllers.
+pub struct Runner {
+    /// What every reconcile shares.
+    pub ctx: Arc<Context>,
+    /// Where Events go.
+    pub events: Events,
+    /// Attempts by object.
+    pub backoff: Arc<Backoff>,
+    /// Completes when the process is told to stop.
+    pub shutdown: Shared<BoxFuture<'static, ()>>,
+    /// Completes when every cache is filled: an object that is looked at before the others are known would seem to point
+    /// to nothing.
+    pub filled: Shared<BoxFuture<'static, bool>>,
+}
+
+impl Runner {
+    /// One controller, which runs until it is told to stop and what it has begun has ended.
+    pub fn drive<K, E, F>(
+        &self,
+        objects: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+        store: Store<K>,
+        woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
+        concurrency: u16,
+        reconcile: impl Fn(Arc<K>, Arc<Context>) -> F + Send + Sync + 'static,
+    ) -> BoxFuture<'static, ()>
+    where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        E: Failure + 'static,
+        F: Future<Output = Result<Next, E>> + Send + 'static,
+    {
+        let reconcile = Arc::new(reconcile);
+        let (events, backoff) = (self.events.clone(), self.backoff.clone());
+        let error_backoff = self.backoff.clone();
+        let filled = self.filled.clone();
+        Controller::for_stream(objects, store)
+            .with_config(ControllerConfig::default().concurrency(concurrency))
+            .reconcile_on(woken)
+            .graceful_shutdown_on(self.shutdown.clone())
+            .run(
+                move |object: Arc<K>, ctx: Arc<Context>| {
+                    let (reconcile, events, backoff) = (reconcile.clone(), events.clone(), backoff.clone());
+                    let filled = filled.clone();
+                    async move {
+                        if !filled.await {
+                            return Ok(Action::await_change());
+                        }
+                        let started = Instant::now();
+                        let result = reconcile(object.clone(), ctx.clone()).await;
+                        report::reconciled(&ctx.metrics, &events, &*object, &result, started.elapsed()).await;
+                        let uid = object.uid().unwrap_or_default();
+                        result.map(|next| action(next.after, &uid, &backoff))
+                    }
+                },
+                move |object: Arc<K>, _error: &E, _ctx: Arc<Context>| {
+                    let uid = object.uid().unwrap_or_default();
+                    Action::requeue(error_backoff.next(&uid, jitter()))
+                },
+                self.ctx.clone(),
+            )
+            .for_each(|result| async {
+                // Outcomes were reported where they came about; what is left are objects that went meanwhile and watches
+                // that are joined again.
+                match result {
+                    Err(error @ QueueError::QueueError(_)) => tracing::warn!(error = chain(&error), "a watch failed"),
+                    Err(QueueError::ReconcilerFailed(..)) | Ok(_) => {}
+                    Err(error) => tracing::debug!(error = chain(&error), "controller"),
+                }
+            })
+            .boxed()
+    }
+}
+
+fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
+    match after {
+        After::Retry => Action::requeue(backoff.next(uid, jitter())),
+        After::Delay(delay) => {
+            backoff.reset(uid);
+            Action::requeue(delay.max(Duration::from_millis(10)))
+        }
+        After::Resync => {
+            backoff.reset(uid);
+            Action::requeue(RESYNC.mul_f64(0.8 + 0.4 * jitter()))
+        }
+        After::Never => {
+            backoff.reset(uid);
+            Action::await_change()
+        }
+    }
+}
+
+/// A number from 0 to 1. The hasher's random keys are randomness enough to spread retries.
+fn jitter() -> f64 {
+    let bits = RandomState::new().build_hasher().finish() >> 11;
+    #[allow(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
+    let fraction = bits as f64 / (1_u64 << 53) as f64;
+    fraction
+}

@@ -1,0 +1,83 @@
+//! Which replica works on a database: taking part in the election of its Lease, and leaving it.
+//!
+//! The map of candidates is never locked over a call to the API: one slow answer must not hold up every database.
+
+use std::time::Duration;
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use tokio::time::timeout;
+
+use super::Error;
+use crate::{context::Context, kubernetes::lease::LeaseCandidate};
+
+/// A Lease that cannot be given back in this time runs out by itself.
+const RELEASE: Duration = Duration::from_secs(5);
+
+/// Whether this replica holds the database's Lease; it takes part in the election from the first call on.
+pub async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
+    let over = match ctx.candidates.lock().await.get(name) {
+        Some(candidate) if !candidate.is_over() => return Ok(candidate.is_held()),
+        Some(_) => true,
+        None => false,
+    };
+    if over {
+        leave(name, ctx).await;
+    }
+    let (wake, woken) = (ctx.wake.clone(), name.to_owned());
+    let candidate =
+        LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease_name(name), &ctx.identity, move || {
+            wake.database(&woken);
+        })
+        .await?;
+    let held = candidate.is_held();
+    ctx.candidates.lock().await.insert(name.to_owned(), candidate);
+    Ok(held)
+}
+
+/// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
+pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
+    let lease = match ctx.candidates.lock().await.get(name) {
+        Some(candidate) if candidate.is_held() => candidate.lease(),
+        _ => return Ok(false),
+    };
+    Ok(lease.is_held_by(&ctx.identity).await?)
+}
+
+/// Leaves the election; the Lease is given back if it was held.
+pub async fn leave(name: &str, ctx: &Context) {
+    let candidate = ctx.candidates.lock().await.remove(name);
+    if let Some(candidate) = candidate {
+        // What is not given back in time runs out.
+        let _ = timeout(RELEASE, candidate.release()).await;
+    }
+}
+
+/// Leaves every election, so that other replicas need not wait for Leases to run out.
+pub async fn leave_all(ctx: &Context) {
+    let candidates = std::mem::take(&mut *ctx.candidates.lock().await);
+    let released = candidates.into_values().map(LeaseCandidate::release);
+    let _ = timeout(RELEASE, futures::future::join_all(released)).await;
+}
+
+/// Leaves the elections of databases that are gone: nobody is told of their deletion but the replica that let them go.
+pub async fn leave_those_gone(ctx: &Context) {
+    let names: Vec<_> = ctx.candidates.lock().await.keys().cloned().collect();
+    for name in names {
+        if ctx.stores.databases.get(&ObjectRef::new(&name)).is_none() {
+            leave(&name, ctx).await;
+        }
+    }
+}
+
+/// The Lease of a database; the prefix keeps it apart from other Leases in the namespace.
+fn lease_name(database: &str) -> String {
+    format!("tenant-database-{database}")
+}
+
+/// The Lease of a database that is gone is removed with it.
+pub async fn remove(database: &crate::api::TenantDatabase, ctx: &Context) -> Result<(), Error> {
+    let name = database.name_any();
+    leave(&name, ctx).await;
+    crate::kubernetes::lease::delete(&ctx.client, &ctx.config.namespace, &lease_name(&name)).await?;
+    Ok(())
+}
