@@ -1,9 +1,9 @@
 //! The one reporter: logs, Events and metrics about outcomes are written here and nowhere else.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{Resource, ResourceExt};
+use kube::{Resource, ResourceExt, runtime::controller::Error as QueueError};
 
 use crate::{
     api::event::EventKind,
@@ -62,6 +62,20 @@ pub async fn reconciled<K, E>(
         let warning = notice.reason.kind() == EventKind::Warning;
         tracing::info!(kind, namespace, name, trace, reason = notice.reason.as_str(), message = notice.message);
         events.publish(&regarding, warning, notice.reason.as_str(), &notice.message).await;
+    }
+}
+
+/// Reports what the queue has to say. Outcomes were reported where they came about; what is left are objects that went
+/// meanwhile and watches that are joined again.
+pub fn queue<E, Q>(error: Option<QueueError<E, Q>>)
+where
+    E: StdError + 'static,
+    Q: StdError + 'static,
+{
+    match error {
+        Some(error @ QueueError::QueueError(_)) => tracing::warn!(error = chain(&error), "a watch failed"),
+        Some(QueueError::ReconcilerFailed(..)) | None => {}
+        Some(error) => tracing::debug!(error = chain(&error), "controller"),
     }
 }
 

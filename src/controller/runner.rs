@@ -17,7 +17,7 @@ use kube::{
     Resource, ResourceExt,
     runtime::{
         Controller,
-        controller::{Action, Config as ControllerConfig, Error as QueueError},
+        controller::{Action, Config as ControllerConfig},
         reflector::{ObjectRef, Store},
         watcher,
     },
@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::{backoff::Backoff, report};
 use crate::{
-    context::{After, Context, Failure, Next, chain},
+    context::{After, Context, Failure, Next},
     kubernetes::events::Events,
 };
 
@@ -94,15 +94,7 @@ impl Runner {
                 },
                 self.ctx.clone(),
             )
-            .for_each(|result| async {
-                // Outcomes were reported where they came about; what is left are objects that went meanwhile and watches
-                // that are joined again.
-                match result {
-                    Err(error @ QueueError::QueueError(_)) => tracing::warn!(error = chain(&error), "a watch failed"),
-                    Err(QueueError::ReconcilerFailed(..)) | Ok(_) => {}
-                    Err(error) => tracing::debug!(error = chain(&error), "controller"),
-                }
-            })
+            .for_each(|result| async { report::queue(result.err()) })
             .boxed()
     }
 }

@@ -86,8 +86,8 @@ pub enum Closed {
     },
     /// Another TenantDatabase of this cluster manages it.
     #[error(
-        "TenantDatabase {0} manages this database already; one database has one TenantDatabase. If {0} is gone for good, a DBA \
-             gives the database back: UPDATE edu_matrix_hub_schema.installation SET cluster = NULL, tenant_database = NULL"
+        "TenantDatabase {0} manages this database already; one database has one TenantDatabase. If {0} is gone for good, a \
+         DBA gives the database back: docs/postgresql-setup.md"
     )]
     Duplicate(String),
     /// The database refused for a reason that has no name here.
