@@ -5,19 +5,27 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
+mod backups;
+mod bad_input;
 mod conflicts;
 mod connections;
 mod databases;
 mod deletion;
 mod drift;
+mod events;
+mod examples;
+mod jobs;
 mod lifecycle;
+mod limits;
+mod metrics;
 mod missing;
-mod privileges;
-mod suspension;
-mod bad_input;
+mod namespaces;
 mod outage;
+mod privileges;
 mod restart;
 mod rivals;
+mod suspension;
 mod tools;
 mod two_databases;
+mod usage;
 mod world;

@@ -30,6 +30,7 @@ use tenant_schema_operator::{
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 pub use objects::condition;
+pub use postgres::Session;
 
 /// How long a test waits for anything. Conditions come true in milliseconds; this is for machines that are busy.
 pub const DEADLINE: Duration = Duration::from_mins(1);
@@ -243,13 +244,14 @@ impl World {
         let epoch = self.epoch().await;
         self.start_operator().await;
         self.eventually("the new run has the lane", async || self.epoch().await > epoch).await;
-        let looked = async || {
-            let reconciles = "tenant_schema_operator_reconciles_total{kind=\"TenantSchema\"";
+        for (kind, objects) in [("TenantSchema", "tenant "), ("SchemaBackup", "backup ")] {
+            let objects = before.iter().filter(|(name, _)| name.starts_with(objects)).count();
+            let reconciles = format!("tenant_schema_operator_reconciles_total{{kind=\"{kind}\"");
             // Before the lane is open a look decides nothing.
             let idle = format!("{reconciles},outcome=\"standby\"");
-            self.count(reconciles) - self.count(&idle) >= before.len()
-        };
-        self.eventually("the new run looked at every tenant", looked).await;
+            let looked = async || self.count(&reconciles) - self.count(&idle) >= objects;
+            self.eventually(&format!("the new run looked at every {kind}"), looked).await;
+        }
         let applied = self.count("tenant_schema_operator_sql_calls_total{function=\"apply_steps\"");
         assert!(applied == 0, "a second run applied steps:\n{}", self.log());
         assert_eq!(self.versions().await, before, "a second run wrote to objects");

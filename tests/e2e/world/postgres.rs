@@ -112,6 +112,11 @@ impl World {
         rows.ok()?.lines().map(row).collect()
     }
 
+    /// Whether there is a schema of this name.
+    pub fn stands(&self, schema: &str) -> bool {
+        self.sql(&format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'")) == "1"
+    }
+
     /// The schemas of the test's database whose name begins so, one a line.
     pub fn schemas(&self, prefix: &str) -> Vec<String> {
         let list = self.sql(&format!(

@@ -1,0 +1,126 @@
+//! Long work: it waits its turn, survives the operator, and ends when nobody wants it any more.
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
+
+use crate::world::{Session, World};
+
+impl World {
+    /// A tenant with a table that somebody has locked, so that a snapshot of it does not get on.
+    async fn locked_tenant(&self, name: &str) -> Session {
+        self.apply_tenant(name, json!({ "schemaName": name })).await;
+        self.ready_tenant(name).await;
+        self.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils AS SELECT generate_series(1, 10) AS id"));
+        self.session(&format!("BEGIN; LOCK TABLE {name}.pupils IN ACCESS EXCLUSIVE MODE"))
+    }
+
+    async fn backup_of(&self, name: &str, tenant: &str) {
+        self.apply_backup(name, json!({ "tenantSchemaRef": { "name": tenant } })).await;
+    }
+
+    /// The state of a backup in the catalogue, of its job, and how often it was begun.
+    fn job(&self, name: &str) -> String {
+        self.sql(&format!(
+            "SELECT b.state, j.state, j.attempt FROM edu_matrix_hub_schema.schema_backups AS b \
+             JOIN edu_matrix_hub_schema.schema_jobs AS j ON j.backup_id = b.id WHERE b.object_name = '{name}'"
+        ))
+    }
+
+    /// Waits until a job runs and stands before the lock.
+    async fn until_blocked(&self, name: &str) {
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run_job%'";
+        self.eventually(&format!("{name} stands before the lock"), async || {
+            self.job(name).starts_with("running|running|") && self.sql(waits) == "t"
+        })
+        .await;
+    }
+
+    /// What a job that did not end well must not leave behind.
+    async fn until_clean(&self) {
+        let left = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'edu\\_matrix\\_work\\_%'";
+        self.eventually("no sandbox is left", async || self.sql(left) == "0").await;
+        let members = "SELECT count(*) FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
+             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON r.rolname = t.owner_role
+             WHERE m.member = (SELECT nspowner FROM pg_namespace WHERE nspname = 'edu_matrix_hub_schema') AND NOT m.admin_option";
+        assert_eq!(self.sql(members), "0", "no membership outlives its job");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_has_one_job_at_a_time_and_a_deleted_backup_ends_its_own() {
+    let world = World::new(json!({ "connection": {
+        "secretRef": { "name": "postgres" }, "tls": { "mode": "VerifyFull" }, "maxConnections": 12,
+    } }))
+    .await;
+    let backups = world.api::<SchemaBackup>();
+    let lock = world.locked_tenant("school").await;
+    world.backup_of("first", "school").await;
+    world.until_blocked("first").await;
+    let running = world.until_ready(&backups, "first", "False", "Running").await;
+    assert!(running.status.unwrap().completion_time.is_none());
+    world.backup_of("second", "school").await;
+    // Another tenant's turn comes although there is a queue before it.
+    world.apply_tenant("academy", json!({ "schemaName": "academy" })).await;
+    world.ready_tenant("academy").await;
+    world.backup_of("other", "academy").await;
+    world.until_ready(&backups, "other", "True", "Completed").await;
+    world.until_ready(&backups, "second", "False", "Running").await;
+    assert_eq!(world.job("second"), "requested|requested|0");
+
+    // Deleted while it runs, it ends at once, and the next one's turn has come.
+    let started = tokio::time::Instant::now();
+    backups.delete("first", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&backups, "first").await;
+    assert_eq!(world.job("first"), "cancelled|cancelled|1");
+    world.until_blocked("second").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(15), "ended, not waited for: {:?}", started.elapsed());
+    drop(lock);
+    world.until_ready(&backups, "second", "True", "Completed").await;
+    world.until_clean().await;
+    assert_eq!(world.schemas("school_bak_").len(), 1);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_an_operator_died_over_is_made_again() {
+    let mut world = World::new(json!({})).await;
+    let lock = world.locked_tenant("school").await;
+    world.backup_of("now", "school").await;
+    world.until_blocked("now").await;
+    world.kill_operator().await;
+    world.start_operator().await;
+    world.eventually("it is begun again", async || world.job("now") == "running|running|2").await;
+    drop(lock);
+    let backup = world.until_ready(&world.api::<SchemaBackup>(), "now", "True", "Completed").await;
+    let status = backup.status.unwrap();
+    assert_eq!((status.table_count, status.row_count), (Some(1), Some(10)));
+    assert_eq!(world.schemas("school_bak_"), [status.location.unwrap()], "of the first attempt nothing is left");
+    world.until_clean().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_is_deleted_does_not_wait_for_its_jobs() {
+    let world = World::new(json!({})).await;
+    let backups = world.api::<SchemaBackup>();
+    let lock = world.locked_tenant("school").await;
+    world.backup_of("now", "school").await;
+    world.backup_of("next", "school").await;
+    world.until_blocked("now").await;
+    let started = tokio::time::Instant::now();
+    // Setting aside touches no table, so not even the lock is in its way.
+    world.api::<TenantSchema>().delete("school", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&world.api::<TenantSchema>(), "school").await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(15), "{:?}", started.elapsed());
+    drop(lock);
+    for name in ["now", "next"] {
+        world.until_ready(&backups, name, "False", "Cancelled").await;
+        assert!(world.job(name).starts_with("cancelled|cancelled|"));
+        world.event(name, "BackupFailed", "the backup was cancelled").await;
+    }
+    let [aside] = <[String; 1]>::try_from(world.schemas("school")).unwrap();
+    assert_eq!(world.sql(&format!("SELECT count(*) FROM {aside}.pupils")), "10");
+    world.until_clean().await;
+    world.finish().await;
+}

@@ -1,0 +1,80 @@
+//! What the owners of a database allow binds new tenants; those that run go on, clamped or marked.
+
+use serde_json::{Value, json};
+use tenant_schema_operator::api::TenantSchema;
+
+use crate::world::{World, condition};
+
+fn effective(tenant: &TenantSchema) -> Value {
+    serde_json::to_value(tenant.status.as_ref().unwrap().effective.as_ref().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_running_ones() {
+    let spec = |max: &str, policies: Value| {
+        json!({
+            "limits": { "maxQuota": max, "deletionPolicies": policies, "maxTenantsPerNamespace": 4 },
+            "defaults": { "quota": { "limit": "512Mi", "warningPercent": 90 }, "deletionPolicy": "Retain" },
+        })
+    };
+    let world = World::new(spec("1Gi", json!(["BackupThenDrop", "Retain"]))).await;
+    let tenants = world.api::<TenantSchema>();
+
+    // Who asks for nothing gets the defaults; what is asked for wins.
+    world.apply_tenant("plain", json!({ "schemaName": "plain" })).await;
+    let plain = world.ready_tenant("plain").await;
+    assert_eq!(
+        (&effective(&plain)["quotaLimit"], &effective(&plain)["deletionPolicy"]),
+        (&json!("512Mi"), &json!("Retain"))
+    );
+    let asks = json!({ "schemaName": "asks", "quota": { "limit": "1Gi" }, "deletionPolicy": "BackupThenDrop" });
+    world.apply_tenant("asks", asks).await;
+    let asking = world.ready_tenant("asks").await;
+    assert_eq!(
+        (&effective(&asking)["quotaLimit"], &effective(&asking)["deletionPolicy"]),
+        (&json!("1Gi"), &json!("BackupThenDrop"))
+    );
+
+    // Who asks for more is told what there is, and made once he asks for that.
+    world.apply_tenant("greedy", json!({ "schemaName": "greedy", "quota": { "limit": "2Gi" } })).await;
+    let message = world.stalled_tenant("greedy", "OutsideLimits").await;
+    assert_eq!(message, "quota.limit 2Gi is more than the 1Gi allowed here; set spec.quota.limit to at most 1Gi");
+    assert!(world.schemas("greedy").is_empty());
+    world.apply_tenant("greedy", json!({ "schemaName": "greedy", "deletionPolicy": "Drop" })).await;
+    let message = world.stalled_tenant("greedy", "OutsideLimits").await;
+    assert!(message.contains("deletionPolicy Drop is not allowed here"), "{message}");
+    assert!(message.contains("one of BackupThenDrop, Retain"), "{message}");
+    world.apply_tenant("greedy", json!({ "schemaName": "greedy", "quota": { "limit": "1Gi" } })).await;
+    world.ready_tenant("greedy").await;
+
+    // A namespace that is full takes the next one when another has gone.
+    world.apply_tenant("fourth", json!({ "schemaName": "fourth", "deletionPolicy": "BackupThenDrop" })).await;
+    world.ready_tenant("fourth").await;
+    world.apply_tenant("fifth", json!({ "schemaName": "fifth" })).await;
+    let message = world.stalled_tenant("fifth", "TooManyTenants").await;
+    assert!(message.contains("has 4 older tenants") && message.contains("4 are allowed"), "{message}");
+    world.delete_tenant("fourth").await;
+    world.ready_tenant("fifth").await;
+
+    // Tightened, the limits leave what runs as it is, clamped and marked.
+    world.apply_database(spec("256Mi", json!(["Retain"]))).await;
+    let clamped = world.until_ready(&tenants, "asks", "True", "OutsideLimits").await;
+    assert_eq!(
+        (&effective(&clamped)["quotaLimit"], &effective(&clamped)["deletionPolicy"]),
+        (&json!("256Mi"), &json!("Retain"))
+    );
+    let (_, _, message) = condition(&clamped, "Ready").unwrap();
+    assert!(message.contains("outside today's limits: quota.limit 1Gi is more than the 256Mi"), "{message}");
+    let quota = "SELECT quota_limit FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'asks'";
+    assert_eq!(world.sql(quota), (256 << 20).to_string());
+    // And what is deleted now falls under what is allowed now: it is kept.
+    world.delete_tenant("asks").await;
+    assert_eq!(world.schemas("asks"), ["asks"]);
+
+    // Widened again, all is as it was.
+    world.apply_database(spec("1Gi", json!(["BackupThenDrop", "Retain"]))).await;
+    let greedy = world.ready_tenant("greedy").await;
+    assert_eq!(effective(&greedy)["quotaLimit"], "1Gi");
+    world.ready_tenant("plain").await;
+    world.finish().await;
+}
