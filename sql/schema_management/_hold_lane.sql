@@ -2,6 +2,9 @@
 -- claim_lane() waiting until this transaction has ended, so that no call of a former holder is under way when a new one
 -- starts. Returns null when the lane is held, else the result that the caller has to return: `stale_epoch` when another
 -- process has claimed the lane since, `wrong_installation` when this is not the database that the operator knows.
+--
+-- What the caller then does is durable when it has answered, also where the server's default is not to wait for that: an
+-- operator that was told of a tenant remembers it, and a crash must not take the tenant back.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._hold_lane(epoch bigint, installation_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -9,6 +12,9 @@ AS $function$
 DECLARE
     installed record;
 BEGIN
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('edu_matrix_hub_schema/lane', 0));
     -- Read after the lock and not before: a claim may just have committed.
     SELECT i.epoch, i.installation_id, i.holder INTO installed FROM edu_matrix_hub_schema.installation AS i;

@@ -164,8 +164,10 @@ pub async fn open(
         return Err(Closed::DatabaseChanged { expected: expected.clone(), found: found.to_owned() });
     }
     let before = if facts.installed { Some(functions.installation().await?) } else { None };
-    // With the roles in place and the right to act as the owner, nothing is left to bootstrap.
-    let form = if facts.can_set_owner_role { script::Form::Managed } else { script::Form::Bootstrapping };
+    // With the roles in place, their rights in this database and the right to act as the owner, nothing is left to
+    // bootstrap, and a login that could not bootstrap can still upgrade.
+    let stands = facts.can_set_owner_role && facts.owner_can_create_in_database;
+    let form = if stands { script::Form::Managed } else { script::Form::Bootstrapping };
     let installed = match judge(before.as_ref(), spec.functions(), &owner_role)? {
         Judgement::Use => {
             lacks_nothing(&user, facts.missing_for_verified)?;

@@ -103,6 +103,8 @@ pub struct DatabaseFacts {
     pub installed: bool,
     /// True when the owner role and its admin role stand.
     pub owner_role_exists: bool,
+    /// True when the owner role may make schemas in this database; another database of the server may have made the role.
+    pub owner_can_create_in_database: bool,
     /// True when the login may act as the owner role.
     pub can_set_owner_role: bool,
     /// What the login lacks to install and upgrade the functions.

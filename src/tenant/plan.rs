@@ -213,8 +213,8 @@ fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Reason::SchemaMissing,
             format!(
                 "schema {schema} was dropped by hand; it is not made anew by itself, because that would hide the loss. \
-                 Restore it, or have it made anew, empty: kubectl -n {} annotate tenantschema {} {}={schema} (remove the \
-                 annotation first if it is still there from an earlier time)",
+                 Restore it; or have it made anew, empty (if the annotation is still there from an earlier time, remove it \
+                 first): kubectl -n {} annotate tenantschema {} {}={schema}",
                 desired.owner.namespace,
                 desired.owner.name,
                 crate::api::RECREATE,
