@@ -4,6 +4,8 @@ SHELL := bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEVCLUSTER := $(TARGET)/debug/devcluster
 POSTGRES_MAJORS := 15 16 17 18
+# Tests wait for servers far more than they compute, so more of them than there are cores run side by side.
+export RUST_TEST_THREADS ?= 8
 
 .PHONY: help
 help: ## List the targets
