@@ -233,15 +233,8 @@ fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         let options = json!({ "schema_id": id, "config": desired.config, "quota_limit": quota });
         steps.push(step("set_tenant_config", desired, options, text));
     }
-    if row.access != access_word(desired.access) {
-        let text = match desired.access {
-            Access::Suspended => "suspend: take USAGE from all but the owner, end sessions",
-            Access::ReadWrite => "resume: give back what suspension took",
-        };
-        let options = json!({ "schema_id": id, "access": access_word(desired.access) });
-        steps.push(step("set_tenant_access", desired, options, text.to_owned()));
-    }
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
+    // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded.
     if !repairable.is_empty() {
         let what: Vec<_> = repairable.iter().map(|drift| drift.what.as_str()).collect();
         steps.push(step(
@@ -250,6 +243,14 @@ fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             json!({ "schema_id": id }),
             format!("repair: {}", what.join("; ")),
         ));
+    }
+    if row.access != access_word(desired.access) {
+        let text = match desired.access {
+            Access::Suspended => "suspend: take USAGE from all but the owner, end sessions",
+            Access::ReadWrite => "resume: give back what suspension took",
+        };
+        let options = json!({ "schema_id": id, "access": access_word(desired.access) });
+        steps.push(step("set_tenant_access", desired, options, text.to_owned()));
     }
     let mut effects = Vec::new();
     if !steps.is_empty() {
