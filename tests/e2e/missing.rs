@@ -30,14 +30,34 @@ async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks(
     assert!(world.schemas("school").is_empty());
 
     // The message has the command.
-    let command = message.split("kubectl ").nth(1).unwrap().split_whitespace().collect::<Vec<_>>();
-    world.kubectl(&[command.as_slice(), &["--overwrite"]].concat());
+    let command = |message: &str| {
+        let command = message.split_once("kubectl ").unwrap().1.split(" (").next().unwrap().to_owned();
+        world.kubectl(&command.split_whitespace().chain(["--overwrite"]).collect::<Vec<_>>());
+    };
+    command(&message);
     world.ready_tenant("school").await;
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
     assert_eq!(world.sql("SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'"), id);
     world.event("school", "Recreated", "made anew, empty").await;
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 8 AS id");
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "8");
+
+    // What was asked once was done once: another loss is not hidden by the annotation of the first.
+    world.next_survey().await;
+    world.sql("DROP SCHEMA school CASCADE");
+    let message = world.stalled_tenant("school", "SchemaMissing").await;
+    assert!(message.contains("remove the annotation first"), "{message}");
+    world.next_survey().await;
+    assert!(world.schemas("school").is_empty());
+    world.kubectl(&["-n", &world.namespace, "annotate", "tenantschema", "school", &format!("{RECREATE}-")]);
+    world.stalled_tenant("school", "SchemaMissing").await;
+    let forgotten = async || {
+        let status = world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap();
+        status.handled_annotations.is_empty()
+    };
+    world.eventually("the first request is forgotten", forgotten).await;
+    command(&message);
+    world.ready_tenant("school").await;
 
     // Somebody brings the schema back himself.
     world.sql(&format!("CREATE SCHEMA academy AUTHORIZATION {}", world.tenant_role("academy", "owner")));
