@@ -73,19 +73,23 @@ impl Context {
         Ok(read.filter(|read| read.meta().uid == object.meta().uid).map(Arc::new))
     }
 
-    /// Writes a status and remembers that the caches must come to have it.
+    /// Writes a status and remembers that the caches must come to have it. False when the object is gone.
     pub async fn write_status<K>(
         &self,
         api: &Api<K>,
         object: &K,
         status: &impl Serialize,
-    ) -> Result<(), kubernetes::Error>
+    ) -> Result<bool, kubernetes::Error>
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
     {
-        let version = kubernetes::status::apply(api, object, status).await?;
-        self.written.record(&object.uid().unwrap_or_default(), version.as_deref());
-        Ok(())
+        match kubernetes::status::apply(api, object, status).await? {
+            kubernetes::status::Written::As(version) => {
+                self.written.record(&object.uid().unwrap_or_default(), version.as_deref());
+                Ok(true)
+            }
+            kubernetes::status::Written::Gone => Ok(false),
+        }
     }
 
     /// The object with our finalizer. It is set before anything is made, so that nothing can be left behind by a deletion

@@ -14,9 +14,17 @@ use serde_json::json;
 
 use super::{Error, MANAGER, within};
 
-/// Applies `status` and returns the resource version that carries it; nothing when the object is gone, which needs no
-/// status.
-pub async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<Option<String>, Error>
+/// What became of a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// It is written; the resource version that carries it.
+    As(Option<String>),
+    /// The object is gone.
+    Gone,
+}
+
+/// Applies `status`.
+pub async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<Written, Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
@@ -33,8 +41,8 @@ where
     )
     .await;
     match written {
-        Ok(written) => Ok(written.resource_version()),
-        Err(error) if error.is_not_found() => Ok(None),
+        Ok(written) => Ok(Written::As(written.resource_version())),
+        Err(error) if error.is_not_found() => Ok(Written::Gone),
         Err(error) => Err(error),
     }
 }

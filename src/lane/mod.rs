@@ -170,6 +170,11 @@ impl Lane {
         booked();
         let results = self.watched(self.functions.apply_steps(self.hold, steps).await);
         booked();
+        if matches!(results, Err(Error::Deadline { .. })) {
+            // The statement was cancelled and may all the same commit in a moment. Whoever claims the lane next waits until
+            // every former call has ended, and what it observes then stays so.
+            self.lose();
+        }
         let results = results?;
         if results.iter().any(CallResult::lane_lost) {
             self.refuse();

@@ -91,15 +91,21 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
         LaneState::Unavailable { reason, message } => wait_for_database(&tenant, *reason, message, &ctx).await,
         LaneState::Open(lane) if ctx.requests.is_new(&*tenant) => {
             lane.distrust(&desired.owner.uid);
-            work(tenant, &desired, lane, &ctx).await
+            work(tenant, &desired, &resolved, lane, &ctx).await
         }
-        LaneState::Open(lane) => work(tenant, &desired, lane, &ctx).await,
+        LaneState::Open(lane) => work(tenant, &desired, &resolved, lane, &ctx).await,
     }
 }
 
 /// A living tenant on an open lane; what goes wrong on the way is said in its status.
-async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
-    match keep(tenant.clone(), desired, lane, ctx).await {
+async fn work(
+    tenant: Arc<TenantSchema>,
+    desired: &Desired,
+    resolved: &Resolved,
+    lane: &Lane,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    match keep(tenant.clone(), desired, resolved, lane, ctx).await {
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
             let verdict = match &failed {
                 Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
@@ -114,7 +120,13 @@ async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
 }
 
 /// Observe, plan, apply, publish.
-async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
+async fn keep(
+    tenant: Arc<TenantSchema>,
+    desired: &Desired,
+    resolved: &Resolved,
+    lane: &Lane,
+    ctx: &Context,
+) -> Result<Next, Error> {
     let observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
@@ -125,7 +137,27 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     };
     let applied = apply(lane, &desired.owner.uid, plan).await.map_err(Error::Apply)?;
     let new = status(&tenant, desired, &observed, &applied, &lane.database_name, ctx.now());
-    publish(&tenant, new, Some(&applied), ctx).await
+    let next = publish(&tenant, new, Some(&applied), ctx).await?;
+    if next.outcome == "gone" && applied.success("create_tenant_schema").is_some() {
+        return take_back(&tenant, resolved, lane).await;
+    }
+    Ok(next)
+}
+
+/// The object is gone although it had our finalizer: the API server looks for finalizers before it deletes and not while it
+/// does, so that one which is added in between is passed over. What was made a moment ago is dealt with as if the deletion
+/// had waited for us.
+async fn take_back(tenant: &TenantSchema, resolved: &Resolved, lane: &Lane) -> Result<Next, Error> {
+    let mut removal = removal(tenant, resolved);
+    if removal.policy == DeletionPolicy::Drop && !removal.drop_confirmed {
+        // Nobody is left to confirm.
+        removal.policy = DeletionPolicy::BackupThenDrop;
+    }
+    if removal.policy != DeletionPolicy::Retain {
+        end_in_database(tenant, &removal, lane).await?;
+    }
+    lane.forget(&removal.owner.uid);
+    Ok(Next::new(After::Never, "gone"))
 }
 
 /// A tenant that is deleted: what it made is dealt with, then it goes.
@@ -257,8 +289,8 @@ async fn publish(
 ) -> Result<Next, Error> {
     let notices = notices(tenant, applied, &new);
     let changed = differs(tenant.status.as_ref(), &new);
-    if changed {
-        ctx.write_status(&api(tenant, ctx), tenant, &new).await?;
+    if changed && !ctx.write_status(&api(tenant, ctx), tenant, &new).await? {
+        return Ok(Next::new(After::Never, "gone"));
     }
     Ok(Next { notices, ..Next::of(&new.conditions, changed) })
 }
