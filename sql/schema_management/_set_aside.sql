@@ -56,7 +56,9 @@ BEGIN
                    jsonb_array_length(refs), wanted, budget), jsonb_build_object('locks', wanted, 'budget', budget));
     END IF;
 
-    SELECT coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)), 0)::bigint * current_setting('block_size')::bigint AS bytes,
+    -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.
+    SELECT greatest(coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)), 0)::bigint * current_setting('block_size')::bigint,
+                    tenant.storage_used) AS bytes,
            count(*) FILTER (WHERE c.relkind = 'r')::integer AS tables
     INTO measured
     FROM edu_matrix_hub_schema._schema_members(namespace) AS m
