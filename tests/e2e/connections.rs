@@ -22,7 +22,7 @@ const AT_ONCE: Duration = Duration::from_secs(8);
 async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_once() {
     let mut world = World::bare().await;
     world.make_database(&world.database, &world.login());
-    world.apply_database(World::connection(json!({ "connectTimeoutSeconds": 2 }))).await;
+    world.apply_database(World::connection(&json!({ "connectTimeoutSeconds": 2 }))).await;
     world.start_operator().await;
 
     world.database_stalled("SecretNotFound", &format!("{}/postgres", world.operator_namespace)).await;
@@ -33,7 +33,7 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     world.replace_secret(json!({ "uri": "mysql://app:hunter2-secret@db.example/edu" })).await;
     world.database_stalled("SecretInvalid", "key uri is not a PostgreSQL connection URI").await;
 
-    world.replace_secret(secret(&world, json!({ "password": "wrong" }))).await;
+    world.replace_secret(secret(&world, &json!({ "password": "wrong" }))).await;
     world.database_stalled("AuthenticationRefused", &world.login()).await;
 
     world.write_secret(json!({ "database": "no_such_database" })).await;
@@ -52,7 +52,7 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
 
     world.write_secret(json!({ "port": listener(Manners::Web).port().to_string() })).await;
     world.database_stalled("TlsFailed", "does not support TLS").await;
-    let plain = World::connection(json!({ "connectTimeoutSeconds": 2, "tls": { "mode": "Disable" } }));
+    let plain = World::connection(&json!({ "connectTimeoutSeconds": 2, "tls": { "mode": "Disable" } }));
     for manners in [Manners::Web, Manners::Mail] {
         world.write_secret(json!({ "port": listener(manners).port().to_string() })).await;
         world.apply_database(plain.clone()).await;
@@ -62,7 +62,7 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     assert_eq!(world.sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'edu_matrix_hub_schema'"), "0");
     let started = Instant::now();
     world.write_secret(json!({})).await;
-    world.apply_database(World::connection(json!({ "connectTimeoutSeconds": 2 }))).await;
+    world.apply_database(World::connection(&json!({ "connectTimeoutSeconds": 2 }))).await;
     world.database_ready().await;
     assert!(started.elapsed() < AT_ONCE, "ready only after {:?}", started.elapsed());
     world.until_told("FunctionsInstalled", "installed").await;
@@ -71,7 +71,7 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
 }
 
 /// All keys of the Secret, changed.
-fn secret(world: &World, change: Value) -> Value {
+fn secret(world: &World, change: &Value) -> Value {
     let mut data = json!({
         "host": world.postgres.host, "port": world.postgres.port.to_string(), "dbname": world.database,
         "user": world.login(), "password": "pw", "ca.crt": std::fs::read_to_string(&world.postgres.ca_path).unwrap(),
@@ -121,7 +121,7 @@ async fn tls_is_as_strict_as_the_spec_says() {
     world.write_secret(wrong_ca).await;
     let authority_secret =
         json!({ "tls": { "mode": "VerifyFull", "caSecretRef": { "name": "postgres", "key": "bundle" } } });
-    world.apply_database(World::connection(authority_secret)).await;
+    world.apply_database(World::connection(&authority_secret)).await;
     world.database_stalled("SecretInvalid", "no key bundle").await;
     world.write_secret(json!({ "bundle": authority.certificate(), "ca.crt": "not a certificate" })).await;
     world.database_ready().await;
@@ -140,7 +140,7 @@ async fn tls_is_as_strict_as_the_spec_says() {
 }
 
 fn mode(mode: &str) -> Value {
-    World::connection(json!({ "connectTimeoutSeconds": 2, "tls": { "mode": mode } }))
+    World::connection(&json!({ "connectTimeoutSeconds": 2, "tls": { "mode": mode } }))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -117,14 +117,17 @@ async fn a_database_stays_until_its_last_tenant_has_gone() {
     world.databases().delete(&world.database_ref(), &DeleteParams::default()).await.unwrap();
     let name = world.database_ref();
     let said = async |count: &str| {
-        world.eventually(&format!("in use by {count}"), async || {
-            let database = world.databases().get(&name).await.unwrap();
-            let stalled = crate::world::condition(&database, "Stalled");
-            stalled.is_some_and(|(_, reason, message)| {
-                reason == "InUse" && message.starts_with(&format!("{count} TenantSchemas")) && message.contains(&world.namespace)
+        world
+            .eventually(&format!("in use by {count}"), async || {
+                let database = world.databases().get(&name).await.unwrap();
+                let stalled = crate::world::condition(&database, "Stalled");
+                stalled.is_some_and(|(_, reason, message)| {
+                    reason == "InUse"
+                        && message.starts_with(&format!("{count} TenantSchemas"))
+                        && message.contains(&world.namespace)
+                })
             })
-        })
-        .await;
+            .await;
     };
     said("2").await;
     let database = world.databases().get(&name).await.unwrap();
@@ -169,9 +172,12 @@ async fn a_password_is_never_told_to_anybody() {
     let (status, _, log) = operator.terminate();
     assert!(status.success() && log.contains("school"), "{log}");
     let registry = world.sql("SELECT string_agg(o::text, ' ') FROM edu_matrix_hub_schema.schema_operations AS o");
-    for (place, text) in
-        [("the log", &log), ("/metrics", &metrics), ("objects and Events", &world.everything_readable().await), ("the operation log", &registry)]
-    {
+    for (place, text) in [
+        ("the log", &log),
+        ("/metrics", &metrics),
+        ("objects and Events", &world.everything_readable().await),
+        ("the operation log", &registry),
+    ] {
         assert!(!text.is_empty());
         for secret in ["Tr0ub4dor", "pw@", "password=pw"] {
             assert!(!text.contains(secret), "{place} tells {secret}");

@@ -79,7 +79,9 @@ async fn verified_functions_need_a_login_that_may_do_nothing_but_call_them() {
     let (owner, login) = (world.owner_role(), world.login());
     world.apply_database(json!({ "functions": "Verified" })).await;
     world.start_operator().await;
-    world.database_stalled("FunctionsMissing", &format!("tenant-schema-operator sql --owner-role {owner} | psql")).await;
+    world
+        .database_stalled("FunctionsMissing", &format!("tenant-schema-operator sql --owner-role {owner} | psql"))
+        .await;
 
     // The DBA does what the message says, as the superuser.
     let role = Ident::new(&owner).unwrap();

@@ -31,16 +31,18 @@ async fn fifty_tenants_at_once_come_up_and_go_without_an_error() {
     for name in &names {
         world.until_ready(&world.api::<TenantSchema>(), name, "True", "Suspended").await;
     }
-    assert_eq!(world.errors(), 0.0, "an error surfaced");
+    assert_eq!(world.errors(), 0, "an error surfaced");
     let failed = "SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE status = 'error'";
     assert_eq!(world.sql(failed), "0");
     let tenants = world.api::<TenantSchema>();
-    futures::future::join_all(names.iter().skip(1).map(async |name| tenants.delete(name, &DeleteParams::default()).await.unwrap()))
-        .await;
+    futures::future::join_all(
+        names.iter().skip(1).map(async |name| tenants.delete(name, &DeleteParams::default()).await.unwrap()),
+    )
+    .await;
     for name in names.iter().skip(1) {
         world.until_gone(&tenants, name).await;
     }
-    assert_eq!(world.errors(), 0.0, "an error surfaced");
+    assert_eq!(world.errors(), 0, "an error surfaced");
     owned.finish().await;
 }
 
@@ -76,7 +78,7 @@ async fn five_thousand_tables_go_with_the_default_number_of_locks() {
     world.until_gone(&tenants, "school").await;
     assert_eq!(world.schemas("school"), Vec::<String>::new());
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relname ~ '^t[0-9]+$'"), "0");
-    assert_eq!(world.errors(), 0.0, "an error surfaced");
+    assert_eq!(world.errors(), 0, "an error surfaced");
     world.finish().await;
 }
 
@@ -135,13 +137,16 @@ async fn a_status_is_never_believed_against_the_database() {
     }
     world.start_operator().await;
     world.until_gone(&tenants, "forger").await;
-    world.eventually("the rogue's own schema is dropped or waits for its own name", async || {
-        match tenants.get_opt("rogue").await.unwrap() {
-            None => true,
-            Some(tenant) => condition(&tenant, "Stalled").is_some_and(|(_, reason, _)| reason == "DropNotConfirmed"),
-        }
-    })
-    .await;
+    world
+        .eventually("the rogue's own schema is dropped or waits for its own name", async || {
+            match tenants.get_opt("rogue").await.unwrap() {
+                None => true,
+                Some(tenant) => {
+                    condition(&tenant, "Stalled").is_some_and(|(_, reason, _)| reason == "DropNotConfirmed")
+                }
+            }
+        })
+        .await;
     assert_eq!(world.sql(row), before, "the victim's row is as it was");
     assert_eq!(world.sql("SELECT count(*) FROM victim.pupils"), "0");
     world.settled_tenant("victim").await;

@@ -1,6 +1,6 @@
 //! One database has one TenantDatabase, one server may have several databases.
 
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -63,8 +63,7 @@ async fn a_database_of_another_cluster_is_left_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_databases_of_one_server_do_not_meet() {
     let world = World::new(json!({})).await;
-    let (other, database, login) =
-        (format!("second-{}", world.id), format!("e2e_{}_second", world.id), world.login());
+    let (other, database, login) = (format!("second-{}", world.id), format!("e2e_{}_second", world.id), world.login());
     let owner = format!("e2e_{}_2_owner", world.id);
     world.sql_in("postgres", &format!("CREATE DATABASE {database} OWNER {login}"));
     let data = json!({
@@ -72,7 +71,7 @@ async fn two_databases_of_one_server_do_not_meet() {
         "username": login, "password": "pw", "ca.crt": std::fs::read_to_string(&world.postgres.ca_path).unwrap(),
     });
     let secret = serde_json::from_value(json!({ "metadata": { "name": "second" }, "stringData": data })).unwrap();
-    world.secrets().create(&Default::default(), &secret).await.unwrap();
+    world.secrets().create(&PostParams::default(), &secret).await.unwrap();
     world.apply_other_database(&other, spec(&world, "second", &owner)).await;
 
     // The same name in both: a schema belongs to a database, and a tenant's roles are told apart by its id.
@@ -98,7 +97,9 @@ async fn two_databases_of_one_server_do_not_meet() {
     let left: Vec<_> = world.sql_in(&database, &roles).lines().map(str::to_owned).collect();
     postgres.psql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)")).unwrap();
     let keepers = world.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
-    for role in left.iter().map(String::as_str).chain(keepers.lines()).chain([owner.as_str(), &format!("e2e_{id}_2_admin")]) {
+    for role in
+        left.iter().map(String::as_str).chain(keepers.lines()).chain([owner.as_str(), &format!("e2e_{id}_2_admin")])
+    {
         postgres.psql("postgres", &format!("DROP ROLE IF EXISTS \"{role}\"")).unwrap();
     }
     world.settled_tenant("school").await;

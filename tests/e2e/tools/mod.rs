@@ -19,9 +19,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::world::{DEADLINE, World, condition};
 
-/// A server of the test's own, to stop and to change.
+/// A server of the test's own, to stop and to change. It waits for the disk: what it says is committed survives a crash.
 pub fn own_server() -> PostgresServer {
-    PostgresServer::start(PostgresOptions { max_connections: 60, ..PostgresOptions::default() }).unwrap()
+    let options = PostgresOptions { max_connections: 60, durable: true, ..PostgresOptions::default() };
+    PostgresServer::start(options).unwrap()
 }
 
 /// Waits until connections that are made from now on see the files that a reload reads.
@@ -44,7 +45,7 @@ impl World {
     }
 
     /// The connection of a TenantDatabase, changed.
-    pub fn connection(change: Value) -> Value {
+    pub fn connection(change: &Value) -> Value {
         let mut connection = json!({ "secretRef": { "name": "postgres" }, "tls": { "mode": "VerifyFull" } });
         connection.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         json!({ "connection": connection })
@@ -75,14 +76,6 @@ impl World {
             "metadata": { "name": name, "labels": { "e2e": self.id } }, "spec": spec,
         });
         self.databases().patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.unwrap();
-    }
-
-    /// Lets another TenantDatabase of this test go, whatever state it is in.
-    pub async fn remove_other_database(&self, name: &str) {
-        let none = json!({ "metadata": { "finalizers": null } });
-        let _ = self.databases().delete(name, &DeleteParams::default()).await;
-        let _ = self.databases().patch(name, &PatchParams::default(), &Patch::Merge(&none)).await;
-        self.until_gone(&self.databases(), name).await;
     }
 
     /// Waits until the test's TenantDatabase is ready.
@@ -125,24 +118,28 @@ impl World {
                 assert_eq!(both, None, "{name}: one of the two at a time");
                 return message.clone();
             }
-            assert!(Instant::now() < deadline, "{name} is not {type_}/{reason} with {words:?} but {found:?}: {object:?}");
+            assert!(
+                Instant::now() < deadline,
+                "{name} is not {type_}/{reason} with {words:?} but {found:?}: {object:?}"
+            );
             sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Waits until a tenant is Ready and nothing is left to do or to wait for.
     pub async fn settled_tenant(&self, name: &str) -> TenantSchema {
-        self.eventually(&format!("{name} is settled"), async || {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
             let tenant = self.api::<TenantSchema>().get(name).await.unwrap();
             let ready = condition(&tenant, "Ready").is_some_and(|(status, ..)| status == "True");
             let seen = tenant.status.as_ref().and_then(|status| status.observed_generation);
-            ready
-                && seen == tenant.metadata.generation
-                && condition(&tenant, "Reconciling").is_none()
-                && condition(&tenant, "Stalled").is_none()
-        })
-        .await;
-        self.api::<TenantSchema>().get(name).await.unwrap()
+            let open = ["Reconciling", "Stalled"].iter().any(|type_| condition(&tenant, type_).is_some());
+            if ready && !open && seen == tenant.metadata.generation {
+                return tenant;
+            }
+            assert!(Instant::now() < deadline, "{name} is not settled: {:#?}", tenant.status);
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Takes a tenant away that made nothing, while no operator runs.
@@ -210,13 +207,13 @@ impl World {
     }
 
     /// How often the operator called a management function, or how often with this outcome.
-    pub fn calls(&self, function: &str, outcome: Option<&str>) -> f64 {
+    pub fn calls(&self, function: &str, outcome: Option<&str>) -> usize {
         let outcome = outcome.map_or_else(String::new, |outcome| format!(",outcome=\"{outcome}\""));
-        self.metric(&format!("tenant_schema_operator_sql_calls_total{{function=\"{function}\"{outcome}"))
+        self.count(&format!("tenant_schema_operator_sql_calls_total{{function=\"{function}\"{outcome}"))
     }
 
     /// How many errors the operator counted, of all kinds together.
-    pub fn errors(&self) -> f64 {
-        self.metric("tenant_schema_operator_errors_total")
+    pub fn errors(&self) -> usize {
+        self.count("tenant_schema_operator_errors_total")
     }
 }

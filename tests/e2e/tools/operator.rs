@@ -77,10 +77,10 @@ impl Process {
         text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
     }
 
-    /// One number of `/metrics`: the sum of all series whose line begins so.
-    pub fn metric(&self, series: &str) -> f64 {
+    /// One whole number of `/metrics`: the sum of all series whose line begins so.
+    pub fn count(&self, series: &str) -> usize {
         let text = self.http("/metrics").unwrap_or_default();
-        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<usize>().ok());
         text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
     }
 }

@@ -57,7 +57,6 @@ pub struct Wire {
 struct State {
     armed: AtomicBool,
     cuts: AtomicUsize,
-    connections: AtomicUsize,
 }
 
 impl Wire {
@@ -69,7 +68,6 @@ impl Wire {
         let shared = state.clone();
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                shared.connections.fetch_add(1, Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 connect(&client, &server, &shared);
             }
@@ -85,11 +83,6 @@ impl Wire {
     /// How many answers were lost.
     pub fn lost(&self) -> usize {
         self.state.cuts.load(Ordering::SeqCst)
-    }
-
-    /// How often somebody connected.
-    pub fn connections(&self) -> usize {
-        self.state.connections.load(Ordering::SeqCst)
     }
 }
 
