@@ -330,6 +330,33 @@ mod tests {
         assert_eq!(found, expected);
     }
 
+    fn facts(version: i32, in_recovery: bool) -> DatabaseFacts {
+        DatabaseFacts {
+            server_version_num: version,
+            server_version: format!("{}.{}", version / 10_000, version % 10_000),
+            in_recovery,
+            database_name: "edu".to_owned(),
+            registry_exists: false,
+            installed: false,
+            owner_role_exists: false,
+            owner_can_create_in_database: false,
+            can_set_owner_role: false,
+            missing: Vec::new(),
+            missing_for_verified: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_server_before_version_15_and_a_standby_are_not_worked_with() {
+        let found = |facts: &DatabaseFacts| fit(facts).map_err(|closed| closed.to_string());
+        let old = found(&facts(140_019, false)).unwrap_err();
+        assert_eq!(old, "PostgreSQL 14.19 is not supported; versions 15 to 18 are");
+        assert!(found(&facts(140_019, true)).unwrap_err().contains("14.19"), "the version is what a person must mend");
+        assert!(found(&facts(150_000, true)).unwrap_err().contains("read-only standby"));
+        assert_eq!(found(&facts(150_000, false)), Ok(()));
+        assert_eq!(found(&facts(180_001, false)), Ok(()));
+    }
+
     #[test]
     fn managed_functions_are_installed_unless_they_are_ours_or_newer() {
         let own = env!("CARGO_PKG_VERSION");
