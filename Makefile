@@ -45,6 +45,10 @@ test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 
 	    POSTGRES_MAJOR=$$major cargo test --locked --test sql || exit; \
 	done
 
+.PHONY: bench
+bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with the release binary
+	cargo bench --locked --bench tenants
+
 .PHONY: crds
 crds: tools ## Write crds/ and docs/reference/ again from the types in src/api
 	@# A stale file is written again and fails its test once.
