@@ -43,9 +43,13 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
-/// whoever is looked at first.
+/// whoever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
+/// is not made room for by its name.
 fn count_older(tenant: &TenantSchema, database: &str, ctx: &Context) -> usize {
-    let rank = |tenant: &TenantSchema| (tenant.metadata.creation_timestamp.clone(), tenant.name_any());
+    let rank = |tenant: &TenantSchema| {
+        let is_made = tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());
+        (!is_made, tenant.metadata.creation_timestamp.clone(), tenant.name_any())
+    };
     let own = rank(tenant);
     let older = |other: &Arc<TenantSchema>| {
         other.metadata.namespace == tenant.metadata.namespace
