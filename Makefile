@@ -49,10 +49,6 @@ test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 
 bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with the release binary
 	cargo bench --locked --bench tenants
 
-.PHONY: bench
-bench: tools ## Measure how fast tenants come, stay and go (1,000, or TENANTS=10000)
-	cargo bench --locked --bench tenants
-
 .PHONY: crds
 crds: tools ## Write crds/ and docs/reference/ again from the types in src/api
 	@# A stale file is written again and fails its test once.
