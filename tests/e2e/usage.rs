@@ -48,19 +48,19 @@ async fn usage_counts_tables_indexes_and_toast_and_follows_every_change() {
         ),
     );
     let tenant = world.until_measured("school").await;
-    let (measured, full) = (tenant.status.unwrap(), world.bytes("school"));
+    let (measured, bytes) = (tenant.status.unwrap(), world.bytes("school"));
     assert_eq!(measured.table_count, Some(3), "tables and partitions, no views");
-    assert!(full > 2_000_000, "most of it is TOAST: {full}");
-    let percent = i32::try_from(full * 100 / (4 << 20)).unwrap();
+    assert!(bytes > 2_000_000, "most of it is TOAST: {bytes}");
+    let percent = i32::try_from(bytes * 100 / (4 << 20)).unwrap();
     assert_eq!(measured.quota_used_percent, Some(percent));
     assert!((50..60).contains(&percent));
     let registry = world.sql("SELECT table_count, storage_used FROM edu_matrix_hub_schema.tenant_schemas");
-    assert_eq!(registry, format!("3|{full}"));
+    assert_eq!(registry, format!("3|{bytes}"));
 
     // An index is built: nothing was written to the table.
     world.sql_as("school", "owner", "CREATE INDEX ON school.files (left(body, 1500), id)");
     let tenant = world.until_measured("school").await;
-    assert!(world.bytes("school") > full + 200_000);
+    assert!(world.bytes("school") > bytes + 200_000);
     let (status, _, message) = condition(&tenant, "Ready").unwrap();
     assert_eq!(
         (status.as_str(), message.as_str()),
