@@ -6,6 +6,9 @@
 -- keeps its grants, comments and triggers and whatever depends on it inside the schema. What is made again is the tenant's
 -- text, written by pg_catalog, and is run only as the tenant's owner. Reaching into pg_catalog, information_schema or an
 -- extension blocks nobody. Materialized views hold data and stay as they are, as do defaults, triggers and column types.
+--
+-- What takes a reference away is run with our rights, so there is no expression of the tenant in it, only names and types:
+-- reading a constant again already runs its type's input function, and with it the checks of the tenant's domains.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid)
 RETURNS TABLE (kind text, name text, take_away text, remake text, fallback text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -56,7 +59,7 @@ BEGIN
     UNION ALL
     SELECT 'function', o.function::regprocedure::text,
            format('CREATE OR REPLACE %s %I.%I(%s)%s LANGUAGE plpgsql AS %L', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-                  n.nspname, p.proname, pg_get_function_arguments(p.oid), coalesce(' RETURNS ' || pg_get_function_result(p.oid), ''),
+                  n.nspname, p.proname, edu_matrix_hub_schema._arguments_without_defaults(p.oid), coalesce(' RETURNS ' || pg_get_function_result(p.oid), ''),
                   'BEGIN RAISE EXCEPTION ''this function was set aside with its schema''; END'),
            pg_get_functiondef(p.oid), NULL
     FROM outward AS o
@@ -77,3 +80,23 @@ AS $function$
                      WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = wanted), '')
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._comment_on_constraint(oid) FROM PUBLIC;
+
+-- The arguments of a function as CREATE OR REPLACE wants them again, with NULL for every default: it has the type that it
+-- needs, and unlike the tenant's own default nothing is run when it is read.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._arguments_without_defaults(function oid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT coalesce(string_agg(concat_ws(' ', CASE a.mode WHEN 'o' THEN 'OUT' WHEN 'b' THEN 'INOUT' WHEN 'v' THEN 'VARIADIC' END,
+                                         quote_ident(nullif(a.name, '')), format_type(a.type, NULL),
+                                         CASE WHEN a.is_input AND a.inputs > p.pronargs - p.pronargdefaults THEN 'DEFAULT NULL' END), ', ' ORDER BY a.n), '')
+    FROM pg_proc AS p
+    CROSS JOIN LATERAL (
+        SELECT u.n, u.type, p.proargnames[u.n] AS name, m.mode, m.mode IN ('i', 'b', 'v') AS is_input,
+               count(*) FILTER (WHERE m.mode IN ('i', 'b', 'v')) OVER (ORDER BY u.n) AS inputs
+        FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[])) WITH ORDINALITY AS u (type, n)
+        CROSS JOIN LATERAL (SELECT coalesce(p.proargmodes[u.n]::text, 'i') AS mode) AS m
+    ) AS a
+    WHERE p.oid = $1 AND a.mode <> 't'
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._arguments_without_defaults(oid) FROM PUBLIC;

@@ -1,4 +1,4 @@
--- Raises unless _outside_references and _comment_on_constraint are there as installed: owned by the registry's owner,
+-- Raises unless _outside_references and its two helpers are there as installed: owned by the registry's owner,
 -- closed to PUBLIC, and, where marked, running as its owner with a fixed search_path, and open to the admin role.
 DO $verify$
 DECLARE
@@ -17,7 +17,8 @@ BEGIN
             END AS problem
         FROM (VALUES
              ('_outside_references', 'namespace oid', true, false),
-             ('_comment_on_constraint', 'wanted oid', true, false)
+             ('_comment_on_constraint', 'wanted oid', true, false),
+             ('_arguments_without_defaults', 'function oid', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p

@@ -17,6 +17,8 @@ mod backup_world;
 mod create;
 mod drift;
 mod hostile;
+mod hostile_backups;
+mod hostile_locks;
 mod install;
 mod jobs;
 mod lane;

@@ -1,0 +1,103 @@
+//! What a tenant may prepare for the day that it is set aside or removed: nothing of it runs with our rights, keeps it
+//! from being set aside, leaves the backup in its hands, or makes its removal endless.
+
+use crate::backup_world::{World, drop_by_hand, succeed, with_world};
+use crate::support::Tenant;
+
+/// A tenant whose constants are code: a domain's check runs whenever a value of it is read, and tells as whom.
+async fn with_code_in_constants(world: &World) -> Tenant {
+    let tenant = world.tenant("school").await;
+    world
+        .run(&format!(
+            "CREATE TABLE public.shared (id int PRIMARY KEY); INSERT INTO public.shared SELECT generate_series(0, 9);
+             GRANT SELECT, REFERENCES ON public.shared TO {}",
+            tenant.owner
+        ))
+        .await;
+    world
+        .as_owner(
+            &tenant,
+            "CREATE TABLE school.armed (yes boolean);
+             CREATE FUNCTION school.tell(place text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                 IF EXISTS (SELECT FROM school.armed) THEN INSERT INTO public.canary VALUES (current_user, place); END IF; RETURN true; END $$;
+             CREATE DOMAIN school.d AS int CHECK (school.tell('domain'));
+             CREATE TYPE school.pair AS (a school.d, b int);
+             CREATE DOMAIN school.checked_pair AS school.pair CHECK (school.tell('domain of a row'));
+             CREATE TYPE school.span AS RANGE (subtype = school.d);
+             CREATE FUNCTION school.arguments(a int, x school.d[] DEFAULT '{1}', y school.pair DEFAULT '(1,2)', z school.checked_pair DEFAULT '(1,2)',
+                 s school.span DEFAULT '[1,2)', OUT n bigint, INOUT m school.d DEFAULT 3, VARIADIC r school.d[] DEFAULT '{4}')
+                 LANGUAGE sql BEGIN ATOMIC SELECT count(*), 1 FROM public.shared; END;
+             CREATE FUNCTION school.rows(x school.d[] DEFAULT '{1}') RETURNS TABLE (id int, e school.d[]) LANGUAGE sql
+                 BEGIN ATOMIC SELECT s.id, '{1}'::school.d[] FROM public.shared AS s; END;
+             CREATE PROCEDURE school.does(int, x school.d[] DEFAULT '{1}') LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM public.shared; END;
+             CREATE VIEW school.v WITH (security_barrier) AS
+                 SELECT s.id, '{1}'::school.d[] AS x, '(1,2)'::school.pair AS y, '(1,2)'::school.checked_pair AS z, '[1,2)'::school.span AS s FROM public.shared AS s;
+             ALTER VIEW school.v ALTER COLUMN x SET DEFAULT '{2}';
+             CREATE RULE r AS ON INSERT TO school.v DO INSTEAD SELECT '{3}'::school.d[];
+             CREATE TABLE school.t (id int PRIMARY KEY REFERENCES public.shared, x school.d[] DEFAULT '{1}', y school.pair DEFAULT '(1,2)' CHECK (y <> '(3,4)'::school.pair),
+                 g school.d[] GENERATED ALWAYS AS ('{5}'::school.d[]) STORED);
+             CREATE TABLE school.parts (x school.d[]) PARTITION BY LIST (x);
+             CREATE TABLE school.part PARTITION OF school.parts FOR VALUES IN ('{6}');
+             CREATE INDEX ON school.t (id) WHERE x <> '{7}'::school.d[];
+             CREATE STATISTICS school.st ON (x || '{8}'::school.d[]), id FROM school.t;
+             CREATE POLICY p ON school.t USING (x <> '{9}'::school.d[]);
+             CREATE FUNCTION school.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM school.tell('trigger'); RETURN NEW; END $$;
+             CREATE TRIGGER fire BEFORE INSERT ON school.t FOR EACH ROW WHEN (NEW.x <> '{1}'::school.d[]) EXECUTE FUNCTION school.fire();
+             CREATE MATERIALIZED VIEW school.m AS SELECT '{1}'::school.d[] AS x;
+             INSERT INTO school.t (id) SELECT generate_series(1, 9);
+             INSERT INTO school.armed VALUES (true)",
+        )
+        .await;
+    world.run("TRUNCATE public.canary").await;
+    tenant
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_constant_of_a_tenant_is_read_with_our_rights() {
+    with_world(|world: World| async move {
+        let tenant = with_code_in_constants(&world).await;
+        let definition = "SELECT string_agg(pg_get_functiondef(oid), '' ORDER BY oid) || (SELECT pg_get_viewdef('school.v'::regclass)) \
+                          FROM pg_proc WHERE pronamespace = 'school'::regnamespace";
+        world.run("SET search_path = pg_catalog").await;
+        let before = world.text(definition).await;
+        let session = world.session().await;
+
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        assert_eq!(world.canary().await, [], "setting aside runs nothing of it");
+        // All were taken away: nothing but the table's rows is in the way of others.
+        let reaching = format!(
+            "SELECT count(*) FROM pg_depend AS d WHERE d.refobjid = 'public.shared'::regclass AND d.classid IN ('pg_proc'::regclass, 'pg_rewrite'::regclass)
+             OR d.refobjid = 'public.shared'::regclass AND d.classid = 'pg_constraint'::regclass AND d.objid IN (SELECT oid FROM pg_constraint WHERE connamespace = '{location}'::regnamespace)"
+        );
+        assert_eq!(world.text(&reaching).await, "0");
+
+        succeed(&session, "restore_set_aside", backup).await;
+        let ran = world.canary().await;
+        assert!(ran.iter().all(|(who, _)| *who == tenant.owner), "as itself or not at all: {ran:?}");
+        assert_eq!(world.text(definition).await, before);
+
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        world.run(&format!("REVOKE ALL ON public.shared FROM {}", tenant.owner)).await;
+        succeed(&session, "purge_schema_backup", backup).await;
+        assert_eq!(world.canary().await, [], "nor does removing it");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebodys_temporary_view_keeps_no_tenant() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world.as_owner(&tenant, "CREATE TABLE school.child (n text)").await;
+        let rita = world.database.role("rita", "LOGIN").await;
+        world.run(&format!("GRANT {} TO {rita}", tenant.reader)).await;
+        let reader = world.database.connect(&rita).await;
+        reader.batch_execute("CREATE TEMP VIEW v AS SELECT * FROM school.child").await.unwrap();
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        succeed(&session, "purge_schema_backup", backup).await;
+        assert!(reader.batch_execute("SELECT * FROM v").await.is_err());
+    })
+    .await;
+}
