@@ -2,8 +2,8 @@
 -- foreign keys, views, rules, policies, triggers, functions, defaults, columns of its types, children and partitions. While
 -- there is any, neither renaming nor removing the schema is ours to do: both would change somebody else's objects.
 --
--- Publications do not count; they are recorded and left. A cast between a type of the schema and another one is the schema's.
--- Inheritance counts in both directions: queries of a parent read its children, wherever they are.
+-- Publications do not count; they are recorded and left. Temporary objects do not count either. A cast between a type of the
+-- schema and another one is the schema's. Inheritance counts in both directions: queries of a parent read its children, wherever they are.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -35,6 +35,8 @@ BEGIN
         WHERE home.oid IS DISTINCT FROM namespace
           -- TOAST tables live elsewhere and are part of their tables.
           AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
+          -- What is temporary is its session's and ends with it. Nobody else could remove it, and the next one is soon made.
+          AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = home.oid AND left(n.nspname, 8) = 'pg_temp_')
     )
     SELECT DISTINCT CASE o.classid
         WHEN 'pg_constraint'::regclass THEN coalesce(
