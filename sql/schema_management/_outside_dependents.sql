@@ -9,6 +9,10 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 BEGIN
+    IF NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
+                   AND d.classid NOT IN ('pg_publication_namespace'::regclass, 'pg_default_acl'::regclass)) THEN
+        RETURN;  -- It is empty. The server plans the query below anew after every change of a schema, which takes longer than running it.
+    END IF;
     RETURN QUERY
     WITH member AS MATERIALIZED (
         SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m

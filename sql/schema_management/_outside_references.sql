@@ -7,6 +7,9 @@
 -- text, written by pg_catalog, and is run only as the tenant's owner. Reaching into pg_catalog, information_schema or an
 -- extension blocks nobody. Materialized views hold data and stay as they are, as do defaults, triggers and column types.
 --
+-- How many there are and how long they are is the tenant's doing, so both are bounded: by the locks that a call may take, and by
+-- what a manifest holds. A reference beyond that is returned without statements; it is left as it is.
+--
 -- What takes a reference away is run with our rights, so there is no expression of the tenant in it, only names and types:
 -- reading a constant again already runs its type's input function, and with it the checks of the tenant's domains.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid)
@@ -14,58 +17,87 @@ RETURNS TABLE (kind text, name text, take_away text, remake text, fallback text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
+DECLARE
+    -- Replacing a view takes about eight locks.
+    most        CONSTANT bigint := edu_matrix_hub_schema._lock_budget() / 8;
+    -- As the catalogue stores them, which is several times what they are as text.
+    most_bytes  CONSTANT bigint := 8 * 1024 * 1024;
+    total_bytes CONSTANT bigint := 64 * 1024 * 1024;
 BEGIN
+    IF NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
+                   AND d.classid NOT IN ('pg_publication_namespace'::regclass, 'pg_default_acl'::regclass)) THEN
+        RETURN;  -- It is empty. The server plans the query below anew after every change of a schema, which takes longer than running it.
+    END IF;
     RETURN QUERY
     WITH member AS MATERIALIZED (
         SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m
     ), reaching AS (
-        SELECT m.objid AS relation, NULL::oid AS function, u.oid AS object, 'pg_rewrite'::regclass AS catalogue
+        SELECT m.objid AS relation, NULL::oid AS function, u.oid AS object, 'pg_rewrite'::regclass AS catalogue, octet_length(u.ev_action::text)::bigint AS bytes
         FROM member AS m JOIN pg_rewrite AS u ON m.classid = 'pg_class'::regclass AND u.ev_class = m.objid AND u.rulename = '_RETURN'
         JOIN pg_class AS c ON c.oid = m.objid AND c.relkind = 'v'
         UNION ALL
-        SELECT NULL, p.oid, p.oid, 'pg_proc'::regclass
+        SELECT NULL, p.oid, p.oid, 'pg_proc'::regclass,
+               octet_length(p.prosqlbody::text)::bigint + coalesce(octet_length(p.proargdefaults::text), 0) + coalesce(octet_length(p.proconfig::text), 0)
         FROM member AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid AND p.prosqlbody IS NOT NULL
     ), outward AS (
-        SELECT DISTINCT r.relation, r.function
+        SELECT DISTINCT r.relation, r.function, NULL::oid AS constraint_id, r.bytes
         FROM reaching AS r
         JOIN pg_depend AS d ON d.classid = r.catalogue AND d.objid = r.object
         CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._home_schema(d.refclassid, d.refobjid) AS oid) AS home
         WHERE home.oid IS NOT NULL AND home.oid NOT IN (namespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
           AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
+        UNION ALL
+        SELECT NULL, NULL, k.oid, coalesce((SELECT sum(octet_length(d.description)) FROM pg_description AS d
+                                            WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid), 0)
+        FROM member AS m
+        JOIN pg_constraint AS k ON m.classid = 'pg_class'::regclass AND k.conrelid = m.objid AND k.contype = 'f' AND k.conparentid = 0
+        JOIN pg_class AS target ON target.oid = k.confrelid AND target.relnamespace <> namespace
+    ), bounded AS MATERIALIZED (
+        -- Foreign keys first: they alone change what others can do with their rows.
+        SELECT o.relation, o.function, o.constraint_id,
+               o.bytes <= most_bytes AND row_number() OVER running <= most AND sum(least(o.bytes, most_bytes)) OVER running <= total_bytes AS fits
+        FROM outward AS o
+        WINDOW running AS (ORDER BY o.constraint_id NULLS LAST, o.bytes, o.relation, o.function ROWS UNBOUNDED PRECEDING)
+    ), found AS (
+        SELECT 'foreign key' AS kind, format('%s.%I', k.conrelid::regclass, k.conname) AS name,
+               CASE WHEN b.fits THEN format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname) END AS take_away,
+               CASE WHEN b.fits THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
+                                     || edu_matrix_hub_schema._comment_on_constraint(k.oid) END AS remake,
+               CASE WHEN b.fits THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', k.conrelid::regclass, k.conname,
+                                            replace(pg_get_constraintdef(k.oid), ' NOT VALID', '')) || edu_matrix_hub_schema._comment_on_constraint(k.oid) END AS fallback
+        FROM bounded AS b JOIN pg_constraint AS k ON k.oid = b.constraint_id
+        UNION ALL
+        -- WITH CHECK OPTION says what may be written through a view, and nothing can be written through an empty one.
+        SELECT 'view', b.relation::regclass::text,
+               CASE WHEN b.fits THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s', b.relation::regclass, a.names, w.without_check, a.nothing) END,
+               CASE WHEN b.fits THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS %s', b.relation::regclass, a.names, w.options, pg_get_viewdef(b.relation)) END, NULL
+        FROM bounded AS b
+        JOIN pg_class AS c ON c.oid = b.relation
+        CROSS JOIN LATERAL (
+            SELECT coalesce(' WITH (' || string_agg(o, ', ' ORDER BY n) || ')', '') AS options,
+                   coalesce(' WITH (' || string_agg(o, ', ' ORDER BY n) FILTER (WHERE NOT starts_with(o, 'check_option=')) || ')', '') AS without_check
+            FROM unnest(c.reloptions) WITH ORDINALITY AS u (o, n)
+        ) AS w
+        CROSS JOIN LATERAL (
+            SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) AS names,
+                   string_agg(format('NULL::%s', format_type(t.atttypid, t.atttypmod))
+                              || coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname) FROM pg_collation AS l JOIN pg_namespace AS n ON n.oid = l.collnamespace
+                                           WHERE l.oid = t.attcollation AND t.attcollation <> y.typcollation), ''), ', ' ORDER BY t.attnum) AS nothing
+            FROM pg_attribute AS t JOIN pg_type AS y ON y.oid = t.atttypid
+            WHERE t.attrelid = b.relation AND t.attnum > 0
+        ) AS a
+        UNION ALL
+        SELECT 'function', b.function::regprocedure::text,
+               CASE WHEN b.fits THEN format('CREATE OR REPLACE %s %I.%I(%s)%s LANGUAGE plpgsql AS %L', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+                      n.nspname, p.proname, edu_matrix_hub_schema._arguments_without_defaults(p.oid), coalesce(' RETURNS ' || pg_get_function_result(p.oid), ''),
+                      'BEGIN RAISE EXCEPTION ''this function was set aside with its schema''; END') END,
+               CASE WHEN b.fits THEN pg_get_functiondef(p.oid) END, NULL
+        FROM bounded AS b
+        JOIN pg_proc AS p ON p.oid = b.function
+        JOIN pg_namespace AS n ON n.oid = p.pronamespace
     )
-    SELECT 'foreign key', format('%s.%I', k.conrelid::regclass, k.conname),
-           format('ALTER TABLE %s DROP CONSTRAINT %I', k.conrelid::regclass, k.conname),
-           format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid)) || edu_matrix_hub_schema._comment_on_constraint(k.oid),
-           format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', k.conrelid::regclass, k.conname, replace(pg_get_constraintdef(k.oid), ' NOT VALID', ''))
-           || edu_matrix_hub_schema._comment_on_constraint(k.oid)
-    FROM member AS m
-    JOIN pg_constraint AS k ON m.classid = 'pg_class'::regclass AND k.conrelid = m.objid AND k.contype = 'f' AND k.conparentid = 0
-    JOIN pg_class AS target ON target.oid = k.confrelid AND target.relnamespace <> namespace
-    UNION ALL
-    SELECT 'view', o.relation::regclass::text,
-           format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s', o.relation::regclass, a.names, w.options, a.nothing),
-           format('CREATE OR REPLACE VIEW %s (%s)%s AS %s', o.relation::regclass, a.names, w.options, pg_get_viewdef(o.relation)), NULL
-    FROM outward AS o
-    JOIN pg_class AS c ON c.oid = o.relation
-    CROSS JOIN LATERAL (SELECT coalesce(' WITH (' || array_to_string(c.reloptions, ', ') || ')', '') AS options) AS w
-    CROSS JOIN LATERAL (
-        SELECT string_agg(quote_ident(t.attname), ', ' ORDER BY t.attnum) AS names,
-               string_agg(format('NULL::%s', format_type(t.atttypid, t.atttypmod))
-                          || coalesce((SELECT format(' COLLATE %I.%I', n.nspname, l.collname) FROM pg_collation AS l JOIN pg_namespace AS n ON n.oid = l.collnamespace
-                                       WHERE l.oid = t.attcollation AND t.attcollation <> y.typcollation), ''), ', ' ORDER BY t.attnum) AS nothing
-        FROM pg_attribute AS t JOIN pg_type AS y ON y.oid = t.atttypid
-        WHERE t.attrelid = o.relation AND t.attnum > 0
-    ) AS a
-    UNION ALL
-    SELECT 'function', o.function::regprocedure::text,
-           format('CREATE OR REPLACE %s %I.%I(%s)%s LANGUAGE plpgsql AS %L', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
-                  n.nspname, p.proname, edu_matrix_hub_schema._arguments_without_defaults(p.oid), coalesce(' RETURNS ' || pg_get_function_result(p.oid), ''),
-                  'BEGIN RAISE EXCEPTION ''this function was set aside with its schema''; END'),
-           pg_get_functiondef(p.oid), NULL
-    FROM outward AS o
-    JOIN pg_proc AS p ON p.oid = o.function
-    JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    ORDER BY 1, 2;
+    -- In the order in which they are made again: checking a foreign key may run an index expression that calls a function.
+    SELECT f.kind, f.name, f.take_away, f.remake, f.fallback FROM found AS f ORDER BY f.kind = 'foreign key', f.kind, f.name;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid) FROM PUBLIC;

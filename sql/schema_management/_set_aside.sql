@@ -1,9 +1,11 @@
 -- Sets a tenant's schema aside, whole and exact: renames it, takes every grant on it that is not the owner's, and records in
 -- the manifest what a restore needs. No table is touched, so thousands of them cost no more than one; a write that still
--- commits lands in what is set aside. Returns {backup_id?, location?, size_bytes?, table_count?, ended, members_left}.
+-- commits lands in what is set aside. Returns {backup_id?, location?, size_bytes?, table_count?, ended, members_left,
+-- references_left}.
 --
--- References of the schema to others are recorded and taken away, so that what is set aside never blocks a living tenant; of
--- others to it there are none, or it is refused. The tenant's roles stay, without login and without foreign members, until the
+-- References of the schema to others are recorded and taken away, so that what is set aside blocks no living tenant; one that
+-- cannot be taken away is left and named, for it must not decide whether a tenant can be dropped. References of others to it
+-- there are none, or it is refused. The tenant's roles stay, without login and without foreign members, until the
 -- backup is purged. A schema that is missing leaves nothing to set aside: the tenant just ends, and so do its roles.
 --
 -- The caller holds both locks of the tenant and runs this in a sub-block.
@@ -20,13 +22,11 @@ DECLARE
     location   text;
     owner      text;
     refs       jsonb;
-    wanted     bigint;
-    budget     CONSTANT bigint := edu_matrix_hub_schema._lock_budget();
+    refs_left  jsonb;
     grants     jsonb;
     sessions   jsonb;
     members    jsonb;
     measured   record;
-    reference  record;
     manifest   jsonb;
     roles_note text;
 BEGIN
@@ -49,12 +49,7 @@ BEGIN
                    owner, tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
     PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, or let the tenant stay (deletionPolicy: Retain)');
-    SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]'), 8 * count(*) INTO refs, wanted FROM edu_matrix_hub_schema._outside_references(namespace) AS r;
-    IF wanted > budget THEN
-        PERFORM edu_matrix_hub_schema._refuse('too_many_tables',
-            format('%s of its foreign keys, views and functions reach outside, which takes %s locks, and a call may take %s; raise max_locks_per_transaction',
-                   jsonb_array_length(refs), wanted, budget), jsonb_build_object('locks', wanted, 'budget', budget));
-    END IF;
+    SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') INTO refs FROM edu_matrix_hub_schema._outside_references(namespace) AS r;
 
     -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.
     SELECT greatest(coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)), 0)::bigint * current_setting('block_size')::bigint,
@@ -71,17 +66,15 @@ BEGIN
     members := edu_matrix_hub_schema._leave_members(tenant);
     grants := edu_matrix_hub_schema._schema_grants(tenant.schema_name);
     PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
+    location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
+    PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
+    SELECT * INTO refs, refs_left FROM edu_matrix_hub_schema._take_references(tenant.id, refs);
     manifest := jsonb_build_object(
         'format', 1, 'method', 'SetAside', 'schema', tenant.schema_name, 'schema_id', tenant.id, 'set_aside_at', clock_timestamp(),
         'server_version_num', current_setting('server_version_num')::integer,
         'status', tenant.status, 'access', tenant.access, 'grants', grants, 'saved_acl', tenant.saved_acl,
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins), 'members', members, 'references', refs,
-        'publications', edu_matrix_hub_schema._publications(namespace));
-    location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
-    PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
-    FOR reference IN SELECT r.value ->> 'take_away' AS take_away FROM jsonb_array_elements(refs) AS r (value) LOOP
-        EXECUTE reference.take_away;
-    END LOOP;
+        'references_left', refs_left, 'publications', edu_matrix_hub_schema._publications(namespace));
     EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
     PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
 
@@ -95,6 +88,7 @@ BEGIN
     WHERE t.id = tenant.id;
     RETURN jsonb_build_object('backup_id', backup, 'location', location, 'size_bytes', measured.bytes, 'table_count', measured.tables,
                               'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended',
+                              'references_left', refs_left,
                               'members_left', (SELECT coalesce(jsonb_agg(m.value), '[]') FROM jsonb_array_elements(members) AS m (value) WHERE (m.value ->> 'left')::boolean));
 END
 $function$;
@@ -154,3 +148,54 @@ AS $function$
           WHERE r.pnnspid = namespace) AS p
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._publications(oid) FROM PUBLIC;
+
+-- Takes away what reaches outside, as a member of the tenant's owner role: `taken` is what was (for the restore), `remaining`
+-- is what was not: [{kind, name, note}...], the first fifty.
+--
+-- Whose view it is, how it was made and who locks it is the tenant's doing. So what fails is left, with the reason. Only a lock
+-- that is not to be had makes the whole call `busy` at first, since most are soon released; who was told so ten minutes ago
+-- is not told so again.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_references(tenant_id uuid, refs jsonb, OUT taken jsonb, OUT remaining jsonb)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '5s'
+AS $function$
+DECLARE
+    reference record;
+    note      text;
+    untaken   bigint[] := '{}';
+BEGIN
+    remaining := '[]';
+    FOR reference IN SELECT r.n, r.value ->> 'take_away' AS take_away, r.value ->> 'kind' AS kind, r.value ->> 'name' AS name
+                     FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n) LOOP
+        note := NULL;
+        IF reference.take_away IS NULL THEN
+            note := 'it is too long, or one of too many';
+        ELSE
+            BEGIN
+                EXECUTE reference.take_away;
+            EXCEPTION
+                WHEN serialization_failure OR deadlock_detected THEN RAISE;
+                WHEN lock_not_available OR internal_error THEN
+                    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
+                                   WHERE o.schema_id = tenant_id AND o.type = 'set_aside' AND o.status = 'busy'
+                                     AND o.started_at BETWEEN now() - interval '1 day' AND now() - interval '10 minutes') THEN
+                        RAISE;
+                    END IF;
+                    note := SQLERRM;
+                    PERFORM set_config('lock_timeout', '20ms', true);
+                WHEN OTHERS THEN
+                    note := SQLERRM;
+            END;
+        END IF;
+        CONTINUE WHEN note IS NULL;
+        untaken := untaken || reference.n;
+        IF cardinality(untaken) <= 50 THEN
+            remaining := remaining || jsonb_build_object('kind', reference.kind, 'name', reference.name, 'note', left(note, 200));
+        END IF;
+    END LOOP;
+    SELECT coalesce(jsonb_agg(r.value ORDER BY r.n), '[]') INTO taken
+    FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n) WHERE r.n <> ALL (untaken);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_references(uuid, jsonb) FROM PUBLIC;

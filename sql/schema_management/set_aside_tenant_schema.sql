@@ -67,7 +67,12 @@ BEGIN
     RETURN edu_matrix_hub_schema._result('success',
         CASE WHEN facts ->> 'schema_missing' IS NOT NULL THEN format('schema "%s" was missing, the tenant has ended', tenant.schema_name)
              ELSE format('schema "%s" is set aside as "%s"', tenant.schema_name, facts ->> 'location') END
-        || CASE WHEN queued IS NOT NULL THEN ', its removal is queued' ELSE '' END, tenant.id, facts);
+        || CASE WHEN queued IS NOT NULL THEN ', its removal is queued' ELSE '' END
+        || coalesce('; what it refers to cannot be dropped before it is, since these were left: '
+                    || (SELECT string_agg(format('%s %s (%s)', r.value ->> 'kind', r.value ->> 'name', r.value ->> 'note'), ', ' ORDER BY r.n)
+                        FROM jsonb_array_elements(facts -> 'references_left') WITH ORDINALITY AS r (value, n) WHERE r.n <= 5)
+                    || CASE WHEN jsonb_array_length(facts -> 'references_left') > 5 THEN ' and more' ELSE '' END, ''),
+        tenant.id, facts);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.set_aside_tenant_schema(jsonb) FROM PUBLIC;

@@ -1,7 +1,7 @@
 //! What a tenant may prepare for the day that it is set aside or removed: nothing of it runs with our rights, keeps it
 //! from being set aside, leaves the backup in its hands, or makes its removal endless.
 
-use crate::backup_world::{World, drop_by_hand, succeed, with_world};
+use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
 use crate::support::Tenant;
 
 /// A tenant whose constants are code: a domain's check runs whenever a value of it is read, and tells as whom.
@@ -98,6 +98,74 @@ async fn somebodys_temporary_view_keeps_no_tenant() {
         let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
         succeed(&session, "purge_schema_backup", backup).await;
         assert!(reader.batch_execute("SELECT * FROM v").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reference_that_cannot_be_taken_away_is_left_and_named() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let login = world.database.role("maker", "LOGIN").await;
+        world
+            .run(&format!(
+                "CREATE TABLE public.shared (id int PRIMARY KEY); GRANT SELECT, REFERENCES ON public.shared TO PUBLIC; GRANT {} TO {login}",
+                tenant.owner
+            ))
+            .await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE VIEW school.checked WITH (check_option = local, security_barrier = true) AS SELECT * FROM public.shared;
+                 CREATE TABLE school.t (id int CONSTRAINT fk REFERENCES public.shared);
+                 DO $$ BEGIN EXECUTE format('CREATE VIEW school.long AS SELECT id, %L AS x FROM public.shared', repeat('x', 3000000)); END $$;
+                 GRANT CREATE ON SCHEMA school TO PUBLIC",
+            )
+            .await;
+        for part in 0..8 {
+            let views = format!(
+                "DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE format('CREATE VIEW school.v%s AS SELECT * FROM public.shared', {part} * 200 + n); END LOOP; END $$"
+            );
+            world.as_owner(&tenant, &views).await;
+        }
+        let maker = world.database.connect(&login).await;
+        maker.batch_execute("CREATE VIEW school.a_foreign_one AS SELECT * FROM public.shared").await.unwrap();
+        let definition = "SELECT pg_get_viewdef('school.checked'::regclass) || (SELECT reloptions::text FROM pg_class WHERE oid = 'school.checked'::regclass)";
+        let before = world.text(definition).await;
+
+        let session = world.session().await;
+        let message = succeed(&session, "drop_institution_schema", tenant.id).await;
+        assert!(message.contains("these were left: ") && message.contains(" and more"), "{message}");
+        let backup = world.newest_backup().await;
+        let left = backup["manifest"]["references_left"].as_array().unwrap();
+        assert_eq!(left.len(), 50);
+        let note = |name: &str| left.iter().find(|r| r["name"] == name).map(|r| r["note"].as_str().unwrap().to_owned());
+        assert_eq!(note("school.a_foreign_one").as_deref(), Some("must be owner of view a_foreign_one"));
+        assert_eq!(note("school.long").as_deref(), Some("it is too long, or one of too many"));
+        assert_eq!((note("school.t.fk"), note("school.checked")), (None, None));
+        assert!(backup["manifest"]["references"].as_array().unwrap().len() > 100);
+
+        succeed(&session, "restore_set_aside", backup["id"].as_str().unwrap().parse().unwrap()).await;
+        assert_eq!(world.text(definition).await, before);
+        assert_eq!(world.text("SELECT conrelid::regclass FROM pg_constraint WHERE conname = 'fk' AND convalidated").await, "school.t");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_on_a_reference_holds_up_for_ten_minutes_at_most() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world.run("CREATE TABLE public.shared (id int PRIMARY KEY); GRANT SELECT ON public.shared TO PUBLIC").await;
+        world.as_owner(&tenant, "CREATE VIEW school.v AS SELECT * FROM public.shared").await;
+        let other = world.superuser().await;
+        other.batch_execute("BEGIN; SELECT * FROM school.v").await.unwrap();
+        let session = world.session().await;
+        assert_eq!(front(&session, "drop_institution_schema", tenant.id).await.0, "busy");
+        world.run("UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '11 minutes' WHERE type = 'set_aside'").await;
+        let message = succeed(&session, "drop_institution_schema", tenant.id).await;
+        assert!(message.contains("view school.v (canceling statement due to lock timeout)"), "{message}");
     })
     .await;
 }
