@@ -63,10 +63,13 @@ pub fn status(
     status.holder = Some(facts.holder.clone());
     status.epoch = Some(facts.epoch);
     if let Some(survey) = survey {
-        status.tenant_count = Some(survey.tenant_count);
-        status.set_aside_count = Some(survey.set_aside_count);
-        status.set_aside_bytes = Some(news(status.set_aside_bytes, survey.set_aside_bytes));
-        let bytes = news(status.storage_used_bytes, survey.storage_bytes);
+        // Where the counts are news the bytes are written with them: two set aside are never shown as 0 bytes.
+        let counts = (Some(survey.tenant_count), Some(survey.set_aside_count));
+        let recounted = (status.tenant_count, status.set_aside_count) != counts;
+        let shown = |bytes: Option<i64>| bytes.filter(|_| !recounted);
+        (status.tenant_count, status.set_aside_count) = counts;
+        status.set_aside_bytes = Some(news(shown(status.set_aside_bytes), survey.set_aside_bytes));
+        let bytes = news(shown(status.storage_used_bytes), survey.storage_bytes);
         status.storage_used_bytes = Some(bytes);
         status.storage_used = Some(human(bytes.unsigned_abs()));
     }
