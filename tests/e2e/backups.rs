@@ -38,8 +38,10 @@ async fn a_backup_is_made_shown_and_kept_as_its_object_says() {
     world.sql_as(
         "school",
         "owner",
-        "CREATE TABLE school.pupils (id serial PRIMARY KEY, name text); INSERT INTO school.pupils (name) SELECT 'p' || n FROM generate_series(1, 90) AS n;
-         CREATE TABLE school.empty (); CREATE TABLE school.notes (note jsonb); INSERT INTO school.notes SELECT '{\"a\": 1}' FROM generate_series(1, 10)",
+        "CREATE TABLE school.pupils (id serial PRIMARY KEY, name text);
+         INSERT INTO school.pupils (name) SELECT 'p' || n FROM generate_series(1, 90) AS n;
+         CREATE TABLE school.empty (); CREATE TABLE school.notes (note jsonb);
+         INSERT INTO school.notes SELECT '{\"a\": 1}' FROM generate_series(1, 10)",
     );
     let whole = world.finished_backup("whole", json!({ "expireAfterDays": 30 })).await;
     let status = whole.status.clone().unwrap();
@@ -71,7 +73,10 @@ async fn a_backup_is_made_shown_and_kept_as_its_object_says() {
     assert!(refused.to_string().contains("spec is immutable"), "{refused}");
 
     // Expired, it is removed, and its object says so and stays.
-    world.sql("UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 s' WHERE object_name = 'whole'");
+    world.sql(
+        "UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 s' \
+         WHERE object_name = 'whole'",
+    );
     let expired = world.until_ready(&backups, "whole", "True", "Expired").await;
     assert!(condition(&expired, "Stalled").is_none());
     world.eventually("it is gone", async || !world.stands(&location(&whole))).await;
@@ -105,18 +110,22 @@ const TRAPS: &str = "
     CREATE FUNCTION school.act() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO school.ran VALUES (current_user); EXECUTE 'CREATE ROLE stolen_by_a_tenant'; RETURN true;
     EXCEPTION WHEN OTHERS THEN RETURN true; END $$;
-    CREATE FUNCTION school.check_it(i int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RETURN school.act(); END $$;
+    CREATE FUNCTION school.check_it(i int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$
+        BEGIN RETURN school.act(); END $$;
     CREATE TYPE school.mood AS ENUM ('sad', 'happy');
-    CREATE FUNCTION school.cast_it(school.mood) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM school.act(); RETURN 'x'; END $$;
+    CREATE FUNCTION school.cast_it(school.mood) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$
+        BEGIN PERFORM school.act(); RETURN 'x'; END $$;
     CREATE CAST (school.mood AS text) WITH FUNCTION school.cast_it(school.mood) AS IMPLICIT;
     CREATE DOMAIN school.even AS int CHECK (school.check_it(VALUE));
-    CREATE TABLE school.trap (id int CHECK (school.check_it(id)), mood school.mood DEFAULT 'sad', even school.even DEFAULT 2,
+    CREATE TABLE school.trap (id int CHECK (school.check_it(id)), mood school.mood DEFAULT 'sad',
+                              even school.even DEFAULT 2,
                               doubled int GENERATED ALWAYS AS (CASE WHEN school.check_it(id) THEN id * 2 END) STORED);
     INSERT INTO school.trap (id) SELECT generate_series(1, 10);
     CREATE INDEX ON school.trap ((school.check_it(id)));
     CREATE STATISTICS school.statistics ON (school.check_it(id)), id FROM school.trap;
     CREATE POLICY rows ON school.trap USING (school.act()); ALTER TABLE school.trap ENABLE ROW LEVEL SECURITY;
-    CREATE FUNCTION school.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM school.act(); RETURN NULL; END $$;
+    CREATE FUNCTION school.fire() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM school.act(); RETURN NULL; END $$;
     CREATE TRIGGER fire AFTER INSERT ON school.trap FOR EACH ROW EXECUTE FUNCTION school.fire();
     CREATE RULE rule AS ON INSERT TO school.trap DO ALSO SELECT school.act();
     TRUNCATE school.ran";

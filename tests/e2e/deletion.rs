@@ -27,9 +27,15 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
     );
     let facts = |schema: &str| {
         world.sql(&format!(
-            "SELECT count(*), md5(string_agg(p::text, ',' ORDER BY id)), (SELECT count(*) FROM {schema}.names) FROM {schema}.pupils AS p"
+            "SELECT count(*), md5(string_agg(p::text, ',' ORDER BY id)), (SELECT count(*) FROM {schema}.names) \
+             FROM {schema}.pupils AS p"
         ))
     };
+    world
+        .eventually("the survey has measured it", async || {
+            world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().storage_used_bytes > Some(0)
+        })
+        .await;
     let before = facts("school");
     let acl = || world.sql("SELECT nspacl, nspowner::regrole FROM pg_namespace WHERE nspname = 'school'");
     let acl_before = acl();
@@ -43,12 +49,13 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
     world.sql("DROP TABLE public.countries");
     assert!(!world.may_use(&reader, &aside));
     let tombstone = "SELECT t.status, t.institution_id, b.method, b.state, b.location, b.table_count
-                     FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN edu_matrix_hub_schema.schema_backups AS b ON b.schema_id = t.id";
+                     FROM edu_matrix_hub_schema.tenant_schemas AS t
+                     JOIN edu_matrix_hub_schema.schema_backups AS b ON b.schema_id = t.id";
     assert_eq!(world.sql(tombstone), format!("dropped|{institution}|SetAside|complete|{aside}|1"));
     world
         .eventually("the database counts what is set aside", async || {
             let status = world.databases().get(&world.database_ref()).await.unwrap().status.unwrap();
-            status.set_aside_count == Some(1) && status.tenant_count == Some(0)
+            status.set_aside_count == Some(1) && status.set_aside_bytes > Some(0) && status.tenant_count == Some(0)
         })
         .await;
 
@@ -58,8 +65,9 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
     assert_eq!(facts(&aside), before);
     let restore = format!(
-        "SET ROLE {}; SELECT status, message FROM edu_matrix_hub_schema.restore_set_aside((SELECT id FROM edu_matrix_hub_schema.schema_backups WHERE location = '{aside}'))",
-        world.login()
+        "SET ROLE {}; SELECT status, message FROM edu_matrix_hub_schema.restore_set_aside('{}')",
+        world.login(),
+        world.sql(&format!("SELECT id FROM edu_matrix_hub_schema.schema_backups WHERE location = '{aside}'"))
     );
     let taken = world.sql(&restore);
     assert!(taken.starts_with("error|"), "{taken}");
@@ -135,7 +143,10 @@ async fn retain_goes_at_once_and_finalizers_of_others_stay() {
     assert_eq!(serde_json::to_value(effective).unwrap()["deletionPolicy"], "Retain", "the database's default");
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 7 AS id");
     let facts = || {
-        world.sql("SELECT nspacl, nspowner::regrole, (SELECT count(*) FROM school.pupils) FROM pg_namespace WHERE nspname = 'school'")
+        world.sql(
+            "SELECT nspacl, nspowner::regrole, (SELECT count(*) FROM school.pupils) FROM pg_namespace \
+             WHERE nspname = 'school'",
+        )
     };
     let before = facts();
     world.delete_tenant("school").await;

@@ -4,8 +4,8 @@ use serde_json::json;
 
 use crate::world::World;
 
-/// What is done to a tenant, and what the Event about its repair says. `{schema}` is the schema's name, `{owner}`, `{reader}`
-/// and `{writer}` are its roles, `{guest}` is a role of somebody else.
+/// What is done to a tenant, and what the Event about its repair says. `{schema}` is the schema's name, `{owner}`,
+/// `{reader}` and `{writer}` are its roles, `{guest}` is a role of somebody else.
 const CHANGES: [(&str, &str, &str); 11] = [
     ("owner", "ALTER SCHEMA {schema} OWNER TO {guest}", "schema \"{schema}\" belongs to \"{guest}\""),
     ("usage_public", "GRANT USAGE ON SCHEMA {schema} TO PUBLIC", "PUBLIC has USAGE on schema \"{schema}\""),
@@ -26,8 +26,10 @@ const CHANGES: [(&str, &str, &str); 11] = [
 ];
 
 /// Everything about a tenant that is ours, and what its roles may do with its table.
-const FACTS: &str = "SELECT n.nspname, n.nspowner::regrole, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(n.nspacl) AS a),
-        (SELECT array_agg((d.defaclobjtype, (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(d.defaclacl) AS a))::text ORDER BY d.defaclobjtype)
+const FACTS: &str = "SELECT n.nspname, n.nspowner::regrole,
+        (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(n.nspacl) AS a),
+        (SELECT array_agg((d.defaclobjtype, (SELECT array_agg(a::text ORDER BY a::text)
+                                              FROM unnest(d.defaclacl) AS a))::text ORDER BY d.defaclobjtype)
          FROM pg_default_acl AS d WHERE d.defaclrole = o.oid),
         (SELECT array_agg((r.rolname, r.rolcanlogin, r.rolcreaterole,
                            (SELECT count(*) FROM pg_auth_members AS m WHERE m.member = r.oid))::text ORDER BY r.rolname)
@@ -113,7 +115,8 @@ async fn what_may_not_be_repaired_is_named_with_the_statement_that_does_it() {
         "owner",
         &format!(
             "CREATE TABLE own.pupils (id int PRIMARY KEY); GRANT SELECT ON own.pupils TO {guest}, PUBLIC;
-             REVOKE ALL ON own.pupils FROM {reader}; CREATE INDEX ON own.pupils (id); CREATE VIEW own.all AS TABLE own.pupils;
+             REVOKE ALL ON own.pupils FROM {reader}; CREATE INDEX ON own.pupils (id);
+             CREATE VIEW own.all AS TABLE own.pupils;
              CREATE FUNCTION own.one() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE TYPE own.mood AS ENUM ('ok');
              ALTER DEFAULT PRIVILEGES IN SCHEMA own GRANT SELECT ON TABLES TO PUBLIC;
              ALTER TABLE own.pupils ENABLE ROW LEVEL SECURITY; COMMENT ON SCHEMA own IS 'ours'",

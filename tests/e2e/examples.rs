@@ -1,4 +1,4 @@
-//! What people copy works: every manifest in `examples/` is applied as it is, but for the names that belong to this test.
+//! What people copy works: every manifest in `examples/` is applied as it is, but for the names that are this test's.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

@@ -29,7 +29,8 @@ impl World {
 
     /// Waits until a job runs and stands before the lock.
     async fn until_blocked(&self, name: &str) {
-        let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run_job%'";
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity \
+                     WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run_job%'";
         self.eventually(&format!("{name} stands before the lock"), async || {
             self.job(name).starts_with("running|running|") && self.sql(waits) == "t"
         })
@@ -42,7 +43,8 @@ impl World {
         self.eventually("no sandbox is left", async || self.sql(left) == "0").await;
         let members = "SELECT count(*) FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid
              JOIN edu_matrix_hub_schema.tenant_schemas AS t ON r.rolname = t.owner_role
-             WHERE m.member = (SELECT nspowner FROM pg_namespace WHERE nspname = 'edu_matrix_hub_schema') AND NOT m.admin_option";
+             WHERE NOT m.admin_option
+               AND m.member = (SELECT nspowner FROM pg_namespace WHERE nspname = 'edu_matrix_hub_schema')";
         assert_eq!(self.sql(members), "0", "no membership outlives its job");
     }
 }

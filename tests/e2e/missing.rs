@@ -46,7 +46,7 @@ async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks(
     world.next_survey().await;
     world.sql("DROP SCHEMA school CASCADE");
     let message = world.stalled_tenant("school", "SchemaMissing").await;
-    assert!(message.contains("remove the annotation first"), "{message}");
+    assert!(message.contains("remove it first"), "{message}");
     world.next_survey().await;
     assert!(world.schemas("school").is_empty());
     world.kubectl(&["-n", &world.namespace, "annotate", "tenantschema", "school", &format!("{RECREATE}-")]);

@@ -89,7 +89,8 @@ async fn a_namespace_that_is_deleted_leaves_its_backups_in_the_catalogue() {
         "SELECT schema_name, method, state, table_count FROM edu_matrix_hub_schema.schema_backups ORDER BY 1, 2";
     assert_eq!(
         world.sql(catalogue),
-        "academy|SetAside|complete|1\nschool|SetAside|complete|1\nschool|Snapshot|complete|1\nschool|Snapshot|complete|1",
+        "academy|SetAside|complete|1\nschool|SetAside|complete|1\n\
+         school|Snapshot|complete|1\nschool|Snapshot|complete|1",
         "whoever deletes a namespace did not say that its backups shall go"
     );
     let locations = world.sql("SELECT location FROM edu_matrix_hub_schema.schema_backups");

@@ -9,7 +9,8 @@ impl World {
     /// What a schema takes up, as PostgreSQL itself says.
     fn bytes(&self, schema: &str) -> i64 {
         let bytes = self.sql(&format!(
-            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relnamespace = '{schema}'::regnamespace AND relkind IN ('r', 'm', 'S')"
+            "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class \
+             WHERE relnamespace = '{schema}'::regnamespace AND relkind IN ('r', 'm', 'S')"
         ));
         bytes.parse().unwrap()
     }
@@ -35,32 +36,35 @@ async fn usage_counts_tables_indexes_and_toast_and_follows_every_change() {
     world.apply_tenant("school", json!({ "schemaName": "school", "quota": quota })).await;
     let none = world.ready_tenant("school").await.status.unwrap();
     assert_eq!((none.storage_used.as_deref(), none.quota_used_percent), (Some("0"), Some(0)));
-    let fill = "INSERT INTO school.files (body) SELECT (SELECT string_agg(md5(n || '/' || m), '') FROM generate_series(1, 300) AS m)
+    let fill = "INSERT INTO school.files (body) SELECT (SELECT string_agg(md5(n || '/' || m), '')
+                                                         FROM generate_series(1, 300) AS m)
                 FROM generate_series(1, 200) AS n";
 
     world.sql_as(
         "school",
         "owner",
         &format!(
-            "CREATE TABLE school.files (id serial PRIMARY KEY, body text); ALTER TABLE school.files ALTER body SET STORAGE EXTERNAL;
-             CREATE TABLE school.years (year int) PARTITION BY LIST (year); CREATE TABLE school.this PARTITION OF school.years DEFAULT;
+            "CREATE TABLE school.files (id serial PRIMARY KEY, body text);
+             ALTER TABLE school.files ALTER body SET STORAGE EXTERNAL;
+             CREATE TABLE school.years (year int) PARTITION BY LIST (year);
+             CREATE TABLE school.this PARTITION OF school.years DEFAULT;
              CREATE VIEW school.all AS TABLE school.files; {fill}"
         ),
     );
     let tenant = world.until_measured("school").await;
-    let (measured, bytes) = (tenant.status.unwrap(), world.bytes("school"));
+    let (measured, whole) = (tenant.status.unwrap(), world.bytes("school"));
     assert_eq!(measured.table_count, Some(3), "tables and partitions, no views");
-    assert!(bytes > 2_000_000, "most of it is TOAST: {bytes}");
-    let percent = i32::try_from(bytes * 100 / (4 << 20)).unwrap();
+    assert!(whole > 2_000_000, "most of it is TOAST: {whole}");
+    let percent = i32::try_from(whole * 100 / (4 << 20)).unwrap();
     assert_eq!(measured.quota_used_percent, Some(percent));
     assert!((50..60).contains(&percent));
     let registry = world.sql("SELECT table_count, storage_used FROM edu_matrix_hub_schema.tenant_schemas");
-    assert_eq!(registry, format!("3|{bytes}"));
+    assert_eq!(registry, format!("3|{whole}"));
 
     // An index is built: nothing was written to the table.
     world.sql_as("school", "owner", "CREATE INDEX ON school.files (left(body, 1500), id)");
     let tenant = world.until_measured("school").await;
-    assert!(world.bytes("school") > bytes + 200_000);
+    assert!(world.bytes("school") > whole + 200_000);
     let (status, _, message) = condition(&tenant, "Ready").unwrap();
     assert_eq!(
         (status.as_str(), message.as_str()),

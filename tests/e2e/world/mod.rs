@@ -65,7 +65,7 @@ struct Operator {
 }
 
 impl World {
-    /// Namespaces, database, login, Secret, TenantDatabase with this spec beside its connection, and a running operator.
+    /// Namespaces, database, login, Secret, TenantDatabase with this spec beside its connection, a running operator.
     pub async fn new(spec: Value) -> Self {
         let mut world = Self::without_operator(spec).await;
         world.start_operator().await;
@@ -234,8 +234,8 @@ impl World {
         self.shared.control_plane().kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
     }
 
-    /// Proves that a second run of the operator plans nothing and writes nothing: every object keeps its resource version,
-    /// and no step is applied.
+    /// Proves that a second run of the operator plans nothing and writes nothing: every object keeps its resource
+    /// version, and no step is applied.
     pub async fn prove_fixpoint(&mut self) {
         if self.operator.is_some() {
             self.stop_operator().await;
@@ -258,7 +258,7 @@ impl World {
         self.stop_operator().await;
     }
 
-    /// Waits until the tenants show the tables that they have: what the operator had no time to see is no failure of it.
+    /// Waits until the tenants show the tables that they have: what the operator had no time to see is no failure.
     async fn settle(&self) {
         if self.operator.is_none() {
             return;
@@ -333,7 +333,10 @@ impl World {
     }
 
     fn log(&self) -> String {
-        self.sql("SELECT type, status, description, error FROM edu_matrix_hub_schema.schema_operations ORDER BY id DESC LIMIT 10")
+        self.sql(
+            "SELECT type, status, description, error FROM edu_matrix_hub_schema.schema_operations \
+             ORDER BY id DESC LIMIT 10",
+        )
     }
 }
 

@@ -73,7 +73,8 @@ impl World {
     /// The name of a tenant's role.
     pub fn tenant_role(&self, schema: &str, role: &str) -> String {
         let id = self.sql(&format!(
-            "SELECT right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' AND status <> 'dropped'"
+            "SELECT right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas \
+             WHERE schema_name = '{schema}' AND status <> 'dropped'"
         ));
         format!("\"{schema}_{id}_{role}\"")
     }
@@ -91,8 +92,9 @@ impl World {
     /// How many roles there are that were made for the newest tenant of this schema.
     pub fn count_roles(&self, schema: &str) -> String {
         self.sql(&format!(
-            "SELECT count(*) FROM pg_roles WHERE rolname LIKE '%\\_' || (SELECT right(id::text, 12) FROM \
-             edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' ORDER BY created_at DESC LIMIT 1) || '\\_%'"
+            "SELECT count(*) FROM pg_roles WHERE rolname LIKE '%\\_' || (SELECT right(id::text, 12) \
+             FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' \
+             ORDER BY created_at DESC LIMIT 1) || '\\_%'"
         ))
     }
 
@@ -120,7 +122,8 @@ impl World {
     /// The schemas of the test's database whose name begins so, one a line.
     pub fn schemas(&self, prefix: &str) -> Vec<String> {
         let list = self.sql(&format!(
-            "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, '{prefix}') AND nspname <> 'edu_matrix_hub_schema' ORDER BY 1"
+            "SELECT nspname FROM pg_namespace \
+             WHERE starts_with(nspname, '{prefix}') AND nspname <> 'edu_matrix_hub_schema' ORDER BY 1"
         ));
         list.lines().map(str::to_owned).collect()
     }
