@@ -44,7 +44,7 @@ BEGIN
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
         SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = backup.location;
         IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.schema_name = backup.location AND t.status <> 'dropped')
-           OR (namespace IS NOT NULL AND owner IS DISTINCT FROM CASE backup.method WHEN 'Snapshot' THEN current_user::text ELSE tenant.owner_role END) THEN
+           OR (namespace IS NOT NULL AND owner <> current_user AND (backup.method = 'Snapshot' OR owner <> tenant.owner_role)) THEN
             PERFORM edu_matrix_hub_schema._refuse('not_owner',
                 format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again', backup.location, owner));
         END IF;

@@ -6,7 +6,7 @@
 -- References of the schema to others are recorded and taken away, so that what is set aside blocks no living tenant; one that
 -- cannot be taken away is left and named, for it must not decide whether a tenant can be dropped. References of others to it
 -- there are none, or it is refused. The tenant's roles stay, without login and without foreign members, until the
--- backup is purged. A schema that is missing leaves nothing to set aside: the tenant just ends, and so do its roles.
+-- backup is purged; the schema itself becomes ours, so that nobody who has kept one of them finds a way into it. A schema that is missing leaves nothing to set aside: the tenant just ends, and so do its roles.
 --
 -- The caller holds both locks of the tenant and runs this in a sub-block.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._set_aside(tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text)
@@ -76,6 +76,8 @@ BEGIN
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins), 'members', members, 'references', refs,
         'references_left', refs_left, 'publications', edu_matrix_hub_schema._publications(namespace));
     EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
+    -- From 16 on a membership in the owner role that somebody else gave stays; the schema must not stay with it.
+    EXECUTE format('ALTER SCHEMA %I OWNER TO %I', location, current_user);
     PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
 
     INSERT INTO edu_matrix_hub_schema.schema_backups

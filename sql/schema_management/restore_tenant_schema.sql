@@ -59,6 +59,7 @@ BEGIN
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
         SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
         PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
+        EXECUTE format('ALTER SCHEMA %I OWNER TO %I', backup.location, tenant.owner_role);
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
@@ -100,8 +101,8 @@ BEGIN
         PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('schema "%s" is missing in the database', backup.location));
     ELSIF tenant.id IS NULL OR tenant.status <> 'dropped' THEN
         PERFORM edu_matrix_hub_schema._refuse('name_taken', 'the tenant it was made of lives');
-    ELSIF owner <> tenant.owner_role THEN
-        PERFORM edu_matrix_hub_schema._refuse('not_owner', format('schema "%s" belongs to role "%s" and not to "%s"', backup.location, owner, tenant.owner_role));
+    ELSIF owner NOT IN (current_user, tenant.owner_role) THEN
+        PERFORM edu_matrix_hub_schema._refuse('not_owner', format('schema "%s" belongs to role "%s" and not to "%s"', backup.location, owner, current_user));
     END IF;
     SELECT * INTO holder FROM edu_matrix_hub_schema.tenant_schemas AS t
     WHERE t.status <> 'dropped' AND (t.schema_name = backup.schema_name OR t.institution_id = tenant.institution_id)

@@ -122,14 +122,14 @@ async fn a_reference_that_cannot_be_taken_away_is_left_and_named() {
                  GRANT CREATE ON SCHEMA school TO PUBLIC",
             )
             .await;
+        let maker = world.database.connect(&login).await;
+        maker.batch_execute("CREATE VIEW school.a_foreign_one AS SELECT * FROM public.shared").await.unwrap();
         for part in 0..8 {
             let views = format!(
                 "DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE format('CREATE VIEW school.v%s AS SELECT * FROM public.shared', {part} * 200 + n); END LOOP; END $$"
             );
             world.as_owner(&tenant, &views).await;
         }
-        let maker = world.database.connect(&login).await;
-        maker.batch_execute("CREATE VIEW school.a_foreign_one AS SELECT * FROM public.shared").await.unwrap();
         let definition = "SELECT pg_get_viewdef('school.checked'::regclass) || (SELECT reloptions::text FROM pg_class WHERE oid = 'school.checked'::regclass)";
         let before = world.text(definition).await;
 
@@ -166,6 +166,44 @@ async fn a_lock_on_a_reference_holds_up_for_ten_minutes_at_most() {
         world.run("UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '11 minutes' WHERE type = 'set_aside'").await;
         let message = succeed(&session, "drop_institution_schema", tenant.id).await;
         assert!(message.contains("view school.v (canceling statement due to lock timeout)"), "{message}");
+    })
+    .await;
+}
+
+/// A superuser gives a login membership in the tenant's owner role, which from 16 on is not ours to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_kept_a_membership_does_not_reach_the_backup() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let bob = world.database.role("bob", "LOGIN").await;
+        world.run(&format!("GRANT {} TO {bob}", tenant.owner)).await;
+        world.as_owner(&tenant, "CREATE TABLE school.child (n text); INSERT INTO school.child VALUES ('Ann'); GRANT USAGE ON SCHEMA school TO PUBLIC").await;
+        let acl = world.database.acl("school").await;
+        let session = world.session().await;
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        let kept = world.database.connect(&bob).await;
+        for statement in [
+            format!("SELECT * FROM {location}.child"),
+            format!("ALTER SCHEMA {location} RENAME TO mine"),
+            format!("DROP SCHEMA {location} CASCADE"),
+            format!("DROP TABLE {location}.child"),
+        ] {
+            assert!(kept.batch_execute(&statement).await.is_err(), "{statement}");
+        }
+        succeed(&session, "restore_set_aside", backup).await;
+        assert_eq!(world.text("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'school'").await, tenant.owner);
+        assert_eq!(world.database.acl("school").await, acl);
+        world.as_owner(&tenant, "INSERT INTO school.child VALUES ('Ben')").await;
+        world.assert_clean().await;
+
+        // One from before the schema became ours is restored and removed as well.
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        world.run(&format!("ALTER SCHEMA {location} OWNER TO {}", tenant.owner)).await;
+        succeed(&session, "restore_set_aside", backup).await;
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        world.run(&format!("ALTER SCHEMA {location} OWNER TO {}", tenant.owner)).await;
+        succeed(&session, "purge_schema_backup", backup).await;
+        world.run("RESET ROLE").await;
     })
     .await;
 }

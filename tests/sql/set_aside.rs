@@ -72,7 +72,7 @@ async fn it_comes_back_as_it_was() {
         assert!(location.starts_with("school_bak_2"), "{location}");
         let (status, message) = front(&session, "drop_institution_schema", tenant.id).await;
         assert_eq!(status, "unchanged", "{message}");
-        assert_eq!(world.database.acl(&location).await, format!("{{{0}=UC/{0}}}", tenant.owner));
+        assert_eq!(world.database.acl(&location).await, format!("{{{0}=UC/{0}}}", world.database.owner_role));
         world.assert_clean().await;
         // Nobody outside is blocked by what was set aside.
         world.run("BEGIN; DELETE FROM public.users; DROP FUNCTION public.twice(int); DROP TABLE public.users; ROLLBACK").await;
