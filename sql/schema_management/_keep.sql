@@ -9,16 +9,19 @@
 --   nologin ends that                                    drop       drops the roles that stand
 --   plain   also takes CREATEROLE                        keeper     makes role keepers, `member` their member at once
 --
+-- `join` may be followed by those of the options `admin`, `inherit` and `set` that the membership is to have; 15 knows `admin` only.
+--
 -- Making a role with its first member spares the walk through all memberships that a GRANT begins with.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep(action text, roles text[], member text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
+    options  CONSTANT jsonb := to_jsonb(string_to_array(action, ' '));
     template text;
     role     text;
 BEGIN
-    template := CASE action
+    template := CASE split_part(action, ' ', 1)
         WHEN 'open'      THEN 'CREATE ROLE %1$I NOLOGIN ROLE %2$I'
         WHEN 'give_back' THEN 'REVOKE %1$I FROM %2$I'
         WHEN 'take'      THEN CASE WHEN current_setting('server_version_num')::integer >= 160000
@@ -26,7 +29,10 @@ BEGIN
         WHEN 'create'    THEN 'CREATE ROLE %1$I NOLOGIN'
         WHEN 'login'     THEN 'ALTER ROLE %1$I LOGIN'
         WHEN 'nologin'   THEN 'ALTER ROLE %1$I NOLOGIN'
-        WHEN 'join'      THEN 'GRANT %2$I TO %1$I'
+        WHEN 'join'      THEN CASE WHEN action = 'join' THEN 'GRANT %2$I TO %1$I'
+                                   WHEN current_setting('server_version_num')::integer < 160000
+                                   THEN 'GRANT %2$I TO %1$I' || CASE WHEN options ? 'admin' THEN ' WITH ADMIN OPTION' ELSE '' END
+                                   ELSE format('GRANT %%2$I TO %%1$I WITH ADMIN %s, INHERIT %s, SET %s', (options ? 'admin')::text, (options ? 'inherit')::text, (options ? 'set')::text) END
         WHEN 'leave'     THEN 'REVOKE %2$I FROM %1$I'
         WHEN 'drop'      THEN 'DROP ROLE IF EXISTS %1$I'
         -- From 16 on only a role that has CREATEDB itself may take it from another.

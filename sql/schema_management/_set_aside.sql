@@ -74,7 +74,7 @@ BEGIN
         'server_version_num', current_setting('server_version_num')::integer,
         'status', tenant.status, 'access', tenant.access, 'grants', grants, 'saved_acl', tenant.saved_acl,
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins), 'members', members, 'references', refs,
-        'references_left', refs_left, 'publications', edu_matrix_hub_schema._publications(namespace));
+        'references_left', refs_left, 'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants), 'publications', edu_matrix_hub_schema._publications(namespace));
     EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
     -- From 16 on a membership in the owner role that somebody else gave stays; the schema must not stay with it.
     EXECUTE format('ALTER SCHEMA %I OWNER TO %I', location, current_user);
@@ -201,3 +201,18 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_references(uuid, jsonb) FROM PUBLIC;
+
+-- The object identifiers of the foreign roles that members and grants name: {name: oid}. A name may be another role's by the time
+-- of a restore.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._role_numbers(tenant edu_matrix_hub_schema.tenant_schemas, members jsonb, grants jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT coalesce(jsonb_object_agg(r.rolname, r.oid::bigint), '{}')
+    FROM pg_roles AS r
+    WHERE r.rolname IN (SELECT m.value ->> 'member' FROM jsonb_array_elements(members) AS m (value)
+                        UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(grants) AS g (value)
+                        UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(CASE jsonb_typeof(tenant.saved_acl) WHEN 'array' THEN tenant.saved_acl ELSE '[]' END) AS g (value))
+      AND r.rolname <> ALL (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role])
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_numbers(edu_matrix_hub_schema.tenant_schemas, jsonb, jsonb) FROM PUBLIC;

@@ -123,7 +123,8 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._restorable(edu_matrix_hub_schema.schema_backups, edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Gives back grants, logins and memberships as they were recorded; returns the roles that do not exist any more.
+-- Gives back grants, logins and memberships as they were recorded, with the options that they had; returns the roles that do
+-- not exist any more. A role that only has the name of one that was recorded is another one, and gets nothing.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._join_members(
     backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas
 ) RETURNS text[]
@@ -131,24 +132,30 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    member record;
-    lost   text[];
+    recorded CONSTANT jsonb := coalesce(backup.manifest -> 'roles', '{}');
+    replaced CONSTANT text[] := ARRAY(SELECT r.key FROM jsonb_each_text(recorded) AS r JOIN pg_roles AS s ON s.rolname = r.key WHERE s.oid::bigint <> r.value::bigint);
+    member   record;
+    lost     text[];
 BEGIN
-    tenant.saved_acl := backup.manifest -> 'grants';
+    tenant.saved_acl := edu_matrix_hub_schema._grants_without(backup.manifest -> 'grants', replaced);
     tenant.closed_logins := ARRAY(SELECT jsonb_array_elements_text(backup.manifest -> 'logins_closed'));
-    lost := edu_matrix_hub_schema._give_back_access(tenant);
+    lost := edu_matrix_hub_schema._give_back_access(tenant) || ARRAY(
+        SELECT DISTINCT g.value ->> 'grantee' FROM jsonb_array_elements(backup.manifest -> 'grants') AS g (value) WHERE g.value ->> 'grantee' = ANY (replaced));
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-    SET closed_logins = ARRAY(SELECT jsonb_array_elements_text(backup.manifest -> 'closed_logins')), saved_acl = nullif(backup.manifest -> 'saved_acl', 'null')
+    SET closed_logins = ARRAY(SELECT jsonb_array_elements_text(backup.manifest -> 'closed_logins')),
+        saved_acl = edu_matrix_hub_schema._grants_without(nullif(backup.manifest -> 'saved_acl', 'null'), replaced)
     WHERE t.id = tenant.id;
     FOR member IN
-        SELECT m.value ->> 'role' AS role, m.value ->> 'member' AS name, r.rolname IS NOT NULL AS stands
+        SELECT m.value ->> 'role' AS role, m.value ->> 'member' AS name, r.rolname IS NOT NULL AND r.rolname <> ALL (replaced) AS stands,
+               concat_ws(' ', 'join', CASE WHEN (m.value ->> 'admin')::boolean THEN 'admin' END,
+                         CASE WHEN (m.value ->> 'inherit')::boolean THEN 'inherit' END, CASE WHEN (m.value ->> 'set')::boolean THEN 'set' END) AS action
         FROM jsonb_array_elements(backup.manifest -> 'members') AS m (value)
         LEFT JOIN pg_roles AS r ON r.rolname = m.value ->> 'member'
         WHERE NOT (m.value ->> 'left')::boolean
     LOOP
         IF member.stands THEN
-            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join', ARRAY[member.name], member.role);
-        ELSE
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, member.action, ARRAY[member.name], member.role);
+        ELSIF member.name <> ALL (lost) THEN
             lost := lost || member.name;
         END IF;
     END LOOP;
@@ -156,6 +163,18 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._join_members(edu_matrix_hub_schema.schema_backups, edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Grants as saved_acl keeps them, without those of some roles; null stays null.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grants_without(grants jsonb, names text[]) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT CASE WHEN grants IS NOT NULL THEN (
+        SELECT coalesce(jsonb_agg(g.value ORDER BY g.n), '[]')
+        FROM jsonb_array_elements(grants) WITH ORDINALITY AS g (value, n)
+        WHERE g.value ->> 'grantee' IS NULL OR g.value ->> 'grantee' <> ALL (names)) END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grants_without(jsonb, text[]) FROM PUBLIC;
 
 -- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}…].
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb

@@ -1,4 +1,4 @@
--- Raises unless _set_aside and its three helpers are there as installed: owned by the registry's owner,
+-- Raises unless _set_aside and its four helpers are there as installed: owned by the registry's owner,
 -- closed to PUBLIC, and, where marked, running as its owner with a fixed search_path, and open to the admin role.
 DO $verify$
 DECLARE
@@ -19,6 +19,7 @@ BEGIN
              ('_set_aside', 'tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text', true, false),
              ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
              ('_publications', 'namespace oid', true, false),
+             ('_role_numbers', 'tenant edu_matrix_hub_schema.tenant_schemas, members jsonb, grants jsonb', true, false),
              ('_take_references', 'tenant_id uuid, refs jsonb, OUT taken jsonb, OUT remaining jsonb', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'

@@ -20,6 +20,7 @@ BEGIN
              ('restore_tenant_schema', 'options jsonb', true, true),
              ('_restorable', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas', true, false),
              ('_join_members', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas', true, false),
+             ('_grants_without', 'grants jsonb, names text[]', true, false),
              ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'

@@ -2,7 +2,7 @@
 //! from being set aside, leaves the backup in its hands, or makes its removal endless.
 
 use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
-use crate::support::Tenant;
+use crate::support::{Tenant, has_keepers};
 
 /// A tenant whose constants are code: a domain's check runs whenever a value of it is read, and tells as whom.
 async fn with_code_in_constants(world: &World) -> Tenant {
@@ -204,6 +204,36 @@ async fn who_has_kept_a_membership_does_not_reach_the_backup() {
         world.run(&format!("ALTER SCHEMA {location} OWNER TO {}", tenant.owner)).await;
         succeed(&session, "purge_schema_backup", backup).await;
         world.run("RESET ROLE").await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_of_an_old_name_is_another_role() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let same = world.database.role("same", "LOGIN").await;
+        let other = world.database.role("other", "LOGIN").await;
+        let session = world.session().await;
+        let keeper = world.text(&format!("SELECT coalesce((SELECT k.role_name FROM edu_matrix_hub_schema.role_keepers k JOIN edu_matrix_hub_schema.tenant_schemas t ON t.keeper = k.n WHERE t.id = '{}'), '{}')", tenant.id, world.database.owner_role)).await;
+        let options = if has_keepers() { "WITH ADMIN TRUE, INHERIT FALSE, SET FALSE" } else { "WITH ADMIN OPTION" };
+        for role in [&same, &other] {
+            world.run(&format!("SET ROLE \"{keeper}\"; GRANT {} TO {role} {options}; RESET ROLE", tenant.reader)).await;
+            world.as_owner(&tenant, &format!("GRANT USAGE ON SCHEMA school TO {role}")).await;
+        }
+        let membership = |role: &str| {
+            format!("SELECT to_jsonb(m) - 'oid' - 'roleid' - 'member' - 'grantor' FROM pg_auth_members m WHERE m.member = '{role}'::regrole AND m.roleid = '{}'::regrole", tenant.reader)
+        };
+        let before = world.text(&membership(&same)).await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        assert_eq!(world.text(&membership(&same)).await, "");
+        world.run(&format!("DROP ROLE {other}; CREATE ROLE {other} LOGIN")).await;
+        let message = succeed(&session, "restore_set_aside", backup).await;
+        assert!(message.contains("got nothing back") && message.contains(&other) && !message.contains(&same), "{message}");
+        assert_eq!(world.text(&membership(&same)).await, before);
+        assert_eq!(world.text(&membership(&other)).await, "");
+        assert_eq!(world.text(&format!("SELECT has_schema_privilege('{same}', 'school', 'USAGE') || ' ' || has_schema_privilege('{other}', 'school', 'USAGE')")).await, "true false");
+        world.assert_clean().await;
     })
     .await;
 }
