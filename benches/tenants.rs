@@ -162,11 +162,11 @@ impl Operator {
         self.metric("tenant_schema_operator_sql_calls_total{")
     }
 
-    /// The sum of all series whose line begins so.
+    /// The sum of all series whose line begins so; a sum of nothing is -0.0, which 0.0 mends.
     fn metric(&self, series: &str) -> f64 {
         let text = self.scrape().unwrap_or_default();
         let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
-        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum()
+        text.lines().filter(|line| line.starts_with(series)).filter_map(value).sum::<f64>() + 0.0
     }
 
     fn scrape(&self) -> Option<String> {
