@@ -35,6 +35,9 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_backups (
 );
 CREATE UNIQUE INDEX IF NOT EXISTS schema_backups_location_key
     ON edu_matrix_hub_schema.schema_backups (location) WHERE state IN ('complete', 'purging');
+-- Removed backups keep their names, and a new one must not have any of them.
+CREATE INDEX IF NOT EXISTS schema_backups_location
+    ON edu_matrix_hub_schema.schema_backups (location) WHERE location IS NOT NULL;
 CREATE UNIQUE INDEX IF NOT EXISTS schema_backups_object_uid_key
     ON edu_matrix_hub_schema.schema_backups (object_uid);
 CREATE INDEX IF NOT EXISTS schema_backups_schema_id

@@ -1,7 +1,7 @@
 -- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles. Foreign roles that somebody made
 -- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
--- Returns {closed: [login…], ended: n, not_ended: [{pid, role}…]}. Ending sessions takes effect at once, whatever becomes of
+-- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...]}. Ending sessions takes effect at once, whatever becomes of
 -- the transaction; a login that comes in between this and the commit is found by the next call.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -56,7 +56,7 @@ BEGIN
     IF unreadable.total > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('unreadable_tables',
             format('role "%s" cannot read %s of its tables whole: %s%s', tenant.owner_role, unreadable.total, array_to_string(unreadable.lines, ', '),
-                   CASE WHEN unreadable.total > 10 THEN ', …' ELSE '' END),
+                   CASE WHEN unreadable.total > 10 THEN ', ...' ELSE '' END),
             jsonb_build_object('tables', unreadable.names, 'statements', unreadable.statements, 'table_count', unreadable.total));
     END IF;
     IF wanted > budget THEN

@@ -92,7 +92,7 @@ BEGIN
     IF dependents <> '{}' THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
             format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents), array_to_string(dependents[:10], ', '),
-                   CASE WHEN cardinality(dependents) > 10 THEN ', …' ELSE '' END, way_out),
+                   CASE WHEN cardinality(dependents) > 10 THEN ', ...' ELSE '' END, way_out),
             jsonb_build_object('dependents', dependents[:50], 'dependent_count', cardinality(dependents)));
     END IF;
 END

@@ -1,4 +1,4 @@
--- The grants on a schema that its owner did not give to itself, as saved_acl keeps them: [{grantee, privilege, grantable}…] in
+-- The grants on a schema that its owner did not give to itself, as saved_acl keeps them: [{grantee, privilege, grantable}...] in
 -- the order of the catalogue; grantee null is PUBLIC.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_grants(schema_name text) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER

@@ -97,7 +97,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._set_aside(edu_matrix_hub_schema.tenant_schemas, integer, text) FROM PUBLIC;
 
 -- Ends the memberships of foreign roles in the tenant's roles, and returns all of them: [{role, member, admin, inherit, set,
--- left}…]. From PostgreSQL 16 on a membership that somebody else granted is not ours to end; it is marked as `left`.
+-- left}...]. From PostgreSQL 16 on a membership that somebody else granted is not ours to end; it is marked as `left`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leave_members(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -132,7 +132,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- The publications that a schema or its tables are in: [{publication, table} or {publication, schema: true}…].
+-- The publications that a schema or its tables are in: [{publication, table} or {publication, schema: true}...].
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._publications(namespace oid) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -1,4 +1,4 @@
--- One tenant's drift as people and the operator see it: [{what, repairable, statement}…].
+-- One tenant's drift as people and the operator see it: [{what, repairable, statement}...].
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_drift(schema_id uuid) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,4 +1,4 @@
--- Does consecutive steps of a plan in one round trip: steps is [{"call": name, "options": {…}}…], the answer an array of
+-- Does consecutive steps of a plan in one round trip: steps is [{"call": name, "options": {...}}...], the answer an array of
 -- results, each with its `call`. It stops after the first that is neither `success` nor `unchanged`; what was done before
 -- stays. The names form a closed set, so that no text of a caller becomes SQL.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.apply_steps(epoch bigint, installation_id uuid, steps jsonb) RETURNS jsonb

@@ -1,7 +1,7 @@
 -- Puts right what somebody changed by hand: owner and grants of the schema, default privileges, missing roles, their attributes
 -- and memberships (see _drift for what counts). options: {schema_id, requested_by?}.
 --
--- detail: {repaired: [text…], not_repairable: [{what, statement, error?}…]}. What one repair cannot do does not keep the others
+-- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not keep the others
 -- from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the statements are for
 -- somebody with more rights. Without drift it answers `unchanged`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.repair_tenant_schema(options jsonb) RETURNS jsonb

@@ -176,7 +176,7 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grants_without(jsonb, text[]) FROM PUBLIC;
 
--- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}…].
+-- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}...].
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -5,7 +5,7 @@
 -- in open sessions. Memberships of foreign roles are not touched. Opening gives back exactly what was recorded, with the owner
 -- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message.
 --
--- detail: {ended, not_ended: [{pid, role}…]} of sessions. A suspended tenant that has sessions again answers `success` once more.
+-- detail: {ended, not_ended: [{pid, role}...]} of sessions. A suspended tenant that has sessions again answers `success` once more.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_access(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

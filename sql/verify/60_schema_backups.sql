@@ -29,7 +29,7 @@ BEGIN
         RAISE EXCEPTION 'table schema_backups lacks columns: %', problem;
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
-    FROM unnest(ARRAY['schema_backups_pkey', 'schema_backups_location_key', 'schema_backups_object_uid_key', 'schema_backups_schema_id', 'schema_backups_expires_at', 'schema_backups_updated_at', 'schema_backups_unreported']) AS w (name)
+    FROM unnest(ARRAY['schema_backups_pkey', 'schema_backups_location_key', 'schema_backups_location', 'schema_backups_object_uid_key', 'schema_backups_schema_id', 'schema_backups_expires_at', 'schema_backups_updated_at', 'schema_backups_unreported']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
                       WHERE i.indrelid = registry.oid AND c.relname = w.name AND i.indisvalid);
     IF problem IS NOT NULL THEN
