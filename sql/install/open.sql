@@ -1,6 +1,17 @@
--- Opens the installing transaction: one installation at a time in a database, and what the files that follow are to know.
--- The values are put in as literals by the operator; the names are those of psql's variables.
-SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('edu_matrix_hub_schema/install', 0));
+-- Opens the installing transaction, and says what the files that follow are to know. The values are put in as literals by the
+-- operator; the names are those of psql's variables.
+--
+-- One installation at a time is a courtesy: there is nothing of ours yet that could be locked, and an advisory key is
+-- everybody's, so it is waited for a while and then done without. Of two installations at once one fails where they meet and
+-- is undone whole; from the registry's first file on its lane lock keeps them apart.
+DO $courtesy$
+BEGIN
+    FOR attempt IN 1..100 LOOP
+        EXIT WHEN pg_catalog.pg_try_advisory_xact_lock(pg_catalog.hashtextextended('edu_matrix_hub_schema/install', 0));
+        PERFORM pg_catalog.pg_sleep(0.1);
+    END LOOP;
+END
+$courtesy$;
 SELECT pg_catalog.set_config('edu_matrix.owner_role', :'owner_role', true);
 SELECT pg_catalog.set_config('edu_matrix.functions_version', :'functions_version', true);
 SELECT pg_catalog.set_config('edu_matrix.functions_checksum', :'functions_checksum', true);

@@ -36,7 +36,8 @@ BEGIN
     IF answer IS NOT NULL THEN
         RETURN answer;
     END IF;
-    IF NOT pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/survey', 0)) THEN
+    PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'survey' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN edu_matrix_hub_schema._result('busy', 'cannot survey the tenants now: another survey is under way');
     END IF;
     BEGIN
@@ -77,7 +78,8 @@ BEGIN
             SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks) AS m (id, bytes, tables, mark)
         ), drifting AS (
             SELECT d.schema_id AS id,
-                   jsonb_agg(jsonb_build_object('what', d.what, 'repairable', d.repairable, 'statement', d.statement)) AS drift
+                   jsonb_agg(jsonb_build_object('what', d.what, 'repairable', d.repairable, 'statement',
+                       CASE WHEN length(d.statement) > 1000 THEN left(d.statement, 1000) || ' ...' ELSE d.statement END)) AS drift
             FROM edu_matrix_hub_schema._drift(suspects) AS d
             GROUP BY d.schema_id
         ), next AS (

@@ -1,13 +1,8 @@
--- The registry schema and its one row about itself: which functions are installed, which cluster and TenantDatabase
--- manage it, and the epoch, a number that grows whenever another operator process becomes responsible.
+-- The registry schema, what its calls lock, and its one row about itself: which functions are installed, which cluster and
+-- TenantDatabase manage it, and the epoch, a number that grows whenever another operator process becomes responsible.
 --
 -- Repeating it changes nothing. It fails when a schema of this name stands that belongs to somebody else: whoever could
 -- create it first would otherwise decide what our functions read.
-
--- What follows locks one table after the other. An operator's call that is under way holds some of them and may want others,
--- so it is waited for here, as a claim of the lane would; and so is whoever is just making a role keeper.
-SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('edu_matrix_hub_schema/lane', 0));
-SELECT pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
 
 DO $schema$
 DECLARE
@@ -25,6 +20,32 @@ BEGIN
     END IF;
 END
 $schema$;
+
+-- What is locked are tables and rows of ours, and never advisory keys: those are open to every login of the database, and
+-- pg_locks shows them, so that one idle session could stop everything.
+--
+--   lane_lock       the table itself: every changing call of an operator shares it, a claim of the lane takes it alone
+--   registry_locks  a row for each thing that one call at a time does (the tenants' locks are in tenant_locks)
+--
+-- Neither is altered once it stands: a call may hold a row of it, and this script would wait with other locks in its hands.
+DO $locks$
+BEGIN
+    IF pg_catalog.to_regclass('edu_matrix_hub_schema.lane_lock') IS NULL THEN
+        CREATE TABLE edu_matrix_hub_schema.lane_lock (singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton));
+        ALTER TABLE edu_matrix_hub_schema.lane_lock ENABLE ROW LEVEL SECURITY;
+    END IF;
+    IF pg_catalog.to_regclass('edu_matrix_hub_schema.registry_locks') IS NULL THEN
+        CREATE TABLE edu_matrix_hub_schema.registry_locks (name text PRIMARY KEY);
+        ALTER TABLE edu_matrix_hub_schema.registry_locks ENABLE ROW LEVEL SECURITY;
+    END IF;
+END
+$locks$;
+INSERT INTO edu_matrix_hub_schema.registry_locks (name) VALUES ('survey'), ('claim_job'), ('role_keepers') ON CONFLICT DO NOTHING;
+
+-- What follows locks one table after the other. An operator's call that is under way holds some of them and may want others,
+-- so it is waited for here, as a claim of the lane would; and so is whoever is just making a role keeper.
+LOCK TABLE edu_matrix_hub_schema.lane_lock IN EXCLUSIVE MODE;
+SELECT FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
 
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
     singleton             boolean     PRIMARY KEY DEFAULT true CHECK (singleton),

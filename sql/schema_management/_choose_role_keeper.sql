@@ -20,12 +20,16 @@ BEGIN
     FROM edu_matrix_hub_schema.role_keepers AS k
     WHERE k.is_open AND k.parent IS NOT NULL
     ORDER BY k.n LIMIT 1;
-    IF kept < tenants_per_keeper
-       OR (chosen IS NOT NULL AND NOT pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0))) THEN
+    IF kept < tenants_per_keeper THEN
         RETURN chosen;
+    ELSIF chosen IS NOT NULL THEN
+        PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+            RETURN chosen;
+        END IF;
     END IF;
 
-    PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
+    PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
     -- Looked at again under the lock: the one who held it before may have made the next keeper.
     UPDATE edu_matrix_hub_schema.role_keepers AS k SET is_open = false WHERE k.n = chosen;
     SELECT k.n INTO chosen

@@ -1,5 +1,5 @@
--- Holds the lane until the transaction ends: every changing call of an operator begins with it. A shared advisory lock keeps
--- claim_lane() waiting until this transaction has ended, so that no call of a former holder is under way when a new one
+-- Holds the lane until the transaction ends: every changing call of an operator begins with it. A shared lock on a table
+-- of ours keeps claim_lane() waiting until this transaction has ended, so that no call of a former holder is under way when a new one
 -- starts. Returns null when the lane is held, else the result that the caller has to return: `stale_epoch` when another
 -- process has claimed the lane since, `wrong_installation` when this is not the database that the operator knows.
 --
@@ -15,7 +15,7 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
-    PERFORM pg_advisory_xact_lock_shared(hashtextextended('edu_matrix_hub_schema/lane', 0));
+    LOCK TABLE edu_matrix_hub_schema.lane_lock IN ROW SHARE MODE;
     -- Read after the lock and not before: a claim may just have committed.
     SELECT i.epoch, i.installation_id, i.holder INTO installed FROM edu_matrix_hub_schema.installation AS i;
     IF _hold_lane.installation_id IS DISTINCT FROM installed.installation_id THEN

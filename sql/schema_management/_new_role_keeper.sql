@@ -7,7 +7,7 @@
 -- Handing over asks for the keeper's CREATE on the schema, given and taken in the same transaction. Nobody can become a keeper
 -- later except through ADMIN, and nobody but the owner role can call the copy.
 --
--- The caller holds the advisory lock of role keepers: two changes of the schema's grants at once would collide.
+-- The caller holds the lock of role keepers: two changes of the schema's grants at once would collide.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._new_role_keeper(parent integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

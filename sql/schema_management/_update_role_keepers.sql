@@ -10,7 +10,7 @@ BEGIN
     IF current_setting('server_version_num')::integer < 160000 THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/role_keepers', 0));
+    PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
     FOR outdated IN
         SELECT k.n, k.parent, k.role_name
         FROM edu_matrix_hub_schema.role_keepers AS k

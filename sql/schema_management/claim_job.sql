@@ -19,7 +19,7 @@ BEGIN
         RETURN refused;
     END IF;
     -- Claims come one after the other: two at once could both find the same tenant idle or the same place free.
-    PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/claim_job', 0));
+    PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'claim_job' FOR UPDATE;
     LOOP
         SELECT count(*) INTO running
         FROM edu_matrix_hub_schema.schema_jobs AS j

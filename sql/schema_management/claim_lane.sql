@@ -20,7 +20,7 @@ BEGIN
         IF coalesce(options ->> 'cluster', '') = '' OR coalesce(options ->> 'tenant_database', '') = '' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'cluster and tenant_database are needed');
         END IF;
-        PERFORM pg_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/lane', 0));
+        LOCK TABLE edu_matrix_hub_schema.lane_lock IN EXCLUSIVE MODE;
         SELECT i.installation_id, i.cluster, i.tenant_database, i.epoch INTO installed
         FROM edu_matrix_hub_schema.installation AS i;
         IF (options ->> 'expected_installation_id')::uuid <> installed.installation_id THEN

@@ -61,6 +61,7 @@ BEGIN
         IF NOT FOUND THEN
             RETURN edu_matrix_hub_schema._standing_tenant(tenant);
         END IF;
+        INSERT INTO edu_matrix_hub_schema.tenant_locks (schema_id, kind) VALUES (tenant.id, 'structure'), (tenant.id, 'access');
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'open', ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
         PERFORM edu_matrix_hub_schema._build_tenant_schema(tenant);
     EXCEPTION

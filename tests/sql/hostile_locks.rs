@@ -1,0 +1,92 @@
+//! What a tenant can lock, and what it cannot: no session of a tenant or of a stranger keeps the functions from working.
+
+use serde_json::json;
+use tokio_postgres::Client;
+
+use crate::backup_world::{Worker, World, drop_by_hand, set_access, succeed, with_world};
+use crate::support::{call, expect};
+
+/// A login that somebody made a member of a tenant's role, as a superuser may, and a session of it.
+async fn member(world: &World, suffix: &str, group: &str) -> (String, Client) {
+    let login = world.database.role(suffix, "LOGIN").await;
+    world.run(&format!("GRANT \"{group}\" TO {login}")).await;
+    let session = world.database.connect(&login).await;
+    (login, session)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn advisory_keys_stop_nothing() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let (_, rita) = member(&world, "rita", &tenant.reader).await;
+        let keys = ["lane", "survey", "claim_job", "role_keepers", "structure/", "access/"];
+        for key in keys {
+            let id = if key.ends_with('/') { tenant.id.to_string() } else { String::new() };
+            let lock = format!("SELECT pg_advisory_lock(hashtextextended('edu_matrix_hub_schema/{key}{id}', 0))");
+            rita.batch_execute(&lock).await.unwrap();
+        }
+        let session = world.session().await;
+        session.batch_execute("SET statement_timeout = '10s'").await.unwrap();
+        let worker = Worker::claim(session).await;
+        let survey = "SELECT edu_matrix_hub_schema.survey_tenants($1, $2) ->> 'tenant_count'";
+        let row = worker.client.query_one(survey, &[&worker.epoch, &worker.installation]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), "1");
+        expect(&worker.claim_job(&json!({ "holder": "a test" })).await, "unchanged");
+        expect(&set_access(&worker.client, &tenant, "Suspended").await, "success");
+        expect(&set_access(&worker.client, &tenant, "ReadWrite").await, "success");
+        drop_by_hand(&world, &worker.client, &tenant).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_can_lock_what_the_functions_lock() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let (_, alice) = member(&world, "alice", &tenant.owner).await;
+        for session in [&alice, &world.session().await] {
+            for table in ["lane_lock", "registry_locks", "tenant_locks", "tenant_schemas"] {
+                for attempt in [
+                    format!("LOCK TABLE edu_matrix_hub_schema.{table} IN ACCESS SHARE MODE"),
+                    format!("LOCK TABLE edu_matrix_hub_schema.{table} IN ROW SHARE MODE"),
+                    format!("SELECT FROM edu_matrix_hub_schema.{table} FOR SHARE"),
+                    format!("SELECT FROM edu_matrix_hub_schema.{table} FOR KEY SHARE"),
+                ] {
+                    let error = session.batch_execute(&format!("BEGIN; {attempt}; COMMIT")).await.unwrap_err();
+                    assert_eq!(error.code().unwrap().code(), "42501", "{attempt}");
+                    session.batch_execute("ROLLBACK").await.unwrap();
+                }
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_of_a_tenant_are_tried_shared_and_kept_to_the_end() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let (one, two) = (world.superuser().await, world.superuser().await);
+        let try_lock = async |client: &Client, kind: &str, exclusive: bool| -> bool {
+            let sql = "SELECT edu_matrix_hub_schema._tenant_lock($1, $2, $3)";
+            client.query_one(sql, &[&tenant.id, &kind, &exclusive]).await.unwrap().get(0)
+        };
+        one.batch_execute("BEGIN; SAVEPOINT a").await.unwrap();
+        assert!(try_lock(&one, "structure", false).await);
+        two.batch_execute("BEGIN").await.unwrap();
+        assert!(try_lock(&two, "structure", false).await, "it is shared");
+        assert!(!try_lock(&two, "structure", true).await, "and not to be had alone");
+        assert!(try_lock(&two, "access", true).await, "the other aspect is free");
+        assert!(!try_lock(&one, "access", true).await);
+        // What holds a lock for hours keeps nobody from writing the tenant's row.
+        world.run("SET lock_timeout = '2s'; UPDATE edu_matrix_hub_schema.tenant_schemas SET updated_at = now()").await;
+        two.batch_execute("COMMIT").await.unwrap();
+        assert!(try_lock(&one, "access", true).await && try_lock(&one, "structure", true).await, "alone now");
+        assert!(!try_lock(&two, "structure", false).await);
+        one.batch_execute("ROLLBACK TO a").await.unwrap();
+        assert!(try_lock(&two, "structure", true).await, "what is undone is not held");
+        one.batch_execute("ROLLBACK").await.unwrap();
+        assert_eq!(world.text("SELECT count(*) FROM edu_matrix_hub_schema.tenant_locks").await, "2");
+    })
+    .await;
+}
