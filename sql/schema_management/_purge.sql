@@ -23,10 +23,8 @@ DECLARE
     error_state   text;
 BEGIN
     BEGIN
-        IF NOT pg_try_advisory_xact_lock(hashtextextended('edu_matrix_hub_schema/backup/' || backup_id, 0)) THEN
-            PERFORM edu_matrix_hub_schema._refuse('busy', 'another call is removing it');
-        END IF;
-        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id;
+        -- One call at a time removes it; another waits for its row, no longer than the lock_timeout above.
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id FOR NO KEY UPDATE;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
         ELSIF backup.method = 'SetAside' AND NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) THEN
