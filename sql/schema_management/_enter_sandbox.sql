@@ -1,9 +1,10 @@
 -- Runs statements in an open sandbox, as the tenant's owner, and returns what they left in `result`. A sandbox is entered
 -- once and then closed: after that nothing in it can be trusted to be as it was made.
 --
--- tasks: [{statement, fallback?, optional?}…]. What fails inside was raised by code that may be the tenant's, so neither its
--- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours. Advisory locks are what the server does not undo;
--- a sandbox that leaves some is refused after they were released.
+-- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so neither its
+-- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours. Advisory locks are
+-- what the server does not undo: the session's are always released, seen or not, since one on a key that is held already
+-- looks like the other in pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._enter_sandbox(schema_id uuid, sandbox text, tasks jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -47,8 +48,8 @@ BEGIN
     END;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, edu_matrix_hub_schema, pg_temp', true);
     SELECT count(*) INTO locks_after FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();
+    PERFORM pg_advisory_unlock_all();
     IF locks_after <> locks_before THEN
-        PERFORM pg_advisory_unlock_all();
         PERFORM edu_matrix_hub_schema._refuse('internal',
             format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner));
     END IF;

@@ -90,3 +90,22 @@ async fn locks_of_a_tenant_are_tried_shared_and_kept_to_the_end() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lock_on_a_key_that_is_held_already_does_not_stay() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let trap = "CREATE FUNCTION school.leak(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                        PERFORM pg_advisory_lock_shared(7); RETURN i; END $$;
+                    CREATE TABLE school.t (i int); CREATE INDEX ON school.t ((1)) WHERE school.leak(1) = 1";
+        world.as_owner(&tenant, trap).await;
+        let session = world.session().await;
+        // Whoever holds the same key in the same mode hides the lock of the tenant from every look at pg_locks.
+        session.batch_execute("BEGIN; SELECT pg_advisory_xact_lock_shared(7)").await.unwrap();
+        succeed(&session, "backup_institution_schema", tenant.id).await;
+        session.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(world.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").await, "0");
+        drop_by_hand(&world, &session, &tenant).await;
+    })
+    .await;
+}
