@@ -21,6 +21,8 @@ DECLARE
 BEGIN
     BEGIN
         tenant := edu_matrix_hub_schema._lock_tenant(schema_id, 'structure', false);
+        -- Both end with a change of the tenant's row and of memberships, a suspension in the other order.
+        tenant := edu_matrix_hub_schema._lock_tenant(schema_id, 'access', true);
         attempt := format('take a snapshot of schema "%s"', tenant.schema_name);
         sandbox := edu_matrix_hub_schema._open_sandbox(tenant.id);
         facts := edu_matrix_hub_schema._make_snapshot(tenant.id, sandbox);

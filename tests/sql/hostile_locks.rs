@@ -109,3 +109,19 @@ async fn a_session_lock_on_a_key_that_is_held_already_does_not_stay() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_by_hand_and_a_suspension_do_not_wait_for_each_other() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world.as_owner(&tenant, "CREATE TABLE school.t (i int)").await;
+        let (by_hand, other) = (world.session().await, world.session().await);
+        by_hand.batch_execute("BEGIN").await.unwrap();
+        succeed(&by_hand, "backup_institution_schema", tenant.id).await;
+        other.batch_execute("SET statement_timeout = '20s'").await.unwrap();
+        expect(&set_access(&other, &tenant, "Suspended").await, "busy");
+        by_hand.batch_execute("COMMIT").await.unwrap();
+        expect(&set_access(&other, &tenant, "Suspended").await, "success");
+    })
+    .await;
+}
