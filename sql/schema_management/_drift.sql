@@ -19,7 +19,9 @@ AS $function$
         SELECT NULL, s.our_role FROM server AS s
     ), tenant AS MATERIALIZED (
         SELECT t.id, t.keeper, t.access, t.schema_name, t.owner_role, t.reader_role, t.writer_role,
-               n.nspowner, n.nspacl, o.oid AS owner_oid, rd.oid AS reader_oid, wr.oid AS writer_oid, h.rolname AS holder_name,
+               -- Concatenated with nothing it is stored plainly; aclexplode would unpack a long packed list once per row.
+               n.nspowner, CASE WHEN n.nspacl IS NOT NULL THEN n.nspacl || '{}'::aclitem[] END AS nspacl,
+               o.oid AS owner_oid, rd.oid AS reader_oid, wr.oid AS writer_oid, h.rolname AS holder_name,
                -- May we act as the present owner of the schema? On 15 CREATEROLE is enough unless it is a superuser.
                CASE WHEN n.nspowner = o.oid OR n.nspowner = s.our_role THEN true
                     WHEN s.modern THEN pg_has_role(s.our_role, n.nspowner, 'USAGE')
@@ -88,19 +90,31 @@ AS $function$
 
         UNION ALL
         -- Grants that nobody but us should have given. CASCADE follows what a grantee gave on.
-        SELECT 6, t.id, 'schema', format('%s has %s on schema "%s"%s', coalesce('"' || g.rolname || '"', 'PUBLIC'), a.privilege_type,
+        SELECT 6, t.id, 'schema', format('"%s" has %s on schema "%s"%s', g.name, a.privilege_type,
                                          t.schema_name, CASE WHEN a.is_grantable THEN ' and may give it on' ELSE '' END),
                t.owner_is_ours_to_change,
                format('REVOKE %s%s ON SCHEMA %I FROM %s CASCADE',
-                      CASE WHEN usual.expected THEN 'GRANT OPTION FOR ' ELSE '' END, a.privilege_type, t.schema_name,
-                      coalesce(quote_ident(g.rolname), 'PUBLIC')),
+                      CASE WHEN t.access = 'ReadWrite' AND a.privilege_type = 'USAGE' THEN 'GRANT OPTION FOR ' ELSE '' END, a.privilege_type,
+                      t.schema_name, quote_ident(g.name)),
                NULL, NULL, NULL
         FROM tenant AS t
         CROSS JOIN LATERAL aclexplode(t.nspacl) AS a
-        LEFT JOIN pg_roles AS g ON g.oid = a.grantee
-        CROSS JOIN LATERAL (SELECT coalesce(t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'
-                                            AND a.grantee IN (t.reader_oid, t.writer_oid), false) AS expected) AS usual
-        WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid AND (a.is_grantable OR NOT usual.expected)
+        CROSS JOIN LATERAL (SELECT pg_get_userbyid(a.grantee)::text AS name) AS g
+        WHERE a.grantee IN (t.reader_oid, t.writer_oid) AND (a.is_grantable OR NOT (t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'))
+
+        UNION ALL
+        -- A tenant can give rights to every role of the server in one statement: so all strangers are one finding, and one REVOKE.
+        SELECT 6, t.id, 'schema', format('others have rights on schema "%s": %s%s', t.schema_name,
+                                         array_to_string((array_agg(g.name ORDER BY g.name))[:5], ', '),
+                                         CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END),
+               t.owner_is_ours_to_change,
+               format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', t.schema_name, string_agg(g.name, ', ' ORDER BY g.name)), NULL, NULL, NULL
+        FROM tenant AS t
+        CROSS JOIN LATERAL (SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
+                            FROM aclexplode(t.nspacl) AS a
+                            WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid AND a.grantee IS DISTINCT FROM t.reader_oid
+                              AND a.grantee IS DISTINCT FROM t.writer_oid) AS g
+        GROUP BY t.id, t.schema_name, t.owner_is_ours_to_change
 
         UNION ALL
         SELECT 7, t.id, 'schema', format('"%s" lost %s on schema "%s"', w.name, w.privilege, t.schema_name), t.owner_is_ours_to_change,
@@ -140,7 +154,7 @@ AS $function$
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
                       UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable
-                           FROM aclexplode(coalesce(d.defaclacl, acldefault(w.acl_type::"char", t.owner_oid))) AS a
+                           FROM aclexplode(CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid) ELSE d.defaclacl || '{}'::aclitem[] END) AS a
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege) AS pair
             LEFT JOIN pg_roles AS g ON g.oid = pair.grantee

@@ -36,7 +36,7 @@ async fn whatever_is_changed_by_hand_is_repaired() {
                     "GRANT USAGE ON SCHEMA school TO {foreign} WITH GRANT OPTION; SET ROLE {foreign}; GRANT \
                 USAGE ON SCHEMA school TO PUBLIC; RESET ROLE"
                 ),
-                2,
+                1,
             ),
             (format!("GRANT CREATE ON SCHEMA school TO {reader}"), 1),
             (format!("GRANT USAGE ON SCHEMA school TO {reader} WITH GRANT OPTION"), 1),

@@ -125,3 +125,34 @@ async fn a_snapshot_by_hand_and_a_suspension_do_not_wait_for_each_other() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_to_everybody_are_one_finding_and_one_statement() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let before = world.database.acl("school").await;
+        for n in 0..30 {
+            world.run(&format!("CREATE ROLE {}_s{n}", world.database.name)).await;
+        }
+        let prefix = format!("{}_s", world.database.name);
+        world
+            .as_owner(
+                &tenant,
+                &format!(
+                    "DO $$ BEGIN EXECUTE 'GRANT USAGE, CREATE ON SCHEMA school TO PUBLIC, '
+                        || (SELECT string_agg(rolname, ',') FROM pg_roles WHERE starts_with(rolname, '{prefix}')); END $$"
+                ),
+            )
+            .await;
+        let findings = "SELECT string_agg(d.what, '; ') FROM edu_matrix_hub_schema.tenant_schemas AS t,
+                        edu_matrix_hub_schema._drift(ARRAY[t.id]) AS d";
+        let what = world.text(findings).await;
+        assert!(what.starts_with("others have rights on schema \"school\": "), "{what}");
+        assert!(what.ends_with(" and 26 more"), "{what}");
+        let answer = call(&world.session().await, "repair_tenant_schema", &tenant.options(&json!({}))).await;
+        expect(&answer, "success");
+        assert_eq!(world.text(findings).await, "");
+        assert_eq!(world.database.acl("school").await, before);
+    })
+    .await;
+}
