@@ -30,4 +30,7 @@ CREATE INDEX IF NOT EXISTS schema_jobs_schema_id
     ON edu_matrix_hub_schema.schema_jobs (schema_id) WHERE state IN ('requested', 'running');
 CREATE INDEX IF NOT EXISTS schema_jobs_backup_id
     ON edu_matrix_hub_schema.schema_jobs (backup_id, requested_at DESC);
+-- When it was a tenant's turn last.
+CREATE INDEX IF NOT EXISTS schema_jobs_started_at
+    ON edu_matrix_hub_schema.schema_jobs (schema_id, started_at);
 ALTER TABLE edu_matrix_hub_schema.schema_jobs ENABLE ROW LEVEL SECURITY;

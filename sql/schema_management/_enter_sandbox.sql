@@ -2,7 +2,7 @@
 -- once and then closed: after that nothing in it can be trusted to be as it was made.
 --
 -- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so neither its
--- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours. Advisory locks are
+-- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word. Advisory locks are
 -- what the server does not undo: the session's are always released, seen or not, since one on a key that is held already
 -- looks like the other in pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._enter_sandbox(schema_id uuid, sandbox text, tasks jsonb) RETURNS jsonb
@@ -62,7 +62,7 @@ BEGIN
                  ELSE 'internal' END,
             format('as role "%s": %s (SQLSTATE %s)%s', owner, left(error_message, 1000), state,
                    CASE WHEN state = '53200' THEN '; raise max_locks_per_transaction' ELSE '' END),
-            jsonb_build_object('sqlstate', state));
+            jsonb_build_object('sqlstate', state, 'tenant', true));
     END IF;
     EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]'') FROM %I.result AS r', sandbox)
     INTO results;

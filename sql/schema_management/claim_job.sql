@@ -1,8 +1,9 @@
--- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now: the oldest one whose tenant
--- has no job running, waiting or left behind. Left behind is a running job of an older epoch, or one not heard of for 60 s;
+-- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now: of the tenants that have no
+-- job running, the one whose turn was longest ago comes first, with its oldest job, so that a tenant with hundreds of requests
+-- is no reason for others to wait. Left behind is a running job of an older epoch, or one not heard of for 60 s;
 -- whoever still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
 --
--- options: {holder, kinds?: [text…], max_running?}. A job that was left behind five times is failed: it probably takes its
+-- options: {holder, kinds?: [text...], max_running?}. A job that was left behind five times is failed: it probably takes its
 -- session down.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -37,7 +38,8 @@ BEGIN
                    AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS o
                                    WHERE o.schema_id = j.schema_id AND o.state = 'running' AND o.id <> j.id)
               END
-        ORDER BY j.requested_at, j.id
+        ORDER BY (SELECT max(d.started_at) FROM edu_matrix_hub_schema.schema_jobs AS d WHERE d.schema_id = j.schema_id) NULLS FIRST,
+                 j.requested_at, j.id
         LIMIT 1
         FOR UPDATE SKIP LOCKED;
         IF job.id IS NULL THEN

@@ -2,7 +2,8 @@
 -- answers `unchanged` with the same backup.
 --
 -- options: {schema_id, object: {cluster, namespace, name, uid}, method: "Snapshot", expire_after_days?, requested_by?}. The
--- object may be absent: such a request is a new one every time.
+-- object may be absent: such a request is a new one every time. A tenant has ten open requests at most; the next is refused
+-- as `busy` until one of them is done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_backup(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -37,6 +38,10 @@ BEGIN
         END IF;
         IF tenant.status IN ('dropping', 'dropped') THEN
             PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('the tenant is %s', tenant.status));
+        END IF;
+        IF (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs AS j
+            WHERE j.schema_id = tenant.id AND j.kind = 'snapshot' AND j.state IN ('requested', 'running')) >= 10 THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'ten backups of it are requested and not done yet');
         END IF;
         INSERT INTO edu_matrix_hub_schema.schema_jobs (kind, backup_id, schema_id, requested_by)
         VALUES ('snapshot', backup, tenant.id, requester);

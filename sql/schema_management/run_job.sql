@@ -115,7 +115,11 @@ BEGIN
         WHEN 'partial' THEN
             UPDATE edu_matrix_hub_schema.schema_jobs AS j SET heartbeat_at = clock_timestamp() WHERE j.id = job.id;
         WHEN 'busy' THEN
-            PERFORM edu_matrix_hub_schema._end_job(job.id, 'retry', answer ->> 'message', true);
+            -- A tenant that is busy is no failure. But when it is the tenant's own code that says so, the attempt counts: it
+            -- could say so for ever.
+            again := answer #> '{detail,tenant}' IS NULL OR job.attempt < 5;
+            PERFORM edu_matrix_hub_schema._end_job(job.id, CASE WHEN again THEN 'retry' ELSE 'failed' END, answer ->> 'message',
+                                                   answer #> '{detail,tenant}' IS NULL);
         ELSE
             -- Resources, operator intervention, system errors and what the server calls internal may pass; refusals do not.
             again := job.attempt < 5 AND (left(state, 2) IN ('53', '57', '58', 'XX') OR answer #>> '{detail,reason}' = 'cancelled')

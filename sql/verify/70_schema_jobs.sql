@@ -28,7 +28,7 @@ BEGIN
         RAISE EXCEPTION 'table schema_jobs lacks columns: %', problem;
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
-    FROM unnest(ARRAY['schema_jobs_pkey', 'schema_jobs_open_key', 'schema_jobs_waiting', 'schema_jobs_schema_id', 'schema_jobs_backup_id']) AS w (name)
+    FROM unnest(ARRAY['schema_jobs_pkey', 'schema_jobs_open_key', 'schema_jobs_waiting', 'schema_jobs_schema_id', 'schema_jobs_backup_id', 'schema_jobs_started_at']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
                       WHERE i.indrelid = registry.oid AND c.relname = w.name AND i.indisvalid);
     IF problem IS NOT NULL THEN

@@ -156,3 +156,48 @@ async fn grants_to_everybody_are_one_finding_and_one_statement() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn busy_by_the_word_of_a_tenant_counts_as_an_attempt() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let trap = "CREATE TABLE school.t (i int);
+                    CREATE FUNCTION school.tired(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+                    CREATE INDEX ON school.t ((1)) WHERE school.tired(1) = 1;
+                    CREATE OR REPLACE FUNCTION school.tired(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                        RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END $$";
+        world.as_owner(&tenant, trap).await;
+        let worker = Worker::claim(world.session().await).await;
+        expect(&worker.request(&tenant, "one").await, "success");
+        for attempt in 1..=5 {
+            world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now()").await;
+            let job = worker.next_job().await;
+            expect(&worker.run(job).await, "partial");
+            expect(&worker.run(job).await, "busy");
+            let state = world.text("SELECT state || attempt FROM edu_matrix_hub_schema.schema_jobs").await;
+            assert_eq!(state, if attempt < 5 { format!("requested{attempt}") } else { "failed5".to_owned() });
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tenants_take_turns_and_none_fills_the_queue() {
+    with_world(|world: World| async move {
+        let (many, one) = (world.tenant("many").await, world.tenant("one").await);
+        let worker = Worker::claim(world.session().await).await;
+        for n in 0..10 {
+            expect(&worker.request(&many, &format!("many-{n}")).await, "success");
+        }
+        expect(&worker.request(&many, "many-10").await, "busy");
+        expect(&worker.request(&many, "many-9").await, "unchanged");
+        expect(&worker.request(&one, "one").await, "success");
+        for turn in ["many", "one", "many"] {
+            let claimed = worker.claim_job(&json!({ "holder": "a test" })).await;
+            assert_eq!(claimed["detail"]["schema_name"], turn);
+            let job = crate::backup_world::id(&claimed["detail"]["job_id"]);
+            while worker.run(job).await["status"] == "partial" {}
+        }
+    })
+    .await;
+}
