@@ -26,11 +26,7 @@ BEGIN
     SET state = CASE WHEN job.kind <> 'snapshot' THEN b.state WHEN outcome = 'failed' THEN 'failed' WHEN outcome = 'retry' THEN 'requested' ELSE b.state END,
         error = _end_job.error, updated_at = clock_timestamp()
     WHERE b.id = job.backup_id AND b.state IN ('requested', 'running', 'complete', 'purging');
-    BEGIN
-        PERFORM edu_matrix_hub_schema._close_sandbox(job.sandbox);
-    EXCEPTION WHEN lock_not_available OR internal_error THEN
-        NULL;  -- Another session has not let go of it yet; the survey removes it.
-    END;
+    PERFORM edu_matrix_hub_schema._close_sandbox(job.sandbox);
     RETURN true;
 END
 $function$;

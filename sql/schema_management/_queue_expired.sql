@@ -36,13 +36,11 @@ BEGIN
         FROM pg_namespace AS n
         WHERE n.nspname >= 'edu_matrix_work_' AND n.nspname < 'edu_matrix_work`' AND n.nspowner = current_user::regrole
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.sandbox = n.nspname AND j.state IN ('requested', 'running'))
-        LIMIT 10
+        -- Any of them: one that somebody holds must not keep its place at the front.
+        ORDER BY random()
+        LIMIT 5
     LOOP
-        BEGIN
-            PERFORM edu_matrix_hub_schema._close_sandbox(orphan.nspname);
-        EXCEPTION WHEN lock_not_available OR internal_error THEN
-            NULL;
-        END;
+        PERFORM edu_matrix_hub_schema._close_sandbox(orphan.nspname);
     END LOOP;
     RETURN queued;
 END

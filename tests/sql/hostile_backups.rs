@@ -1,8 +1,10 @@
 //! What a tenant may prepare for the day that it is set aside or removed: nothing of it runs with our rights, keeps it
 //! from being set aside, leaves the backup in its hands, or makes its removal endless.
 
-use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
-use crate::support::{Tenant, has_keepers};
+use serde_json::{Value, json};
+
+use crate::backup_world::{Worker, World, drop_by_hand, front, succeed, wait_for_a_waiter, with_world};
+use crate::support::{Tenant, call, expect, has_keepers, tenant_options};
 
 /// A tenant whose constants are code: a domain's check runs whenever a value of it is read, and tells as whom.
 async fn with_code_in_constants(world: &World) -> Tenant {
@@ -126,7 +128,7 @@ async fn a_reference_that_cannot_be_taken_away_is_left_and_named() {
         maker.batch_execute("CREATE VIEW school.a_foreign_one AS SELECT * FROM public.shared").await.unwrap();
         for part in 0..8 {
             let views = format!(
-                "DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE format('CREATE VIEW school.v%s AS SELECT * FROM public.shared', {part} * 200 + n); END LOOP; END $$"
+                "DO $$ BEGIN FOR n IN 1..200 LOOP EXECUTE format('CREATE VIEW school.v%s AS SELECT *, 1 AS longer FROM public.shared', {part} * 200 + n); END LOOP; END $$"
             );
             world.as_owner(&tenant, &views).await;
         }
@@ -234,6 +236,34 @@ async fn a_role_of_an_old_name_is_another_role() {
         assert_eq!(world.text(&membership(&other)).await, "");
         assert_eq!(world.text(&format!("SELECT has_schema_privilege('{same}', 'school', 'USAGE') || ' ' || has_schema_privilege('{other}', 'school', 'USAGE')")).await, "true false");
         world.assert_clean().await;
+    })
+    .await;
+}
+
+/// What a tenant has locked of a sandbox is left there, and the survey removes it when it is let go of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_sandbox_is_left_to_the_survey() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let worker = Worker::claim(world.session().await).await;
+        expect(&worker.request(&tenant, "uid-1").await, "success");
+        let job = worker.next_job().await;
+        expect(&worker.run(job).await, "partial");
+        let holder = world.superuser().await;
+        holder.batch_execute(&format!("SET ROLE \"{0}\"; BEGIN; DROP OWNED BY \"{0}\"", tenant.owner)).await.unwrap();
+        let started = std::time::Instant::now();
+        let cancelled = worker.step("cancel_tenant_jobs", &json!({ "schema_id": tenant.id })).await;
+        expect(&cancelled, "success");
+        let survey = "SELECT edu_matrix_hub_schema.survey_tenants($1, $2)";
+        let surveyed: Value =
+            worker.client.query_one(survey, &[&worker.epoch, &worker.installation]).await.unwrap().get(0);
+        assert!(surveyed.get("tenant_count").is_some(), "{surveyed}");
+        assert!(started.elapsed().as_secs() < 10, "nobody waits for it");
+        let standing = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'edu_matrix_work%'";
+        assert_eq!(world.text(standing).await, "1");
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        worker.client.query_one(survey, &[&worker.epoch, &worker.installation]).await.unwrap();
+        assert_eq!(world.text(standing).await, "0");
     })
     .await;
 }
