@@ -2,7 +2,7 @@
 -- and called again it goes on where it was. The catalogue row stays, without its manifest, as the memory of what once was.
 --
 -- What is removed is the schema that the catalogue names, if it still belongs to the role that it belonged to when it was made,
--- and never anything outside of it: every part looks first whether something outside depends on the schema by now. Roles go
+-- and never anything outside of it: every part looks whether something outside depends on the schema by now. Roles go
 -- last; one that owns or holds something elsewhere stays, is named, and is removed by a later call when that is settled.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge(backup_id uuid, requested_by text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -48,7 +48,6 @@ BEGIN
         END IF;
         UPDATE edu_matrix_hub_schema.schema_backups AS b SET state = 'purging', updated_at = clock_timestamp() WHERE b.id = backup.id AND b.state <> 'purging';
         IF namespace IS NOT NULL THEN
-            PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, and call again');
             IF backup.method = 'SetAside' THEN
                 PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
             END IF;

@@ -1,4 +1,4 @@
--- Raises unless _purge_part is there as installed: owned by the registry's owner, closed to PUBLIC, and, where marked,
+-- Raises unless _purge_part and its two helpers are there as installed: owned by the registry's owner, closed to PUBLIC, and, where marked,
 -- running as its owner with a fixed search_path, and open to the admin role.
 DO $verify$
 DECLARE
@@ -16,7 +16,9 @@ BEGIN
             THEN CASE WHEN w.is_public THEN 'is closed to the admin role' ELSE 'is open to the admin role' END
             END AS problem
         FROM (VALUES
-             ('_purge_part', 'namespace oid', true, false)
+             ('_purge_part', 'namespace oid', true, false),
+             ('_lock_and_look', 'namespace oid, tables oid[]', true, false),
+             ('_lighten', 'namespace oid, budget bigint', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p

@@ -267,3 +267,85 @@ async fn a_locked_sandbox_is_left_to_the_survey() {
     })
     .await;
 }
+
+/// However many there are of a kind that nobody thinks of, each part is a bounded one; and no setting of the session changes
+/// what the statements mean.
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_small_objects_are_removed_in_parts() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        for part in 0..6 {
+            world
+                .as_owner(
+                    &tenant,
+                    &format!(
+                        "DO $$ BEGIN FOR n IN 1..1000 LOOP EXECUTE format('CREATE COLLATION school.c%s FROM \"C\"', {part} * 1000 + n); END LOOP; END $$"
+                    ),
+                )
+                .await;
+        }
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.t (id int, v text); CREATE STATISTICS school.st ON id, v FROM school.t;
+                 CREATE TEXT SEARCH CONFIGURATION school.ts (COPY = pg_catalog.simple);
+                 CREATE TEXT SEARCH DICTIONARY school.td (TEMPLATE = pg_catalog.simple);
+                 CREATE FUNCTION school.same(int, int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 = $2';
+                 CREATE OPERATOR school.=== (leftarg = int, rightarg = int, function = school.same);
+                 CREATE CONVERSION school.cv FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8;
+                 DO $$ BEGIN FOR n IN 1..400 LOOP EXECUTE format('CREATE FUNCTION school.f%s() RETURNS int LANGUAGE sql AS ''SELECT 1''', n); END LOOP; END $$",
+            )
+            .await;
+        for part in 0..4 {
+            world
+                .as_owner(
+                    &tenant,
+                    &format!(
+                        "DO $$ BEGIN FOR n IN 1..500 LOOP EXECUTE format('ALTER TABLE school.t ADD CONSTRAINT k%s CHECK (id > 0) NOT VALID', {part} * 500 + n); END LOOP; END $$"
+                    ),
+                )
+                .await;
+        }
+        let session = world.session().await;
+        session.batch_execute("SET standard_conforming_strings = off; SET escape_string_warning = off").await.unwrap();
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        let mut parts = 0;
+        loop {
+            let (status, message) = front(&session, "purge_schema_backup", backup).await;
+            parts += 1;
+            if status == "success" {
+                break;
+            }
+            assert_eq!(status, "partial", "{message}");
+            assert!(parts < 100, "{message}");
+        }
+        assert!(parts > 10, "{parts}");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+/// A view that was just being made when the tables of a part were looked at is not taken along.
+#[tokio::test(flavor = "multi_thread")]
+async fn removing_waits_and_looks_again() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world.as_owner(&tenant, "CREATE TABLE school.child (n text)").await;
+        world.run("CREATE SCHEMA other").await;
+        let session = world.session().await;
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        let maker = world.superuser().await;
+        maker
+            .batch_execute(&format!("BEGIN; CREATE VIEW other.report AS SELECT * FROM {location}.child"))
+            .await
+            .unwrap();
+        let removing = tokio::spawn(async move { front(&session, "purge_schema_backup", backup).await });
+        wait_for_a_waiter(&world).await;
+        maker.batch_execute("COMMIT").await.unwrap();
+        let (status, message) = removing.await.unwrap();
+        assert_eq!(status, "error", "{message}");
+        assert!(message.contains("other.report"), "{message}");
+        assert_eq!(world.text("SELECT count(*) FROM other.report").await, "0");
+    })
+    .await;
+}
