@@ -349,3 +349,29 @@ async fn removing_waits_and_looks_again() {
     })
     .await;
 }
+
+/// Rights that another tenant gave end with the roles that hold them.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_tenants_grants_do_not_keep_the_roles() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let other = world.tenant("evil").await;
+        world
+            .as_owner(
+                &other,
+                &format!(
+                    "CREATE TABLE evil.t (i int, j int); GRANT SELECT ON evil.t TO {0}; GRANT UPDATE (j) ON evil.t TO {1}; GRANT USAGE ON SCHEMA evil TO {0};
+                     ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {1}",
+                    tenant.reader, tenant.owner
+                ),
+            )
+            .await;
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        succeed(&session, "purge_schema_backup", backup).await;
+        assert_eq!(world.text(&format!("SELECT count(*) FROM pg_roles WHERE rolname IN ('{}', '{}')", tenant.owner, tenant.reader)).await, "0");
+        assert_eq!(world.text("SELECT count(*) FROM pg_class WHERE oid = 'evil.t'::regclass").await, "1");
+        world.assert_clean().await;
+    })
+    .await;
+}
