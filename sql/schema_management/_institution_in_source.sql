@@ -29,6 +29,10 @@ BEGIN
     ELSE
         -- From here on its owner cannot replace it; what is looked at below is what is read.
         EXECUTE format('LOCK TABLE %s IN ACCESS SHARE MODE', qualified);
+        -- While the lock was waited for, another table may have got the name.
+        IF to_regclass(qualified) IS DISTINCT FROM relation THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', format('table %s was replaced just now', qualified));
+        END IF;
         SELECT format_type(a.atttypid, NULL) INTO id_type
         FROM pg_attribute AS a
         WHERE a.attrelid = relation AND a.attname = source ->> 'id_column' AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '';

@@ -375,3 +375,39 @@ async fn another_tenants_grants_do_not_keep_the_roles() {
     })
     .await;
 }
+
+/// The application's table is looked at and read under one lock; what gets its name in between is not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_table_that_is_replaced_in_the_middle_is_not_read() {
+    with_world(|world: World| async move {
+        let app = world.database.role("app", "LOGIN").await;
+        world
+            .run(&format!(
+                "CREATE SCHEMA app AUTHORIZATION {app}; SET ROLE {app};
+                 CREATE TABLE app.inst (id uuid); CREATE TABLE app.evil_inst (id uuid);
+                 CREATE FUNCTION app.tell() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.canary VALUES (current_user, 'index'); RETURN true; END $$;
+                 CREATE FUNCTION app.evil(id uuid) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+                     IF current_user <> '{app}' THEN PERFORM app.tell(); END IF; RETURN true; END $$;
+                 CREATE INDEX ON app.evil_inst (id) WHERE app.evil(NULL::uuid);
+                 GRANT USAGE ON SCHEMA app TO {0}; GRANT SELECT ON ALL TABLES IN SCHEMA app TO {0}; RESET ROLE",
+                world.database.owner_role
+            ))
+            .await;
+        let swapping = world.database.connect(&app).await;
+        swapping
+            .batch_execute("BEGIN; ALTER TABLE app.inst RENAME TO inst_old; ALTER TABLE app.evil_inst RENAME TO inst")
+            .await
+            .unwrap();
+        let session = world.session().await;
+        let mut options = tenant_options("school");
+        options["institution_source"] = json!({ "schema": "app", "table": "inst", "id_column": "id" });
+        options["institution_id"] = json!(uuid::Uuid::new_v4());
+        let creating = tokio::spawn(async move { call(&session, "create_tenant_schema", &options).await });
+        wait_for_a_waiter(&world).await;
+        swapping.batch_execute("COMMIT").await.unwrap();
+        let answer = creating.await.unwrap();
+        assert_eq!(answer["status"], "busy", "{answer}");
+        assert_eq!(world.canary().await, []);
+    })
+    .await;
+}
