@@ -65,16 +65,25 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
     );
     let (_, _, message) = condition(&clamped, "Ready").unwrap();
     assert!(message.contains("outside today's limits: quota.limit 1Gi is more than the 256Mi"), "{message}");
-    let quota = "SELECT quota_limit FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'asks'";
-    assert_eq!(world.sql(quota), (256 << 20).to_string());
+    let quotas = async |expected: &str| {
+        let all = "SELECT string_agg(DISTINCT quota_limit >> 20 || ' Mi', ', ' ORDER BY quota_limit >> 20 || ' Mi') \
+                   FROM edu_matrix_hub_schema.tenant_schemas WHERE owner_name <> 'fourth'";
+        world.eventually(&format!("the quotas are {expected}"), async || world.sql(all) == expected).await;
+    };
+    quotas("256 Mi").await;
     // And what is deleted now falls under what is allowed now: it is kept.
     world.delete_tenant("asks").await;
     assert_eq!(world.schemas("asks"), ["asks"]);
 
     // Widened again, all is as it was.
     world.apply_database(spec("1Gi", json!(["BackupThenDrop", "Retain"]))).await;
+    // The one that was kept has nobody any more who would change it.
+    quotas("1024 Mi, 256 Mi, 512 Mi").await;
     let greedy = world.ready_tenant("greedy").await;
     assert_eq!(effective(&greedy)["quotaLimit"], "1Gi");
-    world.ready_tenant("plain").await;
+    for name in ["plain", "fifth"] {
+        let tenant = world.ready_tenant(name).await;
+        assert_eq!(effective(&tenant)["quotaLimit"], "512Mi");
+    }
     world.finish().await;
 }

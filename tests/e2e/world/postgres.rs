@@ -21,7 +21,9 @@ impl World {
         let mut command = Command::new(self.postgres.tool("psql").unwrap());
         command.envs(self.postgres.env()).env("PGUSER", user).env("PGPASSWORD", password);
         command.args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", &self.database]);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // What the server says when it ends a session is no output of the test.
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
         writeln!(child.stdin.as_mut().unwrap(), "{sql};\n\\echo ready").unwrap();
         let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "ready"), "the session did what it was opened for: {sql}");
