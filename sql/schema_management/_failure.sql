@@ -8,7 +8,7 @@
 --
 -- (OTHERS alone does not catch a statement_timeout.) `attempt` is how a message begins, such as `create schema "x"`.
 -- A lock that was not to be had, or a catalogue row that somebody else changed in the same moment, is `busy`: the caller
--- tries again. Everything else is `error` with a machine-readable reason.
+-- tries again, and is told who has the tenant's schema in hand when that can be found. Everything else is `error` with a machine-readable reason.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._failure(
     type          text,
     schema_id     uuid,
@@ -25,6 +25,7 @@ AS $function$
 DECLARE
     answer_status text := 'error';
     answer_detail jsonb;
+    blocker       jsonb;
     text_message  text;
 BEGIN
     IF state = 'TS001' THEN
@@ -35,8 +36,9 @@ BEGIN
         END IF;
     ELSIF state = '55P03' OR (state = 'XX000' AND error_message IN ('tuple concurrently updated', 'tuple concurrently deleted')) THEN
         answer_status := 'busy';
-        answer_detail := jsonb_build_object('sqlstate', state);
-        text_message := format('cannot %s now: %s; it will be tried again', attempt, error_message);
+        blocker := edu_matrix_hub_schema._blocker(schema_id);
+        answer_detail := jsonb_strip_nulls(jsonb_build_object('sqlstate', state, 'blocker', blocker - 'text'));
+        text_message := format('cannot %s now: %s%s; it will be tried again', attempt, error_message, coalesce(': ' || (blocker ->> 'text'), ''));
     ELSE
         answer_detail := jsonb_build_object('sqlstate', state, 'reason',
             CASE WHEN state = '57014' THEN 'cancelled'

@@ -7,6 +7,7 @@
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.repair_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started        CONSTANT timestamptz := clock_timestamp();

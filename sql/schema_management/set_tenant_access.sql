@@ -1,14 +1,20 @@
 -- Suspends a tenant, or opens it again. options: {schema_id, access: ReadWrite|Suspended, requested_by?}.
 --
 -- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own logins and ends
--- the sessions of its roles: the data stays where it is and nobody but the owner role reaches it, at the next statement even
--- in open sessions. Memberships of foreign roles are not touched. Opening gives back exactly what was recorded, with the owner
+-- the sessions of its roles: the data stays where it is and nobody but the owner role can name it, at the next statement even
+-- in open sessions. Memberships of foreign roles are not touched: so a view over the tenant's tables that such a member made
+-- before, in a schema elsewhere or temporary in a session that is still open, is read and written as before, because the
+-- server asks for USAGE only where a name is looked up. To close that too, end the membership. Opening gives back exactly what was recorded, with the owner
 -- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message.
+--
+-- A session of somebody else that has changed the schema and not committed is waited for two seconds; then the answer is `busy`
+-- and names it. Sessions that were ended by then stay ended.
 --
 -- detail: {ended, not_ended: [{pid, role}...]} of sessions. A suspended tenant that has sessions again answers `success` once more.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_access(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
@@ -31,6 +37,8 @@ BEGIN
         END IF;
 
         IF wanted = 'Suspended' THEN
+            -- First, so that no session of the tenant's own can hold up what follows with an open transaction.
+            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
                 SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL,
@@ -38,7 +46,6 @@ BEGIN
                 WHERE t.id = tenant.id;
                 PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
             END IF;
-            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tokio_postgres::Client;
 
-use crate::backup_world::{Worker, World, drop_by_hand, set_access, succeed, with_world};
+use crate::backup_world::{Worker, World, drop_by_hand, front, set_access, succeed, with_world};
 use crate::support::{call, expect};
 
 /// A login that somebody made a member of a tenant's role, as a superuser may, and a session of it.
@@ -198,6 +198,28 @@ async fn tenants_take_turns_and_none_fills_the_queue() {
             let job = crate::backup_world::id(&claimed["detail"]["job_id"]);
             while worker.run(job).await["status"] == "partial" {}
         }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_grant_makes_a_suspension_busy_and_is_named() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let (login, alice) = member(&world, "alice", &tenant.owner).await;
+        let grant = format!("SET ROLE \"{}\"; BEGIN; GRANT CREATE ON SCHEMA school TO {login}", tenant.owner);
+        alice.batch_execute(&grant).await.unwrap();
+        let session = world.session().await;
+        session.batch_execute("SET statement_timeout = '20s'").await.unwrap();
+        let answer = set_access(&session, &tenant, "Suspended").await;
+        expect(&answer, "busy");
+        assert_eq!(answer["detail"]["blocker"]["role"], login, "{answer}");
+        assert!(answer["message"].as_str().unwrap().contains("pg_terminate_backend("), "{answer}");
+        let (status, message) = front(&session, "drop_institution_schema", tenant.id).await;
+        assert_eq!(status, "busy");
+        assert!(message.contains(&login), "{message}");
+        alice.batch_execute("ROLLBACK").await.unwrap();
+        expect(&set_access(&session, &tenant, "Suspended").await, "success");
     })
     .await;
 }
