@@ -411,3 +411,70 @@ async fn a_source_table_that_is_replaced_in_the_middle_is_not_read() {
     })
     .await;
 }
+
+/// Code that ignores every cancellation ends with its session, once its job is not wanted any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_cancelled_is_ended() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.armed (yes boolean);
+                 CREATE FUNCTION school.deaf(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                     IF NOT EXISTS (SELECT FROM school.armed) THEN RETURN i; END IF;
+                     LOOP BEGIN PERFORM pg_sleep(60); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$;
+                 CREATE TABLE school.t (i int); CREATE INDEX ON school.t ((1)) WHERE school.deaf(1) = 1; INSERT INTO school.armed VALUES (true)",
+            )
+            .await;
+        let worker = Worker::claim(world.session().await).await;
+        expect(&worker.request(&tenant, "uid-1").await, "success");
+        let job = worker.next_job().await;
+        expect(&worker.run(job).await, "partial");
+        let busy = worker.over(world.session().await);
+        let running = tokio::spawn(async move {
+            let sql = "SELECT edu_matrix_hub_schema.run_job($1, $2, $3)";
+            busy.client.query_one(sql, &[&busy.epoch, &busy.installation, &job]).await.is_err()
+        });
+        let inside = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+        while world.text(inside).await == "0" {
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        let end = || async { worker.client.query_one("SELECT edu_matrix_hub_schema.end_stray_sessions()", &[]).await.unwrap().get::<_, i64>(0) };
+        assert_eq!(end().await, 0, "its job is wanted");
+        expect(&worker.step("cancel_tenant_jobs", &json!({ "schema_id": tenant.id })).await, "success");
+        assert_eq!(end().await, 0, "it has just been told");
+        world.run("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'").await;
+        world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET finished_at = finished_at - interval '1 minute'").await;
+        assert_eq!(front(&worker.client, "drop_institution_schema", tenant.id).await.0, "busy");
+        while end().await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        assert!(running.await.unwrap(), "the connection is lost");
+        assert_eq!(end().await, 0);
+        // Its locks go a moment after its connection.
+        while front(&worker.client, "drop_institution_schema", tenant.id).await.0 == "busy" {
+            tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+        }
+        assert_eq!(world.newest_backup().await["method"], "SetAside");
+    })
+    .await;
+}
+
+/// The files are installed into databases of any encoding and read with any setting of backslashes.
+#[test]
+fn the_files_are_plain() {
+    fn check(folder: &std::path::Path) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                check(&path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            assert!(text.is_ascii(), "{} is not ASCII", path.display());
+            assert!(!text.contains('\\'), "{} contains a backslash", path.display());
+        }
+    }
+    check(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("sql"));
+}
