@@ -148,7 +148,8 @@ impl Pool {
         let limit = deadline.saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(500)).as_millis();
         // A connection that is thrown away ends its backend within seconds, also where a tenant's code catches the
         // cancellation that was sent before.
-        let begin = format!("BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL client_connection_check_interval = 5000");
+        let begin =
+            format!("BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL client_connection_check_interval = 5000");
         let work = async {
             let (opened, rows, committed) = futures::join!(
                 client.batch_execute(&begin),
