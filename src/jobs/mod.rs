@@ -68,12 +68,21 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
         tokio::select! {
             () = lane.jobs_waiting.notified() => pause = POLL,
             Some(ended) = running.join_next() => pause = if matches!(ended, Ok("retry")) { RETRY } else { pause },
-            () = sleep(pause) => {}
+            () = sleep(pause) => end_strays(&lane).await,
         }
     }
     lane.cancel_all_jobs();
     // What does not end in time ends with its connection.
     let _ = timeout(HEARTBEAT, async { while running.join_next().await.is_some() {} }).await;
+}
+
+/// What a cancelled job left running at the server is ended, at the pace of the poll.
+async fn end_strays(lane: &Lane) {
+    match lane.functions().end_stray_sessions().await {
+        Ok(0) => {}
+        Ok(count) => tracing::warn!(database = lane.database, count, "ended sessions that ignored their cancellation"),
+        Err(error) => tracing::warn!(database = lane.database, %error, "cannot look for stray sessions"),
+    }
 }
 
 async fn claim(lane: &Lane, slots: usize) -> Result<Option<ClaimedJob>, Error> {

@@ -143,6 +143,12 @@ impl Functions {
         result
     }
 
+    /// Ends sessions of this login that work on snapshots which nobody wants any more, because a tenant's code in them catches
+    /// every cancellation; says how many.
+    pub async fn end_stray_sessions(&self) -> Result<i64, Error> {
+        self.ask(call!(end_stray_sessions), &[]).await
+    }
+
     /// Says that a job is alive; the answer is an error when it was cancelled.
     pub async fn heartbeat_job(&self, hold: Hold, job: Uuid) -> Result<CallResult, Error> {
         self.ask(
