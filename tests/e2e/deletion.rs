@@ -39,7 +39,7 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
     let before = facts("school");
     let acl = || world.sql("SELECT nspacl, nspowner::regrole FROM pg_namespace WHERE nspname = 'school'");
     let acl_before = acl();
-    let reader = world.tenant_role("school", "reader");
+    let (owner, reader) = (world.tenant_role("school", "owner"), world.tenant_role("school", "reader"));
 
     world.delete_tenant("school").await;
     let [aside] = <[String; 1]>::try_from(world.schemas("school")).unwrap();
@@ -74,7 +74,7 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
     world.delete_tenant("school").await;
 
     world.sql("CREATE TABLE public.countries (id int PRIMARY KEY); INSERT INTO public.countries VALUES (1)");
-    world.sql(&format!("GRANT REFERENCES, SELECT ON public.countries TO {}", world.owner_of(&aside)));
+    world.sql(&format!("GRANT REFERENCES, SELECT ON public.countries TO {owner}"));
     let answer = world.sql(&restore);
     assert!(answer.starts_with("success|"), "{answer}");
     assert_eq!(facts("school"), before);

@@ -8,9 +8,9 @@ use crate::world::World;
 /// `{reader}` and `{writer}` are its roles, `{guest}` is a role of somebody else.
 const CHANGES: [(&str, &str, &str); 11] = [
     ("owner", "ALTER SCHEMA {schema} OWNER TO {guest}", "schema \"{schema}\" belongs to \"{guest}\""),
-    ("usage_public", "GRANT USAGE ON SCHEMA {schema} TO PUBLIC", "PUBLIC has USAGE on schema \"{schema}\""),
-    ("create_public", "GRANT CREATE ON SCHEMA {schema} TO PUBLIC", "PUBLIC has CREATE on schema \"{schema}\""),
-    ("usage_guest", "GRANT USAGE ON SCHEMA {schema} TO {guest}", "\"{guest}\" has USAGE on schema \"{schema}\""),
+    ("usage_public", "GRANT USAGE ON SCHEMA {schema} TO PUBLIC", "others have rights on schema \"{schema}\": PUBLIC"),
+    ("create_public", "GRANT CREATE ON SCHEMA {schema} TO PUBLIC", "others have rights on schema \"{schema}\": PUBLIC"),
+    ("usage_guest", "GRANT USAGE ON SCHEMA {schema} TO {guest}", "others have rights on schema \"{schema}\": {guest}"),
     ("revoked", "REVOKE USAGE ON SCHEMA {schema} FROM {reader}", "lost USAGE on schema \"{schema}\""),
     (
         "defaults",

@@ -47,7 +47,7 @@ async fn suspension_closes_a_schema_to_all_but_its_owner_and_resuming_gives_back
 
     // Who opens a suspended schema by hand is no exception.
     world.sql(&format!("GRANT USAGE ON SCHEMA school TO {guest}"));
-    world.event("school", "DriftRepaired", "has USAGE on schema").await;
+    world.event("school", "DriftRepaired", &format!("others have rights on schema \"school\": {guest}")).await;
     assert!(!reads());
     world.until_ready(&tenants, "school", "True", "Suspended").await;
 

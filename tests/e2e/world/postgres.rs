@@ -81,11 +81,6 @@ impl World {
         format!("\"{schema}_{id}_{role}\"")
     }
 
-    /// The role that owns a schema.
-    pub fn owner_of(&self, schema: &str) -> String {
-        self.sql(&format!("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = '{schema}'"))
-    }
-
     /// Whether a role may use a schema, by itself or as a member of others.
     pub fn may_use(&self, role: &str, schema: &str) -> bool {
         self.sql(&format!("SELECT has_schema_privilege('{role}'::regrole, '{schema}', 'USAGE')")) == "t"
