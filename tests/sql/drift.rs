@@ -54,7 +54,7 @@ async fn whatever_is_changed_by_hand_is_repaired() {
                 1,
             ),
             (format!("ALTER SCHEMA school OWNER TO {}", database.owner_role), 1),
-            (format!("ALTER SCHEMA school OWNER TO {reader}"), 1),
+            (format!("ALTER SCHEMA school OWNER TO {reader}"), 2),
             (format!("DROP OWNED BY {reader}; DROP ROLE {reader}"), 6),
         ];
         for (change, found) in changes {
