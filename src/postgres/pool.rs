@@ -18,6 +18,8 @@ use super::{connection::Connection, error::Error, tls::client_config};
 const IDLE: Duration = Duration::from_secs(90);
 /// A connection is renewed at this age, because a backend's cache of relations never shrinks.
 const LIFETIME: Duration = Duration::from_mins(15);
+/// What opens the transaction of a call.
+const BEGIN: &str = include_str!("../../sql/call/begin.sql");
 /// How long the server gets to answer a cancellation before the connection is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
@@ -146,10 +148,7 @@ impl Pool {
         let client = call_in_flight.client();
         // The server's own limit is a second shorter than ours, so that its answer names the statement and is logged.
         let limit = deadline.saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(500)).as_millis();
-        // A connection that is thrown away ends its backend within seconds, also where a tenant's code catches the
-        // cancellation that was sent before.
-        let begin =
-            format!("BEGIN; SET LOCAL statement_timeout = {limit}; SET LOCAL client_connection_check_interval = 5000");
+        let begin = BEGIN.replace(":milliseconds", &limit.to_string());
         let work = async {
             let (opened, rows, committed) = futures::join!(
                 client.batch_execute(&begin),

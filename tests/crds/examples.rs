@@ -57,6 +57,7 @@ pub fn tenant() -> Value {
                 "completionTime": "2026-01-01T12:00:00Z", "sizeBytes": 4096},
             "lastOperation": {"type": "create", "status": "success", "startTime": "2026-01-01T12:00:00Z",
                 "durationMilliseconds": 12, "error": "none"},
+            "handledAnnotations": ["edumatrixhub.io/recreate"],
             "effective": {"databaseRef": "default", "deletionPolicy": "Drop", "finalBackup": "None",
                 "quotaLimit": "5Gi", "enforcement": "Report"},
         },
@@ -70,8 +71,8 @@ pub fn backup() -> Value {
         "spec": {"tenantSchemaRef": {"name": "school"}, "method": "Snapshot", "expireAfterDays": 30,
             "deletionPolicy": "Delete"},
         "status": {
-            "observedGeneration": 1, "conditions": conditions(), "schemaId": INSTITUTION, "backupId": INSTITUTION,
-            "method": "Snapshot", "location": "education_bak_20260101120000", "startTime": "2026-01-01T12:00:00Z",
+            "observedGeneration": 1, "conditions": conditions(), "databaseRef": "default", "schemaId": INSTITUTION,
+            "backupId": INSTITUTION, "method": "Snapshot", "location": "education_bak_20260101120000", "startTime": "2026-01-01T12:00:00Z",
             "completionTime": "2026-01-01T12:00:05Z", "sizeBytes": 4096, "tableCount": 31, "rowCount": 1000,
             "checksum": "sha256:00", "expireTime": "2026-01-31T12:00:05Z",
         },
