@@ -190,6 +190,10 @@ pub fn human(bytes: u64) -> String {
     if bytes < 1_000 {
         return bytes.to_string();
     }
+    if bytes < 1_024 {
+        // A thousandth of a Ki is more than a byte: rounded down, what is read back says the same again.
+        return format!("0.{:03}Ki", bytes * 1_000 / 1_024);
+    }
     let bytes = u128::from(bytes);
     for (index, suffix) in ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].into_iter().enumerate() {
         let unit = 1_u128 << (10 * (index + 1));
@@ -352,7 +356,7 @@ mod tests {
         for (bytes, expected) in [
             (0, "0"),
             (999, "999"),
-            (1_000, "0.977Ki"),
+            (1_000, "0.976Ki"),
             (1_024, "1Ki"),
             (1_023_487, "999Ki"),
             (1_023_488, "0.976Mi"),

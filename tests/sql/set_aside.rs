@@ -283,11 +283,11 @@ async fn a_tenant_of_a_tenant_schema_is_named_and_only_that_drops_it() {
 async fn a_name_or_institution_that_is_taken_meanwhile_is_not_taken_back() {
     with_world(|world: World| async move {
         let session = world.session().await;
-        let tenant = world.tenant("school").await;
+        let tenant = world.tenant("taken").await;
         let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
         for (make, remove, says) in [
-            ("CREATE SCHEMA school", "DROP SCHEMA school", "no tenant of ours"),
-            ("CREATE ROLE school", "DROP ROLE school", "a role has this name"),
+            ("CREATE SCHEMA taken", "DROP SCHEMA taken", "no tenant of ours"),
+            ("CREATE ROLE taken", "DROP ROLE taken", "a role has this name"),
         ] {
             world.run(make).await;
             let (status, message) = front(&session, "restore_set_aside", backup).await;
@@ -295,7 +295,7 @@ async fn a_name_or_institution_that_is_taken_meanwhile_is_not_taken_back() {
             assert_eq!(status, "error");
             assert!(message.contains(says), "{message}");
         }
-        let second = world.tenant("school").await;
+        let second = world.tenant("taken").await;
         let (status, message) = front(&session, "restore_set_aside", backup).await;
         assert_eq!(status, "error");
         assert!(message.contains("another tenant has this name"), "{message}");
