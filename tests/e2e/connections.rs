@@ -126,7 +126,8 @@ async fn tls_is_as_strict_as_the_spec_says() {
     world.write_secret(json!({ "bundle": authority.certificate(), "ca.crt": "not a certificate" })).await;
     world.database_ready().await;
 
-    // A server without TLS.
+    // A server without TLS. The authority is readable again: one that is not is refused before the server is asked.
+    world.write_secret(json!({ "ca.crt": authority.certificate() })).await;
     until_reloaded(&mut server, |server| server.set("ssl", "off").unwrap());
     for tls in ["Require", "VerifyCA", "VerifyFull"] {
         world.apply_database(mode(tls)).await;

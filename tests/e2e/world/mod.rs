@@ -33,7 +33,7 @@ pub use objects::condition;
 pub use postgres::Session;
 
 /// How long a test waits for anything. Conditions come true in milliseconds; this is for machines that are busy.
-pub const DEADLINE: Duration = Duration::from_mins(2);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One test's world.
 pub struct World {
