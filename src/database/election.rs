@@ -10,6 +10,8 @@ use tokio::time::timeout;
 use super::Error;
 use crate::{context::Context, kubernetes::lease::LeaseCandidate};
 
+/// Keeps the Leases of databases apart from others in the namespace.
+const LEASE_PREFIX: &str = "tenant-database-";
 /// A Lease that cannot be given back in this time runs out by itself.
 const RELEASE: Duration = Duration::from_secs(5);
 
@@ -43,6 +45,17 @@ pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
     Ok(lease.is_held_by(&ctx.identity).await?)
 }
 
+/// The Lease with this name was given back. A candidate that does not hold it would sleep until it would have run out, so it
+/// joins the election anew, which asks at once.
+pub async fn freed(lease: String, ctx: &Context) {
+    let Some(name) = lease.strip_prefix(LEASE_PREFIX) else { return };
+    let waits = ctx.candidates.lock().await.get(name).is_some_and(|candidate| !candidate.is_held());
+    if waits {
+        leave(name, ctx).await;
+        ctx.wake.database(name);
+    }
+}
+
 /// Leaves the election; the Lease is given back if it was held.
 pub async fn leave(name: &str, ctx: &Context) {
     let candidate = ctx.candidates.lock().await.remove(name);
@@ -69,9 +82,9 @@ pub async fn leave_those_gone(ctx: &Context) {
     }
 }
 
-/// The Lease of a database; the prefix keeps it apart from other Leases in the namespace.
+/// The Lease of a database.
 fn lease_name(database: &str) -> String {
-    format!("tenant-database-{database}")
+    format!("{LEASE_PREFIX}{database}")
 }
 
 /// The Lease of a database that is gone is removed with it.

@@ -38,6 +38,12 @@ impl HeldLease {
     }
 }
 
+/// True when nobody holds the Lease, because its holder gave it back.
+#[must_use]
+pub fn is_free(lease: &Lease) -> bool {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default().is_empty()
+}
+
 /// Removes a Lease that nobody needs any more.
 pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), super::Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
