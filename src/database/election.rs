@@ -8,7 +8,10 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::timeout;
 
 use super::Error;
-use crate::{context::Context, kubernetes::lease::LeaseCandidate};
+use crate::{
+    context::Context,
+    kubernetes::lease::{LeaseCandidate, Standing},
+};
 
 /// Keeps the Leases of databases apart from others in the namespace.
 const LEASE_PREFIX: &str = "tenant-database-";
@@ -17,42 +20,33 @@ const RELEASE: Duration = Duration::from_secs(5);
 
 /// Whether this replica holds the database's Lease; it takes part in the election from the first call on.
 pub async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
-    let over = match ctx.candidates.lock().await.get(name) {
-        Some(candidate) if !candidate.is_over() => return Ok(candidate.is_held()),
-        Some(_) => true,
-        None => false,
-    };
-    if over {
-        leave(name, ctx).await;
+    let mut candidates = ctx.candidates.lock().await;
+    let candidate = candidates.entry(name.to_owned()).or_insert_with(|| {
+        let (wake, woken) = (ctx.wake.clone(), name.to_owned());
+        let changed = move || wake.database(&woken);
+        LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease_name(name), &ctx.identity, changed)
+    });
+    match candidate.standing() {
+        Standing::Waiting => Ok(false),
+        Standing::Held(_) => Ok(true),
+        Standing::Failed(error) => Err(Error::Lease(error)),
     }
-    let (wake, woken) = (ctx.wake.clone(), name.to_owned());
-    let candidate =
-        LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease_name(name), &ctx.identity, move || {
-            wake.database(&woken);
-        })
-        .await?;
-    let held = candidate.is_held();
-    ctx.candidates.lock().await.insert(name.to_owned(), candidate);
-    Ok(held)
 }
 
 /// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
 pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
     let lease = match ctx.candidates.lock().await.get(name) {
-        Some(candidate) if candidate.is_held() => candidate.lease(),
+        Some(candidate) if matches!(candidate.standing(), Standing::Held(_)) => candidate.lease(),
         _ => return Ok(false),
     };
     Ok(lease.is_held_by(&ctx.identity).await?)
 }
 
-/// The Lease with this name was given back. A candidate that does not hold it would sleep until it would have run out, so it
-/// joins the election anew, which asks at once.
+/// The Lease with this name was given back: whoever waits for it looks at once.
 pub async fn freed(lease: String, ctx: &Context) {
     let Some(name) = lease.strip_prefix(LEASE_PREFIX) else { return };
-    let waits = ctx.candidates.lock().await.get(name).is_some_and(|candidate| !candidate.is_held());
-    if waits {
-        leave(name, ctx).await;
-        ctx.wake.database(name);
+    if let Some(candidate) = ctx.candidates.lock().await.get(name) {
+        candidate.look();
     }
 }
 
