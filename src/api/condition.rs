@@ -22,6 +22,8 @@ pub enum ConditionType {
     Reconciling,
     /// A person must act.
     Stalled,
+    /// Nothing is done, because an annotation says so; the message says what would be.
+    Paused,
 }
 
 /// Whether `Ready` holds.
@@ -54,6 +56,7 @@ impl ConditionType {
             Self::Ready => "Ready",
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
+            Self::Paused => "Paused",
         }
     }
 }
@@ -83,6 +86,12 @@ impl Verdict {
     pub fn stalled(reason: Reason, message: impl Into<String>, ready: bool) -> Self {
         let ready = if ready { Readiness::True } else { Readiness::False };
         Self::new(ready, Some(ConditionType::Stalled), reason, message.into())
+    }
+
+    /// Nothing is done, because a person asked for that; `plan` is what would be.
+    #[must_use]
+    pub fn paused(plan: impl Into<String>) -> Self {
+        Self::new(Readiness::Kept, Some(ConditionType::Paused), Reason::Paused, plan.into())
     }
 
     /// Why.

@@ -61,6 +61,7 @@ macro_rules! event_reasons {
 event_reasons! {
     Created Normal "The schema was made, with its roles and grants."
     Recreated Normal "The schema was made anew, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
+    Reclaimed Normal "A schema that an earlier object of this namespace and name left behind was taken back."
     DriftRepaired Warning "Somebody had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
@@ -68,6 +69,7 @@ event_reasons! {
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."
     Dropped Warning "The schema of a deleted tenant was dropped without a backup."
     Retained Normal "The tenant was deleted and its schema left as it is."
+    Released Warning "The objects of tenants are gone without a deletion; their schemas stay and can be reclaimed."
     BackupCompleted Normal "A backup was finished."
     BackupFailed Warning "A backup could not be made."
     Ready Normal "The object became ready after it was not."

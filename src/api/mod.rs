@@ -17,6 +17,7 @@ pub mod tenant_schema;
 
 mod schema;
 
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use kube::api::ObjectMeta;
@@ -53,6 +54,20 @@ pub const RECREATE: &str = "edumatrixhub.io/recreate";
 /// Annotation: let the object go although the database cannot be asked. The value is the schema's name.
 pub const ABANDON: &str = "edumatrixhub.io/abandon";
 
+/// Annotation: take back what an earlier object of this namespace and name left behind. The value is the schema's name.
+pub const RECLAIM: &str = "edumatrixhub.io/reclaim";
+
+/// Annotation: do nothing, and say as a condition what would be done. The value does not matter.
+pub const PAUSED: &str = "edumatrixhub.io/paused";
+
+/// Annotation of a `TenantDatabase`: manage a database that another cluster managed, or another database than before. The
+/// value is the identity that the message of the condition names.
+pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
+
+/// Annotation of a `TenantDatabase`: what was deleted up to this time may go, however much it is. The value is a time such as
+/// `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion.
+pub const CONFIRM_DELETIONS: &str = "edumatrixhub.io/confirm-deletions";
+
 /// Why the definitions could not be written.
 #[derive(Debug, Error)]
 #[error("failed to write the definition of {kind} as YAML")]
@@ -79,6 +94,18 @@ pub fn crd_yaml(crd: &CustomResourceDefinition) -> Result<String, YamlError> {
 pub fn crds_yaml() -> Result<String, YamlError> {
     let documents = crds().iter().map(crd_yaml).collect::<Result<Vec<_>, _>>()?;
     Ok(format!("---\n{}", documents.join("---\n")))
+}
+
+/// Whether the object is not to be worked on.
+#[must_use]
+pub fn is_paused(metadata: &ObjectMeta) -> bool {
+    metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(PAUSED))
+}
+
+/// Up to which time deletions are confirmed; a value that is no time confirms nothing.
+#[must_use]
+pub fn confirmed_deletions(metadata: &ObjectMeta) -> Option<Timestamp> {
+    metadata.annotations.as_ref()?.get(CONFIRM_DELETIONS)?.trim().parse().ok()
 }
 
 /// Whether the object has `annotation` with the schema's name as its value; anything else confirms nothing.

@@ -74,6 +74,9 @@ reasons! {
     Suspended Settled
         "The tenant is suspended, as its spec says: nobody but the owner reaches the schema."
         "Nothing; set `spec.access: ReadWrite` to give access back."
+    Paused Settled
+        "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
+        "Remove the annotation when what the message says shall be done."
     Completed Settled
         "The backup is finished."
         "Nothing."
@@ -140,6 +143,12 @@ reasons! {
     DropNotConfirmed Stuck
         "The tenant is being deleted with `deletionPolicy: Drop`, and nobody confirmed that its data may go. Nothing was dropped."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/confirm-drop`, or choose another deletion policy."
+    DeletionBrake Stuck
+        "More tenants were deleted within an hour than `spec.limits.maxDeletionsPerHour` of the `TenantDatabase` allows. This one is open and untouched."
+        "If the deletions are meant, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions` on the `TenantDatabase`. If they are not, the message says how to keep the tenants."
+    ManyOwnersMissing Stuck
+        "The `TenantSchema` objects of many tenants are gone without a deletion. Their schemas are untouched and still count as theirs."
+        "Apply the manifests again if they were lost. If the objects are meant to be gone, type the command in the message, and the schemas count as released."
     DependentsExist Stuck
         "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
         "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
@@ -184,10 +193,10 @@ reasons! {
         "Correct the key that the message names."
     DatabaseChanged Stuck
         "Behind the connection is another database than before, or an empty one. Nothing is installed there."
-        "Correct the Secret; if the change is meant, create a new `TenantDatabase`."
+        "Correct the Secret; if the change is meant, type the command in the message, which sets the annotation `edumatrixhub.io/take-over`."
     ManagedElsewhere Stuck
-        "The database is managed by another cluster or another `TenantDatabase`."
-        "Use another database, or let the other manager go first."
+        "The database is managed by a `TenantDatabase` of another cluster."
+        "Use another database. If the other cluster is gone for good, type the command in the message, which sets the annotation `edumatrixhub.io/take-over`."
     DuplicateDatabase Stuck
         "Another `TenantDatabase` of this cluster already manages the same database."
         "Delete the one that is not meant."

@@ -29,7 +29,7 @@ use super::schema;
     printcolumn(name = "Method", type_ = "string", json_path = ".status.method"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
-    printcolumn(name = "Size", type_ = "integer", json_path = ".status.sizeBytes"),
+    printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Location", type_ = "string", priority = 1, json_path = ".status.location"),
@@ -149,6 +149,11 @@ pub struct SchemaBackupStatus {
     /// When it was finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub completion_time: Option<Time>,
+
+    /// The size of the backup, for people: 3 significant digits and a binary unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub size: Option<String>,
 
     /// Its size in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]

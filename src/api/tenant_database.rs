@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{Connection, seconds};
-use super::policy::{DeletionPolicy, Quota};
+use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
 use crate::ident::{Ident, IdentError};
 use crate::quantity::{Bytes, QuantityError};
@@ -232,6 +232,15 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_tenants_per_namespace: Option<i32>,
+
+    /// How many tenants may be set aside or dropped within an hour. Whatever was deleted beyond it stays open and
+    /// untouched until the annotation `edumatrixhub.io/confirm-deletions` on the database lets it go, so that a wrong
+    /// prune of a pipeline takes few with it.
+    ///
+    /// Default: `50`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_deletions_per_hour: Option<i32>,
 }
 
 /// What holds for tenants that leave it out.
@@ -249,6 +258,12 @@ pub struct TenantDefaults {
     /// Default: `BackupThenDrop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+
+    /// What is kept of tenants that leave it out; field by field.
+    ///
+    /// Default: everything, for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupPolicy>,
 }
 
 /// What is known about a database.
@@ -351,6 +366,9 @@ impl TenantDatabaseSpec {
 }
 
 impl Limits {
+    /// How many tenants may be set aside or dropped within an hour, if nobody says.
+    pub const DEFAULT_MAX_DELETIONS_PER_HOUR: i32 = 50;
+
     /// The largest quota in bytes; `None` if there is no limit.
     pub fn max_quota(&self) -> Result<Option<Bytes>, QuantityError> {
         self.max_quota.as_deref().map(Bytes::parse_quota).transpose()

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::policy::{DeletionPolicy, Enforcement, Quota};
+use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
 use super::schema;
 use super::schema_backup::BackupMethod;
 use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameError};
@@ -153,6 +153,12 @@ pub struct TenantSchemaSpec {
     /// Default: the database's `defaults.deletionPolicy`, and without it `BackupThenDrop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+
+    /// What is kept of the tenant, and for how long.
+    ///
+    /// Default: the database's `defaults.backup`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup: Option<BackupPolicy>,
 }
 
 /// Which `TenantDatabase` is meant.
@@ -328,6 +334,11 @@ pub struct Effective {
     /// is none.
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub final_backup: Option<FinalBackup>,
+
+    /// For how many days the final backup would be kept; absent if for ever, or if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36_500))]
+    pub final_expire_after_days: Option<i32>,
 
     /// The quota, as it was written; absent if there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]

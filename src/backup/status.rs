@@ -12,6 +12,7 @@ use crate::{
     },
     context::{End, Notice},
     postgres::answer::{BackupAnswer, BackupRow},
+    quantity::human,
 };
 
 /// The status after a plan was applied.
@@ -34,6 +35,7 @@ pub fn status(
         status.location.clone_from(&row.location);
         status.start_time = row.started_at.map(whole_seconds);
         status.completion_time = row.completed_at.map(whole_seconds);
+        status.size = row.size_bytes.map(|bytes| human(bytes.unsigned_abs()));
         status.size_bytes = row.size_bytes;
         status.table_count = row.table_count;
         status.row_count = row.row_count;

@@ -44,6 +44,7 @@ impl End {
                     "institution_unknown" => Reason::InstitutionUnknown,
                     "schema_missing" => Reason::SchemaMissing,
                     "dependents" => Reason::DependentsExist,
+                    "deletion_brake" => Reason::DeletionBrake,
                     "not_repairable" => Reason::DriftNotRepairable,
                     "insufficient_privilege" => Reason::InsufficientPrivilege,
                     _ => Reason::OperationFailed,

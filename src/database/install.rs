@@ -4,12 +4,13 @@
 
 use std::{cmp::Ordering, sync::Arc, time::Duration};
 
+use kube::ResourceExt;
 use serde_json::json;
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
-    api::{TenantDatabase, tenant_database::Functions as Mode},
+    api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode},
     ident::{Ident, IdentError},
     lane::{Lane, LaneParts},
     postgres::{
@@ -66,9 +67,14 @@ pub enum Closed {
     FunctionsMissing(String),
     /// The Secret leads to another database than before.
     #[error(
-        "this is not the database that was installed: expected installation {expected}, found {found}; correct the Secret, nothing was changed"
+        "this is not the database that was installed: expected installation {expected}, found {found}; nothing was changed. \
+         Correct the Secret; or, if this database shall take the other's place: kubectl annotate tenantdatabase {name} \
+         --overwrite {}={expected}",
+        crate::api::TAKE_OVER
     )]
     DatabaseChanged {
+        /// The TenantDatabase.
+        name: String,
         /// What status remembers.
         expected: String,
         /// What is there.
@@ -76,9 +82,13 @@ pub enum Closed {
     },
     /// Another cluster manages it.
     #[error(
-        "this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed"
+        "this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed. If \
+         that cluster is gone for good: kubectl annotate tenantdatabase {name} --overwrite {}={cluster}",
+        crate::api::TAKE_OVER
     )]
     ManagedElsewhere {
+        /// The TenantDatabase that asks.
+        name: String,
         /// The other's kube-system UID.
         cluster: String,
         /// The other's name.
@@ -86,10 +96,18 @@ pub enum Closed {
     },
     /// Another TenantDatabase of this cluster manages it.
     #[error(
-        "TenantDatabase {0} manages this database already; one database has one TenantDatabase. If {0} is gone for good, a \
-         DBA gives the database back: docs/postgresql-setup.md"
+        "TenantDatabase {other} manages this database already; one database has one TenantDatabase. If {other} is gone for \
+         good: kubectl annotate tenantdatabase {name} --overwrite {}={cluster}",
+        crate::api::TAKE_OVER
     )]
-    Duplicate(String),
+    Duplicate {
+        /// The TenantDatabase that asks.
+        name: String,
+        /// The one that has it.
+        other: String,
+        /// Both their cluster.
+        cluster: String,
+    },
     /// The database refused for a reason that has no name here.
     #[error("cannot take the lane: {0}")]
     Refused(String),
@@ -154,16 +172,24 @@ pub async fn open(
     let functions = Functions::new(pool, metrics, spec.connection.statement_timeout());
     let facts = functions.database(&owner_role).await?;
     fit(&facts)?;
+    let take_over = database.annotations().get(TAKE_OVER).map(String::as_str);
+    // To take over from an installation is to say that another may be behind the Secret.
     let expected = database.status.as_ref().and_then(|status| status.installation_id.clone());
+    let expected = expected.filter(|id| take_over != Some(id.as_str()));
     // Functions that stand and may not be called: the right that lacks says more than that nothing was found.
     if facts.registry_exists && !facts.installed && (expected.is_some() || spec.functions() == Mode::Verified) {
         lacks_nothing(&user, facts.missing_for_verified.clone())?;
     }
     if let (Some(expected), false) = (&expected, facts.installed) {
         let found = if facts.registry_exists { "one that this login may not see" } else { "none" };
-        return Err(Closed::DatabaseChanged { expected: expected.clone(), found: found.to_owned() });
+        return Err(Closed::DatabaseChanged { name, expected: expected.clone(), found: found.to_owned() });
     }
     let before = if facts.installed { Some(functions.installation().await?) } else { None };
+    let identity = Identity { cluster: claimant.cluster, name: &name, expected: expected.as_deref(), take_over };
+    // Before anything is installed: functions are not upgraded in a database that is another's.
+    if let Some(before) = &before {
+        identity.may_manage(before)?;
+    }
     // With the roles in place, their rights in this database and the right to act as the owner, nothing is left to
     // bootstrap, and a login that could not bootstrap can still upgrade.
     let stands = facts.can_set_owner_role && facts.owner_can_create_in_database;
@@ -179,7 +205,7 @@ pub async fn open(
             Some(before.map_or(InstalledNow::First, |before| InstalledNow::Upgraded { from: before.functions_version }))
         }
     };
-    let claim = claim(&functions, &claimant, &name, expected.as_deref()).await?;
+    let claim = claim(&functions, claimant.identity, &identity).await?;
     let installation = functions.installation().await?;
     let hold = Hold { epoch: claim.epoch, installation_id: claim.installation_id };
     // One connection stays for the survey and the heartbeats, the job slots have theirs, the rest applies.
@@ -251,41 +277,70 @@ pub fn judge(before: Option<&Installation>, mode: Mode, owner_role: &Ident) -> R
     }
 }
 
-async fn claim(
-    functions: &Functions,
-    claimant: &Claimant<'_>,
-    name: &str,
-    expected: Option<&str>,
-) -> Result<LaneClaim, Closed> {
+/// Who wants to manage a database, and which.
+struct Identity<'a> {
+    /// UID of the cluster's kube-system namespace.
+    cluster: &'a str,
+    /// The TenantDatabase.
+    name: &'a str,
+    /// The installation that it managed before, if it managed one.
+    expected: Option<&'a str>,
+    /// Whose place it shall take, by its annotation.
+    take_over: Option<&'a str>,
+}
+
+impl Identity<'_> {
+    /// Whether what is installed is the database that is meant, and nobody else's.
+    fn may_manage(&self, found: &Installation) -> Result<(), Closed> {
+        let id = found.installation_id.to_string();
+        if self.expected.is_some_and(|expected| expected != id) {
+            return Err(self.changed(&id));
+        }
+        match (&found.cluster, &found.tenant_database) {
+            (Some(cluster), Some(database)) => {
+                let taken_over = self.take_over == Some(cluster);
+                let ours = cluster == self.cluster && database == self.name;
+                if ours || taken_over { Ok(()) } else { Err(self.managed(cluster, database)) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn changed(&self, found: &str) -> Closed {
+        Closed::DatabaseChanged {
+            name: self.name.to_owned(),
+            expected: self.expected.unwrap_or("none").to_owned(),
+            found: found.to_owned(),
+        }
+    }
+
+    fn managed(&self, cluster: &str, tenant_database: &str) -> Closed {
+        let (name, cluster, other) = (self.name.to_owned(), cluster.to_owned(), tenant_database.to_owned());
+        if cluster == self.cluster {
+            Closed::Duplicate { name, other, cluster }
+        } else {
+            Closed::ManagedElsewhere { name, cluster, tenant_database: other }
+        }
+    }
+}
+
+async fn claim(functions: &Functions, holder: &str, identity: &Identity<'_>) -> Result<LaneClaim, Closed> {
     let options = json!({
-        "cluster": claimant.cluster, "tenant_database": name, "holder": claimant.identity,
-        "expected_installation_id": expected.and_then(|id| id.parse::<Uuid>().ok()),
+        "cluster": identity.cluster, "tenant_database": identity.name, "holder": holder,
+        "expected_installation_id": identity.expected.and_then(|id| id.parse::<Uuid>().ok()),
+        "take_over": identity.take_over,
     });
     let result = functions.claim_lane(&options).await?;
     if result.status == CallStatus::Success {
         return serde_json::from_value(result.detail)
             .map_err(|source| Closed::Postgres(postgres::Error::Answer { call: "claim_lane", source }));
     }
-    let managed_by = |key: &str| {
-        result
-            .detail
-            .get("managed_by")
-            .and_then(|by| by.get(key))
-            .and_then(|value| value.as_str())
-            .unwrap_or("unknown")
-            .to_owned()
-    };
+    let managed_by =
+        |key: &str| result.detail.get("managed_by").and_then(|by| by.get(key)?.as_str()).unwrap_or("unknown");
+    // Between the look and the claim somebody else may have come.
     Err(match result.reason() {
-        "wrong_installation" => Closed::DatabaseChanged {
-            expected: expected.unwrap_or("none").to_owned(),
-            found: result.text("installation_id").unwrap_or("another").to_owned(),
-        },
-        "managed_elsewhere" if managed_by("cluster") == claimant.cluster => {
-            Closed::Duplicate(managed_by("tenant_database"))
-        }
-        "managed_elsewhere" => {
-            Closed::ManagedElsewhere { cluster: managed_by("cluster"), tenant_database: managed_by("tenant_database") }
-        }
+        "wrong_installation" => identity.changed(result.text("installation_id").unwrap_or("another")),
+        "managed_elsewhere" => identity.managed(managed_by("cluster"), managed_by("tenant_database")),
         _ => Closed::Refused(result.message),
     })
 }
@@ -318,7 +373,36 @@ mod tests {
             contract,
             checksum: if ours { script::checksum() } else { "other".to_owned() },
             fingerprint_matches,
+            cluster: None,
+            tenant_database: None,
         }
+    }
+
+    #[test]
+    fn a_database_that_is_anothers_is_not_managed_without_being_told_to() {
+        let id = Uuid::nil().to_string();
+        let check = |expected, take_over, (cluster, database): (&str, &str), complaint: Option<&str>| {
+            let found = Installation {
+                cluster: Some(cluster.to_owned()),
+                tenant_database: Some(database.to_owned()),
+                ..installation("0.1.0", 1, true, true)
+            };
+            let identity = Identity { cluster: "here", name: "default", expected, take_over };
+            let said = identity.may_manage(&found).err().map(|closed| closed.to_string());
+            match (&said, complaint) {
+                (None, None) => {}
+                (Some(said), Some(part)) => assert!(said.contains(part), "{said}"),
+                _ => panic!("{said:?} instead of {complaint:?}"),
+            }
+        };
+        check(None, None, ("here", "default"), None);
+        check(Some(&id), None, ("here", "default"), None);
+        check(Some("another"), None, ("here", "default"), Some("edumatrixhub.io/take-over=another"));
+        check(None, None, ("there", "default"), Some("edumatrixhub.io/take-over=there"));
+        check(None, Some("there"), ("there", "default"), None);
+        check(None, Some("elsewhere"), ("there", "default"), Some("of another cluster"));
+        check(None, None, ("here", "other"), Some("edumatrixhub.io/take-over=here"));
+        check(None, Some("here"), ("here", "other"), None);
     }
 
     fn check(before: Option<&Installation>, mode: Mode, expected: &str) {

@@ -153,7 +153,7 @@ pub fn closed(error: &Closed) -> Verdict {
         Closed::FunctionsMissing(_) => stalled(Reason::FunctionsMissing),
         Closed::DatabaseChanged { .. } => stalled(Reason::DatabaseChanged),
         Closed::ManagedElsewhere { .. } => stalled(Reason::ManagedElsewhere),
-        Closed::Duplicate(_) => stalled(Reason::DuplicateDatabase),
+        Closed::Duplicate { .. } => stalled(Reason::DuplicateDatabase),
         Closed::Refused(_) => stalled(Reason::OperationFailed),
     }
 }

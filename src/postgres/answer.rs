@@ -74,6 +74,10 @@ pub struct Installation {
     pub checksum: String,
     /// False when somebody changed a function by hand.
     pub fingerprint_matches: bool,
+    /// UID of the kube-system namespace of the cluster that manages the database, if one does.
+    pub cluster: Option<String>,
+    /// The TenantDatabase that manages it.
+    pub tenant_database: Option<String>,
 }
 
 /// The answer to taking a lane.
@@ -180,6 +184,23 @@ pub struct TenantAnswer {
     pub name_is_role: bool,
     /// The institution is registered, or found in the configured table.
     pub institution_known: bool,
+    /// What an earlier object of the same namespace and name left set aside.
+    pub set_aside: Option<SetAside>,
+}
+
+/// A schema that was set aside when its tenant was deleted.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct SetAside {
+    /// The backup that it is.
+    pub backup_id: Uuid,
+    /// The schema that holds it.
+    pub location: String,
+    /// In bytes.
+    pub size_bytes: Option<i64>,
+    /// Its tables.
+    pub table_count: Option<i32>,
+    /// When the tenant was dropped.
+    pub dropped_at: Timestamp,
 }
 
 /// Who has what another wants.
@@ -197,6 +218,10 @@ pub struct Claim {
     pub name: Option<String>,
     /// UID of its object.
     pub uid: Option<String>,
+    /// The row's status, as [`TenantRow::status`].
+    pub status: String,
+    /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
+    pub taken_over: bool,
 }
 
 /// A dropped tenant.
@@ -227,6 +252,8 @@ pub struct TenantRow {
     pub access: String,
     /// The object it belongs to; absent when made by hand.
     pub owner: Option<Owner>,
+    /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
+    pub taken_over: bool,
     /// Free JSON.
     pub config: Map<String, Value>,
     /// In bytes.

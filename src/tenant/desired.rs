@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt,
     core::{Selector, SelectorExt},
@@ -50,8 +51,12 @@ pub struct Desired {
     pub warning_percent: i32,
     /// Whether it may be used.
     pub access: Access,
-    /// It shall be made anew, empty, if somebody dropped it by hand.
+    /// It shall be made anew, empty, if somebody dropped it by hand, or beside what an earlier object left set aside.
     pub recreate: bool,
+    /// What an earlier object of this namespace and name left behind shall be taken back.
+    pub reclaim: bool,
+    /// Nothing shall be done; what would be is shown.
+    pub paused: bool,
     /// What holds after defaults and limits.
     pub effective: Effective,
     /// What the limits of today would refuse.
@@ -71,6 +76,21 @@ pub struct Removal {
     pub drop_confirmed: bool,
     /// `abandon` has the schema's name.
     pub abandoned: bool,
+    /// For how many days what is set aside is kept; nothing means for ever.
+    pub expire_after_days: Option<i32>,
+    /// How many deletions may come before this one; nothing when it was confirmed.
+    pub brake: Option<Brake>,
+    /// Nothing shall be done; what would be is shown.
+    pub paused: bool,
+}
+
+/// What keeps a wave of deletions from taking everything with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brake {
+    /// An hour before this deletion.
+    pub since: Timestamp,
+    /// How many tenants may be dropped since then.
+    pub limit: i32,
 }
 
 /// Why the spec cannot be followed.
@@ -116,6 +136,8 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     Ok(Desired {
         owner: owner(tenant, &resolved.cluster),
         known,
+        reclaim: api::confirms(&tenant.metadata, api::RECLAIM, schema_name.as_str()),
+        paused: api::is_paused(&tenant.metadata),
         recreate: api::confirms(&tenant.metadata, api::RECREATE, schema_name.as_str())
             && !tenant
                 .status
@@ -133,6 +155,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
             database_ref: Some(spec.database().to_owned()),
             deletion_policy: Some(policy),
             final_backup: Some(final_backup(policy)),
+            final_expire_after_days: final_expiry(policy, tenant, Some(database)),
             quota_limit: quota.shown,
             enforcement: quota.limit.is_some().then_some(quota.enforcement),
         },
@@ -152,8 +175,36 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
         policy: policy(tenant, resolved.database.as_deref(), &mut Vec::new()),
         drop_confirmed: confirmed(api::CONFIRM_DROP),
         abandoned: confirmed(api::ABANDON),
+        expire_after_days: final_expiry(DeletionPolicy::BackupThenDrop, tenant, resolved.database.as_deref()),
+        brake: brake(tenant, resolved.database.as_deref()),
+        paused: api::is_paused(&tenant.metadata),
         schema_name,
     }
+}
+
+/// The brake on this deletion. It looks at the hour before the deletion and not at the last one: whatever a wave left behind
+/// stays until a person confirms it, and does not trickle away.
+fn brake(tenant: &TenantSchema, database: Option<&TenantDatabase>) -> Option<Brake> {
+    let deleted = tenant.metadata.deletion_timestamp.as_ref()?.0;
+    let confirmed = database.and_then(|database| api::confirmed_deletions(&database.metadata));
+    if confirmed.is_some_and(|until| deleted <= until) {
+        return None;
+    }
+    let limits = database.and_then(|database| database.spec.limits.as_ref());
+    let limit = limits.and_then(|limits| limits.max_deletions_per_hour);
+    Some(Brake {
+        since: deleted - SignedDuration::from_hours(1),
+        limit: limit.unwrap_or(Limits::DEFAULT_MAX_DELETIONS_PER_HOUR),
+    })
+}
+
+/// For how many days what is set aside is kept, if it is to expire.
+fn final_expiry(policy: DeletionPolicy, tenant: &TenantSchema, database: Option<&TenantDatabase>) -> Option<i32> {
+    if policy != DeletionPolicy::BackupThenDrop {
+        return None;
+    }
+    let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.backup.as_ref());
+    [tenant.spec.backup.as_ref(), by_default].into_iter().flatten().find_map(|backup| backup.final_expire_after_days)
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "so that it can be handed to map_err")]

@@ -22,14 +22,14 @@ use crate::{
     context::{After, Context, End, Failure, Next, Notice, chain},
     kubernetes,
     lane::{Lane, LaneState},
-    postgres,
+    postgres::{self, answer::TenantAnswer},
 };
 use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, removal};
 use observe::{observe, observe_removal};
-use plan::{plan, plan_removal};
+use plan::{Plan, plan, plan_removal};
 use resolve::{Resolved, resolve};
-use status::{differs, notices, status, status_of_verdict};
+use status::{differs, notices, status, status_of_pause, status_of_verdict};
 
 /// What failed, by stage.
 #[derive(Debug, Error)]
@@ -118,6 +118,9 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     let observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
+    if desired.paused {
+        return pause(&tenant, &plan, ctx).await;
+    }
     let tenant = if plan.changes() || observed.own.is_some() {
         ctx.with_finalizer(&api(&tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?
     } else {
@@ -149,7 +152,8 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
         LaneState::Elsewhere => return Ok(Next::new(After::Never, "standby")),
         LaneState::Unavailable { .. } => return Ok(Next::new(After::Retry, "waiting")),
     };
-    let applied = end_in_database(&tenant, &removal, lane).await?;
+    let plan = planned_removal(&removal, lane).await?;
+    let applied = apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply)?;
     if !matches!(applied.end, End::Released | End::Done) {
         return Ok(Next::new(After::Retry, "waiting"));
     }
@@ -170,7 +174,11 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
         return Ok(Next::new(After::Never, "gone"));
     }
     let removal = removal(tenant, resolved);
-    if removal.policy == DeletionPolicy::Retain || removal.abandoned {
+    let stays = removal.policy == DeletionPolicy::Retain || removal.abandoned;
+    if stays && removal.paused {
+        return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), ctx).await;
+    }
+    if stays {
         let reason = EventReason::Retained;
         let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
         let message = format!("schema {name} stays as it is");
@@ -185,15 +193,21 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
         }
         LaneState::Unavailable { message, .. } => return blocked(tenant, &removal, message, ctx).await,
     };
-    let applied = match end_in_database(tenant, &removal, lane).await {
+    let plan = match planned_removal(&removal, lane).await {
+        Ok(plan) if removal.paused => return pause(tenant, &plan, ctx).await,
+        Ok(plan) => plan,
+        Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
+    };
+    let applied = match apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
-        Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
-            return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed));
-        }
-        Err(other) => return Err(other),
+        Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
     };
     match &applied.end {
         End::Released | End::Done => let_go(tenant, &removal, resolved, set_aside(&applied), ctx).await,
+        End::Refused { reason: Reason::DeletionBrake, message } => {
+            let message = format!("{message}; {}", way_past_the_brake(tenant, ctx));
+            conclude(tenant, &Verdict::stalled(Reason::DeletionBrake, message, true), ctx).await
+        }
         end => match end.verdict(Readiness::False) {
             Some(verdict) => conclude(tenant, &verdict, ctx).await,
             None => Ok(Next::new(After::Retry, "waiting")),
@@ -201,11 +215,33 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
     }
 }
 
-async fn end_in_database(tenant: &TenantSchema, removal: &Removal, lane: &Lane) -> Result<Applied, Error> {
+/// How a wave of deletions is let go, or its tenants kept. One time serves for all that wait.
+fn way_past_the_brake(tenant: &TenantSchema, ctx: &Context) -> String {
+    let database = tenant.spec.database();
+    let waiting = ctx.stores.tenants.state();
+    let deleted = waiting.iter().filter(|other| other.spec.database() == database);
+    let newest = deleted.filter_map(|other| other.metadata.deletion_timestamp.as_ref().map(|at| at.0)).max();
+    format!(
+        "if all deletions are meant: kubectl annotate tenantdatabase {database} --overwrite {}={}; to keep a tenant: kubectl -n {} \
+         patch tenantschema {} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"Retain\"}}}}', and apply it again with {}",
+        crate::api::CONFIRM_DELETIONS,
+        newest.unwrap_or_else(|| ctx.now()),
+        tenant.namespace().unwrap_or_default(),
+        tenant.name_any(),
+        crate::api::RECLAIM,
+    )
+}
+
+/// What would be done is said, and nothing is done.
+async fn pause(tenant: &TenantSchema, plan: &Plan, ctx: &Context) -> Result<Next, Error> {
+    publish(tenant, status_of_pause(tenant, plan, ctx.now()), None, ctx).await
+}
+
+async fn planned_removal(removal: &Removal, lane: &Lane) -> Result<Plan, Error> {
     let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
     let plan = plan_removal(removal, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
-    apply(lane, &uid(tenant), plan).await.map_err(Error::Apply)
+    Ok(plan)
 }
 
 /// Removes the finalizer; the object is gone with it.
@@ -299,6 +335,3 @@ fn api(tenant: &TenantSchema, ctx: &Context) -> Api<TenantSchema> {
     Api::namespaced(ctx.client.clone(), &tenant.namespace().unwrap_or_default())
 }
 
-fn uid(tenant: &TenantSchema) -> String {
-    tenant.uid().unwrap_or_default()
-}

@@ -12,7 +12,7 @@ use super::desired::{Desired, Removal};
 use crate::{
     api::{condition::Reason, policy::DeletionPolicy, tenant_schema::Access},
     ident::InstitutionId,
-    postgres::answer::{Claim, Owner, TenantAnswer, TenantRow},
+    postgres::answer::{Claim, Owner, SetAside, TenantAnswer, TenantRow},
     quantity::Bytes,
 };
 
@@ -142,11 +142,16 @@ fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
         )];
     }
     if let Some(holder) = &observed.name_holder {
-        return vec![refuse(Reason::Conflict, conflict("schema", schema, holder, &desired.owner))];
+        let left_behind = is_earlier(holder, &desired.owner) && holder.status != "dropping";
+        return if left_behind && (desired.reclaim || holder.taken_over) {
+            reclaim(desired, holder.schema_id)
+        } else {
+            vec![refuse(Reason::Conflict, conflict("schema", schema, holder, desired))]
+        };
     }
     if let (Some(holder), Some(institution)) = (&observed.institution_holder, desired.institution) {
         let institution = institution.uuid().to_string();
-        return vec![refuse(Reason::Conflict, conflict("institution", &institution, holder, &desired.owner))];
+        return vec![refuse(Reason::Conflict, conflict("institution", &institution, holder, desired))];
     }
     if observed.schema_exists {
         return vec![refuse(
@@ -176,7 +181,43 @@ fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
             ),
         )];
     }
-    vec![Effect::Steps(vec![create(desired)])]
+    match &observed.set_aside {
+        Some(left) if desired.reclaim => {
+            let text = format!("bring back what an earlier object of this name left set aside as {}", left.location);
+            let options = json!({ "backup_id": left.backup_id, "owner": desired.owner });
+            vec![Effect::Steps(vec![step("restore_tenant_schema", desired, options, text)]), look_again()]
+        }
+        Some(left) if !desired.recreate => vec![refuse(Reason::Conflict, left_set_aside(desired, left))],
+        _ => vec![Effect::Steps(vec![create(desired)])],
+    }
+}
+
+/// A schema without its object, living or released, becomes this object's.
+fn reclaim(desired: &Desired, schema_id: Uuid) -> Vec<Effect> {
+    let options = json!({ "schema_id": schema_id, "owner": desired.owner });
+    let text = "take back the schema that an earlier object of this name left behind".to_owned();
+    vec![Effect::Steps(vec![step("reclaim_tenant_schema", desired, options, text)]), look_again()]
+}
+
+/// What was taken back is looked at before anything else is done to it.
+fn look_again() -> Effect {
+    Effect::Await { reason: Reason::Progressing, fact: "what was taken back is looked at".to_owned() }
+}
+
+/// An earlier object's data is neither forgotten nor brought back by guess.
+fn left_set_aside(desired: &Desired, left: &SetAside) -> String {
+    let Owner { namespace, name, .. } = &desired.owner;
+    let schema = desired.schema_name.as_str();
+    let annotate = format!("kubectl -n {namespace} annotate tenantschema {name}");
+    format!(
+        "an earlier TenantSchema {name} of this namespace was deleted at {} and its schema, {} tables, is set aside as {}; \
+         to take it back: {annotate} {}={schema}; to begin with an empty schema and leave it there: {annotate} {}={schema}",
+        left.dropped_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        left.table_count.unwrap_or_default(),
+        left.location,
+        crate::api::RECLAIM,
+        crate::api::RECREATE,
+    )
 }
 
 /// A tenant with a row: kept as it shall be.
@@ -193,6 +234,10 @@ fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
                 row.institution_id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
             ),
         )];
+    }
+    if row.status == "released" {
+        // The object is there after all, or again.
+        return reclaim(desired, row.schema_id);
     }
     if row.status != "active" && row.status != "suspended" {
         return vec![refuse(
@@ -306,12 +351,16 @@ fn take_down(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
             text: "cancel its jobs".to_owned(),
         });
     }
+    let mut options = json!({
+        "schema_id": id, "owner_uid": removal.owner.uid, "expire_after_days": removal.expire_after_days, "purge": purge,
+        "requested_by": requested_by,
+    });
+    if let Some(brake) = &removal.brake {
+        options["brake"] = json!({ "since": brake.since, "limit": brake.limit });
+    }
     steps.push(Step {
         call: "set_aside_tenant_schema",
-        options: json!({
-            "schema_id": id, "owner_uid": removal.owner.uid, "expire_after_days": null, "purge": purge,
-            "requested_by": requested_by,
-        }),
+        options,
         text: if purge {
             "close access, set the schema aside and drop it in parts".to_owned()
         } else {
@@ -376,17 +425,32 @@ fn quota_text(desired: &Desired) -> &str {
     desired.effective.quota_limit.as_deref().unwrap_or("none")
 }
 
+/// True when the row belonged to an object of the same namespace and name, which is gone: this one has its place.
+fn is_earlier(holder: &Claim, asking: &Owner) -> bool {
+    holder.cluster.as_deref() == Some(&asking.cluster)
+        && holder.namespace.as_deref() == Some(&asking.namespace)
+        && holder.name.as_deref() == Some(&asking.name)
+}
+
 /// The holder is named only to those who may see it: within the same namespace.
-fn conflict(what: &str, value: &str, holder: &Claim, asking: &Owner) -> String {
+fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> String {
+    let asking = &desired.owner;
     let same_cluster = holder.cluster.as_deref() == Some(&asking.cluster);
     let holder_text = match (&holder.namespace, &holder.name) {
         (None, _) | (_, None) => "a tenant that was made by hand".to_owned(),
-        (Some(namespace), Some(name)) if same_cluster && *namespace == asking.namespace && *name == asking.name => {
-            format!(
-                "an earlier TenantSchema {name} of this namespace, which was let go with its schema kept; delete this \
-                 object if the schema shall stay with nobody, or ask a DBA to release the registry row {}",
-                holder.schema_id
-            )
+        (Some(namespace), Some(name))
+            if is_earlier(holder, asking) && holder.schema_name == desired.schema_name.as_str() =>
+        {
+            return format!(
+                "{what} {value} was left behind by an earlier TenantSchema {name} of this namespace; to take it back with \
+                 all its data: kubectl -n {namespace} annotate tenantschema {name} {}={}; if it shall stay with nobody, \
+                 delete this object, which drops nothing",
+                crate::api::RECLAIM,
+                holder.schema_name,
+            );
+        }
+        (Some(namespace), Some(name)) if is_earlier(holder, asking) => {
+            format!("schema {} of an earlier TenantSchema {namespace}/{name}", holder.schema_name)
         }
         (Some(namespace), Some(name)) if same_cluster && *namespace == asking.namespace => {
             format!("TenantSchema {name} of this namespace")

@@ -6,7 +6,11 @@
 use jiff::Timestamp;
 use kube::ResourceExt;
 
-use super::{apply::Applied, desired::Desired, plan::access_word};
+use super::{
+    apply::Applied,
+    desired::Desired,
+    plan::{Plan, access_word},
+};
 use crate::{
     api::{
         RECREATE, TenantSchema, TenantSchemaStatus,
@@ -76,6 +80,8 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
     let mut notices = Vec::new();
     let done = [
         ("recreate_tenant_schema", EventReason::Recreated),
+        ("reclaim_tenant_schema", EventReason::Reclaimed),
+        ("restore_tenant_schema", EventReason::Reclaimed),
         ("repair_tenant_schema", EventReason::DriftRepaired),
         ("set_tenant_config", EventReason::Updated),
     ];
@@ -106,6 +112,19 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
 #[must_use]
 pub fn is_ready(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition]) -> bool {
     find(conditions, ConditionType::Ready).is_some_and(|ready| ready.status == "True")
+}
+
+/// The status of a tenant on which nothing is done, with the plan of what would be. The generation that was looked at stays
+/// when the plan has something to do, so that nobody takes the spec for applied.
+#[must_use]
+pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, now: Timestamp) -> TenantSchemaStatus {
+    let old = tenant.status.clone().unwrap_or_default();
+    let observed_generation = old.observed_generation;
+    let mut status = finish(tenant, old, &Verdict::paused(plan.to_string()), now);
+    if !plan.is_empty() {
+        status.observed_generation = observed_generation;
+    }
+    status
 }
 
 fn finish(
@@ -150,7 +169,8 @@ fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) ->
 /// An annotation that was heeded is remembered as long as it is there.
 fn handle_recreate(handled: &mut Vec<String>, tenant: &TenantSchema, applied: &Applied) {
     let present = tenant.annotations().contains_key(RECREATE);
-    let heeded = applied.success("recreate_tenant_schema").is_some() || handled.iter().any(|name| name == RECREATE);
+    let heeded = ["recreate_tenant_schema", "create_tenant_schema"].iter().any(|call| applied.success(call).is_some())
+        || handled.iter().any(|name| name == RECREATE);
     handled.retain(|name| name != RECREATE);
     if present && heeded {
         handled.push(RECREATE.to_owned());
