@@ -58,8 +58,8 @@ impl Watches {
             None => watcher::Config::default(),
         };
         let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected);
-        let (tenants_store, tenants) = triggering(apis(client, config), &selected);
-        let (backups_store, backups) = triggering(apis(client, config), &selected);
+        let (tenants_store, tenants) = triggering(apis(client, &config.watch_namespaces), &selected);
+        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected);
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
         let (secrets_store, secrets) = cached(vec![secrets], &watcher::Config::default());
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
@@ -107,14 +107,14 @@ pub fn databases_of_secret(
 }
 
 /// One API for all namespaces, or one for each that is watched.
-fn apis<K>(client: &Client, config: &Config) -> Vec<Api<K>>
+pub fn apis<K>(client: &Client, namespaces: &[String]) -> Vec<Api<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    if config.watch_namespaces.is_empty() {
+    if namespaces.is_empty() {
         return vec![Api::all(client.clone())];
     }
-    config.watch_namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
 }
 
 /// A cache, and a stream of the objects that changed in more than our own writes.
