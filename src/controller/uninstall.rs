@@ -107,6 +107,10 @@ mod tests {
     #[test]
     fn what_has_no_namespace_is_deleted_without_one() {
         let text = told("TenantDatabase", &[object(None, "default")], "all stays");
-        assert!(text.ends_with("in order to go: default; all stays; delete them first: kubectl delete tenantdatabase default"));
+        assert!(
+            text.ends_with(
+                "in order to go: default; all stays; delete them first: kubectl delete tenantdatabase default"
+            )
+        );
     }
 }
