@@ -119,10 +119,15 @@ fn an_operator_of_one_namespace_works_with_the_secrets_of_cloudnativepg() {
         !agrees && said.contains(&format!("{tenants}/school")) && !said.contains(&format!("{other}/school")),
         "{said}"
     );
-    release.kubectl(&["delete", "tenantschema/school", "-n", tenants]);
-    release.kubectl(&["delete", "schemabackup/copy", "-n", tenants]);
-    release.kubectl(&["delete", "tenantschema/school", "-n", other]);
-    release.kubectl(&["delete", &tenant_database]);
+    let remains = [
+        ("tenantschema/school", tenants.as_str()),
+        ("schemabackup/copy", tenants),
+        ("tenantschema/school", other),
+        (&tenant_database, ""),
+    ];
+    for (object, namespace) in remains {
+        release.kubectl(&["delete", object, "-n", namespace, "--timeout=60s"]);
+    }
     let (agrees, said) = release.check();
     assert!(agrees, "{said}");
     let log = operator.stop();

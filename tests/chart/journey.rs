@@ -82,7 +82,7 @@ fn the_chart_is_installed_used_and_uninstalled() {
         release.install(&values).unwrap();
         let (_, command) = said.trim().rsplit_once("first: kubectl ").expect("the next command to type");
         assert!(command.contains(object), "{command}");
-        release.kubectl(&command.split(' ').collect::<Vec<_>>());
+        release.kubectl(&command.split(' ').chain(["--timeout=60s"]).collect::<Vec<_>>());
     }
     assert_eq!(
         server
