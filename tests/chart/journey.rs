@@ -118,7 +118,7 @@ fn install(release: &Release, server: &PostgresServer) {
     release.apply(&secret(NAMESPACE, "default-postgres", &data));
     release.apply(&secret("team-a", "private", &json!({ "key": "value" })));
     let error = release.install(&json!({ "database": { "create": true } })).expect_err("the kinds are not there");
-    assert!(error.contains("--reuse-values --set database.create=true"), "{error}");
+    assert!(error.contains("--reset-then-reuse-values --set database.create=true"), "{error}");
     release.install(&json!({ "log": { "level": "debug" } })).unwrap();
     release.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
 }

@@ -158,7 +158,7 @@ fn wrong_values_are_refused_with_their_place() {
         (json!({ "serviceAccount": { "create": false } }), "serviceAccount.name is needed"),
         (json!({ "crds": { "keep": false }, "watchNamespaces": ["a"] }), "crds.keep must be true"),
         (json!({ "crds": { "keep": false }, "watchSelector": "a=b" }), "crds.keep must be true"),
-        (json!({ "database": { "create": true } }), "helm upgrade tso <chart> --namespace own --reuse-values"),
+        (json!({ "database": { "create": true } }), "helm upgrade tso <chart> --namespace own --reset-then-reuse-values"),
     ];
     for (values, words) in cases {
         let error = helm.render(&["template", "tso", "--namespace", "own"], &values).expect_err(&values.to_string());
