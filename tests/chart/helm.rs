@@ -37,13 +37,11 @@ pub fn file(values: &Value) -> NamedTempFile {
 impl Helm {
     /// Helm for this cluster. Nothing, with a message, where it cannot be had.
     pub fn find(kubeconfig: &Path) -> Option<Self> {
-        match devcluster::helm().unwrap() {
-            Some(program) => Some(Self { program, kubeconfig: kubeconfig.to_owned() }),
-            None => {
-                eprintln!("skipped: neither helm 3 nor go is installed");
-                None
-            }
-        }
+        let Some(program) = devcluster::helm().unwrap() else {
+            eprintln!("skipped: neither helm 3 nor go is installed");
+            return None;
+        };
+        Some(Self { program, kubeconfig: kubeconfig.to_owned() })
     }
 
     /// Helm for what needs no cluster.

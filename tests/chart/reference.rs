@@ -61,10 +61,9 @@ fn paths(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 #[test]
 fn readme_is_fresh() {
-    let mut table = String::from("| Value | Default | What it is |\n|---|---|---|\n");
-    for Entry { path, default, explanation } in entries() {
-        table += &format!("| `{path}` | `{default}` | {explanation} |\n");
-    }
+    let row = |Entry { path, default, explanation }| format!("| `{path}` | `{default}` | {explanation} |\n");
+    let rows: String = entries().into_iter().map(row).collect();
+    let table = format!("| Value | Default | What it is |\n|---|---|---|\n{rows}");
     let file = chart().join("README.md");
     let text = fs::read_to_string(&file).unwrap();
     let (before, rest) = text.split_once(BEGIN).expect("where the table begins");

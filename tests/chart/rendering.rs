@@ -40,7 +40,7 @@ fn variants(watched: &str, secrets: &str) -> [Value; 4] {
     ]
 }
 
-/// What of ServiceMonitor the chart uses, so that the API server knows the kind.
+/// What of `ServiceMonitor` the chart uses, so that the API server knows the kind.
 const SERVICE_MONITOR: &str = "
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -158,7 +158,10 @@ fn wrong_values_are_refused_with_their_place() {
         (json!({ "serviceAccount": { "create": false } }), "serviceAccount.name is needed"),
         (json!({ "crds": { "keep": false }, "watchNamespaces": ["a"] }), "crds.keep must be true"),
         (json!({ "crds": { "keep": false }, "watchSelector": "a=b" }), "crds.keep must be true"),
-        (json!({ "database": { "create": true } }), "helm upgrade tso <chart> --namespace own --reset-then-reuse-values"),
+        (
+            json!({ "database": { "create": true } }),
+            "helm upgrade tso <chart> --namespace own --reset-then-reuse-values",
+        ),
     ];
     for (values, words) in cases {
         let error = helm.render(&["template", "tso", "--namespace", "own"], &values).expect_err(&values.to_string());
