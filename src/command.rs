@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     api,
-    config::{RunArgs, Selection, SqlArgs},
+    config::{PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
     context::chain,
     controller,
     postgres::script,
@@ -46,6 +46,20 @@ pub async fn uninstall_check(selection: &Selection) -> Result<(), String> {
         Some(obstacle) => Err(obstacle),
         None => print("nothing needs the operator any more\n"),
     }
+}
+
+/// `plan`.
+pub async fn plan(args: &PlanArgs) -> Result<(), String> {
+    let client = controller::client().await.map_err(|error| chain(&error))?;
+    let plans =
+        controller::preview::plans(&client, &args.file, &args.namespace).await.map_err(|error| chain(&error))?;
+    print(&plans)
+}
+
+/// `release`.
+pub async fn release(args: &ReleaseArgs) -> Result<(), String> {
+    let client = controller::client().await.map_err(|error| chain(&error))?;
+    print(&controller::release::release_all(&client, &args.selection).await.map_err(|error| chain(&error))??)
 }
 
 /// `version`.

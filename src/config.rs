@@ -31,6 +31,10 @@ pub enum Command {
     Sql(SqlArgs),
     /// Say whether the operator can be uninstalled: fail while objects need it in order to go.
     UninstallCheck(Selection),
+    /// Say what would be done for the TenantSchemas in a file, against the cluster and its databases; nothing is changed.
+    Plan(PlanArgs),
+    /// Prepare tenants for being deleted with their schemas left as they are: deletionPolicy becomes Retain.
+    Release(ReleaseArgs),
     /// Print the version.
     Version,
 }
@@ -41,6 +45,28 @@ pub struct SqlArgs {
     /// The role that shall own registry and functions.
     #[arg(long, default_value = "edu_matrix_owner")]
     pub owner_role: Ident,
+}
+
+/// Flags of `plan`.
+#[derive(Debug, ClapArgs)]
+pub struct PlanArgs {
+    /// The manifests; - for standard input.
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub file: std::path::PathBuf,
+    /// The operator's namespace, where the Secrets of databases are.
+    #[arg(long, env = "TSO_NAMESPACE", default_value = DEFAULT_NAMESPACE)]
+    pub namespace: String,
+}
+
+/// Flags of `release`.
+#[derive(Debug, ClapArgs)]
+pub struct ReleaseArgs {
+    /// All tenants of the selection. There is no other way yet; it must be said.
+    #[arg(long, required = true)]
+    pub all: bool,
+    /// Which objects it works for.
+    #[command(flatten)]
+    pub selection: Selection,
 }
 
 /// Which objects an operator works for.

@@ -15,6 +15,8 @@ async fn main() -> ExitCode {
         Command::Crds => command::crds(),
         Command::Sql(args) => command::sql(&args),
         Command::UninstallCheck(selection) => command::uninstall_check(&selection).await,
+        Command::Plan(args) => command::plan(&args).await,
+        Command::Release(args) => command::release(&args).await,
         Command::Version => command::version(),
     };
     match result {

@@ -2,6 +2,8 @@
 
 pub mod backoff;
 pub mod collector;
+pub mod preview;
+pub mod release;
 pub mod report;
 mod runner;
 pub mod uninstall;
@@ -77,7 +79,7 @@ pub async fn run(
     http::serve(address, metrics.clone(), readiness.clone(), shutdown.clone())
         .await
         .map_err(|source| Error::Http { address, source })?;
-    let cluster = cluster_id(&client).await?;
+    let cluster = cluster_id(&client).await.map_err(Error::Cluster)?;
     let (databases_wake, databases_woken) = mpsc::unbounded();
     let (tenants_wake, tenants_woken) = mpsc::unbounded();
     let (backups_wake, backups_woken) = mpsc::unbounded();
@@ -161,9 +163,9 @@ pub async fn run(
 }
 
 /// Which cluster this is: the UID of its kube-system namespace lives as long as the cluster.
-async fn cluster_id(client: &Client) -> Result<String, Error> {
+async fn cluster_id(client: &Client) -> Result<String, kubernetes::Error> {
     let api: Api<Namespace> = Api::all(client.clone());
-    let namespace = kubernetes::read(&api, "kube-system").await.map_err(Error::Cluster)?;
+    let namespace = kubernetes::read(&api, "kube-system").await?;
     Ok(namespace.and_then(|namespace| namespace.uid()).unwrap_or_default())
 }
 

@@ -4,6 +4,7 @@
 pub mod election;
 pub mod install;
 pub mod opens;
+mod owners;
 pub mod resolve;
 pub mod status;
 pub mod survey;
@@ -129,7 +130,13 @@ pub async fn reconcile(
     let mut answer = None;
     if open.until_survey().is_zero() {
         match survey(&open.lane, &open.surveys, &ctx).await {
-            Ok(found) => answer = found,
+            Ok(found) => {
+                answer = found;
+                // What does not come about now is tried at the next tick.
+                if let Ok(mut released) = owners::release(&database, &open.lane, &open.missing, &ctx).await {
+                    notices.append(&mut released);
+                }
+            }
             Err(error) if error.is_outage() || error.is_misfit() => {
                 return fail(&database, error.into(), &ctx, opens).await;
             }
@@ -145,6 +152,7 @@ pub async fn reconcile(
     let remark = in_use
         .map(|message| Verdict::stalled(Reason::InUse, message, true))
         .or_else(|| unresolved.as_ref().map(|error| status::unresolved(error, true)))
+        .or_else(|| open.missing.verdict())
         .or_else(|| complaint(&database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)));
     let new = status(&database, &open.facts, answer.as_ref(), remark, ctx.now());
     let mut next = publish(&database, new, &ctx).await?;

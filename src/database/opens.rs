@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{status::Facts, survey::SurveyCount};
+use super::{owners::Missing, status::Facts, survey::SurveyCount};
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
     lane::Lane,
@@ -68,6 +68,8 @@ pub struct Open {
     pub facts: Facts,
     /// Which survey is next.
     pub surveys: SurveyCount,
+    /// The tenants whose objects are missed.
+    pub missing: Missing,
     generation: AtomicI64,
     next_survey: Mutex<Instant>,
     runner: Mutex<Option<JoinHandle<()>>>,
@@ -82,6 +84,7 @@ impl Open {
             lane,
             facts,
             surveys: SurveyCount::default(),
+            missing: Missing::default(),
             generation: AtomicI64::new(generation),
             next_survey: Mutex::new(Instant::now()),
             runner: Mutex::new(Some(runner)),

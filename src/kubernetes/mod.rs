@@ -67,7 +67,7 @@ impl Error {
 }
 
 /// Runs one call under the deadline and sorts its error. `attempt` completes the sentence "cannot …".
-async fn within<T>(
+pub async fn within<T>(
     attempt: impl FnOnce() -> String,
     call: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, Error> {

@@ -197,6 +197,13 @@ impl Lane {
         self.changed_backups.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
     }
 
+    /// The rows of tenants that belong to an object and were not dropped, released or taken over, as the latest surveys have
+    /// them.
+    #[must_use]
+    pub fn living(&self) -> Vec<Arc<TenantRow>> {
+        self.book().living()
+    }
+
     /// The tenant is gone from the registry.
     pub fn forget(&self, uid: &str) {
         self.book().forget(uid);

@@ -28,6 +28,14 @@ impl SurveyBook {
         if self.applied.contains_key(uid) { None } else { self.rows.get(uid).cloned() }
     }
 
+    /// The rows that are as good as asking now, of tenants that belong to an object which should be there.
+    #[must_use]
+    pub fn living(&self) -> Vec<Arc<TenantRow>> {
+        let lives = |row: &TenantRow| matches!(row.status.as_str(), "active" | "suspended") && !row.taken_over;
+        let rows = self.rows.iter().filter(|(uid, row)| !self.applied.contains_key(*uid) && lives(row));
+        rows.map(|(_, row)| row.clone()).collect()
+    }
+
     /// True once a survey of all tenants is booked.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -102,7 +110,7 @@ mod tests {
     fn row(uid: &str, bytes: i64) -> TenantRow {
         serde_json::from_value(json!({
             "schema_id": "00000000-0000-0000-0000-000000000001", "institution_id": null, "schema_name": "s",
-            "status": "active", "access": "ReadWrite",
+            "status": "active", "access": "ReadWrite", "taken_over": false,
             "owner": { "cluster": "c", "namespace": "n", "name": "t", "uid": uid },
             "config": {}, "quota_limit": null, "schema_exists": true, "drift": [], "storage_bytes": bytes,
             "table_count": 0, "usage_stale": false, "last_backup": null, "last_operation": null, "jobs": [],

@@ -2,7 +2,7 @@
 
 pub mod apply;
 pub mod desired;
-mod observe;
+pub mod observe;
 pub mod plan;
 pub mod resolve;
 pub mod status;
@@ -334,4 +334,3 @@ async fn publish(
 fn api(tenant: &TenantSchema, ctx: &Context) -> Api<TenantSchema> {
     Api::namespaced(ctx.client.clone(), &tenant.namespace().unwrap_or_default())
 }
-

@@ -19,24 +19,34 @@ pub async fn observe(lane: &Lane, desired: &Desired) -> Result<TenantAnswer, Err
             ..TenantAnswer::default()
         });
     }
-    let question = TenantQuestion {
+    lane.observe_tenant(&question(desired)).await
+}
+
+/// What is asked about a living tenant.
+#[must_use]
+pub fn question(desired: &Desired) -> TenantQuestion<'_> {
+    TenantQuestion {
         owner: &desired.owner,
         schema_id: desired.known,
         institution_id: desired.institution.map(crate::ident::InstitutionId::uuid),
         schema_name: desired.schema_name.as_str(),
         institution_source: desired.institution_source.as_ref(),
-    };
-    lane.observe_tenant(&question).await
+    }
 }
 
 /// Observes a tenant that is to go. Always asks: nothing is removed on the word of a cache.
 pub async fn observe_removal(lane: &Lane, removal: &Removal) -> Result<TenantAnswer, Error> {
-    let question = TenantQuestion {
+    lane.observe_tenant(&removal_question(removal)).await
+}
+
+/// What is asked about a tenant that is to go.
+#[must_use]
+pub fn removal_question(removal: &Removal) -> TenantQuestion<'_> {
+    TenantQuestion {
         owner: &removal.owner,
         schema_id: None,
         institution_id: None,
         schema_name: removal.schema_name.as_deref().unwrap_or_default(),
         institution_source: None,
-    };
-    lane.observe_tenant(&question).await
+    }
 }

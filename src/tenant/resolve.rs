@@ -38,14 +38,14 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
         .as_ref()
         .and_then(|database| database.spec.limits.as_ref())
         .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
-    let older_tenants = if limited { count_older(tenant, name, ctx) } else { 0 };
+    let older_tenants = if limited { count_older(tenant, name, &ctx.stores.tenants.state()) } else { 0 };
     Resolved { cluster: ctx.cluster.clone(), lane: ctx.lanes.get(name), database, namespace_labels, older_tenants }
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
 /// whoever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
 /// is not made room for by its name.
-fn count_older(tenant: &TenantSchema, database: &str, ctx: &Context) -> usize {
+pub fn count_older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> usize {
     let rank = |tenant: &TenantSchema| {
         let is_made = tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());
         (!is_made, tenant.metadata.creation_timestamp.clone(), tenant.name_any())
@@ -57,5 +57,5 @@ fn count_older(tenant: &TenantSchema, database: &str, ctx: &Context) -> usize {
             && other.metadata.deletion_timestamp.is_none()
             && rank(other) < own
     };
-    ctx.stores.tenants.state().iter().filter(|other| older(other)).count()
+    all.iter().filter(|other| older(other)).count()
 }

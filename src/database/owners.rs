@@ -1,0 +1,137 @@
+//! Stage 4: tenants whose object is gone without a deletion that we saw: with `Retain`, abandoned, or lost.
+//!
+//! The cache raises the suspicion and a live answer of the API server confirms it: there is no object of that name, or one
+//! with another UID. Such a row becomes `released`. Its schema stays as it is, and the next object of that name can reclaim
+//! it. When many are gone at once, nothing is released until a person says that they are meant to be gone.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use jiff::Timestamp;
+use kube::{Api, ResourceExt, core::PartialObjectMeta, runtime::reflector::ObjectRef};
+use serde_json::json;
+
+use crate::{
+    api::{
+        self, TenantDatabase, TenantSchema,
+        condition::{Reason, Verdict},
+        event::EventReason,
+    },
+    context::{Context, Notice},
+    kubernetes,
+    lane::Lane,
+    postgres::{self, answer::Owner},
+};
+
+/// What share of the tenants may be released at once, in percent of all, and how many in any case.
+const SHARE: usize = 2;
+const FEW: usize = 3;
+
+/// The tenants that were missed, as long as they are too many.
+#[derive(Default)]
+pub struct Missing(Mutex<Option<Missed>>);
+
+struct Missed {
+    uids: BTreeSet<String>,
+    /// When the latest of them was first missed, in whole seconds, as an annotation has it.
+    since: Timestamp,
+    verdict: Verdict,
+}
+
+impl Missing {
+    /// What is to be said of the database, if too many are missed.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|missed| missed.verdict.clone())
+    }
+
+    /// Since when just these are missed.
+    fn since(&self, uids: &BTreeSet<String>, now: Timestamp) -> Timestamp {
+        let missed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = missed.as_ref().filter(|missed| uids.is_subset(&missed.uids));
+        known.map_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now), |missed| missed.since)
+    }
+
+    fn set(&self, missed: Option<Missed>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = missed;
+    }
+}
+
+/// Releases the tenants whose object is gone, or says that they are too many; returns what a person would tell another.
+pub async fn release(
+    database: &TenantDatabase,
+    lane: &Lane,
+    missing: &Missing,
+    ctx: &Context,
+) -> Result<Vec<Notice>, postgres::Error> {
+    let living = lane.living();
+    let total = living.len();
+    let most = (total * SHARE / 100).max(FEW);
+    let mut gone = Vec::new();
+    let mut unsure = 0_usize;
+    let suspects = living.into_iter().filter_map(|row| row.owner.clone()).filter(|owner| is_missed(owner, ctx));
+    for owner in suspects {
+        match is_gone(&owner, ctx).await {
+            Ok(true) => gone.push(owner),
+            Ok(false) => {}
+            // An API server that does not answer, or not about this namespace, proves nothing.
+            Err(_) => unsure += 1,
+        }
+        if unsure > FEW {
+            break;
+        }
+    }
+    let uids: BTreeSet<_> = gone.iter().map(|owner| owner.uid.clone()).collect();
+    if gone.len() > most {
+        let since = missing.since(&uids, ctx.now());
+        if api::confirmed_deletions(&database.metadata).is_none_or(|until| until < since) {
+            let verdict = Verdict::stalled(Reason::ManyOwnersMissing, too_many(database, &gone, total, since), true);
+            missing.set(Some(Missed { uids, since, verdict }));
+            return Ok(Vec::new());
+        }
+    }
+    missing.set(None);
+    if gone.is_empty() {
+        return Ok(Vec::new());
+    }
+    let requested_by = format!("TenantDatabase {}", database.name_any());
+    let steps = json!([{
+        "call": "release_tenants", "options": { "owner_uids": uids, "requested_by": requested_by },
+    }]);
+    let results = lane.apply(None, &steps).await?;
+    for uid in &uids {
+        lane.forget(uid);
+    }
+    let released = results.into_iter().filter(|result| result.status == postgres::answer::CallStatus::Success);
+    Ok(released.map(|result| Notice { reason: EventReason::Released, message: result.message }).collect())
+}
+
+/// True when the cache does not have the object, although it would if it were there.
+fn is_missed(owner: &Owner, ctx: &Context) -> bool {
+    let watched = &ctx.config.watch_namespaces;
+    let found = || ctx.stores.tenants.get(&ObjectRef::new(&owner.name).within(&owner.namespace));
+    owner.cluster == ctx.cluster
+        && (watched.is_empty() || watched.contains(&owner.namespace))
+        && found().is_none_or(|tenant| tenant.uid().as_deref() != Some(&owner.uid))
+}
+
+/// Whether the API server, asked now, does not have the object. One outside of this operator's selection is there.
+async fn is_gone(owner: &Owner, ctx: &Context) -> Result<bool, kubernetes::Error> {
+    let api: Api<PartialObjectMeta<TenantSchema>> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    let found = kubernetes::read(&api, &owner.name).await?;
+    Ok(found.is_none_or(|tenant| tenant.uid().as_deref() != Some(&owner.uid)))
+}
+
+fn too_many(database: &TenantDatabase, gone: &[Owner], total: usize, since: Timestamp) -> String {
+    let first = gone.first().map_or_else(String::new, |owner| format!("{}/{}", owner.namespace, owner.name));
+    format!(
+        "{} of {total} tenants have no TenantSchema any more, {first} for one, and no deletion of them was seen; their \
+         schemas are untouched. If the objects were lost, apply their manifests again. If they are meant to be gone: \
+         kubectl annotate tenantdatabase {} --overwrite {}={since}",
+        gone.len(),
+        database.name_any(),
+        api::CONFIRM_DELETIONS,
+    )
+}
