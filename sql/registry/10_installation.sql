@@ -40,7 +40,7 @@ BEGIN
     END IF;
 END
 $locks$;
-INSERT INTO edu_matrix_hub_schema.registry_locks (name) VALUES ('survey'), ('claim_job'), ('role_keepers') ON CONFLICT DO NOTHING;
+INSERT INTO edu_matrix_hub_schema.registry_locks (name) VALUES ('survey'), ('claim_job'), ('role_keepers'), ('deletions') ON CONFLICT DO NOTHING;
 
 -- What follows locks one table after the other. An operator's call that is under way holds some of them and may want others,
 -- so it is waited for here, as a claim of the lane would; and so is whoever is just making a role keeper.

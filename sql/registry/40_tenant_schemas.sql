@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
     dropped_at       timestamptz
 ) WITH (fillfactor = 80);
+-- Its cluster was taken over by another one, and no TenantSchema of that has claimed it yet.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS taken_over boolean NOT NULL DEFAULT false;
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
@@ -48,6 +50,12 @@ CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_owner_uid_key
     ON edu_matrix_hub_schema.tenant_schemas (owner_uid) WHERE status <> 'dropped';
 CREATE INDEX IF NOT EXISTS tenant_schemas_owner_uid_dropped
     ON edu_matrix_hub_schema.tenant_schemas (owner_uid, dropped_at) WHERE status = 'dropped';
+-- What an object of the same name left behind, the newest first.
+CREATE INDEX IF NOT EXISTS tenant_schemas_schema_name_dropped
+    ON edu_matrix_hub_schema.tenant_schemas (schema_name, dropped_at) WHERE status = 'dropped';
+-- How many TenantSchemas were dropped of late (see _deletion_brake).
+CREATE INDEX IF NOT EXISTS tenant_schemas_dropped_at
+    ON edu_matrix_hub_schema.tenant_schemas (dropped_at) WHERE status = 'dropped' AND owner_uid IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;

@@ -8,6 +8,7 @@ SELECT t.id AS schema_id,
            'schema_name', t.schema_name,
            'status', t.status,
            'access', t.access,
+           'taken_over', t.taken_over,
            'owner', CASE WHEN t.owner_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
                'cluster', t.owner_cluster, 'namespace', t.owner_namespace, 'name', t.owner_name, 'uid', t.owner_uid) END,
            'config', t.config,

@@ -21,6 +21,9 @@ BEGIN
             WHEN 'set_tenant_config' THEN result := edu_matrix_hub_schema.set_tenant_config(step -> 'options');
             WHEN 'repair_tenant_schema' THEN result := edu_matrix_hub_schema.repair_tenant_schema(step -> 'options');
             WHEN 'recreate_tenant_schema' THEN result := edu_matrix_hub_schema.recreate_tenant_schema(step -> 'options');
+            WHEN 'reclaim_tenant_schema' THEN result := edu_matrix_hub_schema.reclaim_tenant_schema(step -> 'options');
+            WHEN 'restore_tenant_schema' THEN result := edu_matrix_hub_schema.restore_tenant_schema(step -> 'options');
+            WHEN 'release_tenants' THEN result := edu_matrix_hub_schema.release_tenants(step -> 'options');
             WHEN 'set_aside_tenant_schema' THEN result := edu_matrix_hub_schema.set_aside_tenant_schema(step -> 'options');
             WHEN 'request_backup' THEN result := edu_matrix_hub_schema.request_backup(step -> 'options');
             WHEN 'request_purge' THEN result := edu_matrix_hub_schema.request_purge(step -> 'options');

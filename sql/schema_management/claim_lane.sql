@@ -1,9 +1,13 @@
 -- Makes the caller the one operator process that may change things here: increments the epoch, by which every call of the
 -- former holder is refused from now on. Waits until the calls that are under way have ended.
 --
--- options: {cluster, tenant_database, holder, expected_installation_id}. The first claim pins cluster and tenant_database;
--- a claim under another identity is refused as `managed_elsewhere`, one that expects another installation as
+-- options: {cluster, tenant_database, holder, expected_installation_id, take_over?}. The first claim pins cluster and
+-- tenant_database; a claim under another identity is refused as `managed_elsewhere`, one that expects another installation as
 -- `wrong_installation`, and neither changes anything.
+--
+-- A claim whose `take_over` names the pinned cluster is not refused but pins its own identity. What the registry knows of
+-- objects of that cluster becomes known of this one, and its tenants are marked `taken_over` until their TenantSchemas, made
+-- anew here, reclaim them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_lane(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -12,12 +16,15 @@ DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
     attempt       CONSTANT text := 'claim the lane of database "' || current_database() || '"';
     requester     CONSTANT text := coalesce(options ->> 'holder', session_user::text);
+    here          CONSTANT text := options ->> 'cluster';
+    former        CONSTANT text := nullif(options ->> 'take_over', here);
     installed     record;
+    moved         jsonb;
     error_message text;
     error_detail  text;
 BEGIN
     BEGIN
-        IF coalesce(options ->> 'cluster', '') = '' OR coalesce(options ->> 'tenant_database', '') = '' THEN
+        IF coalesce(here, '') = '' OR coalesce(options ->> 'tenant_database', '') = '' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'cluster and tenant_database are needed');
         END IF;
         LOCK TABLE edu_matrix_hub_schema.lane_lock IN EXCLUSIVE MODE;
@@ -29,15 +36,32 @@ BEGIN
                        installed.installation_id, options ->> 'expected_installation_id'),
                 jsonb_build_object('installation_id', installed.installation_id));
         END IF;
-        IF (installed.cluster, installed.tenant_database) IS DISTINCT FROM (options ->> 'cluster', options ->> 'tenant_database')
-           AND installed.cluster IS NOT NULL THEN
+        IF (installed.cluster, installed.tenant_database) <> (here, options ->> 'tenant_database')
+           AND installed.cluster IS DISTINCT FROM options ->> 'take_over' THEN
             PERFORM edu_matrix_hub_schema._refuse('managed_elsewhere',
                 format('it is managed by TenantDatabase "%s" of cluster %s', installed.tenant_database, installed.cluster),
-                jsonb_build_object('installation_id', installed.installation_id,
-                                   'managed_by', jsonb_build_object('cluster', installed.cluster, 'tenant_database', installed.tenant_database)));
+                jsonb_build_object('installation_id', installed.installation_id, 'managed_by', jsonb_build_object(
+                    'cluster', installed.cluster, 'tenant_database', installed.tenant_database,
+                    'tenant_count', (SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas AS t
+                                     WHERE t.owner_cluster = installed.cluster AND t.status <> 'dropped'))));
+        END IF;
+        IF former IS NOT NULL THEN
+            WITH tenants AS (
+                UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+                SET owner_cluster = here, taken_over = t.status <> 'dropped', reported = NULL, updated_at = now()
+                WHERE t.owner_cluster = former
+                RETURNING t.taken_over
+            ), backups AS (
+                UPDATE edu_matrix_hub_schema.schema_backups AS b SET object_cluster = here WHERE b.object_cluster = former
+                RETURNING b.id
+            )
+            SELECT jsonb_build_object('cluster', former, 'tenants', count(*) FILTER (WHERE t.taken_over),
+                                      'dropped', count(*) FILTER (WHERE NOT t.taken_over), 'backups', (SELECT count(*) FROM backups))
+            INTO moved
+            FROM tenants AS t;
         END IF;
         UPDATE edu_matrix_hub_schema.installation AS i
-        SET epoch = i.epoch + 1, cluster = options ->> 'cluster', tenant_database = options ->> 'tenant_database',
+        SET epoch = i.epoch + 1, cluster = here, tenant_database = options ->> 'tenant_database',
             holder = options ->> 'holder', claimed_at = now(), updated_at = now();
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -47,9 +71,14 @@ BEGIN
     END;
     PERFORM edu_matrix_hub_schema._log(NULL, 'claim_lane', 'success', requester, started, attempt,
                                        jsonb_build_object('epoch', installed.epoch + 1));
+    IF (installed.cluster, installed.tenant_database) <> (here, options ->> 'tenant_database') OR jsonb_path_exists(moved, '$.* ? (@ > 0)') THEN
+        PERFORM edu_matrix_hub_schema._log(NULL, 'take_over', 'success', requester, started, 'take over database "' || current_database() || '"',
+            jsonb_build_object('managed_by', jsonb_build_object('cluster', installed.cluster, 'tenant_database', installed.tenant_database),
+                               'taken_over', moved));
+    END IF;
     RETURN edu_matrix_hub_schema._result('success', format('lane claimed in epoch %s', installed.epoch + 1), NULL,
         jsonb_build_object('installation_id', installed.installation_id, 'epoch', installed.epoch + 1,
-                           'managed_by', jsonb_build_object('cluster', options ->> 'cluster',
+                           'managed_by', jsonb_build_object('cluster', here,
                                                             'tenant_database', options ->> 'tenant_database')));
 END
 $function$;

@@ -2,8 +2,9 @@
 -- that were recorded, the references to others, and its row in the registry; or nothing at all.
 --
 -- options: {backup_id, owner?: {cluster, namespace, name, uid}, requested_by?}. With an owner the tenant belongs to that
--- TenantSchema and is active or suspended as it was. Without, a tenant that had an owner comes back `released`: its
--- TenantSchema is gone, and a new one may reclaim it; one made by hand comes back as it was.
+-- TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of the same cluster, namespace
+-- and name (else `not_owner`). Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
+-- new one may reclaim it; one made by hand comes back as it was. detail: {schema_id, backup_id, references, lost}.
 --
 -- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for new rows),
 -- and what cannot be made at all stays recorded in the backup; both are named in the message, since a tenant's data must not
@@ -18,6 +19,7 @@ AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
     requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    owner         CONSTANT jsonb := nullif(options -> 'owner', 'null');
     attempt       text := format('restore backup %s', coalesce(options ->> 'backup_id', '(none)'));
     backup        edu_matrix_hub_schema.schema_backups;
     tenant        edu_matrix_hub_schema.tenant_schemas;
@@ -41,20 +43,23 @@ BEGIN
         attempt := format('restore schema "%s" from "%s"', backup.schema_name, backup.location);
         IF backup.state = 'restored' THEN
             RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" was restored from this backup before', backup.schema_name), backup.schema_id,
-                                                 jsonb_build_object('backup_id', backup.id));
+                                                 jsonb_build_object('schema_id', backup.schema_id, 'backup_id', backup.id));
         ELSIF backup.state <> 'complete' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', format('its removal has begun, it is %s', backup.state));
+        END IF;
+        IF owner IS NOT NULL THEN
+            PERFORM edu_matrix_hub_schema._check_owner(tenant, owner);
         END IF;
         namespace := edu_matrix_hub_schema._restorable(backup, tenant);
         UPDATE edu_matrix_hub_schema.schema_jobs AS j SET state = 'cancelled', finished_at = clock_timestamp(), error = 'the backup was restored'
         WHERE j.backup_id = backup.id AND j.kind = 'purge' AND j.state IN ('requested', 'running');
 
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-        SET status = CASE WHEN options -> 'owner' IS NULL AND t.owner_uid IS NOT NULL THEN 'released'
+        SET status = CASE WHEN owner IS NULL AND t.owner_uid IS NOT NULL THEN 'released'
                           WHEN t.access = 'Suspended' THEN 'suspended' ELSE 'active' END,
-            owner_cluster = coalesce(options #>> '{owner,cluster}', t.owner_cluster), owner_namespace = coalesce(options #>> '{owner,namespace}', t.owner_namespace),
-            owner_name = coalesce(options #>> '{owner,name}', t.owner_name), owner_uid = coalesce(options #>> '{owner,uid}', t.owner_uid),
-            dropped_at = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, updated_at = now()
+            owner_cluster = coalesce(owner ->> 'cluster', t.owner_cluster), owner_namespace = coalesce(owner ->> 'namespace', t.owner_namespace),
+            owner_name = coalesce(owner ->> 'name', t.owner_name), owner_uid = coalesce(owner ->> 'uid', t.owner_uid),
+            taken_over = false, dropped_at = NULL, reported = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, updated_at = now()
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
         SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
@@ -79,7 +84,7 @@ BEGIN
         format('schema "%s" is restored', tenant.schema_name)
         || coalesce('; ' || (SELECT string_agg(format('%s %s %s', r.value ->> 'kind', r.value ->> 'name', r.value ->> 'note'), '; ') FROM jsonb_array_elements(changed) AS r (value)), '')
         || CASE WHEN lost <> '{}' THEN '; roles that are gone got nothing back: ' || array_to_string(lost, ', ') ELSE '' END,
-        tenant.id, jsonb_build_object('backup_id', backup.id, 'references', changed, 'lost', to_jsonb(lost)));
+        tenant.id, jsonb_build_object('schema_id', tenant.id, 'backup_id', backup.id, 'references', changed, 'lost', to_jsonb(lost)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.restore_tenant_schema(jsonb) FROM PUBLIC;

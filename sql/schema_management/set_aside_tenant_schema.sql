@@ -2,9 +2,9 @@
 -- `purge` the removal of what was set aside is queued in the same transaction, so that Drop and BackupThenDrop differ in
 -- nothing but that job. Done before, it is `unchanged` (and the job is queued if it is wanted only now).
 --
--- options: {schema_id, owner_uid, expire_after_days?, purge?, requested_by?}. It refuses when the tenant belongs to another
--- TenantSchema (`not_owner`) and when something outside depends on the schema (`dependents`, with the list); while a job runs
--- on the tenant it is `busy`.
+-- options: {schema_id, owner_uid, expire_after_days?, purge?, brake?: {since, limit}, requested_by?}. It refuses when the tenant
+-- belongs to another TenantSchema (`not_owner`), when too many were dropped since a time (`deletion_brake`) and when something
+-- outside depends on the schema (`dependents`, with the list); while a job runs on the tenant it is `busy`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_aside_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -47,6 +47,7 @@ BEGIN
                 queued := edu_matrix_hub_schema._queue_purge(backup.id, requester);
             END IF;
         ELSE
+            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake');
             facts := edu_matrix_hub_schema._set_aside(tenant, (options ->> 'expire_after_days')::integer, requester);
             IF with_purge AND facts ->> 'backup_id' IS NOT NULL THEN
                 queued := edu_matrix_hub_schema._queue_purge((facts ->> 'backup_id')::uuid, requester);

@@ -32,7 +32,7 @@ BEGIN
         RETURN;  -- Only the owner role and superusers can see the rows.
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
-    FROM unnest(ARRAY['survey', 'claim_job', 'role_keepers']) AS w (name)
+    FROM unnest(ARRAY['survey', 'claim_job', 'role_keepers', 'deletions']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = w.name);
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION 'table registry_locks lacks rows: %', problem;

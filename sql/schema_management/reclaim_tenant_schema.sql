@@ -1,0 +1,45 @@
+-- Gives a tenant back to its TenantSchema after that was made anew or its cluster was taken over: one of the same cluster,
+-- namespace and name. It is active or suspended again, and nothing in the database but its row changes; whether its schema stands
+-- is for the next look to say. Done before, it is `unchanged`.
+--
+-- options: {schema_id, owner: {cluster, namespace, name, uid}, requested_by?}. A tenant of another TenantSchema, or of none, is
+-- refused with `not_owner`.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    started       CONSTANT timestamptz := clock_timestamp();
+    attempt       text := format('reclaim tenant %s', coalesce(options ->> 'schema_id', '(none)'));
+    tenant        edu_matrix_hub_schema.tenant_schemas;
+    error_message text;
+    error_detail  text;
+BEGIN
+    BEGIN
+        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
+        attempt := format('reclaim schema "%s"', tenant.schema_name);
+        IF tenant.owner_uid IS NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_owner', 'it was made by hand and is of no TenantSchema',
+                                                  jsonb_build_object('holder', edu_matrix_hub_schema._claim(tenant)));
+        END IF;
+        PERFORM edu_matrix_hub_schema._check_owner(tenant, options -> 'owner');
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+        SET owner_uid = options #>> '{owner,uid}', status = CASE t.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END,
+            taken_over = false, reported = NULL, updated_at = now()
+        WHERE t.id = tenant.id AND (t.owner_uid <> options #>> '{owner,uid}' OR t.status = 'released' OR t.taken_over);
+        IF NOT FOUND THEN
+            RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" belongs to this TenantSchema', tenant.schema_name), tenant.id);
+        END IF;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('reclaim_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
+                                                  error_message, error_detail);
+    END;
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'reclaim_tenant_schema', 'success', options ->> 'requested_by', started, attempt,
+        jsonb_build_object('owner', options -> 'owner', 'former', edu_matrix_hub_schema._claim(tenant)));
+    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" is reclaimed', tenant.schema_name), tenant.id);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb) FROM PUBLIC;
