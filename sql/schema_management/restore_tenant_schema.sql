@@ -54,7 +54,7 @@ BEGIN
                           WHEN t.access = 'Suspended' THEN 'suspended' ELSE 'active' END,
             owner_cluster = coalesce(options #>> '{owner,cluster}', t.owner_cluster), owner_namespace = coalesce(options #>> '{owner,namespace}', t.owner_namespace),
             owner_name = coalesce(options #>> '{owner,name}', t.owner_name), owner_uid = coalesce(options #>> '{owner,uid}', t.owner_uid),
-            dropped_at = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, updated_at = now()
+            dropped_at = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, reported = NULL, updated_at = now()
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
         SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;

@@ -41,7 +41,7 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL,
+                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
                 PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
@@ -49,7 +49,7 @@ BEGIN
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET access = wanted, saved_acl = NULL, closed_logins = '{}', fingerprint = NULL,
+            SET access = wanted, saved_acl = NULL, closed_logins = '{}', fingerprint = NULL, reported = NULL,
                 status = CASE t.status WHEN 'suspended' THEN 'active' ELSE t.status END, updated_at = now()
             WHERE t.id = tenant.id;
         END IF;

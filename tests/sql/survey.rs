@@ -173,6 +173,45 @@ async fn changes_of_state_are_reported_once() {
     .await;
 }
 
+/// The operator looks at a tenant after each change of its own. What somebody undoes by hand before the next survey is news
+/// to it, although it is what the survey before reported.
+#[tokio::test]
+async fn what_is_undone_before_the_next_survey_is_reported_by_it() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let news = async |what: &str| {
+            let survey = lane.survey(false).await;
+            let row = surveyed(&survey, &tenant).unwrap_or_else(|| panic!("{what}: not reported")).clone();
+            assert_eq!(lane.survey(false).await["tenants"], json!([]), "{what}: reported once");
+            row
+        };
+        let set = async |access: &str| {
+            let options = tenant.options(&json!({ "access": access }));
+            expect(&call(&lane.client, "set_tenant_access", &options).await, "success");
+        };
+        news("made").await;
+        set("Suspended").await;
+        set("ReadWrite").await;
+        assert_eq!(news("opened again").await["access"], "ReadWrite");
+
+        database.admin.batch_execute("DROP SCHEMA school").await.unwrap();
+        assert_eq!(news("lost").await["schema_exists"], false);
+        expect(&call(&lane.client, "recreate_tenant_schema", &tenant.options(&json!({}))).await, "success");
+        database.admin.batch_execute("DROP SCHEMA school").await.unwrap();
+        assert_eq!(news("lost again").await["schema_exists"], false);
+
+        expect(&call(&lane.client, "recreate_tenant_schema", &tenant.options(&json!({}))).await, "success");
+        assert_eq!(news("made anew").await["schema_exists"], true);
+        let dropped = tenant.options(&json!({ "owner_uid": "uid-school" }));
+        let backup = call(&lane.client, "set_aside_tenant_schema", &dropped).await["detail"]["backup_id"].clone();
+        let restored = json!({ "backup_id": backup, "owner": owner("school") });
+        expect(&call(&lane.client, "restore_tenant_schema", &restored).await, "success");
+        assert_eq!(news("restored").await["status"], "active");
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn observing_says_who_is_in_the_way() {
     with_database(async |database| {
