@@ -7,6 +7,7 @@ use super::examples::INSTITUTION;
 const NAME_CHARACTERS: &str = "schemaName may only have lower-case letters, digits and underscores and must not begin \
                                with a digit, unless it is inst_ followed by a UUID";
 const NAME_PREFIX: &str = "schemaName must not begin with pg_, which PostgreSQL keeps for itself";
+const NAME_WORK: &str = "schemaName must not begin with edu_matrix_work_, which the operator keeps for itself";
 const NAME_RESERVED: &str =
     "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
@@ -53,6 +54,8 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"schemaName": "a\"; drop schema b"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "inst_3f0c1d52-8a3e"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "pg_temp"}), &[NAME_PREFIX]),
+        tenant(json!({"schemaName": "edu_matrix_work_1"}), &[NAME_WORK]),
+        tenant(json!({"schemaName": "edu_matrix_work"}), &[]),
         tenant(json!({"schemaName": "public"}), &[NAME_RESERVED]),
         tenant(json!({"schemaName": "information_schema"}), &[NAME_RESERVED]),
         tenant(json!({"schemaName": "edu_matrix_hub_schema"}), &[NAME_RESERVED]),

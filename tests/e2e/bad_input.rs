@@ -35,6 +35,7 @@ async fn the_api_server_refuses_what_cannot_be() {
         (json!({ "schemaName": "" }), "schemaName"),
         (json!({ "schemaName": long }), "63"),
         (json!({ "schemaName": "pg_school" }), "pg_"),
+        (json!({ "schemaName": "edu_matrix_work_school" }), "edu_matrix_work_"),
         (json!({ "schemaName": "edu_matrix_hub_schema" }), "reserved"),
         (json!({ "schemaName": "information_schema" }), "reserved"),
         (json!({ "schemaName": "public" }), "reserved"),
