@@ -23,6 +23,7 @@ const OWNER_CHARACTERS: &str =
     "ownerRole may only have lower-case letters, digits and underscores and must not begin with a digit";
 const OWNER_RESERVED: &str =
     "ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself";
+const OWNER_LENGTH: &str = "ownerRole may have at most 57 characters: the admin role is named after it, with six more";
 const OWNER_IMMUTABLE: &str = "ownerRole is immutable: it owns the registry and the functions";
 
 /// A rule at work: the kind, the old spec (null at creation), the new one, and what the API server would say.
@@ -97,6 +98,8 @@ fn cases_of_databases() -> Vec<Case> {
         database(json!({"ownerRole": "Owner"}), &[OWNER_CHARACTERS]),
         database(json!({"ownerRole": "pg_database_owner"}), &[OWNER_RESERVED]),
         database(json!({"ownerRole": "public"}), &[OWNER_RESERVED]),
+        database(json!({"ownerRole": "o".repeat(57)}), &[]),
+        database(json!({"ownerRole": "o".repeat(58)}), &[OWNER_LENGTH]),
         database(json!({"defaults": {"quota": {"limit": "x"}}}), &[LIMIT_FORM]),
         database(json!({"defaults": {"quota": {"limit": "0"}}}), &[LIMIT_BOUNDS]),
         database(json!({"limits": {"maxQuota": "x"}}), &[MAX_QUOTA_FORM]),

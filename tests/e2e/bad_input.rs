@@ -92,7 +92,7 @@ async fn the_api_server_refuses_what_cannot_be() {
         json!({ "connection": { "maxConnections": 2 } }),
         json!({ "connection": { "tls": { "mode": "Off" } } }),
         json!({ "connection": { "passwordd": "pw" } }),
-        json!({ "ownerRole": "x".repeat(64) }),
+        json!({ "ownerRole": "x".repeat(58) }),
         json!({ "surveyPeriodSeconds": 0 }),
         json!({ "limits": { "maxQuota": "5Gib" } }),
         json!({ "naming": [{ "pattern": "" }] }),
