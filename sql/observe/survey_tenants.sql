@@ -77,11 +77,7 @@ BEGIN
         WITH measured AS (
             SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks) AS m (id, bytes, tables, mark)
         ), drifting AS (
-            SELECT d.schema_id AS id,
-                   jsonb_agg(jsonb_build_object('what', d.what, 'repairable', d.repairable, 'statement',
-                       CASE WHEN length(d.statement) > 1000 THEN left(d.statement, 1000) || ' ...' ELSE d.statement END)) AS drift
-            FROM edu_matrix_hub_schema._drift(suspects) AS d
-            GROUP BY d.schema_id
+            SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
         ), next AS (
             SELECT t.id,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
