@@ -17,6 +17,9 @@ use uuid::Uuid;
 /// Schemas that no tenant may be called like, because they belong to PostgreSQL or to the operator.
 pub const RESERVED_SCHEMAS: [&str; 3] = ["edu_matrix_hub_schema", "information_schema", "public"];
 
+/// What no tenant's schema may begin with, and who keeps it for itself: the operator's are the sandboxes of running jobs.
+pub const RESERVED_PREFIXES: [(&str, &str); 2] = [("pg_", "PostgreSQL"), ("edu_matrix_work_", "the operator")];
+
 /// Why a text is not a PostgreSQL identifier.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IdentError {
@@ -54,11 +57,15 @@ pub enum SchemaNameError {
         /// The text that was given.
         name: String,
     },
-    /// The prefix `pg_` is PostgreSQL's own.
-    #[error("schema name {name:?} begins with pg_, which PostgreSQL keeps for itself; choose another prefix")]
-    SystemPrefix {
+    /// The name begins with one of [`RESERVED_PREFIXES`].
+    #[error("schema name {name:?} begins with {prefix}, which {keeper} keeps for itself; choose another prefix")]
+    ReservedPrefix {
         /// The text that was given.
         name: String,
+        /// What it begins with.
+        prefix: &'static str,
+        /// Whose prefix it is.
+        keeper: &'static str,
     },
     /// The name belongs to PostgreSQL or to the operator.
     #[error("schema name {name:?} is reserved; choose a name of your own, such as inst_{name}")]
@@ -181,8 +188,8 @@ impl SchemaName {
         if !is_plain(text) && !is_institution_with_hyphens(text) {
             return Err(SchemaNameError::Characters { name: name() });
         }
-        if text.starts_with("pg_") {
-            return Err(SchemaNameError::SystemPrefix { name: name() });
+        if let Some((prefix, keeper)) = RESERVED_PREFIXES.into_iter().find(|(prefix, _)| text.starts_with(prefix)) {
+            return Err(SchemaNameError::ReservedPrefix { name: name(), prefix, keeper });
         }
         if RESERVED_SCHEMAS.contains(&text) {
             return Err(SchemaNameError::Reserved { name: name() });
@@ -377,6 +384,11 @@ mod tests {
             "pg_x",
             "schema name \"pg_x\" begins with pg_, which PostgreSQL keeps for itself; choose another prefix",
         );
+        check_schema_name(
+            "edu_matrix_work_x",
+            "schema name \"edu_matrix_work_x\" begins with edu_matrix_work_, which the operator keeps for itself; choose another prefix",
+        );
+        check_schema_name("edu_matrix_work", "edu_matrix_work");
         check_schema_name(
             "public",
             "schema name \"public\" is reserved; choose a name of your own, such as inst_public",

@@ -185,7 +185,7 @@ proptest! {
 
     #[test]
     fn the_api_server_and_the_operator_agree_on_schema_names(
-        name in "(pg_|inst_|public|_)?[a-z0-9_A-]{1,8}(_bak_[0-9]{13,15}(_[0-9]{0,2})?)?"
+        name in "(pg_|inst_|public|edu_matrix_work_?|_)?[a-z0-9_A-]{1,8}(_bak_[0-9]{13,15}(_[0-9]{0,2})?)?"
     ) {
         let admitted = judge("TenantSchema", &json!({"schemaName": name}), None).is_empty();
         prop_assert_eq!(admitted, SchemaName::new(name).is_ok());

@@ -3,9 +3,14 @@
 --
 -- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come from
 -- two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature differs are
--- sizes taken, a bounded number of schemas a tick, oldest first. A table that somebody has locked holds a measurement up for
--- 50 ms at most; its schema is marked stale, keeps its former figures and comes last next time. The registry is written in
--- one statement, only rows that changed, and never waits for a row that another call is just changing.
+-- sizes taken, of a bounded number of relations a tick, in no order, so that none waits for good behind others. A table that
+-- somebody has locked holds a measurement up for 50 ms at most; its schema is marked stale, keeps its former figures and is
+-- measured by a later survey. The registry is written in one statement, only rows that changed, and never waits for a row
+-- that another call is just changing.
+--
+-- Asking a relation for its exact size leaves several kilobytes of cache in the session, which nothing takes back. So a
+-- schema of more than 2,000 is never asked: its size is estimated from the catalogue, TOAST and indexes included, in one
+-- aggregate, whenever it changed, and it is always marked stale.
 --
 -- The figures are a snapshot's, not a lock's: a tenant that writes meanwhile is measured again by the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.survey_tenants(epoch bigint, installation_id uuid, options jsonb DEFAULT '{}') RETURNS jsonb
@@ -14,23 +19,27 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET jit = off  -- Compiling these queries takes longer than running them, at any number of tenants.
 AS $function$
 DECLARE
-    schemas_per_tick CONSTANT integer := 500;
-    time_per_tick    CONSTANT interval := '5 seconds';
-    started          CONSTANT timestamptz := clock_timestamp();
-    everything       CONSTANT boolean := coalesce((options ->> 'everything')::boolean, false);
-    answer           jsonb;
-    active           record;
-    measured_ids     uuid[] := '{}';
-    measured_bytes   bigint[] := '{}';
-    measured_tables  integer[] := '{}';
-    measured_marks   numeric[] := '{}';
-    bytes            bigint;
-    taken            integer := 0;
-    suspects         uuid[];
-    suspect_marks    numeric[];
-    changed          uuid[];
-    error_message    text;
-    error_detail     text;
+    relations_per_tick CONSTANT integer := 10000;
+    exactly_at_most    CONSTANT integer := 2000;
+    time_per_tick      CONSTANT interval := '5 seconds';
+    started            CONSTANT timestamptz := clock_timestamp();
+    everything         CONSTANT boolean := coalesce((options ->> 'everything')::boolean, false);
+    answer             jsonb;
+    active             record;
+    measured_ids       uuid[] := '{}';
+    measured_bytes     bigint[] := '{}';
+    measured_tables    integer[] := '{}';
+    measured_marks     numeric[] := '{}';
+    measured_exactly   boolean[] := '{}';
+    bytes              bigint;
+    mark               numeric;
+    exactly            boolean;
+    taken              integer := 0;
+    suspects           uuid[];
+    suspect_marks      numeric[];
+    changed            uuid[];
+    error_message      text;
+    error_detail       text;
 BEGIN
     answer := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
     IF answer IS NOT NULL THEN
@@ -41,28 +50,37 @@ BEGIN
         RETURN edu_matrix_hub_schema._result('busy', 'cannot survey the tenants now: another survey is under way');
     END IF;
     BEGIN
-        -- Who wrote, and how large is it now? A null size means that it could not be taken.
+        -- Who wrote, and how large is it now? Without a mark it is asked again.
         FOR active IN
-            SELECT a.schema_id, a.table_count, a.estimated_bytes, a.signature, a.relations, t.usage_at
+            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at
             FROM edu_matrix_hub_schema.schema_activity AS a
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = a.schema_id
             WHERE a.signature IS DISTINCT FROM t.write_signature
-            ORDER BY t.usage_stale AND t.usage_at IS NOT NULL, t.usage_at NULLS FIRST
+            ORDER BY t.usage_at IS NOT NULL OR t.usage_stale, random()
         LOOP
-            IF taken < schemas_per_tick AND clock_timestamp() - started < time_per_tick THEN
-                taken := taken + 1;
-                bytes := edu_matrix_hub_schema._measure_relations(active.relations);
+            exactly := active.relation_count <= exactly_at_most;
+            IF taken < relations_per_tick AND clock_timestamp() - started < time_per_tick THEN
+                taken := taken + least(active.relation_count, exactly_at_most);
+                bytes := edu_matrix_hub_schema._measure_schema(active.namespace, exactly);
+                mark := CASE WHEN bytes IS NOT NULL THEN active.signature END;
+                IF bytes IS NULL THEN
+                    exactly := false;
+                    -- Without a former figure an estimate is better than nothing.
+                    bytes := CASE WHEN active.usage_at IS NULL THEN edu_matrix_hub_schema._measure_schema(active.namespace, exactly) END;
+                END IF;
             ELSIF active.usage_at IS NULL THEN
                 bytes := NULL;
+                mark := NULL;
+                exactly := false;
             ELSE
-                -- The next survey's turn; what is known of it stays until then.
+                -- A later survey's turn; what is known of it stays until then.
                 CONTINUE;
             END IF;
             measured_ids := measured_ids || active.schema_id;
-            -- Without a former figure the estimate of the catalogue is better than nothing.
-            measured_bytes := measured_bytes || coalesce(bytes, CASE WHEN active.usage_at IS NULL THEN active.estimated_bytes END);
+            measured_bytes := measured_bytes || bytes;
             measured_tables := measured_tables || active.table_count;
-            measured_marks := measured_marks || CASE WHEN bytes IS NULL THEN NULL ELSE active.signature END;
+            measured_marks := measured_marks || mark;
+            measured_exactly := measured_exactly || exactly;
         END LOOP;
 
         -- Whose owner, grants or roles are not as they were when last found right?
@@ -75,20 +93,18 @@ BEGIN
         PERFORM edu_matrix_hub_schema._prune_log();
 
         WITH measured AS (
-            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks) AS m (id, bytes, tables, mark)
+            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly)
+                          AS m (id, bytes, tables, mark, exactly)
         ), drifting AS (
-            SELECT d.schema_id AS id,
-                   jsonb_agg(jsonb_build_object('what', d.what, 'repairable', d.repairable, 'statement',
-                       CASE WHEN length(d.statement) > 1000 THEN left(d.statement, 1000) || ' ...' ELSE d.statement END)) AS drift
-            FROM edu_matrix_hub_schema._drift(suspects) AS d
-            GROUP BY d.schema_id
+            SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
         ), next AS (
             SELECT t.id,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
                    coalesce(m.tables, t.table_count) AS table_count,
-                   CASE WHEN m.id IS NULL THEN t.usage_stale ELSE m.mark IS NULL END AS usage_stale,
+                   coalesce(NOT m.exactly, t.usage_stale) AS usage_stale,
                    CASE WHEN m.mark IS NOT NULL THEN started ELSE t.usage_at END AS usage_at,
-                   coalesce(m.mark, t.write_signature) AS write_signature,
+                   -- No schema has the signature -1.
+                   CASE WHEN m.id IS NULL THEN t.write_signature ELSE coalesce(m.mark, -1) END AS write_signature,
                    CASE WHEN s.id IS NULL THEN t.fingerprint WHEN d.id IS NULL THEN s.mark END AS fingerprint,
                    CASE WHEN t.status NOT IN ('active', 'suspended') THEN '[]' ELSE coalesce(d.drift, '[]') END AS drift,
                    n.oid IS NOT NULL AS stands
@@ -185,20 +201,52 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.survey_tenants(bigint, uuid, jsonb) FROM PUBLIC;
 
--- The size of tables with their indexes and TOAST, of materialized views and sequences; null when one of them is locked. A
--- relation that was dropped meanwhile has no size.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_relations(relations oid[]) RETURNS bigint
+-- The size of a schema's tables with their indexes and TOAST, of its materialized views and sequences; null when one of them is
+-- locked. A relation that was dropped meanwhile has no size, nor has a schema that is missing.
+--
+-- Not exactly means that no relation is opened: pages are those that the last VACUUM or ANALYZE counted, without the maps of
+-- free space. ANALYZE does not count a TOAST table's; four of its rows take one. A table that nobody has counted takes one page
+-- and each of its indexes two, since one with more than a few dozen rows is soon analysed.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_schema(namespace oid, exactly boolean) RETURNS bigint
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '50ms'
 AS $function$
 BEGIN
-    RETURN (SELECT coalesce(sum(pg_total_relation_size(r.oid)), 0) FROM unnest(relations) AS r (oid));
+    IF exactly THEN
+        RETURN (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
+                FROM pg_depend AS d
+                JOIN pg_class AS c ON c.oid = d.objid
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass
+                  AND c.relkind IN ('r', 'm', 'S'));
+    END IF;
+    RETURN (
+        WITH own AS MATERIALIZED (
+            SELECT c.oid, c.reltoastrelid
+            FROM pg_depend AS d
+            JOIN pg_class AS c ON c.oid = d.objid
+            WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass
+              AND c.relkind IN ('r', 'm', 'S')
+        ), filled AS (
+            SELECT o.oid FROM own AS o UNION ALL SELECT o.reltoastrelid FROM own AS o WHERE o.reltoastrelid <> 0
+        ), counted AS MATERIALIZED (
+            SELECT f.oid, pg_stat_get_live_tuples(f.oid) AS tuples FROM filled AS f
+        ), whole AS (
+            SELECT n.oid, n.tuples FROM counted AS n
+            UNION ALL
+            SELECT i.indexrelid, n.tuples FROM counted AS n JOIN pg_index AS i ON i.indrelid = n.oid
+        )
+        SELECT coalesce(sum(greatest(c.relpages, CASE c.relkind WHEN 't' THEN (w.tuples + 3) / 4
+                                                                WHEN 'i' THEN 1 + least(w.tuples, 1)
+                                                                ELSE least(w.tuples, 1) END)), 0)::bigint
+               * current_setting('block_size')::bigint
+        FROM whole AS w
+        JOIN pg_class AS c ON c.oid = w.oid);
 EXCEPTION
     WHEN lock_not_available THEN RETURN NULL;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_relations(oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_schema(oid, boolean) FROM PUBLIC;
 
 -- Removes old rows of the log, once an hour and a bounded number, but never the last one of a kind about a tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._prune_log() RETURNS void

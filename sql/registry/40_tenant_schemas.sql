@@ -32,7 +32,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     -- Owner, grants, default privileges and roles as they were when last found right, and what differs since.
     fingerprint      numeric,
     drift            jsonb       NOT NULL DEFAULT '[]',
-    -- Hash of what the survey reported last, so that it reports only changes.
+    -- Hash of what the survey reported last, so that it reports only changes. A call that changes what it stands for sets it to
+    -- null: the caller knows the change, so undoing it by hand is news, although it is what was reported last.
     reported         bigint,
     last_optimized   timestamptz,
     last_backup      timestamptz,

@@ -85,7 +85,8 @@ BEGIN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
-                format('%s; somebody with more rights has to run: %s', not_repairable #>> '{0,what}', not_repairable #>> '{0,statement}'),
+                format('%s; somebody with more rights has to run: %s', edu_matrix_hub_schema._cut(not_repairable #>> '{0,what}'),
+                       edu_matrix_hub_schema._cut(not_repairable #>> '{0,statement}')),
                 jsonb_build_object('repaired', '[]'::jsonb, 'not_repairable', not_repairable));
         END IF;
     EXCEPTION
@@ -101,7 +102,7 @@ BEGIN
     END IF;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'repair_tenant_schema', 'success', options ->> 'requested_by', started, attempt,
                                        jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
-    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" repaired: %s', tenant.schema_name, array_to_string(repaired, '; ')),
+    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" repaired: %s', tenant.schema_name, edu_matrix_hub_schema._cut(array_to_string(repaired, '; '))),
                                          tenant.id, jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
 END
 $function$;

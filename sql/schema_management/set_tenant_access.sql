@@ -5,7 +5,8 @@
 -- in open sessions. Memberships of foreign roles are not touched: so a view over the tenant's tables that such a member made
 -- before, in a schema elsewhere or temporary in a session that is still open, is read and written as before, because the
 -- server asks for USAGE only where a name is looked up. To close that too, end the membership. Opening gives back exactly what was recorded, with the owner
--- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message.
+-- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message, and a role that
+-- somebody made under its name gets nothing.
 --
 -- A session of somebody else that has changed the schema and not committed is waited for two seconds; then the answer is `busy`
 -- and names it. Sessions that were ended by then stay ended.
@@ -41,7 +42,7 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL,
+                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
                 PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
@@ -49,7 +50,7 @@ BEGIN
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET access = wanted, saved_acl = NULL, closed_logins = '{}', fingerprint = NULL,
+            SET access = wanted, saved_acl = NULL, closed_logins = '{}', fingerprint = NULL, reported = NULL,
                 status = CASE t.status WHEN 'suspended' THEN 'active' ELSE t.status END, updated_at = now()
             WHERE t.id = tenant.id;
         END IF;
@@ -65,7 +66,7 @@ BEGIN
     END IF;
     answer := CASE wanted
         WHEN 'ReadWrite' THEN format('schema "%s" is open', tenant.schema_name)
-                              || CASE WHEN lost <> '{}' THEN '; grants of roles that are gone were not given back: ' || array_to_string(lost, ', ') ELSE '' END
+                              || CASE WHEN lost <> '{}' THEN '; grants of roles that are gone or were made anew were not given back: ' || array_to_string(lost, ', ') ELSE '' END
         ELSE format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; %s could not be ended, which a superuser can', jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
@@ -95,12 +96,15 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._revoke_schema_grants(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more.
+-- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more. A role that
+-- has the name of one of them and another number is another role. What was recorded without numbers, before these were kept,
+-- goes by name; so does what the tenant's own roles had, since a repair may have made them anew.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_access(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
+    own        CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
     statements text;
     lost       text[];
     logins     text[];
@@ -112,7 +116,9 @@ BEGIN
            coalesce(array_agg(DISTINCT g ->> 'grantee') FILTER (WHERE g ->> 'grantee' IS NOT NULL AND r.rolname IS NULL), '{}')
     INTO statements, lost
     FROM jsonb_array_elements(tenant.saved_acl) WITH ORDINALITY AS saved (g, ordinality)
-    LEFT JOIN pg_roles AS r ON r.rolname = g ->> 'grantee';
+    LEFT JOIN pg_roles AS r
+      ON r.rolname = g ->> 'grantee'
+     AND (g ->> 'oid' IS NULL OR r.oid::bigint = (g ->> 'oid')::bigint OR r.rolname = ANY (own));
     IF statements IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
         EXECUTE statements;

@@ -17,7 +17,7 @@ BEGIN
         RAISE EXCEPTION 'others than its owner have privileges on view schema_activity';
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
-    FROM unnest(ARRAY['schema_id', 'table_count', 'estimated_bytes', 'signature', 'relations']) AS w (name)
+    FROM unnest(ARRAY['schema_id', 'namespace', 'table_count', 'relation_count', 'signature']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = registry.oid AND a.attname = w.name AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION 'view schema_activity lacks columns: %', problem;

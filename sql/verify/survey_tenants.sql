@@ -18,7 +18,7 @@ BEGIN
             END AS problem
         FROM (VALUES
              ('survey_tenants', 'epoch bigint, installation_id uuid, options jsonb', true, true),
-             ('_measure_relations', 'relations oid[]', true, false),
+             ('_measure_schema', 'namespace oid, exactly boolean', true, false),
              ('_prune_log', '', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'

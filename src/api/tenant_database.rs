@@ -72,7 +72,7 @@ pub struct TenantDatabaseSpec {
     pub functions: Option<Functions>,
 
     /// The role that owns the registry and the functions. Roles belong to a server: two databases of one server may
-    /// want two. Immutable.
+    /// want two. At most 57 characters, since the admin role is named after it. Immutable.
     ///
     /// Default: `edu_matrix_owner`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,10 @@ pub struct TenantDatabaseSpec {
             "ownerRole may only have lower-case letters, digits and underscores and must not begin with a digit"
         ),
         validation = Rule::new("!self.startsWith('pg_') && !(self in ['public', 'none'])")
-            .message("ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself")
+            .message("ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself"),
+        // As sql/bootstrap.sql has it: `_admin` must fit into the 63 bytes of a name.
+        validation = Rule::new("self.size() <= 57")
+            .message("ownerRole may have at most 57 characters: the admin role is named after it, with six more")
     )]
     pub owner_role: Option<String>,
 

@@ -118,6 +118,8 @@ pub struct TenantSchemaSpec {
         ),
         validation = Rule::new("!self.startsWith('pg_')")
             .message("schemaName must not begin with pg_, which PostgreSQL keeps for itself"),
+        validation = Rule::new("!self.startsWith('edu_matrix_work_')")
+            .message("schemaName must not begin with edu_matrix_work_, which the operator keeps for itself"),
         validation = Rule::new("!(self in ['edu_matrix_hub_schema', 'information_schema', 'public'])")
             .message("schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved"),
         validation = Rule::new("!self.matches('_bak_[0-9]{14}(_[0-9]+)?$')")

@@ -94,7 +94,7 @@ pub struct Metrics {
     pub survey_duration: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// When the latest survey finished, in Unix time; its age is `time() -` this.
     pub survey_time: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    /// Tenants whose figures the latest survey could not take.
+    /// Tenants whose figures are not exact.
     pub survey_stale: Family<DatabaseLabels, Gauge>,
     /// Calls of management functions.
     pub calls: Family<CallLabels, Counter>,
@@ -160,7 +160,7 @@ impl Metrics {
             );
             r.register(
                 "survey_stale_tenants",
-                "Tenants whose size could not be taken because a table is locked",
+                "Tenants whose size is not exact: a table is locked, or there are too many tables to measure",
                 m.survey_stale.clone(),
             );
             r.register("sql_calls", "Calls of management functions by outcome", m.calls.clone());

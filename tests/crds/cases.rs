@@ -7,6 +7,7 @@ use super::examples::INSTITUTION;
 const NAME_CHARACTERS: &str = "schemaName may only have lower-case letters, digits and underscores and must not begin \
                                with a digit, unless it is inst_ followed by a UUID";
 const NAME_PREFIX: &str = "schemaName must not begin with pg_, which PostgreSQL keeps for itself";
+const NAME_WORK: &str = "schemaName must not begin with edu_matrix_work_, which the operator keeps for itself";
 const NAME_RESERVED: &str =
     "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
@@ -22,6 +23,7 @@ const OWNER_CHARACTERS: &str =
     "ownerRole may only have lower-case letters, digits and underscores and must not begin with a digit";
 const OWNER_RESERVED: &str =
     "ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself";
+const OWNER_LENGTH: &str = "ownerRole may have at most 57 characters: the admin role is named after it, with six more";
 const OWNER_IMMUTABLE: &str = "ownerRole is immutable: it owns the registry and the functions";
 
 /// A rule at work: the kind, the old spec (null at creation), the new one, and what the API server would say.
@@ -53,6 +55,8 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"schemaName": "a\"; drop schema b"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "inst_3f0c1d52-8a3e"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "pg_temp"}), &[NAME_PREFIX]),
+        tenant(json!({"schemaName": "edu_matrix_work_1"}), &[NAME_WORK]),
+        tenant(json!({"schemaName": "edu_matrix_work"}), &[]),
         tenant(json!({"schemaName": "public"}), &[NAME_RESERVED]),
         tenant(json!({"schemaName": "information_schema"}), &[NAME_RESERVED]),
         tenant(json!({"schemaName": "edu_matrix_hub_schema"}), &[NAME_RESERVED]),
@@ -94,6 +98,8 @@ fn cases_of_databases() -> Vec<Case> {
         database(json!({"ownerRole": "Owner"}), &[OWNER_CHARACTERS]),
         database(json!({"ownerRole": "pg_database_owner"}), &[OWNER_RESERVED]),
         database(json!({"ownerRole": "public"}), &[OWNER_RESERVED]),
+        database(json!({"ownerRole": "o".repeat(57)}), &[]),
+        database(json!({"ownerRole": "o".repeat(58)}), &[OWNER_LENGTH]),
         database(json!({"defaults": {"quota": {"limit": "x"}}}), &[LIMIT_FORM]),
         database(json!({"defaults": {"quota": {"limit": "0"}}}), &[LIMIT_BOUNDS]),
         database(json!({"limits": {"maxQuota": "x"}}), &[MAX_QUOTA_FORM]),

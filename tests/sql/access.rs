@@ -83,6 +83,46 @@ async fn what_a_suspension_takes_comes_back_exactly() {
 }
 
 #[tokio::test]
+async fn a_role_that_took_an_old_name_is_not_given_what_that_had() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let same = database.role("same", "NOLOGIN").await;
+        let other = database.role("other", "NOLOGIN").await;
+        let make_anew = format!("DROP ROLE {other}; CREATE ROLE {other}");
+        let grant = format!("GRANT USAGE ON SCHEMA school TO {same}, {other}, PUBLIC");
+        database.as_owner(&tenant, &grant).await;
+        let whole = database.acl("school").await;
+        let without = whole.replace(&format!(",{other}=U/{}", tenant.owner), "");
+        assert_ne!(whole, without);
+        expect(&set(&database, &tenant, "Suspended").await, "success");
+        database.admin.batch_execute(&make_anew).await.unwrap();
+        let answer = set(&database, &tenant, "ReadWrite").await;
+        expect(&answer, "success");
+        assert!(answer["message"].as_str().unwrap().ends_with(&format!("not given back: {other}")), "{answer}");
+        assert_eq!(database.acl("school").await, without);
+
+        // Of a suspension that was recorded before there were numbers, the names are all that there is.
+        database.as_owner(&tenant, &format!("REVOKE USAGE ON SCHEMA school FROM PUBLIC; {grant}")).await;
+        let whole = database.acl("school").await;
+        expect(&set(&database, &tenant, "Suspended").await, "success");
+        let forget = "UPDATE edu_matrix_hub_schema.tenant_schemas SET saved_acl = \
+                      (SELECT jsonb_agg(g - 'oid' ORDER BY n) FROM jsonb_array_elements(saved_acl) WITH ORDINALITY AS s (g, n))";
+        database.admin.batch_execute(&format!("{make_anew}; {forget}")).await.unwrap();
+        expect(&set(&database, &tenant, "ReadWrite").await, "success");
+        assert_eq!(database.acl("school").await, whole);
+
+        // The tenant's own roles are its own whatever their number: a repair may have made them anew.
+        expect(&set(&database, &tenant, "Suspended").await, "success");
+        database.admin.batch_execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader)).await.unwrap();
+        let repaired = call(&database.operator().await, "repair_tenant_schema", &tenant.options(&json!({}))).await;
+        expect(&repaired, "success");
+        assert_eq!(set(&database, &tenant, "ReadWrite").await["message"], "schema \"school\" is open");
+        assert_eq!(database.acl("school").await, whole);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn our_logins_are_closed_and_sessions_ended_and_foreign_ones_left() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;

@@ -115,6 +115,8 @@ async fn bad_names_are_refused_and_nothing_remains_but_the_log() {
             ("public", "invalid_name"),
             ("information_schema", "invalid_name"),
             ("edu_matrix_hub_schema", "invalid_name"),
+            ("edu_matrix_work_0123456789abcdef0123456789abcdef", "invalid_name"),
+            ("edu_matrix_work_school", "invalid_name"),
             ("school_bak_20260101000000", "invalid_name"),
             ("school_bak_20260101000000_2", "invalid_name"),
             ("inst_3f0c1d52-1111-4222-8333-44445555666", "invalid_name"),

@@ -169,6 +169,44 @@ async fn what_we_may_not_repair_comes_with_the_statement() {
     .await;
 }
 
+/// A tenant, or whoever administers roles, can make any amount of drift in one statement.
+#[tokio::test]
+async fn however_much_there_is_what_is_shown_of_it_is_bounded() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let mut strangers = Vec::new();
+        for number in 0..30 {
+            strangers.push(database.role(&format!("a_stranger_with_a_long_name_{number}"), "NOLOGIN").await);
+        }
+        let strangers = strangers.join(", ");
+        database.as_owner(&tenant, &format!("GRANT USAGE ON SCHEMA school TO {strangers}")).await;
+        database.admin.batch_execute(&format!("GRANT {strangers} TO {}", tenant.owner)).await.unwrap();
+        let found = drift(&database, &tenant).await;
+        // 30 memberships, and all grants as one finding.
+        let more: Vec<_> = found[20..].iter().map(|d| (d["what"].as_str().unwrap(), &d["statement"])).collect();
+        if has_keepers() {
+            assert_eq!(more, [("and 10 more", &Value::Null), ("and 1 more", &Value::Null)]);
+            assert_eq!((&found[20]["repairable"], &found[21]["repairable"]), (&json!(false), &json!(true)));
+        } else {
+            assert_eq!(more, [("and 11 more", &Value::Null)]);
+        }
+        let lane = Lane::claim(database.operator().await).await;
+        assert_eq!(surveyed(&lane.survey(false).await, &tenant).unwrap()["drift"], json!(found));
+        assert_eq!(observed(&database, &tenant).await["drift"], json!(found));
+
+        database.admin.batch_execute(&format!("REVOKE {strangers} FROM {}", tenant.owner)).await.unwrap();
+        let found = drift(&database, &tenant).await;
+        assert_eq!(found.len(), 1);
+        let statement = found[0]["statement"].as_str().unwrap();
+        assert!(statement.starts_with("REVOKE ALL ON SCHEMA school FROM ") && statement.ends_with(" ... (cut)"));
+        assert_eq!(statement.chars().count(), 512 + " ... (cut)".len());
+        // What is cut where it is shown is whole where it is run.
+        expect(&repair(&database, &tenant).await, "success");
+        assert_eq!(drift(&database, &tenant).await, [] as [Value; 0]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn on_15_foreign_owners_and_memberships_are_ours_to_repair() {
     if has_keepers() {

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
-use tenant_schema_operator::postgres::script::{FILES, Form};
+use tenant_schema_operator::{
+    ident::Ident,
+    postgres::script::{FILES, Form, script},
+};
 
 use crate::support::{
     Database, call, expect, has_keepers, tenant_options, try_call, with_bare_database, with_database,
@@ -198,6 +201,22 @@ async fn unfit_roles_and_foreign_registries_are_refused() {
                 .await,
             0
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_admin_roles_name_must_fit() {
+    with_bare_database(async |database| {
+        let of = |length: usize| format!("{}_{}", database.name, "o".repeat(length - database.name.len() - 1));
+        let install =
+            async |role: &str| database.admin.batch_execute(&script(&Ident::new(role).unwrap(), Form::Printed)).await;
+        let refused = install(&of(58)).await.unwrap_err();
+        assert!(refused.as_db_error().unwrap().message().contains("1 to 57 bytes"), "{refused}");
+        database.admin.batch_execute("ROLLBACK").await.unwrap();
+        install(&of(57)).await.unwrap();
+        let admin: String = database.one("SELECT admin_role FROM edu_matrix_hub_schema.installation").await;
+        assert_eq!(admin, of(57) + "_admin");
     })
     .await;
 }
