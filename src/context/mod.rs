@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -44,6 +44,8 @@ pub struct Context {
     pub lanes: Lanes,
     /// Asks for reconciles.
     pub wake: Wake,
+    /// Takes tenants that went although they had our finalizer.
+    pub passed_over: UnboundedSender<Arc<TenantSchema>>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
     /// Where this replica takes part in elections, by TenantDatabase.
@@ -132,8 +134,6 @@ pub struct Stores {
     pub backups: Store<SchemaBackup>,
     /// Labels and deletion of namespaces.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
-    /// Which Secrets of the operator's own namespace changed.
-    pub secrets: Store<PartialObjectMeta<Secret>>,
 }
 
 /// Asks controllers to look at objects.

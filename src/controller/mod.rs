@@ -82,7 +82,8 @@ pub async fn run(
     let (tenants_wake, tenants_woken) = mpsc::unbounded();
     let (backups_wake, backups_woken) = mpsc::unbounded();
     let (finished, finished_jobs) = mpsc::unbounded();
-    let watches = Watches::start(&client, &config);
+    let (passed_over, tenants_passed_over) = mpsc::unbounded();
+    let watches = Watches::start(&client, &config, passed_over.clone());
     let stores = watches.stores();
     metrics.add_collector(Box::new(TenantCollector::new(stores.tenants.clone(), config.tenant_metrics)));
     let ctx = Arc::new(Context {
@@ -91,6 +92,7 @@ pub async fn run(
         stores: stores.clone(),
         lanes: Lanes::default(),
         wake: Wake { databases: databases_wake, tenants: tenants_wake, backups: backups_wake },
+        passed_over,
         metrics,
         candidates: tokio::sync::Mutex::default(),
         written: Written::default(),
@@ -105,7 +107,7 @@ pub async fn run(
         shutdown: shutdown.clone(),
         filled: caches_filled(stores.clone(), shutdown.clone()).boxed().shared(),
     };
-    let Watches { databases, tenants, backups, secrets, namespaces, .. } = watches;
+    let Watches { databases, tenants, backups, secrets, freed_leases, namespaces, .. } = watches;
     let opens = Arc::new(database::opens::Opens::default());
     let database_controller = {
         let (opens, finished, secret_stores) = (opens.clone(), finished.clone(), stores.clone());
@@ -134,6 +136,8 @@ pub async fn run(
         tokio::select! {
             () = jobs_reported(finished_jobs, &ctx) => {}
             () = namespaces.for_each(|()| async {}) => {}
+            () = freed_leases.for_each_concurrent(None, |lease| database::election::freed(lease, &ctx)) => {}
+            () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
             () = tidied(&ctx) => {}
         }

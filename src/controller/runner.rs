@@ -97,6 +97,31 @@ impl Runner {
             .for_each(|result| async { report::queue(result.err()) })
             .boxed()
     }
+
+    /// Ends what is left of objects that no cache has any more, each as often as it takes.
+    pub async fn finish<K, E, F>(&self, gone: impl Stream<Item = Arc<K>>, reconcile: impl Fn(Arc<K>, Arc<Context>) -> F)
+    where
+        K: Resource<DynamicType = ()>,
+        E: Failure,
+        F: Future<Output = Result<Next, E>>,
+    {
+        let end = |object: Arc<K>| {
+            let reconcile = &reconcile;
+            async move {
+                loop {
+                    let started = Instant::now();
+                    let result = reconcile(object.clone(), self.ctx.clone()).await;
+                    report::reconciled(&self.ctx.metrics, &self.events, &*object, &result, started.elapsed()).await;
+                    let uid = object.meta().uid.as_deref().unwrap_or_default();
+                    if result.is_ok_and(|next| next.after == After::Never) {
+                        return self.backoff.reset(uid);
+                    }
+                    tokio::time::sleep(self.backoff.next(uid, jitter())).await;
+                }
+            }
+        };
+        gone.for_each_concurrent(8, end).await;
+    }
 }
 
 fn action(after: After, uid: &str, backoff: &Backoff) -> Action {

@@ -10,10 +10,14 @@ use std::{
     collections::hash_map::DefaultHasher,
     fmt::Debug,
     hash::{Hash, Hasher},
+    sync::Arc,
 };
 
-use futures::{StreamExt, future::ready, stream::BoxStream};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use futures::{StreamExt, TryStreamExt, channel::mpsc::UnboundedSender, future::ready, stream::BoxStream};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Namespace, Secret},
+};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::{NamespaceResourceScope, PartialObjectMeta},
@@ -27,9 +31,10 @@ use kube_runtime::PredicateConfig;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    api::{GROUP, SchemaBackup, TenantDatabase, TenantSchema},
+    api::{GROUP, SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
     context::Stores,
+    kubernetes::{finalizers, lease},
 };
 
 type Objects<K> = BoxStream<'static, Result<K, watcher::Error>>;
@@ -45,37 +50,54 @@ pub struct Watches {
     pub backups: Objects<SchemaBackup>,
     /// Secrets of the operator's own namespace that changed.
     pub secrets: BoxStream<'static, PartialObjectMeta<Secret>>,
+    /// Leases of the operator's own namespace that were given back.
+    pub freed_leases: BoxStream<'static, String>,
     /// Keeps the namespaces' cache filled.
     pub namespaces: BoxStream<'static, ()>,
 }
 
 impl Watches {
-    /// Starts to watch what the configuration selects.
+    /// Starts to watch what the configuration selects. Tenants that went although they had our finalizer are handed to
+    /// `passed_over`.
     #[must_use]
-    pub fn start(client: &Client, config: &Config) -> Self {
+    pub fn start(client: &Client, config: &Config, passed_over: UnboundedSender<Arc<TenantSchema>>) -> Self {
         let selected = match &config.watch_selector {
             Some(selector) => watcher::Config::default().labels(selector),
             None => watcher::Config::default(),
         };
-        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected);
-        let (tenants_store, tenants) = triggering(apis(client, &config.watch_namespaces), &selected);
-        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected);
+        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected, ignored);
+        let (tenants_store, tenants) = triggering(
+            apis(client, &config.watch_namespaces),
+            &selected,
+            move |event: &watcher::Event<TenantSchema>| {
+                if let watcher::Event::Delete(tenant) = event
+                    && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
+                {
+                    // A closed channel means that the operator stops.
+                    let _ = passed_over.unbounded_send(Arc::new(tenant.clone()));
+                }
+            },
+        );
+        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected, ignored);
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
-        let (secrets_store, secrets) = cached(vec![secrets], &watcher::Config::default());
+        let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), ignored);
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
+        let (_, leases) = cached(vec![leases], &watcher::Config::default(), ignored);
+        let freed = |lease: Lease| lease::is_free(&lease).then(|| lease.name_any());
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-        let (namespaces_store, namespaces) = cached(vec![namespaces], &watcher::Config::default());
+        let (namespaces_store, namespaces) = cached(vec![namespaces], &watcher::Config::default(), ignored);
         Self {
             stores: Stores {
                 databases: databases_store,
                 tenants: tenants_store,
                 backups: backups_store,
                 namespaces: namespaces_store,
-                secrets: secrets_store,
             },
             databases,
             tenants,
             backups,
             secrets: secrets.filter_map(|secret| ready(secret.ok())).boxed(),
+            freed_leases: leases.filter_map(move |lease| ready(lease.ok().and_then(freed))).boxed(),
             namespaces: namespaces.map(|_| ()).boxed(),
         }
     }
@@ -118,16 +140,28 @@ where
 }
 
 /// A cache, and a stream of the objects that changed in more than our own writes.
-fn triggering<K>(apis: Vec<Api<K>>, config: &watcher::Config) -> (Store<K>, Objects<K>)
+fn triggering<K>(
+    apis: Vec<Api<K>>,
+    config: &watcher::Config,
+    told: impl Fn(&watcher::Event<K>) + Clone + Send + 'static,
+) -> (Store<K>, Objects<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    let (store, objects) = cached(apis, config);
+    let (store, objects) = cached(apis, config, told);
     let changed = objects.predicate_filter(of_interest, PredicateConfig::default());
     (store, changed.boxed())
 }
 
-fn cached<K>(apis: Vec<Api<K>>, config: &watcher::Config) -> (Store<K>, Objects<K>)
+/// For watches whose events are of interest only as what they make of the cache.
+fn ignored<K>(_: &watcher::Event<K>) {}
+
+/// A cache and its objects; `told` hears every event of the watches themselves.
+fn cached<K>(
+    apis: Vec<Api<K>>,
+    config: &watcher::Config,
+    told: impl Fn(&watcher::Event<K>) + Clone + Send + 'static,
+) -> (Store<K>, Objects<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -135,7 +169,11 @@ where
     let streams: Vec<_> = apis
         .into_iter()
         .map(|api| {
-            watcher(api, config.clone()).default_backoff().modify(|object| object.managed_fields_mut().clear()).boxed()
+            watcher(api, config.clone())
+                .default_backoff()
+                .modify(|object| object.managed_fields_mut().clear())
+                .inspect_ok(told.clone())
+                .boxed()
         })
         .collect();
     let events = merged::merge(streams, store.clone());

@@ -8,39 +8,46 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::timeout;
 
 use super::Error;
-use crate::{context::Context, kubernetes::lease::LeaseCandidate};
+use crate::{
+    context::Context,
+    kubernetes::lease::{LeaseCandidate, Standing},
+};
 
+/// Keeps the Leases of databases apart from others in the namespace.
+const LEASE_PREFIX: &str = "tenant-database-";
 /// A Lease that cannot be given back in this time runs out by itself.
 const RELEASE: Duration = Duration::from_secs(5);
 
 /// Whether this replica holds the database's Lease; it takes part in the election from the first call on.
 pub async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
-    let over = match ctx.candidates.lock().await.get(name) {
-        Some(candidate) if !candidate.is_over() => return Ok(candidate.is_held()),
-        Some(_) => true,
-        None => false,
-    };
-    if over {
-        leave(name, ctx).await;
+    let mut candidates = ctx.candidates.lock().await;
+    let candidate = candidates.entry(name.to_owned()).or_insert_with(|| {
+        let (wake, woken) = (ctx.wake.clone(), name.to_owned());
+        let changed = move || wake.database(&woken);
+        LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease_name(name), &ctx.identity, changed)
+    });
+    match candidate.standing() {
+        Standing::Waiting => Ok(false),
+        Standing::Held(_) => Ok(true),
+        Standing::Failed(error) => Err(Error::Lease(error)),
     }
-    let (wake, woken) = (ctx.wake.clone(), name.to_owned());
-    let candidate =
-        LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease_name(name), &ctx.identity, move || {
-            wake.database(&woken);
-        })
-        .await?;
-    let held = candidate.is_held();
-    ctx.candidates.lock().await.insert(name.to_owned(), candidate);
-    Ok(held)
 }
 
 /// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
 pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
     let lease = match ctx.candidates.lock().await.get(name) {
-        Some(candidate) if candidate.is_held() => candidate.lease(),
+        Some(candidate) if matches!(candidate.standing(), Standing::Held(_)) => candidate.lease(),
         _ => return Ok(false),
     };
     Ok(lease.is_held_by(&ctx.identity).await?)
+}
+
+/// The Lease with this name was given back: whoever waits for it looks at once.
+pub async fn freed(lease: String, ctx: &Context) {
+    let Some(name) = lease.strip_prefix(LEASE_PREFIX) else { return };
+    if let Some(candidate) = ctx.candidates.lock().await.get(name) {
+        candidate.look();
+    }
 }
 
 /// Leaves the election; the Lease is given back if it was held.
@@ -69,9 +76,9 @@ pub async fn leave_those_gone(ctx: &Context) {
     }
 }
 
-/// The Lease of a database; the prefix keeps it apart from other Leases in the namespace.
+/// The Lease of a database.
 fn lease_name(database: &str) -> String {
-    format!("tenant-database-{database}")
+    format!("{LEASE_PREFIX}{database}")
 }
 
 /// The Lease of a database that is gone is removed with it.

@@ -21,8 +21,7 @@ use crate::{
         event::EventReason,
     },
     context::{After, Context, Failure, Next, Notice},
-    jobs,
-    kubernetes::{self, lease::LeaseError},
+    jobs, kubernetes,
     lane::LaneState,
     postgres::{self, Connection},
     telemetry::metrics::DatabaseLabels,
@@ -44,8 +43,8 @@ pub enum Error {
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
     /// The election.
-    #[error(transparent)]
-    Lease(#[from] LeaseError),
+    #[error("cannot take part in the election of the database's holder")]
+    Lease(#[source] Arc<kubernetes::Error>),
     /// The Secrets.
     #[error("failed to resolve the connection")]
     Resolve(#[source] Unresolved),
@@ -74,7 +73,7 @@ impl Failure for Error {
     fn category(&self) -> &'static str {
         match self {
             Self::Kubernetes(error) => error.category(),
-            Self::Lease(_) => "lease",
+            Self::Lease(error) => error.category(),
             Self::Refused => "lane_lost",
             Self::Resolve(_) => "secret",
             Self::Open(Closed::Postgres(error)) | Self::Survey(error) => error.category(),
@@ -98,9 +97,12 @@ pub async fn reconcile(
         election::leave(&name, &ctx).await;
         return Err(Error::Refused);
     }
-    if !election::is_held(&name, &ctx).await? {
-        stand_by(&name, &ctx, opens);
-        return Ok(Next::new(After::Resync, "standby"));
+    match election::is_held(&name, &ctx).await {
+        Ok(true) => {}
+        not_held => {
+            stand_by(&name, &ctx, opens);
+            return not_held.map(|_| Next::new(After::Resync, "standby"));
+        }
     }
     let leaving = database.metadata.deletion_timestamp.is_some();
     let in_use = if leaving { in_use(&name, &ctx) } else { None };

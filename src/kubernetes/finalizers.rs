@@ -34,6 +34,14 @@ where
     patch(api, object, &format!("add finalizer {finalizer} to"), add).await.map(Some)
 }
 
+/// True for an object that was deleted although it had `finalizer`, when this is how it was when it went. The API server looks
+/// for finalizers before it deletes and not while it does, so that one which is added in between is passed over; whoever
+/// has to let go of an object that a deletion waits for finds a deletion timestamp on it.
+#[must_use]
+pub fn was_passed_over(gone: &impl ResourceExt, finalizer: &str) -> bool {
+    gone.meta().deletion_timestamp.is_none() && gone.finalizers().iter().any(|present| present == finalizer)
+}
+
 /// Removes `finalizer`; an object that is gone, or lost it already, counts as done.
 pub async fn remove<K>(api: &Api<K>, object: &K, finalizer: &str) -> Result<(), Error>
 where

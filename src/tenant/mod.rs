@@ -91,21 +91,15 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
         LaneState::Unavailable { reason, message } => wait_for_database(&tenant, *reason, message, &ctx).await,
         LaneState::Open(lane) if ctx.requests.is_new(&*tenant) => {
             lane.distrust(&desired.owner.uid);
-            work(tenant, &desired, &resolved, lane, &ctx).await
+            work(tenant, &desired, lane, &ctx).await
         }
-        LaneState::Open(lane) => work(tenant, &desired, &resolved, lane, &ctx).await,
+        LaneState::Open(lane) => work(tenant, &desired, lane, &ctx).await,
     }
 }
 
 /// A living tenant on an open lane; what goes wrong on the way is said in its status.
-async fn work(
-    tenant: Arc<TenantSchema>,
-    desired: &Desired,
-    resolved: &Resolved,
-    lane: &Lane,
-    ctx: &Context,
-) -> Result<Next, Error> {
-    match keep(tenant.clone(), desired, resolved, lane, ctx).await {
+async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
+    match keep(tenant.clone(), desired, lane, ctx).await {
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
             let verdict = match &failed {
                 Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
@@ -120,13 +114,7 @@ async fn work(
 }
 
 /// Observe, plan, apply, publish.
-async fn keep(
-    tenant: Arc<TenantSchema>,
-    desired: &Desired,
-    resolved: &Resolved,
-    lane: &Lane,
-    ctx: &Context,
-) -> Result<Next, Error> {
+async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     let observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
@@ -139,25 +127,41 @@ async fn keep(
     let new = status(&tenant, desired, &observed, &applied, &lane.database_name, ctx.now());
     let next = publish(&tenant, new, Some(&applied), ctx).await?;
     if next.outcome == "gone" && applied.success("create_tenant_schema").is_some() {
-        return take_back(&tenant, resolved, lane).await;
+        // Its end was perhaps seen, and nothing found, before this pass made something. A closed channel means that the
+        // operator stops.
+        let _ = ctx.passed_over.unbounded_send(tenant);
     }
     Ok(next)
 }
 
-/// The object is gone although it had our finalizer: the API server looks for finalizers before it deletes and not while it
-/// does, so that one which is added in between is passed over. What was made a moment ago is dealt with as if the deletion
-/// had waited for us.
-async fn take_back(tenant: &TenantSchema, resolved: &Resolved, lane: &Lane) -> Result<Next, Error> {
-    let mut removal = removal(tenant, resolved);
+/// A tenant that went although it had our finalizer, which the API server can pass over. What was made for it is dealt with
+/// as if the deletion had waited for us.
+pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
+    let resolved = resolve(&tenant, &ctx);
+    let mut removal = removal(&tenant, &resolved);
     if removal.policy == DeletionPolicy::Drop && !removal.drop_confirmed {
         // Nobody is left to confirm.
         removal.policy = DeletionPolicy::BackupThenDrop;
     }
-    if removal.policy != DeletionPolicy::Retain {
-        end_in_database(tenant, &removal, lane).await?;
+    let lane = match &resolved.lane {
+        _ if removal.policy == DeletionPolicy::Retain => return Ok(Next::new(After::Never, "gone")),
+        LaneState::Open(lane) => lane,
+        LaneState::Elsewhere => return Ok(Next::new(After::Never, "standby")),
+        LaneState::Unavailable { .. } => return Ok(Next::new(After::Retry, "waiting")),
+    };
+    let applied = end_in_database(&tenant, &removal, lane).await?;
+    if !matches!(applied.end, End::Released | End::Done) {
+        return Ok(Next::new(After::Retry, "waiting"));
     }
     lane.forget(&removal.owner.uid);
-    Ok(Next::new(After::Never, "gone"))
+    wake_rivals(&tenant, &ctx);
+    Ok(Next { notices: set_aside(&applied), ..Next::new(After::Never, "gone") })
+}
+
+/// What is told when a schema was set aside.
+fn set_aside(applied: &Applied) -> Vec<Notice> {
+    let done = applied.success("set_aside_tenant_schema");
+    done.map(|result| Notice { reason: EventReason::SetAside, message: result.message.clone() }).into_iter().collect()
 }
 
 /// A tenant that is deleted: what it made is dealt with, then it goes.
@@ -189,11 +193,7 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
         Err(other) => return Err(other),
     };
     match &applied.end {
-        End::Released | End::Done => {
-            let message = applied.success("set_aside_tenant_schema").map(|result| result.message.clone());
-            let notices = message.map(|message| Notice { reason: EventReason::SetAside, message });
-            let_go(tenant, &removal, resolved, notices.into_iter().collect(), ctx).await
-        }
+        End::Released | End::Done => let_go(tenant, &removal, resolved, set_aside(&applied), ctx).await,
         end => match end.verdict(Readiness::False) {
             Some(verdict) => conclude(tenant, &verdict, ctx).await,
             None => Ok(Next::new(After::Retry, "waiting")),

@@ -1,5 +1,7 @@
 //! A tenant comes, changes, is suspended and resumed, and goes.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use kube::{
     ResourceExt,
@@ -178,12 +180,20 @@ async fn deleted_while_it_is_created_a_tenant_leaves_nothing_behind_but_what_it_
         api.delete(name, &DeleteParams::default()).await.unwrap();
     }
     drop(lock);
+    // And a wave of such that are deleted at whatever moment it is, that of their finalizer among them.
+    let brief = (0..40).map(async |n| {
+        let name = format!("brief-{n}");
+        world.apply_tenant(&name, json!({ "schemaName": format!("brief_{n}") })).await;
+        tokio::time::sleep(Duration::from_millis(n)).await;
+        world.api::<TenantSchema>().delete(&name, &DeleteParams::default()).await.unwrap();
+    });
+    futures::stream::iter(brief).for_each_concurrent(4, async |brief| brief.await).await;
     let api = world.api::<TenantSchema>();
     world.eventually("all are gone", async || api.list(&ListParams::default()).await.unwrap().items.is_empty()).await;
 
     let left = "SELECT schema_name FROM edu_matrix_hub_schema.tenant_schemas WHERE status <> 'dropped'";
     world.eventually("nothing is left but what was to be kept", async || world.sql(left) == "kept").await;
-    for schema in world.schemas("caught") {
+    for schema in world.schemas("caught").into_iter().chain(world.schemas("brief_")) {
         assert!(schema.contains("_bak_"), "schema {schema} was left behind");
     }
     assert_eq!(world.schemas("kept"), ["kept"]);
