@@ -123,11 +123,14 @@ pub fn helm() -> Result<Option<PathBuf>, Error> {
     }
     let cache = cache_dir()?.join("helm").join(HELM_VERSION);
     let helm = cache.join("helm");
-    let _lock = lock(&cache.join("lock"))?;
     if is_executable(&helm) {
         return Ok(Some(helm));
     }
     let Some(go) = find_go() else { return Ok(None) };
+    let _lock = lock(&cache.join("lock"))?;
+    if is_executable(&helm) {
+        return Ok(Some(helm));
+    }
     let work = tempfile::Builder::new().prefix("build-").tempdir_in(&cache).file("create a directory in", &cache)?;
     let mut command = Command::new(go);
     command
