@@ -183,9 +183,12 @@ fn nobody_reads_a_spec_after_desired() {
 
 #[test]
 fn nobody_writes_a_spec() {
+    // A Lease is the operator's own, and `release --all` is typed by a person.
+    let may = ["src/kubernetes/lease.rs", "src/controller/release.rs"];
     check(|source| {
         let writes = source.says(r"\.spec(?:\.\w+)*\s*=[^=>]") || source.literals.iter().any(|text| text == "\"spec\"");
-        (writes && source.room() != "api").then(|| "writes a spec".to_owned())
+        let allowed = source.room() == "api" || may.contains(&source.path.as_str());
+        (writes && !allowed).then(|| "writes a spec".to_owned())
     });
 }
 
