@@ -84,6 +84,14 @@ pub struct Removal {
     pub paused: bool,
 }
 
+impl Removal {
+    /// True when nothing is done in the database.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.policy == DeletionPolicy::Retain || self.abandoned
+    }
+}
+
 /// What keeps a wave of deletions from taking everything with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Brake {

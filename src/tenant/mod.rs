@@ -174,11 +174,10 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
         return Ok(Next::new(After::Never, "gone"));
     }
     let removal = removal(tenant, resolved);
-    let stays = removal.policy == DeletionPolicy::Retain || removal.abandoned;
-    if stays && removal.paused {
+    if removal.stays() && removal.paused {
         return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), ctx).await;
     }
-    if stays {
+    if removal.stays() {
         let reason = EventReason::Retained;
         let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
         let message = format!("schema {name} stays as it is");
@@ -253,7 +252,10 @@ async fn let_go(
     ctx: &Context,
 ) -> Result<Next, Error> {
     ctx.let_go(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
-    if let LaneState::Open(lane) = &resolved.lane {
+    // A row that stays is remembered: the next survey misses its object and releases it.
+    if let LaneState::Open(lane) = &resolved.lane
+        && !removal.stays()
+    {
         lane.forget(&removal.owner.uid);
     }
     wake_rivals(tenant, ctx);

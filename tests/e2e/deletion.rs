@@ -5,7 +5,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use tenant_schema_operator::api::{CONFIRM_DROP, TENANT_SCHEMA_FINALIZER, TenantSchema};
+use tenant_schema_operator::api::{CONFIRM_DROP, RECREATE, TENANT_SCHEMA_FINALIZER, TenantSchema};
 
 use crate::world::World;
 
@@ -59,8 +59,9 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
         })
         .await;
 
-    // Applied again it is another tenant, empty, and the old one is still there.
+    // Applied again and asked for, it is another tenant, empty, and the old one is still there.
     world.apply_tenant("school", spec).await;
+    world.annotate::<TenantSchema>("school", RECREATE, "school").await;
     world.ready_tenant("school").await;
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
     assert_eq!(facts(&aside), before);

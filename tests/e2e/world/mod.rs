@@ -234,6 +234,17 @@ impl World {
         self.shared.control_plane().kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
     }
 
+    /// Runs the operator's binary as a person does, as administrator of the cluster.
+    pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String, String) {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
+            .args(arguments)
+            .env("KUBECONFIG", self.shared.kubeconfig_path())
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status, text(output.stdout), text(output.stderr))
+    }
+
     /// Proves that a second run of the operator plans nothing and writes nothing: every object keeps its resource
     /// version, and no step is applied.
     pub async fn prove_fixpoint(&mut self) {
@@ -273,6 +284,18 @@ impl World {
             };
             self.eventually(&format!("{name} shows {tables} tables"), shown).await;
         }
+        self.eventually("rows whose objects are gone are released", async || self.ownerless().await == 0).await;
+    }
+
+    /// How many living rows have no object, unless they are so many that they stay.
+    async fn ownerless(&self) -> usize {
+        let rows = "SELECT owner_uid FROM edu_matrix_hub_schema.tenant_schemas \
+                    WHERE status IN ('active', 'suspended') AND owner_uid IS NOT NULL AND NOT taken_over";
+        let Ok(rows) = self.postgres.psql(&self.database, rows) else { return 0 };
+        let tenants = Api::<TenantSchema>::all(self.client.clone()).list(&self.own()).await.unwrap();
+        let uids: Vec<_> = tenants.iter().filter_map(ResourceExt::uid).collect();
+        let missing = rows.lines().filter(|row| !row.is_empty() && !uids.iter().any(|uid| uid == row)).count();
+        if missing > 3 { 0 } else { missing }
     }
 
     /// Ends the world: proves the fixpoint, removes everything that the test made.

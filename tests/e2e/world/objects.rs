@@ -68,6 +68,18 @@ impl World {
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
     }
 
+    /// Takes an annotation from a tenant.
+    pub async fn remove_annotation(&self, name: &str, key: &str) {
+        let patch = json!({ "metadata": { "annotations": { key: null } } });
+        self.api::<TenantSchema>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    /// An annotation on the test's TenantDatabase.
+    pub async fn annotate_database(&self, key: &str, value: &str) {
+        let patch = json!({ "metadata": { "annotations": { key: value } } });
+        self.databases().patch(&self.database_ref(), &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
     /// The API of a kind in the test's namespace.
     pub fn api<K>(&self) -> Api<K>
     where

@@ -1,0 +1,92 @@
+//! `paused`: nothing is done, and what would be done can be read.
+
+use std::io::Write;
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use tenant_schema_operator::api::{PAUSED, TenantSchema};
+
+use crate::world::{World, condition};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_tenant_shows_its_plan_and_nothing_is_done() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    world.annotate::<TenantSchema>("school", PAUSED, "true").await;
+    let paused = async |part: &str| {
+        let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+        condition(&tenant, "Paused").is_some_and(|(status, _, message)| status == "True" && message.contains(part))
+    };
+    world.eventually("nothing is planned", async || paused("nothing to do").await).await;
+
+    world.apply_tenant("school", json!({ "schemaName": "school", "access": "Suspended" })).await;
+    world.eventually("the suspension is planned", async || paused("suspend: take USAGE").await).await;
+    let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+    assert_eq!(condition(&tenant, "Ready").unwrap().0, "True", "what runs goes on");
+    assert_ne!(tenant.status.unwrap().observed_generation, tenant.metadata.generation, "and is not what the spec says");
+    let access = || world.sql("SELECT access FROM edu_matrix_hub_schema.tenant_schemas");
+    assert_eq!(access(), "ReadWrite");
+
+    world.api::<TenantSchema>().delete("school", &DeleteParams::default()).await.unwrap();
+    world.eventually("the end is planned", async || paused("set the schema aside whole").await).await;
+    assert_eq!((access().as_str(), world.schemas("school").len()), ("ReadWrite", 1));
+
+    world.remove_annotation("school", PAUSED).await;
+    world.until_gone(&world.api::<TenantSchema>(), "school").await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.settled_tenant("school").await;
+    let before = world.versions().await;
+    let manifest = |name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: edumatrixhub.io/v1alpha1\nkind: TenantSchema\nmetadata: {{name: {name}, namespace: {}, labels: \
+             {{e2e: {}}}}}\nspec: {{databaseRef: {{name: {}}}, {spec}}}\n",
+            world.namespace,
+            world.id,
+            world.database_ref()
+        )
+    };
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let text = [
+        manifest("school", "schemaName: school, quota: {limit: 5Gi}, access: Suspended"),
+        manifest("newcomer", "schemaName: newcomer"),
+        manifest("rival", "schemaName: school"),
+        "---\nkind: Namespace\n".to_owned(),
+    ];
+    file.write_all(text.concat().as_bytes()).unwrap();
+    let path = file.path().display().to_string();
+    let (status, out, err) = world.command(&["plan", "-f", &path, "--namespace", &world.operator_namespace]);
+    assert!(status.success(), "{err}");
+    let namespace = &world.namespace;
+    assert_eq!(
+        out,
+        format!(
+            "tenant {namespace}/school, schema school:\n  in order:\n    set quota 5Gi\n    suspend: take USAGE from all but \
+             the owner, end sessions\ntenant {namespace}/newcomer, schema newcomer:\n  in order:\n    create schema with roles \
+             owner, reader, writer; quota none\ntenant {namespace}/rival, schema school:\n  refuse (Conflict): schema school \
+             belongs to TenantSchema school of this namespace; the first keeps it, and deleting this object drops nothing\n\
+             Namespace: not planned, only TenantSchemas are\n"
+        )
+    );
+    let mut wrong = tempfile::NamedTempFile::new().unwrap();
+    wrong.write_all(manifest("school", "schemaName: other").as_bytes()).unwrap();
+    let path = wrong.path().display().to_string();
+    let (status, _, err) = world.command(&["plan", "-f", &path, "--namespace", &world.operator_namespace]);
+    assert!(!status.success() && err.contains("schemaName is immutable"), "{err}");
+    assert_eq!(world.versions().await, before);
+    assert_eq!(world.schemas("newcomer"), [""; 0]);
+
+    // Everybody is let go with their schemas, at the command of a person.
+    let selector = format!("e2e={}", world.id);
+    let (status, out, err) = world.command(&["release", "--all", "--watch-selector", &selector]);
+    assert!(status.success() && out.starts_with("1 of 1 TenantSchemas changed"), "{out}{err}");
+    world.delete_tenant("school").await;
+    assert_eq!(world.schemas("school"), ["school"]);
+    world.finish().await;
+}

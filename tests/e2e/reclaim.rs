@@ -1,0 +1,143 @@
+//! What an earlier object of the same namespace and name left behind is taken back when asked, and never by guess.
+
+use kube::api::DeleteParams;
+use serde_json::json;
+use tenant_schema_operator::api::{CONFIRM_DELETIONS, RECLAIM, RECREATE, TenantSchema};
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_was_set_aside_comes_back_when_asked_and_not_before() {
+    let world = World::new(json!({})).await;
+    let spec = json!({ "schemaName": "school", "config": { "grade": 7 } });
+    world.apply_tenant("school", spec.clone()).await;
+    let id = world.ready_tenant("school").await.status.unwrap().schema_id;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT n FROM generate_series(1, 7) AS n");
+    world.delete_tenant("school").await;
+    let [aside] = <[String; 1]>::try_from(world.schemas("school")).unwrap();
+
+    world.apply_tenant("school", spec.clone()).await;
+    let message = world.stalled_tenant("school", "Conflict").await;
+    for part in [aside.as_str(), "1 tables", "edumatrixhub.io/reclaim=school", "edumatrixhub.io/recreate=school"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // A typo does nothing.
+    world.annotate::<TenantSchema>("school", RECLAIM, "scholl").await;
+    world.stalled_tenant("school", "Conflict").await;
+    world.annotate::<TenantSchema>("school", RECLAIM, "school").await;
+    let back = world.ready_tenant("school").await;
+    assert_eq!(back.status.unwrap().schema_id, id, "the same tenant, for life");
+    assert_eq!(world.schemas("school"), ["school"]);
+    assert_eq!(world.sql("SELECT count(*) FROM school.pupils"), "7");
+    world.event("school", "Reclaimed", "school").await;
+
+    // Or it stays where it is, and an empty one is begun.
+    world.delete_tenant("school").await;
+    world.apply_tenant("school", spec).await;
+    world.stalled_tenant("school", "Conflict").await;
+    world.annotate::<TenantSchema>("school", RECREATE, "school").await;
+    let anew = world.ready_tenant("school").await.status.unwrap();
+    assert_ne!(anew.schema_id, id);
+    assert_eq!(anew.handled_annotations, [RECREATE]);
+    assert_eq!(world.schemas("school").len(), 2, "the old one is still set aside");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_was_kept_is_released_and_comes_back_when_asked() {
+    let world = World::new(json!({})).await;
+    let spec = json!({ "schemaName": "school", "deletionPolicy": "Retain" });
+    world.apply_tenant("school", spec.clone()).await;
+    let id = world.ready_tenant("school").await.status.unwrap().schema_id;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 1 AS n");
+    let status = || world.sql("SELECT status FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'");
+
+    // At once, before anybody noticed that the object is gone ...
+    world.delete_tenant("school").await;
+    world.apply_tenant("school", spec.clone()).await;
+    let message = world.stalled_tenant("school", "Conflict").await;
+    assert!(message.contains("edumatrixhub.io/reclaim=school"), "{message}");
+    world.annotate::<TenantSchema>("school", RECLAIM, "school").await;
+    assert_eq!(world.ready_tenant("school").await.status.unwrap().schema_id, id);
+    assert_eq!(status(), "active");
+
+    // ... and after the survey did.
+    world.delete_tenant("school").await;
+    world.eventually("the row is released", async || status() == "released").await;
+    assert_eq!(world.schemas("school"), ["school"], "its schema stays");
+    world.apply_tenant("school", spec).await;
+    world.stalled_tenant("school", "Conflict").await;
+    world.annotate::<TenantSchema>("school", RECLAIM, "school").await;
+    assert_eq!(world.ready_tenant("school").await.status.unwrap().schema_id, id);
+    assert_eq!((status().as_str(), world.sql("SELECT count(*) FROM school.pupils").as_str()), ("active", "1"));
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_objects_that_are_gone_at_once_release_nothing_until_that_is_confirmed() {
+    let mut world = World::new(json!({})).await;
+    for number in 0..6 {
+        world.apply_tenant(&format!("school{number}"), json!({ "schemaName": format!("school{number}") })).await;
+    }
+    for number in 0..6 {
+        world.ready_tenant(&format!("school{number}")).await;
+    }
+    // Somebody takes our finalizers and the objects away while nobody looks.
+    world.stop_operator().await;
+    for number in 0..5 {
+        world.delete_tenant_without_operator(&format!("school{number}")).await;
+    }
+    world.start_operator().await;
+    let message = world.database_stalled("ManyOwnersMissing", "5 of 6 tenants").await;
+    world.next_survey().await;
+    let of_status = |status: &str| {
+        world.sql(&format!("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = '{status}'"))
+    };
+    assert_eq!((of_status("active").as_str(), of_status("released").as_str()), ("6", "0"));
+    let time = message.rsplit('=').next().unwrap();
+    world.annotate_database(CONFIRM_DELETIONS, time).await;
+    world.eventually("they are released", async || of_status("released") == "5").await;
+    world.database_ready().await;
+    assert_eq!(world.schemas("school").len(), 6, "every schema stays");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wave_of_deletions_leaves_all_beyond_the_limit_open_until_it_is_confirmed() {
+    let world = World::new(json!({ "limits": { "maxDeletionsPerHour": 20 } })).await;
+    let names: Vec<_> = (0..200).map(|number| format!("school{number:03}")).collect();
+    for name in &names {
+        world.apply_tenant(name, json!({ "schemaName": name })).await;
+    }
+    for name in &names {
+        world.ready_tenant(name).await;
+    }
+    let all = kube::api::ListParams::default();
+    world.api::<TenantSchema>().delete_collection(&DeleteParams::default(), &all).await.unwrap();
+    let living = || world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = 'active'");
+    let stalled = async || {
+        let tenants = world.api::<TenantSchema>().list(&all).await.unwrap();
+        let braked = |tenant: &&TenantSchema| {
+            crate::world::condition(*tenant, "Stalled").is_some_and(|(_, reason, _)| reason == "DeletionBrake")
+        };
+        (tenants.items.len(), tenants.items.iter().filter(braked).count())
+    };
+    world.eventually("all beyond the limit are held", async || stalled().await == (180, 180)).await;
+    assert_eq!(living(), "180");
+    let held = world.api::<TenantSchema>().list(&all).await.unwrap().items.remove(0);
+    let (_, _, message) = crate::world::condition(&held, "Stalled").unwrap();
+    assert!(message.contains("kubectl annotate tenantdatabase") && message.contains("20"), "{message}");
+    let usable = format!(
+        "SELECT has_schema_privilege('{}', '{}', 'USAGE')",
+        world.tenant_role(&held.status.clone().unwrap().schema_name.unwrap(), "reader").trim_matches('"'),
+        held.status.unwrap().schema_name.unwrap()
+    );
+    assert_eq!(world.sql(&usable), "t", "what is held is open and untouched");
+
+    let time = message.split(&format!("{CONFIRM_DELETIONS}=")).nth(1).unwrap().split(';').next().unwrap();
+    world.annotate_database(CONFIRM_DELETIONS, time).await;
+    // Whoever was held looks again at the pace of its back-off, at most a minute.
+    world.eventually("the wave is let go", async || living() == "0").await;
+    world.eventually("all are gone", async || stalled().await.0 == 0).await;
+    world.finish().await;
+}
