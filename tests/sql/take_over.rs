@@ -95,17 +95,19 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         expect(&worker.step("release_tenants", &json!({ "owner_uids": ["uid-school"] })).await, "unchanged");
         let seen = observe(&worker.client, &moved("school"), "school").await;
         assert_eq!((&seen["own"], &seen["name_holder"]["taken_over"]), (&json!(null), &json!(true)));
-        let own = observe(&worker.client, &{ let mut same = moved("school"); same["uid"] = json!("uid-school"); same }, "school").await;
-        assert_eq!(own["own"]["taken_over"], true);
+        let mut unchanged = owner("school");
+        unchanged["cluster"] = json!("cluster-2");
+        assert_eq!(observe(&worker.client, &unchanged, "school").await["own"]["taken_over"], true, "restored with its uid");
 
         // Their objects, made anew, have them again; what was set aside too, and the SchemaBackup finds its backup.
-        for tenant in [&school, &left] {
-            let options = tenant.options(&json!({ "owner": moved(&tenant.schema) }));
-            expect(&worker.step("reclaim_tenant_schema", &options).await, "success");
+        let reclaim = school.options(&json!({ "owner": moved("school") }));
+        expect(&worker.step("reclaim_tenant_schema", &reclaim).await, "success");
+        expect(&worker.step("set_aside_tenant_schema", &left.options(&json!({ "owner_uid": "uid-left" }))).await, "success");
+        for name in ["gone", "left"] {
+            let backup = observe(&worker.client, &moved(name), name).await["set_aside"]["backup_id"].clone();
+            let restore = json!({ "backup_id": backup, "owner": moved(name) });
+            expect(&worker.step("restore_tenant_schema", &restore).await, "success");
         }
-        let backup = observe(&worker.client, &moved("gone"), "gone").await["set_aside"]["backup_id"].clone();
-        let restore = json!({ "backup_id": backup, "owner": moved("gone") });
-        expect(&worker.step("restore_tenant_schema", &restore).await, "success");
         assert_eq!(world.text("SELECT a FROM gone.t").await, "7");
         assert_eq!(rows(&world).await, "gone cluster-2 active, hand active, left cluster-2 active, school cluster-2 active");
         let request = json!({ "cluster": "cluster-2", "namespace": "team-a", "name": "nightly", "uid": "made anew", "tenant_uid": "uid-school-2",
