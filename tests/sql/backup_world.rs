@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::{Database, Tenant, call, expect, with_database};
+use crate::support::{Database, Tenant, call, expect, owner, with_database};
 
 /// An installed database with a canary in it.
 #[derive(Clone)]
@@ -134,6 +134,20 @@ pub async fn set_access(client: &Client, tenant: &Tenant, access: &str) -> Value
     call(client, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
 }
 
+/// The TenantSchema of that name, made anew: the same but for its uid.
+pub fn anew(name: &str) -> Value {
+    let mut object = owner(name);
+    object["uid"] = json!(format!("uid-{name}-2"));
+    object
+}
+
+/// What a TenantSchema is told about itself and about a schema that it wants.
+pub async fn observe(client: &Client, object: &Value, schema: &str) -> Value {
+    let mut request = object.clone();
+    request["schema_name"] = json!(schema);
+    call(client, "observe_tenant", &request).await
+}
+
 /// The id in a document.
 pub fn id(value: &Value) -> Uuid {
     value.as_str().unwrap().parse().unwrap()
@@ -180,6 +194,12 @@ impl Worker {
         let sql = "SELECT edu_matrix_hub_schema.apply_steps($1, $2, $3)";
         let row = self.client.query_one(sql, &[&self.epoch, &self.installation, &steps]).await.unwrap();
         row.get::<_, Value>(0)[0].clone()
+    }
+
+    /// Surveys all tenants.
+    pub async fn survey(&self) -> Value {
+        let sql = "SELECT edu_matrix_hub_schema.survey_tenants($1, $2)";
+        self.client.query_one(sql, &[&self.epoch, &self.installation]).await.unwrap().get(0)
     }
 
     /// Requests a snapshot for the SchemaBackup with this uid; returns the answer.

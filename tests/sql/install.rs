@@ -9,7 +9,7 @@ use tenant_schema_operator::{
 };
 
 use crate::support::{
-    Database, call, expect, has_keepers, tenant_options, try_call, with_bare_database, with_database,
+    Database, call, expect, has_keepers, owner, tenant_options, try_call, with_bare_database, with_database,
     with_database_beside,
 };
 
@@ -80,6 +80,41 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
         assert_eq!(before["admin_role"], json!(database.admin_role()));
         let again = call(&database.admin, "create_tenant_schema", &tenant_options("kept")).await;
         assert_eq!(again["status"], "unchanged");
+    })
+    .await;
+}
+
+/// An installation from before there were reclaimed, released and taken-over tenants.
+const FORMER: &str = "
+    DROP VIEW edu_matrix_hub_schema.tenant_rows;
+    ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over;
+    DROP INDEX edu_matrix_hub_schema.tenant_schemas_schema_name_dropped, edu_matrix_hub_schema.tenant_schemas_dropped_at;
+    DELETE FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions';
+    DROP FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb), edu_matrix_hub_schema.release_tenants(jsonb),
+        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb), edu_matrix_hub_schema._deletion_brake(jsonb);";
+
+#[tokio::test]
+async fn a_former_installation_is_upgraded_with_its_tenants() {
+    with_database(async |database| {
+        let tenant = database.tenant("kept").await;
+        let session = database.operator().await;
+        let access = tenant.options(&json!({ "access": "Suspended" }));
+        database.admin.batch_execute(FORMER).await.unwrap();
+        expect(&call(&session, "set_tenant_access", &access).await, "success");
+        database.install("postgres", Form::Managed).await.unwrap();
+        verify(&database.admin).await;
+        assert_eq!(call_installation(&database).await["fingerprint_matches"], true);
+        // A session from before goes on with it.
+        let mut request = owner("kept");
+        request["schema_name"] = json!("kept");
+        let seen = call(&session, "observe_tenant", &request).await;
+        assert_eq!((&seen["own"]["taken_over"], &seen["own"]["status"]), (&json!(false), &json!("suspended")));
+        let reclaim = tenant.options(&json!({ "owner": owner("kept") }));
+        expect(&call(&session, "reclaim_tenant_schema", &reclaim).await, "unchanged");
+        expect(
+            &call(&session, "set_tenant_access", &tenant.options(&json!({ "access": "ReadWrite" }))).await,
+            "success",
+        );
     })
     .await;
 }

@@ -43,7 +43,10 @@ async fn the_first_claim_pins_the_identity() {
         ] {
             let answer = call(&client, "claim_lane", &other).await;
             assert_eq!(expect(&answer, "error"), "managed_elsewhere");
-            assert_eq!(answer["detail"]["managed_by"], json!({ "cluster": "one", "tenant_database": "default" }));
+            assert_eq!(
+                answer["detail"]["managed_by"],
+                json!({ "cluster": "one", "tenant_database": "default", "tenant_count": 0 })
+            );
         }
         let mut expecting = mine.clone();
         expecting["expected_installation_id"] = json!(Uuid::new_v4());

@@ -14,6 +14,7 @@
 
 mod access;
 mod backup_world;
+mod brake;
 mod create;
 mod drift;
 mod hostile;
@@ -22,9 +23,11 @@ mod hostile_locks;
 mod install;
 mod jobs;
 mod lane;
+mod lifecycle;
 mod purge;
 mod set_aside;
 mod snapshot;
 mod snapshot_hostile;
 mod support;
 mod survey;
+mod take_over;

@@ -261,9 +261,9 @@ async fn a_tenant_of_a_tenant_schema_is_named_and_only_that_drops_it() {
         );
         succeed(&worker.client, "drop_institution_schema", tenant.id).await;
 
-        // A new owner may take it at once.
+        // Made anew, the TenantSchema may have it at once.
         let backup = id(&world.newest_backup().await["id"]);
-        let owner = json!({ "cluster": "c", "namespace": "team-b", "name": "school", "uid": "uid-2" });
+        let owner = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": "school", "uid": "uid-2" });
         let answer = crate::support::call(
             &worker.client,
             "restore_tenant_schema",

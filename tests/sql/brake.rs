@@ -1,0 +1,147 @@
+//! A wave of deletions stops at the brake, and what was set aside goes when its time has come.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use crate::backup_world::{Worker, World, anew, id, observe, succeed, with_world};
+use crate::support::{Tenant, expect};
+
+const LONG_AGO: &str = "2001-01-01T00:00:00Z";
+
+async fn set_aside(worker: &Worker, tenant: &Tenant, more: &Value) -> Value {
+    let mut options = tenant.options(&json!({ "owner_uid": format!("uid-{}", tenant.schema) }));
+    options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    worker.step("set_aside_tenant_schema", &options).await
+}
+
+fn brake(since: &str, limit: i64) -> Value {
+    json!({ "brake": { "since": since, "limit": limit } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beyond_the_limit_a_tenant_stays_open_and_untouched() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let mut tenants = Vec::new();
+        for name in ["one", "two", "three"] {
+            tenants.push(world.database.tenant(name).await);
+        }
+        // What was made by hand is no TenantSchema's deletion.
+        let by_hand = world.tenant("hand").await;
+        succeed(&worker.client, "drop_institution_schema", by_hand.id).await;
+        expect(&set_aside(&worker, &tenants[0], &brake(LONG_AGO, 1)).await, "success");
+
+        let login = world.database.role("app", "LOGIN").await;
+        world.run(&format!("GRANT {} TO {login}; UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = '{{{login}}}' WHERE schema_name = 'two'", tenants[1].reader)).await;
+        let app = world.database.connect(&login).await;
+        let image = "SELECT to_jsonb(t) FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE schema_name = 'two'";
+        let before = (world.database.acl("two").await, world.text(image).await);
+        worker.client.batch_execute("BEGIN").await.unwrap();
+        let refused = set_aside(&worker, &tenants[1], &brake(LONG_AGO, 1)).await;
+        // Neither the tenant nor the count of the others is held on to.
+        world
+            .run(
+                "SELECT FROM edu_matrix_hub_schema.registry_locks FOR UPDATE NOWAIT;
+                 SELECT FROM edu_matrix_hub_schema.tenant_locks FOR UPDATE NOWAIT;
+                 SELECT FROM edu_matrix_hub_schema.tenant_schemas FOR UPDATE NOWAIT",
+            )
+            .await;
+        worker.client.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(expect(&refused, "error"), "deletion_brake");
+        assert_eq!((&refused["detail"]["count"], &refused["detail"]["limit"]), (&json!(1), &json!(1)));
+        let message = refused["message"].as_str().unwrap();
+        assert!(message.contains("1 tenants were dropped") && message.contains("the limit is 1"), "{message}");
+        assert_eq!((world.database.acl("two").await, world.text(image).await), before);
+        app.query("SELECT 1", &[]).await.unwrap();
+        world.run("UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = '{}'").await;
+        assert_eq!(expect(&set_aside(&worker, &tenants[1], &brake(LONG_AGO, 0)).await, "error"), "deletion_brake");
+
+        // Said again of one that is dropped, it is done; what came back does not count; nor does what was before.
+        expect(&set_aside(&worker, &tenants[0], &brake(LONG_AGO, 0)).await, "unchanged");
+        let after = world.text("SELECT clock_timestamp()").await;
+        expect(&set_aside(&worker, &tenants[1], &brake(&after, 1)).await, "success");
+        assert_eq!(expect(&set_aside(&worker, &tenants[2], &brake(&after, 1)).await, "error"), "deletion_brake");
+        let backup = id(&observe(&worker.client, &anew("two"), "two").await["set_aside"]["backup_id"]);
+        succeed(&worker.client, "restore_set_aside", backup).await;
+        expect(&set_aside(&worker, &tenants[2], &brake(&after, 1)).await, "success");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_brake_nobody_waits_for_the_count() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let (one, two) = (world.database.tenant("one").await, world.database.tenant("two").await);
+        let holder = world.superuser().await;
+        let hold = "BEGIN; SELECT FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions' FOR UPDATE";
+        holder.batch_execute(hold).await.unwrap();
+        expect(&set_aside(&worker, &one, &json!({ "brake": null })).await, "success");
+        expect(&set_aside(&worker, &two, &brake(LONG_AGO, 9)).await, "busy");
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        expect(&set_aside(&worker, &two, &brake(LONG_AGO, 9)).await, "success");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_many_deletions_at_once_as_many_go_as_may() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let mut attempts = Vec::new();
+        for n in 0..12 {
+            let tenant = world.database.tenant(&format!("school{n}")).await;
+            attempts.push((worker.over(world.session().await), tenant));
+        }
+        let limit = brake(LONG_AGO, 5);
+        let answers = join_all(attempts.iter().map(|(worker, tenant)| set_aside(worker, tenant, &limit))).await;
+        let dropped = answers.iter().filter(|answer| answer["status"] == "success").count();
+        assert_eq!(dropped, 5, "{answers:?}");
+        let refused = answers.iter().filter(|answer| answer["detail"]["reason"] == "deletion_brake" && answer["detail"]["count"] == 5);
+        assert_eq!(refused.count(), 7);
+        let living = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_namespace AS n ON n.nspname = t.schema_name
+                      WHERE t.status = 'active'";
+        assert_eq!(world.text(living).await, "7");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_set_aside_for_some_days_is_purged_then_and_its_row_stays() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let (kept, tenant) = (world.database.tenant("kept").await, world.database.tenant("school").await);
+        world.as_owner(&tenant, "CREATE TABLE school.t AS SELECT 1 AS a").await;
+        expect(&set_aside(&worker, &kept, &json!({ "expire_after_days": null })).await, "success");
+        let answer = set_aside(&worker, &tenant, &json!({ "expire_after_days": 30 })).await;
+        expect(&answer, "success");
+        let location = answer["detail"]["location"].as_str().unwrap();
+        let expiry = "SELECT string_agg(concat_ws(' ', b.schema_name, b.expires_at - b.completed_at), ', ' ORDER BY b.schema_name)
+                      FROM edu_matrix_hub_schema.schema_backups AS b";
+        let expiry = world.text(expiry).await;
+        assert!(expiry.starts_with("kept, school 30 days") || expiry.starts_with("kept, school 29 days 23:59:59"), "{expiry}");
+        assert_eq!(worker.survey().await["jobs_waiting"], 0);
+
+        world.run("UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 second' WHERE schema_name = 'school'").await;
+        let survey = worker.survey().await;
+        assert_eq!((&survey["jobs_waiting"], &survey["set_aside_count"]), (&json!(1), &json!(2)));
+        assert_eq!(worker.survey().await["jobs_waiting"], 1, "it is queued once");
+        let job = worker.next_job().await;
+        while worker.run(job).await["status"] == "partial" {}
+        let left = format!(
+            "SELECT (SELECT count(*) FROM pg_namespace WHERE nspname = '{location}') + (SELECT count(*) FROM pg_roles WHERE rolname = '{}')",
+            tenant.owner
+        );
+        assert_eq!(world.text(&left).await, "0");
+        let states = "SELECT string_agg(concat_ws(' ', t.schema_name, t.status, b.state), ', ' ORDER BY t.schema_name)
+                      FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN edu_matrix_hub_schema.schema_backups AS b ON b.schema_id = t.id";
+        assert_eq!(world.text(states).await, "kept dropped complete, school dropped purged");
+        let survey = worker.survey().await;
+        assert_eq!((&survey["jobs_waiting"], &survey["set_aside_count"]), (&json!(0), &json!(1)));
+        let mut object = anew("school");
+        object["uid"] = json!("uid-school");
+        let seen = observe(&worker.client, &object, "school").await;
+        assert_eq!((&seen["set_aside"], &seen["tombstone"]["backup_state"]), (&json!(null), &json!("purged")));
+    })
+    .await;
+}
