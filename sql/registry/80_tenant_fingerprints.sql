@@ -23,7 +23,7 @@ FROM (
     WHERE t.status IN ('active', 'suspended')
     UNION ALL
     SELECT t.id, pg_catalog.hashint8extended(
-               m.roleid::pg_catalog.int8 * 4294967296 + m.member::pg_catalog.int8, m.admin_option::integer)
+               (m.roleid::pg_catalog.int8 << 32) + m.member::pg_catalog.int8, m.admin_option::integer)
     FROM edu_matrix_hub_schema.tenant_schemas AS t
     CROSS JOIN LATERAL (VALUES (t.owner_role), (t.reader_role), (t.writer_role)) AS wanted (name)
     JOIN pg_catalog.pg_roles AS r ON r.rolname = wanted.name
@@ -31,7 +31,7 @@ FROM (
     WHERE t.status IN ('active', 'suspended')
     UNION ALL
     SELECT t.id, pg_catalog.hashint8extended(
-               m.roleid::pg_catalog.int8 * 4294967296 + m.member::pg_catalog.int8, 2 + m.admin_option::integer)
+               (m.roleid::pg_catalog.int8 << 32) + m.member::pg_catalog.int8, 2 + m.admin_option::integer)
     FROM edu_matrix_hub_schema.tenant_schemas AS t
     CROSS JOIN LATERAL (VALUES (t.owner_role), (t.reader_role), (t.writer_role)) AS wanted (name)
     JOIN pg_catalog.pg_roles AS r ON r.rolname = wanted.name

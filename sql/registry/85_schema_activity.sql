@@ -13,7 +13,7 @@ SELECT t.id AS schema_id, n.oid AS namespace,
        pg_catalog.count(*) FILTER (WHERE c.relkind IN ('r', 'p'))::integer AS table_count,
        pg_catalog.count(*) FILTER (WHERE c.relkind IN ('r', 'm', 'S'))::integer AS relation_count,
        coalesce(pg_catalog.sum(
-           pg_catalog.hashint8extended(c.oid::bigint * 4294967296 + c.relfilenode::bigint, c.relpages + 4294967296 * c.relallvisible)::numeric
+           pg_catalog.hashint8extended((c.oid::bigint << 32) + c.relfilenode::bigint, c.relpages + 4294967296 * c.relallvisible)::numeric
            + CASE WHEN c.relkind IN ('r', 'm') THEN
                pg_catalog.hashint8extended(pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
                                            + pg_catalog.pg_stat_get_tuples_deleted(c.oid), c.oid::bigint) ELSE 0 END), 0) AS signature

@@ -187,6 +187,21 @@ async fn a_schema_of_thousands_is_estimated_whole_and_leaves_nothing_in_the_sess
     .await;
 }
 
+/// Object identifiers are counted to four billion, and a server that has worked for long is beyond the half of it.
+#[tokio::test]
+async fn large_numbers_of_relations_are_numbers() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        write(&database, &tenant, "CREATE TABLE t (id int); CREATE SEQUENCE s").await;
+        let renumber =
+            "SET allow_system_table_mods = on; UPDATE pg_class SET oid = 3000000001 WHERE oid = 'school.s'::regclass";
+        database.admin.batch_execute(renumber).await.unwrap();
+        let survey = Lane::claim(database.operator().await).await.survey(false).await;
+        assert_eq!(survey["tenant_count"], 1, "{survey}");
+    })
+    .await;
+}
+
 /// Whatever made the figures stale, they are not so for longer than it takes to see what is there.
 #[tokio::test]
 async fn nothing_stays_stale_for_good() {
