@@ -31,7 +31,7 @@ pub enum Command {
     Sql(SqlArgs),
     /// Say whether the operator can be uninstalled: fail while objects need it in order to go.
     UninstallCheck(Selection),
-    /// Say what would be done for the TenantSchemas in a file, against the cluster and its databases; nothing is changed.
+    /// Say what would be done for the tenants in a file, against the cluster and its databases; nothing is changed.
     Plan(PlanArgs),
     /// Prepare tenants for being deleted with their schemas left as they are: deletionPolicy becomes Retain.
     Release(ReleaseArgs),

@@ -81,7 +81,7 @@ pub async fn plans(client: &Client, file: &Path, own_namespace: &str) -> Result<
             let tenant = serde_json::from_value(document).map_err(|source| Error::Document(index + 1, source))?;
             plans.push_str(&plan_of(client, tenant, &cluster, own_namespace).await?);
         } else {
-            plans.push_str(&format!("{kind}: not planned, only TenantSchemas are\n"));
+            plans.extend([kind.as_str(), ": not planned, only TenantSchemas are\n"]);
         }
     }
     Ok(plans)

@@ -19,6 +19,7 @@ use crate::{
     api::{
         TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus,
         condition::{Reason, Verdict},
+        confirmed_deletions,
         event::EventReason,
     },
     context::{After, Context, Failure, Next, Notice},
@@ -182,8 +183,9 @@ async fn open_lane(
     let name = database.name_any();
     let key = LaneKey::new(database, connection.clone());
     let generation = database.metadata.generation.unwrap_or_default();
+    let confirmed = confirmed_deletions(&database.metadata);
     if let Some(open) = opens.usable(&name).filter(|open| open.key == key) {
-        if open.is_new_generation(generation) {
+        if open.is_news(generation, confirmed) {
             wake_tenants(&name, ctx);
         }
         return Ok(Ok((open, Vec::new())));
@@ -214,7 +216,7 @@ async fn open_lane(
     }
     let slots = job_slots(database.spec.connection.max_connections());
     let runner = tokio::spawn(jobs::run(lane.clone(), slots, finished_jobs.clone()));
-    let open = Arc::new(Open::new(key, lane.clone(), facts, generation, runner));
+    let open = Arc::new(Open::new(key, lane.clone(), facts, (generation, confirmed), runner));
     opens.insert(&name, open.clone());
     ctx.lanes.set(&name, &LaneState::Open(lane));
     wake_tenants(&name, ctx);

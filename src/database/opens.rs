@@ -2,13 +2,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use jiff::Timestamp;
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
@@ -58,6 +56,9 @@ impl LaneKey {
     }
 }
 
+/// What a person said of a database that its tenants follow: the generation of the spec, and up to when deletions are confirmed.
+pub type Wishes = (i64, Option<Timestamp>);
+
 /// One lane that this replica opened.
 pub struct Open {
     /// What it is made of.
@@ -70,30 +71,31 @@ pub struct Open {
     pub surveys: SurveyCount,
     /// The tenants whose objects are missed.
     pub missing: Missing,
-    generation: AtomicI64,
+    heard: Mutex<Wishes>,
     next_survey: Mutex<Instant>,
     runner: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Open {
-    /// A lane that was opened for this generation of the spec, with its runner of jobs.
+    /// A lane that was opened when these were the wishes, with its runner of jobs.
     #[must_use]
-    pub fn new(key: LaneKey, lane: Arc<Lane>, facts: Facts, generation: i64, runner: JoinHandle<()>) -> Self {
+    pub fn new(key: LaneKey, lane: Arc<Lane>, facts: Facts, wishes: Wishes, runner: JoinHandle<()>) -> Self {
         Self {
             key,
             lane,
             facts,
             surveys: SurveyCount::default(),
             missing: Missing::default(),
-            generation: AtomicI64::new(generation),
+            heard: Mutex::new(wishes),
             next_survey: Mutex::new(Instant::now()),
             runner: Mutex::new(Some(runner)),
         }
     }
 
-    /// True when the spec changed since this was asked last.
-    pub fn is_new_generation(&self, generation: i64) -> bool {
-        self.generation.swap(generation, Ordering::AcqRel) != generation
+    /// True when the wishes changed since this was asked last, so that tenants have to look again.
+    pub fn is_news(&self, generation: i64, confirmed: Option<Timestamp>) -> bool {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *heard, (generation, confirmed)) != (generation, confirmed)
     }
 
     /// How long until the next survey is due.

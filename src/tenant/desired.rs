@@ -30,6 +30,7 @@ use crate::{
 
 /// What a living tenant shall be.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "the wishes are independent of one another")]
 pub struct Desired {
     /// Whose it is.
     pub owner: Owner,

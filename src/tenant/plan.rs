@@ -142,8 +142,7 @@ fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect> {
         )];
     }
     if let Some(holder) = &observed.name_holder {
-        let left_behind = is_earlier(holder, &desired.owner) && holder.status != "dropping";
-        return if left_behind && (desired.reclaim || holder.taken_over) {
+        return if is_left_behind(holder, desired) && (desired.reclaim || holder.taken_over) {
             reclaim(desired, holder.schema_id)
         } else {
             vec![refuse(Reason::Conflict, conflict("schema", schema, holder, desired))]
@@ -432,15 +431,20 @@ fn is_earlier(holder: &Claim, asking: &Owner) -> bool {
         && holder.name.as_deref() == Some(&asking.name)
 }
 
+/// True when this object may have the row: its schema is the one that is wanted, and it is not just being dropped.
+fn is_left_behind(holder: &Claim, desired: &Desired) -> bool {
+    is_earlier(holder, &desired.owner)
+        && holder.schema_name == desired.schema_name.as_str()
+        && holder.status != "dropping"
+}
+
 /// The holder is named only to those who may see it: within the same namespace.
 fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> String {
     let asking = &desired.owner;
     let same_cluster = holder.cluster.as_deref() == Some(&asking.cluster);
     let holder_text = match (&holder.namespace, &holder.name) {
         (None, _) | (_, None) => "a tenant that was made by hand".to_owned(),
-        (Some(namespace), Some(name))
-            if is_earlier(holder, asking) && holder.schema_name == desired.schema_name.as_str() =>
-        {
+        (Some(namespace), Some(name)) if is_left_behind(holder, desired) => {
             return format!(
                 "{what} {value} was left behind by an earlier TenantSchema {name} of this namespace; to take it back with \
                  all its data: kubectl -n {namespace} annotate tenantschema {name} {}={}; if it shall stay with nobody, \

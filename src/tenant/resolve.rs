@@ -45,6 +45,7 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
 /// whoever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
 /// is not made room for by its name.
+#[must_use]
 pub fn count_older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> usize {
     let rank = |tenant: &TenantSchema| {
         let is_made = tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());

@@ -26,9 +26,10 @@ pub fn database() -> Value {
             "functions": "Verified", "ownerRole": "tenants_owner", "allowedNamespaces": selector(),
             "naming": [{"namespaceSelector": selector(), "pattern": "^inst_"}],
             "institutions": {"mode": "Require", "source": {"schema": "public", "table": "schools", "idColumn": "id"}},
-            "limits": {"maxQuota": "1Ti", "deletionPolicies": ["Retain", "BackupThenDrop"], "maxTenantsPerNamespace": 10},
+            "limits": {"maxQuota": "1Ti", "deletionPolicies": ["Retain", "BackupThenDrop"], "maxTenantsPerNamespace": 10,
+                "maxDeletionsPerHour": 100},
             "defaults": {"quota": {"limit": "5Gi", "warningPercent": 90, "enforcement": "Report"},
-                "deletionPolicy": "Retain"},
+                "deletionPolicy": "Retain", "backup": {"finalExpireAfterDays": 365}},
             "surveyPeriodSeconds": 30,
         },
         "status": {
@@ -48,6 +49,7 @@ pub fn tenant() -> Value {
             "databaseRef": {"name": "default"}, "institutionId": INSTITUTION, "schemaName": "education",
             "config": {"theme": {"colour": "red"}, "terms": [1, 2, null]}, "access": "Suspended",
             "quota": {"limit": "5Gi", "warningPercent": 90, "enforcement": "Report"}, "deletionPolicy": "Drop",
+            "backup": {"finalExpireAfterDays": 30},
         },
         "status": {
             "observedGeneration": 1, "conditions": conditions(), "schemaName": "education", "schemaId": INSTITUTION,
@@ -59,7 +61,7 @@ pub fn tenant() -> Value {
                 "durationMilliseconds": 12, "error": "none"},
             "handledAnnotations": ["edumatrixhub.io/recreate"],
             "effective": {"databaseRef": "default", "deletionPolicy": "Drop", "finalBackup": "None",
-                "quotaLimit": "5Gi", "enforcement": "Report"},
+                "finalExpireAfterDays": 30, "quotaLimit": "5Gi", "enforcement": "Report"},
         },
     })
 }
@@ -73,7 +75,7 @@ pub fn backup() -> Value {
         "status": {
             "observedGeneration": 1, "conditions": conditions(), "databaseRef": "default", "schemaId": INSTITUTION,
             "backupId": INSTITUTION, "method": "Snapshot", "location": "education_bak_20260101120000", "startTime": "2026-01-01T12:00:00Z",
-            "completionTime": "2026-01-01T12:00:05Z", "sizeBytes": 4096, "tableCount": 31, "rowCount": 1000,
+            "completionTime": "2026-01-01T12:00:05Z", "size": "4Ki", "sizeBytes": 4096, "tableCount": 31, "rowCount": 1000,
             "checksum": "sha256:00", "expireTime": "2026-01-31T12:00:05Z",
         },
     })

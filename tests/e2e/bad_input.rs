@@ -207,7 +207,6 @@ async fn a_registry_row_that_was_edited_by_hand_does_no_harm() {
         ("schema_name = 'bystander_2'", "schema_name = 'school'", "Conflict", "edited by hand: put it back"),
         ("owner_uid = 'somebody'", "owner_uid = old", "SchemaMissing", "had row"),
         ("status = 'dropping'", "status = 'active'", "Conflict", "dropping"),
-        ("status = 'released'", "status = 'active'", "Conflict", "released"),
         ("status = 'dropped'", "status = 'active'", "SchemaMissing", "was dropped"),
     ]
     .into_iter()

@@ -27,6 +27,7 @@ mod reclaim;
 mod restart;
 mod rivals;
 mod suspension;
+mod take_over;
 mod tools;
 mod two_databases;
 mod usage;

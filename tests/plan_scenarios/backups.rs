@@ -28,7 +28,7 @@ fn answer(state: Option<&str>, tenant: bool) -> BackupAnswer {
         })
     });
     let claim = json!({ "schema_id": ROW, "schema_name": "school", "status": "active", "cluster": "cluster",
-                        "namespace": "team-a", "name": "school", "uid": UID });
+                        "namespace": "team-a", "name": "school", "uid": UID, "taken_over": false });
     serde_json::from_value(json!({ "backup": row, "job": null, "tenant": tenant.then_some(claim) })).unwrap()
 }
 

@@ -2,4 +2,5 @@
 
 mod backups;
 mod limits;
+mod reclaim;
 mod tenants;

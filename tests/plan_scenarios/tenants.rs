@@ -14,7 +14,7 @@ fn school() -> tenant_schema_operator::api::TenantSchema {
 
 fn claim(namespace: &str, name: &str) -> serde_json::Value {
     json!({ "schema_id": OTHER, "schema_name": "school", "status": "active", "cluster": "cluster",
-            "namespace": namespace, "name": name, "uid": OTHER })
+            "namespace": namespace, "name": name, "uid": OTHER, "taken_over": false })
 }
 
 #[test]

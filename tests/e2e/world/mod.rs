@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use devcluster::{PostgresInfo, Shared};
+use devcluster::{ControlPlane, ControlPlaneInfo, PostgresInfo};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -47,7 +47,7 @@ pub struct World {
     pub operator_namespace: String,
     /// The TenantDatabase, and the database in PostgreSQL.
     pub database: String,
-    shared: &'static Shared,
+    control_plane: ControlPlaneInfo,
     /// The server that the database is on.
     pub postgres: PostgresInfo,
     /// Whether the operator shows series for each tenant.
@@ -83,23 +83,46 @@ impl World {
 
     /// Namespaces alone.
     pub async fn bare() -> Self {
+        static DONE: OnceLock<()> = OnceLock::new();
         let shared = devcluster::shared().expect("a control plane and a PostgreSQL");
-        install_crds(shared);
+        DONE.get_or_init(|| install_crds(shared.control_plane()));
         let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-        let client = client(shared).await;
+        let client = client(shared.control_plane()).await;
         let world = Self {
             namespace: format!("team-{id}"),
             operator_namespace: format!("operator-{id}"),
             database: format!("e2e_{id}"),
             postgres: shared.postgres().clone(),
             client,
-            shared,
+            control_plane: shared.control_plane().clone(),
             tenant_metrics: true,
             operator: None,
             id,
         };
         world.make_namespace(&world.namespace, json!({})).await;
         world.make_namespace(&world.operator_namespace, json!({})).await;
+        world
+    }
+
+    /// The same names and the same database on another control plane, where nothing is known of tenants yet.
+    pub async fn again_on(&self, control_plane: &ControlPlane) -> Self {
+        let control_plane = control_plane.info().clone();
+        install_crds(&control_plane);
+        let world = Self {
+            id: self.id.clone(),
+            client: client(&control_plane).await,
+            namespace: self.namespace.clone(),
+            operator_namespace: self.operator_namespace.clone(),
+            database: self.database.clone(),
+            control_plane,
+            postgres: self.postgres.clone(),
+            tenant_metrics: true,
+            operator: None,
+        };
+        world.make_namespace(&world.namespace, json!({})).await;
+        world.make_namespace(&world.operator_namespace, json!({})).await;
+        world.write_secret(json!({})).await;
+        world.apply_database(json!({})).await;
         world
     }
 
@@ -174,9 +197,9 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let shared = self.shared;
+        let control_plane = self.control_plane.clone();
         let task = runtime.spawn(async move {
-            let client = client(shared).await;
+            let client = client(&control_plane).await;
             let told = async {
                 let _ = stopped.await;
             };
@@ -231,14 +254,14 @@ impl World {
 
     /// Runs kubectl.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        self.shared.control_plane().kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+        self.control_plane.kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
     }
 
     /// Runs the operator's binary as a person does, as administrator of the cluster.
     pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String, String) {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
             .args(arguments)
-            .env("KUBECONFIG", self.shared.kubeconfig_path())
+            .env("KUBECONFIG", &self.control_plane.kubeconfig)
             .output()
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -371,22 +394,19 @@ fn merge(into: &mut Value, by_default: Value) {
     }
 }
 
-async fn client(shared: &Shared) -> Client {
-    let kubeconfig = Kubeconfig::read_from(shared.kubeconfig_path()).unwrap();
+async fn client(control_plane: &ControlPlaneInfo) -> Client {
+    let kubeconfig = Kubeconfig::read_from(&control_plane.kubeconfig).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
-fn install_crds(shared: &Shared) {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
-        let path = file.path().display().to_string();
-        let kubectl = |arguments: &[&str]| shared.control_plane().kubectl(arguments).unwrap();
-        kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
-        kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
-    });
+fn install_crds(control_plane: &ControlPlaneInfo) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
+    let path = file.path().display().to_string();
+    let kubectl = |arguments: &[&str]| control_plane.kubectl(arguments).unwrap();
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
+    kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
 }
 
 /// Metadata with a name, for objects that a test makes itself.
