@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     api,
-    config::{RunArgs, SqlArgs},
+    config::{RunArgs, Selection, SqlArgs},
     context::chain,
     controller,
     postgres::script,
@@ -37,6 +37,15 @@ pub fn crds() -> Result<(), String> {
 /// `sql`.
 pub fn sql(args: &SqlArgs) -> Result<(), String> {
     print(&script::script(&args.owner_role, script::Form::Printed))
+}
+
+/// `uninstall-check`.
+pub async fn uninstall_check(selection: &Selection) -> Result<(), String> {
+    let client = controller::client().await.map_err(|error| chain(&error))?;
+    match controller::uninstall::obstacle(&client, selection).await.map_err(|error| chain(&error))? {
+        Some(obstacle) => Err(obstacle),
+        None => print("nothing needs the operator any more\n"),
+    }
 }
 
 /// `version`.

@@ -29,6 +29,8 @@ pub enum Command {
     Crds,
     /// Print the management functions as one transaction of plain SQL, for `psql`.
     Sql(SqlArgs),
+    /// Say whether the operator can be uninstalled: fail while objects need it in order to go.
+    UninstallCheck(Selection),
     /// Print the version.
     Version,
 }
@@ -41,13 +43,9 @@ pub struct SqlArgs {
     pub owner_role: Ident,
 }
 
-/// Flags of `run`; each has an environment variable.
-#[derive(Debug, ClapArgs)]
-pub struct RunArgs {
-    /// The operator's own namespace: its Leases and the Secrets of databases are there. Default: the pod's, else
-    /// tenant-schema-system.
-    #[arg(long, env = "TSO_NAMESPACE")]
-    pub namespace: Option<String>,
+/// Which objects an operator works for.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Selection {
     /// Work only for tenants in these namespaces, separated by commas. Default: all.
     #[arg(long, env = "TSO_WATCH_NAMESPACES", value_delimiter = ',')]
     pub watch_namespaces: Vec<String>,
@@ -55,6 +53,18 @@ pub struct RunArgs {
     /// backups. Two operators with selectors that exclude each other share a cluster.
     #[arg(long, env = "TSO_WATCH_SELECTOR")]
     pub watch_selector: Option<String>,
+}
+
+/// Flags of `run`; each has an environment variable.
+#[derive(Debug, ClapArgs)]
+pub struct RunArgs {
+    /// The operator's own namespace: its Leases and the Secrets of databases are there. Default: the pod's, else
+    /// tenant-schema-system.
+    #[arg(long, env = "TSO_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Which objects it works for.
+    #[command(flatten)]
+    pub selection: Selection,
     /// How many objects of one kind are worked on at once.
     #[arg(long, env = "TSO_CONCURRENCY", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
@@ -96,8 +106,7 @@ impl RunArgs {
         // Destructured without `..`, so that a flag that nobody reads does not compile.
         let Self {
             namespace,
-            watch_namespaces,
-            watch_selector,
+            selection: Selection { watch_namespaces, watch_selector },
             concurrency,
             http_addr,
             tenant_metrics,

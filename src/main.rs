@@ -14,6 +14,7 @@ async fn main() -> ExitCode {
         Command::Run(args) => command::run(args).await,
         Command::Crds => command::crds(),
         Command::Sql(args) => command::sql(&args),
+        Command::UninstallCheck(selection) => command::uninstall_check(&selection).await,
         Command::Version => command::version(),
     };
     match result {

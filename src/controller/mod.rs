@@ -4,6 +4,7 @@ pub mod backoff;
 pub mod collector;
 pub mod report;
 mod runner;
+pub mod uninstall;
 mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};

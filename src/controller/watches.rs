@@ -67,7 +67,7 @@ impl Watches {
         };
         let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected, ignored);
         let (tenants_store, tenants) =
-            triggering(apis(client, config), &selected, move |event: &watcher::Event<TenantSchema>| {
+            triggering(apis(client, &config.watch_namespaces), &selected, move |event: &watcher::Event<TenantSchema>| {
                 if let watcher::Event::Delete(tenant) = event
                     && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
                 {
@@ -75,7 +75,7 @@ impl Watches {
                     let _ = passed_over.unbounded_send(Arc::new(tenant.clone()));
                 }
             });
-        let (backups_store, backups) = triggering(apis(client, config), &selected, ignored);
+        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected, ignored);
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
         let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), ignored);
         let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
@@ -126,14 +126,14 @@ pub fn databases_of_secret(
 }
 
 /// One API for all namespaces, or one for each that is watched.
-fn apis<K>(client: &Client, config: &Config) -> Vec<Api<K>>
+pub fn apis<K>(client: &Client, namespaces: &[String]) -> Vec<Api<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {
-    if config.watch_namespaces.is_empty() {
+    if namespaces.is_empty() {
         return vec![Api::all(client.clone())];
     }
-    config.watch_namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
+    namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
 }
 
 /// A cache, and a stream of the objects that changed in more than our own writes.

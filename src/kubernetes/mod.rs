@@ -11,7 +11,10 @@ pub mod status;
 
 use std::{future::Future, time::Duration};
 
-use kube::core::Status;
+use kube::{
+    api::ListParams,
+    core::{PartialObjectMeta, Status},
+};
 use thiserror::Error;
 use tokio::time::timeout;
 
@@ -88,4 +91,16 @@ where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     within(|| format!("read {name}"), api.get_opt(name)).await
+}
+
+/// The metadata of objects, straight from the API server; none when it does not know their kind.
+pub async fn list_metadata<K>(api: &kube::Api<K>, selected: &ListParams) -> Result<Vec<PartialObjectMeta<K>>, Error>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    match within(|| format!("list objects of kind {}", K::kind(&())), api.list_metadata(selected)).await {
+        Ok(list) => Ok(list.items),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }

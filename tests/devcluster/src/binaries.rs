@@ -1,6 +1,6 @@
 //! The control plane's programs: taken from `KUBEBUILDER_ASSETS` or `setup-envtest` as far as they
-//! have them, and built from Go modules otherwise. What is built goes into a cache that survives
-//! `cargo clean` and is shared by all checkouts.
+//! have them, and built from Go modules otherwise. Helm likewise, from `PATH`. What is built goes
+//! into a cache that survives `cargo clean` and is shared by all checkouts.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -16,6 +16,8 @@ use crate::process::{describe, run, spawn_error};
 
 /// The version of Kubernetes that is built, which the module file pins.
 pub const KUBERNETES_VERSION: &str = "1.36.2";
+/// The version of Helm that is built where there is none.
+const HELM_VERSION: &str = "3.22.0";
 const GO_MOD: &str = include_str!("../controlplane/go.mod");
 const GO_SUM: &str = include_str!("../controlplane/go.sum");
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -109,9 +111,38 @@ fn build(name: &'static str, cache: &Path) -> Result<PathBuf, Error> {
         .arg(&built)
         .arg(package)
         .current_dir(work.path());
-    run_with_progress(&mut command, name)?;
+    run_with_progress(&mut command, &format!("{name} for Kubernetes {KUBERNETES_VERSION}"))?;
     fs::rename(&built, &program).file("put in place", &program)?;
     Ok(program)
+}
+
+/// Helm 3 from `PATH` or the cache, or else built; nothing where neither it nor Go is installed.
+pub fn helm() -> Result<Option<PathBuf>, Error> {
+    if let Some(helm) = on_path("helm").filter(|helm| is_helm_3(helm)) {
+        return Ok(Some(helm));
+    }
+    let cache = cache_dir()?.join("helm").join(HELM_VERSION);
+    let helm = cache.join("helm");
+    let _lock = lock(&cache.join("lock"))?;
+    if is_executable(&helm) {
+        return Ok(Some(helm));
+    }
+    let Some(go) = find_go() else { return Ok(None) };
+    let work = tempfile::Builder::new().prefix("build-").tempdir_in(&cache).file("create a directory in", &cache)?;
+    let mut command = Command::new(go);
+    command
+        .args(["install", "-v", "-trimpath", "-ldflags", "-s -w"])
+        .arg(format!("helm.sh/helm/v3/cmd/helm@v{HELM_VERSION}"))
+        .env("GOBIN", work.path())
+        // Inside a module `go install` of a version is refused under some settings.
+        .current_dir(work.path());
+    run_with_progress(&mut command, &format!("helm {HELM_VERSION}"))?;
+    fs::rename(work.path().join("helm"), &helm).file("put in place", &helm)?;
+    Ok(Some(helm))
+}
+
+fn is_helm_3(helm: &Path) -> bool {
+    run(Command::new(helm).args(["version", "--short"])).is_ok_and(|printed| printed.starts_with("v3."))
 }
 
 fn find_go() -> Option<PathBuf> {
@@ -136,7 +167,7 @@ fn linker_flags() -> String {
 }
 
 /// Runs a build and prints a line every few seconds, since it can take minutes.
-fn run_with_progress(command: &mut Command, name: &str) -> Result<(), Error> {
+fn run_with_progress(command: &mut Command, what: &str) -> Result<(), Error> {
     let begin = Instant::now();
     let mut child = command
         .stdin(Stdio::null())
@@ -165,7 +196,7 @@ fn run_with_progress(command: &mut Command, name: &str) -> Result<(), Error> {
         if begin.elapsed() >= next {
             next = begin.elapsed() + PROGRESS_EVERY;
             eprintln!(
-                "devcluster: building {name} for Kubernetes {KUBERNETES_VERSION}, {} s, {} packages, now {} \
+                "devcluster: building {what}, {} s, {} packages, now {} \
                  (once per machine, some minutes in all)",
                 begin.elapsed().as_secs(),
                 printed.len(),

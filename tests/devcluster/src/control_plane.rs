@@ -20,7 +20,8 @@ use crate::wait::{free_port, try_wait_until};
 
 /// The controllers that tests can see the work of; the others need nodes.
 const CONTROLLERS: &str = "namespace-controller,garbage-collector-controller,\
-                           serviceaccount-controller,validatingadmissionpolicy-status-controller";
+                           serviceaccount-controller,clusterrole-aggregation-controller,\
+                           validatingadmissionpolicy-status-controller";
 const AUTHORITY: &str = "devcluster control plane";
 /// Far above the few seconds it takes, for machines that are busy with other things.
 const START_DEADLINE: Duration = Duration::from_mins(2);

@@ -1,0 +1,30 @@
+# syntax=docker/dockerfile:1
+# The operator's image:  docker build -t tenant-schema-operator .
+
+FROM rust:1.91-slim-trixie AS build
+WORKDIR /source
+COPY . .
+# What is downloaded and built stays in the builder's cache, so the program is copied out of it.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/source/target,sharing=locked \
+    cargo build --locked --release --bin tenant-schema-operator \
+    && cp target/release/tenant-schema-operator /tenant-schema-operator
+
+FROM debian:trixie-slim
+# Client programs of the newest PostgreSQL, since pg_dump reads all older servers and no newer one. They come from the
+# PostgreSQL project's own repository, which apt checks by its key.
+ADD --chmod=0644 https://www.postgresql.org/media/keys/ACCC4CF8.asc /usr/share/keyrings/pgdg.asc
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
+    && echo "deb [signed-by=/usr/share/keyrings/pgdg.asc] https://apt.postgresql.org/pub/repos/apt trixie-pgdg main" \
+        >/etc/apt/sources.list.d/pgdg.list \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends postgresql-client-18 \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /tenant-schema-operator /usr/local/bin/tenant-schema-operator
+# A number, so that Kubernetes sees that it is not root. Nothing is written: the root file system may be read-only.
+USER 65532:65532
+EXPOSE 8080
+ENTRYPOINT ["tenant-schema-operator"]
+CMD ["run"]

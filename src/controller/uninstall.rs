@@ -1,0 +1,116 @@
+//! Whether the operator can be taken away: what has its finalizer could never go without it.
+
+use std::fmt::Debug;
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::{ListParams, ObjectMeta},
+};
+use serde::de::DeserializeOwned;
+
+use super::watches::apis;
+use crate::{
+    api::{
+        SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER, TenantDatabase,
+        TenantSchema,
+    },
+    config::Selection,
+    kubernetes,
+};
+
+/// How many objects are named.
+const NAMED: usize = 3;
+
+/// What stands in the way of uninstalling, with the next command to type; nothing when nothing does. Tenants come before
+/// backups and backups before databases, since each needs the next for its own end.
+pub async fn obstacle(client: &Client, selection: &Selection) -> Result<Option<String>, kubernetes::Error> {
+    let selected = ListParams { label_selector: selection.watch_selector.clone(), ..ListParams::default() };
+    let namespaces = &selection.watch_namespaces;
+    let tenants = held(apis::<TenantSchema>(client, namespaces), &selected, TENANT_SCHEMA_FINALIZER).await?;
+    if !tenants.is_empty() {
+        let advice = "what becomes of each schema is said by: kubectl get tenantschemas --all-namespaces -o wide, in \
+                      DELETION-POLICY; spec.deletionPolicy: Retain leaves it as it is";
+        return Ok(Some(told("TenantSchema", &tenants, advice)));
+    }
+    let backups = held(apis::<SchemaBackup>(client, namespaces), &selected, SCHEMA_BACKUP_FINALIZER).await?;
+    if !backups.is_empty() {
+        let advice = "spec.deletionPolicy: Retain, the default, leaves the backup in the database";
+        return Ok(Some(told("SchemaBackup", &backups, advice)));
+    }
+    let databases = vec![Api::<TenantDatabase>::all(client.clone())];
+    let databases = held(databases, &selected, TENANT_DATABASE_FINALIZER).await?;
+    let advice = "everything in PostgreSQL stays as it is";
+    Ok((!databases.is_empty()).then(|| told("TenantDatabase", &databases, advice)))
+}
+
+/// The objects that have our finalizer.
+async fn held<K>(
+    apis: Vec<Api<K>>,
+    selected: &ListParams,
+    finalizer: &str,
+) -> Result<Vec<ObjectMeta>, kubernetes::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let mut held = Vec::new();
+    for api in apis {
+        let objects = kubernetes::list_metadata(&api, selected).await?;
+        let ours = objects.into_iter().filter(|object| object.finalizers().iter().any(|present| present == finalizer));
+        held.extend(ours.map(|object| object.metadata));
+    }
+    Ok(held)
+}
+
+fn told(kind: &str, objects: &[ObjectMeta], advice: &str) -> String {
+    let namespace = objects.first().and_then(|first| first.namespace.as_deref());
+    let names: Vec<_> = objects.iter().take(NAMED).map(full_name).collect();
+    let more = if objects.len() > NAMED { format!(" and {} more", objects.len() - NAMED) } else { String::new() };
+    let together = objects.iter().take(NAMED).filter(|object| object.namespace.as_deref() == namespace);
+    let together: Vec<_> = together.filter_map(|object| object.name.as_deref()).collect();
+    format!(
+        "the operator cannot be uninstalled: {} of kind {kind} need it in order to go: {}{more}; {advice}; delete them \
+         first: kubectl delete {}{} {}",
+        objects.len(),
+        names.join(", "),
+        kind.to_lowercase(),
+        namespace.map(|namespace| format!(" --namespace {namespace}")).unwrap_or_default(),
+        together.join(" "),
+    )
+}
+
+fn full_name(object: &ObjectMeta) -> String {
+    let name = object.name.as_deref().unwrap_or_default();
+    object.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(namespace: Option<&str>, name: &str) -> ObjectMeta {
+        let [namespace, name] = [namespace, Some(name)].map(|text| text.map(str::to_owned));
+        ObjectMeta { namespace, name, ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn a_few_are_named_and_the_command_deletes_those_of_one_namespace() {
+        let objects: Vec<_> = [("a", "one"), ("b", "two"), ("a", "three"), ("a", "four"), ("c", "five")]
+            .map(|(namespace, name)| object(Some(namespace), name))
+            .to_vec();
+        assert_eq!(
+            told("TenantSchema", &objects, "mind them"),
+            "the operator cannot be uninstalled: 5 of kind TenantSchema need it in order to go: a/one, b/two, a/three \
+             and 2 more; mind them; delete them first: kubectl delete tenantschema --namespace a one three"
+        );
+    }
+
+    #[test]
+    fn what_has_no_namespace_is_deleted_without_one() {
+        let text = told("TenantDatabase", &[object(None, "default")], "all stays");
+        assert!(
+            text.ends_with(
+                "in order to go: default; all stays; delete them first: kubectl delete tenantdatabase default"
+            )
+        );
+    }
+}

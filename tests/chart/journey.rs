@@ -1,0 +1,203 @@
+//! From `helm install` to `helm uninstall`, with the values by default, in a cluster and with a server of its own: the
+//! operator runs under the chart's own rights, and whatever it asks the API server for is recorded.
+
+use std::{collections::BTreeSet, fs};
+
+use devcluster::{ControlPlane, ControlPlaneOptions, PostgresOptions, PostgresServer, wait_until};
+use serde_json::{Value, json};
+
+use super::{
+    helm::{Helm, file},
+    permissions::rights,
+    stage::{DEADLINE, DEBUG, Release, make_database, may, secret},
+};
+
+const NAMESPACE: &str = "tenant-schema-system";
+const NAME: &str = "tenant-schema-operator";
+
+/// Rights that this journey need not meet, because they are for moments that it cannot bring about at will.
+const RARE: [(&str, &str); 6] = [
+    // When the cache is behind a write of the operator's own.
+    ("tenantdatabases", "get"),
+    ("tenantschemas", "get"),
+    ("schemabackups", "get"),
+    // When the same is to be told again within minutes.
+    ("events", "patch"),
+    // When several replicas look at who holds a database.
+    ("leases", "list"),
+    ("leases", "watch"),
+];
+
+#[test]
+fn the_chart_is_installed_used_and_uninstalled() {
+    let audit = tempfile::tempdir().unwrap();
+    let (log, policy) = (audit.path().join("log"), audit.path().join("policy"));
+    let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+    let rules = json!([{ "level": "Metadata", "users": [account], "omitStages": ["RequestReceived"] }]);
+    let rules = json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules });
+    fs::write(&policy, rules.to_string()).unwrap();
+    let apiserver_flags =
+        vec![format!("--audit-policy-file={}", policy.display()), format!("--audit-log-path={}", log.display())];
+    let plane =
+        ControlPlane::start(&ControlPlaneOptions { apiserver_flags, ..ControlPlaneOptions::default() }).unwrap();
+    let server = PostgresServer::start(PostgresOptions::default()).unwrap();
+    let Some(helm) = Helm::find(&plane.info().kubeconfig) else { return };
+    let release = Release { helm, plane: plane.info(), namespace: NAMESPACE, name: NAME };
+
+    install(&release, &server);
+    assert_pods_are_restricted(&release);
+    let operator = release.start();
+    let values =
+        json!({ "database": { "create": true, "spec": { "surveyPeriodSeconds": 5 } }, "log": { "level": DEBUG } });
+    release.install(&values).unwrap();
+    release.wait("condition=Ready", "tenantdatabase/default", "", &operator);
+    assert_eq!(release.kubectl(&["get", "tenantdatabase/default", "-o", "jsonpath={.spec.surveyPeriodSeconds}"]), "5");
+
+    let tenant = json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
+        "metadata": { "namespace": "team-a", "name": "school" }, "spec": { "schemaName": "school" } });
+    release.apply(&tenant);
+    release.wait("condition=Ready", "tenantschema/school", "team-a", &operator);
+    release.apply(&json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
+        "metadata": { "namespace": "team-a", "name": "copy" },
+        "spec": { "tenantSchemaRef": { "name": "school" }, "method": "Snapshot" } }));
+    release.wait("condition=Ready", "schemabackup/copy", "team-a", &operator);
+    let suspend = json!({ "spec": { "access": "Suspended" } }).to_string();
+    release.kubectl(&["patch", "tenantschema/school", "-n", "team-a", "--type=merge", "-p", &suspend]);
+    release.wait("jsonpath={.status.state}=Suspended", "tenantschema/school", "team-a", &operator);
+    for (namespace, object) in [("team-a", "school"), ("default", "default")] {
+        let about = format!("involvedObject.name={object}");
+        let events = release.kubectl(&["get", "events", "-n", namespace, "--field-selector", &about, "-o", "name"]);
+        assert!(!events.is_empty(), "Events tell of {object} in {namespace}");
+    }
+    assert_users_have_their_roles(&release);
+    assert_strangers_are_closed(&release);
+
+    // It is refused three times, each time for what comes next. Helm takes the release for half gone then, and a rollback
+    // to the very same revision mends that.
+    for (kind, object) in [("TenantSchema", "school"), ("SchemaBackup", "copy"), ("TenantDatabase", "default")] {
+        let (uninstalled, said) = release.uninstall();
+        uninstalled.expect_err("the check refuses");
+        assert!(said.contains(&format!("1 of kind {kind} need it")), "{said}");
+        release.helm(&["rollback"], &[&release.revision()]).unwrap();
+        release.install(&values).unwrap();
+        let (_, command) = said.trim().rsplit_once("first: kubectl ").expect("the next command to type");
+        assert!(command.contains(object), "{command}");
+        release.kubectl(&command.split(' ').chain(["--timeout=60s"]).collect::<Vec<_>>());
+    }
+    assert_eq!(
+        server
+            .info()
+            .psql("tenants", "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'school_bak_%'")
+            .unwrap()
+            .trim(),
+        "2"
+    );
+    assert_rights_are_used(&release, &fs::read_to_string(&log).unwrap());
+    operator.stop_unrefused();
+    let (uninstalled, said) = release.uninstall();
+    uninstalled.unwrap_or_else(|error| panic!("{error} {said}"));
+    let left = release.kubectl(&[
+        "get",
+        "crd,clusterrole,clusterrolebinding",
+        "-o",
+        "name",
+        "-l",
+        &format!("app.kubernetes.io/instance={NAME}"),
+    ]);
+    assert_eq!(left.lines().count(), 3, "the kinds stay, and nothing else: {left}");
+}
+
+/// The first commands of the README, in a namespace that takes only restricted pods.
+fn install(release: &Release, server: &PostgresServer) {
+    for namespace in [NAMESPACE, "team-a"] {
+        release.kubectl(&["create", "namespace", namespace]);
+    }
+    release.kubectl(&["label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted"]);
+    let data = make_database(server, "tenants", "tenant_operator");
+    release.apply(&secret(NAMESPACE, "default-postgres", &data));
+    release.apply(&secret("team-a", "private", &json!({ "key": "value" })));
+    let error = release.install(&json!({ "database": { "create": true } })).expect_err("the kinds are not there");
+    assert!(error.contains("--reset-then-reuse-values --set database.create=true"), "{error}");
+    release.install(&json!({ "log": { "level": DEBUG } })).unwrap();
+    release.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+}
+
+fn assert_pods_are_restricted(release: &Release) {
+    for workload in [release.deployment(), release.check_job()] {
+        let template = &workload["spec"]["template"];
+        let pod = json!({ "apiVersion": "v1", "kind": "Pod", "spec": template["spec"],
+            "metadata": { "name": "probe", "namespace": NAMESPACE, "labels": template["metadata"]["labels"] } });
+        release.kubectl(&["create", "--dry-run=server", "-f", file(&pod).path().to_str().unwrap()]);
+        assert_eq!(pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+    }
+}
+
+/// Who may edit or view a namespace may do so with its tenants and backups, and has nothing to do with databases.
+fn assert_users_have_their_roles(release: &Release) {
+    let plane = release.plane;
+    for (user, role) in [("editor", "edit"), ("viewer", "view")] {
+        let name = format!("--user={user}");
+        release.kubectl(&["create", "rolebinding", user, "--clusterrole", role, &name, "-n", "team-a"]);
+    }
+    let [editor, viewer] = ["editor", "viewer"].map(|user| {
+        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        fs::write(kubeconfig.path(), plane.kubeconfig_for(user, &[]).unwrap()).unwrap();
+        kubeconfig
+    });
+    for kind in ["tenantschemas", "schemabackups"] {
+        let here = |verb| [verb, kind, "-n", "team-a"];
+        wait_until(DEADLINE, "roles are aggregated", || {
+            may(plane, &editor, &here("create")) && may(plane, &viewer, &here("list"))
+        })
+        .unwrap();
+        assert!(!may(plane, &viewer, &here("delete")));
+        assert!(!may(plane, &editor, &["create", kind, "-n", "default"]));
+    }
+    for verb in ["get", "create", "delete"] {
+        assert!(!may(plane, &editor, &[verb, "tenantdatabases"]));
+    }
+}
+
+/// What the operator has no business with is closed to it.
+fn assert_strangers_are_closed(release: &Release) {
+    let kubeconfig = release.kubeconfig();
+    let path = kubeconfig.path().to_str().unwrap();
+    let error = release.plane.kubectl(&["--kubeconfig", path, "get", "secret", "private", "-n", "team-a"]).unwrap_err();
+    assert!(error.to_string().contains("secrets \"private\" is forbidden"), "{error}");
+    for what in [
+        &["list", "secrets", "-n", "team-a"][..],
+        &["list", "secrets", "-A"],
+        &["create", "secrets", "-n", NAMESPACE],
+        &["create", "tenantschemas", "-n", "team-a"],
+        &["delete", "tenantschemas", "-n", "team-a"],
+        &["get", "leases", "-n", "team-a"],
+        &["list", "pods", "-A"],
+        &["create", "pods", "-n", NAMESPACE],
+    ] {
+        assert!(!may(release.plane, &kubeconfig, what), "{what:?}");
+    }
+    assert!(may(release.plane, &kubeconfig, &["get", "secrets", "-n", NAMESPACE]));
+}
+
+/// Every right was used, but for the rare ones, and nothing was refused.
+fn assert_rights_are_used(release: &Release, log: &str) {
+    let mut used = BTreeSet::new();
+    for request in log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        // The questions of this test.
+        if word(&request["userAgent"]).starts_with("kubectl") {
+            continue;
+        }
+        assert_ne!(request["responseStatus"]["code"], 403, "{request}");
+        let object = &request["objectRef"];
+        let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
+        used.insert((format!("{}{subresource}", word(&object["resource"])), word(&request["verb"])));
+    }
+    let granted: BTreeSet<_> =
+        rights(&release.objects()).into_iter().map(|(_, resource, verb)| (resource, verb)).collect();
+    let idle: Vec<_> = granted
+        .difference(&used)
+        .filter(|(resource, verb)| !RARE.contains(&(resource.as_str(), verb.as_str())))
+        .collect();
+    assert!(idle.is_empty(), "granted and never used: {idle:?}; used: {used:?}");
+}
