@@ -66,15 +66,18 @@ impl Watches {
             None => watcher::Config::default(),
         };
         let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected, ignored);
-        let (tenants_store, tenants) =
-            triggering(apis(client, &config.watch_namespaces), &selected, move |event: &watcher::Event<TenantSchema>| {
+        let (tenants_store, tenants) = triggering(
+            apis(client, &config.watch_namespaces),
+            &selected,
+            move |event: &watcher::Event<TenantSchema>| {
                 if let watcher::Event::Delete(tenant) = event
                     && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
                 {
                     // A closed channel means that the operator stops.
                     let _ = passed_over.unbounded_send(Arc::new(tenant.clone()));
                 }
-            });
+            },
+        );
         let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected, ignored);
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
         let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), ignored);

@@ -14,6 +14,9 @@ mod deletion;
 mod drift;
 mod events;
 mod examples;
+#[path = "../alerts/expressions.rs"]
+mod expressions;
+mod gitops;
 mod jobs;
 mod lifecycle;
 mod limits;
@@ -28,4 +31,5 @@ mod suspension;
 mod tools;
 mod two_databases;
 mod usage;
+mod watched;
 mod world;
