@@ -21,7 +21,8 @@ const RUNBOOKS: &str = "https://github.com/edumatrixhub/tenant-schema-operator/b
 
 /// promtool, from `PATH` or else built.
 fn promtool() -> Option<PathBuf> {
-    let installed = std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("promtool")).find(|p| p.is_file());
+    let installed =
+        std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join("promtool")).find(|p| p.is_file());
     if installed.is_some() {
         return installed;
     }
@@ -74,7 +75,8 @@ fn every_alert_has_its_words_its_page_and_its_test() {
 fn alerts_fire_when_they_should() {
     let Some(promtool) = promtool() else { return };
     succeeds(&promtool, &["check", "rules", ALERTS]);
-    let files: Vec<_> = stems("tests/alerts", "yaml").into_iter().map(|name| format!("tests/alerts/{name}.yaml")).collect();
+    let files: Vec<_> =
+        stems("tests/alerts", "yaml").into_iter().map(|name| format!("tests/alerts/{name}.yaml")).collect();
     let arguments: Vec<_> = ["test", "rules"].into_iter().chain(files.iter().map(String::as_str)).collect();
     succeeds(&promtool, &arguments);
 }

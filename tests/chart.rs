@@ -7,6 +7,7 @@ mod chart {
     mod cloudnativepg;
     mod helm;
     mod journey;
+    mod monitoring;
     mod permissions;
     mod reference;
     mod rendering;

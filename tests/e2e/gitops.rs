@@ -10,7 +10,7 @@ use std::{
 use kube::{Resource, api::DeleteParams};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{SchemaBackup, TenantDatabase, TenantSchema};
+use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
 use crate::world::World;
 
@@ -51,8 +51,7 @@ fn script() -> tempfile::NamedTempFile {
 async fn flux_and_argo_cd_see_what_is_the_case() {
     let Some(health) = health() else { return };
     let mut world = World::without_operator(json!({})).await;
-    let (databases, tenants, backups) =
-        (world.databases(), world.api::<TenantSchema>(), world.api::<SchemaBackup>());
+    let (databases, tenants, backups) = (world.databases(), world.api::<TenantSchema>(), world.api::<SchemaBackup>());
     let database = world.database_ref();
     let mut album = Album::default();
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
@@ -88,24 +87,22 @@ async fn flux_and_argo_cd_see_what_is_the_case() {
     // Argo CD never asks the script about an object that is being deleted: it says Progressing by itself.
     album.take(&tenants, "going", "Terminating", "Degraded").await;
 
+    let other = format!("{database}-other");
+    world.apply_other_database(&other, json!({ "connection": { "secretRef": { "name": "nowhere" } } })).await;
+    world.until_ready(&databases, &other, "False", "SecretNotFound").await;
+    album.take(&databases, &other, "Failed", "Degraded").await;
+    world.kubectl(&["delete", "tenantdatabase", &other]);
+
     // Ready of the generation before, in words of before.
     world.stop_operator().await;
     world.apply_tenant("school", json!({ "schemaName": "school", "config": { "a": 1 } })).await;
     album.take(&tenants, "school", "InProgress", "Progressing").await;
-    world.write_secret(json!({ "password": "wrong" })).await;
     world.start_operator().await;
-    world.until_ready::<TenantDatabase>(&databases, &database, "False", "AuthenticationRefused").await;
-    album.take(&databases, &database, "Failed", "Degraded").await;
-    world.write_secret(json!({})).await;
-    world.ready_tenant("school").await;
+    world.settled_tenant("school").await;
 
     let script = script();
-    let mut child = Command::new(health)
-        .arg(script.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(health).arg(script.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let objects: Vec<_> = album.0.iter().map(|(.., object)| object).collect();
     serde_json::to_writer(child.stdin.take().unwrap(), &objects).unwrap();
     let output = child.wait_with_output().unwrap();

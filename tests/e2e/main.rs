@@ -11,6 +11,7 @@ mod conflicts;
 mod connections;
 mod databases;
 mod deletion;
+mod documented;
 mod drift;
 mod events;
 mod examples;

@@ -158,11 +158,7 @@ pub fn go_tool(module: &Path, name: &str, package: &str) -> Result<Option<PathBu
 
 /// Builds a program into its cache unless it is there; nothing where Go is not installed. `prepare` completes a command of
 /// Go so that it leaves the program in the directory that it is given.
-fn build_once(
-    cache: &Path,
-    name: &str,
-    prepare: impl FnOnce(&mut Command, &Path),
-) -> Result<Option<PathBuf>, Error> {
+fn build_once(cache: &Path, name: &str, prepare: impl FnOnce(&mut Command, &Path)) -> Result<Option<PathBuf>, Error> {
     let program = cache.join(name);
     let _lock = lock(&cache.join("lock"))?;
     if is_executable(&program) {
