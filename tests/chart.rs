@@ -5,6 +5,7 @@
 
 mod chart {
     mod cloudnativepg;
+    mod conform;
     mod helm;
     mod journey;
     mod monitoring;

@@ -30,7 +30,7 @@ fn everything(watched: &str, secrets: &str) -> Value {
 }
 
 /// Values that people use, each in another way.
-fn variants(watched: &str, secrets: &str) -> [Value; 4] {
+pub fn variants(watched: &str, secrets: &str) -> [Value; 4] {
     [
         json!({}),
         everything(watched, secrets),

@@ -6,7 +6,10 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
-use crate::{watched::everything_asked_for_is_shown, world::World};
+use crate::{
+    watched::{everything_asked_for_is_shown, the_table_of_metrics_is_right},
+    world::World,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_number_that_people_watch_is_there() {
@@ -86,7 +89,9 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("lane_held{of_database}"), 1.0);
     world.write_secret(json!({})).await;
     world.eventually("the database is up", async || world.count(&up) == 1).await;
-    everything_asked_for_is_shown(&world.http("/metrics").unwrap());
+    let metrics = world.http("/metrics").unwrap();
+    everything_asked_for_is_shown(&metrics);
+    the_table_of_metrics_is_right(&metrics);
 
     // What waits for one of the operator's connections is seen while it waits.
     let waiting = format!("tenant_schema_operator_pool_connections{{database=\"{database}\",state=\"waiting\"}}");

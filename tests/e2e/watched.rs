@@ -61,6 +61,26 @@ pub fn everything_asked_for_is_shown(metrics: &str) {
     assert!(unknown.is_empty(), "{unknown:#?}");
 }
 
+/// Fails unless the table of `docs/operations.md` has the metrics and labels that are shown, and no others.
+pub fn the_table_of_metrics_is_right(metrics: &str) {
+    let row = Regex::new(r"(?m)^\| `(\w+)` \|([^|]*)\|").unwrap();
+    let operations = include_str!("../../docs/operations.md");
+    let (_, table) = operations.split_once("| Metric | Labels |").unwrap();
+    let labels =
+        |cell: &str| cell.split(',').map(|label| label.trim().replace('`', "")).filter(|l| !l.is_empty()).collect();
+    let documented: BTreeMap<String, BTreeSet<String>> = row
+        .captures_iter(table.split("\n\n").next().unwrap())
+        .map(|row| (row[1].to_owned(), labels(&row[2])))
+        .collect();
+    let mut real: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, labels) in shown(metrics) {
+        let name = name.trim_start_matches("tenant_schema_operator_");
+        let name = ["_bucket", "_sum", "_count"].into_iter().fold(name, |name, end| name.trim_end_matches(end));
+        real.entry(name.to_owned()).or_default().extend(labels.keys().filter(|l| **l != "le").map(|l| (*l).to_owned()));
+    }
+    assert_eq!(documented, real);
+}
+
 #[test]
 fn what_is_not_shown_is_noticed() {
     let text = "# TYPE tenant_schema_operator_up gauge\ntenant_schema_operator_up{database=\"a\",state=\"x\"} 1\n";
