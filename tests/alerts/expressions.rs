@@ -8,7 +8,7 @@ use serde_json::Value;
 pub const ALERTS: &str = "charts/tenant-schema-operator/files/alerts.yaml";
 const DASHBOARD: &str = "charts/tenant-schema-operator/files/dashboard.json";
 
-/// One expression of PromQL.
+/// One expression for Prometheus.
 pub struct Found {
     /// The expression, with what Grafana would put for its variables.
     pub expression: String,

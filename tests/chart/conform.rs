@@ -64,9 +64,9 @@ fn chart_and_examples_conform() {
         eprintln!("skipped: go is not installed");
         return;
     };
-    let place = tempfile::tempdir().unwrap();
-    write_schemas(place.path(), &plane.kubectl(&["get", "--raw", "/openapi/v2"]).unwrap());
-    let location = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", place.path().display());
+    let folder = tempfile::tempdir().unwrap();
+    write_schemas(folder.path(), &plane.kubectl(&["get", "--raw", "/openapi/v2"]).unwrap());
+    let location = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", folder.path().display());
     let conforms = |files: &[&str]| {
         // Their schemas are of others, and are not here.
         let skip = "CustomResourceDefinition,PrometheusRule,ServiceMonitor,Cluster";
@@ -74,10 +74,10 @@ fn chart_and_examples_conform() {
         let output = Command::new(&kubeconform).args(arguments).args(files).output().unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let rendered = place.path().join("rendered.yaml");
+    let rendered = folder.path().join("rendered.yaml");
     for values in variants("team-a", "databases") {
         let items = helm.objects("own", &values);
-        let text: Vec<_> = items.iter().map(|item| item.to_string()).collect();
+        let text: Vec<_> = items.iter().map(Value::to_string).collect();
         fs::write(&rendered, text.join("\n---\n")).unwrap();
         let (conform, said) = conforms(&[rendered.to_str().unwrap()]);
         assert!(conform, "{values}: {said}");

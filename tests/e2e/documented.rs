@@ -30,6 +30,15 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     page.split(&format!("```{language}\n")).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+/// What a command prints; fails with what it says is wrong.
+fn succeeds(page: &Path, command: &mut Command, text: &str) -> String {
+    let output = command.output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let error = said(&output.stderr);
+    assert!(output.status.success() && !error.contains("ERROR"), "{}:\n{text}\n{error}", page.display());
+    said(&output.stdout)
+}
+
 impl World {
     /// The words of the documents in the words of this test.
     fn translated(&self, text: &str) -> String {
@@ -51,14 +60,6 @@ impl World {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     }
 
-    fn succeeds(&self, page: &Path, command: &mut Command, text: &str) -> String {
-        let output = command.output().unwrap();
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let error = said(&output.stderr);
-        assert!(output.status.success() && !error.contains("ERROR"), "{}:\n{text}\n{error}", page.display());
-        said(&output.stdout)
-    }
-
     /// Runs a block of shell where kubectl and psql find this test's cluster and database.
     fn shell(&self, page: &Path, place: &Path, text: &str) -> String {
         let text = self.translated(text);
@@ -69,7 +70,7 @@ impl World {
         let mut command = Command::new("bash");
         command.args(["-euc", &text]).current_dir(place).env("PATH", path).env("KUBECONFIG", shared.kubeconfig_path());
         command.envs(self.postgres.env()).env("PGDATABASE", &self.database);
-        self.succeeds(page, &mut command, &text)
+        succeeds(page, &mut command, &text)
     }
 
     /// Runs a block of SQL, and undoes it unless it shall stay.
@@ -78,7 +79,7 @@ impl World {
         let mut command = Command::new(self.postgres.tool("psql").unwrap());
         command.envs(self.postgres.env()).args(["-XAt", "-v", "ON_ERROR_STOP=1", "-d", &self.database]);
         let all = if stays { text.clone() } else { format!("BEGIN;\n{text}\nROLLBACK;") };
-        self.succeeds(page, command.args(["-c", &all]), &text)
+        succeeds(page, command.args(["-c", &all]), &text)
     }
 }
 

@@ -37,7 +37,7 @@ fn health() -> Option<PathBuf> {
     built
 }
 
-/// The script of the ConfigMap, in a file of its own.
+/// The script of `argocd-cm`, in a file of its own.
 fn script() -> tempfile::NamedTempFile {
     let patch: Value = serde_saphyr::from_str(include_str!("../../docs/gitops/argocd-cm.yaml")).unwrap();
     let customizations: Value =

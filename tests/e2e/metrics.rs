@@ -89,6 +89,8 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("lane_held{of_database}"), 1.0);
     world.write_secret(json!({})).await;
     world.eventually("the database is up", async || world.count(&up) == 1).await;
+    let stalled = format!("tenant_schema_operator_tenants{{database=\"{database}\",state=\"stalled\"}}");
+    world.eventually("its tenants are what they were", async || world.count(&stalled) == 1).await;
     let metrics = world.http("/metrics").unwrap();
     everything_asked_for_is_shown(&metrics);
     the_table_of_metrics_is_right(&metrics);

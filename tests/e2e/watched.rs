@@ -29,7 +29,9 @@ fn unknown(text: &str, Found { expression, legend }: &Found) -> Vec<String> {
     let shown = shown(text);
     let mut unknown = Vec::new();
     let mut labels: BTreeSet<&str> = OF_THE_TARGET.into();
-    for selector in Regex::new(r"(tenant_schema_operator_\w+)(?:\{([^}]*)\})?").unwrap().captures_iter(expression) {
+    let selector = Regex::new(r"(tenant_schema_operator_\w+)(?:\{([^}]*)\})?").unwrap();
+    let matcher = Regex::new(r#"(\w+)(=~|!~|!=|=)"([^"]*)""#).unwrap();
+    for selector in selector.captures_iter(expression) {
         let name = selector.get(1).unwrap().as_str();
         let Some(series) = shown.get(name) else {
             unknown.push(name.to_owned());
@@ -37,7 +39,7 @@ fn unknown(text: &str, Found { expression, legend }: &Found) -> Vec<String> {
         };
         labels.extend(series.keys());
         let matchers = selector.get(2).map_or("", |matchers| matchers.as_str());
-        for matcher in Regex::new(r#"(\w+)(=~|!~|!=|=)"([^"]*)""#).unwrap().captures_iter(matchers) {
+        for matcher in matcher.captures_iter(matchers) {
             let [label, operator, value] = matcher.extract().1;
             let of_the_target = OF_THE_TARGET.contains(&label);
             let known = series.get(label).is_some_and(|values| operator != "=" || values.contains(value));
