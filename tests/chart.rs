@@ -5,8 +5,10 @@
 
 mod chart {
     mod cloudnativepg;
+    mod conform;
     mod helm;
     mod journey;
+    mod monitoring;
     mod permissions;
     mod reference;
     mod rendering;

@@ -9,7 +9,15 @@ use std::{
 
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = ["", "docs", "docs/reference", "charts/tenant-schema-operator", "examples/cloudnativepg"];
+    let folders = [
+        "",
+        "docs",
+        "docs/gitops",
+        "docs/reference",
+        "docs/runbooks",
+        "charts/tenant-schema-operator",
+        "examples/cloudnativepg",
+    ];
     let folders = folders.map(|folder| root.join(folder));
     let files = folders.iter().flat_map(|folder| fs::read_dir(folder).unwrap());
     files.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|end| end == "md")).collect()

@@ -41,7 +41,7 @@ pub struct Context {
     /// The watch caches.
     pub stores: Stores,
     /// The databases at work.
-    pub lanes: Lanes,
+    pub lanes: Arc<Lanes>,
     /// Asks for reconciles.
     pub wake: Wake,
     /// Takes tenants that went although they had our finalizer.

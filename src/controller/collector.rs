@@ -1,6 +1,7 @@
-//! Numbers that are read from the watch caches when somebody asks: tenants by state, and each tenant's usage.
+//! Numbers that are read when somebody asks: from the watch caches tenants by state and each tenant's usage, from the open
+//! lanes how busy they are.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::reflector::Store};
@@ -16,6 +17,7 @@ use crate::{
         TenantSchema,
         condition::{ConditionType, find},
     },
+    lane::Lanes,
     quantity::Bytes,
 };
 
@@ -69,10 +71,40 @@ impl Collector for TenantCollector {
     }
 }
 
-fn encode_each(
-    tenants: &[std::sync::Arc<TenantSchema>],
-    encoder: &mut DescriptorEncoder<'_>,
-) -> Result<(), fmt::Error> {
+/// Looks at the open lanes at every scrape.
+pub struct LaneCollector(Arc<Lanes>);
+
+impl fmt::Debug for LaneCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneCollector").finish_non_exhaustive()
+    }
+}
+
+impl LaneCollector {
+    /// Looks at `lanes`.
+    #[must_use]
+    pub fn new(lanes: Arc<Lanes>) -> Self {
+        Self(lanes)
+    }
+}
+
+impl Collector for LaneCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let connections = Family::<Labels, Gauge>::default();
+        for lane in self.0.all_open() {
+            let usage = lane.usage();
+            for (state, count) in [("open", usage.open), ("idle", usage.idle), ("waiting", usage.waiting)] {
+                let labels = vec![("database", lane.database.clone()), ("state", state.to_owned())];
+                connections.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        let help = "Connections by state; waiting are calls that wait for one";
+        let descriptor = encoder.encode_descriptor("pool_connections", help, None, connections.metric_type())?;
+        connections.encode(descriptor)
+    }
+}
+
+fn encode_each(tenants: &[Arc<TenantSchema>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let storage = Family::<Labels, Gauge>::default();
     let quota = Family::<Labels, Gauge>::default();
     let backup = Family::<Labels, Gauge>::default();

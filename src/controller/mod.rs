@@ -31,7 +31,7 @@ use crate::{
     tenant,
 };
 use backoff::Backoff;
-use collector::TenantCollector;
+use collector::{LaneCollector, TenantCollector};
 use runner::Runner;
 use watches::Watches;
 
@@ -87,12 +87,14 @@ pub async fn run(
     let (passed_over, tenants_passed_over) = mpsc::unbounded();
     let watches = Watches::start(&client, &config, passed_over.clone());
     let stores = watches.stores();
+    let lanes = Arc::new(Lanes::default());
     metrics.add_collector(Box::new(TenantCollector::new(stores.tenants.clone(), config.tenant_metrics)));
+    metrics.add_collector(Box::new(LaneCollector::new(lanes.clone())));
     let ctx = Arc::new(Context {
         client: client.clone(),
         cluster,
         stores: stores.clone(),
-        lanes: Lanes::default(),
+        lanes,
         wake: Wake { databases: databases_wake, tenants: tenants_wake, backups: backups_wake },
         passed_over,
         metrics,

@@ -82,7 +82,7 @@ where
 /// Reports one finished job.
 pub fn job_finished(metrics: &Metrics, finished: &jobs::Finished) {
     let jobs::Finished { database, job, outcome, message } = finished;
-    let labels = JobLabels { database: database.clone(), job: job.kind.clone(), outcome };
+    let labels = JobLabels { database: database.clone(), kind: job.kind.clone(), outcome };
     metrics.jobs.get_or_create(&labels).inc();
     let schema = job.schema_name.as_deref().unwrap_or_default();
     if *outcome == "error" {

@@ -130,7 +130,7 @@ pub async fn reconcile(
     };
     let mut answer = None;
     if open.until_survey().is_zero() {
-        match survey(&open.lane, &open.surveys, &ctx).await {
+        match survey(&open.lane, &open.surveys, database.spec.survey_period(), &ctx).await {
             Ok(found) => {
                 answer = found;
                 // What does not come about now is tried at the next tick.
@@ -210,10 +210,11 @@ async fn open_lane(
     let lane = opened.lane;
     // The first survey comes before anybody uses the lane: it serves as their observation.
     let surveys = SurveyCount::default();
-    if let Err(error) = survey(&lane, &surveys, ctx).await {
+    if let Err(error) = survey(&lane, &surveys, database.spec.survey_period(), ctx).await {
         lane.lose();
         return Ok(Err(error.into()));
     }
+    ctx.metrics.expect_jobs(&name);
     let slots = job_slots(database.spec.connection.max_connections());
     let runner = tokio::spawn(jobs::run(lane.clone(), slots, finished_jobs.clone()));
     let open = Arc::new(Open::new(key, lane.clone(), facts, (generation, confirmed), runner));

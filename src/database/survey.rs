@@ -3,9 +3,12 @@
 //! Most surveys ask only for what changed. Every tenth asks for everything, so that a row that was edited or removed by
 //! hand is noticed even if the database believes that it told us.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -17,7 +20,7 @@ use crate::{
         Error,
         answer::{SurveyAnswer, TenantRow},
     },
-    telemetry::metrics::{DatabaseLabels, Metrics, PoolLabels},
+    telemetry::metrics::{DatabaseLabels, Metrics},
 };
 
 /// Every so many surveys all tenants are asked for.
@@ -27,8 +30,15 @@ const EVERYTHING_EVERY: u32 = 10;
 #[derive(Debug, Default)]
 pub struct SurveyCount(AtomicU32);
 
-/// Surveys the database and wakes the tenants and backups that changed.
-pub async fn survey(lane: &Lane, count: &SurveyCount, ctx: &Context) -> Result<Option<SurveyAnswer>, Error> {
+/// Surveys the database and wakes the tenants and backups that changed. `period` is told to whoever watches the age of surveys.
+pub async fn survey(
+    lane: &Lane,
+    count: &SurveyCount,
+    period: Duration,
+    ctx: &Context,
+) -> Result<Option<SurveyAnswer>, Error> {
+    let labels = DatabaseLabels { database: lane.database.clone() };
+    ctx.metrics.survey_period.get_or_create(&labels).set(period.as_secs_f64());
     let started = Instant::now();
     let everything = count.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERYTHING_EVERY);
     let Some((answer, news)) = lane.survey(everything).await? else { return Ok(None) };
@@ -53,9 +63,5 @@ fn measure(metrics: &Metrics, lane: &Lane, answer: &SurveyAnswer, started: Insta
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit into the 52 bits of a float for ages")]
     metrics.survey_time.get_or_create(&labels).set(now as f64);
     metrics.survey_stale.get_or_create(&labels).set(i64::from(answer.stale_count));
-    let usage = lane.functions().pool().usage();
-    for (state, count) in [("open", usage.open), ("idle", usage.idle), ("waiting", usage.waiting)] {
-        let labels = PoolLabels { database: lane.database.clone(), state };
-        metrics.pool.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
+    metrics.set_aside.get_or_create(&labels).set(answer.set_aside_bytes);
 }

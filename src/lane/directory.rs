@@ -45,6 +45,17 @@ impl Lanes {
         }
     }
 
+    /// Every lane that is open.
+    #[must_use]
+    pub fn all_open(&self) -> Vec<Arc<Lane>> {
+        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let open = lanes.values().filter_map(|state| match state {
+            LaneState::Open(lane) => Some(lane.clone()),
+            LaneState::Elsewhere | LaneState::Unavailable { .. } => None,
+        });
+        open.collect()
+    }
+
     /// Replaces the state; a lane that was open and is not any more is lost and its jobs end.
     pub fn set(&self, database: &str, state: &LaneState) {
         let old = self.0.write().unwrap_or_else(PoisonError::into_inner).insert(database.to_owned(), state.clone());

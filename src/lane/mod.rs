@@ -11,7 +11,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,7 +27,7 @@ pub use directory::{LaneState, Lanes};
 use survey::SurveyBook;
 
 use crate::postgres::{
-    Error, Functions, Hold,
+    Error, Functions, Hold, PoolUse,
     answer::{
         BackupAnswer, BackupQuestion, CallResult, CallStatus, SurveyAnswer, Surveyed, TenantAnswer, TenantQuestion,
         TenantRow,
@@ -47,6 +47,7 @@ pub struct Lane {
     pub hold: Hold,
     functions: Functions,
     applying: Semaphore,
+    waiting: AtomicUsize,
     book: Mutex<SurveyBook>,
     /// This replica, as the catalogue of jobs shows it.
     pub holder: String,
@@ -73,6 +74,22 @@ pub struct LaneParts {
     pub apply_slots: usize,
 }
 
+/// One of a count, while it lives: whoever gives up waiting is not counted any more either.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct RunningJob {
     schema_id: Option<Uuid>,
     cancel: watch::Sender<bool>,
@@ -91,6 +108,7 @@ impl Lane {
             holder,
             ring,
             applying: Semaphore::new(apply_slots.max(1)),
+            waiting: AtomicUsize::new(0),
             book: Mutex::new(SurveyBook::default()),
             lost: AtomicBool::new(false),
             refused: AtomicBool::new(false),
@@ -104,6 +122,13 @@ impl Lane {
     #[must_use]
     pub fn functions(&self) -> &Functions {
         &self.functions
+    }
+
+    /// How busy the lane is now; who waits for a turn waits for a connection.
+    #[must_use]
+    pub fn usage(&self) -> PoolUse {
+        let pool = self.functions.pool().usage();
+        PoolUse { waiting: pool.waiting + self.waiting.load(Ordering::Relaxed), ..pool }
     }
 
     /// True once the database refused this replica's epoch, or an outage was seen: the lane must be opened anew.
@@ -273,6 +298,7 @@ impl Lane {
     }
 
     async fn slot(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let _waiting = Counted::new(&self.waiting);
         self.applying.acquire().await.map_err(|_| Error::LaneClosed)
     }
 

@@ -6,7 +6,7 @@ use std::{sync::Mutex, time::Duration};
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text::encode},
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Registry, Unit},
 };
 
@@ -40,9 +40,9 @@ pub struct ErrorLabels {
 pub struct JobLabels {
     /// The TenantDatabase.
     pub database: String,
-    /// `snapshot` or `purge`.
-    pub job: String,
-    /// `success`, `error`, `cancelled` or `lost`.
+    /// `snapshot` or `purge`. Not called `job`, which is Prometheus' own label for where a series comes from.
+    pub kind: String,
+    /// `success`, `error`, `cancelled`, `retry` or `lost`.
     pub outcome: &'static str,
 }
 
@@ -69,15 +69,6 @@ pub struct FunctionLabels {
     pub function: &'static str,
 }
 
-/// State of a pool's connections.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct PoolLabels {
-    /// The TenantDatabase.
-    pub database: String,
-    /// `open`, `idle` or `waiting`.
-    pub state: &'static str,
-}
-
 /// Every number of this process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -94,14 +85,16 @@ pub struct Metrics {
     pub survey_duration: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// When the latest survey finished, in Unix time; its age is `time() -` this.
     pub survey_time: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    /// How often there shall be a survey, without which nobody can tell whether its age is too much.
+    pub survey_period: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// Tenants whose figures are not exact.
     pub survey_stale: Family<DatabaseLabels, Gauge>,
+    /// The storage of what is set aside, which nothing removes by itself.
+    pub set_aside: Family<DatabaseLabels, Gauge>,
     /// Calls of management functions.
     pub calls: Family<CallLabels, Counter>,
     /// How long a call took, waiting for a connection included.
     pub call_duration: Family<FunctionLabels, Histogram>,
-    /// Connections by state.
-    pub pool: Family<PoolLabels, Gauge>,
     /// 1 while the database answers and is fit to work with.
     pub database_up: Family<DatabaseLabels, Gauge>,
     /// 1 while this replica holds the lane.
@@ -128,15 +121,18 @@ impl Metrics {
             jobs: Family::default(),
             survey_duration: Family::default(),
             survey_time: Family::default(),
+            survey_period: Family::default(),
             survey_stale: Family::default(),
+            set_aside: Family::default(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(seconds),
-            pool: Family::default(),
             database_up: Family::default(),
             lane_held: Family::default(),
         };
         metrics.with_registry(|r| {
             let m = &metrics;
+            let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+            r.register("build", "The release of the operator; there while it runs", build);
             r.register("reconciles", "Reconciles by kind and outcome", m.reconciles.clone());
             r.register_with_unit(
                 "reconcile_duration",
@@ -158,10 +154,22 @@ impl Metrics {
                 Unit::Seconds,
                 m.survey_time.clone(),
             );
+            r.register_with_unit(
+                "survey_period",
+                "How often there shall be a survey",
+                Unit::Seconds,
+                m.survey_period.clone(),
+            );
             r.register(
                 "survey_stale_tenants",
                 "Tenants whose size is not exact: a table is locked, or there are too many tables to measure",
                 m.survey_stale.clone(),
+            );
+            r.register_with_unit(
+                "set_aside_storage",
+                "Storage of schemas of former tenants that are set aside",
+                Unit::Bytes,
+                m.set_aside.clone(),
             );
             r.register("sql_calls", "Calls of management functions by outcome", m.calls.clone());
             r.register_with_unit(
@@ -170,7 +178,6 @@ impl Metrics {
                 Unit::Seconds,
                 m.call_duration.clone(),
             );
-            r.register("pool_connections", "Connections by state", m.pool.clone());
             r.register("database_up", "1 while the database answers and is fit to work with", m.database_up.clone());
             r.register("lane_held", "1 while this replica holds the lane of the database", m.lane_held.clone());
         });
@@ -197,17 +204,24 @@ impl Metrics {
         self.call_duration.get_or_create(&FunctionLabels { function }).observe(elapsed.as_secs_f64());
     }
 
+    /// Shows the jobs of a database at zero: a counter that appears with its first failure has not risen for Prometheus.
+    pub fn expect_jobs(&self, database: &str) {
+        for kind in ["snapshot", "purge"] {
+            for outcome in ["success", "error"] {
+                let labels = JobLabels { database: database.to_owned(), kind: kind.to_owned(), outcome };
+                drop(self.jobs.get_or_create(&labels));
+            }
+        }
+    }
+
     /// Forgets a TenantDatabase that is gone.
     pub fn forget_database(&self, database: &str) {
         let labels = DatabaseLabels { database: database.to_owned() };
-        for family in [&self.survey_duration, &self.survey_time] {
+        for family in [&self.survey_duration, &self.survey_time, &self.survey_period] {
             family.remove(&labels);
         }
-        for family in [&self.survey_stale, &self.database_up, &self.lane_held] {
+        for family in [&self.survey_stale, &self.set_aside, &self.database_up, &self.lane_held] {
             family.remove(&labels);
-        }
-        for state in ["open", "idle", "waiting"] {
-            self.pool.remove(&PoolLabels { database: database.to_owned(), state });
         }
     }
 

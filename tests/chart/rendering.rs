@@ -24,12 +24,13 @@ fn everything(watched: &str, secrets: &str) -> Value {
         "topologySpreadConstraints":
             [{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway" }],
         "serviceMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
+        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" } }, "dashboard": { "enabled": true },
         "networkPolicy": { "enabled": true, "metricsFrom": [{ "namespaceSelector": {} }] },
     })
 }
 
 /// Values that people use, each in another way.
-fn variants(watched: &str, secrets: &str) -> [Value; 4] {
+pub fn variants(watched: &str, secrets: &str) -> [Value; 4] {
     [
         json!({}),
         everything(watched, secrets),
@@ -72,6 +73,44 @@ spec:
                     honorLabels: {type: boolean}
 ";
 
+/// The same of `PrometheusRule`.
+const PROMETHEUS_RULE: &str = "
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: prometheusrules.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  names: {kind: PrometheusRule, plural: prometheusrules}
+  scope: Namespaced
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties:
+              groups:
+                type: array
+                items:
+                  type: object
+                  properties:
+                    name: {type: string}
+                    rules:
+                      type: array
+                      items:
+                        type: object
+                        properties:
+                          alert: {type: string}
+                          expr: {type: string}
+                          for: {type: string}
+                          labels: {type: object, additionalProperties: {type: string}}
+                          annotations: {type: object, additionalProperties: {type: string}}
+";
+
 #[test]
 fn lint_finds_nothing() {
     let Some(helm) = Helm::offline() else { return };
@@ -89,8 +128,10 @@ fn the_api_server_takes_every_object() {
     let plane = shared.control_plane();
     let Some(helm) = Helm::find(shared.kubeconfig_path()) else { return };
     let namespaces = Namespaces::new(plane, "render");
-    let monitor = file(&documents(SERVICE_MONITOR)[0]);
-    plane.kubectl(&["apply", "--server-side", "-f", monitor.path().to_str().unwrap()]).unwrap();
+    for kind in [SERVICE_MONITOR, PROMETHEUS_RULE] {
+        let kind = file(&documents(kind)[0]);
+        plane.kubectl(&["apply", "--server-side", "-f", kind.path().to_str().unwrap()]).unwrap();
+    }
     plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]).unwrap();
     plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
     for values in variants(&namespaces.tenants, &namespaces.databases) {

@@ -6,7 +6,10 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
-use crate::world::World;
+use crate::{
+    watched::{everything_asked_for_is_shown, the_table_of_metrics_is_right},
+    world::World,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_number_that_people_watch_is_there() {
@@ -54,11 +57,14 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("tenants{{database=\"{database}\",state=\"ready\"}}"), 1.0);
     exactly(&format!("tenants{{database=\"{database}\",state=\"stalled\"}}"), 1.0);
     exactly(&format!("tenants{{database=\"{database}\",state=\"deleting\"}}"), 1.0);
-    exactly(&format!("jobs_total{{database=\"{database}\",job=\"snapshot\",outcome=\"success\"}}"), 1.0);
+    exactly(&format!("jobs_total{{database=\"{database}\",kind=\"snapshot\",outcome=\"success\"}}"), 1.0);
     #[allow(clippy::cast_precision_loss, reason = "a few kilobytes")]
     exactly(&format!("tenant_storage_bytes{of_tenant}"), status.storage_used_bytes.unwrap() as f64);
     exactly(&format!("tenant_quota_bytes{of_tenant}"), f64::from(1 << 30));
     between(&format!("tenant_last_backup_time_seconds{of_tenant}"), now - 120.0, now);
+    exactly(&format!("survey_period_seconds{of_database}"), 5.0);
+    exactly(&format!("set_aside_storage_bytes{of_database}"), 0.0);
+    some(&format!("build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")));
     between(&format!("survey_duration_seconds{of_database}"), 0.0001, 5.0);
     between(&format!("survey_completion_time_seconds{of_database}"), now - 30.0, now + 1.0);
     exactly(&format!("survey_stale_tenants{of_database}"), 0.0);
@@ -68,7 +74,6 @@ async fn every_number_that_people_watch_is_there() {
     some("sql_call_duration_seconds_count{function=\"survey_tenants\"}");
     between(&format!("pool_connections{{database=\"{database}\",state=\"open\"}}"), 1.0, 4.0);
     between(&format!("pool_connections{{database=\"{database}\",state=\"idle\"}}"), 0.0, 4.0);
-    exactly(&format!("pool_connections{{database=\"{database}\",state=\"waiting\"}}"), 0.0);
     exactly(&format!("database_up{of_database}"), 1.0);
     exactly(&format!("lane_held{of_database}"), 1.0);
     some("deletion_blocked_seconds");
@@ -84,6 +89,23 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("lane_held{of_database}"), 1.0);
     world.write_secret(json!({})).await;
     world.eventually("the database is up", async || world.count(&up) == 1).await;
+    let stalled = format!("tenant_schema_operator_tenants{{database=\"{database}\",state=\"stalled\"}}");
+    world.eventually("its tenants are what they were", async || world.count(&stalled) == 1).await;
+    let metrics = world.http("/metrics").unwrap();
+    everything_asked_for_is_shown(&metrics);
+    the_table_of_metrics_is_right(&metrics);
+
+    // What waits for one of the operator's connections is seen while it waits.
+    let waiting = format!("tenant_schema_operator_pool_connections{{database=\"{database}\",state=\"waiting\"}}");
+    let locked = world.session("BEGIN; LOCK TABLE edu_matrix_hub_schema.lane_lock");
+    let names: Vec<_> = (0..8).map(|number| format!("waits{number}")).collect();
+    futures::future::join_all(names.iter().map(|name| world.apply_tenant(name, json!({ "schemaName": name })))).await;
+    world.eventually("calls wait for a connection", async || world.count(&waiting) > 0).await;
+    drop(locked);
+    for name in &names {
+        world.ready_tenant(name).await;
+    }
+    world.eventually("nothing waits", async || world.count(&waiting) == 0).await;
 
     // Fleets that are too large for a series each turn those off, and keep the others.
     world.stop_operator().await;
@@ -91,7 +113,7 @@ async fn every_number_that_people_watch_is_there() {
     world.start_operator().await;
     let ready = format!("tenants{{database=\"{database}\",state=\"ready\"}}");
     let count = |series: &str| world.count(&format!("tenant_schema_operator_{series}"));
-    world.eventually("the tenants are counted", async || count(&ready) == 1).await;
+    world.eventually("the tenants are counted", async || count(&ready) == 9).await;
     assert!(!world.http("/metrics").unwrap().contains("tenant=\"school\""));
     world.finish().await;
 }

@@ -1,8 +1,9 @@
 //! The control plane's programs: taken from `KUBEBUILDER_ASSETS` or `setup-envtest` as far as they
-//! have them, and built from Go modules otherwise. Helm likewise, from `PATH`. What is built goes
-//! into a cache that survives `cargo clean` and is shared by all checkouts.
+//! have them, and built from Go modules otherwise. Helm and what is in `tests/tools` likewise, from
+//! `PATH`. What is built goes into a cache that survives `cargo clean` and is shared by all checkouts.
 
 use std::fs;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -122,26 +123,54 @@ pub fn helm() -> Result<Option<PathBuf>, Error> {
         return Ok(Some(helm));
     }
     let cache = cache_dir()?.join("helm").join(HELM_VERSION);
-    let helm = cache.join("helm");
-    if is_executable(&helm) {
-        return Ok(Some(helm));
+    build_once(&cache, "helm", |command, work| {
+        command
+            .args(["install", "-v", "-trimpath", "-ldflags", "-s -w"])
+            .arg(format!("helm.sh/helm/v3/cmd/helm@v{HELM_VERSION}"))
+            .env("GOBIN", work)
+            // Inside a module `go install` of a version is refused under some settings.
+            .current_dir(work);
+    })
+}
+
+/// A package that a module in `tests/tools` pins: from the cache, or else built; nothing where Go is not installed. It is
+/// built anew when a file of the module changes.
+pub fn go_tool(module: &Path, name: &str, package: &str) -> Result<Option<PathBuf>, Error> {
+    let entries = fs::read_dir(module).and_then(Iterator::collect::<Result<Vec<_>, _>>).file("read", module)?;
+    let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();
+    files.sort();
+    let mut content = DefaultHasher::new();
+    for file in files {
+        content.write(&fs::read(&file).file("read", &file)?);
+    }
+    let cache = cache_dir()?.join("tools").join(format!("{name}-{:016x}", content.finish()));
+    build_once(&cache, name, |command, work| {
+        command
+            .args(["build", "-v", "-trimpath", "-ldflags", "-s -w", "-mod=readonly"])
+            // Leaves out of Prometheus what finds targets at a dozen clouds, which is most of it.
+            .args(["-tags", "remove_all_sd", "-o"])
+            .arg(work.join(name))
+            .arg(package)
+            .env("CGO_ENABLED", "0")
+            .current_dir(module);
+    })
+}
+
+/// Builds a program into its cache unless it is there; nothing where Go is not installed. `prepare` completes a command of
+/// Go so that it leaves the program in the directory that it is given.
+fn build_once(cache: &Path, name: &str, prepare: impl FnOnce(&mut Command, &Path)) -> Result<Option<PathBuf>, Error> {
+    let program = cache.join(name);
+    let _lock = lock(&cache.join("lock"))?;
+    if is_executable(&program) {
+        return Ok(Some(program));
     }
     let Some(go) = find_go() else { return Ok(None) };
-    let _lock = lock(&cache.join("lock"))?;
-    if is_executable(&helm) {
-        return Ok(Some(helm));
-    }
-    let work = tempfile::Builder::new().prefix("build-").tempdir_in(&cache).file("create a directory in", &cache)?;
+    let work = tempfile::Builder::new().prefix("build-").tempdir_in(cache).file("create a directory in", cache)?;
     let mut command = Command::new(go);
-    command
-        .args(["install", "-v", "-trimpath", "-ldflags", "-s -w"])
-        .arg(format!("helm.sh/helm/v3/cmd/helm@v{HELM_VERSION}"))
-        .env("GOBIN", work.path())
-        // Inside a module `go install` of a version is refused under some settings.
-        .current_dir(work.path());
-    run_with_progress(&mut command, &format!("helm {HELM_VERSION}"))?;
-    fs::rename(work.path().join("helm"), &helm).file("put in place", &helm)?;
-    Ok(Some(helm))
+    prepare(&mut command, work.path());
+    run_with_progress(&mut command, name)?;
+    fs::rename(work.path().join(name), &program).file("put in place", &program)?;
+    Ok(Some(program))
 }
 
 fn is_helm_3(helm: &Path) -> bool {

@@ -41,7 +41,7 @@ mod shared;
 mod state;
 mod wait;
 
-pub use binaries::{KUBERNETES_VERSION, helm};
+pub use binaries::{KUBERNETES_VERSION, go_tool, helm};
 pub use cluster::{Cluster, ClusterInfo, ClusterOptions, Lifetime, MemberStatus};
 pub use control_plane::{ControlPlane, ControlPlaneInfo, ControlPlaneOptions};
 pub use error::Error;

@@ -1,0 +1,182 @@
+//! The commands of `docs/operations.md` and of the runbooks, typed as they stand there. Names of the examples become those of
+//! the test; SQL is undone again.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::json;
+use tenant_schema_operator::api::{SchemaBackup, TenantSchema, condition::Reason};
+
+use crate::world::World;
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The pages, in the order of their names.
+fn pages() -> Vec<PathBuf> {
+    let runbooks = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks")).unwrap();
+    let mut pages: Vec<_> = runbooks.map(|entry| entry.unwrap().path()).collect();
+    pages.push("docs/operations.md".into());
+    pages.sort();
+    pages
+}
+
+/// The blocks of a page in this language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    page.split(&format!("```{language}\n")).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+/// What a command prints; fails with what it says is wrong.
+fn succeeds(page: &Path, command: &mut Command, text: &str) -> String {
+    let output = command.output().unwrap();
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let error = said(&output.stderr);
+    assert!(output.status.success() && !error.contains("ERROR"), "{}:\n{text}\n{error}", page.display());
+    said(&output.stdout)
+}
+
+impl World {
+    /// The words of the documents in the words of this test.
+    fn translated(&self, text: &str) -> String {
+        let database = self.database_ref();
+        [
+            ("team-a", self.namespace.as_str()),
+            ("tenant-schema-system", &self.operator_namespace),
+            ("tenant-database-default", &format!("tenant-database-{database}")),
+            ("default-postgres", "postgres"),
+            ("tenantdatabase default", &format!("tenantdatabase {database}")),
+            ("tenantdatabase/default", &format!("tenantdatabase/{database}")),
+            ("edu_matrix_owner", &self.owner_role()),
+            ("edu_matrix_admin", &format!("e2e_{}_admin", self.id)),
+            ("tenant_operator", &self.login()),
+            ("a-new-password", "pw"),
+            ("{generateName: school-}", &format!("{{generateName: school-, labels: {{e2e: \"{}\"}}}}", self.id)),
+        ]
+        .into_iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    }
+
+    /// Runs a block of shell where kubectl and psql find this test's cluster and database.
+    fn shell(&self, page: &Path, place: &Path, text: &str) -> String {
+        let text = self.translated(text);
+        let shared = devcluster::shared().unwrap();
+        let programs = [self.postgres.tool("pg_dump").unwrap(), self.postgres.tool("psql").unwrap(), shared.kubectl()];
+        let dirs = programs.iter().map(|program| program.parent().unwrap().to_owned());
+        let path = std::env::join_paths(dirs.chain(std::env::split_paths(&std::env::var_os("PATH").unwrap()))).unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-euc", &text]).current_dir(place).env("PATH", path).env("KUBECONFIG", shared.kubeconfig_path());
+        command.envs(self.postgres.env()).env("PGDATABASE", &self.database);
+        succeeds(page, &mut command, &text)
+    }
+
+    /// Runs a block of SQL, and undoes it unless it shall stay.
+    fn typed(&self, page: &Path, text: &str, stays: bool) -> String {
+        let text = self.translated(text);
+        let mut command = Command::new(self.postgres.tool("psql").unwrap());
+        command.envs(self.postgres.env()).args(["-XAt", "-v", "ON_ERROR_STOP=1", "-d", &self.database]);
+        let all = if stays { text.clone() } else { format!("BEGIN;\n{text}\nROLLBACK;") };
+        succeeds(page, command.args(["-c", &all]), &text)
+    }
+}
+
+#[test]
+fn every_reason_has_its_next_command() {
+    let page = read(Path::new("docs/operations.md"));
+    let quiet = [Reason::Succeeded, Reason::Suspended, Reason::Completed, Reason::Expired];
+    let missing = Reason::ALL.iter().filter(|reason| !quiet.contains(reason) && !page.contains(&format!("`{reason}`")));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&Reason>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_documents_say_to_type_can_be_typed() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school", "quota": { "limit": "5Gi" } })).await;
+    world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT generate_series(1, 1000) AS id");
+    let place = tempfile::tempdir().unwrap();
+    let mut typed = 0;
+    for path in pages() {
+        let page = read(&path);
+        for text in blocks(&page, "sql") {
+            world.typed(&path, text, false);
+            typed += 1;
+        }
+        for text in blocks(&page, "sh") {
+            world.shell(&path, place.path(), text);
+            typed += 1;
+        }
+    }
+    assert!(typed > 40, "{typed} blocks were found");
+
+    // What was typed had its effect.
+    let made = world.api::<SchemaBackup>().list(&kube::api::ListParams::default()).await.unwrap().items;
+    world
+        .until_ready(&world.api::<SchemaBackup>(), made[0].metadata.name.as_deref().unwrap(), "True", "Completed")
+        .await;
+    let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+    assert_eq!(tenant.metadata.annotations.unwrap()["edumatrixhub.io/abandon"], "school");
+    assert_eq!(tenant.spec.quota.unwrap().limit.as_deref(), Some("10Gi"));
+    assert!(fs::metadata(place.path().join("tenants.dump")).unwrap().len() > 10_000);
+    world.kubectl(&["-n", &world.namespace, "delete", "schemabackup", "--all"]);
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_was_restored_to_an_earlier_instant_is_worked_with() {
+    let mut world = World::new(json!({})).await;
+    let operations = Path::new("docs/operations.md");
+    let page = read(operations);
+    let block = |language: &str, words: &str| {
+        let found = blocks(&page, language).into_iter().find(|block| block.contains(words));
+        found.unwrap_or_else(|| panic!("no block with {words}")).to_owned()
+    };
+    for name in ["stays", "school"] {
+        world.apply_tenant(name, json!({ "schemaName": name })).await;
+        world.ready_tenant(name).await;
+        world.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils AS SELECT 7 AS id"));
+    }
+    let place = tempfile::tempdir().unwrap();
+    world.shell(operations, place.path(), &block("sh", "pg_dump "));
+
+    // What happens after the instant that is come back to.
+    world.delete_tenant("school").await;
+    world.apply_tenant("later", json!({ "schemaName": "later" })).await;
+    world.ready_tenant("later").await;
+    let roles_of_later = world.sql("SELECT string_agg(rolname, ', ') FROM pg_roles WHERE rolname LIKE 'later\\_%'");
+    world.stop_operator().await;
+    let old = std::mem::replace(&mut world.database, format!("e2e_{}_restored", world.id));
+    world.sql_in("postgres", &format!("CREATE DATABASE {} OWNER {}", world.database, world.login()));
+    world.shell(operations, place.path(), "pg_restore --dbname=\"$PGDATABASE\" tenants.dump");
+    world.write_secret(json!({})).await;
+    world.start_operator().await;
+    world.database_ready().await;
+    world.settled_tenant("stays").await;
+    assert_eq!(world.sql_as("stays", "reader", "SELECT id FROM stays.pupils"), "7");
+
+    // Made in between.
+    world.stalled_tenant("later", "SchemaMissing").await;
+    world.delete_tenant("later").await;
+    world.apply_tenant("later", json!({ "schemaName": "later" })).await;
+    world.ready_tenant("later").await;
+
+    // Deleted in between.
+    let orphans = world.shell(operations, place.path(), &block("sh", "join -v 1"));
+    let words: Vec<_> = orphans.split_whitespace().skip(1).collect();
+    assert_eq!(words, [world.namespace.as_str(), "school", "school"], "{orphans}");
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.stalled_tenant("school", "Conflict").await;
+    let said = world.typed(operations, &block("sql", "'released'"), true);
+    assert!(said.contains("school|success|"), "{said}");
+    world.ready_tenant("school").await;
+    assert_eq!(world.schemas("school_bak_").len(), 1);
+
+    world.sql_in("postgres", &format!("DROP DATABASE {old} WITH (FORCE)"));
+    for role in roles_of_later.split(", ") {
+        world.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
+    }
+    world.finish().await;
+}
