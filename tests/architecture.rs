@@ -198,6 +198,8 @@ fn outcomes_are_reported_in_one_place() {
     check(|source| {
         let counts = source.says(r"\.(?:reconciles|reconcile_duration|errors|jobs)\s*\.get_or_create");
         let publishes = source.says(r"\bevents\s*\.publish\b");
+        // Where they are defined, some are shown at zero.
+        let counts = counts && source.path != "src/telemetry/metrics.rs";
         (source.path != reporter && (counts || publishes)).then(|| "reports an outcome".to_owned())
     });
     // What a person reads in the log beside outcomes: the process begins and ends; the runner tries again.
