@@ -16,8 +16,9 @@ BEGIN
             THEN CASE WHEN w.is_public THEN 'is closed to the admin role' ELSE 'is open to the admin role' END
             END AS problem
         FROM (VALUES
-             ('_outside_dependents', 'namespace oid', true, false),
-             ('_refuse_dependents', 'namespace oid, way_out text', true, false)
+             ('_outside_dependents', 'namespace oid, catalog oid, objects oid[]', true, false),
+             ('_falling', 'namespace oid, catalog oid, objects oid[]', true, false),
+             ('_refuse_dependents', 'namespace oid, way_out text, catalog oid, objects oid[]', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p

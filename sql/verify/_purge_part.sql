@@ -16,9 +16,11 @@ BEGIN
             THEN CASE WHEN w.is_public THEN 'is closed to the admin role' ELSE 'is open to the admin role' END
             END AS problem
         FROM (VALUES
-             ('_purge_part', 'namespace oid', true, false),
-             ('_lock_and_look', 'namespace oid, tables oid[]', true, false),
-             ('_lighten', 'namespace oid, budget bigint', true, false)
+             ('_purge_part', 'namespace oid, begun boolean', true, false),
+             ('_drop_inside', 'namespace oid, kind text, names text, catalog oid, objects oid[]', true, false),
+             ('_drop_rest', 'namespace oid, tables oid[]', true, false),
+             ('_lock_tables', 'tables oid[]', true, false),
+             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p

@@ -16,7 +16,7 @@ BEGIN
             THEN CASE WHEN w.is_public THEN 'is closed to the admin role' ELSE 'is open to the admin role' END
             END AS problem
         FROM (VALUES
-             ('_schema_weights', 'namespace oid', true, false)
+             ('_schema_weights', 'namespace oid, wanted text, most bigint', true, false)
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p
