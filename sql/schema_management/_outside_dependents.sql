@@ -4,7 +4,9 @@
 --
 -- Publications do not count; they are recorded and left. Temporary objects do not count either. A cast between a type of the
 -- schema and another one is the schema's. Inheritance counts in both directions: queries of a parent read its children, wherever they are.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid) RETURNS SETOF text
+--
+-- With `objects` (numbers in `catalog`) it is asked of these alone, and of what in the schema would fall with them.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid, catalog oid, objects oid[]) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
@@ -15,7 +17,9 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH member AS MATERIALIZED (
-        SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m
+        SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m WHERE objects IS NULL
+        UNION ALL
+        SELECT f.classid, f.objid FROM edu_matrix_hub_schema._falling(namespace, catalog, objects) AS f WHERE objects IS NOT NULL
     ), dependent AS MATERIALIZED (
         SELECT DISTINCT d.classid, d.objid, d.objsubid
         FROM member AS m
@@ -77,10 +81,32 @@ BEGIN
     ORDER BY 1;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid, oid, oid[]) FROM PUBLIC;
 
--- Refuses with the list when anything outside depends on the schema.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_dependents(namespace oid, way_out text) RETURNS void
+-- What in a schema falls when some of its objects are dropped with CASCADE, those included.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._falling(namespace oid, catalog oid, objects oid[]) RETURNS TABLE (classid oid, objid oid)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    WITH RECURSIVE falling AS (
+        SELECT $2 AS classid, o.objid FROM unnest($3) AS o (objid)
+        UNION
+        SELECT n.classid, n.objid
+        FROM falling AS f
+        CROSS JOIN LATERAL (
+            SELECT d.classid, d.objid FROM pg_depend AS d WHERE d.refclassid = f.classid AND d.refobjid = f.objid
+            UNION ALL
+            -- Where a part has to fall, the whole does: a view with its rule.
+            SELECT d.refclassid, d.refobjid FROM pg_depend AS d WHERE d.classid = f.classid AND d.objid = f.objid AND d.deptype = 'i'
+        ) AS n
+        WHERE edu_matrix_hub_schema._home_schema(n.classid, n.objid) = $1
+    )
+    SELECT f.classid, f.objid FROM falling AS f
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._falling(oid, oid, oid[]) FROM PUBLIC;
+
+-- Refuses with the list when anything outside depends on the schema, or on these objects of it.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_dependents(namespace oid, way_out text, catalog oid, objects oid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -88,7 +114,7 @@ DECLARE
     dependents text[];
 BEGIN
     SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
-    FROM edu_matrix_hub_schema._outside_dependents(namespace) AS d (name);
+    FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects) AS d (name);
     IF dependents <> '{}' THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
             format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents), array_to_string(dependents[:10], ', '),
@@ -97,4 +123,4 @@ BEGIN
     END IF;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]) FROM PUBLIC;

@@ -2,8 +2,9 @@
 -- and called again it goes on where it was. The catalogue row stays, without its manifest, as the memory of what once was.
 --
 -- What is removed is the schema that the catalogue names, if it still belongs to the role that it belonged to when it was made,
--- and never anything outside of it: every part looks whether something outside depends on the schema by now. Roles go
--- last; one that owns or holds something elsewhere stays, is named, and is removed by a later call when that is settled.
+-- and never anything outside of it: it is not begun while something outside depends on the schema, and stops at a part that
+-- something depends on by then. Roles go last; one that owns or holds something elsewhere stays, is named, and is removed by
+-- a later call when that is settled.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge(backup_id uuid, requested_by text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -51,7 +52,7 @@ BEGIN
             IF backup.method = 'SetAside' THEN
                 PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
             END IF;
-            part := edu_matrix_hub_schema._purge_part(namespace);
+            part := edu_matrix_hub_schema._purge_part(namespace, backup.state = 'purging');
             IF backup.method = 'SetAside' THEN
                 PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
             END IF;

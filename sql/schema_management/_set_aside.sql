@@ -48,7 +48,7 @@ BEGIN
             format('it belongs to role "%s" and not to "%s", so it cannot be renamed; run as a superuser: ALTER SCHEMA %I OWNER TO %I',
                    owner, tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
-    PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, or let the tenant stay (deletionPolicy: Retain)');
+    PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, or let the tenant stay (deletionPolicy: Retain)', NULL, NULL);
     SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') INTO refs FROM edu_matrix_hub_schema._outside_references(namespace) AS r;
 
     -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.

@@ -1,4 +1,4 @@
-//! Who may install, what is repeatable, and that every file does what its verify file says.
+//! Who may install, what is repeatable, and that every file does what `sql/verify/` says.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -39,18 +39,34 @@ async fn verify(client: &tokio_postgres::Client) {
 }
 
 #[test]
-fn every_file_is_installed_and_has_a_verify_file() {
+fn every_file_is_installed_and_everything_in_it_is_verified() {
     let installed: BTreeSet<_> = FILES.iter().map(|(name, _)| (*name).to_owned()).collect();
     let mut there = BTreeSet::new();
-    let mut to_verify = BTreeSet::from(["bootstrap.sql".to_owned()]);
     for folder in ["registry", "schema_management", "observe"] {
-        for name in names(folder).into_iter().filter(|name| name != "database.sql") {
-            there.insert(format!("{folder}/{name}"));
-            to_verify.insert(name);
-        }
+        there.extend(names(folder).into_iter().map(|name| format!("{folder}/{name}")));
     }
+    there.remove("observe/database.sql");
     assert_eq!(installed, there);
+    let mut to_verify = names("registry");
+    to_verify.extend(["bootstrap.sql".to_owned(), "functions.sql".to_owned()]);
     assert_eq!(names("verify"), to_verify);
+
+    let texts: Vec<_> = FILES.iter().map(|(_, text)| *text).collect();
+    let functions = pieces(&texts.concat(), "\nCREATE OR REPLACE FUNCTION edu_matrix_hub_schema.", '(');
+    let lines = fs::read_to_string(sql().join("verify/functions.sql")).unwrap();
+    assert_eq!(
+        pieces(&lines, "\n            ('", '\''),
+        functions,
+        "verify/functions.sql has a line for each function"
+    );
+}
+
+/// What stands between a beginning and an end, in order of the alphabet.
+fn pieces(text: &str, begin: &str, end: char) -> Vec<String> {
+    let mut pieces: Vec<_> =
+        text.split(begin).skip(1).filter_map(|rest| Some(rest.split_once(end)?.0.to_owned())).collect();
+    pieces.sort();
+    pieces
 }
 
 #[test]
