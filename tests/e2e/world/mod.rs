@@ -8,11 +8,12 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
 
-use devcluster::{PostgresInfo, Shared};
+use devcluster::{ControlPlaneInfo, PostgresInfo};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -47,7 +48,9 @@ pub struct World {
     pub operator_namespace: String,
     /// The TenantDatabase, and the database in PostgreSQL.
     pub database: String,
-    shared: &'static Shared,
+    plane: ControlPlaneInfo,
+    /// The way by which operators reach the API server, which a test may lead over a proxy of its own.
+    pub kubeconfig: PathBuf,
     /// The server that the database is on.
     pub postgres: PostgresInfo,
     /// Whether the operator shows series for each tenant.
@@ -83,17 +86,24 @@ impl World {
 
     /// Namespaces alone.
     pub async fn bare() -> Self {
+        static DONE: OnceLock<()> = OnceLock::new();
         let shared = devcluster::shared().expect("a control plane and a PostgreSQL");
-        install_crds(shared);
+        DONE.get_or_init(|| install_crds(shared.control_plane()));
+        Self::on_plane(shared.control_plane(), shared.postgres()).await
+    }
+
+    /// Namespaces alone, in a cluster that has the kinds.
+    pub async fn on_plane(plane: &ControlPlaneInfo, postgres: &PostgresInfo) -> Self {
         let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-        let client = client(shared).await;
+        let client = client(&plane.kubeconfig).await;
         let world = Self {
             namespace: format!("team-{id}"),
             operator_namespace: format!("operator-{id}"),
             database: format!("e2e_{id}"),
-            postgres: shared.postgres().clone(),
+            postgres: postgres.clone(),
             client,
-            shared,
+            kubeconfig: plane.kubeconfig.clone(),
+            plane: plane.clone(),
             tenant_metrics: true,
             operator: None,
             id,
@@ -174,9 +184,9 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let shared = self.shared;
+        let kubeconfig = self.kubeconfig.clone();
         let task = runtime.spawn(async move {
-            let client = client(shared).await;
+            let client = client(&kubeconfig).await;
             let told = async {
                 let _ = stopped.await;
             };
@@ -198,7 +208,11 @@ impl World {
     pub async fn kill_operator(&mut self) {
         let Operator { runtime, .. } = self.operator.take().expect("a running operator");
         runtime.shutdown_background();
-        // A dead holder's Lease runs out after 15 s; the test need not wait for that.
+        self.expire_lease().await;
+    }
+
+    /// A dead holder's Lease runs out after 15 s; a test need not wait for that.
+    pub async fn expire_lease(&self) {
         let lease = format!("tenant-database-{}", self.database_ref());
         let api =
             Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(self.client.clone(), &self.operator_namespace);
@@ -231,14 +245,14 @@ impl World {
 
     /// Runs kubectl.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        self.shared.control_plane().kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+        self.plane.kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
     }
 
     /// Runs the operator's binary as a person does, as administrator of the cluster.
     pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String, String) {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
             .args(arguments)
-            .env("KUBECONFIG", self.shared.kubeconfig_path())
+            .env("KUBECONFIG", &self.plane.kubeconfig)
             .output()
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -371,22 +385,20 @@ fn merge(into: &mut Value, by_default: Value) {
     }
 }
 
-async fn client(shared: &Shared) -> Client {
-    let kubeconfig = Kubeconfig::read_from(shared.kubeconfig_path()).unwrap();
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
-fn install_crds(shared: &Shared) {
-    static DONE: OnceLock<()> = OnceLock::new();
-    DONE.get_or_init(|| {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
-        let path = file.path().display().to_string();
-        let kubectl = |arguments: &[&str]| shared.control_plane().kubectl(arguments).unwrap();
-        kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
-        kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
-    });
+/// Makes the kinds known to a cluster.
+pub fn install_crds(plane: &ControlPlaneInfo) {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
+    let path = file.path().display().to_string();
+    let kubectl = |arguments: &[&str]| plane.kubectl(arguments).unwrap();
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
+    kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
 }
 
 /// Metadata with a name, for objects that a test makes itself.
