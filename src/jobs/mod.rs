@@ -62,7 +62,13 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
                     continue;
                 }
                 Ok(None) => {}
-                Err(error) => tracing::warn!(database = lane.database, %error, "cannot claim a job"),
+                Err(error) => {
+                    tracing::warn!(database = lane.database, %error, "cannot claim a job");
+                    if error.is_outage() || matches!(error, Error::Deadline { .. }) {
+                        // A job was perhaps claimed, and is claimed again at once only in another epoch.
+                        lane.lose();
+                    }
+                }
             }
         }
         tokio::select! {

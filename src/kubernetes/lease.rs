@@ -202,7 +202,9 @@ impl Election {
             },
         };
         let before = self.tell.send_replace(standing.clone());
-        if std::mem::discriminant(&before) != std::mem::discriminant(&standing) {
+        // One that ran out before it was renewed was perhaps seen so, and whoever saw it waits to be told.
+        let ran_out = matches!(before, Standing::Held(until) if until <= Instant::now());
+        if ran_out || std::mem::discriminant(&before) != std::mem::discriminant(&standing) {
             (self.changed)();
         }
         pause

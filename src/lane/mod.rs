@@ -51,7 +51,7 @@ pub struct Lane {
     book: Mutex<SurveyBook>,
     /// This replica, as the catalogue of jobs shows it.
     pub holder: String,
-    lost: AtomicBool,
+    lost: watch::Sender<bool>,
     refused: AtomicBool,
     ring: Box<dyn Fn() + Send + Sync>,
     /// Rung when jobs may be waiting.
@@ -110,7 +110,7 @@ impl Lane {
             applying: Semaphore::new(apply_slots.max(1)),
             waiting: AtomicUsize::new(0),
             book: Mutex::new(SurveyBook::default()),
-            lost: AtomicBool::new(false),
+            lost: watch::Sender::new(false),
             refused: AtomicBool::new(false),
             jobs_waiting: Notify::new(),
             running: Mutex::new(HashMap::new()),
@@ -134,7 +134,7 @@ impl Lane {
     /// True once the database refused this replica's epoch, or an outage was seen: the lane must be opened anew.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+        *self.lost.borrow()
     }
 
     /// True once the database refused this replica's epoch: somebody else works here, and the Lease that this replica
@@ -152,7 +152,7 @@ impl Lane {
 
     /// Says that the lane must be opened anew.
     pub fn lose(&self) {
-        if !self.lost.swap(true, Ordering::AcqRel) {
+        if !self.lost.send_replace(true) {
             // Whoever waits for a turn need not wait for it any longer.
             self.applying.close();
             self.jobs_waiting.notify_one();
@@ -239,7 +239,13 @@ impl Lane {
     pub async fn survey(&self, everything: bool) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
         let begun = Instant::now();
         let everything = everything || !self.book().is_complete();
-        let surveyed = self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE).await;
+        let mut lost = self.lost.subscribe();
+        let ended = async move {
+            // An error means that the lane is gone, which waits for this survey.
+            let _ = lost.wait_for(|lost| *lost).await;
+        };
+        // Whoever opens the lane anew waits until this survey has ended.
+        let surveyed = self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE, ended).await;
         if surveyed.is_err() {
             // What the database took as told was perhaps not heard.
             self.book().doubt();

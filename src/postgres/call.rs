@@ -105,14 +105,20 @@ impl Functions {
         .await
     }
 
-    /// Measures all tenants of the database.
-    pub async fn survey_tenants(&self, hold: Hold, everything: bool, deadline: Duration) -> Result<Surveyed, Error> {
+    /// Measures all tenants of the database. Ends early when `cancelled` completes.
+    pub async fn survey_tenants(
+        &self,
+        hold: Hold,
+        everything: bool,
+        deadline: Duration,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<Surveyed, Error> {
         let options = json!({ "everything": everything });
         let parameters: [Parameter<'_>; 3] =
             [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&options, Type::JSONB)];
         let call = call!(survey_tenants);
         let started = Instant::now();
-        let result = self.pool.call(call, &parameters, deadline).await;
+        let result = self.pool.call_until(call, &parameters, deadline, cancelled).await;
         self.measure(call.name, started, result.as_ref());
         result
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::plan::{Effect, Plan, Step};
 use crate::{
+    api::condition::Reason,
     context::End,
     lane::Lane,
     postgres::{
@@ -57,6 +58,9 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
                 }
             }
             Effect::Await { reason, fact } => {
+                if reason == Reason::AwaitingJob {
+                    lane.jobs_waiting.notify_one();
+                }
                 applied.end = End::Waits { reason, message: format!("waiting until {fact}") };
                 return Ok(applied);
             }

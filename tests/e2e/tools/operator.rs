@@ -23,11 +23,19 @@ pub struct Process {
 impl Process {
     /// Starts one for the objects of this world, and waits until its caches are filled.
     pub fn start(world: &World, log_level: &str) -> Self {
+        let process = Self::spawn(world, log_level);
+        wait_until(DEADLINE, "the operator process is ready", || process.http("/readyz").as_deref() == Some("ok"))
+            .unwrap_or_else(|error| panic!("{error}:\n{}", process.log()));
+        process
+    }
+
+    /// Starts one that may be hindered from ever being ready.
+    pub fn spawn(world: &World, log_level: &str) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], devcluster::free_port().unwrap()));
         let log = NamedTempFile::new().unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
             .arg("run")
-            .env("KUBECONFIG", devcluster::shared().unwrap().kubeconfig_path())
+            .env("KUBECONFIG", &world.kubeconfig)
             .env("TSO_NAMESPACE", &world.operator_namespace)
             .env("TSO_WATCH_SELECTOR", format!("e2e={}", world.id))
             .env("TSO_HTTP_ADDR", http.to_string())
@@ -37,10 +45,12 @@ impl Process {
             .stderr(File::create(log.path()).unwrap())
             .spawn()
             .unwrap();
-        let process = Self { child, http, log };
-        wait_until(DEADLINE, "the operator process is ready", || process.http("/readyz").as_deref() == Some("ok"))
-            .unwrap_or_else(|error| panic!("{error}:\n{}", process.log()));
-        process
+        Self { child, http, log }
+    }
+
+    /// Whether it still runs: nothing but a signal of the test ends it.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Kills it as the kernel does when memory runs out.
@@ -50,10 +60,16 @@ impl Process {
         self.log()
     }
 
+    /// Sends it a signal, such as STOP.
+    pub fn signal(&self, name: &str) {
+        let arguments = [format!("-{name}"), self.child.id().to_string()];
+        assert!(Command::new("kill").args(arguments).status().unwrap().success());
+    }
+
     /// Asks it to end, as Kubernetes does; returns how it ended and how long that took.
     pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
         let started = Instant::now();
-        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
+        self.signal("TERM");
         let mut ended = None;
         wait_until(DEADLINE, "the operator process ends", || {
             ended = self.child.try_wait().unwrap();

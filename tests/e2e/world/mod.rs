@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::Duration,
 };
@@ -47,7 +48,9 @@ pub struct World {
     pub operator_namespace: String,
     /// The TenantDatabase, and the database in PostgreSQL.
     pub database: String,
-    control_plane: ControlPlaneInfo,
+    plane: ControlPlaneInfo,
+    /// The way by which operators reach the API server, which a test may lead over a proxy of its own.
+    pub kubeconfig: PathBuf,
     /// The server that the database is on.
     pub postgres: PostgresInfo,
     /// Whether the operator shows series for each tenant.
@@ -86,15 +89,21 @@ impl World {
         static DONE: OnceLock<()> = OnceLock::new();
         let shared = devcluster::shared().expect("a control plane and a PostgreSQL");
         DONE.get_or_init(|| install_crds(shared.control_plane()));
+        Self::on_plane(shared.control_plane(), shared.postgres()).await
+    }
+
+    /// Namespaces alone, in a cluster that has the kinds.
+    pub async fn on_plane(plane: &ControlPlaneInfo, postgres: &PostgresInfo) -> Self {
         let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-        let client = client(shared.control_plane()).await;
+        let client = client(&plane.kubeconfig).await;
         let world = Self {
             namespace: format!("team-{id}"),
             operator_namespace: format!("operator-{id}"),
             database: format!("e2e_{id}"),
-            postgres: shared.postgres().clone(),
+            postgres: postgres.clone(),
             client,
-            control_plane: shared.control_plane().clone(),
+            kubeconfig: plane.kubeconfig.clone(),
+            plane: plane.clone(),
             tenant_metrics: true,
             operator: None,
             id,
@@ -106,15 +115,16 @@ impl World {
 
     /// The same names and the same database on another control plane, where nothing is known of tenants yet.
     pub async fn again_on(&self, control_plane: &ControlPlane) -> Self {
-        let control_plane = control_plane.info().clone();
-        install_crds(&control_plane);
+        let plane = control_plane.info().clone();
+        install_crds(&plane);
         let world = Self {
             id: self.id.clone(),
-            client: client(&control_plane).await,
+            client: client(&plane.kubeconfig).await,
             namespace: self.namespace.clone(),
             operator_namespace: self.operator_namespace.clone(),
             database: self.database.clone(),
-            control_plane,
+            kubeconfig: plane.kubeconfig.clone(),
+            plane,
             postgres: self.postgres.clone(),
             tenant_metrics: true,
             operator: None,
@@ -197,9 +207,9 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let control_plane = self.control_plane.clone();
+        let kubeconfig = self.kubeconfig.clone();
         let task = runtime.spawn(async move {
-            let client = client(&control_plane).await;
+            let client = client(&kubeconfig).await;
             let told = async {
                 let _ = stopped.await;
             };
@@ -221,7 +231,11 @@ impl World {
     pub async fn kill_operator(&mut self) {
         let Operator { runtime, .. } = self.operator.take().expect("a running operator");
         runtime.shutdown_background();
-        // A dead holder's Lease runs out after 15 s; the test need not wait for that.
+        self.expire_lease().await;
+    }
+
+    /// A dead holder's Lease runs out after 15 s; a test need not wait for that.
+    pub async fn expire_lease(&self) {
         let lease = format!("tenant-database-{}", self.database_ref());
         let api =
             Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(self.client.clone(), &self.operator_namespace);
@@ -254,14 +268,14 @@ impl World {
 
     /// Runs kubectl.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
-        self.control_plane.kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
+        self.plane.kubectl(arguments).unwrap_or_else(|error| panic!("kubectl {arguments:?}: {error}"))
     }
 
     /// Runs the operator's binary as a person does, as administrator of the cluster.
     pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String, String) {
         let output = std::process::Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
             .args(arguments)
-            .env("KUBECONFIG", &self.control_plane.kubeconfig)
+            .env("KUBECONFIG", &self.plane.kubeconfig)
             .output()
             .unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -394,17 +408,18 @@ fn merge(into: &mut Value, by_default: Value) {
     }
 }
 
-async fn client(control_plane: &ControlPlaneInfo) -> Client {
-    let kubeconfig = Kubeconfig::read_from(&control_plane.kubeconfig).unwrap();
+async fn client(kubeconfig: &Path) -> Client {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()
 }
 
-fn install_crds(control_plane: &ControlPlaneInfo) {
+/// Makes the kinds known to a cluster.
+pub fn install_crds(plane: &ControlPlaneInfo) {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
     let path = file.path().display().to_string();
-    let kubectl = |arguments: &[&str]| control_plane.kubectl(arguments).unwrap();
+    let kubectl = |arguments: &[&str]| plane.kubectl(arguments).unwrap();
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
     kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
 }

@@ -1,0 +1,22 @@
+//! What can go wrong around the operator goes wrong, and everything comes to the same end.
+//!
+//! The operator is the real program. It reaches PostgreSQL and the API server over wires that a test holds in its hands.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
+
+#[allow(dead_code, unused_imports, reason = "the promises in tests/e2e use the rest")]
+#[path = "e2e/tools/mod.rs"]
+mod tools;
+#[allow(dead_code, unused_imports, reason = "the promises in tests/e2e use the rest")]
+#[path = "e2e/world/mod.rs"]
+mod world;
+
+mod faults {
+    mod agreement;
+    mod api;
+    mod errands;
+    mod ground;
+    mod kills;
+    mod outages;
+    mod wire;
+}

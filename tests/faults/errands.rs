@@ -1,0 +1,83 @@
+//! What people do to tenants while something is broken, and what has to come of it.
+
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
+
+use super::{agreement::prefix, ground::Ground};
+use crate::world::condition;
+
+/// Tenants that are there before.
+const BEFORE: [&str; 4] = ["idle", "busy", "closed", "leaving"];
+
+fn spec(ground: &Ground, name: &str, change: &Value) -> Value {
+    let mut spec = json!({ "schemaName": format!("{}_{name}", prefix(&ground.world)) });
+    spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    spec
+}
+
+/// The tenants before anything is broken, ready.
+pub async fn before(ground: &Ground) {
+    for name in BEFORE {
+        ground.world.apply_tenant(name, spec(ground, name, &json!({}))).await;
+    }
+    for name in BEFORE {
+        ground.world.ready_tenant(name).await;
+    }
+}
+
+/// Makes, changes, closes, saves and deletes.
+pub async fn run(ground: &Ground) {
+    let world = &ground.world;
+    for (name, change) in [
+        ("busy", json!({ "config": { "grade": 7 } })),
+        ("closed", json!({ "access": "Suspended" })),
+        ("late", json!({})),
+        ("brief", json!({})),
+    ] {
+        world.apply_tenant(name, spec(ground, name, &change)).await;
+    }
+    world.apply_backup("copy", json!({ "tenantSchemaRef": { "name": "idle" } })).await;
+    for name in ["leaving", "brief"] {
+        world.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+}
+
+/// While nothing can be done, nobody says that it is.
+pub async fn assert_not_pretended(ground: &Ground) {
+    let world = &ground.world;
+    let ready = |tenant: &TenantSchema| condition(tenant, "Ready").is_some_and(|(status, ..)| status == "True");
+    let late = world.api::<TenantSchema>().get("late").await.unwrap();
+    assert!(!ready(&late), "{late:#?}");
+    let copy = world.api::<SchemaBackup>().get("copy").await.unwrap();
+    assert!(condition(&copy, "Ready").is_none_or(|(status, ..)| status != "True"), "{copy:#?}");
+    for name in ["busy", "closed"] {
+        let tenant = world.api::<TenantSchema>().get(name).await.unwrap();
+        let seen = tenant.status.as_ref().unwrap().observed_generation == tenant.metadata.generation;
+        assert!(!seen || condition(&tenant, "Reconciling").is_some(), "{name}: {tenant:#?}");
+    }
+    assert!(world.api::<TenantSchema>().get("leaving").await.unwrap().metadata.finalizers.is_some());
+    assert!(ready(&world.api::<TenantSchema>().get("idle").await.unwrap()), "who has nothing to do stays what it is");
+}
+
+/// Everything came about, once.
+pub async fn assert_done(ground: &Ground) {
+    let world = &ground.world;
+    for name in ["leaving", "brief"] {
+        world.until_gone(&world.api::<TenantSchema>(), name).await;
+    }
+    for name in ["idle", "busy", "closed", "late"] {
+        world.settled_tenant(name).await;
+    }
+    world.until_ready(&world.api::<SchemaBackup>(), "copy", "True", "Completed").await;
+    let rows = world.sql(
+        "SELECT owner_name, status, config FROM edu_matrix_hub_schema.tenant_schemas WHERE owner_name <> 'brief' ORDER BY 1",
+    );
+    let expected =
+        ["busy|active|{\"grade\": 7}", "closed|suspended|{}", "idle|active|{}", "late|active|{}", "leaving|dropped|{}"];
+    assert_eq!(rows.lines().collect::<Vec<_>>(), expected);
+    let backups = "SELECT string_agg(schema_name || ' ' || method || ' ' || state, ', ' ORDER BY schema_name) \
+                   FROM edu_matrix_hub_schema.schema_backups WHERE schema_name !~ '_brief$'";
+    let prefix = prefix(world);
+    assert_eq!(world.sql(backups), format!("{prefix}_idle Snapshot complete, {prefix}_leaving SetAside complete"));
+}

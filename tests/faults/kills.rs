@@ -1,0 +1,274 @@
+//! The operator is killed after every write that it makes, and the next run comes to the state that an undisturbed run comes
+//! to.
+//!
+//! The server has heard of the write and is perhaps still at it when the next operator starts. A kill before a write is
+//! the kill after the one before it: the servers know nothing of what an operator does in between.
+
+use std::{fmt::Write, iter::once, time::Duration};
+
+use devcluster::shared;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::{Value, json};
+use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema};
+use tokio::time::{Instant, sleep};
+
+use super::{agreement::prefix, ground::Ground, wire::Cut};
+use crate::world::DEADLINE;
+
+/// More writes than this are a storm.
+const STORM: usize = 40;
+
+/// What is done to a tenant while the operator is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scenario {
+    Create,
+    Change,
+    Suspend,
+    Snapshot,
+    PurgeSnapshot,
+    SetAside,
+    Drop,
+    Retain,
+    ReclaimLiving,
+    ReclaimSetAside,
+}
+
+use Scenario::{
+    Change, Create, Drop, PurgeSnapshot, ReclaimLiving, ReclaimSetAside, Retain, SetAside, Snapshot, Suspend,
+};
+
+/// The tenant of one run.
+struct Subject {
+    name: String,
+    schema: String,
+}
+
+impl Scenario {
+    fn spec(self, subject: &Subject) -> Value {
+        let policy = match self {
+            Drop => "Drop",
+            Retain | ReclaimLiving => "Retain",
+            _ => "BackupThenDrop",
+        };
+        json!({ "schemaName": subject.schema, "deletionPolicy": policy })
+    }
+
+    /// Everything up to what is tried; the operator runs undisturbed.
+    async fn prepare(self, ground: &Ground, subject: &Subject) {
+        let (world, Subject { name, schema }) = (&ground.world, subject);
+        if self == Create {
+            return;
+        }
+        world.apply_tenant(name, self.spec(subject)).await;
+        world.ready_tenant(name).await;
+        world.sql_as(
+            schema,
+            "owner",
+            &format!("CREATE TABLE {schema}.pupils (id int); INSERT INTO {schema}.pupils VALUES (1)"),
+        );
+        match self {
+            Drop => world.annotate::<TenantSchema>(name, CONFIRM_DROP, schema).await,
+            ReclaimLiving | ReclaimSetAside => world.delete_tenant(name).await,
+            PurgeSnapshot => {
+                let spec = json!({ "tenantSchemaRef": { "name": name }, "deletionPolicy": "Delete" });
+                world.apply_backup(name, spec).await;
+                world.until_ready(&world.api::<SchemaBackup>(), name, "True", "Completed").await;
+            }
+            _ => {}
+        }
+    }
+
+    /// What is tried.
+    async fn act(self, ground: &Ground, subject: &Subject) {
+        let (world, name) = (&ground.world, &subject.name);
+        let change = |change: Value| {
+            let mut spec = self.spec(subject);
+            spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            spec
+        };
+        match self {
+            Create => drop(world.apply_tenant(name, self.spec(subject)).await),
+            Change => {
+                let spec = change(json!({ "config": { "grade": 7 }, "quota": { "limit": "1Gi" } }));
+                world.apply_tenant(name, spec).await;
+            }
+            Suspend => drop(world.apply_tenant(name, change(json!({ "access": "Suspended" }))).await),
+            Snapshot => drop(world.apply_backup(name, json!({ "tenantSchemaRef": { "name": name } })).await),
+            PurgeSnapshot => drop(world.api::<SchemaBackup>().delete(name, &DeleteParams::default()).await.unwrap()),
+            SetAside | Drop | Retain => {
+                world.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
+            }
+            ReclaimLiving | ReclaimSetAside => {
+                let database = json!({ "databaseRef": { "name": world.database_ref() } });
+                let mut spec = self.spec(subject);
+                spec.as_object_mut().unwrap().extend(database.as_object().unwrap().clone());
+                let object = json!({
+                    "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
+                    "metadata": {
+                        "name": name, "labels": { "e2e": world.id }, "annotations": { RECLAIM: subject.schema },
+                    },
+                    "spec": spec,
+                });
+                let parameters = PatchParams::apply("e2e").force();
+                world.api::<TenantSchema>().patch(name, &parameters, &Patch::Apply(&object)).await.unwrap();
+            }
+        }
+    }
+}
+
+/// Everything that is left of a run, without what differs between any two.
+async fn state(ground: &Ground, subject: &Subject) -> String {
+    let (world, Subject { name, schema }) = (&ground.world, subject);
+    let tenant = world.api::<TenantSchema>().get_opt(name).await.unwrap();
+    let backup = world.api::<SchemaBackup>().get_opt(name).await.unwrap();
+    let mut text = String::new();
+    for object in [tenant.map(|tenant| json!(tenant)), backup.map(|backup| json!(backup))].iter_mut().flatten() {
+        let kept = json!({
+            "annotations": object["metadata"]["annotations"], "finalizers": object["metadata"]["finalizers"],
+            "spec": object["spec"], "status": steady(object["status"].take()),
+        });
+        writeln!(text, "{kept:#}").unwrap();
+    }
+    // By name, since the UID of an object that is gone is known to nobody.
+    let ids = world.sql(&format!(
+        "SELECT owner_uid, id, right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' \
+         ORDER BY created_at DESC LIMIT 1"
+    ));
+    let mut ids = ids.split('|');
+    let sql = include_str!("../converge/state.sql").replace("$uid", ids.next().unwrap()).replace("$name", schema);
+    let mut left: Value = serde_json::from_str(&world.sql(&sql)).unwrap();
+    if let Some(jobs) = left["jobs"].as_array_mut() {
+        // A job that was done may be asked for again by who does not know it, and finds nothing to do.
+        jobs.dedup();
+    }
+    write!(text, "{left:#}").unwrap();
+    for id in ids {
+        text = text.replace(id, "ID");
+    }
+    for known in [schema, name] {
+        text = text.replace(known, "NAME");
+    }
+    without_digits(&text)
+}
+
+/// A status without times, sizes and identities.
+fn steady(mut status: Value) -> Value {
+    const UNSTEADY: [&str; 12] = [
+        "lastTransitionTime",
+        "observedGeneration",
+        "startTime",
+        "completionTime",
+        "durationMilliseconds",
+        "backupId",
+        "tableCount",
+        "storageUsed",
+        "storageUsedBytes",
+        "quotaUsedPercent",
+        "lastOperation",
+        "sizeBytes",
+    ];
+    match &mut status {
+        Value::Object(fields) => {
+            fields.retain(|key, _| !UNSTEADY.contains(&key.as_str()));
+            fields.values_mut().for_each(|value| *value = steady(value.take()));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| *value = steady(value.take())),
+        _ => {}
+    }
+    status
+}
+
+/// Times are in names of backups and in messages: whatever has fourteen digits.
+fn without_digits(text: &str) -> String {
+    regex::Regex::new(r"\d{14}(_\d+)?").unwrap().replace_all(text, "TIME").into_owned()
+}
+
+/// Waits until a run has come to this state, or to its end; says whether the pen went dry before.
+async fn comes_to(ground: &Ground, subject: &Subject, expected: &str) -> bool {
+    let deadline = Instant::now() + DEADLINE;
+    let mut written = None;
+    loop {
+        sleep(Duration::from_millis(40)).await;
+        if ground.pen.is_dry() {
+            return true;
+        }
+        // To look costs the servers more than a write does, so it is done in pauses.
+        let before = written.replace(ground.pen.written().len());
+        if before != written {
+            continue;
+        }
+        let found = state(ground, subject).await;
+        if found == expected {
+            return false;
+        }
+        if Instant::now() > deadline {
+            assert_eq!(found, expected, "{} after {:#?}", subject.name, ground.pen.written());
+        }
+        sleep(Duration::from_millis(60)).await;
+    }
+}
+
+/// The end state of an undisturbed run: what stays the same for as long as a survey takes to come round.
+async fn undisturbed(ground: &Ground, scenario: Scenario, subject: &Subject) -> String {
+    scenario.prepare(ground, subject).await;
+    ground.pen.fill(None);
+    scenario.act(ground, subject).await;
+    ground.agree().await;
+    state(ground, subject).await
+}
+
+async fn kill_at_every_write(scenario: Scenario) {
+    let postgres = shared().unwrap().postgres();
+    let mut ground = Ground::new(postgres, json!({})).await;
+    ground.start();
+    ground.world.until_ready(&ground.world.databases(), &ground.world.database_ref(), "True", "Succeeded").await;
+    let begin = prefix(&ground.world);
+    let subject = |name: String| Subject { schema: format!("{begin}_{name}"), name };
+    let expected = undisturbed(&ground, scenario, &subject("undisturbed".to_owned())).await;
+    let mut kills = Vec::new();
+    // Before the first write, and after each.
+    let cuts = once((1, Cut::Before)).chain((1..).map(|number| (number, Cut::After)));
+    for (run, (number, cut)) in cuts.enumerate() {
+        assert!(run < STORM, "{scenario:?} does not end: {kills:#?}");
+        let run = subject(format!("run{run}"));
+        scenario.prepare(&ground, &run).await;
+        ground.pen.fill(Some((number, cut)));
+        scenario.act(&ground, &run).await;
+        if !comes_to(&ground, &run, &expected).await {
+            break;
+        }
+        kills.extend(ground.pen.written().pop());
+        ground.kill().await;
+        ground.pen.fill(None);
+        ground.start();
+        assert!(!comes_to(&ground, &run, &expected).await);
+    }
+    assert!(kills.len() >= 2, "{scenario:?} wrote nothing");
+    println!("{scenario:?}: killed at {kills:#?}");
+    ground.pen.fill(None);
+    ground.finish().await;
+}
+
+macro_rules! killed {
+    ($($name:ident: $scenario:expr,)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                kill_at_every_write($scenario).await;
+            }
+        )+
+    };
+}
+
+killed! {
+    a_kill_while_a_tenant_is_made: Create,
+    a_kill_while_a_tenant_is_changed: Change,
+    a_kill_while_a_tenant_is_suspended: Suspend,
+    a_kill_while_a_snapshot_is_made: Snapshot,
+    a_kill_while_a_snapshot_is_removed: PurgeSnapshot,
+    a_kill_while_a_tenant_is_set_aside: SetAside,
+    a_kill_while_a_tenant_is_dropped: Drop,
+    a_kill_while_a_tenant_is_let_go: Retain,
+    a_kill_while_a_living_schema_is_reclaimed: ReclaimLiving,
+    a_kill_while_a_schema_that_was_set_aside_is_reclaimed: ReclaimSetAside,
+}
