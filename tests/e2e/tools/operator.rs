@@ -79,12 +79,6 @@ impl Process {
         (ended.unwrap(), started.elapsed(), self.log())
     }
 
-    /// Sends it a signal.
-    pub fn signal(&self, name: &str) {
-        let signal = format!("-{name}");
-        assert!(Command::new("kill").args([&signal, &self.child.id().to_string()]).status().unwrap().success());
-    }
-
     /// What it logged so far.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap()
