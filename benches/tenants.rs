@@ -216,7 +216,10 @@ async fn set_up(plane: &ControlPlane, postgres: &PostgresServer, client: &Client
     Api::namespaced(client.clone(), OPERATOR_NAMESPACE).create(&PostParams::default(), &secret).await.unwrap();
     let database: TenantDatabase = serde_json::from_value(json!({
         "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": { "name": "default" },
-        "spec": { "connection": { "secretRef": { "name": "postgres" } }, "surveyPeriodSeconds": 5 },
+        "spec": {
+            "connection": { "secretRef": { "name": "postgres" } }, "surveyPeriodSeconds": 5,
+            "limits": { "maxDeletionsPerHour": 1_000_000 },
+        },
     }))
     .unwrap();
     Api::all(client.clone()).create(&PostParams::default(), &database).await.unwrap();
