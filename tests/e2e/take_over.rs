@@ -56,8 +56,8 @@ async fn after_a_lost_cluster_one_take_over_and_the_same_manifests_bring_every_t
     world.api::<TenantSchema>().delete("former", &DeleteParams::default()).await.unwrap();
     world.until_gone(&world.api::<TenantSchema>(), "former").await;
     assert_eq!(world.api::<TenantSchema>().list(&ListParams::default()).await.unwrap().items.len(), TENANTS);
+    lost.remove_objects().await;
     world.finish().await;
-    lost.clean_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -347,6 +347,12 @@ impl World {
         if self.operator.is_some() {
             self.stop_operator().await;
         }
+        self.remove_objects().await;
+        self.drop_database(&self.database.clone());
+    }
+
+    /// Removes the test's objects from the cluster, whatever state they are in, and leaves the database as it is.
+    pub async fn remove_objects(&self) {
         let own = self.own();
         for tenant in Api::<TenantSchema>::all(self.client.clone()).list(&own).await.unwrap() {
             let namespace = tenant.namespace().unwrap();
@@ -361,7 +367,6 @@ impl World {
         for namespace in namespaces.list(&own).await.unwrap() {
             let _ = namespaces.delete(&namespace.name_any(), &DeleteParams::default()).await;
         }
-        self.drop_database(&self.database.clone());
     }
 
     async fn strip<K>(&self, api: &Api<K>, name: &str)
