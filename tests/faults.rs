@@ -18,5 +18,6 @@ mod faults {
     mod ground;
     mod kills;
     mod outages;
+    mod pooler;
     mod wire;
 }

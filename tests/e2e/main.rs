@@ -27,6 +27,7 @@ mod reclaim;
 mod restart;
 mod rivals;
 mod suspension;
+#[allow(dead_code, reason = "tests/faults uses the rest")]
 mod tools;
 mod two_databases;
 mod usage;
