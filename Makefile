@@ -45,6 +45,15 @@ test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 
 	    POSTGRES_MAJOR=$$major cargo test --locked --test sql || exit; \
 	done
 
+.PHONY: test-pooler
+test-pooler: tools ## Run the end-to-end tests through PgBouncer in transaction mode, which is fetched if it is not installed
+	@.ci/pgbouncer --version
+	E2E_POOLER=pgbouncer cargo test --locked --test e2e
+
+.PHONY: soak
+soak: tools ## Break everything at random for MINUTES=10, with the choices of SEED if given
+	SOAK_MINUTES=$(or $(MINUTES),10) SOAK_SEED=$(SEED) cargo test --locked --test faults -- --nocapture soak
+
 .PHONY: bench
 bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with the release binary
 	cargo bench --locked --bench tenants

@@ -14,9 +14,12 @@ mod world;
 mod faults {
     mod agreement;
     mod api;
+    mod chance;
     mod errands;
     mod ground;
     mod kills;
     mod outages;
+    mod pooler;
+    mod soak;
     mod wire;
 }

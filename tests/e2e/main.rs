@@ -32,6 +32,7 @@ mod restart;
 mod rivals;
 mod suspension;
 mod take_over;
+#[allow(dead_code, reason = "tests/faults uses the rest")]
 mod tools;
 mod two_databases;
 mod usage;

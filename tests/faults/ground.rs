@@ -149,7 +149,7 @@ impl Ground {
             "users": [{ "name": "nobody", "user": {} }],
         });
         fs::write(kubeconfig.path(), text.to_string()).unwrap();
-        world.kubeconfig = kubeconfig.path().to_owned();
+        kubeconfig.path().clone_into(&mut world.kubeconfig);
         Self { world, database, network, api, pen, operator: Operator(None), _kubeconfig: kubeconfig }
     }
 

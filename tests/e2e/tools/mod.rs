@@ -3,6 +3,7 @@
 
 pub mod operator;
 pub mod peers;
+pub mod pooler;
 
 use std::{fmt::Debug, time::Duration};
 

@@ -49,7 +49,6 @@ impl Process {
     }
 
     /// Whether it still runs: nothing but a signal of the test ends it.
-    #[allow(dead_code, reason = "used by tests/faults.rs")]
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }

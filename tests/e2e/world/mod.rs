@@ -30,6 +30,7 @@ use tenant_schema_operator::{
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
+use crate::tools::pooler::Pooler;
 pub use objects::condition;
 pub use postgres::Session;
 
@@ -162,7 +163,7 @@ impl World {
     /// The connection Secret, with keys changed.
     pub async fn write_secret(&self, change: Value) {
         let mut data = json!({
-            "host": self.postgres.host, "port": self.postgres.port.to_string(), "database": self.database,
+            "host": self.postgres.host, "port": Pooler::port_to(&self.postgres).to_string(), "database": self.database,
             "username": self.login(), "password": "pw",
             "ca.crt": fs::read_to_string(&self.postgres.ca_path).unwrap(),
         });

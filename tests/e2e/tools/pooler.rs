@@ -1,0 +1,92 @@
+//! `PgBouncer` in transaction mode, between the operator and PostgreSQL.
+
+use std::{
+    env,
+    fs::{self, Permissions},
+    net::TcpStream,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::OnceLock,
+};
+
+use devcluster::{PostgresInfo, free_port, wait_until};
+use tempfile::TempDir;
+
+use crate::world::DEADLINE;
+
+/// A running pooler; it ends with its value, or with the test's process.
+pub struct Pooler {
+    /// Where it listens.
+    pub port: u16,
+    child: Child,
+    _dir: TempDir,
+}
+
+impl Pooler {
+    /// Whether there is one to run.
+    pub fn is_to_be_had() -> bool {
+        Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    }
+
+    /// Starts one before this server, for all its databases and logins.
+    pub fn start(server: &PostgresInfo) -> Self {
+        let (dir, port) = (TempDir::new().unwrap(), free_port().unwrap());
+        let path = |file: &str| dir.path().join(file).display().to_string();
+        // It refuses to run as root, and what it drops to must read its files.
+        let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+        let user = if root { "user = nobody" } else { "" };
+        for file in ["server.crt", "server.key"] {
+            fs::copy(server.data_dir.join(file), path(file)).unwrap();
+        }
+        fs::write(path("users.txt"), format!("\"{}\" \"{}\"\n", server.user, server.password)).unwrap();
+        let configuration = format!(
+            "[databases]\n* = host={} port={}\n[pgbouncer]\n{user}\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             pool_mode = transaction\nauth_type = scram-sha-256\nauth_file = {}\nauth_user = {}\n\
+             auth_query = SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1\n\
+             client_tls_sslmode = allow\nclient_tls_cert_file = {}\nclient_tls_key_file = {}\nserver_tls_sslmode = prefer\n\
+             max_client_conn = 1000\nserver_idle_timeout = 5\n",
+            server.host,
+            server.port,
+            path("users.txt"),
+            server.user,
+            path("server.crt"),
+            path("server.key"),
+        );
+        fs::write(path("pgbouncer.ini"), configuration).unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        for file in ["server.crt", "server.key", "users.txt", "pgbouncer.ini"] {
+            fs::set_permissions(path(file), Permissions::from_mode(0o644)).unwrap();
+        }
+        let mut command = Command::new(program());
+        command.arg(path("pgbouncer.ini")).stdin(Stdio::piped()).stdout(Stdio::null());
+        let pooler = Self { port, child: command.spawn().unwrap(), _dir: dir };
+        wait_until(DEADLINE, "the pooler listens", || TcpStream::connect(("127.0.0.1", port)).is_ok()).unwrap();
+        pooler
+    }
+
+    /// The port by which a world's operator reaches this server: with `E2E_POOLER=pgbouncer` that of a pooler before the
+    /// server that all tests share.
+    pub fn port_to(server: &PostgresInfo) -> u16 {
+        static SHARED: OnceLock<Option<Pooler>> = OnceLock::new();
+        let shared = devcluster::shared().expect("a PostgreSQL").postgres();
+        let pooler = SHARED.get_or_init(|| {
+            let wanted = env::var("E2E_POOLER").ok().filter(|wanted| !wanted.is_empty())?;
+            assert_eq!(wanted, "pgbouncer", "the only pooler that E2E_POOLER can name");
+            Some(Self::start(shared))
+        });
+        pooler.as_ref().filter(|_| server.port == shared.port).map_or(server.port, |pooler| pooler.port)
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+fn program() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/pgbouncer")
+}
