@@ -16,16 +16,13 @@ const NAMESPACE: &str = "tenant-schema-system";
 const NAME: &str = "tenant-schema-operator";
 
 /// Rights that this journey need not meet, because they are for moments that it cannot bring about at will.
-const RARE: [(&str, &str); 6] = [
+const RARE: [(&str, &str); 4] = [
     // When the cache is behind a write of the operator's own.
     ("tenantdatabases", "get"),
     ("tenantschemas", "get"),
     ("schemabackups", "get"),
     // When the same is to be told again within minutes.
     ("events", "patch"),
-    // When several replicas look at who holds a database.
-    ("leases", "list"),
-    ("leases", "watch"),
 ];
 
 #[test]

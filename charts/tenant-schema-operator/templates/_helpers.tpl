@@ -77,7 +77,7 @@ app.kubernetes.io/component: operator
 {{- define "operator.ownRules" -}}
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, update, delete]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch]
