@@ -160,11 +160,14 @@ pub fn go_tool(module: &Path, name: &str, package: &str) -> Result<Option<PathBu
 /// Go so that it leaves the program in the directory that it is given.
 fn build_once(cache: &Path, name: &str, prepare: impl FnOnce(&mut Command, &Path)) -> Result<Option<PathBuf>, Error> {
     let program = cache.join(name);
-    let _lock = lock(&cache.join("lock"))?;
     if is_executable(&program) {
         return Ok(Some(program));
     }
     let Some(go) = find_go() else { return Ok(None) };
+    let _lock = lock(&cache.join("lock"))?;
+    if is_executable(&program) {
+        return Ok(Some(program));
+    }
     let work = tempfile::Builder::new().prefix("build-").tempdir_in(cache).file("create a directory in", cache)?;
     let mut command = Command::new(go);
     prepare(&mut command, work.path());
