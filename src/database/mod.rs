@@ -94,10 +94,7 @@ pub async fn reconcile(
     let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::new(After::Never, "gone")) };
     let name = database.name_any();
     if opens.is_refused(&name) {
-        // Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
-        stand_by(&name, &ctx, opens);
-        election::leave(&name, &ctx).await;
-        return Err(Error::Refused);
+        return Err(refused(&name, &ctx, opens).await);
     }
     match election::is_held(&name, &ctx).await {
         Ok(true) => {}
@@ -138,6 +135,7 @@ pub async fn reconcile(
                     notices.append(&mut released);
                 }
             }
+            Err(_) if open.lane.is_refused() => return Err(refused(&name, &ctx, opens).await),
             Err(error) if error.is_outage() || error.is_misfit() => {
                 return fail(&database, error.into(), &ctx, opens).await;
             }
@@ -190,6 +188,9 @@ async fn open_lane(
         }
         return Ok(Ok((open, Vec::new())));
     }
+    if opens.is_refused(&name) {
+        return Err(refused(&name, ctx, opens).await);
+    }
     if !election::is_confirmed(&name, ctx).await? {
         return Err(Error::Refused);
     }
@@ -222,6 +223,13 @@ async fn open_lane(
     ctx.lanes.set(&name, &LaneState::Open(lane));
     wake_tenants(&name, ctx);
     Ok(Ok((open, notices)))
+}
+
+/// Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
+async fn refused(name: &str, ctx: &Context, opens: &Opens) -> Error {
+    stand_by(name, ctx, opens);
+    election::leave(name, ctx).await;
+    Error::Refused
 }
 
 fn stand_by(name: &str, ctx: &Context, opens: &Opens) {
