@@ -20,7 +20,6 @@ pub struct Pooler {
     /// Where it listens.
     pub port: u16,
     child: Child,
-    _dir: TempDir,
 }
 
 impl Pooler {
@@ -31,8 +30,9 @@ impl Pooler {
 
     /// Starts one before this server, for all its databases and logins.
     pub fn start(server: &PostgresInfo) -> Self {
-        let (dir, port) = (TempDir::new().unwrap(), free_port().unwrap());
-        let path = |file: &str| dir.path().join(file).display().to_string();
+        // It goes with the pooler, also when this process is killed.
+        let (dir, port) = (TempDir::new().unwrap().keep(), free_port().unwrap());
+        let path = |file: &str| dir.join(file).display().to_string();
         // It refuses to run as root, and what it drops to must read its files.
         let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
         let user = if root { "user = nobody" } else { "" };
@@ -54,13 +54,13 @@ impl Pooler {
             path("server.key"),
         );
         fs::write(path("pgbouncer.ini"), configuration).unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
         for file in ["server.crt", "server.key", "users.txt", "pgbouncer.ini"] {
             fs::set_permissions(path(file), Permissions::from_mode(0o644)).unwrap();
         }
         let mut command = Command::new(program());
-        command.arg(path("pgbouncer.ini")).stdin(Stdio::piped()).stdout(Stdio::null());
-        let pooler = Self { port, child: command.spawn().unwrap(), _dir: dir };
+        command.arg(&dir).stdin(Stdio::piped()).stdout(Stdio::null());
+        let pooler = Self { port, child: command.spawn().unwrap() };
         wait_until(DEADLINE, "the pooler listens", || TcpStream::connect(("127.0.0.1", port)).is_ok()).unwrap();
         pooler
     }
