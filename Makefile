@@ -59,6 +59,10 @@ soak: tools ## Break everything at random for MINUTES=10, with the choices of SE
 bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with the release binary
 	cargo bench --locked --bench tenants
 
+.PHONY: bench-database
+bench-database: tools ## Measure the functions over many roles (TENANTS=10000) and schemas with tables (SCHEMAS=5000)
+	cargo bench --locked --bench database
+
 .PHONY: crds
 crds: tools ## Write crds/, docs/reference/ and the table of values in the chart's README again
 	@# A stale file is written again and fails its test once.

@@ -95,7 +95,8 @@ impl Context {
     }
 
     /// The object with our finalizer. It is set before anything is made, so that nothing can be left behind by a deletion
-    /// that comes in between.
+    /// that comes in between. It keeps the generation that was looked at: what is done and told is by that spec, also when
+    /// somebody has changed it since.
     pub async fn with_finalizer<K>(
         &self,
         api: &Api<K>,
@@ -105,8 +106,9 @@ impl Context {
     where
         K: Resource + Clone + DeserializeOwned + Debug,
     {
-        let Some(updated) = finalizers::ensure(api, &*object, finalizer).await? else { return Ok(object) };
+        let Some(mut updated) = finalizers::ensure(api, &*object, finalizer).await? else { return Ok(object) };
         self.written.record(&updated.uid().unwrap_or_default(), updated.resource_version().as_deref());
+        updated.meta_mut().generation = object.meta().generation;
         Ok(Arc::new(updated))
     }
 

@@ -103,6 +103,7 @@ pub async fn reconcile(
             return not_held.map(|_| Next::new(After::Resync, "standby"));
         }
     }
+    let asked = ctx.requests.is_new(&*database);
     let leaving = database.metadata.deletion_timestamp.is_some();
     let in_use = if leaving { in_use(&name, &ctx) } else { None };
     if leaving && in_use.is_none() {
@@ -126,7 +127,7 @@ pub async fn reconcile(
         Err(closed) => return fail(&database, closed, &ctx, opens).await,
     };
     let mut answer = None;
-    if open.until_survey().is_zero() {
+    if asked || open.until_survey().is_zero() {
         match survey(&open.lane, &open.surveys, database.spec.survey_period(), &ctx).await {
             Ok(found) => {
                 answer = found;

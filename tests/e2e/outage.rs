@@ -165,13 +165,13 @@ async fn a_secret_that_is_away_for_a_moment_ends_nothing() {
         world.apply_tenant(name, json!({ "schemaName": name })).await;
         world.ready_tenant(name).await;
     }
-    let before = world.versions().await;
+    let before = world.written().await;
     let rows = "SELECT string_agg(t::text, ' ' ORDER BY id) FROM (SELECT id, schema_name, status, owner_role, logins \
                 FROM edu_matrix_hub_schema.tenant_schemas) AS t";
     let registry = world.sql(rows);
     world.delete_secret().await;
     world.database_stalled("SecretNotFound", "postgres").await;
-    assert_eq!(world.versions().await, before, "who runs goes on, and is not written to");
+    assert_eq!(world.written().await, before, "who runs goes on, and is not written to");
     assert_eq!(world.sql(rows), registry, "nothing is dropped and nothing made anew");
 
     // Nor when the operator starts without it: who goes waits, who stays stays.

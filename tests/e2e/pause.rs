@@ -42,7 +42,7 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     let world = World::new(json!({})).await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.settled_tenant("school").await;
-    let before = world.versions().await;
+    let before = world.written().await;
     let manifest = |name: &str, spec: &str| {
         format!(
             "---\napiVersion: edumatrixhub.io/v1alpha1\nkind: TenantSchema\nmetadata: {{name: {name}, namespace: {}, labels: \
@@ -79,7 +79,7 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     let path = wrong.path().display().to_string();
     let (status, _, err) = world.command(&["plan", "-f", &path, "--namespace", &world.operator_namespace]);
     assert!(!status.success() && err.contains("schemaName is immutable"), "{err}");
-    assert_eq!(world.versions().await, before);
+    assert_eq!(world.written().await, before);
     assert_eq!(world.schemas("newcomer"), [""; 0]);
 
     // Everybody is let go with their schemas, at the command of a person.

@@ -102,7 +102,7 @@ async fn a_restart_over_two_hundred_tenants_writes_nothing_and_asks_once() {
         world.ready_tenant(name).await;
     }
     world.stop_operator().await;
-    let before = world.versions().await;
+    let before = world.written().await;
     world.start_operator().await;
     let started = Instant::now();
     let looked = |outcome: &str| {
@@ -115,7 +115,7 @@ async fn a_restart_over_two_hundred_tenants_writes_nothing_and_asks_once() {
     assert_eq!(world.calls("apply_steps", None), 0);
     assert_eq!(world.calls("install", None), 0);
     assert_eq!(world.errors(), 0);
-    assert_eq!(world.versions().await, before);
+    assert_eq!(world.written().await, before);
     let open = world.count("tenant_schema_operator_pool_connections{database=\"");
     assert!(open <= 12, "no more connections than the pool has: {open}");
     world.finish().await;

@@ -1,0 +1,118 @@
+//! What the database does, without Kubernetes: `make bench-database`, or with `POSTGRES_MAJOR=17` and so on.
+//!
+//! Two questions. Does a tenant cost the same when the server has tens of thousands of roles? And what does a survey cost over
+//! thousands of schemas with tables in them, of which few are written to?
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends where its ground gives way")]
+#![allow(clippy::cast_precision_loss, reason = "figures for people")]
+
+#[path = "../shared/direct.rs"]
+mod direct;
+#[path = "../shared/report.rs"]
+mod report;
+
+use std::time::{Duration, Instant};
+
+use devcluster::PostgresInfo;
+use direct::{Direct, new_database, server};
+use futures::future::join_all;
+use report::{Report, setting};
+use tenant_schema_operator::postgres::answer::Surveyed;
+use tokio_postgres::{Client, NoTls};
+
+/// Tenants of a block whose cost is told.
+const BLOCK: usize = 1000;
+/// Tables of a schema.
+const TABLES: usize = 10;
+/// Surveys of one sort.
+const SURVEYS: usize = 9;
+
+#[tokio::main]
+async fn main() {
+    let (tenants, schemas) = (setting("TENANTS", 10_000), setting("SCHEMAS", 5000));
+    let server = server();
+    let major = server.info().major();
+    let mut report = Report::new(format!("{tenants} tenants with {} roles, PostgreSQL {major}", 3 * tenants));
+    grow(server.info(), tenants, &mut report).await;
+    let server = direct::server();
+    survey(server.info(), schemas, &mut report).await;
+    report.write(&format!("database-pg{major}"));
+}
+
+/// Tenants until there are so many: what one costs among the first, and among the last.
+async fn grow(server: &PostgresInfo, tenants: usize, report: &mut Report) {
+    let direct = Direct::open(new_database(server, "growing")).await;
+    for first in (0..tenants).step_by(BLOCK) {
+        let took = direct.create(first..first + BLOCK).await;
+        report.add(&format!("tenants {first} to {}: created a second", first + BLOCK), BLOCK as f64 / took);
+    }
+}
+
+/// Surveys of many schemas with tables: when nothing happened, when one in a hundred was written to, and of everything.
+async fn survey(server: &PostgresInfo, schemas: usize, report: &mut Report) {
+    let direct = Direct::open(new_database(server, "surveyed")).await;
+    direct.create(0..schemas).await;
+    let sessions = join_all((0..2).map(|_| superuser(server))).await;
+    let half = schemas / 2;
+    futures::join!(make_tables(&sessions[0], 0..half), make_tables(&sessions[1], half..schemas));
+    sessions[0]
+        .batch_execute("VACUUM ANALYZE pg_catalog.pg_class, pg_catalog.pg_attribute, pg_catalog.pg_depend")
+        .await
+        .unwrap();
+    let named = format!("survey of {schemas} schemas with {TABLES} tables each");
+    report.add(&format!("{named}, the first, ms"), timed(&direct, true).await);
+    timed(&direct, false).await;
+    let (mut idle, mut written, mut everything) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 0..SURVEYS {
+        idle.push(timed(&direct, false).await);
+        write(&sessions[0], schemas, round).await;
+        written.push(timed(&direct, false).await);
+        everything.push(timed(&direct, true).await);
+    }
+    report.add_spread(&format!("{named}, nothing happened, ms"), &idle);
+    report.add_spread(&format!("{named}, 1 in 100 was written to, ms"), &written);
+    report.add_spread(&format!("{named}, everything is told, ms"), &everything);
+}
+
+async fn superuser(server: &PostgresInfo) -> Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host(&server.host).port(server.port).dbname("surveyed").user(&server.user).password(&server.password);
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// The tables of some schemas, made by their owners.
+async fn make_tables(session: &Client, numbers: std::ops::Range<usize>) {
+    for number in numbers {
+        let owner = session
+            .query_one(
+                "SELECT owner_role FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1",
+                &[&format!("direct_{number}")],
+            )
+            .await
+            .unwrap();
+        let owner: &str = owner.get(0);
+        let table = |table| format!("CREATE TABLE direct_{number}.t{table} (id int PRIMARY KEY, body text)");
+        let tables = (0..TABLES).map(table).collect::<Vec<_>>().join("; ");
+        session.batch_execute(&format!("SET ROLE \"{owner}\"; {tables}; RESET ROLE")).await.unwrap();
+    }
+}
+
+/// One in a hundred schemas gets a row, and PostgreSQL's counters show it.
+async fn write(session: &Client, schemas: usize, round: usize) {
+    for number in (round..schemas).step_by(100) {
+        let insert = format!("INSERT INTO direct_{number}.t0 VALUES ({round}, repeat('x', 2000))");
+        session.batch_execute(&insert).await.unwrap();
+    }
+    session.batch_execute("SELECT pg_stat_force_next_flush(); SELECT 1").await.unwrap();
+}
+
+/// How long a survey takes, in milliseconds, answer and all.
+async fn timed(direct: &Direct, everything: bool) -> f64 {
+    let (functions, started) = (direct.lane.functions(), Instant::now());
+    let never = std::future::pending();
+    let found = functions.survey_tenants(direct.lane.hold, everything, Duration::from_mins(10), never).await.unwrap();
+    assert!(matches!(found, Surveyed::Found(_)), "the survey was refused");
+    started.elapsed().as_secs_f64() * 1000.0
+}

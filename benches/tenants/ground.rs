@@ -1,0 +1,128 @@
+//! What the bench stands on: a control plane, a PostgreSQL, a TenantDatabase, and two namespaces.
+
+use std::{cell::Cell, io::Write, time::Duration};
+
+use devcluster::{ControlPlane, ControlPlaneOptions, PostgresServer};
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantDatabase, crds_yaml};
+use tokio::time::Instant;
+
+use super::{
+    direct::{new_database, server},
+    process::{Operator, Shares},
+};
+
+/// The namespace of the operator's tenants.
+pub const OPERATED: &str = "bench";
+/// The namespace of the tenants whose API writes the limit makes.
+pub const LIMIT: &str = "limit";
+const OPERATOR_NAMESPACE: &str = "tenant-schema-system";
+/// How the API server counts requests.
+const REQUESTS: &str = "apiserver_request_total{";
+
+/// See the module.
+pub struct Ground {
+    /// The control plane.
+    pub plane: ControlPlane,
+    /// The server.
+    pub postgres: PostgresServer,
+    /// An administrator's client.
+    pub client: Client,
+    asked: Cell<u32>,
+}
+
+impl Ground {
+    /// Brings it up.
+    pub async fn new() -> Self {
+        let plane = ControlPlane::start(&ControlPlaneOptions::default()).expect("a control plane");
+        let postgres = server();
+        let kubeconfig = Kubeconfig::read_from(&plane.info().kubeconfig).unwrap();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap(), asked: Cell::new(0) };
+        ground.set_up().await;
+        ground
+    }
+
+    async fn set_up(&self) {
+        let mut manifest = tempfile::NamedTempFile::new().unwrap();
+        manifest.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
+        let kubectl = |arguments: &[&str]| self.plane.info().kubectl(arguments).unwrap();
+        kubectl(&["apply", "--server-side", "-f", &manifest.path().display().to_string()]);
+        kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+        let new = PostParams::default();
+        for name in [OPERATED, LIMIT, OPERATOR_NAMESPACE] {
+            let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
+            Api::all(self.client.clone()).create(&new, &namespace).await.unwrap();
+        }
+        let secret =
+            json!({ "metadata": { "name": "postgres" }, "stringData": new_database(self.postgres.info(), "bench") });
+        let secret: Secret = serde_json::from_value(secret).unwrap();
+        Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE).create(&new, &secret).await.unwrap();
+        let database: TenantDatabase = serde_json::from_value(json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": { "name": "default" },
+            "spec": {
+                "connection": { "secretRef": { "name": "postgres" } }, "limits": { "maxDeletionsPerHour": 1_000_000 },
+            },
+        }))
+        .unwrap();
+        self.databases().create(&new, &database).await.unwrap();
+    }
+
+    /// Starts the operator and waits until it has the lane.
+    pub async fn operator(&self) -> Operator {
+        let operator = Operator::start(self.plane.info(), OPERATED);
+        until(Duration::from_mins(2), || async { operator.metric("lane_held{") > 0.0 }).await;
+        operator
+    }
+
+    /// Asks for a survey and waits until it has ended.
+    pub async fn survey(&self, operator: &Operator) {
+        let surveys = || operator.metric("sql_calls_total{function=\"survey_tenants\"");
+        let (before, number) = (surveys(), self.asked.get());
+        self.asked.set(number + 1);
+        let patch = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: number.to_string() } } });
+        self.databases().patch("default", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        until(Duration::from_mins(5), || async { surveys() > before }).await;
+    }
+
+    /// Does something and counts the writes to our kinds that the API server took meanwhile, its own answer for it.
+    pub async fn writes_during<T>(&self, work: impl Future<Output = T>) -> (T, f64) {
+        let before = self.writes();
+        let result = work.await;
+        (result, self.writes() - before)
+    }
+
+    /// CPU so far of all that takes part.
+    pub fn shares(&self, operator: Option<&Operator>) -> Shares {
+        Shares::now(self.plane.info(), self.postgres.info(), operator)
+    }
+
+    fn writes(&self) -> f64 {
+        let text = self.plane.info().kubectl(&["get", "--raw", "/metrics"]).unwrap();
+        let is_ours = |line: &&str| line.starts_with(REQUESTS) && line.contains("group=\"edumatrixhub.io\"");
+        let is_write = |line: &&str| {
+            ["POST", "PUT", "PATCH", "APPLY", "DELETE"].iter().any(|verb| line.contains(&format!("verb=\"{verb}\"")))
+        };
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(is_ours).filter(is_write).filter_map(value).sum()
+    }
+
+    fn databases(&self) -> Api<TenantDatabase> {
+        Api::all(self.client.clone())
+    }
+}
+
+/// Waits until a condition holds.
+pub async fn until<F: Future<Output = bool>>(limit: Duration, mut holds: impl FnMut() -> F) {
+    let deadline = Instant::now() + limit;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not in time");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
