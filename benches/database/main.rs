@@ -14,11 +14,11 @@ mod report;
 use std::time::{Duration, Instant};
 
 use devcluster::PostgresInfo;
-use direct::{Direct, new_database, server};
+use direct::{Direct, new_database, server, superuser};
 use futures::future::join_all;
 use report::{Report, setting};
 use tenant_schema_operator::postgres::answer::Surveyed;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 /// Tenants of a block whose cost is told.
 const BLOCK: usize = 1000;
@@ -52,7 +52,7 @@ async fn grow(server: &PostgresInfo, tenants: usize, report: &mut Report) {
 async fn survey(server: &PostgresInfo, schemas: usize, report: &mut Report) {
     let direct = Direct::open(new_database(server, "surveyed")).await;
     direct.create(0..schemas).await;
-    let sessions = join_all((0..2).map(|_| superuser(server))).await;
+    let sessions = join_all((0..2).map(|_| superuser(server, "surveyed"))).await;
     let half = schemas / 2;
     futures::join!(make_tables(&sessions[0], 0..half), make_tables(&sessions[1], half..schemas));
     sessions[0]
@@ -72,14 +72,6 @@ async fn survey(server: &PostgresInfo, schemas: usize, report: &mut Report) {
     report.add_spread(&format!("{named}, nothing happened, ms"), &idle);
     report.add_spread(&format!("{named}, 1 in 100 was written to, ms"), &written);
     report.add_spread(&format!("{named}, everything is told, ms"), &everything);
-}
-
-async fn superuser(server: &PostgresInfo) -> Client {
-    let mut config = tokio_postgres::Config::new();
-    config.host(&server.host).port(server.port).dbname("surveyed").user(&server.user).password(&server.password);
-    let (client, connection) = config.connect(NoTls).await.unwrap();
-    tokio::spawn(connection);
-    client
 }
 
 /// The tables of some schemas, made by their owners.

@@ -137,6 +137,15 @@ pub fn server() -> PostgresServer {
     PostgresServer::start(options).expect("a PostgreSQL")
 }
 
+/// A superuser's session in a database.
+pub async fn superuser(server: &PostgresInfo, database: &str) -> tokio_postgres::Client {
+    let mut config = tokio_postgres::Config::new();
+    config.host(&server.host).port(server.port).dbname(database).user(&server.user).password(&server.password);
+    let (client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
 /// A tenant as people write them.
 pub fn tenant(names: &str, number: usize) -> TenantSchema {
     serde_json::from_value(json!({

@@ -11,6 +11,7 @@ use kube::{
 use tenant_schema_operator::api::TenantSchema;
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, timeout},
 };
 
@@ -25,6 +26,13 @@ pub struct Fleet {
     pub api: Api<TenantSchema>,
     seen: watch::Receiver<Seen>,
     names: &'static str,
+    watching: JoinHandle<()>,
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
 }
 
 /// What the watch has told so far.
@@ -40,7 +48,7 @@ impl Fleet {
         let api: Api<TenantSchema> = Api::namespaced(client.clone(), namespace);
         let (tell, seen) = watch::channel(Seen::default());
         let watched = api.clone();
-        tokio::spawn(async move {
+        let watching = tokio::spawn(async move {
             let (mut ready_by_name, mut ready) = (HashMap::new(), 0);
             let mut events = std::pin::pin!(watcher(watched, watcher::Config::default()));
             while let Some(event) = events.next().await {
@@ -57,7 +65,7 @@ impl Fleet {
                 tell.send_replace(Seen { present: ready_by_name.len(), ready });
             }
         });
-        Self { api, seen, names }
+        Self { api, seen, names, watching }
     }
 
     /// Posts the tenants with these numbers and waits until all are Ready. Returns the seconds until the last was posted,

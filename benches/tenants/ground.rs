@@ -1,6 +1,6 @@
 //! What the bench stands on: a control plane, a PostgreSQL, a TenantDatabase, and two namespaces.
 
-use std::{cell::Cell, io::Write, time::Duration};
+use std::{io::Write, time::Duration};
 
 use devcluster::{ControlPlane, ControlPlaneOptions, PostgresServer};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -34,7 +34,6 @@ pub struct Ground {
     pub postgres: PostgresServer,
     /// An administrator's client.
     pub client: Client,
-    asked: Cell<u32>,
 }
 
 impl Ground {
@@ -44,7 +43,7 @@ impl Ground {
         let postgres = server();
         let kubeconfig = Kubeconfig::read_from(&plane.info().kubeconfig).unwrap();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap(), asked: Cell::new(0) };
+        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap() };
         ground.set_up().await;
         ground
     }
@@ -81,14 +80,14 @@ impl Ground {
         operator
     }
 
-    /// Asks for a survey and waits until it has ended.
-    pub async fn survey(&self, operator: &Operator) {
-        let surveys = || operator.metric("sql_calls_total{function=\"survey_tenants\"");
-        let (before, number) = (surveys(), self.asked.get());
-        self.asked.set(number + 1);
-        let patch = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: number.to_string() } } });
+    /// Asks for a survey and waits until it has ended. The registry tells; to ask the operator would be work for it.
+    pub async fn survey(&self, registry: &tokio_postgres::Client) {
+        let now = registry.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap();
+        let now: &str = now.get(0);
+        let patch = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: now } } });
         self.databases().patch("default", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-        until(Duration::from_mins(5), || async { surveys() > before }).await;
+        let surveyed = "SELECT surveyed_at > $1::text::timestamptz FROM edu_matrix_hub_schema.installation";
+        until(Duration::from_mins(5), || async { registry.query_one(surveyed, &[&now]).await.unwrap().get(0) }).await;
     }
 
     /// Does something and counts the writes to our kinds that the API server took meanwhile, its own answer for it.

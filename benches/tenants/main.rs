@@ -18,7 +18,7 @@ mod report;
 
 use std::time::{Duration, Instant};
 
-use direct::{Direct, new_database};
+use direct::{Direct, new_database, superuser};
 use fleet::Fleet;
 use ground::Ground;
 use limit::Controlling;
@@ -52,13 +52,15 @@ async fn main() {
 
     operator.stop();
     operator = restart(&ground, have, &mut report).await;
-    let (cpu, calls) = (operator.cpu(), operator.calls());
+    let (shares, calls) = (ground.shares(Some(&operator)), operator.calls());
     let (took, writes) = ground.writes_during(tenants.delete(0..have)).await;
     report.add(&format!("all {have} deleted, first DELETE to all gone, s"), took);
     report.add("deletion, tenants a second", have as f64 / took);
     report.add("deletion, API writes a tenant, with the DELETE", writes / have as f64);
     report.add("deletion, SQL round trips a tenant", (operator.calls() - calls) / have as f64);
-    report.add("deletion, operator CPU a tenant, ms", (operator.cpu() - cpu) * 1000.0 / have as f64);
+    for (who, milliseconds) in ground.shares(Some(&operator)).since(&shares, have) {
+        report.add(&format!("deletion, CPU a tenant, {who}, ms"), milliseconds);
+    }
     report.add("errors", operator.metric("errors_total"));
     operator.stop();
     report.write(&format!("tenants-{count}-pg{}", ground.postgres.info().major()));
@@ -102,12 +104,13 @@ async fn compare(ground: &Ground, tenants: &Fleet, count: usize, report: &mut Re
 
 /// An hour in which nothing happens, with its surveys one directly after the other.
 async fn rest(ground: &Ground, operator: &Operator, report: &mut Report) {
+    let registry = superuser(ground.postgres.info(), "bench").await;
     // What came last is news to one survey more.
-    ground.survey(operator).await;
+    ground.survey(&registry).await;
     let (cpu, calls, started) = (operator.cpu(), operator.calls(), Instant::now());
     let hour = async {
         for _ in 0..TICKS {
-            ground.survey(operator).await;
+            ground.survey(&registry).await;
         }
     };
     let ((), writes) = ground.writes_during(hour).await;

@@ -85,7 +85,10 @@ impl Shares {
     pub fn now(plane: &ControlPlaneInfo, postgres: &PostgresInfo, operator: Option<&Operator>) -> Self {
         let serving = |program: &str, port: u16| -> f64 {
             let port = port.to_string();
-            let is_it = |command: &str| command.contains(program) && command.contains(&port);
+            let is_it = |command: &str| {
+                let name = command.split('\0').next().unwrap_or_default();
+                name.ends_with(program) && command.contains(&port)
+            };
             processes().filter(|(_, command)| is_it(command)).map(|(pid, _)| cpu_of(pid)).sum()
         };
         let postmaster = fs::read_to_string(postgres.data_dir.join("postmaster.pid")).unwrap_or_default();

@@ -1,7 +1,8 @@
 -- Refuses with `deletion_brake` when as many tenants of TenantSchemas as `limit` were dropped after `since`: a wave of deletions is
 -- more often somebody's mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes nothing.
 --
--- Who was let through drops before the next one counts: that one waits until the transaction has ended, or is `busy`.
+-- Near the limit, who was let through drops before the next one counts: that one waits until the transaction has ended, or is
+-- `busy`. Nobody waits where the limit is further away than two operators have connections, which is 64 each at the most.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deletion_brake(brake jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -10,14 +11,19 @@ AS $function$
 DECLARE
     most    CONSTANT bigint := brake ->> 'limit';
     dropped bigint;
+    waited  boolean := false;
 BEGIN
     IF most IS NULL THEN
         RETURN;
     END IF;
-    PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'deletions' FOR UPDATE;
-    SELECT count(*) INTO dropped
-    FROM edu_matrix_hub_schema.tenant_schemas AS t
-    WHERE t.status = 'dropped' AND t.owner_uid IS NOT NULL AND t.dropped_at > (brake ->> 'since')::timestamptz;
+    LOOP
+        SELECT count(*) INTO dropped
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        WHERE t.status = 'dropped' AND t.owner_uid IS NOT NULL AND t.dropped_at > (brake ->> 'since')::timestamptz;
+        EXIT WHEN waited OR dropped + 128 <= most;
+        PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'deletions' FOR UPDATE;
+        waited := true;
+    END LOOP;
     IF dropped >= most THEN
         PERFORM edu_matrix_hub_schema._refuse('deletion_brake',
             format('%s tenants were dropped since %s, and the limit is %s; it stays as it is until that is confirmed or time has passed',

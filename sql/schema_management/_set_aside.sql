@@ -210,9 +210,11 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT coalesce(jsonb_object_agg(r.rolname, r.oid::bigint), '{}')
     FROM pg_roles AS r
-    WHERE r.rolname IN (SELECT m.value ->> 'member' FROM jsonb_array_elements(members) AS m (value)
-                        UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(grants) AS g (value)
-                        UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(CASE jsonb_typeof(tenant.saved_acl) WHEN 'array' THEN tenant.saved_acl ELSE '[]' END) AS g (value))
+    -- As an array, so that few names are looked up and not every role of the server is read.
+    WHERE r.rolname = ANY (ARRAY(
+        SELECT m.value ->> 'member' FROM jsonb_array_elements(members) AS m (value)
+        UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(grants) AS g (value)
+        UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(CASE jsonb_typeof(tenant.saved_acl) WHEN 'array' THEN tenant.saved_acl ELSE '[]' END) AS g (value)))
       AND r.rolname <> ALL (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role])
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_numbers(edu_matrix_hub_schema.tenant_schemas, jsonb, jsonb) FROM PUBLIC;

@@ -9,7 +9,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type, accepts};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{connection::Connection, error::Error, tls::client_config};
@@ -96,13 +96,12 @@ impl Pool {
         const TRIES: u32 = 4;
         let mut cancelled = std::pin::pin!(cancelled);
         let mut tried = 1;
-        let answer = loop {
+        loop {
             match self.run(call, parameters, deadline, &mut cancelled).await {
                 Err(error) if error.is_conflict() && tried < TRIES => tried += 1,
-                other => break other?,
+                other => return other,
             }
-        };
-        serde_json::from_value(answer).map_err(|source| Error::Answer { call: call.name, source })
+        }
     }
 
     /// Runs a script of many statements that opens and commits its own transaction.
@@ -137,13 +136,13 @@ impl Pool {
         self.inner.retain(|_, metrics| metrics.last_used() < IDLE && metrics.age() < LIFETIME);
     }
 
-    async fn run(
+    async fn run<T: DeserializeOwned>(
         &self,
         call: Call,
         parameters: &[Parameter<'_>],
         deadline: Duration,
         cancelled: &mut (impl Future<Output = ()> + Unpin),
-    ) -> Result<serde_json::Value, Error> {
+    ) -> Result<T, Error> {
         let call_in_flight = InFlight { client: Some(self.get(deadline).await?), tls: self.tls.clone() };
         let client = call_in_flight.client();
         // The server's own limit is a second shorter than ours, so that its answer names the statement and is logged.
@@ -175,11 +174,14 @@ impl Pool {
             call_in_flight.cancel().await;
         }
         match rows {
-            Ok(Ok(rows)) => match rows.first().map(|row| row.try_get::<_, Option<serde_json::Value>>(0)) {
-                Some(Ok(answer)) => Ok(answer.unwrap_or_default()),
-                Some(Err(error)) => Err(Error::from_call(call.name, &error)),
-                None => Ok(serde_json::Value::Null),
-            },
+            Ok(Ok(rows)) => {
+                let document = match rows.first().map(|row| row.try_get::<_, Option<Document<'_>>>(0)) {
+                    Some(Ok(document)) => document.unwrap_or(Document(b"null")),
+                    Some(Err(error)) => return Err(Error::from_call(call.name, &error)),
+                    None => Document(b"null"),
+                };
+                serde_json::from_slice(document.0).map_err(|source| Error::Answer { call: call.name, source })
+            }
             Ok(Err(error)) => Err(Error::from_call(call.name, &error)),
             Err(_) => Err(Error::Deadline { call: call.name, deadline }),
         }
@@ -197,6 +199,21 @@ impl Pool {
             Err(_) => Err(Error::PoolBusy(deadline)),
         }
     }
+}
+
+/// The text of a `jsonb` value, where it lies in the row: the answer of a survey is read without a copy of it.
+struct Document<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Document<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn std::error::Error + Sync + Send>> {
+        // Before the text stands the version of the format, of which there is one.
+        match raw.split_first() {
+            Some((1, text)) => Ok(Self(text)),
+            _ => Err("jsonb in a format other than 1".into()),
+        }
+    }
+
+    accepts!(JSONB);
 }
 
 /// A connection that a call is using. Whoever drops the call's future must not give the connection back to the pool: the
