@@ -43,6 +43,13 @@ pub enum Error {
     Apply(#[source] postgres::Error),
 }
 
+impl Error {
+    /// The lane was closed while the pass waited for its turn: whoever opens it next, here or elsewhere, looks again.
+    fn is_lane_closed(&self) -> bool {
+        matches!(self, Self::Observe(postgres::Error::LaneClosed) | Self::Apply(postgres::Error::LaneClosed))
+    }
+}
+
 impl Failure for Error {
     fn stage(&self) -> &'static str {
         match self {
@@ -76,6 +83,7 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
             Ok(Next::new(After::Never, "unchanged"))
         }
         Some(LaneState::Open(lane)) => match keep(backup.clone(), &desired, lane, &ctx).await {
+            Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
             Err(failed @ (Error::Observe(_) | Error::Apply(_))) => trouble(&backup, failed, &ctx).await,
             other => other,
         },
@@ -127,6 +135,7 @@ async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Resul
         Ok((observed, applied)) => {
             publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
         }
+        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
         Err(failed) => trouble(backup, failed, ctx).await,
     }
 }

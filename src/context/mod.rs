@@ -8,7 +8,7 @@ use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -134,6 +134,8 @@ pub struct Stores {
     pub backups: Store<SchemaBackup>,
     /// Labels and deletion of namespaces.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The Leases of the operator's own namespace.
+    pub leases: Store<Lease>,
 }
 
 /// Asks controllers to look at objects.

@@ -45,6 +45,13 @@ pub enum Error {
     Apply(#[source] postgres::Error),
 }
 
+impl Error {
+    /// The lane was closed while the pass waited for its turn: whoever opens it next, here or elsewhere, looks again.
+    fn is_lane_closed(&self) -> bool {
+        matches!(self, Self::Observe(postgres::Error::LaneClosed) | Self::Apply(postgres::Error::LaneClosed))
+    }
+}
+
 impl Failure for Error {
     fn stage(&self) -> &'static str {
         match self {
@@ -100,6 +107,7 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
 /// A living tenant on an open lane; what goes wrong on the way is said in its status.
 async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     match keep(tenant.clone(), desired, lane, ctx).await {
+        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
             let verdict = match &failed {
                 Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
@@ -195,10 +203,12 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
     let plan = match planned_removal(&removal, lane).await {
         Ok(plan) if removal.paused => return pause(tenant, &plan, ctx).await,
         Ok(plan) => plan,
+        Err(failed) if failed.is_lane_closed() => return Ok(Next::new(After::Retry, "standby")),
         Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
     };
     let applied = match apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
+        Err(failed) if failed.is_lane_closed() => return Ok(Next::new(After::Retry, "standby")),
         Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
     };
     match &applied.end {
