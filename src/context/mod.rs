@@ -3,6 +3,7 @@
 mod end;
 mod memory;
 mod outcome;
+mod stage;
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
@@ -27,6 +28,7 @@ use crate::{
 pub use end::End;
 pub use memory::{Requests, Written};
 pub use outcome::{After, Failure, Next, Notice, chain};
+pub use stage::StageError;
 
 /// Shared by all reconciles of this process.
 pub struct Context {
