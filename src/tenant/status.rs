@@ -74,6 +74,10 @@ pub fn differs(old: Option<&TenantSchemaStatus>, new: &TenantSchemaStatus) -> bo
     old != *new
 }
 
+fn quota(status: Option<&TenantSchemaStatus>) -> Option<&str> {
+    status?.effective.as_ref()?.quota_limit.as_deref()
+}
+
 /// What somebody who watches Events would like to know of this pass.
 #[must_use]
 pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSchemaStatus) -> Vec<Notice> {
@@ -83,12 +87,19 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
         ("reclaim_tenant_schema", EventReason::Reclaimed),
         ("restore_tenant_schema", EventReason::Reclaimed),
         ("repair_tenant_schema", EventReason::DriftRepaired),
-        ("set_tenant_config", EventReason::Updated),
     ];
     for (call, reason) in done {
         if let Some(result) = applied.and_then(|applied| applied.success(call)) {
             notices.push(Notice { reason, message: result.message.clone() });
         }
+    }
+    if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_config")) {
+        let message = match (quota(tenant.status.as_ref()), quota(Some(new))) {
+            (before, now) if before == now => result.message.clone(),
+            (_, Some(now)) => format!("{}; its quota is {now}", result.message),
+            (_, None) => format!("{}; it has no quota any more", result.message),
+        };
+        notices.push(Notice { reason: EventReason::Updated, message });
     }
     if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_access")) {
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
