@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{
         RECREATE, TenantSchema, TenantSchemaStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, whole_seconds},
         event::EventReason,
         tenant_schema::{Access, LastBackup, LastOperation, State},
     },
@@ -106,14 +106,12 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
         notices.push(Notice { reason, message: result.message.clone() });
     }
     let old = tenant.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
-    if let (before, Some(condition)) = (stalled(old), find(&new.conditions, ConditionType::Stalled))
-        && before.as_deref() != Some(condition.reason.as_str())
-    {
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
     }
-    if stalled(old).is_some() && find(&new.conditions, ConditionType::Stalled).is_none() && is_ready(&new.conditions) {
+    let stalled = |conditions| find(conditions, ConditionType::Stalled).is_some();
+    if stalled(old) && !stalled(&new.conditions) && is_ready(&new.conditions) {
         notices.push(Notice { reason: EventReason::Ready, message: "ready again".to_owned() });
     }
     notices
