@@ -1,6 +1,6 @@
 //! How replicas share databases. Pure.
 //!
-//! Who holds fewer asks who holds more. Two fewer, and not one, because moving a database would else only swap their parts.
+//! Who holds fewer asks who holds more. The difference must be two: at one, moving a database would only swap their parts.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ pub struct Claim<'a> {
     pub wanted_by: Option<&'a str>,
 }
 
-/// The Lease that this replica asks for: the first one of the replica that holds the most, when that are at least two more
-/// than its own. What is asked for counts as given already, and one question at a time is enough.
+/// The Lease that this replica asks for: the first by name of the replica that holds the most, if it holds at least two more
+/// than this one. What is asked for counts as given already, and one question at a time is enough.
 #[must_use]
 pub fn asks_for<'a>(claims: &[Claim<'a>], identity: &str) -> Option<&'a str> {
     if claims.iter().any(|claim| claim.wanted_by == Some(identity)) {

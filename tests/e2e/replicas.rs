@@ -26,6 +26,10 @@ impl World {
         self.leases().get(&format!("tenant-database-{}", self.database_ref())).await.unwrap()
     }
 
+    async fn own_holder(&self) -> Option<String> {
+        self.own_lease().await.spec.unwrap().holder_identity
+    }
+
     async fn wished_by(&self) -> Option<String> {
         self.own_lease().await.annotations().get(WANTED_BY).cloned()
     }
@@ -61,6 +65,17 @@ fn handed_over(process: &Process) -> usize {
 
 fn failed(process: &Process) -> usize {
     process.count("tenant_schema_operator_errors_total{")
+}
+
+/// Holder and asking replica, as the command in docs/operations.md shows them.
+fn told_by_kubectl(world: &World, lease: &str) -> (Option<String>, Option<String>) {
+    let guide = std::fs::read_to_string("docs/operations.md").unwrap();
+    let (_, columns) = guide.split_once("custom-columns=\\\n'").unwrap();
+    let columns = format!("custom-columns={}", columns.split_once('\'').unwrap().0);
+    let table = world.kubectl(&["-n", &world.operator_namespace, "get", "leases", "-o", &columns]);
+    let row = table.lines().find(|line| line.starts_with(&format!("{lease} "))).unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    (cells.get(1).map(ToString::to_string), cells.get(3).map(ToString::to_string))
 }
 
 /// Every Lease as it is written within this time.
@@ -165,6 +180,7 @@ async fn a_database_is_handed_over_after_its_job_and_a_replica_that_left_is_not_
     let patient = Process::start(&world, "info");
     world.eventually("it is asked for again", async || world.wished_by().await.is_some()).await;
     let name = world.own_lease().await.name_any();
+    assert_eq!(told_by_kubectl(&world, &name), (world.own_holder().await, world.wished_by().await));
     let written = writes(&world.leases(), 12).await.iter().filter(|lease| lease.name_any() == name).count();
     assert!((1..=4).contains(&written), "{written} writes in 12 s");
     assert_eq!((held(&first), held(&patient), asked(&patient)), (2, 0, 1));
