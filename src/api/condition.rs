@@ -158,6 +158,12 @@ pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
+/// The new condition of that type, if the old ones did not have it for the same reason.
+#[must_use]
+pub fn newly<'a>(old: &[Condition], new: &'a [Condition], type_: ConditionType) -> Option<&'a Condition> {
+    find(new, type_).filter(|new| find(old, type_).is_none_or(|old| old.reason != new.reason))
+}
+
 /// Whether the condition of that type holds.
 #[must_use]
 pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {

@@ -68,6 +68,9 @@ pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
 /// `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion.
 pub const CONFIRM_DELETIONS: &str = "edumatrixhub.io/confirm-deletions";
 
+/// Annotation of the Lease of a database: the replica that asks its holder for it. The value is the identity of that replica.
+pub const WANTED_BY: &str = "edumatrixhub.io/wanted-by";
+
 /// Why the definitions could not be written.
 #[derive(Debug, Error)]
 #[error("failed to write the definition of {kind} as YAML")]

@@ -10,17 +10,15 @@ pub mod status;
 use std::sync::Arc;
 
 use kube::{Api, ResourceExt};
-use thiserror::Error;
 
 use crate::{
     api::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, End, Failure, Next, chain},
-    kubernetes,
+    context::{After, Context, End, Next, StageError as Error, chain},
     lane::{Lane, LaneState},
-    postgres::{self, answer::BackupAnswer},
+    postgres::answer::BackupAnswer,
 };
 use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, removal};
@@ -28,37 +26,6 @@ use observe::{observe, observe_removal};
 use plan::{Effect, plan, plan_removal};
 use resolve::{Resolved, namespace_ends, resolve};
 use status::{notices, status, status_of_verdict};
-
-/// What failed, by stage.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The API server.
-    #[error(transparent)]
-    Kubernetes(#[from] kubernetes::Error),
-    /// The database, while observing.
-    #[error("failed to observe the backup")]
-    Observe(#[source] postgres::Error),
-    /// The database, while applying.
-    #[error("failed to apply the plan")]
-    Apply(#[source] postgres::Error),
-}
-
-impl Failure for Error {
-    fn stage(&self) -> &'static str {
-        match self {
-            Self::Kubernetes(_) => "status",
-            Self::Observe(_) => "observe",
-            Self::Apply(_) => "apply",
-        }
-    }
-
-    fn category(&self) -> &'static str {
-        match self {
-            Self::Kubernetes(error) => error.category(),
-            Self::Observe(error) | Self::Apply(error) => error.category(),
-        }
-    }
-}
 
 /// Brings one backup to what its spec says, or lets it go.
 pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<Next, Error> {
@@ -76,6 +43,7 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
             Ok(Next::new(After::Never, "unchanged"))
         }
         Some(LaneState::Open(lane)) => match keep(backup.clone(), &desired, lane, &ctx).await {
+            Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
             Err(failed @ (Error::Observe(_) | Error::Apply(_))) => trouble(&backup, failed, &ctx).await,
             other => other,
         },
@@ -127,6 +95,7 @@ async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Resul
         Ok((observed, applied)) => {
             publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
         }
+        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
         Err(failed) => trouble(backup, failed, ctx).await,
     }
 }

@@ -6,7 +6,7 @@ use super::apply::Applied;
 use crate::{
     api::{
         SchemaBackup, SchemaBackupStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, whole_seconds},
         event::EventReason,
         schema_backup::BackupMethod,
     },
@@ -59,7 +59,6 @@ pub fn status_of_verdict(backup: &SchemaBackup, verdict: &Verdict, now: Timestam
 pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
     let old = backup.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = |conditions| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == "True");
-    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
     let mut notices = Vec::new();
     if !ready(old)
         && ready(&new.conditions)
@@ -67,9 +66,7 @@ pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
     {
         notices.push(Notice { reason: EventReason::BackupCompleted, message: condition.message.clone() });
     }
-    if let Some(condition) = find(&new.conditions, ConditionType::Stalled)
-        && stalled(old).as_deref() != Some(condition.reason.as_str())
-    {
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         notices.push(Notice { reason: EventReason::BackupFailed, message: condition.message.clone() });
     }
     notices

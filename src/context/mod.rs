@@ -3,12 +3,13 @@
 mod end;
 mod memory;
 mod outcome;
+mod stage;
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
 use kube::{
     Api, Client, Resource, ResourceExt,
     core::PartialObjectMeta,
@@ -27,6 +28,7 @@ use crate::{
 pub use end::End;
 pub use memory::{Requests, Written};
 pub use outcome::{After, Failure, Next, Notice, chain};
+pub use stage::StageError;
 
 /// Shared by all reconciles of this process.
 pub struct Context {
@@ -136,6 +138,8 @@ pub struct Stores {
     pub backups: Store<SchemaBackup>,
     /// Labels and deletion of namespaces.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The Leases of the operator's own namespace.
+    pub leases: Store<Lease>,
 }
 
 /// Asks controllers to look at objects.

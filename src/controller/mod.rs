@@ -111,7 +111,7 @@ pub async fn run(
         shutdown: shutdown.clone(),
         filled: caches_filled(stores.clone(), shutdown.clone()).boxed().shared(),
     };
-    let Watches { databases, tenants, backups, secrets, freed_leases, namespaces, .. } = watches;
+    let Watches { databases, tenants, backups, secrets, leases, namespaces, .. } = watches;
     let opens = Arc::new(database::opens::Opens::default());
     let database_controller = {
         let (opens, finished, secret_stores) = (opens.clone(), finished.clone(), stores.clone());
@@ -140,7 +140,7 @@ pub async fn run(
         tokio::select! {
             () = jobs_reported(finished_jobs, &ctx) => {}
             () = namespaces.for_each(|()| async {}) => {}
-            () = freed_leases.for_each_concurrent(None, |lease| database::election::freed(lease, &ctx)) => {}
+            () = leases.for_each_concurrent(None, |lease| database::election::heard(lease, &ctx)) => {}
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
             () = tidied(&ctx) => {}

@@ -34,7 +34,7 @@ use crate::{
     api::{GROUP, SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
     context::Stores,
-    kubernetes::{finalizers, lease},
+    kubernetes::finalizers,
 };
 
 type Objects<K> = BoxStream<'static, Result<K, watcher::Error>>;
@@ -50,8 +50,8 @@ pub struct Watches {
     pub backups: Objects<SchemaBackup>,
     /// Secrets of the operator's own namespace that changed.
     pub secrets: BoxStream<'static, PartialObjectMeta<Secret>>,
-    /// Leases of the operator's own namespace that were given back.
-    pub freed_leases: BoxStream<'static, String>,
+    /// Leases of the operator's own namespace that changed.
+    pub leases: BoxStream<'static, Lease>,
     /// Keeps the namespaces' cache filled.
     pub namespaces: BoxStream<'static, ()>,
 }
@@ -82,8 +82,7 @@ impl Watches {
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
         let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), ignored);
         let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
-        let (_, leases) = cached(vec![leases], &watcher::Config::default(), ignored);
-        let freed = |lease: Lease| lease::is_free(&lease).then(|| lease.name_any());
+        let (leases_store, leases) = cached(vec![leases], &watcher::Config::default(), ignored);
         let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
         let (namespaces_store, namespaces) = cached(vec![namespaces], &watcher::Config::default(), ignored);
         Self {
@@ -92,12 +91,13 @@ impl Watches {
                 tenants: tenants_store,
                 backups: backups_store,
                 namespaces: namespaces_store,
+                leases: leases_store,
             },
             databases,
             tenants,
             backups,
             secrets: secrets.filter_map(|secret| ready(secret.ok())).boxed(),
-            freed_leases: leases.filter_map(move |lease| ready(lease.ok().and_then(freed))).boxed(),
+            leases: leases.filter_map(|lease| ready(lease.ok())).boxed(),
             namespaces: namespaces.map(|_| ()).boxed(),
         }
     }

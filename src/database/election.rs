@@ -4,13 +4,17 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::timeout;
 
-use super::Error;
+use super::{
+    Error,
+    balance::{Claim, asks_for},
+};
 use crate::{
-    context::Context,
-    kubernetes::lease::{LeaseCandidate, Standing},
+    context::{Context, Stores},
+    kubernetes::lease::{LeaseCandidate, Standing, holder, wanted_by},
 };
 
 /// Keeps the Leases of databases apart from others in the namespace.
@@ -21,32 +25,72 @@ const RELEASE: Duration = Duration::from_secs(5);
 /// Whether this replica holds the database's Lease; it takes part in the election from the first call on.
 pub async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
     let mut candidates = ctx.candidates.lock().await;
-    let candidate = candidates.entry(name.to_owned()).or_insert_with(|| {
-        let (wake, woken) = (ctx.wake.clone(), name.to_owned());
-        let changed = move || wake.database(&woken);
-        LeaseCandidate::start(ctx.client.clone(), &ctx.config.namespace, &lease_name(name), &ctx.identity, changed)
-    });
+    let candidate = candidates.entry(name.to_owned()).or_insert_with(|| take_part(name, ctx));
     match candidate.standing() {
         Standing::Waiting => Ok(false),
-        Standing::Held(_) => Ok(true),
+        Standing::Held { .. } => Ok(true),
         Standing::Failed(error) => Err(Error::Lease(error)),
     }
+}
+
+fn take_part(name: &str, ctx: &Context) -> LeaseCandidate {
+    let (stores, identity) = (ctx.stores.clone(), ctx.identity.clone());
+    let wants = move |lease: &Lease| wants(lease, &stores, &identity);
+    let (wake, woken) = (ctx.wake.clone(), name.to_owned());
+    let changed = move || wake.database(&woken);
+    let (client, namespace) = (ctx.client.clone(), &ctx.config.namespace);
+    LeaseCandidate::start(client, namespace, &lease_name(name), &ctx.identity, wants, changed)
+}
+
+/// Whether this replica asks for the Lease, which was read just now. Only Leases of databases that it works for count: other
+/// operators may have theirs in the same namespace.
+fn wants(read: &Lease, stores: &Stores, identity: &str) -> bool {
+    let (leases, name) = (stores.leases.state(), read.name_any());
+    let ours = |lease: &&str| {
+        lease.strip_prefix(LEASE_PREFIX).is_some_and(|name| stores.databases.get(&ObjectRef::new(name)).is_some())
+    };
+    let claims: Vec<_> = leases
+        .iter()
+        .filter_map(|cached| {
+            let lease = cached.metadata.name.as_deref().filter(ours)?;
+            let latest = if lease == name { read } else { cached };
+            Some(Claim { lease, holder: holder(latest), wanted_by: wanted_by(latest) })
+        })
+        .collect();
+    asks_for(&claims, identity) == Some(&name)
+}
+
+/// Whether another replica asks for the database, which this one holds.
+pub async fn is_wanted(name: &str, ctx: &Context) -> bool {
+    let candidates = ctx.candidates.lock().await;
+    let standing = candidates.get(name).map(LeaseCandidate::standing);
+    matches!(standing, Some(Standing::Held { wanted_by: Some(_), .. }))
+}
+
+/// Gives the database to the replica that asks for it, and waits for the next turn. What cannot be handed over runs out.
+pub async fn hand_over(name: &str, ctx: &Context) {
+    let candidate = ctx.candidates.lock().await.remove(name);
+    if let Some(candidate) = candidate {
+        candidate.release().await;
+    }
+    ctx.candidates.lock().await.entry(name.to_owned()).or_insert_with(|| take_part(name, ctx));
 }
 
 /// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
 pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
     let lease = match ctx.candidates.lock().await.get(name) {
-        Some(candidate) if matches!(candidate.standing(), Standing::Held(_)) => candidate.lease(),
+        Some(candidate) if matches!(candidate.standing(), Standing::Held { .. }) => candidate.lease(),
         _ => return Ok(false),
     };
     Ok(lease.is_held_by(&ctx.identity).await?)
 }
 
-/// The Lease with this name was given back: whoever waits for it looks at once.
-pub async fn freed(lease: String, ctx: &Context) {
-    let Some(name) = lease.strip_prefix(LEASE_PREFIX) else { return };
+/// A Lease changed: whoever takes part in its election hears of it.
+pub async fn heard(lease: Lease, ctx: &Context) {
+    let name = lease.name_any();
+    let Some(name) = name.strip_prefix(LEASE_PREFIX) else { return };
     if let Some(candidate) = ctx.candidates.lock().await.get(name) {
-        candidate.look();
+        candidate.hear(&lease);
     }
 }
 

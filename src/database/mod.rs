@@ -1,6 +1,7 @@
 //! `TenantDatabase`: the driver. It takes part in the election of the database's holder, opens the lane, surveys at every
 //! tick and says what it found. While the lane does not open, this is the only probe of the database.
 
+pub mod balance;
 pub mod election;
 pub mod install;
 pub mod opens;
@@ -102,6 +103,9 @@ pub async fn reconcile(
             stand_by(&name, &ctx, opens);
             return not_held.map(|_| Next::new(After::Resync, "standby"));
         }
+    }
+    if election::is_wanted(&name, &ctx).await && handed_over(&name, &ctx, opens).await {
+        return Ok(Next::new(After::Resync, "standby"));
     }
     let asked = ctx.requests.is_new(&*database);
     let leaving = database.metadata.deletion_timestamp.is_some();
@@ -231,6 +235,19 @@ async fn refused(name: &str, ctx: &Context, opens: &Opens) -> Error {
     stand_by(name, ctx, opens);
     election::leave(name, ctx).await;
     Error::Refused
+}
+
+/// Hands the database over to the replica that asks for it, unless a job runs: it would begin anew there. No survey is under
+/// way, because that is a stage of this reconcile.
+async fn handed_over(name: &str, ctx: &Context, opens: &Opens) -> bool {
+    if let Some(open) = opens.usable(name)
+        && !open.lane.retire().await
+    {
+        return false;
+    }
+    stand_by(name, ctx, opens);
+    election::hand_over(name, ctx).await;
+    true
 }
 
 fn stand_by(name: &str, ctx: &Context, opens: &Opens) {

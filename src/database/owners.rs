@@ -6,9 +6,11 @@
 
 use std::{
     collections::BTreeSet,
+    pin::pin,
     sync::{Mutex, PoisonError},
 };
 
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt, core::PartialObjectMeta, runtime::reflector::ObjectRef};
 use serde_json::json;
@@ -28,6 +30,8 @@ use crate::{
 /// What share of the tenants may be released at once, in percent of all, and how many in any case.
 const SHARE: usize = 2;
 const FEW: usize = 3;
+/// How many objects the API server is asked about at the same time.
+const AT_ONCE: usize = 8;
 
 /// The tenants that were missed, as long as they are too many.
 #[derive(Default)]
@@ -72,8 +76,10 @@ pub async fn release(
     let mut gone = Vec::new();
     let mut unsure = 0_usize;
     let suspects = living.into_iter().filter_map(|row| row.owner.clone()).filter(|owner| is_missed(owner, ctx));
-    for owner in suspects {
-        match is_gone(&owner, ctx).await {
+    let asked = suspects.map(async |owner| (is_gone(&owner, ctx).await, owner));
+    let mut answers = pin!(stream::iter(asked).buffered(AT_ONCE));
+    while let Some((answer, owner)) = answers.next().await {
+        match answer {
             Ok(true) => gone.push(owner),
             Ok(false) => {}
             // An API server that does not answer, or not about this namespace, proves nothing.

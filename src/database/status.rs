@@ -9,7 +9,7 @@ use super::{
 use crate::{
     api::{
         TenantDatabase, TenantDatabaseStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly},
         event::EventReason,
     },
     context::{Notice, chain},
@@ -92,11 +92,8 @@ pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Not
     let old = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready =
         |conditions, word: &str| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == word);
-    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
     let mut notices = Vec::new();
-    if let Some(condition) = find(&new.conditions, ConditionType::Stalled)
-        && stalled(old).as_deref() != Some(condition.reason.as_str())
-    {
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
     } else if ready(old, "True")

@@ -50,10 +50,10 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
     while !lane.is_lost() {
         if running.len() < slots {
             match claim(&lane, slots).await {
-                Ok(Some(job)) => {
+                Ok(Some((job, cancelled))) => {
                     let (lane, finished) = (lane.clone(), finished.clone());
                     running.spawn(async move {
-                        let (outcome, message) = run_one(&lane, &job).await;
+                        let (outcome, message) = run_one(&lane, &job, cancelled).await;
                         let database = lane.database.clone();
                         // A closed channel means that the process is shutting down: the catalogue has the result.
                         let _ = finished.unbounded_send(Finished { database, job, outcome, message });
@@ -91,22 +91,27 @@ async fn end_strays(lane: &Lane) {
     }
 }
 
-async fn claim(lane: &Lane, slots: usize) -> Result<Option<ClaimedJob>, Error> {
+/// The next job, registered as running, and whether somebody wants it to end.
+async fn claim(lane: &Lane, slots: usize) -> Result<Option<(ClaimedJob, watch::Receiver<bool>)>, Error> {
+    let _claiming = lane.claiming.lock().await;
+    if lane.is_lost() {
+        return Ok(None);
+    }
     let options = json!({ "holder": lane.holder, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
     if result.lane_lost() {
         lane.refuse();
     }
-    match result.status {
-        CallStatus::Success => serde_json::from_value(result.detail)
-            .map(Some)
-            .map_err(|source| Error::Answer { call: "claim_job", source }),
-        _ => Ok(None),
+    if result.status != CallStatus::Success {
+        return Ok(None);
     }
+    let job: ClaimedJob =
+        serde_json::from_value(result.detail).map_err(|source| Error::Answer { call: "claim_job", source })?;
+    let cancelled = lane.job_started(job.job_id, job.schema_id);
+    Ok(Some((job, cancelled)))
 }
 
-async fn run_one(lane: &Lane, job: &ClaimedJob) -> (&'static str, String) {
-    let cancelled = lane.job_started(job.job_id, job.schema_id);
+async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>) -> (&'static str, String) {
     let mut work = std::pin::pin!(work(lane, job, cancelled.clone()));
     let result = tokio::select! {
         result = &mut work => result,

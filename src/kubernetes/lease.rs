@@ -5,6 +5,9 @@
 //! not change for [`DURATION`] by the clock of whoever watches it. A holder stops to believe [`HOLD`] after its last
 //! renewal, by a clock that runs on while the process is stopped.
 //!
+//! Who waits may ask the holder for the Lease, by an annotation that leaves the holder's time as it is. The holder passes it
+//! on by naming the one who asked, so that nobody else comes in between.
+//!
 //! A Lease is only for availability. What it cannot exclude, a holder that believed until it wrote, the database's epoch
 //! refuses.
 
@@ -26,6 +29,7 @@ use tokio::{
 };
 
 use super::Error;
+use crate::api::WANTED_BY;
 
 /// After this long without a change the holder of a Lease counts as gone.
 pub const DURATION: Duration = Duration::from_secs(15);
@@ -44,8 +48,13 @@ pub enum Standing {
     /// Another replica's, or nobody knows yet.
     #[default]
     Waiting,
-    /// This replica's, until this time.
-    Held(Instant),
+    /// This replica's.
+    Held {
+        /// Until this time.
+        until: Instant,
+        /// Another replica that asks for it.
+        wanted_by: Option<String>,
+    },
     /// The API server did not let this replica find out.
     Failed(Arc<Error>),
 }
@@ -64,14 +73,17 @@ impl HeldLease {
     }
 }
 
-/// True when nobody holds the Lease, because its holder gave it back.
+/// Who holds the Lease; nobody when its holder gave it back.
 #[must_use]
-pub fn is_free(lease: &Lease) -> bool {
-    holder(lease).is_none()
+pub fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-fn holder(lease: &Lease) -> Option<&str> {
-    lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
+/// Who asks the holder for the Lease.
+#[must_use]
+pub fn wanted_by(lease: &Lease) -> Option<&str> {
+    let asking = lease.annotations().get(WANTED_BY).filter(|asking| !asking.is_empty())?;
+    (holder(lease) != Some(asking)).then_some(asking)
 }
 
 /// Removes a Lease that nobody needs any more.
@@ -87,6 +99,7 @@ pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), 
 pub struct LeaseCandidate {
     api: Api<Lease>,
     name: String,
+    identity: String,
     standing: watch::Receiver<Standing>,
     look: Arc<Notify>,
     leave: oneshot::Sender<()>,
@@ -94,13 +107,15 @@ pub struct LeaseCandidate {
 }
 
 impl LeaseCandidate {
-    /// Starts to take part as `identity`; the Lease is made if it is not there. `changed` is called whenever
-    /// [`LeaseCandidate::standing`] becomes another one.
+    /// Starts to take part as `identity`; the Lease is made if it is not there. `wants` says of a Lease that another holds
+    /// whether to ask for it. `changed` is called whenever [`LeaseCandidate::standing`] becomes another one, and at every
+    /// renewal while somebody asks.
     pub fn start(
         client: Client,
         namespace: &str,
         name: &str,
         identity: &str,
+        wants: impl Fn(&Lease) -> bool + Send + Sync + 'static,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
         let api: Api<Lease> = Api::namespaced(client, namespace);
@@ -111,19 +126,20 @@ impl LeaseCandidate {
             api: api.clone(),
             name: name.to_owned(),
             identity: identity.to_owned(),
-            seen: Seen { version: None, since: Instant::now() },
+            seen: Seen { spec: None, since: Instant::now() },
             tell,
+            wants: Box::new(wants),
             changed: Box::new(changed),
         };
         let task = tokio::spawn(election.run(look.clone(), left));
-        Self { api, name: name.to_owned(), standing, look, leave, task }
+        Self { api, name: name.to_owned(), identity: identity.to_owned(), standing, look, leave, task }
     }
 
     /// Whose turn it is.
     #[must_use]
     pub fn standing(&self) -> Standing {
         match &*self.standing.borrow() {
-            Standing::Held(until) if *until <= Instant::now() => Standing::Waiting,
+            Standing::Held { until, .. } if *until <= Instant::now() => Standing::Waiting,
             standing => standing.clone(),
         }
     }
@@ -134,12 +150,21 @@ impl LeaseCandidate {
         HeldLease { api: self.api.clone(), name: self.name.clone() }
     }
 
-    /// Looks at the Lease at once: it may have been given back.
-    pub fn look(&self) {
-        self.look.notify_one();
+    /// The Lease was seen so. It is looked at at once if that is news: nobody holds it, or this replica does or does not,
+    /// or somebody asks for it.
+    pub fn hear(&self, lease: &Lease) {
+        let known = match self.standing() {
+            Standing::Held { wanted_by, .. } => Some(wanted_by),
+            Standing::Waiting | Standing::Failed(_) => None,
+        };
+        let seen = (holder(lease) == Some(&self.identity)).then(|| wanted_by(lease).map(str::to_owned));
+        if holder(lease).is_none() || seen != known {
+            self.look.notify_one();
+        }
     }
 
-    /// Gives the Lease back if it is held, so that another replica need not wait for it to run out.
+    /// Gives the Lease back if it is held, so that another replica need not wait for it to run out: to the one that asked
+    /// for it, or else to whoever is first.
     pub async fn release(self) {
         let Self { leave, task, .. } = self;
         drop(leave);
@@ -148,10 +173,21 @@ impl LeaseCandidate {
     }
 }
 
-/// The version of the Lease that was seen last, and since when it is known.
+/// What the Lease said last, and since when it is known. Annotations do not count: asking for a Lease must not keep a holder
+/// alive that is gone.
 struct Seen {
-    version: Option<String>,
+    spec: Option<LeaseSpec>,
     since: Instant,
+}
+
+impl Seen {
+    /// How long until the holder counts as gone, if the Lease says this now.
+    fn left(&mut self, spec: Option<&LeaseSpec>, now: Instant) -> Duration {
+        if self.spec.as_ref() != spec {
+            *self = Self { spec: spec.cloned(), since: now };
+        }
+        DURATION.saturating_sub(now.duration_since(self.since))
+    }
 }
 
 struct Election {
@@ -160,6 +196,7 @@ struct Election {
     identity: String,
     seen: Seen,
     tell: watch::Sender<Standing>,
+    wants: Box<dyn Fn(&Lease) -> bool + Send + Sync>,
     changed: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -187,61 +224,84 @@ impl Election {
     /// One look; returns when to take the next.
     async fn step(&mut self) -> Duration {
         let begun = Instant::now();
-        let attempt = timeout(PERIOD, self.attempt()).await.unwrap_or_else(|_| {
+        let attempt = timeout(PERIOD, self.attempt(begun)).await.unwrap_or_else(|_| {
             Err(Error::Unreachable {
                 attempt: format!("take part in Lease {}", self.name),
                 message: format!("the API server did not answer within {PERIOD:?}"),
             })
         });
         let (standing, pause) = match attempt {
-            Ok(None) => (Standing::Held(begun + HOLD), PERIOD),
-            Ok(Some(pause)) => (Standing::Waiting, pause),
-            Err(error) => match &*self.tell.borrow() {
-                Standing::Held(until) if *until > Instant::now() => return RETRY,
-                _ => (Standing::Failed(Arc::new(error)), RETRY),
-            },
+            Ok(found) => found,
+            Err(error) => {
+                // Somebody else wrote first, which may have been no more than a question.
+                let raced = matches!(error, Error::Refused { code: 404 | 409, .. });
+                let pause = if raced { AGAIN } else { RETRY };
+                match &*self.tell.borrow() {
+                    Standing::Held { until, .. } if *until > Instant::now() => return pause,
+                    _ if raced => (Standing::Waiting, pause),
+                    _ => (Standing::Failed(Arc::new(error)), pause),
+                }
+            }
         };
         let before = self.tell.send_replace(standing.clone());
         // One that ran out before it was renewed was perhaps seen so, and whoever saw it waits to be told.
-        let ran_out = matches!(before, Standing::Held(until) if until <= Instant::now());
-        if ran_out || std::mem::discriminant(&before) != std::mem::discriminant(&standing) {
+        let ran_out = matches!(before, Standing::Held { until, .. } if until <= Instant::now());
+        // Who asks is heard at every renewal, until a moment is found to pass the Lease on.
+        let wanted = matches!(standing, Standing::Held { wanted_by: Some(_), .. });
+        if ran_out || wanted || std::mem::discriminant(&before) != std::mem::discriminant(&standing) {
             (self.changed)();
         }
         pause
     }
 
-    /// Takes or renews the Lease; or how long to wait before that can be tried.
-    async fn attempt(&mut self) -> Result<Option<Duration>, Error> {
+    /// Takes or renews the Lease, or asks for it; returns whose turn it is now, and when to look again.
+    async fn attempt(&mut self, begun: Instant) -> Result<(Standing, Duration), Error> {
         let lease = super::read(&self.api, &self.name).await?;
-        let version = lease.as_ref().and_then(Lease::resource_version);
-        if self.seen.version != version {
-            self.seen = Seen { version, since: Instant::now() };
-        }
-        let others = lease.as_ref().and_then(holder).is_some_and(|holder| holder != self.identity);
-        let left = DURATION.saturating_sub(self.seen.since.elapsed());
-        if others && !left.is_zero() {
-            return Ok(Some(left.min(PERIOD)));
+        let left = self.seen.left(lease.as_ref().and_then(|lease| lease.spec.as_ref()), Instant::now());
+        let other = lease.as_ref().and_then(holder).filter(|holder| *holder != self.identity);
+        if let Some(other) = other.filter(|_| !left.is_zero()) {
+            let asked_for = lease.as_ref().filter(|lease| (self.wants)(lease));
+            if let Some(lease) = asked_for {
+                self.write(&asked(lease, Some(&self.identity))).await?;
+                tracing::info!(
+                    lease = self.name,
+                    holder = other,
+                    "asked for a Lease, because its holder has at least two more"
+                );
+            }
+            return Ok((Standing::Waiting, left.min(PERIOD)));
         }
         let ours = taken(lease, &self.name, &self.identity, Timestamp::now());
-        match self.write(&ours).await {
-            Ok(()) => Ok(None),
-            Err(Error::Refused { code: 404 | 409, .. }) => Ok(Some(AGAIN)),
-            Err(error) => Err(error),
-        }
+        self.write(&ours).await?;
+        Ok((Standing::Held { until: begun + HOLD, wanted_by: wanted_by(&ours).map(str::to_owned) }, PERIOD))
     }
 
     async fn give_back(&self) -> Result<(), Error> {
         loop {
-            let Some(mut lease) = super::read(&self.api, &self.name).await? else { return Ok(()) };
-            if holder(&lease) != Some(&self.identity) {
-                return Ok(());
-            }
-            let lease_transitions = lease.spec.and_then(|spec| spec.lease_transitions);
-            lease.spec = Some(LeaseSpec { lease_transitions, ..LeaseSpec::default() });
-            match self.write(&lease).await {
+            let Some(lease) = super::read(&self.api, &self.name).await? else { return Ok(()) };
+            let asking = wanted_by(&lease).map(str::to_owned);
+            let held = holder(&lease) == Some(&self.identity);
+            let given = match &asking {
+                Some(asking) if held => taken(Some(lease), &self.name, asking, Timestamp::now()),
+                None if held => freed(lease),
+                // Nobody shall hand it to a replica that has left.
+                Some(asking) if *asking == self.identity => asked(&lease, None),
+                _ => return Ok(()),
+            };
+            match self.write(&given).await {
                 // A renewal that was under way came first.
                 Err(Error::Refused { code: 409, .. }) => {}
-                other => return other,
+                Ok(()) => {
+                    if let Some(asking) = asking.filter(|_| held) {
+                        tracing::info!(
+                            lease = self.name,
+                            to = asking,
+                            "handed a Lease to the replica that asked for it, because that has fewer"
+                        );
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -260,7 +320,24 @@ impl Election {
     }
 }
 
-/// The Lease as this replica holds it.
+/// The Lease with this question, or with none.
+fn asked(lease: &Lease, by: Option<&str>) -> Lease {
+    let mut lease = lease.clone();
+    match by {
+        Some(by) => lease.annotations_mut().insert(WANTED_BY.to_owned(), by.to_owned()),
+        None => lease.annotations_mut().remove(WANTED_BY),
+    };
+    lease
+}
+
+/// The Lease as nobody holds it.
+fn freed(mut lease: Lease) -> Lease {
+    let lease_transitions = lease.spec.and_then(|spec| spec.lease_transitions);
+    lease.spec = Some(LeaseSpec { lease_transitions, ..LeaseSpec::default() });
+    lease
+}
+
+/// The Lease as this replica holds it; whoever asked its former holder is answered.
 fn taken(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> Lease {
     let mut lease = lease.unwrap_or_else(|| Lease {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
@@ -269,6 +346,7 @@ fn taken(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> Le
     let renewed = holder(&lease) == Some(identity);
     let mut spec = lease.spec.take().unwrap_or_default();
     if !renewed {
+        lease.annotations_mut().remove(WANTED_BY);
         spec.acquire_time = Some(MicroTime(now));
         spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
         spec.holder_identity = Some(identity.to_owned());
@@ -301,11 +379,40 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_is_kept_over_renewals_and_answered_by_the_next_holder() {
+        let held = taken(None, "tenant-database-default", "a", at(100));
+        assert_eq!(wanted_by(&held), None);
+        let asked_for = asked(&held, Some("b"));
+        assert_eq!((holder(&asked_for), wanted_by(&asked_for)), (Some("a"), Some("b")));
+        let renewed = taken(Some(asked_for.clone()), "tenant-database-default", "a", at(105));
+        assert_eq!(wanted_by(&renewed), Some("b"));
+        let handed = taken(Some(renewed), "tenant-database-default", "b", at(106));
+        assert_eq!((holder(&handed), handed.annotations().len()), (Some("b"), 0));
+        assert_eq!(handed.spec.unwrap().acquire_time, Some(MicroTime(at(106))));
+        assert_eq!(asked(&asked_for, None).annotations().len(), 0);
+        // A holder that asks itself asks nobody.
+        assert_eq!(wanted_by(&asked(&held, Some("a"))), None);
+        assert_eq!(wanted_by(&asked(&held, Some(""))), None);
+    }
+
+    #[test]
+    fn asking_does_not_keep_a_holder_alive() {
+        let held = taken(None, "tenant-database-default", "a", at(100));
+        let start = Instant::now();
+        let mut seen = Seen { spec: None, since: start };
+        let mut left = |lease: &Lease, second| seen.left(lease.spec.as_ref(), start + Duration::from_secs(second));
+        assert_eq!(left(&held, 1), DURATION);
+        assert_eq!(left(&asked(&held, Some("b")), 11), Duration::from_secs(5));
+        assert_eq!(left(&held, 30), Duration::ZERO);
+        assert_eq!(left(&taken(Some(held), "tenant-database-default", "a", at(131)), 31), DURATION);
+    }
+
+    #[test]
     fn a_lease_that_names_nobody_is_free() {
         for (identity, free) in [(None, true), (Some(""), true), (Some("a"), false)] {
             let spec = LeaseSpec { holder_identity: identity.map(str::to_owned), ..LeaseSpec::default() };
-            assert_eq!(is_free(&Lease { spec: Some(spec), ..Lease::default() }), free, "{identity:?}");
+            assert_eq!(holder(&Lease { spec: Some(spec), ..Lease::default() }).is_none(), free, "{identity:?}");
         }
-        assert!(is_free(&Lease::default()));
+        assert_eq!(holder(&freed(taken(None, "tenant-database-default", "a", at(100)))), None);
     }
 }

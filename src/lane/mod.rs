@@ -47,6 +47,7 @@ pub struct Lane {
     pub hold: Hold,
     functions: Functions,
     applying: Semaphore,
+    apply_slots: usize,
     waiting: AtomicUsize,
     book: Mutex<SurveyBook>,
     /// This replica, as the catalogue of jobs shows it.
@@ -56,6 +57,8 @@ pub struct Lane {
     ring: Box<dyn Fn() + Send + Sync>,
     /// Rung when jobs may be waiting.
     pub jobs_waiting: Notify,
+    /// Kept while a job is claimed, so that none begins while somebody finds that none runs.
+    pub claiming: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<Uuid, RunningJob>>,
     changed_backups: Mutex<HashSet<String>>,
 }
@@ -100,6 +103,7 @@ impl Lane {
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
         let LaneParts { database, database_name, holder, hold, apply_slots } = parts;
+        let apply_slots = apply_slots.max(1);
         Self {
             database,
             database_name,
@@ -107,12 +111,14 @@ impl Lane {
             functions,
             holder,
             ring,
-            applying: Semaphore::new(apply_slots.max(1)),
+            applying: Semaphore::new(apply_slots),
+            apply_slots,
             waiting: AtomicUsize::new(0),
             book: Mutex::new(SurveyBook::default()),
             lost: watch::Sender::new(false),
             refused: AtomicBool::new(false),
             jobs_waiting: Notify::new(),
+            claiming: tokio::sync::Mutex::default(),
             running: Mutex::new(HashMap::new()),
             changed_backups: Mutex::new(HashSet::new()),
         }
@@ -158,6 +164,20 @@ impl Lane {
             self.jobs_waiting.notify_one();
             (self.ring)();
         }
+    }
+
+    /// Closes the lane for good when no job runs, after the calls of reconciles that are under way have ended; false when a
+    /// job runs.
+    pub async fn retire(&self) -> bool {
+        let _claiming = self.claiming.lock().await;
+        if !self.running().is_empty() {
+            return false;
+        }
+        let all = u32::try_from(self.apply_slots).unwrap_or(u32::MAX);
+        // An error means that the lane was lost meanwhile, and is closed as well.
+        let _ended = self.applying.acquire_many(all).await;
+        self.lose();
+        true
     }
 
     /// The tenant's row as the latest survey has it, if nothing was applied since.

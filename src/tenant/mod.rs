@@ -10,7 +10,6 @@ pub mod status;
 use std::sync::Arc;
 
 use kube::{Api, ResourceExt};
-use thiserror::Error;
 
 use crate::{
     api::{
@@ -19,10 +18,9 @@ use crate::{
         event::EventReason,
         policy::DeletionPolicy,
     },
-    context::{After, Context, End, Failure, Next, Notice, chain},
-    kubernetes,
+    context::{After, Context, End, Next, Notice, StageError as Error, chain},
     lane::{Lane, LaneState},
-    postgres::{self, answer::TenantAnswer},
+    postgres::answer::TenantAnswer,
 };
 use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, removal};
@@ -30,37 +28,6 @@ use observe::{observe, observe_removal};
 use plan::{Plan, plan, plan_removal};
 use resolve::{Resolved, resolve};
 use status::{differs, notices, status, status_of_pause, status_of_verdict};
-
-/// What failed, by stage.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The API server.
-    #[error(transparent)]
-    Kubernetes(#[from] kubernetes::Error),
-    /// The database, while observing.
-    #[error("failed to observe the tenant")]
-    Observe(#[source] postgres::Error),
-    /// The database, while applying.
-    #[error("failed to apply the plan")]
-    Apply(#[source] postgres::Error),
-}
-
-impl Failure for Error {
-    fn stage(&self) -> &'static str {
-        match self {
-            Self::Kubernetes(_) => "status",
-            Self::Observe(_) => "observe",
-            Self::Apply(_) => "apply",
-        }
-    }
-
-    fn category(&self) -> &'static str {
-        match self {
-            Self::Kubernetes(error) => error.category(),
-            Self::Observe(error) | Self::Apply(error) => error.category(),
-        }
-    }
-}
 
 /// Brings one tenant to what its spec says, or lets it go.
 pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
@@ -100,6 +67,7 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
 /// A living tenant on an open lane; what goes wrong on the way is said in its status.
 async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     match keep(tenant.clone(), desired, lane, ctx).await {
+        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
             let verdict = match &failed {
                 Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
@@ -195,10 +163,12 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
     let plan = match planned_removal(&removal, lane).await {
         Ok(plan) if removal.paused => return pause(tenant, &plan, ctx).await,
         Ok(plan) => plan,
+        Err(failed) if failed.is_lane_closed() => return Ok(Next::new(After::Retry, "standby")),
         Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
     };
     let applied = match apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
+        Err(failed) if failed.is_lane_closed() => return Ok(Next::new(After::Retry, "standby")),
         Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
     };
     match &applied.end {

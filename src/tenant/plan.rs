@@ -453,8 +453,14 @@ fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> Strin
                 holder.schema_name,
             );
         }
-        (Some(namespace), Some(name)) if is_earlier(holder, asking) => {
-            format!("schema {} of an earlier TenantSchema {namespace}/{name}", holder.schema_name)
+        (Some(_), Some(name)) if is_earlier(holder, asking) && holder.status == "dropping" => {
+            return format!(
+                "{what} {value} belongs to an earlier TenantSchema {name} of this namespace, whose schema is being dropped; \
+                 this object is looked at again until that has ended"
+            );
+        }
+        (Some(_), Some(name)) if is_earlier(holder, asking) => {
+            format!("schema {} of an earlier TenantSchema {name} of this namespace", holder.schema_name)
         }
         (Some(namespace), Some(name)) if same_cluster && *namespace == asking.namespace => {
             format!("TenantSchema {name} of this namespace")

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     api::{
         RECREATE, TenantSchema, TenantSchemaStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, whole_seconds},
         event::EventReason,
         tenant_schema::{Access, LastBackup, LastOperation, State},
     },
@@ -74,6 +74,10 @@ pub fn differs(old: Option<&TenantSchemaStatus>, new: &TenantSchemaStatus) -> bo
     old != *new
 }
 
+fn quota(status: Option<&TenantSchemaStatus>) -> Option<&str> {
+    status?.effective.as_ref()?.quota_limit.as_deref()
+}
+
 /// What somebody who watches Events would like to know of this pass.
 #[must_use]
 pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSchemaStatus) -> Vec<Notice> {
@@ -83,26 +87,31 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
         ("reclaim_tenant_schema", EventReason::Reclaimed),
         ("restore_tenant_schema", EventReason::Reclaimed),
         ("repair_tenant_schema", EventReason::DriftRepaired),
-        ("set_tenant_config", EventReason::Updated),
     ];
     for (call, reason) in done {
         if let Some(result) = applied.and_then(|applied| applied.success(call)) {
             notices.push(Notice { reason, message: result.message.clone() });
         }
     }
+    if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_config")) {
+        let message = match (quota(tenant.status.as_ref()), quota(Some(new))) {
+            (before, now) if before == now => result.message.clone(),
+            (_, Some(now)) => format!("{}; its quota is {now}", result.message),
+            (_, None) => format!("{}; it has no quota any more", result.message),
+        };
+        notices.push(Notice { reason: EventReason::Updated, message });
+    }
     if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_access")) {
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
         notices.push(Notice { reason, message: result.message.clone() });
     }
     let old = tenant.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let stalled = |conditions| find(conditions, ConditionType::Stalled).map(|found| found.reason.clone());
-    if let (before, Some(condition)) = (stalled(old), find(&new.conditions, ConditionType::Stalled))
-        && before.as_deref() != Some(condition.reason.as_str())
-    {
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
     }
-    if stalled(old).is_some() && find(&new.conditions, ConditionType::Stalled).is_none() && is_ready(&new.conditions) {
+    let stalled = |conditions| find(conditions, ConditionType::Stalled).is_some();
+    if stalled(old) && !stalled(&new.conditions) && is_ready(&new.conditions) {
         notices.push(Notice { reason: EventReason::Ready, message: "ready again".to_owned() });
     }
     notices

@@ -8,19 +8,19 @@ use crate::world::{Session, World};
 
 impl World {
     /// A tenant with a table that somebody has locked, so that a snapshot of it does not get on.
-    async fn locked_tenant(&self, name: &str) -> Session {
+    pub async fn locked_tenant(&self, name: &str) -> Session {
         self.apply_tenant(name, json!({ "schemaName": name })).await;
         self.ready_tenant(name).await;
         self.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils AS SELECT generate_series(1, 10) AS id"));
         self.session(&format!("BEGIN; LOCK TABLE {name}.pupils IN ACCESS EXCLUSIVE MODE"))
     }
 
-    async fn backup_of(&self, name: &str, tenant: &str) {
+    pub async fn backup_of(&self, name: &str, tenant: &str) {
         self.apply_backup(name, json!({ "tenantSchemaRef": { "name": tenant } })).await;
     }
 
     /// The state of a backup in the catalogue, of its job, and how often it was begun.
-    fn job(&self, name: &str) -> String {
+    pub fn job(&self, name: &str) -> String {
         self.sql(&format!(
             "SELECT b.state, j.state, j.attempt FROM edu_matrix_hub_schema.schema_backups AS b \
              JOIN edu_matrix_hub_schema.schema_jobs AS j ON j.backup_id = b.id WHERE b.object_name = '{name}'"
@@ -28,7 +28,7 @@ impl World {
     }
 
     /// Waits until a job runs and stands before the lock.
-    async fn until_blocked(&self, name: &str) {
+    pub async fn until_blocked(&self, name: &str) {
         let waits = "SELECT count(*) > 0 FROM pg_stat_activity \
                      WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run_job%'";
         self.eventually(&format!("{name} stands before the lock"), async || {

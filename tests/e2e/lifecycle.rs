@@ -142,8 +142,9 @@ async fn a_change_of_config_or_quota_reaches_the_registry_and_bumps_its_version(
     assert_eq!(registry(), "3|{\"grade\": 8, \"terms\": [1, 2]}|2147483648");
     apply(json!({ "config": {} })).await;
     assert_eq!(registry(), "4|{}|");
-    for version in 2..=4 {
-        world.event("institution", "Updated", &format!("version {version}")).await;
+    let told = ["version 2; its quota is 1Gi", "version 3; its quota is 2Gi", "version 4; it has no quota any more"];
+    for told in told {
+        world.event("institution", "Updated", told).await;
     }
 
     // Asked to, the operator looks again, and writes nothing when all is well.

@@ -28,6 +28,7 @@ mod outage;
 mod pause;
 mod privileges;
 mod reclaim;
+mod replicas;
 mod restart;
 mod rivals;
 mod suspension;

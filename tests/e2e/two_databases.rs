@@ -1,6 +1,6 @@
 //! One database has one TenantDatabase, one server may have several databases.
 
-use kube::api::{DeleteParams, PostParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -63,45 +63,23 @@ async fn a_database_of_another_cluster_is_left_alone() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_databases_of_one_server_do_not_meet() {
     let world = World::new(json!({})).await;
-    let (other, database, login) = (format!("second-{}", world.id), format!("e2e_{}_second", world.id), world.login());
-    let owner = format!("e2e_{}_2_owner", world.id);
-    world.sql_in("postgres", &format!("CREATE DATABASE {database} OWNER {login}"));
-    let data = json!({
-        "host": world.postgres.host, "port": world.postgres.port.to_string(), "database": database,
-        "username": login, "password": "pw", "ca.crt": std::fs::read_to_string(&world.postgres.ca_path).unwrap(),
-    });
-    let secret = serde_json::from_value(json!({ "metadata": { "name": "second" }, "stringData": data })).unwrap();
-    world.secrets().create(&PostParams::default(), &secret).await.unwrap();
-    world.apply_other_database(&other, spec(&world, "second", &owner)).await;
+    let second = world.make_further_database("second").await;
 
     // The same name in both: a schema belongs to a database, and a tenant's roles are told apart by its id.
-    let second = json!({ "schemaName": "school", "databaseRef": { "name": other } });
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
-    world.apply_tenant("school-too", second.clone()).await;
+    let too = json!({ "schemaName": "school", "databaseRef": { "name": second.reference } });
+    world.apply_tenant("school-too", too).await;
     let ids = [
         world.ready_tenant("school").await.status.unwrap().schema_id.unwrap(),
         world.ready_tenant("school-too").await.status.unwrap().schema_id.unwrap(),
     ];
     assert_ne!(ids[0], ids[1]);
     let there = "SELECT count(*) FROM pg_namespace WHERE nspname = 'school'";
-    assert_eq!((world.sql(there).as_str(), world.sql_in(&database, there).as_str()), ("1", "1"));
+    assert_eq!((world.sql(there).as_str(), world.sql_in(&second.database, there).as_str()), ("1", "1"));
 
     world.delete_tenant("school-too").await;
-    assert_eq!((world.sql(there).as_str(), world.sql_in(&database, there).as_str()), ("1", "0"));
-    world.databases().delete(&other, &DeleteParams::default()).await.unwrap();
-    world.until_gone(&world.databases(), &other).await;
-
-    let postgres = world.postgres.clone();
-    let id = world.id.clone();
-    let roles = format!("SELECT rolname FROM pg_roles WHERE rolname LIKE 'school\\_{}\\_%'", &ids[1][24..]);
-    let left: Vec<_> = world.sql_in(&database, &roles).lines().map(str::to_owned).collect();
-    postgres.psql("postgres", &format!("DROP DATABASE {database} WITH (FORCE)")).unwrap();
-    let keepers = world.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
-    for role in
-        left.iter().map(String::as_str).chain(keepers.lines()).chain([owner.as_str(), &format!("e2e_{id}_2_admin")])
-    {
-        postgres.psql("postgres", &format!("DROP ROLE IF EXISTS \"{role}\"")).unwrap();
-    }
+    assert_eq!((world.sql(there).as_str(), world.sql_in(&second.database, there).as_str()), ("1", "0"));
+    world.remove_further_database(second).await;
     world.settled_tenant("school").await;
     world.finish().await;
 }

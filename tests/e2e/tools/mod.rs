@@ -35,6 +35,15 @@ pub fn until_reloaded(server: &mut PostgresServer, change: impl FnOnce(&mut Post
     wait_until(DEADLINE, "the server read its files again", || loaded() != before).unwrap();
 }
 
+/// Another database of a test.
+pub struct Further {
+    /// The TenantDatabase.
+    pub reference: String,
+    /// The database in PostgreSQL.
+    pub database: String,
+    owner: String,
+}
+
 impl World {
     /// Namespaces, a database on this server and a Secret that leads to it; no TenantDatabase and no operator.
     pub async fn on_server(server: &PostgresServer) -> Self {
@@ -68,6 +77,33 @@ impl World {
     /// The Secrets of the operator's namespace.
     pub fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// Another database of the same server and login, and a TenantDatabase of this name with an owner role of its own.
+    pub async fn make_further_database(&self, name: &str) -> Further {
+        let (reference, database) = (format!("{name}-{}", self.id), format!("e2e_{}_{name}", self.id));
+        let owner = format!("{database}_owner");
+        self.sql_in("postgres", &format!("CREATE DATABASE {database} OWNER {}", self.login()));
+        let data = json!({
+            "host": self.postgres.host, "port": self.postgres.port.to_string(), "database": database,
+            "username": self.login(), "password": "pw",
+            "ca.crt": std::fs::read_to_string(&self.postgres.ca_path).unwrap(),
+        });
+        let secret = serde_json::from_value(json!({ "metadata": { "name": name }, "stringData": data })).unwrap();
+        self.secrets().create(&PostParams::default(), &secret).await.unwrap();
+        let spec = json!({
+            "connection": { "secretRef": { "name": name }, "tls": { "mode": "VerifyFull" } },
+            "ownerRole": owner, "surveyPeriodSeconds": 5,
+        });
+        self.apply_other_database(&reference, spec).await;
+        Further { reference, database, owner }
+    }
+
+    /// Lets a further database go, whose tenants are gone; an operator runs.
+    pub async fn remove_further_database(&self, further: Further) {
+        self.databases().delete(&further.reference, &DeleteParams::default()).await.unwrap();
+        self.until_gone(&self.databases(), &further.reference).await;
+        self.drop_database_of(&further.database, &further.owner);
     }
 
     /// Another TenantDatabase of this test, with a whole spec.

@@ -127,7 +127,13 @@ impl World {
 
     /// Removes a database, the roles of its tenants and keepers, and its own.
     pub fn drop_database(&self, name: &str) {
-        let (owner, admin, login) = (self.owner_role(), format!("e2e_{}_admin", self.id), self.login());
+        self.drop_database_of(name, &self.owner_role());
+        self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{}\"", self.login()));
+    }
+
+    /// The same of a database with this owner role, without its login.
+    pub fn drop_database_of(&self, name: &str, owner: &str) {
+        let admin = owner.replace("_owner", "_admin");
         let of_tenants = if self.sql_in(name, "SELECT to_regclass('edu_matrix_hub_schema.tenant_schemas')").is_empty() {
             String::new()
         } else {
@@ -140,7 +146,7 @@ impl World {
         self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         let keepers =
             self.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
-        let all = of_tenants.lines().chain(keepers.lines()).chain([owner.as_str(), &admin, &login]);
+        let all = of_tenants.lines().chain(keepers.lines()).chain([owner, &admin]);
         for role in all {
             self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
         }
