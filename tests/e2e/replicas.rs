@@ -101,7 +101,7 @@ async fn two_replicas_share_databases_and_tenants_do_not_notice() {
     world.settled_tenant("school").await;
     world.settled_tenant("academy").await;
     world.until_held("alone it has both", &[2], &[&first]).await;
-    let (versions, epochs) = (world.versions().await, world.epochs(&databases));
+    let (versions, epochs) = (world.written().await, world.epochs(&databases));
     let events = async || world.api::<Event>().list(&ListParams::default()).await.unwrap().items.len();
     let told = events().await;
 
@@ -127,7 +127,7 @@ async fn two_replicas_share_databases_and_tenants_do_not_notice() {
         assert!(written.iter().all(|other| other.name_any() != lease.name_any() || bare(other) == bare(lease)));
     }
     assert_eq!((asked(&first), asked(&other), world.epochs(&databases)), (0, 1, epochs + 1));
-    assert_eq!(world.versions().await, versions, "no tenant was written to");
+    assert_eq!(world.written().await, versions, "no tenant was written to");
     assert_eq!(events().await, told, "no Event");
     assert_eq!((failed(&first), failed(&other)), (0, 0));
 
