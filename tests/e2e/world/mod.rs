@@ -95,7 +95,8 @@ impl World {
 
     /// Namespaces alone, in a cluster that has the kinds.
     pub async fn on_plane(plane: &ControlPlaneInfo, postgres: &PostgresInfo) -> Self {
-        let id = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
+        // It begins with a letter: YAML takes eight digits for a number.
+        let id = format!("w{}", &uuid::Uuid::new_v4().simple().to_string()[..7]);
         let client = client(&plane.kubeconfig).await;
         let world = Self {
             namespace: format!("team-{id}"),
