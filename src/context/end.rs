@@ -37,6 +37,7 @@ impl End {
             CallStatus::Success | CallStatus::Unchanged => None,
             CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
             CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
+            CallStatus::Error if result.may_pass() => waits(Reason::ProgressingWithRetry),
             CallStatus::Error => {
                 let reason = match result.reason() {
                     "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
