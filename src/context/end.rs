@@ -65,3 +65,25 @@ impl End {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_waited_for_and_the_rest_is_for_a_person() {
+        for (detail, waits) in [
+            (json!({ "reason": "internal", "sqlstate": "53100" }), true),
+            (json!({ "reason": "cancelled", "sqlstate": "57014" }), true),
+            (json!({ "reason": "stale_epoch" }), true),
+            (json!({ "reason": "internal", "sqlstate": "42P01" }), false),
+            (json!({ "reason": "dependents" }), false),
+        ] {
+            let answer = json!({ "status": "error", "message": "no", "schema_id": null, "detail": detail });
+            let end = End::of(&serde_json::from_value(answer).unwrap());
+            assert_eq!(matches!(end, Some(End::Waits { .. })), waits, "{end:?}");
+        }
+    }
+}

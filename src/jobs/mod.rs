@@ -173,7 +173,7 @@ async fn record(lane: &Lane, job: &ClaimedJob, outcome: &Value) -> &'static str 
                 }
             }
         }
-        sleep(RETRY).await;
+        sleep(HEARTBEAT / 2).await;
     }
     "lost"
 }

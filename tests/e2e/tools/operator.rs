@@ -33,10 +33,9 @@ impl Process {
     }
 
     fn ready(self) -> Self {
-        let process = self;
-        wait_until(DEADLINE, "the operator process is ready", || process.http("/readyz").as_deref() == Some("ok"))
-            .unwrap_or_else(|error| panic!("{error}:\n{}", process.log()));
-        process
+        wait_until(DEADLINE, "the operator process is ready", || self.http("/readyz").as_deref() == Some("ok"))
+            .unwrap_or_else(|error| panic!("{error}:\n{}", self.log()));
+        self
     }
 
     /// Starts one that may be hindered from ever being ready.

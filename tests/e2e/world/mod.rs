@@ -299,7 +299,7 @@ impl World {
             let reconciles = format!("tenant_schema_operator_reconciles_total{{kind=\"{kind}\"");
             // Before the lane is open a look decides nothing.
             let idle = format!("{reconciles},outcome=\"standby\"");
-            let looked = async || self.count(&reconciles) - self.count(&idle) >= objects;
+            let looked = async || self.count(&reconciles) >= self.count(&idle) + objects;
             self.eventually(&format!("the new run looked at every {kind}"), looked).await;
         }
         let applied = self.count("tenant_schema_operator_sql_calls_total{function=\"apply_steps\"");
