@@ -17,7 +17,9 @@ mod faults {
     mod chance;
     // First in the alphabet of those with tests, so that the longest begins first.
     mod chaos;
+    mod disk;
     mod errands;
+    mod full;
     mod ground;
     mod kills;
     mod outages;

@@ -61,7 +61,7 @@ BEGIN
                  WHEN state = '42501' THEN 'insufficient_privilege'
                  ELSE 'internal' END,
             format('as role "%s": %s (SQLSTATE %s)%s', owner, left(error_message, 1000), state,
-                   CASE WHEN state = '53200' THEN '; raise max_locks_per_transaction' ELSE '' END),
+                   CASE state WHEN '53100' THEN '; the disk of the database server is full' WHEN '53200' THEN '; raise max_locks_per_transaction' ELSE '' END),
             jsonb_build_object('sqlstate', state, 'tenant', true));
     END IF;
     EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]'') FROM %I.result AS r', sandbox)

@@ -44,13 +44,20 @@ BEGIN
             CASE WHEN state = '57014' THEN 'cancelled'
                  WHEN state = '42501' THEN 'insufficient_privilege'
                  ELSE 'internal' END);
-        text_message := format('cannot %s: %s (SQLSTATE %s)', attempt, error_message, state);
+        text_message := format(CASE WHEN state = '53100'
+                                    THEN 'cannot %s: the disk of the database server is full: %s (SQLSTATE %s)'
+                                    ELSE 'cannot %s: %s (SQLSTATE %s)' END, attempt, error_message, state);
         IF coalesce(error_detail, '') <> '' THEN
             answer_detail := answer_detail || jsonb_build_object('error_detail', error_detail);
         END IF;
     END IF;
-    PERFORM edu_matrix_hub_schema._log(schema_id, type, answer_status, requested_by, started_at, attempt, answer_detail, text_message,
-                                       nullif(state, 'TS001'));
+    BEGIN
+        PERFORM edu_matrix_hub_schema._log(schema_id, type, answer_status, requested_by, started_at, attempt, answer_detail, text_message,
+                                           nullif(state, 'TS001'));
+    EXCEPTION WHEN disk_full THEN
+        -- Whoever waits for the answer is to have it, also where there is no room for its row.
+        RAISE WARNING '%', text_message;
+    END;
     RETURN edu_matrix_hub_schema._result(answer_status, text_message, schema_id, answer_detail);
 END
 $function$;

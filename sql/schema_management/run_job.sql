@@ -122,9 +122,12 @@ BEGIN
                                                    answer #> '{detail,tenant}' IS NULL);
         ELSE
             -- Resources, operator intervention, system errors and what the server calls internal may pass; refusals do not.
-            again := job.attempt < 5 AND (left(state, 2) IN ('53', '57', '58', 'XX') OR answer #>> '{detail,reason}' = 'cancelled')
-                     AND answer #>> '{detail,reason}' <> 'too_many_tables';
-            PERFORM edu_matrix_hub_schema._end_job(job.id, CASE WHEN again THEN 'retry' ELSE 'failed' END, answer ->> 'message');
+            -- A full disk has a day to be freed.
+            again := CASE WHEN state = '53100' THEN job.requested_at > clock_timestamp() - interval '1 day'
+                     ELSE job.attempt < 5 AND (left(state, 2) IN ('53', '57', '58', 'XX') OR answer #>> '{detail,reason}' = 'cancelled')
+                          AND answer #>> '{detail,reason}' <> 'too_many_tables' END;
+            PERFORM edu_matrix_hub_schema._end_job(job.id,
+                CASE WHEN again AND state = '53100' THEN 'no_space' WHEN again THEN 'retry' ELSE 'failed' END, answer ->> 'message');
             answer := jsonb_set(answer, '{detail,retry}', to_jsonb(coalesce(again, false)));
     END CASE;
     RETURN answer;

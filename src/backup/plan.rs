@@ -119,6 +119,10 @@ fn follow(row: &BackupRow) -> Vec<Effect> {
             reason: Reason::Cancelled,
             message: "the backup was cancelled; make another SchemaBackup".to_owned(),
         }],
+        "requested" if row.error.is_some() => vec![Effect::Await {
+            reason: Reason::ProgressingWithRetry,
+            message: format!("an attempt failed and another follows: {}", row.error.as_deref().unwrap_or_default()),
+        }],
         _ => vec![running()],
     }
 }

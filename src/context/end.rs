@@ -37,6 +37,7 @@ impl End {
             CallStatus::Success | CallStatus::Unchanged => None,
             CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
             CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
+            CallStatus::Error if result.may_pass() => waits(Reason::ProgressingWithRetry),
             CallStatus::Error => {
                 let reason = match result.reason() {
                     "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
@@ -61,6 +62,28 @@ impl End {
             Self::Done | Self::Released => None,
             Self::Waits { reason, message } => Some(Verdict::reconciling(*reason, message.clone(), waiting)),
             Self::Refused { reason, message } => Some(Verdict::stalled(*reason, message.clone(), false)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_waited_for_and_the_rest_is_for_a_person() {
+        for (detail, waits) in [
+            (json!({ "reason": "internal", "sqlstate": "53100" }), true),
+            (json!({ "reason": "cancelled", "sqlstate": "57014" }), true),
+            (json!({ "reason": "stale_epoch" }), true),
+            (json!({ "reason": "internal", "sqlstate": "42P01" }), false),
+            (json!({ "reason": "dependents" }), false),
+        ] {
+            let answer = json!({ "status": "error", "message": "no", "schema_id": null, "detail": detail });
+            let end = End::of(&serde_json::from_value(answer).unwrap());
+            assert_eq!(matches!(end, Some(End::Waits { .. })), waits, "{end:?}");
         }
     }
 }

@@ -108,9 +108,6 @@ pub enum Closed {
         /// Both their cluster.
         cluster: String,
     },
-    /// The database refused for a reason that has no name here.
-    #[error("cannot take the lane: {0}")]
-    Refused(String),
 }
 
 /// What was opened.
@@ -341,7 +338,10 @@ async fn claim(functions: &Functions, holder: &str, identity: &Identity<'_>) -> 
     Err(match result.reason() {
         "wrong_installation" => identity.changed(result.text("installation_id").unwrap_or("another")),
         "managed_elsewhere" => identity.managed(managed_by("cluster"), managed_by("tenant_database")),
-        _ => Closed::Refused(result.message),
+        _ => {
+            let may_pass = result.may_pass();
+            Closed::Postgres(postgres::Error::Refused { call: "claim_lane", message: result.message, may_pass })
+        }
     })
 }
 

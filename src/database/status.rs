@@ -151,7 +151,6 @@ pub fn closed(error: &Closed) -> Verdict {
         Closed::DatabaseChanged { .. } => stalled(Reason::DatabaseChanged),
         Closed::ManagedElsewhere { .. } => stalled(Reason::ManagedElsewhere),
         Closed::Duplicate { .. } => stalled(Reason::DuplicateDatabase),
-        Closed::Refused(_) => stalled(Reason::OperationFailed),
     }
 }
 

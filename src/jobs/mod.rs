@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -17,7 +17,7 @@ use crate::{
     lane::Lane,
     postgres::{
         Error,
-        answer::{CallStatus, ClaimedJob},
+        answer::{CallResult, CallStatus, ClaimedJob},
     },
 };
 
@@ -127,11 +127,10 @@ async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>
         Err(_) if lane.is_lost() => ("lost", "ended with the lane; it is claimed again".to_owned()),
         Err(_) if *cancelled.borrow() => ("cancelled", "ended on request".to_owned()),
         Err(error) => {
-            let outcome = json!({ "status": "error", "message": error.to_string(), "retry": error.is_transient() });
-            if let Err(unrecorded) = lane.functions().finish_job(lane.hold, job.job_id, &outcome).await {
-                tracing::warn!(job = %job.job_id, error = %unrecorded, "cannot record the failure of a job");
-            }
-            ("error", error.to_string())
+            let outcome = json!({
+                "status": "error", "message": error.to_string(), "retry": error.is_transient(), "sqlstate": error.sqlstate(),
+            });
+            (record(lane, job, &outcome).await, error.to_string())
         }
     };
     (outcome, message)
@@ -153,17 +152,40 @@ async fn work(
             lane.refuse();
             return Ok(("lost", result.message));
         }
-        let retried = result.detail.get("retry").and_then(serde_json::Value::as_bool).unwrap_or(false);
         match result.status {
             CallStatus::Success | CallStatus::Unchanged => return Ok(("success", result.message)),
             CallStatus::Partial => {}
             // The catalogue has it as requested again.
             CallStatus::Busy => return Ok(("retry", result.message)),
-            CallStatus::Error if retried => return Ok(("retry", result.message)),
+            CallStatus::Error if is_retried(&result) => return Ok(("retry", result.message)),
             CallStatus::Error if result.reason() == "cancelled" => return Ok(("cancelled", result.message)),
             CallStatus::Error => return Ok(("error", result.message)),
         }
     }
+}
+
+/// Records how an attempt ended, and says what becomes of the job. What stays unrecorded is an attempt that was left behind,
+/// of which there may be few; so this goes on while the lane does.
+async fn record(lane: &Lane, job: &ClaimedJob, outcome: &Value) -> &'static str {
+    while !lane.is_lost() {
+        match lane.functions().finish_job(lane.hold, job.job_id, outcome).await {
+            Ok(result) if is_retried(&result) => return "retry",
+            Ok(_) => return "error",
+            Err(error) => {
+                tracing::warn!(job = %job.job_id, %error, "cannot record the failure of a job");
+                if !error.is_transient() {
+                    break;
+                }
+            }
+        }
+        sleep(HEARTBEAT / 2).await;
+    }
+    "lost"
+}
+
+/// Whether the catalogue has the job as requested again.
+fn is_retried(result: &CallResult) -> bool {
+    result.detail.get("retry").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Completes when the catalogue says that the job was cancelled.

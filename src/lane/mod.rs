@@ -277,7 +277,8 @@ impl Lane {
                 if result.lane_lost() {
                     self.refuse();
                 }
-                return Err(Error::Refused { call: "survey_tenants", message: result.message });
+                let may_pass = result.may_pass();
+                return Err(Error::Refused { call: "survey_tenants", message: result.message, may_pass });
             }
         };
         let news = self.book().book(std::mem::take(&mut answer.tenants), begun, everything);

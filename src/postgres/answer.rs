@@ -8,6 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 use uuid::Uuid;
 
+use super::error::is_transient_state;
+
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +54,12 @@ impl CallResult {
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {
         self.detail.get(key).and_then(Value::as_str)
+    }
+
+    /// True when the database met something that may pass by itself, such as a disk that is full.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.status == CallStatus::Error && self.text("sqlstate").is_some_and(is_transient_state)
     }
 
     /// True when this operator's epoch is older than the lane's, or the database is another installation.

@@ -50,6 +50,8 @@ pub enum Error {
         call: &'static str,
         /// Its words.
         message: String,
+        /// True when that may pass by itself.
+        may_pass: bool,
     },
     /// A call took longer than its deadline and was cancelled.
     #[error("{call} did not finish within {deadline:?} and was cancelled")]
@@ -86,7 +88,17 @@ impl Error {
         match self {
             Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } | Self::LaneClosed => true,
             Self::Statement { code, .. } => is_transient_state(code),
+            Self::Refused { may_pass, .. } => *may_pass,
             _ => false,
+        }
+    }
+
+    /// What the server called it, if it was the server.
+    #[must_use]
+    pub fn sqlstate(&self) -> Option<&str> {
+        match self {
+            Self::Statement { code, .. } => Some(code),
+            _ => None,
         }
     }
 
@@ -161,7 +173,8 @@ impl Error {
     }
 }
 
-fn is_transient_state(code: &str) -> bool {
+/// Whether what has this SQLSTATE may pass by itself.
+pub(super) fn is_transient_state(code: &str) -> bool {
     // 08 connection, 40 rollback, 53 resources, 55P03 lock not available, 57 operator intervention, 25006 read-only.
     ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25006"
 }
@@ -187,7 +200,9 @@ fn is_tls(error: &tokio_postgres::Error) -> bool {
 #[must_use]
 pub fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
-        let mut text = db.message().to_owned();
+        // "No space left on device" leaves open whose.
+        let full = if *db.code() == SqlState::DISK_FULL { "the disk of the database server is full: " } else { "" };
+        let mut text = format!("{full}{}", db.message());
         for (label, part) in [("detail", db.detail()), ("hint", db.hint())] {
             if let Some(part) = part {
                 text.extend(["; ", label, ": ", part]);

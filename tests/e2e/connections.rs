@@ -160,6 +160,7 @@ async fn a_standby_is_waited_for_and_the_primary_is_taken() {
     world.write_secret(json!({})).await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.ready_tenant("school").await;
+    // A tenant may be told before its database is; what is said of that from here on is new.
     world.database_ready().await;
 
     // After a failover in the other direction: who has nothing to do is left alone, who has waits.

@@ -9,6 +9,7 @@ mod backups;
 mod bad_input;
 mod conflicts;
 mod connections;
+mod contract;
 mod databases;
 mod deletion;
 mod documented;

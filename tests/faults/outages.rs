@@ -23,15 +23,15 @@ use crate::{
 /// Longer than any object's back-off.
 const LONG: Duration = Duration::from_secs(70);
 /// Longer than every deadline of a call, a Lease and a probe.
-const WHILE: Duration = Duration::from_secs(20);
+pub(super) const WHILE: Duration = Duration::from_secs(20);
 
-async fn ready(ground: &mut Ground) {
+pub(super) async fn ready(ground: &mut Ground) {
     ground.start();
     ground.world.database_ready().await;
     errands::before(ground).await;
 }
 
-async fn recovered(mut ground: Ground) {
+pub(super) async fn recovered(mut ground: Ground) {
     let since = Instant::now();
     ground.agree().await;
     println!("settled {:?} after the end", since.elapsed());

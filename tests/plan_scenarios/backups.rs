@@ -50,6 +50,7 @@ fn a_backup_waits_for_its_tenant() {
 fn a_backup_follows_its_catalogue_row() {
     let known = backup(&json!({}), json!({ "backupId": BACKUP }));
     for (state, file) in [
+        ("requested", "backup_tried_again"),
         ("running", "backup_running"),
         ("complete", "backup_complete"),
         ("purged", "backup_complete"),

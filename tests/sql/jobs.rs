@@ -236,6 +236,31 @@ async fn failures_that_may_pass_are_tried_again_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_finds_no_space_is_tried_for_a_day() {
+    with_world(|world: World| async move {
+        let tenant = world.database.tenant("school").await;
+        let worker = Worker::claim(world.session().await).await;
+        worker.request(&tenant, "b1").await;
+        let full = json!({ "status": "error", "message": "no space left", "sqlstate": "53100", "retry": true });
+        for (age, pause) in [("0", 1), ("1 hour", 6), ("23 hours", 138)] {
+            let age = format!("UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now(), requested_at = now() - interval '{age}'");
+            world.run(&age).await;
+            let job = worker.next_job().await;
+            assert_eq!(worker.finish(job, &full).await["detail"]["retry"], true);
+            assert_eq!(world.text(JOBS).await, "snapshot requested 0", "that is no attempt");
+            let paused = "SELECT round(extract(epoch FROM not_before - now()) / 60)::text FROM edu_matrix_hub_schema.schema_jobs";
+            assert_eq!(world.text(paused).await, pause.to_string());
+        }
+        world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now(), requested_at = now() - interval '25 hours'").await;
+        let job = worker.next_job().await;
+        assert_eq!(worker.finish(job, &full).await["detail"]["retry"], false);
+        assert_eq!((world.text(JOBS).await, world.text(BACKUPS).await), ("snapshot failed 1".to_owned(), "failed".to_owned()));
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_is_queued_once() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -23,17 +24,29 @@ pub struct Process {
 impl Process {
     /// Starts one for the objects of this world, and waits until its caches are filled.
     pub fn start(world: &World, log_level: &str) -> Self {
-        let process = Self::spawn(world, log_level);
-        wait_until(DEADLINE, "the operator process is ready", || process.http("/readyz").as_deref() == Some("ok"))
-            .unwrap_or_else(|error| panic!("{error}:\n{}", process.log()));
-        process
+        Self::spawn(world, log_level).ready()
+    }
+
+    /// The same of another build of the operator.
+    pub fn start_build(program: &Path, world: &World) -> Self {
+        Self::spawn_build(program, world, "info").ready()
+    }
+
+    fn ready(self) -> Self {
+        wait_until(DEADLINE, "the operator process is ready", || self.http("/readyz").as_deref() == Some("ok"))
+            .unwrap_or_else(|error| panic!("{error}:\n{}", self.log()));
+        self
     }
 
     /// Starts one that may be hindered from ever being ready.
     pub fn spawn(world: &World, log_level: &str) -> Self {
+        Self::spawn_build(Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator")), world, log_level)
+    }
+
+    fn spawn_build(program: &Path, world: &World, log_level: &str) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], devcluster::free_port().unwrap()));
         let log = NamedTempFile::new().unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
+        let child = Command::new(program)
             .arg("run")
             .env("KUBECONFIG", &world.kubeconfig)
             .env("TSO_NAMESPACE", &world.operator_namespace)
