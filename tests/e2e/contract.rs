@@ -38,13 +38,13 @@ async fn an_operator_of_the_release_before_runs_on_with_newer_functions() {
         functions.starts_with(&format!("{}|", next.version)) && functions.ends_with(&format!("|{}|t", next.contract)),
         "{functions}"
     );
-    let before = world.versions().await;
+    let before = world.written().await;
 
     world.start_operator().await;
     let status = world.database_ready().await.status.unwrap();
     assert_eq!(status.functions_version.as_deref(), Some(next.version.as_str()));
     looked(&world, async || world.count(RECONCILES) >= world.count(IDLE) + 3).await;
-    assert_eq!(world.versions().await, before, "a rollback is no news to tenants");
+    assert_eq!(world.written().await, before, "a rollback is no news to tenants");
     everything_works(&world).await;
     assert_eq!(world.calls("install", None), 0);
     assert_eq!(world.sql(FUNCTIONS), functions, "newer functions are left as they are");
@@ -66,7 +66,7 @@ async fn an_operator_of_the_next_release_upgrades_the_functions() {
     world.until_ready(&world.api::<SchemaBackup>(), "before", "True", "Completed").await;
     world.next_survey().await;
     let functions = world.sql(FUNCTIONS);
-    let before = world.versions().await;
+    let before = world.written().await;
 
     // As a Deployment does it: the next one stands by before the former one goes.
     let process = Process::start_build(&next.program, &world);
@@ -75,7 +75,7 @@ async fn an_operator_of_the_next_release_upgrades_the_functions() {
     world.stop_operator().await;
     world.eventually("the next release has the lane", async || process.count(HELD) == 1).await;
     looked(&world, async || process.count(RECONCILES) >= process.count(IDLE) + 3).await;
-    assert_eq!(world.versions().await, before, "an upgrade is no news to tenants");
+    assert_eq!(world.written().await, before, "an upgrade is no news to tenants");
     assert_eq!((calls(&process, "install"), calls(&process, "apply_steps")), (1, 0));
     let upgraded = world.sql(FUNCTIONS);
     assert!(
@@ -105,13 +105,13 @@ async fn functions_two_contracts_ahead_are_left_alone() {
     end(process);
     // Nothing but the number tells the release after the next one.
     world.sql("UPDATE edu_matrix_hub_schema.installation SET contract = contract + 1");
-    let (functions, registry, before) = (world.sql(FUNCTIONS), world.sql(REGISTRY), world.versions().await);
+    let (functions, registry, before) = (world.sql(FUNCTIONS), world.sql(REGISTRY), world.written().await);
 
     world.start_operator().await;
     let message = world.database_stalled("FunctionsNewer", "upgrade the operator").await;
     let contract = next.contract + 1;
     assert!(message.contains(&format!("of release {} (contract {contract})", next.version)), "{message}");
-    assert_eq!(world.versions().await, before, "who runs goes on, and is not written to");
+    assert_eq!(world.written().await, before, "who runs goes on, and is not written to");
     world.apply_tenant("late", json!({ "schemaName": "late" })).await;
     world.apply_tenant("changes", json!({ "schemaName": "changes", "config": { "grade": 7 } })).await;
     world.api::<TenantSchema>().delete("goes", &DeleteParams::default()).await.unwrap();
@@ -180,12 +180,12 @@ async fn everything_works(world: &World) {
 
 /// Another run of the next release, which plans nothing.
 async fn next_run(world: &World, next: &NextRelease) {
-    let before = world.versions().await;
+    let before = world.written().await;
     let process = Process::start_build(&next.program, world);
     let tenants = before.iter().filter(|(name, _)| name.starts_with("tenant ")).count();
     looked(world, async || process.count(RECONCILES) >= process.count(IDLE) + tenants).await;
     assert_eq!((calls(&process, "install"), calls(&process, "apply_steps")), (0, 0));
-    assert_eq!(world.versions().await, before, "a second run wrote to objects");
+    assert_eq!(world.written().await, before, "a second run wrote to objects");
     end(process);
 }
 
