@@ -1,12 +1,12 @@
 //! Stage 3: measuring all tenants in one batched query set, and waking whoever is concerned.
 //!
-//! Most surveys ask only for what changed. Every tenth asks for everything, so that a row that was edited or removed by
-//! hand is noticed even if the database believes that it told us.
+//! Surveys ask for what changed, and each for a tenth of all, so that a row that was edited or removed by hand is noticed even
+//! if the database believes that it told us. Only the first one is told all.
 
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU8, Ordering},
     },
     time::Duration,
 };
@@ -18,17 +18,14 @@ use crate::{
     lane::Lane,
     postgres::{
         Error,
-        answer::{SurveyAnswer, TenantRow},
+        answer::{Asked, SurveyAnswer, TenantRow},
     },
     telemetry::metrics::{DatabaseLabels, Metrics},
 };
 
-/// Every so many surveys all tenants are asked for.
-const EVERYTHING_EVERY: u32 = 10;
-
 /// Which survey of a lane this is.
 #[derive(Debug, Default)]
-pub struct SurveyCount(AtomicU32);
+pub struct SurveyCount(AtomicU8);
 
 /// Surveys the database and wakes the tenants and backups that changed. `period` is told to whoever watches the age of surveys.
 pub async fn survey(
@@ -40,8 +37,9 @@ pub async fn survey(
     let labels = DatabaseLabels { database: lane.database.clone() };
     ctx.metrics.survey_period.get_or_create(&labels).set(period.as_secs_f64());
     let started = Instant::now();
-    let everything = count.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERYTHING_EVERY);
-    let Some((answer, news)) = lane.survey(everything).await? else { return Ok(None) };
+    let next = |slice| Some((slice + 1) % Asked::SLICES);
+    let slice = count.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+    let Some((answer, news)) = lane.survey(slice).await? else { return Ok(None) };
     wake(&answer, &news, ctx);
     lane.functions().pool().tend();
     measure(&ctx.metrics, lane, &answer, started, ctx.now().as_second());

@@ -29,8 +29,8 @@ use survey::SurveyBook;
 use crate::postgres::{
     Error, Functions, Hold, PoolUse,
     answer::{
-        BackupAnswer, BackupQuestion, CallResult, CallStatus, SurveyAnswer, Surveyed, TenantAnswer, TenantQuestion,
-        TenantRow,
+        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, SurveyAnswer, Surveyed, TenantAnswer,
+        TenantQuestion, TenantRow,
     },
 };
 
@@ -255,17 +255,17 @@ impl Lane {
     }
 
     /// Surveys all tenants and returns the answer, without its rows, and the rows that are news; nothing when another survey
-    /// is under way.
-    pub async fn survey(&self, everything: bool) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
+    /// is under way. Which slice is told whole changes from one to the next; all is, until everything is known.
+    pub async fn survey(&self, slice: u8) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
         let begun = Instant::now();
-        let everything = everything || !self.book().is_complete();
+        let asked = if self.book().is_complete() { Asked::Slice(slice) } else { Asked::All };
         let mut lost = self.lost.subscribe();
         let ended = async move {
             // An error means that the lane is gone, which waits for this survey.
             let _ = lost.wait_for(|lost| *lost).await;
         };
         // Whoever opens the lane anew waits until this survey has ended.
-        let surveyed = self.functions.survey_tenants(self.hold, everything, SURVEY_DEADLINE, ended).await;
+        let surveyed = self.functions.survey_tenants(self.hold, asked, SURVEY_DEADLINE, ended).await;
         if surveyed.is_err() {
             // What the database took as told was perhaps not heard.
             self.book().doubt();
@@ -281,7 +281,7 @@ impl Lane {
                 return Err(Error::Refused { call: "survey_tenants", message: result.message, may_pass });
             }
         };
-        let news = self.book().book(std::mem::take(&mut answer.tenants), begun, everything);
+        let news = self.book().book(std::mem::take(&mut answer.tenants), begun, asked);
         for object in answer.backups_changed.iter().filter_map(|backup| backup.object.as_ref()) {
             self.backup_changed(&object.uid);
         }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::postgres::answer::TenantRow;
+use crate::postgres::answer::{Asked, TenantRow};
 
 /// The rows of one database's tenants, by the UID of their object.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ impl SurveyBook {
     }
 
     /// Books a survey that began at `begun`, and returns the rows that are news.
-    pub fn book(&mut self, tenants: Vec<TenantRow>, begun: Instant, everything: bool) -> Vec<Arc<TenantRow>> {
+    pub fn book(&mut self, tenants: Vec<TenantRow>, begun: Instant, asked: Asked) -> Vec<Arc<TenantRow>> {
         let mut news = Vec::new();
         let mut seen = HashSet::new();
         for row in tenants {
@@ -90,11 +90,9 @@ impl SurveyBook {
                 news.push(row);
             }
         }
-        if everything {
-            self.complete = true;
-            // A row that a survey of everything does not have is gone: the next reconcile asks and sees it so.
-            self.rows.retain(|uid, _| seen.contains(uid));
-        }
+        self.complete |= asked == Asked::All;
+        // A row that was asked for and is not there is gone: the next reconcile asks and sees it so.
+        self.rows.retain(|uid, row| !asked.covers(row.schema_id) || seen.contains(uid));
         news
     }
 }
@@ -123,9 +121,9 @@ mod tests {
         let mut book = SurveyBook::default();
         let begun = Instant::now();
         book.applied("a", begun + Duration::from_secs(1));
-        assert_eq!(book.book(vec![row("a", 1)], begun, true).len(), 1, "the tenant is woken to ask for itself");
+        assert_eq!(book.book(vec![row("a", 1)], begun, Asked::All).len(), 1, "the tenant is woken to ask for itself");
         assert!(book.get("a").is_none());
-        assert_eq!(book.book(vec![row("a", 1)], begun + Duration::from_secs(2), false).len(), 1);
+        assert_eq!(book.book(vec![row("a", 1)], begun + Duration::from_secs(2), Asked::Slice(1)).len(), 1);
         assert!(book.get("a").is_some());
     }
 
@@ -133,10 +131,14 @@ mod tests {
     fn only_news_is_returned_and_what_is_gone_is_forgotten() {
         let mut book = SurveyBook::default();
         let begun = Instant::now();
-        assert_eq!(book.book(vec![row("a", 1), row("b", 1)], begun, true).len(), 2);
-        assert_eq!(book.book(vec![row("a", 1), row("b", 2)], begun, false).len(), 1);
-        book.book(vec![row("a", 1)], begun, true);
+        assert_eq!(book.book(vec![row("a", 1), row("b", 1)], begun, Asked::All).len(), 2);
+        assert_eq!(book.book(vec![row("a", 1), row("b", 2)], begun, Asked::Slice(1)).len(), 1);
+        book.book(vec![row("a", 1)], begun, Asked::Slice(1));
+        assert!(book.get("b").is_some(), "its id is in slice 0");
+        book.book(vec![row("a", 1)], begun, Asked::Slice(0));
         assert!(book.get("b").is_none());
+        book.book(Vec::new(), begun, Asked::All);
+        assert!(book.get("a").is_none());
     }
 
     #[test]

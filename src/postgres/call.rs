@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{
     answer::{
-        BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Surveyed, TenantAnswer, TenantQuestion,
+        Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Surveyed, TenantAnswer,
+        TenantQuestion,
     },
     error::Error,
     pool::{Call, Parameter, Pool},
@@ -105,15 +106,19 @@ impl Functions {
         .await
     }
 
-    /// Measures all tenants of the database. Ends early when `cancelled` completes.
+    /// Measures all tenants of the database and answers with what changed and what is `asked` for. Ends early when `cancelled`
+    /// completes.
     pub async fn survey_tenants(
         &self,
         hold: Hold,
-        everything: bool,
+        asked: Asked,
         deadline: Duration,
         cancelled: impl Future<Output = ()>,
     ) -> Result<Surveyed, Error> {
-        let options = json!({ "everything": everything });
+        let options = match asked {
+            Asked::All => json!({ "everything": true }),
+            Asked::Slice(slice) => json!({ "slice": slice }),
+        };
         let parameters: [Parameter<'_>; 3] =
             [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&options, Type::JSONB)];
         let call = call!(survey_tenants);

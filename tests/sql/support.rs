@@ -344,9 +344,13 @@ impl Lane {
         row.get::<_, Value>(0).as_array().unwrap().clone()
     }
 
-    /// Surveys all tenants.
+    /// Surveys all tenants; answers with what changed, or with all.
     pub async fn survey(&self, everything: bool) -> Value {
-        let options = json!({ "everything": everything });
+        self.survey_with(json!({ "everything": everything })).await
+    }
+
+    /// Surveys all tenants; answers with what changed and with what is asked for.
+    pub async fn survey_with(&self, options: Value) -> Value {
         let row = self
             .client
             .query_one(

@@ -1,6 +1,10 @@
 //! What a tenant costs: exact after every kind of change, and never held up by a lock.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+use tenant_schema_operator::postgres::answer::Asked;
+use uuid::Uuid;
 
 use crate::support::{Database, Lane, Tenant, call, expect, owner, surveyed, tenant_options, with_database};
 
@@ -241,6 +245,30 @@ async fn nothing_stays_stale_for_good() {
 }
 
 #[tokio::test]
+async fn every_tenant_is_in_one_of_ten_slices() {
+    with_database(async |database| {
+        let mut all = BTreeSet::new();
+        for number in 0..40 {
+            all.insert(database.tenant(&format!("school_{number}")).await.id);
+        }
+        let lane = Lane::claim(database.operator().await).await;
+        lane.survey(true).await;
+        let mut told = BTreeSet::new();
+        for slice in 0..Asked::SLICES {
+            let answer = lane.survey_with(json!({ "slice": slice })).await;
+            for row in answer["tenants"].as_array().unwrap() {
+                let id: Uuid = row["schema_id"].as_str().unwrap().parse().unwrap();
+                assert!(Asked::Slice(slice).covers(id), "both sides take the same tenants for slice {slice}");
+                assert!(told.insert(id), "{id} is in two slices");
+            }
+        }
+        assert_eq!(told, all);
+        assert_eq!(lane.survey(false).await["tenants"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn changes_of_state_are_reported_once() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
@@ -354,7 +382,7 @@ async fn observing_says_who_is_in_the_way() {
             (&json!("uid-school"), &json!("school"))
         );
         assert_eq!(rival["schema_exists"], false, "it is a tenant's");
-        let foreign = ask("rival", "public", json!(uuid::Uuid::new_v4())).await;
+        let foreign = ask("rival", "public", json!(Uuid::new_v4())).await;
         assert_eq!(
             (&foreign["schema_exists"], &foreign["name_holder"], &foreign["institution_known"]),
             (&json!(true), &Value::Null, &json!(false))

@@ -2,8 +2,9 @@
 //!
 //! A list that is told anew, after the API server was away, is turned into single changes: what was listed is applied, and
 //! what was there and is not any more is deleted. A cache fills a list in secret until its end, while the queue is told of
-//! each object at once: it would find the old object, or none, and never look again. The first lists are told together when
-//! all have ended, because a cache takes the end of a list as "this is all there is".
+//! each object at once: it would find the old object, or none, and never look again. The first lists of several watches are told
+//! together when all have ended, because a cache takes the end of a list as "this is all there is". For the first list of
+//! a watch that is alone the queue waits by itself, and ten thousand objects need not be held twice.
 
 use std::{collections::HashSet, mem};
 
@@ -43,7 +44,7 @@ where
 /// Namespace, empty for what belongs to none, and name.
 type Name = (String, String);
 
-/// What each watch has, and the first lists until all have ended.
+/// What each watch has, and the first lists of several until all have ended.
 struct Merge<K> {
     parts: Vec<Part>,
     first: Option<Vec<K>>,
@@ -56,14 +57,35 @@ struct Part {
     listed: bool,
 }
 
+impl Part {
+    /// Follows the first list.
+    fn begin(&mut self, event: &Event<impl ResourceExt>) {
+        match event {
+            Event::Init => self.listing.clear(),
+            Event::InitApply(object) | Event::Apply(object) => drop(self.listing.insert(name(object))),
+            Event::Delete(object) => drop(self.listing.remove(&name(object))),
+            Event::InitDone => {
+                self.known = mem::take(&mut self.listing);
+                self.listed = true;
+            }
+        }
+    }
+}
+
 impl<K: ResourceExt> Merge<K> {
     fn new(count: usize) -> Self {
-        Self { parts: std::iter::repeat_with(Part::default).take(count).collect(), first: Some(Vec::new()) }
+        let parts = std::iter::repeat_with(Part::default).take(count).collect();
+        Self { parts, first: (count > 1).then(Vec::new) }
     }
 
     /// The events for the cache; `lookup` finds an object that the cache has.
     fn take(&mut self, index: usize, event: Event<K>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
+        let is_alone = self.parts.len() == 1;
         let Some(part) = self.parts.get_mut(index) else { return Vec::new() };
+        if is_alone && !part.listed {
+            part.begin(&event);
+            return vec![event];
+        }
         match event {
             Event::Init => {
                 let begun = mem::take(&mut part.listing);
@@ -166,15 +188,27 @@ mod tests {
 
     #[test]
     fn a_first_list_that_broke_off_leaves_nothing_behind() {
-        let mut merge = Merge::new(1);
+        let mut merge = Merge::new(2);
         let events = vec![
             (0, Event::Init),
             (0, Event::InitApply(object("ghost"))),
             (0, Event::Init),
             (0, Event::InitApply(object("a"))),
             (0, Event::InitDone),
+            (1, Event::Init),
+            (1, Event::InitDone),
         ];
         assert_eq!(take(&mut merge, events), ["init", "init a", "done"]);
+    }
+
+    #[test]
+    fn the_first_list_of_a_watch_that_is_alone_is_told_as_it_comes() {
+        let mut merge = Merge::new(1);
+        let list = |name| vec![(0, Event::Init), (0, Event::InitApply(object(name))), (0, Event::InitDone)];
+        let broken_off = vec![(0, Event::Init), (0, Event::InitApply(object("ghost")))];
+        assert_eq!(take(&mut merge, broken_off), ["init", "init ghost"]);
+        assert_eq!(take(&mut merge, list("a")), ["init", "init a", "done"]);
+        assert_eq!(take(&mut merge, list("b")), ["apply b", "delete a"], "and the next as single changes");
     }
 
     #[test]
