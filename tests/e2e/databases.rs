@@ -5,7 +5,10 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{TENANT_DATABASE_FINALIZER, TenantSchema};
 
-use crate::{tools::operator::Process, world::World};
+use crate::{
+    tools::operator::Process,
+    world::{World, condition},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_rotated_in_either_order() {
@@ -25,7 +28,12 @@ async fn a_password_is_rotated_in_either_order() {
     world.sql(&format!("ALTER ROLE {login} PASSWORD 'third'"));
     // One that was just being made may have come in with the old password and show up only afterwards.
     let end = format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = '{login}'");
-    world.eventually("no connection is left", async || world.sql(&end) == "0").await;
+    let refused = async || {
+        world.sql(&end);
+        let database = world.databases().get(&world.database_ref()).await.unwrap();
+        condition(&database, "Stalled").is_some_and(|(_, reason, _)| reason == "AuthenticationRefused")
+    };
+    world.eventually("no connection is left, and none is let in", refused).await;
     world.database_stalled("AuthenticationRefused", &login).await;
     assert_eq!(world.version("school").await, version, "a tenant with nothing to do is not written to");
     world.write_secret(json!({ "password": "third" })).await;
