@@ -130,7 +130,7 @@ async fn a_database_stays_until_its_last_tenant_has_gone() {
         world
             .eventually(&format!("in use by {count}"), async || {
                 let database = world.databases().get(&name).await.unwrap();
-                let stalled = crate::world::condition(&database, "Stalled");
+                let stalled = condition(&database, "Stalled");
                 stalled.is_some_and(|(_, reason, message)| {
                     reason == "InUse"
                         && message.starts_with(&format!("{count} TenantSchemas"))

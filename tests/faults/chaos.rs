@@ -249,5 +249,7 @@ impl Soak {
         let parameters = PatchParams::default();
         world.databases().patch(&world.database_ref(), &parameters, &Patch::Merge(&patch)).await.unwrap();
         self.ground.agree().await;
+        // What the database changed by itself last, such as the end of a purge, is told by the next survey.
+        self.ground.world.next_survey().await;
     }
 }

@@ -269,6 +269,25 @@ async fn every_tenant_is_in_one_of_ten_slices() {
 }
 
 #[tokio::test]
+async fn a_changed_backup_is_told_once_and_again_to_who_asks_for_everything() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        lane.survey(true).await;
+        let object = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": "nightly", "uid": "uid-nightly" });
+        let options = json!({ "schema_id": tenant.id, "method": "Snapshot", "object": object });
+        expect(&lane.apply(&json!([{ "call": "request_backup", "options": options }])).await[0], "success");
+        let told = async |everything| lane.survey(everything).await["backups_changed"].as_array().unwrap().len();
+        assert_eq!((told(false).await, told(false).await), (1, 0));
+        assert_eq!(told(true).await, 1, "the answer before may have been lost");
+        let long_ago = "UPDATE edu_matrix_hub_schema.schema_backups SET updated_at = now() - interval '3 hours'";
+        database.admin.batch_execute(long_ago).await.unwrap();
+        assert_eq!((told(false).await, told(true).await), (1, 0), "what is old was told before");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn changes_of_state_are_reported_once() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
