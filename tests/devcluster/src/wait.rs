@@ -63,7 +63,8 @@ mod tests {
 
     #[test]
     fn free_ports_can_be_bound() {
-        let port = free_port().unwrap();
-        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        // Another process may take one of them in between, as it is said above, and not all of them.
+        let bound = (0..20).any(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, free_port().unwrap())).is_ok());
+        assert!(bound, "none of twenty ports that were said to be free");
     }
 }
