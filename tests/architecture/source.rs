@@ -36,6 +36,11 @@ impl Source {
         self.path.rsplit('/').next().unwrap_or(&self.path)
     }
 
+    /// The stage that it is, or is a part of: the second part of its path below `src/`.
+    pub fn stage(&self) -> &str {
+        self.path.split('/').nth(2).unwrap_or_default().trim_end_matches(".rs")
+    }
+
     /// Everything that its `use` lines name, one whole path each, and the paths from `crate` in its code.
     pub fn uses(&self) -> BTreeSet<String> {
         static STATEMENT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\buse\s+([^;]+);").unwrap());

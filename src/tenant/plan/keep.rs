@@ -1,0 +1,109 @@
+//! A tenant with a row in the registry: kept as it shall be.
+
+use serde_json::json;
+
+use super::{Effect, access_word, bring_up::reclaim, quota_text, refuse, step};
+use crate::{
+    api::{condition::Reason, tenant_schema::Access},
+    ident::InstitutionId,
+    postgres::answer::TenantRow,
+    quantity::Bytes,
+    tenant::desired::Desired,
+};
+
+/// A tenant with a row: kept as it shall be.
+pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
+    let schema = desired.schema_name.as_str();
+    if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
+        return vec![refuse(
+            Reason::Conflict,
+            format!(
+                "the registry row {} of this tenant says schema {} and institution {}, the spec says otherwise; the row \
+                 was edited by hand: put it back, nothing is touched until then",
+                row.schema_id,
+                row.schema_name,
+                row.institution_id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+            ),
+        )];
+    }
+    if row.status == "released" {
+        // The object is there after all, or again.
+        return reclaim(desired, row.schema_id);
+    }
+    if row.status != "active" && row.status != "suspended" {
+        return vec![refuse(
+            Reason::Conflict,
+            format!("the registry has this tenant as {}; nothing is touched until a person decided", row.status),
+        )];
+    }
+    if !row.schema_exists {
+        if desired.recreate {
+            return vec![Effect::Steps(vec![step(
+                "recreate_tenant_schema",
+                desired,
+                json!({ "schema_id": row.schema_id }),
+                "create the schema anew, empty, as its annotation asks".to_owned(),
+            )])];
+        }
+        return vec![refuse(
+            Reason::SchemaMissing,
+            format!(
+                "schema {schema} was dropped by hand; it is not made anew by itself, because that would hide the loss. \
+                 Restore it; or have it made anew, empty (if the annotation is still there from an earlier time, remove it \
+                 first): kubectl -n {} annotate tenantschema {} {}={schema}",
+                desired.owner.namespace,
+                desired.owner.name,
+                crate::api::RECREATE,
+            ),
+        )];
+    }
+    let mut steps = Vec::new();
+    let id = row.schema_id;
+    let quota = desired.quota.map(Bytes::as_i64);
+    if row.config != desired.config || row.quota_limit != quota {
+        let text = match (row.config == desired.config, row.quota_limit == quota) {
+            (false, false) => format!("set config and quota {}", quota_text(desired)),
+            (false, true) => "set config".to_owned(),
+            (true, _) => format!("set quota {}", quota_text(desired)),
+        };
+        let options = json!({ "schema_id": id, "config": desired.config, "quota_limit": quota });
+        steps.push(step("set_tenant_config", desired, options, text));
+    }
+    let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
+    // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded.
+    if !repairable.is_empty() {
+        let what: Vec<_> = repairable.iter().map(|drift| drift.what.as_str()).collect();
+        steps.push(step(
+            "repair_tenant_schema",
+            desired,
+            json!({ "schema_id": id }),
+            format!("repair: {}", what.join("; ")),
+        ));
+    }
+    if row.access != access_word(desired.access) {
+        let text = match desired.access {
+            Access::Suspended => "suspend: take USAGE from all but the owner, end sessions",
+            Access::ReadWrite => "resume: give back what suspension took",
+        };
+        let options = json!({ "schema_id": id, "access": access_word(desired.access) });
+        steps.push(step("set_tenant_access", desired, options, text.to_owned()));
+    }
+    let mut effects = Vec::new();
+    if !steps.is_empty() {
+        effects.push(Effect::Steps(steps));
+    }
+    if !stuck.is_empty() {
+        let what: Vec<_> = stuck
+            .iter()
+            .map(|drift| match &drift.statement {
+                Some(statement) => format!("{}; a DBA can run: {statement}", drift.what),
+                None => drift.what.clone(),
+            })
+            .collect();
+        effects.push(refuse(
+            Reason::DriftNotRepairable,
+            format!("schema {schema} was changed in a way that the operator may not repair: {}", what.join("; ")),
+        ));
+    }
+    effects
+}

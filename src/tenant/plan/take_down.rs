@@ -1,0 +1,97 @@
+//! A tenant that is deleted: what becomes of its schema before the object may go.
+
+use serde_json::json;
+
+use super::{Effect, Step, refuse, requested_by};
+use crate::{
+    api::{condition::Reason, policy::DeletionPolicy},
+    postgres::answer::{Owner, TenantAnswer, TenantRow},
+    tenant::desired::Removal,
+};
+
+/// What is done until the object may go; what was begun by an earlier pass goes on.
+pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effect> {
+    match (&observed.own, &observed.tombstone) {
+        (Some(row), _) => set_aside(removal, row),
+        (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match grave.backup_state.as_deref() {
+            None | Some("purged") => vec![Effect::Release],
+            Some(_) => vec![
+                Effect::Steps(vec![Step {
+                    call: "request_purge",
+                    options: json!({ "backup_id": grave.backup_id, "requested_by": requested_by(&removal.owner) }),
+                    text: "go on dropping it in parts".to_owned(),
+                }]),
+                Effect::Await {
+                    reason: Reason::AwaitingJob,
+                    fact: format!(
+                        "the rest of schema {} is dropped",
+                        grave.location.as_deref().unwrap_or("of the tenant")
+                    ),
+                },
+            ],
+        },
+        (None, _) => vec![Effect::Release],
+    }
+}
+
+fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
+    let purge = match removal.policy {
+        DeletionPolicy::Retain => return vec![Effect::Release],
+        DeletionPolicy::BackupThenDrop => false,
+        DeletionPolicy::Drop => true,
+    };
+    let Owner { namespace, name, .. } = &removal.owner;
+    if purge && !removal.drop_confirmed {
+        return vec![refuse(
+            Reason::DropNotConfirmed,
+            format!(
+                "schema {} would be dropped without a backup ({} tables, {} bytes) and nothing was done; to drop it: \
+                 kubectl -n {namespace} annotate tenantschema {name} {}={}; to keep it: kubectl -n {namespace} patch \
+                 tenantschema {name} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"BackupThenDrop\"}}}}'",
+                row.schema_name,
+                row.table_count,
+                row.storage_bytes,
+                crate::api::CONFIRM_DROP,
+                row.schema_name,
+            ),
+        )];
+    }
+    let requested_by = requested_by(&removal.owner);
+    let id = row.schema_id;
+    let mut effects = Vec::new();
+    let mut steps = Vec::new();
+    if !row.jobs.is_empty() {
+        effects.push(Effect::EndJobs { schema_id: id });
+        steps.push(Step {
+            call: "cancel_tenant_jobs",
+            options: json!({ "schema_id": id, "requested_by": requested_by }),
+            text: "cancel its jobs".to_owned(),
+        });
+    }
+    let mut options = json!({
+        "schema_id": id, "owner_uid": removal.owner.uid, "expire_after_days": removal.expire_after_days, "purge": purge,
+        "requested_by": requested_by,
+    });
+    if let Some(brake) = &removal.brake {
+        options["brake"] = json!({ "since": brake.since, "limit": brake.limit });
+    }
+    steps.push(Step {
+        call: "set_aside_tenant_schema",
+        options,
+        text: if purge {
+            "close access, set the schema aside and drop it in parts".to_owned()
+        } else {
+            "close access and set the schema aside whole".to_owned()
+        },
+    });
+    effects.push(Effect::Steps(steps));
+    if purge {
+        effects.push(Effect::Await {
+            reason: Reason::AwaitingJob,
+            fact: format!("schema {} is dropped", row.schema_name),
+        });
+    } else {
+        effects.push(Effect::Release);
+    }
+    effects
+}
