@@ -1,6 +1,9 @@
 //! A Kubernetes control plane on loopback: etcd, kube-apiserver and kube-controller-manager, the
 //! last with the controllers that make deletion of namespaces and of dependents real.
 
+mod etcd;
+mod snapshot;
+
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -9,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use self::etcd::Etcd;
+pub use self::snapshot::EtcdSnapshot;
 use crate::binaries::link_programs;
 use crate::error::{Error, FileContext};
 use crate::paths::{make_dir, write_private};
@@ -94,8 +99,10 @@ impl ControlPlaneInfo {
 #[derive(Debug)]
 pub struct ControlPlane {
     info: ControlPlaneInfo,
-    apiserver_flags: Vec<String>,
+    options: ControlPlaneOptions,
+    etcd: Etcd,
     apiserver: Child,
+    controller_manager: Child,
     // Dropped last of the fields that matter: it ends the processes and removes their files.
     private: Private,
 }
@@ -103,11 +110,14 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// Starts one and waits until it is ready.
     pub fn start(options: &ControlPlaneOptions) -> Result<Self, Error> {
-        let mut private = Private::new()?;
+        let private = Private::new()?;
         let started = launch(&private.state, options)?;
-        private.adopt(started.etcd);
-        private.adopt(started.controller_manager);
-        Ok(Self { info: started.info, apiserver_flags: started.apiserver_flags, apiserver: started.apiserver, private })
+        Ok(Self::of(started, options, private))
+    }
+
+    fn of(started: Started, options: &ControlPlaneOptions, private: Private) -> Self {
+        let Started { info, etcd, apiserver, controller_manager } = started;
+        Self { info, options: options.clone(), etcd, apiserver, controller_manager, private }
     }
 
     /// How to reach it.
@@ -118,52 +128,65 @@ impl ControlPlane {
 
     /// Takes kube-apiserver away at once, as an outage would.
     pub fn stop_apiserver(&mut self) {
-        // Both fail only if it has ended already, which is what is wanted.
-        let _ = self.apiserver.kill();
-        let _ = self.apiserver.wait();
+        end(&mut self.apiserver);
     }
 
     /// Starts kube-apiserver again on the same port and waits until it is ready.
     pub fn start_apiserver(&mut self) -> Result<(), Error> {
         self.stop_apiserver();
-        self.apiserver = spawn_apiserver(&self.private.state, &self.info, &self.apiserver_flags)?;
+        self.apiserver = spawn_apiserver(&self.private.state, &self.info, &self.options.apiserver_flags)?;
         wait_ready(&self.private.state, &self.info, &mut self.apiserver)
     }
 }
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
-        self.stop_apiserver();
+        self.stop();
     }
+}
+
+/// Kills a process and waits for its end.
+fn end(child: &mut Child) {
+    // Both fail only if it has ended already, which is what is wanted.
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// A started control plane before anybody owns it.
 pub(crate) struct Started {
     pub(crate) info: ControlPlaneInfo,
-    apiserver_flags: Vec<String>,
-    etcd: Child,
+    etcd: Etcd,
     apiserver: Child,
     controller_manager: Child,
 }
 
-/// Starts the three processes, records them in the state directory, and waits until they are ready.
+/// Makes the authority, starts the three processes, records them in the state directory, and waits until they are ready.
 pub(crate) fn launch(state: &StateDir, options: &ControlPlaneOptions) -> Result<Started, Error> {
-    let data = state.data();
-    let bin_dir = data.join("bin");
-    link_programs(&bin_dir)?;
-    let pki_dir = data.join("pki");
+    let pki_dir = pki_dir(state);
     make_dir(&pki_dir, 0o700)?;
     let authority = CertificateAuthority::new(AUTHORITY)?;
     authority.save(&pki_dir)?;
     write_server_files(&authority, &pki_dir)?;
-    let (etcd_port, etcd) = start_etcd(state, &bin_dir, options.durable)?;
+    start_all(state, options)
+}
+
+fn pki_dir(state: &StateDir) -> PathBuf {
+    state.data().join("pki")
+}
+
+/// Starts the three processes with the certificates that are there.
+fn start_all(state: &StateDir, options: &ControlPlaneOptions) -> Result<Started, Error> {
+    let data = state.data();
+    let bin_dir = data.join("bin");
+    link_programs(&bin_dir)?;
+    let etcd = Etcd::start(state, &bin_dir, options.durable)?;
     let mut info = ControlPlaneInfo {
         url: String::new(),
         port: 0,
-        etcd_port,
+        etcd_port: etcd.port,
         kubeconfig: data.join("admin.kubeconfig"),
         bin_dir,
-        pki_dir,
+        pki_dir: pki_dir(state),
     };
     let mut tries = PORT_TRIES;
     let apiserver = loop {
@@ -180,7 +203,7 @@ pub(crate) fn launch(state: &StateDir, options: &ControlPlaneOptions) -> Result<
         }
     };
     let controller_manager = start_controller_manager(state, &info)?;
-    Ok(Started { info, apiserver_flags: options.apiserver_flags.clone(), etcd, apiserver, controller_manager })
+    Ok(Started { info, etcd, apiserver, controller_manager })
 }
 
 fn write_server_files(authority: &CertificateAuthority, pki: &Path) -> Result<(), Error> {
@@ -192,44 +215,6 @@ fn write_server_files(authority: &CertificateAuthority, pki: &Path) -> Result<()
     let (private, public) = signing_key()?;
     write_private(&pki.join("service-account.key"), &private, None)?;
     write_private(&pki.join("service-account.pub"), &public, None)
-}
-
-fn start_etcd(state: &StateDir, bin: &Path, durable: bool) -> Result<(u16, Child), Error> {
-    let log = state.log("etcd");
-    let mut tries = PORT_TRIES;
-    loop {
-        tries -= 1;
-        let (client, peer) = (free_port()?, free_port()?);
-        let mut command = Command::new(bin.join("etcd"));
-        command
-            .arg("--data-dir")
-            .arg(state.data().join("etcd"))
-            .arg(format!("--listen-client-urls=http://127.0.0.1:{client}"))
-            .arg(format!("--advertise-client-urls=http://127.0.0.1:{client}"))
-            .arg(format!("--listen-peer-urls=http://127.0.0.1:{peer}"))
-            .arg(format!("--initial-advertise-peer-urls=http://127.0.0.1:{peer}"))
-            .arg(format!("--initial-cluster=default=http://127.0.0.1:{peer}"))
-            // The level at which it says what it serves, which is waited for below.
-            .arg("--log-level=info");
-        if !durable {
-            command.arg("--unsafe-no-fsync");
-        }
-        let mut child = spawn_logged(&mut command, &log)?;
-        state.record("etcd", &child, "KILL")?;
-        let serving = format!("\"address\":\"127.0.0.1:{client}\"");
-        let up = try_wait_until(START_DEADLINE, "etcd to serve its client port", || {
-            still_running(&mut child, "etcd", &log)?;
-            // The port alone would not tell it from another etcd that took the port before.
-            Ok(fs::read_to_string(&log).is_ok_and(|text| {
-                text.lines().any(|line| line.contains("serving client traffic") && line.contains(&serving))
-            }))
-        });
-        match up {
-            Ok(()) => return Ok((client, child)),
-            Err(error) if tries == 0 || !is_port_clash(&error) => return Err(error),
-            Err(_) => {}
-        }
-    }
 }
 
 fn spawn_apiserver(state: &StateDir, info: &ControlPlaneInfo, flags: &[String]) -> Result<Child, Error> {

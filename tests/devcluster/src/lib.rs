@@ -18,6 +18,11 @@
 //! read-only standby ([`PostgresServer::standby`]); a control plane can lose and regain its server
 //! ([`ControlPlane::stop_apiserver`], [`ControlPlane::start_apiserver`]).
 //!
+//! Both can go back to what they were: a server to a copy ([`PostgresServer::copy`]) that is restored
+//! ([`PostgresServer::restore`]) or that takes over as a standby does ([`PostgresServer::fail_over`]); a
+//! control plane to a snapshot of etcd ([`ControlPlane::snapshot`], [`ControlPlane::restore`]), from which
+//! a second one can be started as well ([`ControlPlane::start_clone`]).
+//!
 //! # For waiting
 //!
 //! [`wait_until`] polls a condition until a deadline, and [`free_port`] finds a port.
@@ -43,11 +48,11 @@ mod wait;
 
 pub use binaries::{KUBERNETES_VERSION, go_tool, helm};
 pub use cluster::{Cluster, ClusterInfo, ClusterOptions, Lifetime, MemberStatus};
-pub use control_plane::{ControlPlane, ControlPlaneInfo, ControlPlaneOptions};
+pub use control_plane::{ControlPlane, ControlPlaneInfo, ControlPlaneOptions, EtcdSnapshot};
 pub use error::Error;
 pub use paths::target_dir;
 pub use pki::{CertificateAuthority, IssuedCertificate, ServerCertificate};
-pub use postgres::{PostgresInfo, PostgresOptions, PostgresServer, PostgresVersion, StopMode};
+pub use postgres::{PostgresCopy, PostgresInfo, PostgresOptions, PostgresServer, PostgresVersion, StopMode};
 pub use process::ProcessId;
 pub use shared::{Shared, shared};
 pub use state::Member;

@@ -4,9 +4,10 @@
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::error::{Error, FileContext};
-use crate::process::Account;
+use crate::process::{Account, run};
 
 /// The longest directory in which the server's socket still fits into a socket address.
 const LONGEST_SOCKET_DIR: usize = 80;
@@ -79,6 +80,11 @@ pub(crate) fn server_place(preferred: &Path, account: Option<Account>) -> Result
 pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     fs::create_dir_all(path).file("create", path)?;
     fs::set_permissions(path, PermissionsExt::from_mode(mode)).file("set the mode of", path)
+}
+
+/// Copies a directory to a place where nothing is yet, with everything in it, owners and modes.
+pub(crate) fn copy_dir(from: &Path, to: &Path) -> Result<(), Error> {
+    run(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
 }
 
 /// Makes a file or directory the account's own.

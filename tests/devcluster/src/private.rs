@@ -19,7 +19,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub(crate) struct Private {
     pub(crate) state: StateDir,
-    children: Vec<Child>,
+    guards: Vec<Child>,
 }
 
 impl Private {
@@ -36,14 +36,9 @@ impl Private {
         let state = StateDir::at(&base.join(format!("{}-{number}", me.pid)), Keep::Nothing);
         state.create()?;
         state.add_user(&me)?;
-        let mut private = Self { state, children: Vec::new() };
-        private.children = private.state.start_guards(1, Duration::ZERO)?;
+        let mut private = Self { state, guards: Vec::new() };
+        private.guards = private.state.start_guards(1, Duration::ZERO)?;
         Ok(private)
-    }
-
-    /// Takes a child that is to be waited for at the end, lest it stay a zombie.
-    pub(crate) fn adopt(&mut self, child: Child) {
-        self.children.push(child);
     }
 }
 
@@ -52,9 +47,9 @@ impl Drop for Private {
         if let Err(error) = self.state.end() {
             eprintln!("devcluster: {error}");
         }
-        for child in &mut self.children {
+        for guard in &mut self.guards {
             // It was killed above; a failure to wait for it leaves nothing that could be done here.
-            let _ = child.wait();
+            let _ = guard.wait();
         }
     }
 }

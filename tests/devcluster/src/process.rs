@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::str::FromStr;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, FileContext};
@@ -49,6 +49,31 @@ impl ProcessId {
             return false;
         };
         self.is_alive() && kill_process(pid, signal).is_ok()
+    }
+}
+
+/// A child that stands still, all threads of it, until this is dropped.
+pub(crate) struct Frozen(ProcessId);
+
+impl Frozen {
+    /// Stops it and waits until it stands.
+    pub(crate) fn freeze(child: &Child) -> Result<Self, Error> {
+        let ended = || Error::Spawn {
+            program: format!("the child {}", child.id()),
+            source: std::io::Error::other("it has ended before it could be stopped"),
+        };
+        let frozen = Self(ProcessId::of(child.id()).ok_or_else(ended)?);
+        frozen.0.signal(Signal::STOP);
+        match waitpid(Pid::from_raw(child.id().cast_signed()), WaitOptions::UNTRACED) {
+            Ok(Some((_, status))) if status.stopped() => Ok(frozen),
+            _ => Err(ended()),
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.0.signal(Signal::CONT);
     }
 }
 
@@ -206,6 +231,19 @@ mod tests {
         let other = ProcessId { start: format!("{}0", me.start), ..me };
         assert!(!other.is_alive());
         assert!(!other.signal(Signal::TERM));
+    }
+
+    #[test]
+    fn a_frozen_child_stands_until_it_is_let_go() {
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let state = || fs::read_to_string(format!("/proc/{}/stat", child.id())).map(|stat| stat.contains(") T "));
+        let frozen = Frozen::freeze(&child).unwrap();
+        assert!(state().unwrap_or(true));
+        drop(frozen);
+        assert!(!state().unwrap_or_default());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Frozen::freeze(&child).is_err());
     }
 
     #[test]

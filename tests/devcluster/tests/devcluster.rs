@@ -248,6 +248,74 @@ fn a_control_plane_of_ones_own_knows_its_users() {
     wait_for_nothing(&[&bin]);
 }
 
+#[test]
+fn a_control_plane_goes_back_and_can_be_cloned() {
+    let mut plane = ControlPlane::start(&ControlPlaneOptions::default()).unwrap();
+    let has = |plane: &ControlPlane, name: &str| plane.info().kubectl(&["get", "configmap", name]).is_ok();
+    let uid = |plane: &ControlPlane| {
+        plane.info().kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]).unwrap()
+    };
+    plane.info().kubectl(&["create", "configmap", "before"]).unwrap();
+    let snapshot = plane.snapshot().unwrap();
+    let later = plane.snapshot().unwrap();
+    plane.info().kubectl(&["create", "configmap", "after"]).unwrap();
+
+    let clone = plane.start_clone(&snapshot).unwrap();
+    assert!(has(&clone, "before") && !has(&clone, "after"));
+    assert_eq!(uid(&clone), uid(&plane));
+    assert_ne!(clone.info().port, plane.info().port);
+    clone.info().kubectl(&["create", "configmap", "cloned"]).unwrap();
+    drop(clone);
+    assert!(has(&plane, "after") && !has(&plane, "cloned"));
+
+    for snapshot in [snapshot, later] {
+        let url = plane.info().url.clone();
+        plane.restore(&snapshot).unwrap();
+        assert_eq!(plane.info().url, url);
+        assert!(has(&plane, "before") && !has(&plane, "after"));
+        plane.info().kubectl(&["create", "configmap", "after"]).unwrap();
+        // The controllers work again.
+        plane.info().kubectl(&["create", "namespace", "gone"]).unwrap();
+        plane.info().kubectl(&["delete", "namespace", "gone", "--timeout=30s"]).unwrap();
+    }
+    let bin = plane.info().bin_dir.clone();
+    drop(plane);
+    wait_for_nothing(&[&bin]);
+}
+
+#[test]
+fn a_server_goes_back_to_a_copy_and_fails_over_to_one() {
+    let mut server = PostgresServer::start(PostgresOptions::default()).unwrap();
+    let info = server.info().clone();
+    let psql = |sql: &str| info.psql("postgres", sql).unwrap();
+    let timeline = || psql("select timeline_id from pg_control_checkpoint()");
+    psql("create table kept (a int); insert into kept values (1)");
+    let system = psql("select system_identifier from pg_control_system()");
+    let copy = server.copy().unwrap();
+    for _ in 0..2 {
+        psql("insert into kept values (2)");
+        server.restore(&copy).unwrap();
+        assert_eq!(psql("select string_agg(a::text, ' ') from kept"), "1");
+        assert_eq!(timeline(), "1");
+    }
+    let later = server.copy().unwrap();
+    psql("insert into kept values (3)");
+    server.fail_over(&later).unwrap();
+    assert_eq!(psql("select string_agg(a::text, ' ') from kept"), "1");
+    psql("checkpoint; insert into kept values (4)");
+    assert_eq!(timeline(), "2");
+    // One that was made on the new timeline goes on from there.
+    let latest = server.copy().unwrap();
+    psql("insert into kept values (5)");
+    server.fail_over(&latest).unwrap();
+    psql("checkpoint");
+    assert_eq!(timeline(), "3");
+    assert_eq!(psql("select string_agg(a::text, ' ') from kept"), "1 4");
+    assert_eq!(psql("select system_identifier from pg_control_system()"), system);
+    drop(server);
+    wait_for_nothing(&[&info.data_dir]);
+}
+
 /// What the test below runs twice in processes of their own.
 #[test]
 #[ignore = "runs as a child of the test of the shared cluster"]

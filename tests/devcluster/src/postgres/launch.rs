@@ -54,19 +54,13 @@ pub(super) fn launch_standby(
     options: &PostgresOptions,
 ) -> Result<Standby, Error> {
     let account = unprivileged_account()?;
-    let program = primary.tool("pg_basebackup")?;
     let mut info = lay_out(state, installation, account)?;
     info.password.clone_from(&primary.password);
     for file in ["ca.crt", "ca.key"] {
         let (from, to) = (primary.pki_dir.join(file), info.pki_dir.join(file));
         fs::copy(&from, &to).file("copy", &from)?;
     }
-    let mut command = as_account(&program, account, &info.socket_dir);
-    command
-        .args(["--checkpoint=fast", "--wal-method=stream", "--no-password", "-D"])
-        .arg(&info.data_dir)
-        .envs(primary.env());
-    run(&mut command)?;
+    base_backup(primary, &info.data_dir, account)?;
     write_private(&info.data_dir.join("standby.signal"), "", account)?;
     let upstream = format!(
         "host={} port={} user={} password={} application_name=standby",
@@ -75,6 +69,16 @@ pub(super) fn launch_standby(
     let follow = vec![("primary_conninfo", upstream)];
     let child = start_on_free_port(state, &mut info, options, &follow, account)?;
     Ok(Standby { info, follow, child })
+}
+
+/// Copies a running server's data directory; the copy has everything that is committed when this returns.
+pub(super) fn base_backup(server: &PostgresInfo, into: &Path, account: Option<Account>) -> Result<(), Error> {
+    let mut command = as_account(&server.tool("pg_basebackup")?, account, &server.socket_dir);
+    command
+        .args(["--checkpoint=fast", "--wal-method=stream", "--no-sync", "--no-password", "-D"])
+        .arg(into)
+        .envs(server.env());
+    run(&mut command).map(drop)
 }
 
 fn lay_out(state: &StateDir, installation: &Installation, account: Option<Account>) -> Result<PostgresInfo, Error> {

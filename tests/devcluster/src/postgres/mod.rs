@@ -1,6 +1,7 @@
 //! `PostgreSQL` servers on loopback: how they are wanted, how they are reached, and the modules that
 //! find, fetch, set up and run them.
 
+mod copy;
 pub(crate) mod discover;
 mod fetch;
 pub(crate) mod launch;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::process::run;
+pub use copy::PostgresCopy;
 pub use server::{PostgresServer, StopMode};
 
 /// Which `PostgreSQL` is wanted.

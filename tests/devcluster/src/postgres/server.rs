@@ -30,7 +30,7 @@ pub enum StopMode {
 /// A server of one's own, ended when it is dropped or when this process ends in any way.
 #[derive(Debug)]
 pub struct PostgresServer {
-    info: PostgresInfo,
+    pub(super) info: PostgresInfo,
     options: PostgresOptions,
     follow: Vec<(&'static str, String)>,
     child: Option<Child>,
