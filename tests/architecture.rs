@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "src/database/status.rs",
     "src/ident.rs",
     "src/postgres/answer.rs",
+    "src/postgres/answer/backup.rs",
     "src/postgres/error.rs",
     "src/quantity.rs",
     "src/tenant/desired.rs",

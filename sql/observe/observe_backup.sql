@@ -27,7 +27,8 @@ BEGIN
     ORDER BY t.created_at DESC LIMIT 1;
     RETURN jsonb_build_object(
         'backup', CASE WHEN backup.id IS NOT NULL THEN edu_matrix_hub_schema._backup_row(backup) END,
-        'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object('job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error) END,
+        'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object('job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error,
+                                                                  'reason', job.reason) END,
         'tenant', CASE WHEN tenant.id IS NOT NULL THEN edu_matrix_hub_schema._claim(tenant) END);
 END
 $function$;

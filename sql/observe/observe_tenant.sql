@@ -39,6 +39,9 @@ BEGIN
             EXCEPTION
                 WHEN serialization_failure OR deadlock_detected THEN RAISE;
                 WHEN OTHERS THEN
+                    IF edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+                        RAISE;
+                    END IF;
                     institution_problem := SQLERRM;
             END;
         END IF;
@@ -50,7 +53,11 @@ BEGIN
         'own', own.document || jsonb_build_object('schema_exists', own.stands, 'drift', own.drift),
         'tombstone', (
             SELECT jsonb_build_object('schema_id', t.id, 'status', t.status, 'backup_id', b.id, 'location', b.location,
-                                      'backup_state', b.state)
+                                      'backup_state', b.state,
+                                      'held_up', (SELECT jsonb_build_object('error', j.error, 'reason', j.reason)
+                                                  FROM edu_matrix_hub_schema.schema_jobs AS j
+                                                  WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state IN ('requested', 'running')
+                                                    AND j.error IS NOT NULL))
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             LEFT JOIN LATERAL (SELECT * FROM edu_matrix_hub_schema.schema_backups AS s
                                WHERE s.schema_id = t.id AND s.method = 'SetAside'

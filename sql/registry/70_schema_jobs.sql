@@ -21,6 +21,9 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_jobs (
     started_at   timestamptz,
     finished_at  timestamptz
 );
+-- Attempts in a row that came to nothing, and what kind of thing a person has to do about the latest; null when it may pass by itself.
+ALTER TABLE edu_matrix_hub_schema.schema_jobs ADD COLUMN IF NOT EXISTS failures integer NOT NULL DEFAULT 0;
+ALTER TABLE edu_matrix_hub_schema.schema_jobs ADD COLUMN IF NOT EXISTS reason text;
 -- A backup has one job of a kind under way at most: two snapshots into one catalogue row could not both be right.
 CREATE UNIQUE INDEX IF NOT EXISTS schema_jobs_open_key
     ON edu_matrix_hub_schema.schema_jobs (backup_id, kind) WHERE state IN ('requested', 'running');

@@ -11,6 +11,7 @@ DECLARE
     tenant     edu_matrix_hub_schema.tenant_schemas;
     standing   text[];
     dependents text[];
+    statements text[];
     total      bigint;
     granters   uuid[];
 BEGIN
@@ -22,10 +23,15 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT count(*), (array_agg(found.what ORDER BY found.what))[:50] INTO total, dependents
+    SELECT count(*), (array_agg(found.what ORDER BY found.what))[:50], (array_agg(found.statement ORDER BY found.what))[:50]
+    INTO total, dependents, statements
     FROM (
         SELECT CASE WHEN s.dbid = here.oid THEN pg_describe_object(s.classid, s.objid, s.objsubid)
-                    ELSE format('objects of role %s in database %s', r.rolname, coalesce(d.datname, '(shared)')) END AS what
+                    ELSE format('objects of role %s in database %s', r.rolname, coalesce(d.datname, '(shared)')) END AS what,
+               CASE WHEN s.dbid = here.oid AND s.classid = 'pg_largeobject'::regclass THEN format('SELECT lo_unlink(%s)', s.objid)
+                    WHEN s.dbid = here.oid
+                    THEN (SELECT format('ALTER %s %s OWNER TO CURRENT_USER (or DROP it)', upper(i.type), i.identity) FROM pg_identify_object(s.classid, s.objid, 0) AS i)
+                    ELSE format('REASSIGN OWNED BY %I TO CURRENT_USER; DROP OWNED BY %1$I (in that database)', r.rolname) END AS statement
         FROM pg_shdepend AS s
         JOIN pg_roles AS r ON r.oid = s.refobjid
         JOIN pg_database AS here ON here.datname = current_database()
@@ -33,12 +39,14 @@ BEGIN
         WHERE s.refclassid = 'pg_authid'::regclass
           AND r.rolname = ANY (standing)
           AND (s.dbid NOT IN (0, here.oid) OR (s.deptype = 'o' AND s.classid <> 'pg_default_acl'::regclass))
-        GROUP BY 1
+        GROUP BY 1, 2
     ) AS found;
     IF total > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
-            format('the roles of schema "%s" still own or hold %s objects (%s)', tenant.schema_name, total, array_to_string(dependents, ', ')),
-            jsonb_build_object('dependents', dependents, 'dependent_count', total));
+            format('the roles of schema "%s" still own or hold %s objects (%s); as a superuser: %s; it goes on by itself then', tenant.schema_name, total,
+                   array_to_string(dependents[:10], ', ') || CASE WHEN total > 10 THEN ', ...' ELSE '' END,
+                   array_to_string(statements[:3], '; ') || CASE WHEN total > 3 THEN '; and so on' ELSE '' END),
+            jsonb_build_object('dependents', dependents, 'statements', statements, 'dependent_count', total));
     END IF;
 
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', standing);

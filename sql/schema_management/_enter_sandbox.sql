@@ -2,7 +2,9 @@
 -- once and then closed: after that nothing in it can be trusted to be as it was made.
 --
 -- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so neither its
--- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word. Advisory locks are
+-- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word. That something may pass
+-- is believed, since another tenant can fill the lock table or hold a lock, but not for ever: a job that hears it is tried for a
+-- day, and what is being restored waits for ten minutes unless the lock is seen. Advisory locks are
 -- what the server does not undo: the session's are always released, seen or not, since one on a key that is held already
 -- looks like the other in pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._enter_sandbox(schema_id uuid, sandbox text, tasks jsonb) RETURNS jsonb
@@ -26,7 +28,7 @@ BEGIN
     JOIN pg_roles AS r ON r.rolname = owner
     WHERE n.nspname = sandbox;
     IF sound IS NOT TRUE THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again');
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again', '{"tenant": true}');
     END IF;
 
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', sandbox, owner);
@@ -55,13 +57,13 @@ BEGIN
     END IF;
     IF state IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._refuse(
-            CASE WHEN state IN ('40001', '40P01', '55P03') THEN 'busy'
-                 WHEN state = '57014' THEN 'cancelled'
-                 WHEN state = '53200' THEN 'too_many_tables'
+            CASE WHEN state = '57014' THEN 'cancelled'
+                 WHEN edu_matrix_hub_schema._may_pass(state, error_message) THEN 'busy'
                  WHEN state = '42501' THEN 'insufficient_privilege'
                  ELSE 'internal' END,
             format('as role "%s": %s (SQLSTATE %s)%s', owner, left(error_message, 1000), state,
-                   CASE state WHEN '53100' THEN '; the disk of the database server is full' WHEN '53200' THEN '; raise max_locks_per_transaction' ELSE '' END),
+                   CASE state WHEN '53100' THEN '; the disk of the database server is full'
+                               WHEN '53200' THEN '; if that goes on, raise max_locks_per_transaction' ELSE '' END),
             jsonb_build_object('sqlstate', state, 'tenant', true));
     END IF;
     EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]'') FROM %I.result AS r', sandbox)

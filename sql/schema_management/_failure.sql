@@ -7,8 +7,8 @@
 --             RETURN edu_matrix_hub_schema._failure(type, schema_id, requested_by, started, attempt, SQLSTATE, error_message, error_detail);
 --
 -- (OTHERS alone does not catch a statement_timeout.) `attempt` is how a message begins, such as `create schema "x"`.
--- A lock that was not to be had, or a catalogue row that somebody else changed in the same moment, is `busy`: the caller
--- tries again, and is told who has the tenant's schema in hand when that can be found. Everything else is `error` with a machine-readable reason.
+-- What another session or transaction did is `busy`: the caller tries again, and is told who has the tenant's schema in hand
+-- when that can be found. Everything else is `error` with a machine-readable reason, and `retry` when it may pass (_may_pass).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._failure(
     type          text,
     schema_id     uuid,
@@ -33,8 +33,14 @@ BEGIN
         text_message := 'cannot ' || attempt || ': ' || error_message;
         IF answer_detail ->> 'reason' = 'busy' THEN
             answer_status := 'busy';
+            -- A lock for which a tenant's code or a statement of its own waited.
+            IF answer_detail ->> 'sqlstate' LIKE '55%' AND answer_detail -> 'blocker' IS NULL THEN
+                answer_detail := answer_detail || jsonb_build_object('blocker', edu_matrix_hub_schema._blocker(schema_id));
+            END IF;
+            text_message := text_message || coalesce(': ' || (answer_detail #>> '{blocker,text}'), '');
+            answer_detail := jsonb_strip_nulls(answer_detail #- '{blocker,text}');
         END IF;
-    ELSIF state = '55P03' OR (state = 'XX000' AND error_message IN ('tuple concurrently updated', 'tuple concurrently deleted')) THEN
+    ELSIF edu_matrix_hub_schema._may_pass(state, error_message) AND left(state, 2) IN ('40', '55', 'XX') THEN
         answer_status := 'busy';
         blocker := edu_matrix_hub_schema._blocker(schema_id);
         answer_detail := jsonb_strip_nulls(jsonb_build_object('sqlstate', state, 'blocker', blocker - 'text'));
@@ -43,7 +49,8 @@ BEGIN
         answer_detail := jsonb_build_object('sqlstate', state, 'reason',
             CASE WHEN state = '57014' THEN 'cancelled'
                  WHEN state = '42501' THEN 'insufficient_privilege'
-                 ELSE 'internal' END);
+                 ELSE 'internal' END)
+            || CASE WHEN edu_matrix_hub_schema._may_pass(state, error_message) THEN '{"retry": true}' ELSE '{}'::jsonb END;
         text_message := format(CASE WHEN state = '53100'
                                     THEN 'cannot %s: the disk of the database server is full: %s (SQLSTATE %s)'
                                     ELSE 'cannot %s: %s (SQLSTATE %s)' END, attempt, error_message, state);

@@ -15,6 +15,9 @@ BEGIN
     IF current_setting('synchronous_commit') = 'off' THEN
         PERFORM set_config('synchronous_commit', 'on', true);
     END IF;
+    IF edu_matrix_hub_schema._isolation_problem() IS NOT NULL THEN
+        RETURN edu_matrix_hub_schema._result('error', 'cannot hold the lane: ' || edu_matrix_hub_schema._isolation_problem(), NULL, '{"reason": "isolation"}');
+    END IF;
     LOCK TABLE edu_matrix_hub_schema.lane_lock IN ROW SHARE MODE;
     -- Read after the lock and not before: a claim may just have committed.
     SELECT i.epoch, i.installation_id, i.holder INTO installed FROM edu_matrix_hub_schema.installation AS i;

@@ -9,7 +9,8 @@ DECLARE
     tenant edu_matrix_hub_schema.tenant_schemas;
 BEGIN
     IF NOT edu_matrix_hub_schema._tenant_lock(schema_id, kind, exclusive) THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'another call is at work on this tenant');
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'another call is at work on this tenant',
+                                              jsonb_build_object('blocker', edu_matrix_hub_schema._at_work(schema_id)));
     END IF;
     SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     IF tenant.id IS NULL OR tenant.status = 'dropped' THEN

@@ -7,7 +7,9 @@
 -- for just this transaction; afterwards they are the owner role's alone. Counts and hashes are taken from the copies.
 --
 -- The list of tables is compared before and after. A table that came, went or changed in between ends the snapshot as
--- `busy`; after the copy, the locks keep tables as they are until the definitions have been read.
+-- `busy`; after the copy, the locks keep tables as they are until the definitions have been read. To read these takes locks that
+-- the copy does not, so they are read before it too: who waits there has copied nothing. What ends the snapshot after the copy is
+-- the tenant's doing, and counted as such, or it would be copied again without end.
 --
 -- The caller runs it in a sub-block, so a failure leaves nothing, holds the tenant's structure lock, and closes the sandbox.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._make_snapshot(schema_id uuid, sandbox text) RETURNS jsonb
@@ -31,6 +33,7 @@ DECLARE
     copy       record;
     found      jsonb;
     content    jsonb;
+    definitions jsonb;
     manifest   jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
@@ -68,8 +71,13 @@ BEGIN
             jsonb_build_object('tables', jsonb_array_length(tables), 'locks', wanted, 'budget', budget));
     END IF;
 
+    PERFORM edu_matrix_hub_schema._describe_schema(namespace);
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, taken_at);
-    EXECUTE format('CREATE SCHEMA %I', location);
+    BEGIN
+        EXECUTE format('CREATE SCHEMA %I', location);
+    EXCEPTION WHEN duplicate_schema OR unique_violation THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy', format('another backup has just become schema "%s"', location));
+    END;
     EXECUTE format('COMMENT ON SCHEMA %I IS %L', location, 'snapshot of tenant ' || schema_id);
     FOR copy IN SELECT t.value ->> 'name' AS name, t.value ->> 'create_columns' AS create_columns FROM jsonb_array_elements(tables) AS t (value) LOOP
         EXECUTE format('CREATE TABLE %I.%I (%s)', location, copy.name, copy.create_columns);
@@ -94,9 +102,14 @@ BEGIN
     PERFORM edu_matrix_hub_schema._only_ours(location);
     IF tables IS DISTINCT FROM (SELECT coalesce(jsonb_agg(to_jsonb(t) - 'pages' ORDER BY t.relation), '[]')
                                 FROM edu_matrix_hub_schema._snapshot_tables(namespace, reader) AS t) THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'its tables were changed while they were copied; it will be tried again');
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'its tables were changed while they were copied; it will be tried again', '{"tenant": true}');
     END IF;
 
+    BEGIN
+        definitions := edu_matrix_hub_schema._describe_schema(namespace);
+    EXCEPTION WHEN lock_not_available THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'its definitions were locked while its tables were copied: ' || SQLERRM, '{"tenant": true, "sqlstate": "55P03"}');
+    END;
     content := edu_matrix_hub_schema._snapshot_content(location, tables);
     manifest := jsonb_build_object(
         'format', 1, 'method', 'Snapshot', 'schema', tenant.schema_name, 'schema_id', schema_id, 'institution_id', tenant.institution_id,
@@ -104,7 +117,7 @@ BEGIN
         'encoding', current_setting('server_encoding'), 'functions', (SELECT i.functions_version FROM edu_matrix_hub_schema.installation AS i),
         'tables', content,
         'sequences', (SELECT coalesce(jsonb_agg(s.value -> 'value' ORDER BY s.value #>> '{value,name}'), '[]') FROM jsonb_array_elements(found) AS s (value)),
-        'definitions', edu_matrix_hub_schema._describe_schema(namespace));
+        'definitions', definitions);
     RETURN jsonb_build_object(
         'location', location,
         'table_count', jsonb_array_length(content),

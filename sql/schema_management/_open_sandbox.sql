@@ -45,13 +45,17 @@ BEGIN
                     EXECUTE task.statement;
                 EXCEPTION WHEN OTHERS THEN
                     INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('error', SQLERRM, 'sqlstate', SQLSTATE));
+                    -- Who holds one lock often holds more: the others are tried and not waited for.
+                    IF SQLSTATE = '55P03' THEN
+                        PERFORM set_config('lock_timeout', '20ms', true);
+                    END IF;
                     BEGIN
                         EXECUTE coalesce(task.fallback, 'SELECT 1');
                     EXCEPTION WHEN OTHERS THEN
                         IF NOT task.optional THEN
                             RAISE;
                         END IF;
-                        INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('fallback_error', SQLERRM));
+                        INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('fallback_error', SQLERRM, 'sqlstate', SQLSTATE));
                     END;
                 END;
             END LOOP;

@@ -12,10 +12,15 @@
 --
 -- What takes a reference away is run with our rights, so there is no expression of the tenant in it, only names and types:
 -- reading a constant again already runs its type's input function, and with it the checks of the tenant's domains.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid)
-RETURNS TABLE (kind text, name text, take_away text, remake text, fallback text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+--
+-- The server locks the tables of a view to write its text. Who is `patient` gets an error when it cannot; otherwise the reference
+-- is returned without statements and with a `note`. `relations` are the tables that take part: of a foreign key first its own.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._outside_references(oid);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid, patient boolean)
+RETURNS TABLE (kind text, name text, take_away text, remake text, fallback text, relations bigint[], note text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '5s'
 AS $function$
 DECLARE
     -- Replacing a view takes about eight locks.
@@ -40,21 +45,24 @@ BEGIN
                octet_length(p.prosqlbody::text)::bigint + coalesce(octet_length(p.proargdefaults::text), 0) + coalesce(octet_length(p.proconfig::text), 0)
         FROM member AS m JOIN pg_proc AS p ON m.classid = 'pg_proc'::regclass AND p.oid = m.objid AND p.prosqlbody IS NOT NULL
     ), outward AS (
-        SELECT DISTINCT r.relation, r.function, NULL::oid AS constraint_id, r.bytes
+        SELECT r.relation, r.function, NULL::oid AS constraint_id, r.bytes,
+               array_agg(DISTINCT d.refobjid::bigint) FILTER (WHERE d.refclassid = 'pg_class'::regclass) AS relations
         FROM reaching AS r
         JOIN pg_depend AS d ON d.classid = r.catalogue AND d.objid = r.object
         CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._home_schema(d.refclassid, d.refobjid) AS oid) AS home
         WHERE home.oid IS NOT NULL AND home.oid NOT IN (namespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
           AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = d.refclassid AND e.objid = d.refobjid AND e.deptype = 'e')
+        GROUP BY r.relation, r.function, r.bytes
         UNION ALL
         SELECT NULL, NULL, k.oid, coalesce((SELECT sum(octet_length(d.description)) FROM pg_description AS d
-                                            WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid), 0)
+                                            WHERE d.classoid = 'pg_constraint'::regclass AND d.objoid = k.oid), 0),
+               ARRAY[k.conrelid, k.confrelid]::bigint[]
         FROM member AS m
         JOIN pg_constraint AS k ON m.classid = 'pg_class'::regclass AND k.conrelid = m.objid AND k.contype = 'f' AND k.conparentid = 0
         JOIN pg_class AS target ON target.oid = k.confrelid AND target.relnamespace <> namespace
     ), bounded AS MATERIALIZED (
         -- Foreign keys first: they alone change what others can do with their rows.
-        SELECT o.relation, o.function, o.constraint_id,
+        SELECT o.relation, o.function, o.constraint_id, o.relations,
                o.bytes <= most_bytes AND row_number() OVER running <= most AND sum(least(o.bytes, most_bytes)) OVER running <= total_bytes AS fits
         FROM outward AS o
         WINDOW running AS (ORDER BY o.constraint_id NULLS LAST, o.bytes, o.relation, o.function ROWS UNBOUNDED PRECEDING)
@@ -64,15 +72,17 @@ BEGIN
                CASE WHEN b.fits THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, pg_get_constraintdef(k.oid))
                                      || edu_matrix_hub_schema._comment_on_constraint(k.oid) END AS remake,
                CASE WHEN b.fits THEN format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', k.conrelid::regclass, k.conname,
-                                            replace(pg_get_constraintdef(k.oid), ' NOT VALID', '')) || edu_matrix_hub_schema._comment_on_constraint(k.oid) END AS fallback
+                                            replace(pg_get_constraintdef(k.oid), ' NOT VALID', '')) || edu_matrix_hub_schema._comment_on_constraint(k.oid) END AS fallback,
+               b.relations, NULL AS note
         FROM bounded AS b JOIN pg_constraint AS k ON k.oid = b.constraint_id
         UNION ALL
         -- WITH CHECK OPTION says what may be written through a view, and nothing can be written through an empty one.
         SELECT 'view', b.relation::regclass::text,
-               CASE WHEN b.fits THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s', b.relation::regclass, a.names, w.without_check, a.nothing) END,
-               CASE WHEN b.fits THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS %s', b.relation::regclass, a.names, w.options, pg_get_viewdef(b.relation)) END, NULL
+               CASE WHEN f.text IS NOT NULL THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s', b.relation::regclass, a.names, w.without_check, a.nothing) END,
+               format('CREATE OR REPLACE VIEW %s (%s)%s AS ', b.relation::regclass, a.names, w.options) || f.text, NULL, b.relations, f.note
         FROM bounded AS b
         JOIN pg_class AS c ON c.oid = b.relation
+        CROSS JOIN LATERAL edu_matrix_hub_schema._definition(c.oid, NULL, b.fits, patient) AS f
         CROSS JOIN LATERAL (
             SELECT coalesce(' WITH (' || string_agg(o, ', ' ORDER BY n) || ')', '') AS options,
                    coalesce(' WITH (' || string_agg(o, ', ' ORDER BY n) FILTER (WHERE NOT starts_with(o, 'check_option=')) || ')', '') AS without_check
@@ -88,19 +98,41 @@ BEGIN
         ) AS a
         UNION ALL
         SELECT 'function', b.function::regprocedure::text,
-               CASE WHEN b.fits THEN format('CREATE OR REPLACE %s %I.%I(%s)%s LANGUAGE plpgsql AS %L', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
+               CASE WHEN f.text IS NOT NULL THEN format('CREATE OR REPLACE %s %I.%I(%s)%s LANGUAGE plpgsql AS %L', CASE p.prokind WHEN 'p' THEN 'PROCEDURE' ELSE 'FUNCTION' END,
                       n.nspname, p.proname, edu_matrix_hub_schema._arguments_without_defaults(p.oid), coalesce(' RETURNS ' || pg_get_function_result(p.oid), ''),
                       'BEGIN RAISE EXCEPTION ''this function was set aside with its schema''; END') END,
-               CASE WHEN b.fits THEN pg_get_functiondef(p.oid) END, NULL
+               f.text, NULL, b.relations, f.note
         FROM bounded AS b
         JOIN pg_proc AS p ON p.oid = b.function
+        CROSS JOIN LATERAL edu_matrix_hub_schema._definition(NULL, p.oid, b.fits, patient) AS f
         JOIN pg_namespace AS n ON n.oid = p.pronamespace
     )
     -- In the order in which they are made again: checking a foreign key may run an index expression that calls a function.
-    SELECT f.kind, f.name, f.take_away, f.remake, f.fallback FROM found AS f ORDER BY f.kind = 'foreign key', f.kind, f.name;
+    SELECT f.kind, f.name, f.take_away, f.remake, f.fallback, f.relations, f.note FROM found AS f ORDER BY f.kind = 'foreign key', f.kind, f.name;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid, boolean) FROM PUBLIC;
+
+-- The text of a view's query, or of a function, if it is wanted; or why there is none. What may pass is an error for the patient.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._definition(relation oid, function oid, wanted boolean, patient boolean, OUT text text, OUT note text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    IF NOT wanted THEN
+        note := 'it is too long, or one of too many';
+        RETURN;
+    END IF;
+    text := CASE WHEN relation IS NOT NULL THEN pg_get_viewdef(relation) ELSE pg_get_functiondef(function) END;
+EXCEPTION WHEN OTHERS THEN
+    IF patient AND edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+        RAISE;
+    END IF;
+    note := SQLERRM;
+    PERFORM set_config('lock_timeout', '20ms', true);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._definition(oid, oid, boolean, boolean) FROM PUBLIC;
 
 -- The statement that gives a constraint its comment again, after a semicolon, or nothing.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._comment_on_constraint(wanted oid) RETURNS text

@@ -24,6 +24,7 @@ DECLARE
     error_state   text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         -- One call at a time removes it; another waits for its row, no longer than the lock_timeout above.
         SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id FOR NO KEY UPDATE;
         IF backup.id IS NULL THEN

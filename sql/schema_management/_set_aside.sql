@@ -49,7 +49,10 @@ BEGIN
                    owner, tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
     PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, or let the tenant stay (deletionPolicy: Retain)', NULL, NULL);
-    SELECT coalesce(jsonb_agg(to_jsonb(r)), '[]') INTO refs FROM edu_matrix_hub_schema._outside_references(namespace) AS r;
+    -- First, so that no session of the tenant's own can hold up what follows.
+    sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+    SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(r))), '[]') INTO refs
+    FROM edu_matrix_hub_schema._outside_references(namespace, NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside')) AS r;
 
     -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.
     SELECT greatest(coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)), 0)::bigint * current_setting('block_size')::bigint,
@@ -62,7 +65,6 @@ BEGIN
     LEFT JOIN pg_index AS i ON i.indrelid = toast.oid
     LEFT JOIN pg_class AS toast_index ON toast_index.oid = i.indexrelid;
 
-    sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
     members := edu_matrix_hub_schema._leave_members(tenant);
     grants := edu_matrix_hub_schema._schema_grants(tenant.schema_name);
     PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
@@ -154,9 +156,9 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._publications(oid) FROM PUBLIC;
 -- Takes away what reaches outside, as a member of the tenant's owner role: `taken` is what was (for the restore), `remaining`
 -- is what was not: [{kind, name, note}...], the first fifty.
 --
--- Whose view it is, how it was made and who locks it is the tenant's doing. So what fails is left, with the reason. Only a lock
--- that is not to be had makes the whole call `busy` at first, since most are soon released; who was told so ten minutes ago
--- is not told so again.
+-- Whose view it is, how it was made and who locks it is the tenant's doing. So what fails is left, with the reason. Only what may
+-- pass, such as a lock that is not to be had, makes the whole call wait at first; who was told so ten minutes ago is not told
+-- so again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_references(tenant_id uuid, refs jsonb, OUT taken jsonb, OUT remaining jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -168,25 +170,24 @@ DECLARE
     untaken   bigint[] := '{}';
 BEGIN
     remaining := '[]';
-    FOR reference IN SELECT r.n, r.value ->> 'take_away' AS take_away, r.value ->> 'kind' AS kind, r.value ->> 'name' AS name
+    FOR reference IN SELECT r.n, r.value ->> 'take_away' AS take_away, r.value ->> 'kind' AS kind, r.value ->> 'name' AS name,
+                            coalesce(r.value ->> 'note', 'it is too long, or one of too many') AS note
                      FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n) LOOP
         note := NULL;
         IF reference.take_away IS NULL THEN
-            note := 'it is too long, or one of too many';
+            note := reference.note;
         ELSE
             BEGIN
                 EXECUTE reference.take_away;
             EXCEPTION
                 WHEN serialization_failure OR deadlock_detected THEN RAISE;
-                WHEN lock_not_available OR internal_error THEN
-                    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                                   WHERE o.schema_id = tenant_id AND o.type = 'set_aside' AND o.status = 'busy'
-                                     AND o.started_at BETWEEN now() - interval '1 day' AND now() - interval '10 minutes') THEN
-                        RAISE;
-                    END IF;
-                    note := SQLERRM;
-                    PERFORM set_config('lock_timeout', '20ms', true);
                 WHEN OTHERS THEN
+                    IF edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+                        IF NOT edu_matrix_hub_schema._waited_long(tenant_id, 'set_aside') THEN
+                            RAISE;
+                        END IF;
+                        PERFORM set_config('lock_timeout', '20ms', true);
+                    END IF;
                     note := SQLERRM;
             END;
         END IF;
@@ -218,3 +219,15 @@ AS $function$
       AND r.rolname <> ALL (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role])
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_numbers(edu_matrix_hub_schema.tenant_schemas, jsonb, jsonb) FROM PUBLIC;
+
+-- Whether a call of this type has told for ten minutes that it waits for something: who holds it up then is no longer waited for.
+-- A row that repeats itself keeps the time of the first; see _log.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._waited_long(tenant_id uuid, type text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
+                   WHERE o.schema_id = tenant_id AND o.type = $2 AND (o.status = 'busy' OR o.metadata @> '{"retry": true}')
+                     AND o.started_at < now() - interval '10 minutes' AND o.completed_at > now() - interval '1 day')
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._waited_long(uuid, text) FROM PUBLIC;

@@ -20,6 +20,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         tenant := edu_matrix_hub_schema._lock_tenant(schema_id, 'structure', false);
         -- Both end with a change of the tenant's row and of memberships, a suspension in the other order.
         tenant := edu_matrix_hub_schema._lock_tenant(schema_id, 'access', true);

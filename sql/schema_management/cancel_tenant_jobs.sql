@@ -16,6 +16,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         cancelled := edu_matrix_hub_schema._cancel_snapshots(tenant_id, NULL, false);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;

@@ -1,4 +1,5 @@
--- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now: of the tenants that have no
+-- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now, with the time until one may
+-- (detail.due_in_ms): of the tenants that have no
 -- job running, the one whose turn was longest ago comes first, with its oldest job, so that a tenant with hundreds of requests
 -- is no reason for others to wait. Left behind is a running job of an older epoch, or one not heard of for 60 s;
 -- whoever still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
@@ -43,7 +44,9 @@ BEGIN
         LIMIT 1
         FOR UPDATE SKIP LOCKED;
         IF job.id IS NULL THEN
-            RETURN edu_matrix_hub_schema._result('unchanged', 'no job is to be run');
+            RETURN edu_matrix_hub_schema._result('unchanged', 'no job is to be run', NULL, jsonb_strip_nulls(jsonb_build_object('due_in_ms',
+                (SELECT (1000 * extract(epoch FROM min(j.not_before) - clock_timestamp()))::bigint
+                 FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.state = 'requested' AND j.not_before > clock_timestamp()))));
         END IF;
         EXIT WHEN job.attempt < 5;
         PERFORM edu_matrix_hub_schema._end_job(job.id, 'failed', 'it was tried 5 times and never came to an end');

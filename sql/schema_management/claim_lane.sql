@@ -24,6 +24,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         IF coalesce(here, '') = '' OR coalesce(options ->> 'tenant_database', '') = '' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'cluster and tenant_database are needed');
         END IF;

@@ -31,6 +31,7 @@ BEGIN
                AND num_nulls(w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid) IN (0, 4)
                AND to_regnamespace(quote_ident(w.schema_name)) IS NULL
                AND to_regrole(quote_ident(w.schema_name)) IS NULL
+               AND edu_matrix_hub_schema._isolation_problem() IS NULL
         INTO started, tenant.id, tenant.schema_name, tenant.institution_id, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
              tenant.owner_uid, tenant.access, tenant.status, tenant.config, tenant.quota_limit,
              tenant.owner_role, tenant.reader_role, tenant.writer_role, is_clear
@@ -102,6 +103,7 @@ DECLARE
     role_stands   boolean;
     standing      edu_matrix_hub_schema.tenant_schemas;
 BEGIN
+    PERFORM edu_matrix_hub_schema._need_read_committed();
     IF problem IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._refuse('invalid_name', problem);
     END IF;

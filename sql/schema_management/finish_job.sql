@@ -1,6 +1,6 @@
 -- Ends a job whose end only the client saw: the connection broke, or the statement was cancelled from outside. outcome:
--- {status: "error", message, sqlstate?, retry?: bool}. With retry, it waits for its next attempt while it has fewer than five;
--- where the disk was full, for a day.
+-- {status: "error", message, sqlstate?, retry?: bool}. What may pass (_may_pass) is tried again for a day. Without an answer of the
+-- server's there is only what the client thinks of it, `retry`; such attempts are counted, and the fifth fails the job.
 --
 -- A job that has ended meanwhile is `unchanged`, so a client that lost the answer of run_job may always call this.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(epoch bigint, installation_id uuid, job_id uuid, outcome jsonb) RETURNS jsonb
@@ -12,7 +12,8 @@ DECLARE
     started CONSTANT timestamptz := clock_timestamp();
     refused jsonb;
     job     edu_matrix_hub_schema.schema_jobs;
-    no_room CONSTANT boolean := coalesce(outcome ->> 'sqlstate' = '53100', false);
+    state   CONSTANT text := outcome ->> 'sqlstate';
+    counted CONSTANT boolean := coalesce(left(outcome ->> 'sqlstate', 2) = '08', true);
     again   boolean;
 BEGIN
     refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
@@ -25,10 +26,13 @@ BEGIN
     ELSIF job.state <> 'running' OR job.epoch IS DISTINCT FROM finish_job.epoch THEN
         RETURN edu_matrix_hub_schema._result('unchanged', format('job %s is %s', job_id, job.state), job.schema_id, jsonb_build_object('state', job.state));
     END IF;
-    again := coalesce((outcome ->> 'retry')::boolean, false)
-             AND CASE WHEN no_room THEN job.requested_at > clock_timestamp() - interval '1 day' ELSE job.attempt < 5 END;
-    PERFORM edu_matrix_hub_schema._end_job(job.id, CASE WHEN NOT again THEN 'failed' WHEN no_room THEN 'no_space' ELSE 'retry' END,
-                                           outcome ->> 'message');
+    again := CASE WHEN counted THEN coalesce((outcome ->> 'retry')::boolean, false) AND job.attempt < 5
+                  ELSE edu_matrix_hub_schema._may_pass(state) AND job.requested_at > clock_timestamp() - interval '1 day' END
+             OR job.kind = 'purge';
+    PERFORM edu_matrix_hub_schema._end_job(job.id,
+        CASE WHEN NOT again THEN 'failed' WHEN state = '53100' THEN 'no_space'
+             WHEN job.kind = 'purge' AND NOT counted AND NOT edu_matrix_hub_schema._may_pass(state) THEN 'stuck' ELSE 'retry' END,
+        outcome ->> 'message', counted);
     PERFORM edu_matrix_hub_schema._log(job.schema_id, CASE job.kind WHEN 'snapshot' THEN 'backup' ELSE job.kind END, 'error', job.requested_by, started,
                                        format('%s job %s, attempt %s', job.kind, job.id, job.attempt),
                                        jsonb_build_object('backup_id', job.backup_id, 'retry', again), outcome ->> 'message', outcome ->> 'sqlstate');

@@ -16,6 +16,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
         attempt := format('reclaim schema "%s"', tenant.schema_name);
         IF tenant.owner_uid IS NULL THEN

@@ -13,6 +13,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'structure', true);
         tenant := edu_matrix_hub_schema._lock_tenant(tenant.id, 'access', true);
         attempt := format('recreate schema "%s"', tenant.schema_name);

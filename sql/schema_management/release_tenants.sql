@@ -16,6 +16,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         FOR tenant IN
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET status = 'released', reported = NULL, updated_at = now()

@@ -18,6 +18,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         IF options ->> 'method' IS DISTINCT FROM 'Snapshot' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', format('method "%s" is not known here; use Snapshot', options ->> 'method'));
         END IF;

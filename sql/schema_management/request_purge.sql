@@ -16,6 +16,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = (options ->> 'backup_id')::uuid;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');

@@ -30,13 +30,15 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = (options ->> 'backup_id')::uuid;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
         ELSIF backup.method <> 'SetAside' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'it is a snapshot, data without a tenant around it; copy from its tables what is needed');
         ELSIF NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) OR NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'access', true) THEN
-            PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant');
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant',
+                                                  jsonb_build_object('blocker', edu_matrix_hub_schema._at_work(backup.schema_id)));
         END IF;
         SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = backup.id;
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id FOR NO KEY UPDATE;
@@ -182,6 +184,9 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grants_without(jsonb, text[]) FROM PUBLIC;
 
 -- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}...].
+--
+-- What may pass makes all of it `busy`, so that nothing is lost to a lock. That a tenant's own code only says so cannot be told
+-- from outside: it is believed as long as somebody is seen who holds one, and without that for ten minutes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -190,22 +195,59 @@ DECLARE
     refs    CONSTANT jsonb := backup.manifest -> 'references';
     sandbox text;
     results jsonb;
+    waits   record;
+    blocker jsonb;
 BEGIN
     IF jsonb_array_length(refs) = 0 THEN
         RETURN '[]';
     END IF;
     sandbox := edu_matrix_hub_schema._open_sandbox(backup.schema_id);
     results := edu_matrix_hub_schema._enter_sandbox(backup.schema_id, sandbox,
-        (SELECT jsonb_agg(jsonb_build_object('statement', r.value -> 'remake', 'fallback', r.value -> 'fallback', 'optional', true) ORDER BY r.n)
+        (SELECT jsonb_agg(jsonb_build_object('statement', edu_matrix_hub_schema._checking_all_rows(r.value), 'fallback', r.value -> 'fallback', 'optional', true)
+                          ORDER BY r.n)
          FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)));
     PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
+
+    SELECT refs -> ((f.value ->> 'step')::integer - 1) AS reference, f.value -> 'value' AS failure,
+           coalesce(f.value #>> '{value,error}', f.value #>> '{value,fallback_error}') AS error
+    INTO waits
+    FROM jsonb_array_elements(results) AS f (value)
+    WHERE edu_matrix_hub_schema._may_pass(f.value #>> '{value,sqlstate}', coalesce(f.value #>> '{value,error}', f.value #>> '{value,fallback_error}'))
+    ORDER BY (f.value ->> 'step')::integer LIMIT 1;
+    IF FOUND THEN
+        blocker := edu_matrix_hub_schema._blocker(backup.schema_id, ARRAY(SELECT jsonb_array_elements_text(waits.reference -> 'relations')::oid));
+        IF blocker IS NOT NULL OR NOT edu_matrix_hub_schema._waited_long(backup.schema_id, 'restore') THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy',
+                format('%s %s cannot be made again now: %s', waits.reference ->> 'kind', waits.reference ->> 'name', edu_matrix_hub_schema._cut(waits.error)),
+                jsonb_build_object('sqlstate', waits.failure -> 'sqlstate', 'blocker', blocker));
+        END IF;
+    END IF;
     RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
                 'kind', r.value -> 'kind', 'name', r.value -> 'name', 'remake', r.value -> 'remake',
-                'note', CASE WHEN failed.twice IS NULL AND r.value ->> 'fallback' IS NOT NULL THEN 'is NOT VALID, since its rows do not match any more: '
-                             ELSE 'could not be made again and is recorded in the backup: ' END || failed.error) ORDER BY r.n), '[]')
+                'note', CASE WHEN failed.twice IS NOT NULL OR r.value ->> 'fallback' IS NULL THEN 'could not be made again and is recorded in the backup: '
+                             WHEN failed.state = '23503' THEN 'is NOT VALID, since its rows do not match any more: '
+                             ELSE 'is NOT VALID, since its rows could not be checked: ' END || edu_matrix_hub_schema._cut(failed.error)) ORDER BY r.n), '[]')
             FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)
-            JOIN LATERAL (SELECT max(f.value #>> '{value,error}') AS error, max(f.value #>> '{value,fallback_error}') AS twice
+            JOIN LATERAL (SELECT max(f.value #>> '{value,error}') AS error, max(f.value #>> '{value,fallback_error}') AS twice,
+                                 max(f.value #>> '{value,sqlstate}') FILTER (WHERE f.value #>> '{value,error}' IS NOT NULL) AS state
                           FROM jsonb_array_elements(results) AS f (value) WHERE (f.value ->> 'step')::integer = r.n) AS failed ON failed.error IS NOT NULL);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_references(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
+
+-- The statement that makes a reference again, between two that let a foreign key be checked. Row-level security that is forced on
+-- the owner is taken off its tables for that moment: with it the server would look at the rows that the policies show, and call
+-- valid what is not.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._checking_all_rows(reference jsonb) RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT coalesce(string_agg(format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; ', c.oid::regclass), ''), '')
+           || (reference ->> 'remake')
+           || coalesce(string_agg(format('; ALTER TABLE %s FORCE ROW LEVEL SECURITY', c.oid::regclass), ''), '')
+    FROM pg_class AS own
+    JOIN pg_class AS c ON c.relowner = own.relowner AND c.relrowsecurity AND c.relforcerowsecurity
+    WHERE reference ->> 'kind' = 'foreign key' AND own.oid = (reference #>> '{relations,0}')::oid
+      AND c.oid IN (SELECT p.relid FROM pg_partition_tree(own.oid) AS p UNION ALL SELECT own.oid UNION ALL SELECT (reference #>> '{relations,1}')::oid)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._checking_all_rows(jsonb) FROM PUBLIC;

@@ -1,5 +1,6 @@
 -- Does the work of a claimed job, or a bounded part of it: `partial` means commit and call again, `success` that it is done and
--- recorded. `busy` and errors that may pass (detail.retry) leave it waiting for its next attempt, other errors fail it.
+-- recorded. `busy` and errors that may pass (detail.retry) leave it waiting for its next attempt, as do all errors of a removal;
+-- other errors fail it.
 --
 -- A snapshot is prepared in a first, short part. Its second part may take hours and holds neither the lane, so that a new
 -- holder is not kept waiting, nor the job's row, so that heartbeats are not. In return its end is recorded only if lane and
@@ -100,8 +101,9 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    state text := answer #>> '{detail,sqlstate}';
-    again boolean;
+    state  text := answer #>> '{detail,sqlstate}';
+    passes boolean;
+    again  boolean;
 BEGIN
     PERFORM FROM edu_matrix_hub_schema.schema_jobs AS j
     WHERE j.id = job.id AND j.state = 'running' AND j.attempt = job.attempt AND j.epoch = job.epoch
@@ -113,22 +115,18 @@ BEGIN
         WHEN 'success', 'unchanged' THEN
             PERFORM edu_matrix_hub_schema._end_job(job.id, 'done');
         WHEN 'partial' THEN
-            UPDATE edu_matrix_hub_schema.schema_jobs AS j SET heartbeat_at = clock_timestamp() WHERE j.id = job.id;
-        WHEN 'busy' THEN
-            -- A tenant that is busy is no failure. But when it is the tenant's own code that says so, the attempt counts: it
-            -- could say so for ever.
-            again := answer #> '{detail,tenant}' IS NULL OR job.attempt < 5;
-            PERFORM edu_matrix_hub_schema._end_job(job.id, CASE WHEN again THEN 'retry' ELSE 'failed' END, answer ->> 'message',
-                                                   answer #> '{detail,tenant}' IS NULL);
+            UPDATE edu_matrix_hub_schema.schema_jobs AS j SET heartbeat_at = clock_timestamp(), failures = 0, error = NULL, reason = NULL WHERE j.id = job.id;
         ELSE
-            -- Resources, operator intervention, system errors and what the server calls internal may pass; refusals do not.
-            -- A full disk has a day to be freed.
-            again := CASE WHEN state = '53100' THEN job.requested_at > clock_timestamp() - interval '1 day'
-                     ELSE job.attempt < 5 AND (left(state, 2) IN ('53', '57', '58', 'XX') OR answer #>> '{detail,reason}' = 'cancelled')
-                          AND answer #>> '{detail,reason}' <> 'too_many_tables' END;
+            -- A tenant that is busy is no failure, however long it lasts. What else may pass, and what the tenant's own code says,
+            -- has a day. A removal that somebody has to make way for goes on by itself when that is done.
+            passes := answer ->> 'status' = 'busy' OR answer #>> '{detail,reason}' = 'cancelled' OR edu_matrix_hub_schema._may_pass(state);
+            again := job.kind = 'purge'
+                     OR passes AND (answer ->> 'status' = 'busy' AND answer #> '{detail,tenant}' IS NULL
+                                    OR job.requested_at > clock_timestamp() - interval '1 day');
             PERFORM edu_matrix_hub_schema._end_job(job.id,
-                CASE WHEN again AND state = '53100' THEN 'no_space' WHEN again THEN 'retry' ELSE 'failed' END, answer ->> 'message');
-            answer := jsonb_set(answer, '{detail,retry}', to_jsonb(coalesce(again, false)));
+                CASE WHEN NOT again THEN 'failed' WHEN NOT passes THEN 'stuck' WHEN state = '53100' THEN 'no_space' ELSE 'retry' END,
+                answer ->> 'message', false, CASE WHEN NOT passes THEN coalesce(answer #>> '{detail,reason}', 'internal') END);
+            answer := jsonb_set(answer, '{detail,retry}', to_jsonb(again));
     END CASE;
     RETURN answer;
 END

@@ -29,6 +29,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
         attempt := format('set access of schema "%s" to %s', tenant.schema_name, wanted);
         IF wanted NOT IN ('ReadWrite', 'Suspended') THEN

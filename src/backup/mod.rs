@@ -149,8 +149,9 @@ async fn publish(backup: &SchemaBackup, new: SchemaBackupStatus, ctx: &Context) 
         ctx.write_status(&api(backup, ctx), backup, &new).await?;
     }
     let next = Next::of(&new.conditions, changed);
-    // A backup that failed is not tried again: the next one is another object.
-    let after = if next.outcome == "stalled" { After::Never } else { next.after };
+    // A backup that failed is not tried again: the next one is another object. What is in the way of a removal may go.
+    let failed = next.outcome == "stalled" && backup.metadata.deletion_timestamp.is_none();
+    let after = if failed { After::Never } else { next.after };
     Ok(Next { after, notices, ..next })
 }
 

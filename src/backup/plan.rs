@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use super::desired::{Desired, Removal};
 use crate::{
     api::condition::Reason,
-    postgres::answer::{BackupAnswer, BackupRow, Owner},
+    context::End,
+    postgres::answer::{BackupAnswer, BackupRow, JobRow, Owner},
 };
 
 /// What to do, in order.
@@ -64,7 +65,7 @@ pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
 pub fn plan_removal(removal: &Removal, observed: &BackupAnswer) -> Plan {
     let effects = match &observed.backup {
         None => vec![Effect::Release],
-        Some(row) => finish(removal, row),
+        Some(row) => finish(removal, row, observed.job.as_ref()),
     };
     Plan { subject: subject(&removal.object), effects }
 }
@@ -127,7 +128,7 @@ fn follow(row: &BackupRow) -> Vec<Effect> {
     }
 }
 
-fn finish(removal: &Removal, row: &BackupRow) -> Vec<Effect> {
+fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
     let options = json!({ "backup_id": row.backup_id, "requested_by": requested_by(&removal.object) });
     match row.state.as_str() {
         "requested" | "running" => {
@@ -139,9 +140,9 @@ fn finish(removal: &Removal, row: &BackupRow) -> Vec<Effect> {
                 options,
                 text: format!("remove {}", row.location.as_deref().unwrap_or("it")),
             },
-            gone(row),
+            gone(row, job),
         ],
-        "purging" if removal.delete => vec![gone(row)],
+        "purging" if removal.delete => vec![gone(row, job)],
         _ => vec![Effect::Release],
     }
 }
@@ -150,10 +151,20 @@ fn running() -> Effect {
     Effect::Await { reason: Reason::Running, message: "the snapshot is queued or being made".to_owned() }
 }
 
-fn gone(row: &BackupRow) -> Effect {
-    Effect::Await {
-        reason: Reason::Deleting,
-        message: format!("schema {} is being removed", row.location.as_deref().unwrap_or("of the backup")),
+/// What a removal waits for, and whether a person has to do something about it.
+fn gone(row: &BackupRow, job: Option<&JobRow>) -> Effect {
+    let schema = row.location.as_deref().unwrap_or("of the backup");
+    let failed = job.filter(|job| job.kind == "purge").and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
+    match failed {
+        Some((error, Some(reason))) => Effect::Refuse {
+            reason: End::reason_of(reason),
+            message: format!("schema {schema} is not gone yet, and it is tried again by itself: {error}"),
+        },
+        Some((error, None)) => Effect::Await {
+            reason: Reason::Deleting,
+            message: format!("schema {schema} is being removed; the latest attempt: {error}"),
+        },
+        None => Effect::Await { reason: Reason::Deleting, message: format!("schema {schema} is being removed") },
     }
 }
 

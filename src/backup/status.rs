@@ -67,7 +67,9 @@ pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
         notices.push(Notice { reason: EventReason::BackupCompleted, message: condition.message.clone() });
     }
     if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
-        notices.push(Notice { reason: EventReason::BackupFailed, message: condition.message.clone() });
+        let deleted = backup.metadata.deletion_timestamp.is_some();
+        let reason = if deleted { EventReason::Stalled } else { EventReason::BackupFailed };
+        notices.push(Notice { reason, message: condition.message.clone() });
     }
     notices
 }

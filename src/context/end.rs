@@ -39,19 +39,25 @@ impl End {
             CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
             CallStatus::Error if result.may_pass() => waits(Reason::ProgressingWithRetry),
             CallStatus::Error => {
-                let reason = match result.reason() {
-                    "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
-                    "invalid_name" => Reason::InvalidSpec,
-                    "institution_unknown" => Reason::InstitutionUnknown,
-                    "schema_missing" => Reason::SchemaMissing,
-                    "dependents" => Reason::DependentsExist,
-                    "deletion_brake" => Reason::DeletionBrake,
-                    "not_repairable" => Reason::DriftNotRepairable,
-                    "insufficient_privilege" => Reason::InsufficientPrivilege,
-                    _ => Reason::OperationFailed,
-                };
+                let reason = Self::reason_of(result.reason());
                 Some(Self::Refused { reason, message: result.message.clone() })
             }
+        }
+    }
+
+    /// How a refusal of the database's is called in a condition.
+    #[must_use]
+    pub fn reason_of(word: &str) -> Reason {
+        match word {
+            "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
+            "invalid_name" => Reason::InvalidSpec,
+            "institution_unknown" => Reason::InstitutionUnknown,
+            "schema_missing" => Reason::SchemaMissing,
+            "dependents" => Reason::DependentsExist,
+            "deletion_brake" => Reason::DeletionBrake,
+            "not_repairable" => Reason::DriftNotRepairable,
+            "insufficient_privilege" => Reason::InsufficientPrivilege,
+            _ => Reason::OperationFailed,
         }
     }
 

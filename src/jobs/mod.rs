@@ -27,7 +27,7 @@ const HEARTBEAT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(30);
 /// No part of a job may take longer.
 const PART_DEADLINE: Duration = Duration::from_hours(6);
-/// How soon a job is claimed again that could not be done just now; the catalogue says itself when it is due.
+/// The catalogue says when a job that could not be done is due again; it is not asked more often than this.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A job ended.
@@ -50,18 +50,17 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
     while !lane.is_lost() {
         if running.len() < slots {
             match claim(&lane, slots).await {
-                Ok(Some((job, cancelled))) => {
+                Ok(Claim::Job(job, cancelled)) => {
                     let (lane, finished) = (lane.clone(), finished.clone());
                     running.spawn(async move {
                         let (outcome, message) = run_one(&lane, &job, cancelled).await;
                         let database = lane.database.clone();
                         // A closed channel means that the process is shutting down: the catalogue has the result.
                         let _ = finished.unbounded_send(Finished { database, job, outcome, message });
-                        outcome
                     });
                     continue;
                 }
-                Ok(None) => {}
+                Ok(Claim::Nothing { due }) => pause = due.unwrap_or(POLL).clamp(RETRY, POLL),
                 Err(error) => {
                     tracing::warn!(database = lane.database, %error, "cannot claim a job");
                     if error.is_outage() || matches!(error, Error::Deadline { .. }) {
@@ -72,8 +71,8 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
             }
         }
         tokio::select! {
-            () = lane.jobs_waiting.notified() => pause = POLL,
-            Some(ended) = running.join_next() => pause = if matches!(ended, Ok("retry")) { RETRY } else { pause },
+            () = lane.jobs_waiting.notified() => {}
+            Some(_) = running.join_next() => {}
             () = sleep(pause) => end_strays(&lane).await,
         }
     }
@@ -91,11 +90,22 @@ async fn end_strays(lane: &Lane) {
     }
 }
 
-/// The next job, registered as running, and whether somebody wants it to end.
-async fn claim(lane: &Lane, slots: usize) -> Result<Option<(ClaimedJob, watch::Receiver<bool>)>, Error> {
+/// What the catalogue had.
+enum Claim {
+    /// A job, registered as running, and whether somebody wants it to end.
+    Job(ClaimedJob, watch::Receiver<bool>),
+    /// Nothing that may run now.
+    Nothing {
+        /// When something may, if something waits.
+        due: Option<Duration>,
+    },
+}
+
+/// Takes the next job.
+async fn claim(lane: &Lane, slots: usize) -> Result<Claim, Error> {
     let _claiming = lane.claiming.lock().await;
     if lane.is_lost() {
-        return Ok(None);
+        return Ok(Claim::Nothing { due: None });
     }
     let options = json!({ "holder": lane.holder, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
@@ -103,12 +113,13 @@ async fn claim(lane: &Lane, slots: usize) -> Result<Option<(ClaimedJob, watch::R
         lane.refuse();
     }
     if result.status != CallStatus::Success {
-        return Ok(None);
+        let due = result.detail.get("due_in_ms").and_then(Value::as_u64).map(Duration::from_millis);
+        return Ok(Claim::Nothing { due });
     }
     let job: ClaimedJob =
         serde_json::from_value(result.detail).map_err(|source| Error::Answer { call: "claim_job", source })?;
     let cancelled = lane.job_started(job.job_id, job.schema_id);
-    Ok(Some((job, cancelled)))
+    Ok(Claim::Job(job, cancelled))
 }
 
 async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>) -> (&'static str, String) {
@@ -157,7 +168,8 @@ async fn work(
             CallStatus::Partial => {}
             // The catalogue has it as requested again.
             CallStatus::Busy => return Ok(("retry", result.message)),
-            CallStatus::Error if is_retried(&result) => return Ok(("retry", result.message)),
+            // A removal that a person has to make way for is tried again as well, and counts as an error for who watches.
+            CallStatus::Error if is_retried(&result) && result.may_pass() => return Ok(("retry", result.message)),
             CallStatus::Error if result.reason() == "cancelled" => return Ok(("cancelled", result.message)),
             CallStatus::Error => return Ok(("error", result.message)),
         }

@@ -8,7 +8,11 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value, value::RawValue};
 use uuid::Uuid;
 
-use super::error::is_transient_state;
+use super::error::may_pass;
+
+mod backup;
+
+pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -59,7 +63,7 @@ impl CallResult {
     /// True when the database met something that may pass by itself, such as a disk that is full.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        self.status == CallStatus::Error && self.text("sqlstate").is_some_and(is_transient_state)
+        self.status == CallStatus::Error && self.text("sqlstate").is_some_and(may_pass)
     }
 
     /// True when this operator's epoch is older than the lane's, or the database is another installation.
@@ -192,6 +196,9 @@ pub struct TenantAnswer {
     pub name_is_role: bool,
     /// The institution is registered, or found in the configured table.
     pub institution_known: bool,
+    /// Why the application's table could not be asked for the institution.
+    #[serde(default)]
+    pub institution_problem: Option<String>,
     /// What an earlier object of the same namespace and name left set aside.
     pub set_aside: Option<SetAside>,
 }
@@ -243,6 +250,18 @@ pub struct Tombstone {
     pub location: Option<String>,
     /// `complete`, `purging`, `purged` …
     pub backup_state: Option<String>,
+    /// What is in the way of its removal, if that was tried.
+    #[serde(default)]
+    pub held_up: Option<HeldUp>,
+}
+
+/// Why a removal that was tried is not done; it is tried again by itself.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct HeldUp {
+    /// The function's words.
+    pub error: String,
+    /// What kind of thing a person has to do; none when it may pass by itself.
+    pub reason: Option<String>,
 }
 
 /// A tenant's row in the registry, with what the catalogue says of it.
@@ -345,62 +364,9 @@ pub struct JobRow {
     /// Why the latest try failed.
     #[serde(default)]
     pub error: Option<String>,
-}
-
-/// One question about one backup.
-#[derive(Clone, Debug, Serialize)]
-pub struct BackupQuestion<'a> {
-    /// The SchemaBackup that asks.
-    #[serde(flatten)]
-    pub object: &'a Owner,
-    /// The row it had, if its status knows.
-    pub backup_id: Option<Uuid>,
-    /// The UID of the TenantSchema it is of, if that is there.
-    pub tenant_uid: Option<&'a str>,
-}
-
-/// Everything the database knows that concerns one backup.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-pub struct BackupAnswer {
-    /// The catalogue's row.
-    pub backup: Option<BackupRow>,
-    /// The newest job about it.
-    pub job: Option<JobRow>,
-    /// The tenant it is of.
-    pub tenant: Option<Claim>,
-}
-
-/// A backup in the catalogue.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct BackupRow {
-    /// Its id.
-    pub backup_id: Uuid,
-    /// The tenant it is of.
-    pub schema_id: Uuid,
-    /// The tenant's schema when it was made.
-    pub schema_name: String,
-    /// `Snapshot` or `SetAside`.
-    pub method: String,
-    /// The schema that holds it.
-    pub location: Option<String>,
-    /// `requested`, `running`, `complete`, `failed`, `cancelled`, `purging`, `purged`.
-    pub state: String,
-    /// When work on it began.
-    pub started_at: Option<Timestamp>,
-    /// When it was finished.
-    pub completed_at: Option<Timestamp>,
-    /// In bytes.
-    pub size_bytes: Option<i64>,
-    /// Its tables.
-    pub table_count: Option<i32>,
-    /// Its rows, all tables together.
-    pub row_count: Option<i64>,
-    /// Over the content of all tables.
-    pub checksum: Option<String>,
-    /// When it will be removed.
-    pub expires_at: Option<Timestamp>,
-    /// Why it failed.
-    pub error: Option<String>,
+    /// What kind of thing a person has to do about that; none when it may pass by itself.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 /// Which tenants' rows a survey answers with besides those that changed.

@@ -87,7 +87,7 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } | Self::LaneClosed => true,
-            Self::Statement { code, .. } => is_transient_state(code),
+            Self::Statement { code, .. } => may_pass(code),
             Self::Refused { may_pass, .. } => *may_pass,
             _ => false,
         }
@@ -173,10 +173,15 @@ impl Error {
     }
 }
 
-/// Whether what has this SQLSTATE may pass by itself.
-pub(super) fn is_transient_state(code: &str) -> bool {
-    // 08 connection, 40 rollback, 53 resources, 55P03 lock not available, 57 operator intervention, 25006 read-only.
-    ["08", "40", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "55P03" || code == "25006"
+/// Whether what has this SQLSTATE may pass by itself: the same list as `sql/schema_management/_may_pass.sql`, which has the
+/// reasons and knows some messages besides.
+#[must_use]
+pub fn may_pass(code: &str) -> bool {
+    const STATES: [&str; 13] = [
+        "25006", "25P03", "25P04", "55006", "55P03", "57000", "57014", "57P01", "57P02", "57P03", "57P05", "58000",
+        "58030",
+    ];
+    ["08", "40", "53"].iter().any(|class| code.starts_with(class)) || STATES.contains(&code)
 }
 
 fn is_tls(error: &tokio_postgres::Error) -> bool {

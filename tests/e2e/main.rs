@@ -19,6 +19,7 @@ mod examples;
 #[path = "../alerts/expressions.rs"]
 mod expressions;
 mod gitops;
+mod held_up;
 mod jobs;
 mod lifecycle;
 mod limits;

@@ -69,6 +69,12 @@ fn a_deleted_backup_is_kept_removed_or_cancelled() {
     check_backup_removal("backup_keep", &kept, false, &answer(Some("complete"), false));
     check_backup_removal("backup_delete", &deleted, false, &answer(Some("complete"), false));
     check_backup_removal("backup_delete_going_on", &deleted, false, &answer(Some("purging"), false));
+    for (file, reason) in [("backup_delete_held_up", json!("dependents")), ("backup_delete_waits", json!(null))] {
+        let mut held_up = answer(Some("complete"), false);
+        let job = json!({ "job_id": BACKUP, "kind": "purge", "state": "requested", "backup_id": BACKUP, "error": "in use", "reason": reason });
+        held_up.job = Some(serde_json::from_value(job).unwrap());
+        check_backup_removal(file, &deleted, false, &held_up);
+    }
     check_backup_removal("backup_keep", &deleted, false, &answer(Some("purged"), false));
     check_backup_removal("backup_cancel", &kept, false, &answer(Some("running"), false));
     // Whoever deletes a namespace did not say that the backups shall go.

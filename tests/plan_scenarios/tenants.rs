@@ -167,6 +167,14 @@ fn a_confirmed_drop_waits_until_everything_is_gone() {
     check_removal("drop", &drop, &answer(json!({ "own": row(json!({})) })));
     let grave = |state| json!({ "schema_id": ROW, "backup_id": OTHER, "location": "school_bak_20261121000000", "backup_state": state });
     check_removal("drop_going_on", &drop, &answer(json!({ "tombstone": grave("purging") })));
+    let held_up = |reason| {
+        let mut grave = grave("purging");
+        grave["held_up"] =
+            json!({ "error": "large object 7 is in the way; as a superuser: SELECT lo_unlink(7)", "reason": reason });
+        answer(json!({ "tombstone": grave }))
+    };
+    check_removal("drop_held_up", &drop, &held_up(json!("dependents")));
+    check_removal("drop_held_up_by_a_lock", &drop, &held_up(json!(null)));
     check_removal("drop_done", &drop, &answer(json!({ "tombstone": grave("purged") })));
 }
 

@@ -161,7 +161,7 @@ async fn grants_to_everybody_are_one_finding_and_one_statement() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn busy_by_the_word_of_a_tenant_counts_as_an_attempt() {
+async fn the_word_of_a_tenant_that_it_may_pass_is_believed_for_a_day() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;
         let trap = "CREATE TABLE school.t (i int);
@@ -172,13 +172,18 @@ async fn busy_by_the_word_of_a_tenant_counts_as_an_attempt() {
         world.as_owner(&tenant, trap).await;
         let worker = Worker::claim(world.session().await).await;
         expect(&worker.request(&tenant, "one").await, "success");
-        for attempt in 1..=5 {
-            world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now()").await;
+        for (state, age, is) in
+            [("40001", "0", "requested"), ("53200", "1 hour", "requested"), ("55P03", "23 hours", "requested"), ("53200", "25 hours", "failed")]
+        {
+            world.as_owner(&tenant, &format!("CREATE OR REPLACE FUNCTION school.tired(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                RAISE EXCEPTION 'again' USING ERRCODE = '{state}'; END $$")).await;
+            world.run(&format!("UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now(), requested_at = now() - interval '{age}'")).await;
             let job = worker.next_job().await;
             expect(&worker.run(job).await, "partial");
-            expect(&worker.run(job).await, "busy");
-            let state = world.text("SELECT state || attempt FROM edu_matrix_hub_schema.schema_jobs").await;
-            assert_eq!(state, if attempt < 5 { format!("requested{attempt}") } else { "failed5".to_owned() });
+            let answer = worker.run(job).await;
+            expect(&answer, "busy");
+            assert!(answer["message"].as_str().unwrap().contains(&format!("again (SQLSTATE {state})")), "{answer}");
+            assert_eq!(world.text("SELECT state FROM edu_matrix_hub_schema.schema_jobs").await, is, "{state} after {age}");
         }
     })
     .await;

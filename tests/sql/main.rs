@@ -31,3 +31,5 @@ mod snapshot_hostile;
 mod support;
 mod survey;
 mod take_over;
+mod transient;
+mod transient_jobs;

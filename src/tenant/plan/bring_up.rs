@@ -69,13 +69,17 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     if let (Some(institution), false, false) =
         (desired.institution, observed.institution_known, desired.register_institution)
     {
-        return vec![refuse(
-            Reason::InstitutionUnknown,
-            format!(
-                "institution {} is not known in this database; register it there, this tenant goes on by itself then",
-                institution.uuid()
+        let id = institution.uuid();
+        let message = match &observed.institution_problem {
+            Some(problem) => format!(
+                "institution {id} could not be looked for in the application's table: {problem}; mend that, this tenant \
+                 goes on by itself then"
             ),
-        )];
+            None => format!(
+                "institution {id} is not known in this database; register it there, this tenant goes on by itself then"
+            ),
+        };
+        return vec![refuse(Reason::InstitutionUnknown, message)];
     }
     match &observed.set_aside {
         Some(left) if desired.reclaim => {

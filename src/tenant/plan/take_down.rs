@@ -5,7 +5,8 @@ use serde_json::json;
 use super::{Effect, Step, refuse, requested_by};
 use crate::{
     api::{condition::Reason, policy::DeletionPolicy},
-    postgres::answer::{Owner, TenantAnswer, TenantRow},
+    context::End,
+    postgres::answer::{HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
     tenant::desired::Removal,
 };
 
@@ -21,16 +22,26 @@ pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effec
                     options: json!({ "backup_id": grave.backup_id, "requested_by": requested_by(&removal.owner) }),
                     text: "go on dropping it in parts".to_owned(),
                 }]),
-                Effect::Await {
-                    reason: Reason::AwaitingJob,
-                    fact: format!(
-                        "the rest of schema {} is dropped",
-                        grave.location.as_deref().unwrap_or("of the tenant")
-                    ),
-                },
+                dropping(grave),
             ],
         },
         (None, _) => vec![Effect::Release],
+    }
+}
+
+/// What a drop that is under way waits for, and whether a person has to do something about it.
+fn dropping(grave: &Tombstone) -> Effect {
+    let schema = grave.location.as_deref().unwrap_or("of the tenant");
+    match &grave.held_up {
+        Some(HeldUp { error, reason: Some(reason) }) => refuse(
+            End::reason_of(reason),
+            format!("schema {schema} is not gone yet, and it is tried again by itself: {error}"),
+        ),
+        Some(HeldUp { error, reason: None }) => Effect::Await {
+            reason: Reason::AwaitingJob,
+            fact: format!("the rest of schema {schema} is dropped; the latest attempt: {error}"),
+        },
+        None => Effect::Await { reason: Reason::AwaitingJob, fact: format!("the rest of schema {schema} is dropped") },
     }
 }
 

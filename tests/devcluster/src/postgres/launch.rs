@@ -168,6 +168,8 @@ fn conf_text(info: &PostgresInfo, options: &PostgresOptions, more: &[(&str, Stri
         ("port", info.port.to_string()),
         ("unix_socket_directories", info.socket_dir.display().to_string()),
         ("max_connections", options.max_connections.to_string()),
+        // For tests of what a transaction that was prepared and forgotten holds up.
+        ("max_prepared_transactions", "8".to_owned()),
         ("shared_buffers", "64MB".to_owned()),
         ("fsync", sync.to_owned()),
         ("synchronous_commit", sync.to_owned()),

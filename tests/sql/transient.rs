@@ -1,0 +1,354 @@
+//! Errors that may pass are never an end, nothing is lost to one, and who is in the way is named.
+
+use serde_json::json;
+use tenant_schema_operator::postgres::error::may_pass;
+use tokio_postgres::Client;
+
+use crate::backup_world::{Worker, World, drop_by_hand, front, set_access, succeed, wait_for_a_waiter, with_world};
+use crate::support::{Tenant, expect};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_and_rust_have_one_list_of_what_may_pass() {
+    with_world(|world: World| async move {
+        let digits = || ('0'..='9').chain('A'..='Z');
+        let mut codes = Vec::new();
+        for (a, b) in digits().flat_map(|a| digits().map(move |b| (a, b))) {
+            for c in ['0', '1', '2', '3', 'F', 'P', 'V'] {
+                codes.extend(digits().flat_map(|d| ['0', '1', '2', '3', '4', '5', '6', '7'].map(|e| format!("{a}{b}{c}{d}{e}"))));
+            }
+        }
+        let sql = "SELECT coalesce(array_agg(c ORDER BY n), '{}') FROM unnest($1::text[]) WITH ORDINALITY AS u (c, n) WHERE edu_matrix_hub_schema._may_pass(c)";
+        let by_sql: Vec<String> = world.database.admin.query_one(sql, &[&codes]).await.unwrap().get(0);
+        let by_rust: Vec<_> = codes.into_iter().filter(|code| may_pass(code)).collect();
+        assert!(by_rust.len() > 100);
+        assert_eq!(by_sql, by_rust);
+        for (state, message, passes) in [
+            ("XX000", "tuple concurrently updated", "true"),
+            ("XX000", "cache lookup failed for relation 17", "true"),
+            ("XX000", "invalid memory alloc request size 4294967295", "false"),
+            ("XX001", "tuple concurrently updated", "false"),
+            ("53200", "out of shared memory", "true"),
+            ("57P04", "", "false"),
+            ("58P01", "", "false"),
+            ("23503", "", "false"),
+        ] {
+            assert_eq!(world.text(&format!("SELECT edu_matrix_hub_schema._may_pass('{state}', '{message}')")).await, passes, "{state} {message}");
+        }
+        assert_eq!(world.text("SELECT edu_matrix_hub_schema._may_pass(NULL)").await, "false");
+    })
+    .await;
+}
+
+/// A tenant with a foreign key and a view over a table that everybody may write.
+async fn with_shared(world: &World) -> Tenant {
+    let tenant = world.tenant("school").await;
+    world
+        .run(
+            "CREATE TABLE public.shared (id int PRIMARY KEY); INSERT INTO public.shared SELECT generate_series(1, 9);
+              GRANT SELECT, INSERT, REFERENCES ON public.shared TO PUBLIC",
+        )
+        .await;
+    world
+        .as_owner(
+            &tenant,
+            "CREATE TABLE school.t (id int CONSTRAINT fk REFERENCES public.shared); INSERT INTO school.t VALUES (1), (2);
+             CREATE VIEW school.v AS SELECT s.id FROM public.shared AS s JOIN school.t USING (id)",
+        )
+        .await;
+    tenant
+}
+
+const KEYS: &str = "SELECT string_agg(conrelid::regclass || ' ' || convalidated, ', ' ORDER BY conrelid::regclass::text) FROM pg_constraint WHERE contype = 'f' AND connamespace = 'school'::regnamespace AND conparentid = 0";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_waits_for_a_lock_and_loses_nothing_to_it() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        let session = world.session().await;
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        let writer = world.database.role("writer", "LOGIN").await;
+        let other = world.database.connect(&writer).await;
+        other.batch_execute("BEGIN; INSERT INTO public.shared VALUES (77)").await.unwrap();
+        let pid: i32 = other.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        for age in ["0", "1 hour"] {
+            world
+                .run(&format!(
+                    "UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '{age}'"
+                ))
+                .await;
+            let (status, message) = front(&session, "restore_set_aside", backup).await;
+            assert_eq!(status, "busy", "a lock that is seen is believed however long it lasts: {message}");
+            assert!(
+                message.contains(
+                    "foreign key school.t.fk cannot be made again now: canceling statement due to lock timeout"
+                ),
+                "{message}"
+            );
+            assert!(
+                message.contains(&format!("session {pid} of login \"{writer}\" holds a lock on public.shared")),
+                "{message}"
+            );
+            assert!(message.contains(&format!("SELECT pg_terminate_backend({pid})")), "{message}");
+        }
+        assert_eq!(world.text(&format!("SELECT count(*) FROM {location}.t")).await, "2");
+        assert_eq!(
+            world
+                .text(
+                    "SELECT metadata ->> 'attempts' FROM edu_matrix_hub_schema.schema_operations WHERE type = 'restore'"
+                )
+                .await,
+            "2",
+            "one row for what repeats itself"
+        );
+        other
+            .batch_execute(
+                "ROLLBACK; BEGIN; INSERT INTO public.shared VALUES (78); PREPARE TRANSACTION 'forgotten ''one'''",
+            )
+            .await
+            .unwrap();
+        let (status, message) = front(&session, "restore_set_aside", backup).await;
+        assert_eq!(status, "busy");
+        assert!(message.contains(&format!("prepared by role \"{writer}\" at ")), "{message}");
+        let command = message.rsplit_once("in this database: ").unwrap().1;
+        assert_eq!(command, "ROLLBACK PREPARED 'forgotten ''one'''");
+        world.run(command).await;
+        let message = succeed(&session, "restore_set_aside", backup).await;
+        assert_eq!(message, "schema \"school\" is restored");
+        assert_eq!(world.text(KEYS).await, "school.t true");
+        assert_eq!(world.text("SELECT count(*) FROM school.v").await, "2");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_believes_a_tenant_that_it_may_pass_for_ten_minutes() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE FUNCTION school.tired(i int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
+                 CREATE INDEX ON school.t ((1)) WHERE school.tired(1) = 1;
+                 CREATE OR REPLACE FUNCTION school.tired(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+                     RAISE EXCEPTION 'again' USING ERRCODE = '40P01'; END $$",
+            )
+            .await;
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        let (status, message) = front(&session, "restore_set_aside", backup).await;
+        assert_eq!(status, "busy", "{message}");
+        assert!(message.ends_with("cannot be made again now: again"), "{message}");
+        world.run("UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '11 minutes' WHERE type = 'restore'").await;
+        let message = succeed(&session, "restore_set_aside", backup).await;
+        assert!(message.contains("foreign key school.t.fk is NOT VALID, since its rows could not be checked: again"), "{message}");
+        assert_eq!(world.text(KEYS).await, "school.t false");
+        assert_eq!(
+            world.text("SELECT manifest #>> '{not_remade,0,name}' FROM edu_matrix_hub_schema.schema_backups").await,
+            "school.t.fk"
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_under_forced_row_security_comes_back_as_true_as_it_was() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.parts (id int REFERENCES public.shared) PARTITION BY LIST (id);
+                 CREATE TABLE school.part PARTITION OF school.parts FOR VALUES IN (1); INSERT INTO school.parts VALUES (1);
+                 CREATE TABLE school.hidden (id int REFERENCES public.shared); INSERT INTO school.hidden VALUES (3);
+                 DO $$ DECLARE name text; BEGIN FOREACH name IN ARRAY '{t,parts,part,hidden}'::text[] LOOP
+                     EXECUTE format('ALTER TABLE school.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', name); END LOOP; END $$;
+                 CREATE POLICY none ON school.hidden USING (false)",
+            )
+            .await;
+        let forced = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class WHERE relnamespace = 'school'::regnamespace AND relforcerowsecurity";
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        assert_eq!(succeed(&session, "restore_set_aside", backup).await, "schema \"school\" is restored");
+        assert_eq!(world.text(KEYS).await, "school.hidden true, school.parts true, school.t true");
+        assert_eq!(world.text(forced).await, "hidden part parts t");
+
+        // A row that no policy shows is checked all the same.
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        world.run("DELETE FROM public.shared WHERE id = 3").await;
+        let message = succeed(&session, "restore_set_aside", backup).await;
+        assert!(message.contains("school.hidden.hidden_id_fkey is NOT VALID, since its rows do not match any more: "), "{message}");
+        assert_eq!(world.text(KEYS).await, "school.hidden false, school.parts true, school.t true");
+        assert_eq!(world.text(forced).await, "hidden part parts t");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_view_holds_up_a_drop_for_ten_minutes_and_is_named() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        let login = world.database.role("app", "LOGIN").await;
+        world.run(&format!("GRANT {} TO {login}", tenant.owner)).await;
+        let app = world.database.connect(&login).await;
+        app.batch_execute("BEGIN; LOCK TABLE school.t; PREPARE TRANSACTION 'forgotten'").await.unwrap();
+        let session = world.session().await;
+        let (status, message) = front(&session, "drop_institution_schema", tenant.id).await;
+        assert_eq!(status, "busy");
+        assert!(message.contains("holds a lock on school.t"), "{message}");
+        assert!(message.contains("ROLLBACK PREPARED 'forgotten'"), "{message}");
+        assert_eq!(
+            world.text("SELECT metadata #>> '{blocker,prepared}' FROM edu_matrix_hub_schema.schema_operations WHERE type = 'set_aside'").await,
+            "forgotten"
+        );
+        world.run("UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '11 minutes' WHERE type = 'set_aside'").await;
+        let message = succeed(&session, "drop_institution_schema", tenant.id).await;
+        assert!(message.contains("view school.v (canceling statement due to lock timeout)"), "{message}");
+        let backup = world.newest_backup().await;
+        let left: Vec<_> = backup["manifest"]["references_left"].as_array().unwrap().iter().map(|left| left["name"].clone()).collect();
+        assert_eq!(left, ["school.v", "school.t.fk"].map(|name| json!(name)), "both are behind the lock");
+
+        // The removal waits as well, says for whom, and goes on by itself.
+        let id = backup["id"].as_str().unwrap().parse().unwrap();
+        let (status, message) = front(&session, "purge_schema_backup", id).await;
+        assert_eq!(status, "busy");
+        assert!(message.contains("ROLLBACK PREPARED 'forgotten'"), "{message}");
+        world.run("ROLLBACK PREPARED 'forgotten'").await;
+        succeed(&session, "purge_schema_backup", id).await;
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+/// Sessions of the tenant's own logins are ended before anything of the schema is locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenants_own_session_does_not_hold_up_its_drop() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        world.database.let_in(&tenant.owner).await;
+        let own = world.database.connect(&tenant.owner).await;
+        own.batch_execute("BEGIN; LOCK TABLE school.t").await.unwrap();
+        drop_by_hand(&world, &world.session().await, &tenant).await;
+        assert!(own.batch_execute("SELECT 1").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_at_work_on_a_tenant_is_named() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        let (one, two) = (world.session().await, world.session().await);
+        one.batch_execute("BEGIN").await.unwrap();
+        succeed(&one, "backup_institution_schema", tenant.id).await;
+        let pid: i32 = one.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let answer = set_access(&two, &tenant, "Suspended").await;
+        expect(&answer, "busy");
+        assert_eq!(answer["detail"]["blocker"]["pid"], json!(pid), "{answer}");
+        one.batch_execute("ROLLBACK").await.unwrap();
+
+        let worker = Worker::claim(one).await;
+        worker.request(&tenant, "b1").await;
+        let job = worker.next_job().await;
+        expect(&worker.run(job).await, "partial");
+        let holder = world.superuser().await;
+        holder.batch_execute("BEGIN; LOCK TABLE school.t").await.unwrap();
+        let running = tokio::spawn(async move { worker.run(job).await });
+        wait_for_a_waiter(&world).await;
+        let (status, message) = front(&two, "drop_institution_schema", tenant.id).await;
+        assert_eq!(status, "busy");
+        assert!(message.contains(&format!("snapshot job {job} has been running since 20")), "{message}");
+        holder.batch_execute("ROLLBACK").await.unwrap();
+        expect(&running.await.unwrap(), "success");
+    })
+    .await;
+}
+
+/// What waits for the definitions has copied nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_are_read_before_anything_is_copied() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.parts (id int) PARTITION BY LIST (id); CREATE TABLE school.part PARTITION OF school.parts FOR VALUES IN (1);
+                 INSERT INTO school.parts VALUES (1); CREATE VIEW school.v AS SELECT * FROM school.parts",
+            )
+            .await;
+        let holder = world.superuser().await;
+        holder.batch_execute("BEGIN; LOCK TABLE ONLY school.parts").await.unwrap();
+        let worker = Worker::claim(world.session().await).await;
+        worker.request(&tenant, "b1").await;
+        let job = worker.next_job().await;
+        expect(&worker.run(job).await, "partial");
+        let running = tokio::spawn(async move { worker.run(job).await });
+        wait_for_a_waiter(&world).await;
+        let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'school.part'::regclass AND mode = 'AccessShareLock'";
+        assert_eq!(world.text(locked).await, "0", "the rows have not been read");
+        holder.batch_execute("COMMIT").await.unwrap();
+        expect(&running.await.unwrap(), "success");
+        let manifest = "SELECT manifest #>> '{definitions,relations}' FROM edu_matrix_hub_schema.schema_backups";
+        assert!(world.text(manifest).await.contains("parts.id"));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_see_others_commit_is_refused() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let worker = Worker::claim(world.session().await).await;
+        let zero = "00000000-0000-0000-0000-000000000000";
+        let lane = format!("{}, '{}'", worker.epoch, worker.installation);
+        // These only look.
+        let looking = ["installation", "observe_backup", "observe_tenant", "end_stray_sessions", "stray_sessions"];
+        let open = "SELECT string_agg(p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', ';' ORDER BY p.proname) FROM pg_proc AS p
+                    WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND EXISTS (
+                        SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee <> p.proowner)";
+        let mut tried = 0;
+        for level in ["REPEATABLE READ", "SERIALIZABLE"] {
+            for function in world.text(open).await.split(';') {
+                let (name, arguments) = function.trim_end_matches(')').split_once('(').unwrap();
+                if looking.contains(&name) {
+                    continue;
+                }
+                let arguments = match arguments {
+                    "epoch bigint, installation_id uuid" => lane.clone(),
+                    "epoch bigint, installation_id uuid, options jsonb" => format!("{lane}, '{{}}'"),
+                    "epoch bigint, installation_id uuid, steps jsonb" => format!("{lane}, '[]'"),
+                    "epoch bigint, installation_id uuid, job_id uuid" => format!("{lane}, '{zero}'"),
+                    "epoch bigint, installation_id uuid, job_id uuid, outcome jsonb" => format!("{lane}, '{zero}', '{{}}'"),
+                    "institution_id uuid, schema_name text" => format!("'{}', 'other'", world.database.institution().await),
+                    "options jsonb" => json_options(&tenant),
+                    _ => format!("'{}'", tenant.id),
+                };
+                let sql = format!("SELECT to_jsonb(f)::text FROM edu_matrix_hub_schema.{name}({arguments}) AS f");
+                let answer = refused(&worker.client, level, &sql).await;
+                assert!(answer.contains(&format!("this transaction is {level}")), "{name}: {answer}");
+                assert!(answer.contains("BEGIN ISOLATION LEVEL READ COMMITTED"), "{name}: {answer}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 40, "{tried}");
+        assert_eq!(world.text("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = 'active'").await, "1");
+    })
+    .await;
+}
+
+fn json_options(tenant: &Tenant) -> String {
+    let options = json!({
+        "schema_id": tenant.id, "backup_id": tenant.id, "schema_name": "other", "method": "Snapshot", "access": "Suspended", "config": {},
+        "cluster": "cluster-1", "tenant_database": "default", "holder": "another",
+    });
+    format!("'{options}'")
+}
+
+/// One call in a transaction of that level.
+async fn refused(client: &Client, level: &str, sql: &str) -> String {
+    client.batch_execute(&format!("BEGIN ISOLATION LEVEL {level}")).await.unwrap();
+    let answer: String = client.query_one(sql, &[]).await.unwrap_or_else(|error| panic!("{sql}: {error:?}")).get(0);
+    client.batch_execute("ROLLBACK").await.unwrap();
+    answer
+}
