@@ -53,6 +53,7 @@ fn resolved(mut spec: Value, older_tenants: usize) -> Resolved {
         database: Some(Arc::new(database)),
         lane: LaneState::Elsewhere,
         namespace_labels: Some(BTreeMap::from([("team".to_owned(), "a".to_owned())])),
+        namespace_uid: Some("uid-team-a".to_owned()),
         older_tenants,
     }
 }
@@ -110,15 +111,20 @@ fn check_refused(tenant: &TenantSchema, resolved: &Resolved, reason: &str, words
 
 /// The plan of a backup is the golden file.
 fn check_backup(file: &str, backup: &SchemaBackup, tenant: Option<TenantSchema>, observed: &BackupAnswer) {
-    let resolved =
-        backup::resolve::Resolved { cluster: "cluster".to_owned(), tenant: tenant.map(Arc::new), lane: None };
+    let resolved = backup::resolve::Resolved {
+        cluster: "cluster".to_owned(),
+        namespace_uid: None,
+        tenant: tenant.map(Arc::new),
+        lane: None,
+    };
     let desired = backup::desired::desired(backup, &resolved);
     golden(file, &backup::plan::plan(&desired, observed).to_string());
 }
 
 /// The plan of a deleted backup is the golden file.
 fn check_backup_removal(file: &str, backup: &SchemaBackup, namespace_ends: bool, observed: &BackupAnswer) {
-    let resolved = backup::resolve::Resolved { cluster: "cluster".to_owned(), tenant: None, lane: None };
+    let resolved =
+        backup::resolve::Resolved { cluster: "cluster".to_owned(), namespace_uid: None, tenant: None, lane: None };
     let removal = backup::desired::removal(backup, &resolved, namespace_ends);
     golden(file, &backup::plan::plan_removal(&removal, observed).to_string());
 }

@@ -87,6 +87,7 @@ impl Direct {
             database: Some(self.database.clone()),
             lane: LaneState::Elsewhere,
             namespace_labels: Some(BTreeMap::new()),
+            namespace_uid: None,
             older_tenants: 0,
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();

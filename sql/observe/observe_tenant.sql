@@ -2,7 +2,8 @@
 -- uid, schema_id?, institution_id?, schema_name, institution_source?}. It changes nothing.
 --
 -- `schema_exists` says of an existing tenant whether its schema stands, and of a new one whether a schema of the wanted name
--- stands that is no tenant's. `institution_problem` says why the application's table could not be asked. `set_aside` is what
+-- stands that is no tenant's; `bearer` is whose it is when another tenant's schema was renamed to that. `absence` says why the
+-- schema of an existing tenant does not stand (see _schema_absence). `institution_problem` says why the application's table could not be asked. `set_aside` is what
 -- an earlier object of the same names and institution left behind, for one that has no tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_tenant(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -16,13 +17,13 @@ DECLARE
     institution_problem text;
 BEGIN
     SELECT t.id, t.schema_name, t.drift, t.fingerprint, r.document,
-           EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = t.schema_name) AS stands
+           edu_matrix_hub_schema._schema_absence(t) AS absence
     INTO own
     FROM edu_matrix_hub_schema.tenant_schemas AS t
     JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
     WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status <> 'dropped';
     IF own.id IS NOT NULL THEN
-        IF own.stands AND (SELECT f.fingerprint FROM edu_matrix_hub_schema.tenant_fingerprints AS f WHERE f.schema_id = own.id)
+        IF own.absence IS NULL AND (SELECT f.fingerprint FROM edu_matrix_hub_schema.tenant_fingerprints AS f WHERE f.schema_id = own.id)
                           IS DISTINCT FROM own.fingerprint THEN
             own.drift := edu_matrix_hub_schema._tenant_drift(own.id);
         ELSE
@@ -50,7 +51,7 @@ BEGIN
     SELECT jsonb_build_object(
         'installation_id', i.installation_id,
         'epoch', i.epoch,
-        'own', own.document || jsonb_build_object('schema_exists', own.stands, 'drift', own.drift),
+        'own', own.document || jsonb_build_object('schema_exists', own.absence IS NULL, 'absence', own.absence, 'drift', own.drift),
         'tombstone', (
             SELECT jsonb_build_object('schema_id', t.id, 'status', t.status, 'backup_id', b.id, 'location', b.location,
                                       'backup_state', b.state,
@@ -66,11 +67,11 @@ BEGIN
             ORDER BY t.dropped_at DESC NULLS LAST LIMIT 1),
         'set_aside', CASE WHEN own.id IS NULL THEN (
             SELECT jsonb_build_object('backup_id', b.id, 'schema_id', t.id, 'location', b.location, 'size_bytes', b.size_bytes,
-                                      'table_count', b.table_count, 'dropped_at', t.dropped_at)
+                                      'table_count', b.table_count, 'dropped_at', t.dropped_at, 'namespace_uid', t.owner_namespace_uid)
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN edu_matrix_hub_schema.schema_backups AS b ON b.schema_id = t.id AND b.method = 'SetAside' AND b.state = 'complete'
-            JOIN pg_namespace AS n ON n.nspname = b.location
-            WHERE t.schema_name = request ->> 'schema_name' AND t.status = 'dropped' AND t.institution_id IS NOT DISTINCT FROM wanted_institution
+            WHERE EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = b.location_oid OR n.nspname = b.location)
+              AND t.schema_name = request ->> 'schema_name' AND t.status = 'dropped' AND t.institution_id IS NOT DISTINCT FROM wanted_institution
               AND t.owner_cluster = request ->> 'cluster' AND t.owner_namespace = request ->> 'namespace' AND t.owner_name = request ->> 'name'
             ORDER BY t.dropped_at DESC LIMIT 1) END,
         'name_holder', holder.claim,
@@ -78,9 +79,14 @@ BEGIN
             SELECT edu_matrix_hub_schema._claim(t)
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             WHERE t.institution_id = wanted_institution AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own.id),
-        'schema_exists', CASE WHEN own.id IS NOT NULL THEN own.stands
+        'schema_exists', CASE WHEN own.id IS NOT NULL THEN own.absence IS NULL
                               ELSE holder.claim IS NULL
                                    AND EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = request ->> 'schema_name') END,
+        'bearer', CASE WHEN own.id IS NULL AND holder.claim IS NULL THEN (
+            SELECT edu_matrix_hub_schema._claim(t)
+            FROM pg_namespace AS n
+            JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = n.oid AND t.status <> 'dropped'
+            WHERE n.nspname = request ->> 'schema_name' AND NOT edu_matrix_hub_schema._world_moved()) END,
         'name_is_role', EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = request ->> 'schema_name'),
         'institution_known', institution_known,
         'institution_problem', institution_problem)

@@ -40,6 +40,7 @@ DECLARE
     suspects           uuid[];
     suspect_marks      numeric[];
     changed            uuid[];
+    unbound            integer;
     error_message      text;
     error_detail       text;
 BEGIN
@@ -109,16 +110,16 @@ BEGIN
                    CASE WHEN m.id IS NULL THEN t.write_signature ELSE coalesce(m.mark, -1) END AS write_signature,
                    CASE WHEN s.id IS NULL THEN t.fingerprint WHEN d.id IS NULL THEN s.mark END AS fingerprint,
                    CASE WHEN t.status NOT IN ('active', 'suspended') THEN '[]' ELSE coalesce(d.drift, '[]') END AS drift,
-                   n.oid IS NOT NULL AS stands
+                   CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END AS absence
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             LEFT JOIN measured AS m ON m.id = t.id
             LEFT JOIN unnest(suspects, suspect_marks) AS s (id, mark) ON s.id = t.id
             LEFT JOIN drifting AS d ON d.id = t.id
-            LEFT JOIN pg_namespace AS n ON n.nspname = t.schema_name
+            LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
             WHERE t.status <> 'dropped'
         ), report AS (
             SELECT next.*, hashtextextended(concat_ws('|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale,
-                                                            next.drift, next.stands, work.jobs, work.backup), 0) AS reported
+                                                            next.drift, next.absence IS NULL, next.absence, work.jobs, work.backup), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN (
@@ -145,14 +146,17 @@ BEGIN
             WHERE t.id = r.id
             RETURNING t.id
         )
-        SELECT coalesce(array_agg(r.id), '{}') INTO changed
+        SELECT coalesce(array_agg(r.id) FILTER (WHERE everything OR get_byte(uuid_send(r.id), 0) % 10 = slice OR r.drift <> '[]'
+                                                      OR (w.id IS NOT NULL AND t.reported IS DISTINCT FROM r.reported)), '{}'),
+               count(*) FILTER (WHERE r.absence ->> 'kind' = 'unbound')
+        INTO changed, unbound
         FROM report AS r
         JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = r.id
-        LEFT JOIN written AS w ON w.id = r.id
-        WHERE everything OR get_byte(uuid_send(r.id), 0) % 10 = slice OR r.drift <> '[]' OR (w.id IS NOT NULL AND t.reported IS DISTINCT FROM r.reported);
+        LEFT JOIN written AS w ON w.id = r.id;
 
         SELECT jsonb_build_object(
             'surveyed_at', started,
+            'unbound_count', unbound,
             'tenant_count', count(*),
             'storage_bytes', coalesce(sum(t.storage_used), 0),
             'stale_count', count(*) FILTER (WHERE t.usage_stale))
@@ -187,11 +191,12 @@ BEGIN
         FROM reported AS r;
 
         SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
-            r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift)), '[]'))
+            r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift,
+                'absence', CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END)), '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
-        LEFT JOIN pg_namespace AS n ON n.nspname = t.schema_name
+        LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
         UPDATE edu_matrix_hub_schema.installation AS i SET surveyed_at = started;

@@ -70,6 +70,10 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
 );
 ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY;
 
+-- By these the registry knows whether its identifiers of schemas and roles are of this world (see _as_registered).
+ALTER TABLE edu_matrix_hub_schema.installation ADD COLUMN IF NOT EXISTS registry_oid oid;
+ALTER TABLE edu_matrix_hub_schema.installation ADD COLUMN IF NOT EXISTS system_identifier bigint;
+
 INSERT INTO edu_matrix_hub_schema.installation (owner_role, admin_role)
 SELECT current_user, pg_catalog.regexp_replace(current_user::text, '_owner$', '') || '_admin'
 ON CONFLICT DO NOTHING;

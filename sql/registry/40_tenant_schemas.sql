@@ -43,6 +43,14 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
 ) WITH (fillfactor = 80);
 -- Its cluster was taken over by another one, and no TenantSchema of that has claimed it yet.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS taken_over boolean NOT NULL DEFAULT false;
+-- Which schema and which roles they are, for a name may be another one's by tomorrow. Null means unknown: no call takes what
+-- bears the name for the tenant's then. The namespace of the TenantSchema has a UID for the same reason; it is null where the
+-- row is older than this column, or came from another cluster.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS schema_oid oid;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_role_oid oid;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS reader_role_oid oid;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS writer_role_oid oid;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_namespace_uid text;
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
@@ -60,3 +68,22 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_dropped_at
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;
+
+-- Rows from before these columns take what bears their names, if the schema belongs to the tenant's owner role. The roles are
+-- taken too when no schema of the name stands: their names have digits of the tenant's id in them. What a schema that was set
+-- aside is, 60_schema_backups.sql finds out.
+UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+SET schema_oid = coalesce(t.schema_oid, found.schema), owner_role_oid = coalesce(t.owner_role_oid, found.owner),
+    reader_role_oid = coalesce(t.reader_role_oid, found.reader), writer_role_oid = coalesce(t.writer_role_oid, found.writer)
+FROM (
+    SELECT w.id, n.oid AS schema, o.oid AS owner, rd.oid AS reader, wr.oid AS writer
+    FROM edu_matrix_hub_schema.tenant_schemas AS w
+    LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = w.schema_name
+    LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = w.owner_role
+    LEFT JOIN pg_catalog.pg_roles AS rd ON rd.rolname = w.reader_role
+    LEFT JOIN pg_catalog.pg_roles AS wr ON wr.rolname = w.writer_role
+    WHERE w.status <> 'dropped' AND (n.oid IS NULL OR n.nspowner = o.oid)
+) AS found
+WHERE t.id = found.id
+  AND (t.schema_oid IS NULL AND found.schema IS NOT NULL OR t.owner_role_oid IS NULL AND found.owner IS NOT NULL
+       OR t.reader_role_oid IS NULL AND found.reader IS NOT NULL OR t.writer_role_oid IS NULL AND found.writer IS NOT NULL);

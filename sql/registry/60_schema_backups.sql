@@ -46,4 +46,23 @@ CREATE INDEX IF NOT EXISTS schema_backups_expires_at
     ON edu_matrix_hub_schema.schema_backups (expires_at) WHERE state IN ('complete', 'purging');
 CREATE INDEX IF NOT EXISTS schema_backups_updated_at
     ON edu_matrix_hub_schema.schema_backups (updated_at);
+-- Which schema `location` is, and the UID of the namespace that the SchemaBackup is in; see tenant_schemas.
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS location_oid oid;
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS object_namespace_uid text;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY;
+
+-- Rows from before take the schema of their name if it is ours, or still the tenant's that was set aside; and with it the roles
+-- of a tenant that was set aside.
+UPDATE edu_matrix_hub_schema.schema_backups AS b
+SET location_oid = n.oid
+FROM pg_catalog.pg_namespace AS n
+WHERE b.location_oid IS NULL AND b.state IN ('complete', 'purging') AND n.nspname = b.location
+  AND n.nspowner IN (current_user::regrole,
+                     (SELECT o.oid FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_catalog.pg_roles AS o ON o.rolname = t.owner_role
+                      WHERE t.id = b.schema_id AND b.method = 'SetAside'));
+UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+SET schema_oid = b.location_oid, owner_role_oid = to_regrole(quote_ident(t.owner_role)), reader_role_oid = to_regrole(quote_ident(t.reader_role)),
+    writer_role_oid = to_regrole(quote_ident(t.writer_role))
+FROM edu_matrix_hub_schema.schema_backups AS b
+WHERE t.status = 'dropped' AND t.schema_oid IS NULL
+  AND b.schema_id = t.id AND b.method = 'SetAside' AND b.state IN ('complete', 'purging') AND b.location_oid IS NOT NULL;

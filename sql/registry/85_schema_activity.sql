@@ -18,7 +18,7 @@ SELECT t.id AS schema_id, n.oid AS namespace,
                pg_catalog.hashint8extended(pg_catalog.pg_stat_get_tuples_inserted(c.oid) + pg_catalog.pg_stat_get_tuples_updated(c.oid)
                                            + pg_catalog.pg_stat_get_tuples_deleted(c.oid), c.oid::bigint) ELSE 0 END), 0) AS signature
 FROM edu_matrix_hub_schema.tenant_schemas AS t
-LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = t.schema_name
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
 LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid
 WHERE t.status <> 'dropped'
 GROUP BY t.id, n.oid;

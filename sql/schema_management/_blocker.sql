@@ -14,8 +14,8 @@ AS $function$
     WITH place AS MATERIALIZED (
         SELECT n.oid, n.nspname, n.xmax
         FROM pg_namespace AS n
-        WHERE n.nspname IN (SELECT t.schema_name FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1 AND t.status <> 'dropped'
-                            UNION ALL SELECT b.location FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1 AND b.state IN ('complete', 'purging'))
+        WHERE n.oid IN (SELECT t.schema_oid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1 AND t.status <> 'dropped'
+                        UNION ALL SELECT b.location_oid FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1 AND b.state IN ('complete', 'purging'))
     ), changed AS (
         SELECT p.xmax AS xid, 'has changed schema ' || quote_ident(p.nspname) AS what FROM place AS p
         UNION ALL SELECT t.xmax, 'has changed the row of this tenant' FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1

@@ -1,5 +1,6 @@
--- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner. The owner
--- role stands and we are a member of it, which ends here. Used when a tenant is created and when a lost schema is made anew.
+-- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner, and remembers
+-- which schema and roles these are. The owner role stands and we are a member of it, which ends here. Used when a tenant is
+-- created and when a lost schema is made anew.
 --
 -- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost schema, and only
 -- global ones can take from PUBLIC what PostgreSQL gives everybody, EXECUTE on functions and USAGE of types. Types matter
@@ -26,6 +27,10 @@ BEGIN
         || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;' ELSE '' END,
         tenant.schema_name, tenant.owner_role, tenant.reader_role, tenant.writer_role, 'tenant ' || tenant.id);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+    SET schema_oid = to_regnamespace(quote_ident(tenant.schema_name)), owner_role_oid = to_regrole(quote_ident(tenant.owner_role)),
+        reader_role_oid = to_regrole(quote_ident(tenant.reader_role)), writer_role_oid = to_regrole(quote_ident(tenant.writer_role))
+    WHERE t.id = tenant.id;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._build_tenant_schema(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;

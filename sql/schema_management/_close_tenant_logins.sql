@@ -1,7 +1,8 @@
--- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles. Foreign roles that somebody made
+-- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in this database. Logins that another
+-- database of the server uses too stay open, for they are its users' as well. Foreign roles that somebody made
 -- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
--- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...]}. Ending sessions takes effect at once, whatever becomes of
+-- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions takes effect at once, whatever becomes of
 -- the transaction; a login that comes in between this and the commit is found by the next call.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -9,6 +10,8 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     tenant      edu_matrix_hub_schema.tenant_schemas;
+    own         text[];
+    shared_with text[];
     open_logins text[];
     connected   text[];
     backend     record;
@@ -16,10 +19,14 @@ DECLARE
     not_ended   jsonb := '[]';
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    own := edu_matrix_hub_schema._own_roles(tenant);
+    shared_with := edu_matrix_hub_schema._other_databases(own);
     SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO open_logins
     FROM pg_roles AS r
-    WHERE r.rolcanlogin AND r.rolname = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
-    IF open_logins <> '{}' THEN
+    WHERE r.rolcanlogin AND r.rolname = ANY (own);
+    IF open_logins <> '{}' AND shared_with <> '{}' THEN
+        open_logins := '{}';
+    ELSIF open_logins <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'nologin', open_logins);
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET closed_logins = (SELECT coalesce(array_agg(DISTINCT login), '{}')
@@ -30,12 +37,12 @@ BEGIN
 
     SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
     FROM pg_stat_activity AS a
-    WHERE a.usename = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
+    WHERE a.usename = ANY (own) AND a.datname = current_database();
     IF connected <> '{}' THEN
         -- Ending a session asks for membership in its role.
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
         FOR backend IN
-            SELECT a.pid, a.usename FROM pg_stat_activity AS a WHERE a.usename = ANY (connected)
+            SELECT a.pid, a.usename FROM pg_stat_activity AS a WHERE a.usename = ANY (connected) AND a.datname = current_database()
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(backend.pid);
@@ -46,7 +53,7 @@ BEGIN
         END LOOP;
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
     END IF;
-    RETURN jsonb_build_object('closed', open_logins, 'ended', ended, 'not_ended', not_ended);
+    RETURN jsonb_build_object('closed', open_logins, 'ended', ended, 'not_ended', not_ended, 'shared_with', shared_with);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;

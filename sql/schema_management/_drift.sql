@@ -3,6 +3,10 @@
 -- can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and `helper` through which
 -- role keeper. A missing schema has no drift: it is reported as missing, and nothing is made anew by itself.
 --
+-- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift, and is
+-- not touched. A role that was renamed is told with the statement that names it back; without that nothing else of the tenant
+-- can be repaired.
+--
 -- What a tenant does with its own objects is never drift, and neither are members that somebody else added to its roles.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drift(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, kind text, what text, repairable boolean, statement text, role_name text, other_role text, helper integer)
@@ -14,7 +18,7 @@ AS $function$
                (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = current_user) AS our_role
     ), keeper AS MATERIALIZED (
         -- The roles by which we administer others; n is null for the owner role itself.
-        SELECT k.n, r.oid FROM edu_matrix_hub_schema.role_keepers AS k JOIN pg_roles AS r ON r.rolname = k.role_name
+        SELECT k.n, r.oid FROM edu_matrix_hub_schema.role_keepers AS k JOIN pg_roles AS r ON r.oid = k.role_oid
         UNION ALL
         SELECT NULL, s.our_role FROM server AS s
     ), tenant AS MATERIALIZED (
@@ -22,8 +26,10 @@ AS $function$
                -- Concatenated with nothing it is stored plainly; aclexplode would unpack a long packed list once per row.
                n.nspowner, CASE WHEN n.nspacl IS NOT NULL THEN n.nspacl || '{}'::aclitem[] END AS nspacl,
                o.oid AS owner_oid, rd.oid AS reader_oid, wr.oid AS writer_oid, h.rolname AS holder_name,
+               coalesce(o.rolname = t.owner_role, to_regrole(quote_ident(t.owner_role)) IS NULL) AS owner_is_sound,
                -- May we act as the present owner of the schema? On 15 CREATEROLE is enough unless it is a superuser.
-               CASE WHEN n.nspowner = o.oid OR n.nspowner = s.our_role THEN true
+               CASE WHEN o.rolname <> t.owner_role THEN false
+                    WHEN n.nspowner = o.oid OR n.nspowner = s.our_role THEN true
                     WHEN s.modern THEN pg_has_role(s.our_role, n.nspowner, 'USAGE')
                                        OR EXISTS (SELECT FROM pg_auth_members AS m JOIN keeper AS k ON k.oid = m.member
                                                   WHERE m.roleid = n.nspowner AND m.admin_option)
@@ -32,21 +38,26 @@ AS $function$
                 WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN server AS s
-        JOIN pg_namespace AS n ON n.nspname = t.schema_name
+        JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         JOIN pg_roles AS h ON h.oid = n.nspowner
-        LEFT JOIN pg_roles AS o ON o.rolname = t.owner_role
-        LEFT JOIN pg_roles AS rd ON rd.rolname = t.reader_role
-        LEFT JOIN pg_roles AS wr ON wr.rolname = t.writer_role
+        LEFT JOIN pg_roles AS o ON o.oid = t.owner_role_oid
+        LEFT JOIN pg_roles AS rd ON rd.oid = t.reader_role_oid
+        LEFT JOIN pg_roles AS wr ON wr.oid = t.writer_role_oid
         WHERE t.id = ANY ($1) AND t.status IN ('active', 'suspended')
     ), role AS MATERIALIZED (
-        SELECT t.id, t.keeper, w.name, w.oid, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication, r.rolbypassrls
+        SELECT t.id, t.keeper, w.name, w.oid, problem.what AS problem, problem.statement, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication, r.rolbypassrls
         FROM tenant AS t
         CROSS JOIN LATERAL (VALUES (t.owner_role, t.owner_oid), (t.reader_role, t.reader_oid), (t.writer_role, t.writer_oid)) AS w (name, oid)
         LEFT JOIN pg_roles AS r ON r.oid = w.oid
+        LEFT JOIN LATERAL edu_matrix_hub_schema._role_problem(w.name, w.oid) AS problem ON r.rolname IS DISTINCT FROM w.name
     ), found AS (
         SELECT 1 AS step, r.id, 'role' AS kind, format('role "%s" is missing', r.name) AS what, true AS repairable,
                format('CREATE ROLE %I NOLOGIN', r.name) AS statement, r.name AS role_name, NULL AS other_role, r.keeper AS helper
-        FROM role AS r WHERE r.oid IS NULL
+        FROM role AS r WHERE r.oid IS NULL AND r.problem IS NULL
+
+        UNION ALL
+        SELECT 1, r.id, 'name', r.problem, false, r.statement, r.name, NULL, r.keeper
+        FROM role AS r WHERE r.problem IS NOT NULL
 
         UNION ALL
         -- From 16 on we can do nothing to a role on which its keeper lost ADMIN.
@@ -56,7 +67,7 @@ AS $function$
         JOIN server AS s ON s.modern
         JOIN keeper AS k ON k.n IS NOT DISTINCT FROM r.keeper
         JOIN pg_roles AS admin ON admin.oid = k.oid
-        WHERE r.oid IS NOT NULL
+        WHERE r.oid IS NOT NULL AND r.problem IS NULL
           AND NOT EXISTS (SELECT FROM pg_auth_members AS m WHERE m.roleid = r.oid AND m.member = k.oid AND m.admin_option)
 
         UNION ALL
@@ -68,7 +79,7 @@ AS $function$
         CROSS JOIN LATERAL (VALUES ('LOGIN', r.rolcanlogin, true), ('CREATEROLE', r.rolcreaterole, true),
                                    ('CREATEDB', r.rolcreatedb, NOT s.modern), ('SUPERUSER', r.rolsuper, false),
                                    ('REPLICATION', r.rolreplication, false), ('BYPASSRLS', r.rolbypassrls, false)) AS a (attribute, is_set, ours)
-        WHERE a.is_set
+        WHERE a.is_set AND r.problem IS NULL
 
         UNION ALL
         -- On 15 CREATEROLE may end any membership but in a superuser; later only who gave it may, and that may be one of ours.
@@ -82,11 +93,12 @@ AS $function$
         JOIN pg_auth_members AS m ON m.member = r.oid
         JOIN pg_roles AS g ON g.oid = m.roleid
         LEFT JOIN keeper AS giver ON giver.oid = m.grantor AND s.modern
+        WHERE r.problem IS NULL
 
         UNION ALL
         SELECT 5, t.id, 'owner', format('schema "%s" belongs to "%s"', t.schema_name, t.holder_name), t.owner_is_ours_to_change,
                format('ALTER SCHEMA %I OWNER TO %I', t.schema_name, t.owner_role), t.holder_name, NULL, t.holder_keeper
-        FROM tenant AS t WHERE t.nspowner IS DISTINCT FROM t.owner_oid
+        FROM tenant AS t WHERE t.nspowner IS DISTINCT FROM t.owner_oid AND t.owner_is_sound
 
         UNION ALL
         -- Grants that nobody but us should have given. CASCADE follows what a grantee gave on.
@@ -129,10 +141,10 @@ AS $function$
 
         UNION ALL
         SELECT 8, d.id, 'default',
-               format('default privileges of "%s" on %s: %s', d.owner_role, lower(d.objects), string_agg(d.what, ', ' ORDER BY d.what)), true,
+               format('default privileges of "%s" on %s: %s', d.owner_role, lower(d.objects), string_agg(d.what, ', ' ORDER BY d.what)), d.owner_is_sound,
                string_agg(format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', d.owner_role, d.statement), '; ' ORDER BY d.statement DESC), NULL, NULL, NULL
         FROM (
-            SELECT t.id, t.owner_role, w.objects,
+            SELECT t.id, t.owner_role, t.owner_is_sound, w.objects,
                    CASE WHEN pair.name IS NULL
                         THEN format('%s gained %s', coalesce('"' || g.rolname || '"', 'PUBLIC'), pair.privilege_type)
                         WHEN pair.privilege_type IS NULL THEN format('"%s" lost %s', pair.name, pair.privilege)
@@ -160,7 +172,7 @@ AS $function$
             LEFT JOIN pg_roles AS g ON g.oid = pair.grantee
             WHERE pair.name IS NULL OR pair.privilege_type IS NULL OR pair.is_grantable
         ) AS d
-        GROUP BY d.id, d.owner_role, d.objects
+        GROUP BY d.id, d.owner_role, d.owner_is_sound, d.objects
     )
     SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
     FROM found AS f

@@ -13,12 +13,11 @@ DECLARE
     dependents text[];
     statements text[];
     total      bigint;
-    granters   uuid[];
+    granter    record;
+    taken      jsonb := '[]';
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
-    SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO standing
-    FROM pg_roles AS r
-    WHERE r.rolname = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);
+    standing := edu_matrix_hub_schema._own_roles(tenant);
     IF standing = '{}' THEN
         RETURN;
     END IF;
@@ -50,20 +49,26 @@ BEGIN
     END IF;
 
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', standing);
-    -- What other tenants granted to these roles only those can take back, and DROP OWNED by who belongs to them.
-    SELECT coalesce(array_agg(t.id), '{}') INTO granters
-    FROM edu_matrix_hub_schema.tenant_schemas AS t
-    JOIN pg_roles AS r ON r.rolname = t.owner_role
-    WHERE t.id <> tenant.id AND r.oid IN (
+    -- What other tenants, or logins of theirs, granted to these roles only those can take back, and DROP OWNED by who belongs to them.
+    FOR granter IN
+        SELECT t.keeper, array_agg(r.rolname::text) AS roles
+        FROM pg_roles AS r
+        JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.owner_role_oid = r.oid AND t.owner_role = r.rolname OR r.rolname = ANY (t.logins)
+        WHERE t.id <> tenant.id AND r.oid IN (
         SELECT o.refobjid
         FROM pg_shdepend AS s
         JOIN pg_roles AS ours ON ours.oid = s.refobjid AND ours.rolname = ANY (standing)
         JOIN pg_shdepend AS o ON o.dbid = s.dbid AND o.classid = s.classid AND o.objid = s.objid AND o.deptype = 'o' AND o.refclassid = 'pg_authid'::regclass
-        WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a' AND s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()));
-    PERFORM edu_matrix_hub_schema._grant_tenant_owner(g) FROM unnest(granters) AS g;
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a' AND s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
+        GROUP BY t.keeper
+    LOOP
+        PERFORM edu_matrix_hub_schema._role_command(granter.keeper, 'take', granter.roles);
+        taken := taken || jsonb_build_array(to_jsonb(granter));
+    END LOOP;
     -- One by one: the owner's default privileges name the reader too, and one command stumbles over what it has just removed.
     EXECUTE (SELECT string_agg(format('DROP OWNED BY %I', name), '; ' ORDER BY name = tenant.owner_role) FROM unnest(standing) AS name);
-    PERFORM edu_matrix_hub_schema._revoke_tenant_owner(g) FROM unnest(granters) AS g;
+    PERFORM edu_matrix_hub_schema._role_command((g.value ->> 'keeper')::integer, 'give_back', ARRAY(SELECT jsonb_array_elements_text(g.value -> 'roles')))
+    FROM jsonb_array_elements(taken) AS g (value);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'drop', standing);
     IF tenant.keeper IS NOT NULL THEN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET keeper = NULL WHERE t.id = schema_id;

@@ -13,6 +13,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     owner         text;
+    owner_oid     oid;
     sound         boolean;
     locks_before  bigint;
     locks_after   bigint;
@@ -20,12 +21,12 @@ DECLARE
     error_message text;
     results       jsonb;
 BEGIN
-    SELECT t.owner_role INTO STRICT owner FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    SELECT t.owner_role, t.owner_role_oid INTO STRICT owner, owner_oid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     SELECT p.prosecdef AND p.proowner = r.oid AND c.relowner = r.oid AND n.nspowner = current_user::regrole INTO sound
     FROM pg_namespace AS n
     JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = 'enter' AND p.pronargs = 0
     JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = 'once'
-    JOIN pg_roles AS r ON r.rolname = owner
+    JOIN pg_roles AS r ON r.oid = owner_oid AND r.rolname = owner
     WHERE n.nspname = sandbox;
     IF sound IS NOT TRUE THEN
         PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again', '{"tenant": true}');

@@ -37,11 +37,9 @@ DECLARE
     manifest   jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
-    SELECT n.oid INTO namespace FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
-    SELECT r.oid INTO reader FROM pg_roles AS r WHERE r.rolname = tenant.owner_role;
-    IF namespace IS NULL THEN
-        PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the schema is missing in the database');
-    ELSIF reader IS NULL OR NOT has_schema_privilege(reader, namespace, 'USAGE') THEN
+    namespace := edu_matrix_hub_schema._require_schema(tenant);
+    SELECT r.oid INTO reader FROM pg_roles AS r WHERE r.oid = tenant.owner_role_oid AND r.rolname = tenant.owner_role;
+    IF reader IS NULL OR NOT has_schema_privilege(reader, namespace, 'USAGE') THEN
         PERFORM edu_matrix_hub_schema._refuse('insufficient_privilege',
             format('its owner role "%s" is missing or may not use the schema; repair the tenant first', tenant.owner_role));
     END IF;

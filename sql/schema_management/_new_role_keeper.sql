@@ -26,8 +26,8 @@ BEGIN
     IF parent IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._role_command(parent, 'give_back', ARRAY[role_name]);
     END IF;
-    INSERT INTO edu_matrix_hub_schema.role_keepers (n, parent, role_name, function_name)
-    VALUES (keeper, parent, role_name, '_keep_' || keeper);
+    INSERT INTO edu_matrix_hub_schema.role_keepers (n, parent, role_name, role_oid, function_name)
+    VALUES (keeper, parent, role_name, to_regrole(quote_ident(role_name)), '_keep_' || keeper);
     RETURN keeper;
 END
 $function$;

@@ -1,7 +1,7 @@
 -- Does the next part of removing a backup and answers `partial`, or `success` when nothing is left of it. Interrupted anywhere
 -- and called again it goes on where it was. The catalogue row stays, without its manifest, as the memory of what once was.
 --
--- What is removed is the schema that the catalogue names, if it still belongs to the role that it belonged to when it was made,
+-- What is removed is the schema whose identifier the catalogue has, if it still belongs to the role that it belonged to when it was made,
 -- and never anything outside of it: it is not begun while something outside depends on the schema, and stops at a part that
 -- something depends on by then. Roles go last; one that owns or holds something elsewhere stays, is named, and is removed by
 -- a later call when that is settled.
@@ -42,7 +42,8 @@ BEGIN
         END IF;
         attempt := format('remove backup "%s"', backup.location);
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
-        SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = backup.location;
+        namespace := edu_matrix_hub_schema._require_location(backup);
+        SELECT pg_get_userbyid(n.nspowner) INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
         IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.schema_name = backup.location AND t.status <> 'dropped')
            OR (namespace IS NOT NULL AND owner <> current_user AND (backup.method = 'Snapshot' OR owner <> tenant.owner_role)) THEN
             PERFORM edu_matrix_hub_schema._refuse('not_owner',
@@ -92,7 +93,7 @@ BEGIN
                       JOIN pg_roles AS r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
                       WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) AND s.deptype <> 'o'
                         AND s.classid <> 'pg_default_acl'::regclass
-                        AND r.rolname = ANY (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role])
+                        AND r.rolname = ANY (edu_matrix_hub_schema._own_roles(tenant))
                       LIMIT 50) AS held;
             END IF;
     END;

@@ -17,7 +17,7 @@ BEGIN
     FOR expired IN
         SELECT b.id
         FROM edu_matrix_hub_schema.schema_backups AS b
-        WHERE b.state IN ('complete', 'purging')
+        WHERE b.state IN ('complete', 'purging') AND NOT edu_matrix_hub_schema._world_moved()
           AND (b.expires_at < now()
                OR (b.state = 'purging' AND b.updated_at < now() - interval '1 hour')
                OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'))

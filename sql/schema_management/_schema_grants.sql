@@ -1,7 +1,8 @@
 -- The grants on a schema that its owner did not give to itself, as saved_acl keeps them: [{grantee, oid, privilege, grantable}...]
 -- in the order of the catalogue; grantee null is PUBLIC. By its object identifier a grantee is told from another role that has
 -- its name later.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_grants(schema_name text) RETURNS jsonb
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._schema_grants(text);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_grants(namespace oid) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -10,6 +11,6 @@ AS $function$
     FROM pg_namespace AS n
     CROSS JOIN aclexplode(n.nspacl) WITH ORDINALITY AS a
     LEFT JOIN pg_roles AS r ON r.oid = a.grantee
-    WHERE n.nspname = $1 AND a.grantee <> n.nspowner
+    WHERE n.oid = $1 AND a.grantee <> n.nspowner
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._schema_grants(text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._schema_grants(oid) FROM PUBLIC;

@@ -6,7 +6,11 @@
 -- References of the schema to others are recorded and taken away, so that what is set aside blocks no living tenant; one that
 -- cannot be taken away is left and named, for it must not decide whether a tenant can be dropped. References of others to it
 -- there are none, or it is refused. The tenant's roles stay, without login and without foreign members, until the
--- backup is purged; the schema itself becomes ours, so that nobody who has kept one of them finds a way into it. A schema that is missing leaves nothing to set aside: the tenant just ends, and so do its roles.
+-- backup is purged; the schema itself becomes ours, so that nobody who has kept one of them finds a way into it. A schema that is gone
+-- leaves nothing to set aside: the tenant just ends, and so do its roles. One that only has another name, or may be there
+-- without being known, does not end its tenant.
+--
+-- Memberships and logins of roles that another database of the server uses are left alone.
 --
 -- The caller holds both locks of the tenant and runs this in a sub-block.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._set_aside(tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text)
@@ -20,7 +24,8 @@ DECLARE
     backup     CONSTANT uuid := gen_random_uuid();
     namespace  oid;
     location   text;
-    owner      text;
+    holder     oid;
+    absence    jsonb;
     refs       jsonb;
     refs_left  jsonb;
     grants     jsonb;
@@ -31,8 +36,12 @@ DECLARE
     roles_note text;
 BEGIN
     PERFORM edu_matrix_hub_schema._cancel_snapshots(tenant.id, NULL, true);
-    SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
+    SELECT n.oid, n.nspowner INTO namespace, holder FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid AND n.nspname = tenant.schema_name;
     IF namespace IS NULL THEN
+        absence := edu_matrix_hub_schema._schema_absence(tenant);
+        IF absence ->> 'kind' NOT IN ('dropped', 'replaced') THEN
+            PERFORM edu_matrix_hub_schema._refuse('schema_missing', absence ->> 'text', jsonb_build_object('absence', absence));
+        END IF;
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET status = 'dropped', dropped_at = now(), updated_at = now(), table_count = 0, storage_used = 0, drift = '[]'
         WHERE t.id = tenant.id;
@@ -43,10 +52,12 @@ BEGIN
             GET STACKED DIAGNOSTICS roles_note = MESSAGE_TEXT;
         END;
         RETURN jsonb_build_object('schema_missing', true, 'roles_left', roles_note);
-    ELSIF owner <> tenant.owner_role THEN
+    END IF;
+    PERFORM edu_matrix_hub_schema._require_roles(tenant);
+    IF holder <> tenant.owner_role_oid THEN
         PERFORM edu_matrix_hub_schema._refuse('not_repairable',
             format('it belongs to role "%s" and not to "%s", so it cannot be renamed; run as a superuser: ALTER SCHEMA %I OWNER TO %I',
-                   owner, tenant.owner_role, tenant.schema_name, tenant.owner_role));
+                   pg_get_userbyid(holder), tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
     PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, or let the tenant stay (deletionPolicy: Retain)', NULL, NULL);
     -- First, so that no session of the tenant's own can hold up what follows.
@@ -65,8 +76,8 @@ BEGIN
     LEFT JOIN pg_index AS i ON i.indrelid = toast.oid
     LEFT JOIN pg_class AS toast_index ON toast_index.oid = i.indexrelid;
 
-    members := edu_matrix_hub_schema._leave_members(tenant);
-    grants := edu_matrix_hub_schema._schema_grants(tenant.schema_name);
+    members := edu_matrix_hub_schema._leave_members(tenant, sessions -> 'shared_with' = '[]');
+    grants := edu_matrix_hub_schema._schema_grants(namespace);
     PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
     PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
@@ -83,15 +94,15 @@ BEGIN
     PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
 
     INSERT INTO edu_matrix_hub_schema.schema_backups
-        (id, schema_id, institution_id, schema_name, method, state, location, manifest, size_bytes, table_count,
+        (id, schema_id, institution_id, schema_name, method, state, location, location_oid, manifest, size_bytes, table_count,
          expire_after_days, expires_at, requested_by, started_at, completed_at)
-    VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'SetAside', 'complete', location, manifest, measured.bytes, measured.tables,
+    VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'SetAside', 'complete', location, namespace, manifest, measured.bytes, measured.tables,
             expire_after_days, clock_timestamp() + make_interval(days => expire_after_days), requested_by, clock_timestamp(), clock_timestamp());
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
     WHERE t.id = tenant.id;
     RETURN jsonb_build_object('backup_id', backup, 'location', location, 'size_bytes', measured.bytes, 'table_count', measured.tables,
-                              'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended',
+                              'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended', 'shared_with', sessions -> 'shared_with',
                               'references_left', refs_left,
                               'members_left', (SELECT coalesce(jsonb_agg(m.value), '[]') FROM jsonb_array_elements(members) AS m (value) WHERE (m.value ->> 'left')::boolean));
 END
@@ -99,13 +110,15 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._set_aside(edu_matrix_hub_schema.tenant_schemas, integer, text) FROM PUBLIC;
 
 -- Ends the memberships of foreign roles in the tenant's roles, and returns all of them: [{role, member, admin, inherit, set,
--- left}...]. From PostgreSQL 16 on a membership that somebody else granted is not ours to end; it is marked as `left`.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leave_members(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
+-- left}...]. From PostgreSQL 16 on a membership that somebody else granted is not ours to end; it is marked as `left`. So are all
+-- when the roles are not ours alone.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leave_members(tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    own     CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    own     CONSTANT text[] := edu_matrix_hub_schema._own_roles(tenant);
     found   record;
     members jsonb := '[]';
 BEGIN
@@ -116,13 +129,15 @@ BEGIN
         FROM pg_auth_members AS m
         JOIN pg_roles AS role ON role.oid = m.roleid
         JOIN pg_roles AS member ON member.oid = m.member
-        LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.role_name = member.rolname
+        LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.role_oid = member.oid
         WHERE role.rolname = ANY (own) AND member.rolname <> ALL (own) AND k.n IS NULL AND member.rolname <> current_user
         GROUP BY role.rolname, member.rolname
         ORDER BY role.rolname, member.rolname
     LOOP
         BEGIN
-            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[found.role], found.member);
+            IF ours_alone THEN
+                PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[found.role], found.member);
+            END IF;
         EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist OR invalid_grant_operation THEN
             NULL;
         END;
@@ -132,7 +147,7 @@ BEGIN
     RETURN members;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas, boolean) FROM PUBLIC;
 
 -- The publications that a schema or its tables are in: [{publication, table} or {publication, schema: true}...].
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._publications(namespace oid) RETURNS jsonb
@@ -216,7 +231,7 @@ AS $function$
         SELECT m.value ->> 'member' FROM jsonb_array_elements(members) AS m (value)
         UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(grants) AS g (value)
         UNION SELECT g.value ->> 'grantee' FROM jsonb_array_elements(CASE jsonb_typeof(tenant.saved_acl) WHEN 'array' THEN tenant.saved_acl ELSE '[]' END) AS g (value)))
-      AND r.rolname <> ALL (tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role])
+      AND r.rolname <> ALL (edu_matrix_hub_schema._own_roles(tenant))
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_numbers(edu_matrix_hub_schema.tenant_schemas, jsonb, jsonb) FROM PUBLIC;
 

@@ -18,7 +18,7 @@ BEGIN
           ON template.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND template.proname = '_keep'
         LEFT JOIN pg_proc AS p ON p.pronamespace = template.pronamespace AND p.proname = k.function_name
         WHERE p.prosrc IS DISTINCT FROM template.prosrc
-           OR p.proowner <> k.role_name::regrole
+           OR pg_get_userbyid(p.proowner) <> k.role_name
            OR NOT p.prosecdef
            OR p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp",createrole_self_grant=}'
            OR p.proacl IS NULL

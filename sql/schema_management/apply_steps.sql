@@ -23,6 +23,8 @@ BEGIN
             WHEN 'recreate_tenant_schema' THEN result := edu_matrix_hub_schema.recreate_tenant_schema(step -> 'options');
             WHEN 'reclaim_tenant_schema' THEN result := edu_matrix_hub_schema.reclaim_tenant_schema(step -> 'options');
             WHEN 'restore_tenant_schema' THEN result := edu_matrix_hub_schema.restore_tenant_schema(step -> 'options');
+            WHEN 'rebind_tenants' THEN result := edu_matrix_hub_schema.rebind_tenants(step -> 'options');
+            WHEN 'remember_namespaces' THEN result := edu_matrix_hub_schema.remember_namespaces(step -> 'options');
             WHEN 'release_tenants' THEN result := edu_matrix_hub_schema.release_tenants(step -> 'options');
             WHEN 'set_aside_tenant_schema' THEN result := edu_matrix_hub_schema.set_aside_tenant_schema(step -> 'options');
             WHEN 'request_backup' THEN result := edu_matrix_hub_schema.request_backup(step -> 'options');

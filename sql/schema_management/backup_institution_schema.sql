@@ -54,7 +54,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     UPDATE edu_matrix_hub_schema.schema_backups AS b
-    SET state = 'complete', location = facts ->> 'location', manifest = facts -> 'manifest', size_bytes = (facts ->> 'size_bytes')::bigint,
+    SET state = 'complete', location = facts ->> 'location', location_oid = to_regnamespace(quote_ident(facts ->> 'location')), manifest = facts -> 'manifest', size_bytes = (facts ->> 'size_bytes')::bigint,
         table_count = (facts ->> 'table_count')::integer, row_count = (facts ->> 'row_count')::bigint, checksum = facts ->> 'checksum',
         error = NULL, completed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(days => b.expire_after_days),
         updated_at = clock_timestamp()

@@ -7,7 +7,8 @@
 --
 -- A claim whose `take_over` names the pinned cluster is not refused but pins its own identity. What the registry knows of
 -- objects of that cluster becomes known of this one, and its tenants are marked `taken_over` until their TenantSchemas, made
--- anew here, reclaim them.
+-- anew here, reclaim them. It is refused while another database of the server has a registry or schemas of the same
+-- installation: their roles are the same.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_lane(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -46,14 +47,17 @@ BEGIN
                     'tenant_count', (SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas AS t
                                      WHERE t.owner_cluster = installed.cluster AND t.status <> 'dropped'))));
         END IF;
+        IF (installed.cluster, installed.tenant_database) <> (here, options ->> 'tenant_database') THEN
+            PERFORM edu_matrix_hub_schema._refuse_copy();
+        END IF;
         IF former IS NOT NULL THEN
             WITH tenants AS (
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET owner_cluster = here, taken_over = t.status <> 'dropped', reported = NULL, updated_at = now()
+                SET owner_cluster = here, owner_namespace_uid = NULL, taken_over = t.status <> 'dropped', reported = NULL, updated_at = now()
                 WHERE t.owner_cluster = former
                 RETURNING t.taken_over
             ), backups AS (
-                UPDATE edu_matrix_hub_schema.schema_backups AS b SET object_cluster = here WHERE b.object_cluster = former
+                UPDATE edu_matrix_hub_schema.schema_backups AS b SET object_cluster = here, object_namespace_uid = NULL WHERE b.object_cluster = former
                 RETURNING b.id
             )
             SELECT jsonb_build_object('cluster', former, 'tenants', count(*) FILTER (WHERE t.taken_over),

@@ -1,7 +1,7 @@
 -- Creates a tenant: roles, schema, grants, default privileges and the registry row, or nothing at all.
 --
--- options: {schema_name, institution_id?, owner?: {cluster, namespace, name, uid}, register_institution?, institution_source?,
--- config?, quota_limit?, access?, requested_by?}. Without an owner it is made by hand.
+-- options: {schema_name, institution_id?, owner?: {cluster, namespace, name, uid, namespace_uid?}, register_institution?,
+-- institution_source?, config?, quota_limit?, access?, requested_by?}. Without an owner it is made by hand.
 --
 -- The same call again answers `unchanged`. It refuses when name or institution is taken (`name_taken`, `institution_taken`,
 -- with the holder in detail.holder), when a schema or a role of that name stands already, when the institution is unknown, and
@@ -23,7 +23,7 @@ BEGIN
     -- Every schema that anybody creates makes every session plan its statements anew, so there are few here, and plain ones;
     -- the unique indexes of the registry say whether name, institution and TenantSchema are free.
     BEGIN
-        SELECT clock_timestamp(), w.id, w.schema_name, w.institution_id, w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid,
+        SELECT clock_timestamp(), w.id, w.schema_name, w.institution_id, w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid, w.owner_namespace_uid,
                w.access, CASE w.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END, w.config, w.quota_limit,
                -- 43 bytes of the schema's name, and 12 digits of the id: never more than 63 bytes, and no two alike.
                w.stem || '_owner', w.stem || '_reader', w.stem || '_writer',
@@ -33,11 +33,12 @@ BEGIN
                AND to_regrole(quote_ident(w.schema_name)) IS NULL
                AND edu_matrix_hub_schema._isolation_problem() IS NULL
         INTO started, tenant.id, tenant.schema_name, tenant.institution_id, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
-             tenant.owner_uid, tenant.access, tenant.status, tenant.config, tenant.quota_limit,
+             tenant.owner_uid, tenant.owner_namespace_uid, tenant.access, tenant.status, tenant.config, tenant.quota_limit,
              tenant.owner_role, tenant.reader_role, tenant.writer_role, is_clear
         FROM (SELECT new.id, options ->> 'schema_name' AS schema_name, (options ->> 'institution_id')::uuid AS institution_id,
                      options #>> '{owner,cluster}' AS owner_cluster, options #>> '{owner,namespace}' AS owner_namespace,
                      options #>> '{owner,name}' AS owner_name, options #>> '{owner,uid}' AS owner_uid,
+                     options #>> '{owner,namespace_uid}' AS owner_namespace_uid,
                      coalesce(options ->> 'access', 'ReadWrite') AS access,
                      coalesce(nullif(options -> 'config', 'null'), '{}') AS config,
                      (options ->> 'quota_limit')::bigint AS quota_limit,
@@ -52,10 +53,10 @@ BEGIN
         END IF;
         tenant.keeper := edu_matrix_hub_schema._choose_role_keeper();
         INSERT INTO edu_matrix_hub_schema.tenant_schemas
-            (id, institution_id, schema_name, owner_cluster, owner_namespace, owner_name, owner_uid, status, access, config, quota_limit,
+            (id, institution_id, schema_name, owner_cluster, owner_namespace, owner_name, owner_uid, owner_namespace_uid, status, access, config, quota_limit,
              keeper, owner_role, reader_role, writer_role, saved_acl)
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
-                tenant.owner_uid, tenant.status, tenant.access, tenant.config,
+                tenant.owner_uid, tenant.owner_namespace_uid, tenant.status, tenant.access, tenant.config,
                 tenant.quota_limit, tenant.keeper, tenant.owner_role, tenant.reader_role, tenant.writer_role,
                 CASE tenant.access WHEN 'Suspended' THEN edu_matrix_hub_schema._usual_acl(tenant) END)
         ON CONFLICT DO NOTHING;
@@ -102,6 +103,7 @@ DECLARE
     schema_stands boolean;
     role_stands   boolean;
     standing      edu_matrix_hub_schema.tenant_schemas;
+    absence       jsonb;
 BEGIN
     PERFORM edu_matrix_hub_schema._need_read_committed();
     IF problem IS NOT NULL THEN
@@ -128,10 +130,11 @@ BEGIN
            AND standing.owner_cluster IS NOT DISTINCT FROM wanted.owner_cluster THEN
             IF standing.status = 'dropping' THEN
                 PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being dropped');
-            ELSIF NOT schema_stands THEN
-                PERFORM edu_matrix_hub_schema._refuse('schema_missing',
-                    'it was created before and is missing now; recreate it empty, or restore a backup',
-                    jsonb_build_object('schema_id', standing.id));
+            END IF;
+            absence := edu_matrix_hub_schema._schema_absence(standing);
+            IF absence IS NOT NULL THEN
+                PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'it was created before and is missing now: ' || (absence ->> 'text'),
+                    jsonb_build_object('schema_id', standing.id, 'absence', absence));
             END IF;
             RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" stands already', wanted.schema_name), standing.id);
         ELSIF standing.owner_uid = wanted.owner_uid THEN
@@ -149,6 +152,13 @@ BEGIN
     END LOOP;
 
     IF schema_stands THEN
+        SELECT t.* INTO standing
+        FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_namespace AS n ON n.oid = t.schema_oid
+        WHERE n.nspname = wanted.schema_name AND t.status <> 'dropped' AND NOT edu_matrix_hub_schema._world_moved();
+        IF standing.id IS NOT NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('name_taken', 'the schema of another tenant has this name for now, because it was renamed by hand',
+                jsonb_build_object('holder', edu_matrix_hub_schema._claim(standing)));
+        END IF;
         PERFORM edu_matrix_hub_schema._refuse('name_taken', 'a schema of this name stands that is no tenant of ours; choose another name');
     ELSIF role_stands THEN
         PERFORM edu_matrix_hub_schema._refuse('name_taken',

@@ -2,7 +2,7 @@
 -- namespace and name. It is active or suspended again, and nothing in the database but its row changes; whether its schema stands
 -- is for the next look to say. Done before, it is `unchanged`.
 --
--- options: {schema_id, owner: {cluster, namespace, name, uid}, requested_by?}. A tenant of another TenantSchema, or of none, is
+-- options: {schema_id, owner: {cluster, namespace, name, uid, namespace_uid?}, requested_by?}. A tenant of another TenantSchema, or of none, is
 -- refused with `not_owner`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -25,7 +25,8 @@ BEGIN
         END IF;
         PERFORM edu_matrix_hub_schema._check_owner(tenant, options -> 'owner');
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-        SET owner_uid = options #>> '{owner,uid}', status = CASE t.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END,
+        SET owner_uid = options #>> '{owner,uid}', owner_namespace_uid = coalesce(options #>> '{owner,namespace_uid}', t.owner_namespace_uid),
+            status = CASE t.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END,
             taken_over = false, reported = NULL, updated_at = now()
         WHERE t.id = tenant.id AND (t.owner_uid <> options #>> '{owner,uid}' OR t.status = 'released' OR t.taken_over);
         IF NOT FOUND THEN

@@ -31,6 +31,8 @@ BEGIN
         functions_checksum    = current_setting('edu_matrix.functions_checksum'),
         contract              = current_setting('edu_matrix.contract')::integer,
         functions_fingerprint = edu_matrix_hub_schema._functions_fingerprint(),
+        registry_oid          = coalesce(i.registry_oid, 'edu_matrix_hub_schema'::regnamespace),
+        system_identifier     = coalesce(i.system_identifier, edu_matrix_hub_schema._system_identifier()),
         updated_at            = now();
     RETURN edu_matrix_hub_schema.installation();
 END

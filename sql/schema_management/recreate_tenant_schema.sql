@@ -1,6 +1,7 @@
 -- Makes a tenant's schema anew, empty, after somebody removed it; the tenant keeps its id, and its roles are made again where they
 -- are missing. options: {schema_id, requested_by?}. Never called without a person having asked for it: what was in the schema
--- is gone, or in a backup. A schema that stands is `unchanged`.
+-- is gone, or in a backup. A schema that stands is `unchanged`; one that has another name, or whose
+-- name another schema has, is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.recreate_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -9,6 +10,7 @@ DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
     attempt       text := format('recreate tenant %s', options ->> 'schema_id');
     tenant        edu_matrix_hub_schema.tenant_schemas;
+    absence       jsonb;
     error_message text;
     error_detail  text;
 BEGIN
@@ -17,15 +19,18 @@ BEGIN
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'structure', true);
         tenant := edu_matrix_hub_schema._lock_tenant(tenant.id, 'access', true);
         attempt := format('recreate schema "%s"', tenant.schema_name);
-        IF EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name) THEN
+        absence := edu_matrix_hub_schema._schema_absence(tenant);
+        IF absence IS NULL THEN
             RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" stands', tenant.schema_name), tenant.id);
+        ELSIF absence ->> 'kind' <> 'dropped' THEN
+            PERFORM edu_matrix_hub_schema._refuse('schema_missing', absence ->> 'text', jsonb_build_object('absence', absence));
         ELSIF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = tenant.schema_name) THEN
             PERFORM edu_matrix_hub_schema._refuse('name_taken',
                 'a role has this name by now, and the schema would come first in its default search_path; rename the role');
         END IF;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
         SELECT t.* INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+        PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
         PERFORM edu_matrix_hub_schema._build_tenant_schema(tenant);
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET saved_acl = CASE t.access WHEN 'Suspended' THEN coalesce(t.saved_acl, edu_matrix_hub_schema._usual_acl(tenant)) END,

@@ -27,9 +27,7 @@ BEGIN
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'structure', false);
         tenant := edu_matrix_hub_schema._lock_tenant(tenant.id, 'access', true);
         attempt := format('repair schema "%s"', tenant.schema_name);
-        IF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name) THEN
-            PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the schema does not exist; recreate it empty, or restore a backup');
-        END IF;
+        PERFORM edu_matrix_hub_schema._require_schema(tenant);
 
         -- A role that was made anew shows what else it lacks only then, so there may be a second round.
         FOR round IN 1..3 LOOP
@@ -48,6 +46,7 @@ BEGIN
                     CASE found.kind
                         WHEN 'role' THEN
                             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[found.role_name]);
+                            PERFORM edu_matrix_hub_schema._remember_roles(tenant.id, ARRAY[found.role_name]);
                             made_roles := true;
                         WHEN 'attribute' THEN
                             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'plain', ARRAY[found.role_name]);
@@ -66,7 +65,7 @@ BEGIN
                     END CASE;
                     repaired := repaired || found.what;
                 EXCEPTION
-                    WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist OR duplicate_object THEN
+                    WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist OR duplicate_object OR undefined_object THEN
                         not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement, 'error', SQLERRM);
                 END;
             END LOOP;
@@ -74,7 +73,7 @@ BEGIN
         END LOOP;
         IF made_roles THEN
             IF NOT owner_is_taken THEN
-                PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+                PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
                 owner_is_taken := true;
             END IF;
             PERFORM edu_matrix_hub_schema._grant_on_objects(tenant);
@@ -124,7 +123,7 @@ BEGIN
         FROM pg_namespace AS n
         JOIN pg_class AS c ON c.relnamespace = n.oid
         JOIN pg_roles AS o ON o.oid = c.relowner
-        WHERE n.nspname = tenant.schema_name AND o.rolname = tenant.owner_role AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        WHERE n.oid = tenant.schema_oid AND o.rolname = tenant.owner_role AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         GROUP BY c.relkind = 'S'
         UNION ALL
         SELECT 'ROUTINE', false, true,
@@ -132,7 +131,7 @@ BEGIN
         FROM pg_namespace AS n
         JOIN pg_proc AS p ON p.pronamespace = n.oid
         JOIN pg_roles AS o ON o.oid = p.proowner
-        WHERE n.nspname = tenant.schema_name AND o.rolname = tenant.owner_role
+        WHERE n.oid = tenant.schema_oid AND o.rolname = tenant.owner_role
     LOOP
         CONTINUE WHEN objects.names IS NULL;
         EXECUTE format('GRANT %s ON %s %s TO %I, %I', CASE WHEN objects.is_routine THEN 'EXECUTE' ELSE 'SELECT' END,

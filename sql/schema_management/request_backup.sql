@@ -1,7 +1,7 @@
 -- Asks for a snapshot of a tenant: a catalogue row and a job that the operator claims. Asked again for the same object, it
 -- answers `unchanged` with the same backup.
 --
--- options: {schema_id, object: {cluster, namespace, name, uid}, method: "Snapshot", expire_after_days?, requested_by?}. The
+-- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, method: "Snapshot", expire_after_days?, requested_by?}. The
 -- object may be absent: such a request is a new one every time. A tenant has ten open requests at most; the next is refused
 -- as `busy` until one of them is done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_backup(options jsonb) RETURNS jsonb
@@ -28,9 +28,11 @@ BEGIN
         END IF;
         attempt := format('request a backup of schema "%s"', tenant.schema_name);
         INSERT INTO edu_matrix_hub_schema.schema_backups
-            (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid, expire_after_days, requested_by)
+            (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid, object_namespace_uid,
+             expire_after_days, requested_by)
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', options #>> '{object,cluster}', options #>> '{object,namespace}',
-                options #>> '{object,name}', options #>> '{object,uid}', (options ->> 'expire_after_days')::integer, requester)
+                options #>> '{object,name}', options #>> '{object,uid}', options #>> '{object,namespace_uid}',
+                (options ->> 'expire_after_days')::integer, requester)
         ON CONFLICT (object_uid) DO NOTHING
         RETURNING id INTO backup;
         IF backup IS NULL THEN

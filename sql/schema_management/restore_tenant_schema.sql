@@ -1,7 +1,7 @@
 -- Brings back a tenant that was set aside: the schema under its name, its roles, the grants on it, the memberships and logins
 -- that were recorded, the references to others, and its row in the registry; or nothing at all.
 --
--- options: {backup_id, owner?: {cluster, namespace, name, uid}, requested_by?}. With an owner the tenant belongs to that
+-- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, requested_by?}. With an owner the tenant belongs to that
 -- TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of the same cluster, namespace
 -- and name (else `not_owner`). Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
 -- new one may reclaim it; one made by hand comes back as it was. detail: {schema_id, backup_id, references, lost}.
@@ -61,6 +61,7 @@ BEGIN
                           WHEN t.access = 'Suspended' THEN 'suspended' ELSE 'active' END,
             owner_cluster = coalesce(owner ->> 'cluster', t.owner_cluster), owner_namespace = coalesce(owner ->> 'namespace', t.owner_namespace),
             owner_name = coalesce(owner ->> 'name', t.owner_name), owner_uid = coalesce(owner ->> 'uid', t.owner_uid),
+            owner_namespace_uid = coalesce(owner ->> 'namespace_uid', t.owner_namespace_uid), schema_oid = namespace,
             taken_over = false, dropped_at = NULL, reported = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, updated_at = now()
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
@@ -103,7 +104,8 @@ DECLARE
     owner     text;
     holder    edu_matrix_hub_schema.tenant_schemas;
 BEGIN
-    SELECT n.oid, pg_get_userbyid(n.nspowner) INTO namespace, owner FROM pg_namespace AS n WHERE n.nspname = backup.location;
+    namespace := edu_matrix_hub_schema._require_location(backup);
+    SELECT pg_get_userbyid(n.nspowner) INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
     IF namespace IS NULL THEN
         PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('schema "%s" is missing in the database', backup.location));
     ELSIF tenant.id IS NULL OR tenant.status <> 'dropped' THEN

@@ -34,16 +34,16 @@ BEGIN
         attempt := format('set access of schema "%s" to %s', tenant.schema_name, wanted);
         IF wanted NOT IN ('ReadWrite', 'Suspended') THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'access is ReadWrite or Suspended');
-        ELSIF NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name) THEN
-            PERFORM edu_matrix_hub_schema._refuse('schema_missing', 'the schema does not exist; recreate it empty, or restore a backup');
         END IF;
+        PERFORM edu_matrix_hub_schema._require_schema(tenant);
+        PERFORM edu_matrix_hub_schema._require_roles(tenant);
 
         IF wanted = 'Suspended' THEN
             -- First, so that no session of the tenant's own can hold up what follows with an open transaction.
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_name), fingerprint = NULL, reported = NULL,
+                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid), fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
                 PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
@@ -71,6 +71,7 @@ BEGIN
         ELSE format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; %s could not be ended, which a superuser can', jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
+             || edu_matrix_hub_schema._shared_text(sessions -> 'shared_with')
         END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by', started, attempt, sessions);
     RETURN edu_matrix_hub_schema._result('success', answer, tenant.id, sessions);
@@ -87,7 +88,7 @@ DECLARE
     grantees text;
 BEGIN
     SELECT string_agg(DISTINCT coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'), ', ') INTO grantees
-    FROM jsonb_array_elements(edu_matrix_hub_schema._schema_grants(tenant.schema_name)) AS g;
+    FROM jsonb_array_elements(edu_matrix_hub_schema._schema_grants(tenant.schema_oid)) AS g;
     IF grantees IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
         EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', tenant.schema_name, grantees);

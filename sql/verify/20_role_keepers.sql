@@ -20,7 +20,7 @@ BEGIN
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
     FROM unnest(ARRAY[
-        'n', 'parent', 'role_name', 'function_name', 'is_open', 'created_at']) AS w (name)
+        'n', 'parent', 'role_name', 'function_name', 'is_open', 'created_at', 'role_oid']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN

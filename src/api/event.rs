@@ -70,6 +70,7 @@ event_reasons! {
     Dropped Warning "The schema of a deleted tenant was dropped without a backup."
     Retained Normal "The tenant was deleted and its schema left as it is."
     Released Warning "The objects of tenants are gone without a deletion; their schemas stay and can be reclaimed."
+    Rebound Warning "After a restore or an upgrade of the server it was found out again which schema is whose; the message says of which it was not."
     BackupCompleted Normal "A backup was finished."
     BackupFailed Warning "A backup could not be made."
     Ready Normal "The object became ready after it was not."

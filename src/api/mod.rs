@@ -64,6 +64,11 @@ pub const PAUSED: &str = "edumatrixhub.io/paused";
 /// value is the identity that the message of the condition names.
 pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
 
+/// Annotation of a `TenantDatabase`: after a restore or an upgrade of the server, find out again which schema is whose. The value is
+/// the installation's id. Forgotten it does nothing: only rows whose schema is nowhere are bound, and only to a schema that belongs to
+/// the tenant's own role and carries the tenant's id.
+pub const REBIND: &str = "edumatrixhub.io/rebind";
+
 /// Annotation of a `TenantDatabase`: what was deleted up to this time may go, however much it is. The value is a time such as
 /// `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion.
 pub const CONFIRM_DELETIONS: &str = "edumatrixhub.io/confirm-deletions";

@@ -126,8 +126,8 @@ reasons! {
         "The institution or the schema's name belongs to another tenant, or to what one left behind."
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
     SchemaMissing Stuck
-        "The schema was dropped by hand. It is not made anew, because it would be empty."
-        "Restore it, or set the annotation `edumatrixhub.io/recreate` to the schema's name for an empty one."
+        "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made anew, because it would be empty."
+        "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` for an empty one."
     NamespaceNotAllowed Stuck
         "The database does not take tenants from this namespace."
         "Ask the platform team for a label that `spec.allowedNamespaces` of the `TenantDatabase` selects."
@@ -149,6 +149,9 @@ reasons! {
     ManyOwnersMissing Stuck
         "The `TenantSchema` objects of many tenants are gone without a deletion. Their schemas are untouched and still count as theirs."
         "Apply the manifests again if they were lost. If the objects are meant to be gone, type the command in the message, and the schemas count as released."
+    IdentifiersChanged Stuck
+        "The database was restored from a dump or its server upgraded, and it is not known any more which schema is whose. Nothing of the tenants is touched."
+        "Type the command in the message, which sets the annotation `edumatrixhub.io/rebind` on the `TenantDatabase`."
     DependentsExist Stuck
         "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
         "Remove the objects that the message lists, or set `deletionPolicy: Retain`."

@@ -59,7 +59,7 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Desired {
         schema_id: tenant.status.as_ref().and_then(|status| status.schema_id.as_deref()?.parse().ok()),
     });
     Desired {
-        object: object(backup, &resolved.cluster),
+        object: object(backup, resolved),
         known: known(backup),
         tenant_name: backup.spec.tenant_schema_ref.name.clone(),
         tenant,
@@ -73,19 +73,20 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Desired {
 #[must_use]
 pub fn removal(backup: &SchemaBackup, resolved: &Resolved, namespace_ends: bool) -> Removal {
     Removal {
-        object: object(backup, &resolved.cluster),
+        object: object(backup, resolved),
         known: known(backup),
         delete: backup.spec.deletion_policy() == BackupDeletionPolicy::Delete && !namespace_ends,
         complete: backup.status.as_ref().is_some_and(|status| status.completion_time.is_some()),
     }
 }
 
-fn object(backup: &SchemaBackup, cluster: &str) -> Owner {
+fn object(backup: &SchemaBackup, resolved: &Resolved) -> Owner {
     Owner {
-        cluster: cluster.to_owned(),
+        cluster: resolved.cluster.clone(),
         namespace: backup.namespace().unwrap_or_default(),
         name: backup.name_any(),
         uid: backup.uid().unwrap_or_default(),
+        namespace_uid: resolved.namespace_uid.clone(),
     }
 }
 

@@ -16,6 +16,8 @@ use crate::{
 pub struct Resolved {
     /// UID of the cluster's kube-system namespace.
     pub cluster: String,
+    /// The UID of the backup's namespace, as the cache has it.
+    pub namespace_uid: Option<String>,
     /// The tenant, if it is there.
     pub tenant: Option<Arc<TenantSchema>>,
     /// Where the database stands that has the backup, or will have it; nothing when neither is known.
@@ -31,7 +33,8 @@ pub fn resolve(backup: &SchemaBackup, ctx: &Context) -> Resolved {
     let remembered = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
     let database = remembered.or_else(|| tenant.as_ref().map(|tenant| tenant.spec.database()));
     let lane = database.map(|database| ctx.lanes.get(database));
-    Resolved { cluster: ctx.cluster.clone(), tenant, lane }
+    let namespace_uid = ctx.stores.namespaces.get(&ObjectRef::new(&namespace)).and_then(|found| found.uid());
+    Resolved { cluster: ctx.cluster.clone(), namespace_uid, tenant, lane }
 }
 
 /// Whether the backup's namespace is being deleted, by the API server's word: a cache that is a moment behind would let

@@ -109,14 +109,15 @@ async fn plan_of(
         .await?
         .ok_or_else(|| Error::NoDatabase { tenant: format!("{namespace}/{name}"), database: database_name.clone() })?;
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let labels = kubernetes::read(&namespaces, &namespace).await?.map(|found| found.labels().clone());
+    let found = kubernetes::read(&namespaces, &namespace).await?;
     let tenants =
         kubernetes::within(|| format!("list TenantSchemas of {namespace}"), api.list(&ListParams::default())).await?;
     let others: Vec<_> = tenants.items.into_iter().map(Arc::new).collect();
     let resolved = Resolved {
         cluster: cluster.to_owned(),
         lane: LaneState::Elsewhere,
-        namespace_labels: labels,
+        namespace_labels: found.as_ref().map(|found| found.labels().clone()),
+        namespace_uid: found.and_then(|found| found.uid()),
         older_tenants: count_older(&tenant, &database_name, &others),
         database: Some(Arc::new(database)),
     };

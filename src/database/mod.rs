@@ -3,6 +3,7 @@
 
 pub mod balance;
 pub mod election;
+mod identity;
 pub mod install;
 pub mod opens;
 mod owners;
@@ -26,7 +27,7 @@ use crate::{
     context::{After, Context, Failure, Next, Notice},
     jobs, kubernetes,
     lane::LaneState,
-    postgres::{self, Connection},
+    postgres::{self, Connection, answer::SurveyAnswer},
     telemetry::metrics::DatabaseLabels,
 };
 use install::{Claimant, Closed, InstalledNow, job_slots, open};
@@ -135,6 +136,7 @@ pub async fn reconcile(
         match survey(&open.lane, &open.surveys, database.spec.survey_period(), &ctx).await {
             Ok(found) => {
                 answer = found;
+                notices.append(&mut look_after_identities(&database, &open, answer.as_ref(), &ctx).await);
                 // What does not come about now is tried at the next tick.
                 if let Ok(mut released) = owners::release(&database, &open.lane, &open.missing, &ctx).await {
                     notices.append(&mut released);
@@ -150,12 +152,15 @@ pub async fn reconcile(
                 return Err(Error::Survey(error));
             }
         }
-        open.survey_after(database.spec.survey_period());
+        // What was bound again is told by the next survey, which comes at once.
+        let bound = notices.iter().any(|notice| notice.reason == EventReason::Rebound);
+        open.survey_after(if bound { Duration::ZERO } else { database.spec.survey_period() });
     }
     set_up(&name, true, &ctx);
     let remark = in_use
         .map(|message| Verdict::stalled(Reason::InUse, message, true))
         .or_else(|| unresolved.as_ref().map(|error| status::unresolved(error, true)))
+        .or_else(|| open.unbound.verdict())
         .or_else(|| open.missing.verdict())
         .or_else(|| complaint(&database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)));
     let new = status(&database, &open.facts, answer.as_ref(), remark, ctx.now());
@@ -167,6 +172,21 @@ pub async fn reconcile(
         Some(error) => next.failed(Error::Resolve(error)),
         None => next,
     })
+}
+
+/// Which schemas and namespaces the rows are of. What does not come about now is tried at the next tick.
+async fn look_after_identities(
+    database: &TenantDatabase,
+    open: &Open,
+    answer: Option<&SurveyAnswer>,
+    ctx: &Context,
+) -> Vec<Notice> {
+    let Some(answer) = answer else { return Vec::new() };
+    let bound = identity::bind(database, &open.lane, answer, &open.unbound).await;
+    if let Err(error) = identity::remember_namespaces(&open.lane, ctx).await {
+        tracing::debug!(%error, "cannot remember the namespaces of tenants");
+    }
+    bound.unwrap_or_default()
 }
 
 /// Leaves the stage: lanes are closed, jobs end, Leases are given back.

@@ -11,8 +11,10 @@ use uuid::Uuid;
 use super::error::may_pass;
 
 mod backup;
+mod identity;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
+pub use identity::{Absence, Fate};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -149,6 +151,9 @@ pub struct Owner {
     pub name: String,
     /// The object's UID.
     pub uid: String,
+    /// The UID of the object's namespace; absent while it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_uid: Option<String>,
 }
 
 /// One question about one tenant.
@@ -192,6 +197,9 @@ pub struct TenantAnswer {
     pub institution_holder: Option<Claim>,
     /// A schema of this name stands.
     pub schema_exists: bool,
+    /// The tenant whose schema was renamed by hand to this name.
+    #[serde(default)]
+    pub bearer: Option<Claim>,
     /// A role of this name stands.
     pub name_is_role: bool,
     /// The institution is registered, or found in the configured table.
@@ -216,6 +224,9 @@ pub struct SetAside {
     pub table_count: Option<i32>,
     /// When the tenant was dropped.
     pub dropped_at: Timestamp,
+    /// UID of the namespace that its object was in; absent where nobody has told it.
+    #[serde(default)]
+    pub namespace_uid: Option<String>,
 }
 
 /// Who has what another wants.
@@ -233,6 +244,9 @@ pub struct Claim {
     pub name: Option<String>,
     /// UID of its object.
     pub uid: Option<String>,
+    /// UID of its object's namespace; absent where nobody has told it yet.
+    #[serde(default)]
+    pub namespace_uid: Option<String>,
     /// The row's status, as [`TenantRow::status`].
     pub status: String,
     /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
@@ -285,8 +299,11 @@ pub struct TenantRow {
     pub config: Map<String, Value>,
     /// In bytes.
     pub quota_limit: Option<i64>,
-    /// The schema stands.
+    /// The schema stands: the tenant's own, and not another one of its name.
     pub schema_exists: bool,
+    /// What became of it, if it does not stand.
+    #[serde(default)]
+    pub absence: Option<Absence>,
     /// What differs from what was applied.
     pub drift: Vec<Drift>,
     /// Tables, indexes and TOAST, in bytes.
@@ -430,6 +447,9 @@ pub struct SurveyAnswer {
     pub stale_count: i32,
     /// Jobs that wait for a runner.
     pub jobs_waiting: i32,
+    /// Tenants whose schema is not known since a restore or an upgrade of the server.
+    #[serde(default)]
+    pub unbound_count: i32,
     /// Backups that changed since the survey before.
     pub backups_changed: Vec<ChangedBackup>,
 }

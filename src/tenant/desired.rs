@@ -69,6 +69,8 @@ pub struct Desired {
 pub struct Removal {
     /// Whose it is; the database compares.
     pub owner: Owner,
+    /// The TenantDatabase that it is in.
+    pub database: String,
     /// The schema, as status or spec have it.
     pub schema_name: Option<String>,
     /// What happens to the schema.
@@ -143,7 +145,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         (_, complaint) => complaint.map(|complaint| complaint.message),
     };
     Ok(Desired {
-        owner: owner(tenant, &resolved.cluster),
+        owner: owner(tenant, resolved),
         known,
         reclaim: api::confirms(&tenant.metadata, api::RECLAIM, schema_name.as_str()),
         paused: api::is_paused(&tenant.metadata),
@@ -180,7 +182,8 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let confirmed =
         |annotation| schema_name.as_deref().is_some_and(|name| api::confirms(&tenant.metadata, annotation, name));
     Removal {
-        owner: owner(tenant, &resolved.cluster),
+        owner: owner(tenant, resolved),
+        database: tenant.spec.database().to_owned(),
         policy: policy(tenant, resolved.database.as_deref(), &mut Vec::new()),
         drop_confirmed: confirmed(api::CONFIRM_DROP),
         abandoned: confirmed(api::ABANDON),
@@ -221,12 +224,13 @@ fn invalid(error: impl ToString) -> Invalid {
     Invalid { reason: Reason::InvalidSpec, message: error.to_string() }
 }
 
-fn owner(tenant: &TenantSchema, cluster: &str) -> Owner {
+fn owner(tenant: &TenantSchema, resolved: &Resolved) -> Owner {
     Owner {
-        cluster: cluster.to_owned(),
+        cluster: resolved.cluster.clone(),
         namespace: tenant.namespace().unwrap_or_default(),
         name: tenant.name_any(),
         uid: tenant.uid().unwrap_or_default(),
+        namespace_uid: resolved.namespace_uid.clone(),
     }
 }
 

@@ -9,7 +9,8 @@ pub mod status;
 
 use std::sync::Arc;
 
-use kube::{Api, ResourceExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, ResourceExt, core::PartialObjectMeta};
 
 use crate::{
     api::{
@@ -19,8 +20,9 @@ use crate::{
         policy::DeletionPolicy,
     },
     context::{After, Context, End, Next, Notice, StageError as Error, chain},
+    kubernetes,
     lane::{Lane, LaneState},
-    postgres::answer::TenantAnswer,
+    postgres::answer::{Owner, TenantAnswer},
 };
 use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, removal};
@@ -89,6 +91,9 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     if desired.paused {
         return pause(&tenant, &plan, ctx).await;
     }
+    if plan.takes_back() && !is_at_home(&desired.owner, ctx).await? {
+        return Ok(Next::new(After::Retry, "waiting"));
+    }
     let tenant = if plan.changes() || observed.own.is_some() {
         ctx.with_finalizer(&api(&tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?
     } else {
@@ -103,6 +108,14 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
         let _ = ctx.passed_over.unbounded_send(tenant);
     }
     Ok(next)
+}
+
+/// Whether the namespace is the one that the cache knows, by the API server's word: a cache that is a moment behind would give
+/// the data of a namespace that was deleted to the next one of its name.
+async fn is_at_home(owner: &Owner, ctx: &Context) -> Result<bool, Error> {
+    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
+    let found = kubernetes::read(&namespaces, &owner.namespace).await?;
+    Ok(found.is_some_and(|namespace| namespace.uid() == owner.namespace_uid))
 }
 
 /// A tenant that went although it had our finalizer, which the API server can pass over. What was made for it is dealt with

@@ -23,6 +23,8 @@ pub struct Resolved {
     pub lane: LaneState,
     /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
     pub namespace_labels: Option<BTreeMap<String, String>>,
+    /// The UID of the tenant's namespace, as the cache has it.
+    pub namespace_uid: Option<String>,
     /// How many older tenants of this namespace the database has; counted only when a limit asks for it.
     pub older_tenants: usize,
 }
@@ -33,13 +35,16 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
     let name = tenant.spec.database();
     let namespace = tenant.namespace().unwrap_or_default();
     let database = ctx.stores.databases.get(&ObjectRef::new(name));
-    let namespace_labels = ctx.stores.namespaces.get(&ObjectRef::new(&namespace)).map(|found| found.labels().clone());
+    let found = ctx.stores.namespaces.get(&ObjectRef::new(&namespace));
+    let namespace_labels = found.as_ref().map(|found| found.labels().clone());
+    let namespace_uid = found.and_then(|found| found.uid());
     let limited = database
         .as_ref()
         .and_then(|database| database.spec.limits.as_ref())
         .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
     let older_tenants = if limited { count_older(tenant, name, &ctx.stores.tenants.state()) } else { 0 };
-    Resolved { cluster: ctx.cluster.clone(), lane: ctx.lanes.get(name), database, namespace_labels, older_tenants }
+    let lane = ctx.lanes.get(name);
+    Resolved { cluster: ctx.cluster.clone(), lane, database, namespace_labels, namespace_uid, older_tenants }
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit

@@ -188,6 +188,7 @@ impl Stage {
     pub async fn backup_pass(&self, subject: &Subject, object: &SchemaBackup, stop_before_end: bool) -> (String, End) {
         let resolved = backup::resolve::Resolved {
             cluster: "cluster".to_owned(),
+            namespace_uid: None,
             tenant: Some(Arc::new(subject.object.clone())),
             lane: None,
         };
@@ -228,6 +229,7 @@ impl Stage {
             database: Some(self.database.clone()),
             lane: LaneState::Elsewhere,
             namespace_labels: Some(BTreeMap::new()),
+            namespace_uid: Some("team".to_owned()),
             older_tenants: 0,
         };
         if subject.object.metadata.deletion_timestamp.is_some() {

@@ -1,7 +1,7 @@
 //! A schema that was dropped by hand is missed at once and never made anew by itself.
 
 use serde_json::json;
-use tenant_schema_operator::api::{RECREATE, TenantSchema};
+use tenant_schema_operator::api::{REBIND, RECREATE, TenantSchema};
 
 use crate::world::World;
 
@@ -59,8 +59,23 @@ async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks(
     command(&message);
     world.ready_tenant("school").await;
 
-    // Somebody brings the schema back himself.
-    world.sql(&format!("CREATE SCHEMA academy AUTHORIZATION {}", world.tenant_role("academy", "owner")));
+    // A schema of its name that is somebody else's is neither given away nor touched.
+    world.sql("CREATE SCHEMA academy; CREATE TABLE academy.diary (a int)");
+    let words = "another one, of role";
+    let named = async || world.stalled_tenant("academy", "SchemaMissing").await.contains(words);
+    world.eventually("what stands there is named", named).await;
+    world.sql("DROP SCHEMA academy CASCADE");
+
+    // Somebody brings the schema back himself, as pg_restore does: it is the tenant's when a person says so.
+    let academy = world.sql("SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'academy'");
+    world.sql(&format!(
+        "CREATE SCHEMA academy AUTHORIZATION {}; COMMENT ON SCHEMA academy IS 'tenant {academy}'",
+        world.tenant_role("academy", "owner")
+    ));
+    let told = async || world.stalled_tenant("academy", "SchemaMissing").await.contains(REBIND);
+    world.eventually("the tenant says what to type", told).await;
+    world.until_ready(&world.databases(), &world.database_ref(), "True", "IdentifiersChanged").await;
+    command(&world.stalled_tenant("academy", "SchemaMissing").await);
     world.ready_tenant("academy").await;
     assert!(world.may_use(&world.tenant_role("academy", "reader"), "academy"));
 

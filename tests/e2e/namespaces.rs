@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, SchemaBackup, TenantSchema};
+use tenant_schema_operator::api::{RECLAIM, RECONCILE_REQUESTED_AT, SchemaBackup, TenantSchema};
 
 use crate::world::World;
 
@@ -101,5 +101,24 @@ async fn a_namespace_that_is_deleted_leaves_its_backups_in_the_catalogue() {
     let rows = "SELECT schema_name, status FROM edu_matrix_hub_schema.tenant_schemas ORDER BY 1";
     let released = async || world.sql(rows) == "academy|dropped\ncollege|released\nschool|dropped";
     world.eventually("what was left is released", released).await;
+
+    // Another namespace of that name is a stranger, whatever its objects say.
+    world.make_namespace(&doomed, json!({})).await;
+    for name in ["college", "school"] {
+        world.try_tenant_in(&doomed, name, json!({ "schemaName": name })).await.unwrap();
+        world.until_ready(&tenants, name, "False", "Conflict").await;
+        world.kubectl(&["-n", &doomed, "annotate", "tenantschema", name, &format!("{RECLAIM}={name}")]);
+        let told = async || {
+            let object = tenants.get(name).await.unwrap();
+            let message = serde_json::to_string(&object.status).unwrap();
+            message.contains("this namespace was made since")
+        };
+        world.eventually("it is told why", told).await;
+    }
+    world.next_survey().await;
+    for name in ["college", "school"] {
+        world.until_ready(&tenants, name, "False", "Conflict").await;
+    }
+    assert!(released().await);
     world.finish().await;
 }

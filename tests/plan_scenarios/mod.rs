@@ -1,6 +1,7 @@
 //! The scenarios of `tests/plan.rs`.
 
 mod backups;
+mod identity;
 mod limits;
 mod reclaim;
 mod tenants;

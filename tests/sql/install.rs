@@ -100,14 +100,19 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
     .await;
 }
 
-/// An installation from before there were reclaimed, released and taken-over tenants.
+/// An installation from before there were reclaimed, released and taken-over tenants, and before rows knew which schema and
+/// roles their names are.
 const FORMER: &str = "
-    DROP VIEW edu_matrix_hub_schema.tenant_rows;
-    ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over;
+    DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity;
+    ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
+        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid;
+    ALTER TABLE edu_matrix_hub_schema.schema_backups DROP COLUMN location_oid, DROP COLUMN object_namespace_uid;
+    ALTER TABLE edu_matrix_hub_schema.role_keepers DROP COLUMN role_oid;
+    ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN registry_oid, DROP COLUMN system_identifier;
     DROP INDEX edu_matrix_hub_schema.tenant_schemas_schema_name_dropped, edu_matrix_hub_schema.tenant_schemas_dropped_at;
     DELETE FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions';
     DROP FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb), edu_matrix_hub_schema.release_tenants(jsonb),
-        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb), edu_matrix_hub_schema._deletion_brake(jsonb);";
+        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb);";
 
 #[tokio::test]
 async fn a_former_installation_is_upgraded_with_its_tenants() {
@@ -115,8 +120,8 @@ async fn a_former_installation_is_upgraded_with_its_tenants() {
         let tenant = database.tenant("kept").await;
         let session = database.operator().await;
         let access = tenant.options(&json!({ "access": "Suspended" }));
-        database.admin.batch_execute(FORMER).await.unwrap();
         expect(&call(&session, "set_tenant_access", &access).await, "success");
+        database.admin.batch_execute(FORMER).await.unwrap();
         database.install("postgres", Form::Managed).await.unwrap();
         verify(&database.admin).await;
         assert_eq!(call_installation(&database).await["fingerprint_matches"], true);

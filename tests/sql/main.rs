@@ -15,11 +15,13 @@
 mod access;
 mod backup_world;
 mod brake;
+mod copies;
 mod create;
 mod drift;
 mod hostile;
 mod hostile_backups;
 mod hostile_locks;
+mod identity;
 mod install;
 mod jobs;
 mod lane;

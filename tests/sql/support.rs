@@ -3,6 +3,7 @@
 use std::{
     panic::resume_unwind,
     sync::{Arc, LazyLock},
+    time::{Duration, Instant},
 };
 
 use devcluster::{PostgresInfo, PostgresOptions, PostgresServer, PostgresVersion, shared};
@@ -112,8 +113,35 @@ impl Database {
         Self { owner_role: owner_role.unwrap_or_else(|| format!("{name}_owner")), name, admin }
     }
 
+    /// An empty database on the same server, with the same owner role.
+    pub async fn beside(other: &Self) -> Self {
+        Self::create(Some(other.owner_role.clone())).await
+    }
+
+    /// The database, connected anew, and a copy that was made from it as a template. Nobody else may be connected to it; a
+    /// session that was given up ends a moment later.
+    pub async fn copied(self) -> (Self, Self) {
+        let Self { name, owner_role, admin } = self;
+        drop(admin);
+        let server = connect("postgres", &SERVER.user).await.unwrap();
+        let copy = format!("{name}_copy");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while let Err(error) = server.batch_execute(&format!("CREATE DATABASE {copy} TEMPLATE {name}")).await {
+            assert!(Instant::now() < deadline, "{error:?}");
+        }
+        let admin = connect(&name, &SERVER.user).await.unwrap();
+        let beside = connect(&copy, &SERVER.user).await.unwrap();
+        (Self { owner_role: owner_role.clone(), name, admin }, Self { owner_role, name: copy, admin: beside })
+    }
+
+    /// Drops the database, and none of its roles.
+    pub async fn drop_alone(&self) {
+        let server = connect("postgres", &SERVER.user).await.unwrap();
+        server.batch_execute(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await.unwrap();
+    }
+
     /// Removes the database and every role that was made for it.
-    async fn remove(&self) {
+    pub async fn remove(&self) {
         let mut roles = Vec::new();
         for query in [
             "SELECT unnest(t.logins || ARRAY[t.owner_role, t.reader_role, t.writer_role]) FROM \
@@ -308,7 +336,8 @@ pub struct Lane {
     /// The holder's connection.
     pub client: Client,
     epoch: i64,
-    installation_id: Uuid,
+    /// Which installation it is of.
+    pub installation_id: Uuid,
 }
 
 impl Lane {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Effect, Step, access_word,
-    conflict::{conflict, is_left_behind},
+    conflict::{borne, conflict, is_left_behind, stranger},
     quota_text, refuse, step,
 };
 use crate::{
@@ -49,6 +49,9 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         let institution = institution.uuid().to_string();
         return vec![refuse(Reason::Conflict, conflict("institution", &institution, holder, desired))];
     }
+    if let Some(bearer) = &observed.bearer {
+        return vec![refuse(Reason::Conflict, borne(schema, bearer, desired))];
+    }
     if observed.schema_exists {
         return vec![refuse(
             Reason::Conflict,
@@ -80,6 +83,12 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
             ),
         };
         return vec![refuse(Reason::InstitutionUnknown, message)];
+    }
+    if let Some(left) =
+        observed.set_aside.as_ref().filter(|left| desired.owner.is_stranger(left.namespace_uid.as_deref()))
+    {
+        let what = format!("schema {schema}, which is set aside as {},", left.location);
+        return vec![refuse(Reason::Conflict, stranger(&what, desired))];
     }
     match &observed.set_aside {
         Some(left) if desired.reclaim => {

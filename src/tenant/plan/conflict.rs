@@ -1,5 +1,6 @@
 //! Who holds what a tenant asks for, and what that means for it.
 
+use super::absent::rename;
 use crate::{
     postgres::answer::{Claim, Owner},
     tenant::desired::Desired,
@@ -12,9 +13,41 @@ fn is_earlier(holder: &Claim, asking: &Owner) -> bool {
         && holder.name.as_deref() == Some(&asking.name)
 }
 
+/// The other name's holder is gone for this object: its namespace was another one.
+pub(super) fn stranger(what: &str, desired: &Desired) -> String {
+    let Owner { namespace, name, .. } = &desired.owner;
+    format!(
+        "{what} belonged to a TenantSchema {name} of a namespace {namespace} that was deleted; this namespace was made since and \
+         may be another team's, so {} does nothing here. The platform team answers for it in spec.transfers of the \
+         TenantDatabase; deleting this object drops nothing",
+        crate::api::RECLAIM,
+    )
+}
+
+/// A schema of the wanted name is another tenant's, renamed by hand.
+pub(super) fn borne(schema: &str, bearer: &Claim, desired: &Desired) -> String {
+    let asking = &desired.owner;
+    let is_neighbour = bearer.cluster.as_deref() == Some(&asking.cluster)
+        && bearer.namespace.as_deref() == Some(&asking.namespace)
+        && !bearer.is_stranger_to(asking);
+    match &bearer.name {
+        Some(name) if is_neighbour => format!(
+            "the schema that is called {schema} now is schema {} of TenantSchema {name} of this namespace, renamed by hand; a DBA \
+             can run: {}; this object goes on by itself then",
+            bearer.schema_name,
+            rename(schema, &bearer.schema_name),
+        ),
+        _ => format!(
+            "the schema that is called {schema} now belongs to another tenant, and was renamed by hand; choose another \
+             spec.schemaName in a new TenantSchema, or let a DBA name it back",
+        ),
+    }
+}
+
 /// True when this object may have the row: its schema is the one that is wanted, and it is not just being dropped.
 pub(super) fn is_left_behind(holder: &Claim, desired: &Desired) -> bool {
     is_earlier(holder, &desired.owner)
+        && !holder.is_stranger_to(&desired.owner)
         && holder.schema_name == desired.schema_name.as_str()
         && holder.status != "dropping"
 }
@@ -34,6 +67,9 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
                 holder.schema_name,
             );
         }
+        (Some(_), Some(_)) if is_earlier(holder, asking) && holder.is_stranger_to(asking) => {
+            return stranger(&format!("{what} {value}"), desired);
+        }
         (Some(_), Some(name)) if is_earlier(holder, asking) && holder.status == "dropping" => {
             return format!(
                 "{what} {value} belongs to an earlier TenantSchema {name} of this namespace, whose schema is being dropped; \
@@ -43,7 +79,9 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
         (Some(_), Some(name)) if is_earlier(holder, asking) => {
             format!("schema {} of an earlier TenantSchema {name} of this namespace", holder.schema_name)
         }
-        (Some(namespace), Some(name)) if same_cluster && *namespace == asking.namespace => {
+        (Some(namespace), Some(name))
+            if same_cluster && *namespace == asking.namespace && !holder.is_stranger_to(asking) =>
+        {
             format!("TenantSchema {name} of this namespace")
         }
         _ => "a tenant of another namespace".to_owned(),

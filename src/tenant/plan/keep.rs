@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Effect, access_word, bring_up::reclaim, quota_text, refuse, step};
+use super::{Effect, absent::elsewhere, access_word, bring_up::reclaim, quota_text, refuse, step};
 use crate::{
     api::{condition::Reason, tenant_schema::Access},
     ident::InstitutionId,
@@ -37,6 +37,10 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         )];
     }
     if !row.schema_exists {
+        let database = desired.effective.database_ref.as_deref().unwrap_or_default();
+        if let Some(message) = elsewhere(schema, database, row.absence.as_ref()) {
+            return vec![refuse(Reason::SchemaMissing, message)];
+        }
         if desired.recreate {
             return vec![Effect::Steps(vec![step(
                 "recreate_tenant_schema",

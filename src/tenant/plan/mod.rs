@@ -3,6 +3,7 @@
 //! A plan is an ordered list of effects and reads as text; the golden files in `tests/plans/` are that text. Nothing is
 //! left to decide while a plan is applied.
 
+mod absent;
 mod bring_up;
 mod conflict;
 mod keep;
@@ -81,6 +82,13 @@ impl Plan {
     #[must_use]
     pub fn changes(&self) -> bool {
         self.effects.iter().any(|effect| matches!(effect, Effect::Steps(_)))
+    }
+
+    /// True when something becomes the object's that was another one's of its name.
+    #[must_use]
+    pub fn takes_back(&self) -> bool {
+        let takes = |step: &Step| matches!(step.call, "reclaim_tenant_schema" | "restore_tenant_schema");
+        self.effects.iter().any(|effect| matches!(effect, Effect::Steps(steps) if steps.iter().any(takes)))
     }
 
     fn new(owner: &Owner, schema: &str, effects: Vec<Effect>) -> Self {

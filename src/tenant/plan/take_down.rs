@@ -2,11 +2,15 @@
 
 use serde_json::json;
 
-use super::{Effect, Step, refuse, requested_by};
+use super::{
+    Effect, Step,
+    absent::{elsewhere, or_abandon},
+    refuse, requested_by,
+};
 use crate::{
     api::{condition::Reason, policy::DeletionPolicy},
     context::End,
-    postgres::answer::{HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
+    postgres::answer::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
     tenant::desired::Removal,
 };
 
@@ -52,6 +56,13 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         DeletionPolicy::Drop => true,
     };
     let Owner { namespace, name, .. } = &removal.owner;
+    // What is gone leaves nothing to set aside. What is only somewhere else must not be left behind with nobody.
+    if let Some(absence) = row.absence.as_ref().filter(|absence| absence.kind != Fate::Replaced)
+        && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))
+    {
+        let message = format!("{message}{}", or_abandon(&removal.owner, &row.schema_name));
+        return vec![refuse(Reason::SchemaMissing, message)];
+    }
     if purge && !removal.drop_confirmed {
         return vec![refuse(
             Reason::DropNotConfirmed,

@@ -1,0 +1,90 @@
+//! Stage 4: which schema is whose, after a restore or an upgrade of the server; and which namespace an object is in, for rows from
+//! before that was kept.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use serde_json::json;
+
+use crate::{
+    api::{
+        REBIND, TenantDatabase,
+        condition::{Reason, Verdict},
+        event::EventReason,
+    },
+    context::{Context, Notice},
+    lane::Lane,
+    postgres::{
+        self,
+        answer::{CallStatus, Owner, SurveyAnswer},
+    },
+};
+
+/// How many rows are told their namespace at once.
+const AT_ONCE: usize = 1000;
+
+/// What is to be said of a database whose schemas are not known, until they are.
+#[derive(Default)]
+pub struct Unbound(Mutex<Option<Verdict>>);
+
+impl Unbound {
+    /// What is to be said, if anything.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, verdict: Option<Verdict>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
+    }
+}
+
+/// Binds what the survey found unbound, if a person asked for it, or says so; returns what a person would tell another.
+pub async fn bind(
+    database: &TenantDatabase,
+    lane: &Lane,
+    survey: &SurveyAnswer,
+    unbound: &Unbound,
+) -> Result<Vec<Notice>, postgres::Error> {
+    if survey.unbound_count == 0 {
+        unbound.set(None);
+        return Ok(Vec::new());
+    }
+    let (name, id) = (database.name_any(), lane.hold.installation_id.to_string());
+    if database.annotations().get(REBIND).map(|value| value.trim()) != Some(&id) {
+        let message = format!(
+            "since a restore or an upgrade of the server it is not known which schema is whose ({} tenants); nothing of them is \
+             touched. To bind them again, each to the schema that belongs to its owner role and carries its id: kubectl \
+             annotate tenantdatabase {name} --overwrite {REBIND}={id}",
+            survey.unbound_count,
+        );
+        unbound.set(Some(Verdict::stalled(Reason::IdentifiersChanged, message, true)));
+        return Ok(Vec::new());
+    }
+    let options = json!({ "installation_id": id, "requested_by": format!("TenantDatabase {name}") });
+    let results = lane.apply(None, &json!([{ "call": "rebind_tenants", "options": options }])).await?;
+    let done = results.into_iter().filter(|result| result.status == CallStatus::Success);
+    Ok(done.map(|result| Notice { reason: EventReason::Rebound, message: result.message }).collect())
+}
+
+/// Tells rows the namespaces of their living objects, where they do not know them: after an upgrade, and after a take-over.
+pub async fn remember_namespaces(lane: &Lane, ctx: &Context) -> Result<(), postgres::Error> {
+    let untold = |owner: &Owner| {
+        let reference = ObjectRef::new(&owner.name).within(&owner.namespace);
+        let object = ctx.stores.tenants.get(&reference)?;
+        let namespace = ctx.stores.namespaces.get(&ObjectRef::new(&owner.namespace))?.uid()?;
+        let news = owner.cluster == ctx.cluster && object.uid().as_deref() == Some(&owner.uid);
+        (news && owner.namespace_uid.as_deref() != Some(&namespace)).then(|| (owner.uid.clone(), namespace))
+    };
+    let living = lane.living();
+    let owners = living.iter().filter_map(|row| row.owner.as_ref());
+    let namespaces: BTreeMap<_, _> = owners.filter_map(untold).take(AT_ONCE).collect();
+    if !namespaces.is_empty() {
+        let options = json!({ "namespaces": namespaces });
+        lane.apply(None, &json!([{ "call": "remember_namespaces", "options": options }])).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! Whether what bears a tenant's name is the tenant's. Pure.
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{Claim, Owner};
+
+/// Why a tenant's schema does not stand under its name.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Absence {
+    /// What became of it.
+    pub kind: Fate,
+    /// For people, as the functions say it.
+    pub text: String,
+    /// What it is called now.
+    #[serde(default)]
+    pub now: Option<String>,
+    /// The role that owns the schema which has its name.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Which installation this is.
+    pub installation_id: Uuid,
+}
+
+/// What became of a schema.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// It is gone.
+    Dropped,
+    /// It has another name.
+    Renamed,
+    /// It is gone, and another schema has its name.
+    Replaced,
+    /// The registry never knew which schema it was, and what has its name does not belong to the tenant's owner role.
+    Unknown,
+    /// Every schema has a new identifier since a restore or an upgrade of the server, and nobody has bound them again.
+    Unbound,
+}
+
+impl Owner {
+    /// True when both are known and differ: the namespace was deleted, and another one of its name was made since.
+    #[must_use]
+    pub fn is_stranger(&self, namespace_uid: Option<&str>) -> bool {
+        matches!((self.namespace_uid.as_deref(), namespace_uid), (Some(ours), Some(theirs)) if ours != theirs)
+    }
+}
+
+impl Claim {
+    /// True when the holder was in a namespace of the same name that is not the one of `asking`.
+    #[must_use]
+    pub fn is_stranger_to(&self, asking: &Owner) -> bool {
+        asking.is_stranger(self.namespace_uid.as_deref())
+    }
+}

@@ -1,0 +1,46 @@
+//! A tenant whose schema does not stand under its name, although something may be there: nothing is taken for it by guess.
+
+use crate::{
+    api::{ABANDON, REBIND},
+    postgres::answer::{Absence, Fate, Owner},
+};
+
+/// What is said of a schema that is not simply gone; nothing when it is.
+pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>) -> Option<String> {
+    let Absence { kind, now, owner, installation_id, .. } = absence?;
+    let (now, owner) = (now.as_deref().unwrap_or_default(), owner.as_deref().unwrap_or_default());
+    Some(match kind {
+        Fate::Dropped => return None,
+        Fate::Renamed => format!(
+            "schema {schema} is called {now} now, with all that is in it; a DBA can run: {}; nothing is done until then",
+            rename(now, schema),
+        ),
+        Fate::Replaced => format!(
+            "schema {schema} was dropped by hand, and the schema that has its name now is another one, of role {owner}; it is \
+             not touched. Once it has another name or is gone, this one can be restored, or made anew, empty",
+        ),
+        Fate::Unknown => format!(
+            "the registry does not know which schema was this tenant's, and schema {schema} belongs to role {owner}; it is \
+             not touched. A DBA has to find out whose it is: docs/operations.md, \"Whose schema is it?\"",
+        ),
+        Fate::Unbound => format!(
+            "since a restore or an upgrade of the server it is not known which schema is whose, and schema {schema} is not \
+             touched; to bind them again: kubectl annotate tenantdatabase {database} --overwrite {REBIND}={installation_id}",
+        ),
+    })
+}
+
+/// How an object goes whose schema cannot be dealt with, and everything stays as it is.
+pub(super) fn or_abandon(owner: &Owner, schema: &str) -> String {
+    let Owner { namespace, name, .. } = owner;
+    format!(
+        "; to let the object go and leave everything in the database as it is: kubectl -n {namespace} annotate tenantschema \
+         {name} {ABANDON}={schema}"
+    )
+}
+
+/// The statement that names a schema back.
+pub(super) fn rename(now: &str, schema: &str) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    format!("ALTER SCHEMA {} RENAME TO {}", quoted(now), quoted(schema))
+}
