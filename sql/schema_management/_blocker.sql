@@ -1,13 +1,13 @@
 -- Who keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has changed one of
 -- the rows that the functions change, or holds a lock on something in the tenant's schema, in what was set aside or copied of it,
--- or on one of these relations elsewhere. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when nobody
+-- or on one of these relations elsewhere. With `relations` null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when nobody
 -- is found. `text` says what it holds and which statement ends it.
 --
 -- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is who is most likely in the way: who has
 -- changed a row comes first, then the strongest lock, then the oldest transaction. What was changed in a savepoint that is
 -- released already is not found, and so is not what our own functions change and lock: for that see _at_work. When a session's transaction began is not shown to everybody; then `since` is when it was first met.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._blocker(uuid);
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._blocker(schema_id uuid, relations oid[] DEFAULT NULL) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._blocker(schema_id uuid, relations oid[] DEFAULT '{}') RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -31,7 +31,7 @@ AS $function$
                'holds a lock on ' || CASE l.locktype WHEN 'relation' THEN l.relation::regclass::text ELSE 'schema ' || l.objid::regnamespace::text END,
                l.pid, l.virtualtransaction
         FROM lock AS l
-        WHERE l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+        WHERE relations IS NOT NULL AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
           AND CASE l.locktype
               WHEN 'relation' THEN l.relation = ANY (relations)
                                    OR EXISTS (SELECT FROM pg_class AS c JOIN place AS p ON p.oid = c.relnamespace WHERE c.oid = l.relation)

@@ -42,7 +42,10 @@ BEGIN
         END IF;
     ELSIF edu_matrix_hub_schema._may_pass(state, error_message) AND left(state, 2) IN ('40', '55', 'XX') THEN
         answer_status := 'busy';
-        blocker := edu_matrix_hub_schema._blocker(schema_id);
+        -- A race is over when it is told; only who holds a lock is still there. Most calls wait for rows, and not for tables.
+        IF left(state, 2) = '55' THEN
+            blocker := edu_matrix_hub_schema._blocker(schema_id, CASE WHEN type IN ('set_aside', 'restore', 'purge', 'backup') THEN '{}'::oid[] END);
+        END IF;
         answer_detail := jsonb_strip_nulls(jsonb_build_object('sqlstate', state, 'blocker', blocker - 'text'));
         text_message := format('cannot %s now: %s%s; it will be tried again', attempt, error_message, coalesce(': ' || (blocker ->> 'text'), ''));
     ELSE

@@ -2,7 +2,7 @@
 -- call undoes its work in a sub-block and logs outside of it, the row stays. `requested_by` null means: by hand.
 --
 -- What one caller tries again and again and fails in the same words is one row: it keeps the time of the first attempt, has the end of the
--- latest, and counts in metadata.attempts. Where many fail without a tenant, only the latest hundred rows are looked at.
+-- latest, and counts in metadata.attempts; so it is no news either to who shows the latest operation. Where many fail without a tenant, only the latest hundred rows are looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._log(
     schema_id    uuid,
     type         text,
@@ -32,11 +32,15 @@ BEGIN
             WHERE o.type = $2 AND o.description IS NOT DISTINCT FROM $6 ORDER BY o.id DESC LIMIT 1;
         END IF;
         IF (old.status, old.description, old.error, old.sqlstate, old.requested_by) IS NOT DISTINCT FROM ($3, $6, $8, $9, coalesce($4, session_user::text)) THEN
-            UPDATE edu_matrix_hub_schema.schema_operations AS o
-            SET completed_at = clock_timestamp(), duration_ms = (1000 * extract(epoch FROM clock_timestamp() - $5))::bigint,
-                metadata = coalesce($7, '{}') || jsonb_build_object('attempts', coalesce((o.metadata ->> 'attempts')::integer, 1) + 1)
-            WHERE o.id = old.id;
-            RETURN old.id;
+            -- The row of a caller whose transaction is still open is not waited for.
+            PERFORM FROM edu_matrix_hub_schema.schema_operations AS o WHERE o.id = old.id FOR NO KEY UPDATE SKIP LOCKED;
+            IF FOUND THEN
+                UPDATE edu_matrix_hub_schema.schema_operations AS o
+                SET completed_at = clock_timestamp(),
+                    metadata = coalesce($7, '{}') || jsonb_build_object('attempts', coalesce((o.metadata ->> 'attempts')::integer, 1) + 1)
+                WHERE o.id = old.id;
+                RETURN old.id;
+            END IF;
         END IF;
     END IF;
     INSERT INTO edu_matrix_hub_schema.schema_operations AS o

@@ -8,7 +8,7 @@
 --
 -- The list of tables is compared before and after. A table that came, went or changed in between ends the snapshot as
 -- `busy`; after the copy, the locks keep tables as they are until the definitions have been read. To read these takes locks that
--- the copy does not, so they are read before it too: who waits there has copied nothing. What ends the snapshot after the copy is
+-- the copy does not, and these are waited for before it: who waits there has copied nothing. What ends the snapshot after the copy is
 -- the tenant's doing, and counted as such, or it would be copied again without end.
 --
 -- The caller runs it in a sub-block, so a failure leaves nothing, holds the tenant's structure lock, and closes the sandbox.
@@ -69,7 +69,7 @@ BEGIN
             jsonb_build_object('tables', jsonb_array_length(tables), 'locks', wanted, 'budget', budget));
     END IF;
 
-    PERFORM edu_matrix_hub_schema._describe_schema(namespace);
+    PERFORM edu_matrix_hub_schema._wait_for_definitions(namespace);
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, taken_at);
     BEGIN
         EXECUTE format('CREATE SCHEMA %I', location);
@@ -126,3 +126,20 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._make_snapshot(uuid, text) FROM PUBLIC;
+
+-- Waits for every lock that reading the definitions of a schema takes, except on the tables that are copied: the tables below views,
+-- rules and SQL-standard functions, and, from PostgreSQL 17 on, what has a default or a policy.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._wait_for_definitions(namespace oid) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+BEGIN
+    PERFORM pg_get_viewdef(c.oid) FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind IN ('v', 'm');
+    PERFORM pg_get_ruledef(u.oid) FROM pg_class AS c JOIN pg_rewrite AS u ON u.ev_class = c.oid AND u.rulename <> '_RETURN' WHERE c.relnamespace = namespace;
+    PERFORM pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE p.pronamespace = namespace AND p.prosqlbody IS NOT NULL;
+    PERFORM pg_get_expr(c.relpartbound, c.oid), (SELECT max(pg_get_expr(d.adbin, c.oid)) FROM pg_attrdef AS d WHERE d.adrelid = c.oid),
+            (SELECT max(pg_get_expr(p.polqual, c.oid) || pg_get_expr(p.polwithcheck, c.oid)) FROM pg_policy AS p WHERE p.polrelid = c.oid)
+    FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind NOT IN ('r', 'i', 'S');
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._wait_for_definitions(oid) FROM PUBLIC;

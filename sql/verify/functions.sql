@@ -115,6 +115,7 @@ BEGIN
             ('_tenant_lock', 'schema_id uuid, kind text, exclusive boolean', true, false),
             ('_update_role_keepers', '', true, false),
             ('_usual_acl', 'tenant edu_matrix_hub_schema.tenant_schemas', false, false),
+            ('_wait_for_definitions', 'namespace oid', true, false),
             ('_waited_long', 'tenant_id uuid, type text', true, false),
             ('_world_moved', '', true, false),
             ('_write_keeper_function', 'keeper integer, role_name text', true, false),

@@ -39,8 +39,12 @@ pub fn script(owner_role: &Ident, form: Form) -> String {
         .replace(":'contract'", &literal(&CONTRACT.to_string()));
     let bootstrap = (form != Form::Managed).then_some(BOOTSTRAP);
     let files = FILES.iter().map(|(_, text)| *text);
-    let parts =
-        ["BEGIN;\n", &open].into_iter().chain(bootstrap).chain([ENTER]).chain(files).chain([RECORD, "COMMIT;\n"]);
+    let parts = ["BEGIN ISOLATION LEVEL READ COMMITTED;\n", &open]
+        .into_iter()
+        .chain(bootstrap)
+        .chain([ENTER])
+        .chain(files)
+        .chain([RECORD, "COMMIT;\n"]);
     parts.collect()
 }
 
@@ -73,7 +77,7 @@ mod tests {
     fn the_script_is_one_transaction_in_order() {
         let role = Ident::new("o'wner").unwrap();
         let text = script(&role, Form::Printed);
-        assert!(text.starts_with("BEGIN;") && text.trim_end().ends_with("COMMIT;"));
+        assert!(text.starts_with("BEGIN ISOLATION LEVEL READ COMMITTED;") && text.trim_end().ends_with("COMMIT;"));
         assert!(text.contains("'edu_matrix.owner_role', 'o''wner'"));
         let place = |part: &str| text.find(part).unwrap();
         assert!(place(BOOTSTRAP) < place(ENTER) && place(ENTER) < place(FILES[0].1));
