@@ -24,6 +24,7 @@ mod install;
 mod jobs;
 mod lane;
 mod lifecycle;
+mod planted;
 mod purge;
 mod set_aside;
 mod snapshot;
