@@ -1,4 +1,4 @@
-//! The operator never looks at what the owner of its database planted in `public`, wherever the search_path leads.
+//! The operator never looks at what the owner of its database planted in `public`, wherever the path of its sessions leads.
 
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};

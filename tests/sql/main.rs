@@ -20,6 +20,7 @@ mod drift;
 mod hostile;
 mod hostile_backups;
 mod hostile_locks;
+mod hostile_size;
 mod install;
 mod jobs;
 mod lane;
