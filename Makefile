@@ -45,6 +45,10 @@ test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 
 	    POSTGRES_MAJOR=$$major cargo test --locked --test sql || exit; \
 	done
 
+.PHONY: test-long
+test-long: tools ## Run the tests of tenants of extreme size (5,000 roles, 100,000 grants, 500,000 types), minutes each
+	cargo test --locked --test sql -- --ignored --test-threads 2
+
 .PHONY: test-pooler
 test-pooler: tools ## Run the end-to-end tests through PgBouncer in transaction mode, which is fetched if it is not installed
 	@.ci/pgbouncer --version

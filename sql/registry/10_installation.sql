@@ -68,6 +68,9 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
     installed_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at            timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
+-- What fingerprints are keyed with (see tenant_fingerprints). Nobody but the owner role can read it.
+ALTER TABLE edu_matrix_hub_schema.installation
+    ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL DEFAULT pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0);
 ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY;
 
 -- By these the registry knows whether its identifiers of schemas and roles are of this world (see _as_registered).

@@ -115,17 +115,20 @@ AS $function$
         WHERE a.grantee IN (t.reader_oid, t.writer_oid) AND (a.is_grantable OR NOT (t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'))
 
         UNION ALL
-        -- A tenant can give rights to every role of the server in one statement: so all strangers are one finding, and one REVOKE.
-        SELECT 6, t.id, 'schema', format('others have rights on schema "%s": %s%s', t.schema_name,
-                                         array_to_string((array_agg(g.name ORDER BY g.name))[:5], ', '),
-                                         CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END),
+        -- A tenant can give rights to every role of the server in one statement: so all strangers are one finding, and one REVOKE. What
+        -- that costs grows with the square of their number, so it is for 500 of them; the rest is found again (`schema_part`).
+        SELECT 6, t.id, CASE WHEN count(*) > 500 THEN 'schema_part' ELSE 'schema' END,
+               format('others have rights on schema "%s": %s%s', t.schema_name, string_agg(g.name, ', ' ORDER BY g.name) FILTER (WHERE g.n <= 5),
+                      CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END),
                t.owner_is_ours_to_change,
-               format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', t.schema_name, string_agg(g.name, ', ' ORDER BY g.name)), NULL, NULL, NULL
+               format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', t.schema_name, string_agg(g.name, ', ' ORDER BY g.name) FILTER (WHERE g.n <= 500)),
+               NULL, NULL, NULL
         FROM tenant AS t
-        CROSS JOIN LATERAL (SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
-                            FROM aclexplode(t.nspacl) AS a
-                            WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid AND a.grantee IS DISTINCT FROM t.reader_oid
-                              AND a.grantee IS DISTINCT FROM t.writer_oid) AS g
+        CROSS JOIN LATERAL (SELECT d.name, row_number() OVER (ORDER BY d.name) AS n
+                            FROM (SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
+                                  FROM aclexplode(t.nspacl) AS a
+                                  WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid AND a.grantee IS DISTINCT FROM t.reader_oid
+                                    AND a.grantee IS DISTINCT FROM t.writer_oid) AS d) AS g
         GROUP BY t.id, t.schema_name, t.owner_is_ours_to_change
 
         UNION ALL
@@ -140,37 +143,48 @@ AS $function$
                           WHERE a.grantee = w.oid AND a.privilege_type = w.privilege)
 
         UNION ALL
+        -- The statements bring the entry back to the server's default first, which removes it whole: taking thousands of grantees
+        -- from one that stays costs the square of their number.
         SELECT 8, d.id, 'default',
-               format('default privileges of "%s" on %s: %s', d.owner_role, lower(d.objects), string_agg(d.what, ', ' ORDER BY d.what)), d.owner_is_sound,
-               string_agg(format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', d.owner_role, d.statement), '; ' ORDER BY d.statement DESC), NULL, NULL, NULL
+               format('default privileges of "%s" on %s: %s%s', d.owner_role, lower(d.objects), string_agg(d.what, ', ' ORDER BY d.what) FILTER (WHERE d.n <= 10),
+                      CASE WHEN count(*) > 10 THEN format(' and %s more', count(*) - 10) ELSE '' END),
+               true,
+               max(CASE WHEN d.n = 1 THEN (
+                   SELECT string_agg(format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', d.owner_role, a.statement), '; ' ORDER BY a.n)
+                   FROM (VALUES
+                       (1, format('REVOKE ALL ON %s FROM %I', d.objects, d.owner_role)),
+                       (2, format('GRANT ALL ON %s TO %I', d.objects, d.owner_role)),
+                       (3, format('GRANT %s ON %s TO PUBLIC', d.of_all, d.objects)),
+                       (4, format('REVOKE ALL ON %s FROM %s', d.objects, concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.strangers))),
+                       (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
+                       (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
+                       (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
+                   WHERE d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) END), NULL, NULL, NULL
         FROM (
-            SELECT t.id, t.owner_role, t.owner_is_sound, w.objects,
-                   CASE WHEN pair.name IS NULL
-                        THEN format('%s gained %s', coalesce('"' || g.rolname || '"', 'PUBLIC'), pair.privilege_type)
-                        WHEN pair.privilege_type IS NULL THEN format('"%s" lost %s', pair.name, pair.privilege)
-                        ELSE format('"%s" may give on %s', pair.name, pair.privilege) END AS what,
-                   CASE WHEN pair.name IS NULL
-                        THEN format('REVOKE %s ON %s FROM %s', pair.privilege_type, w.objects, coalesce(quote_ident(g.rolname), 'PUBLIC'))
-                        WHEN pair.privilege_type IS NULL THEN format('GRANT %s ON %s TO %I', pair.privilege, w.objects, pair.name)
-                        ELSE format('REVOKE GRANT OPTION FOR %s ON %s FROM %I', pair.privilege, w.objects, pair.name)
-                   END AS statement
+            SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading, w.privileges, pair.what,
+                   row_number() OVER (PARTITION BY t.id, w.objects ORDER BY pair.what) AS n,
+                   string_agg(pair.stranger, ', ') OVER (PARTITION BY t.id, w.objects) AS strangers
             FROM tenant AS t
-            CROSS JOIN (VALUES ('r', 'r', 'TABLES', ARRAY['SELECT'], ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
-                               ('S', 's', 'SEQUENCES', ARRAY['SELECT'], ARRAY['SELECT', 'USAGE']),
-                               ('f', 'f', 'ROUTINES', ARRAY['EXECUTE'], ARRAY['EXECUTE']),
-                               ('T', 'T', 'TYPES', ARRAY['USAGE'], ARRAY['USAGE'])) AS w (object_type, acl_type, objects, reading, privileges)
+            CROSS JOIN (VALUES ('r', 'r', 'TABLES', NULL, ARRAY['SELECT'], ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
+                               ('S', 's', 'SEQUENCES', NULL, ARRAY['SELECT'], ARRAY['SELECT', 'USAGE']),
+                               ('f', 'f', 'ROUTINES', 'EXECUTE', ARRAY['EXECUTE'], ARRAY['EXECUTE']),
+                               ('T', 'T', 'TYPES', 'USAGE', ARRAY['USAGE'], ARRAY['USAGE'])) AS w (object_type, acl_type, objects, of_all, reading, privileges)
             LEFT JOIN pg_default_acl AS d
               ON d.defaclrole = t.owner_oid AND d.defaclnamespace = 0 AND d.defaclobjtype = w.object_type::"char"
+            CROSS JOIN LATERAL (SELECT CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid) ELSE d.defaclacl || '{}'::aclitem[] END AS acl) AS held
             CROSS JOIN LATERAL (
-                SELECT wanted.name, wanted.privilege, present.grantee, present.privilege_type, present.is_grantable
+                SELECT CASE WHEN present.privilege_type IS NULL THEN format('"%s" lost %s', wanted.name, wanted.privilege)
+                            WHEN wanted.name IS NULL THEN format('%s gained %s', coalesce('"' || g.rolname || '"', 'PUBLIC'), present.privilege_type)
+                            ELSE format('"%s" may give on %s', wanted.name, wanted.privilege) END AS what,
+                       CASE WHEN present.grantee IS DISTINCT FROM t.reader_oid AND present.grantee IS DISTINCT FROM t.writer_oid
+                                 AND row_number() OVER (PARTITION BY present.grantee ORDER BY present.privilege_type) = 1 THEN quote_ident(g.rolname) END AS stranger
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
                       UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
-                FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable
-                           FROM aclexplode(CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid) ELSE d.defaclacl || '{}'::aclitem[] END) AS a
-                           WHERE a.grantee <> t.owner_oid) AS present
-                  ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege) AS pair
-            LEFT JOIN pg_roles AS g ON g.oid = pair.grantee
-            WHERE pair.name IS NULL OR pair.privilege_type IS NULL OR pair.is_grantable
+                FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a WHERE a.grantee <> t.owner_oid) AS present
+                  ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
+                LEFT JOIN pg_roles AS g ON g.oid = present.grantee
+                WHERE wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable
+            ) AS pair
         ) AS d
         GROUP BY d.id, d.owner_role, d.owner_is_sound, d.objects
     )

@@ -58,7 +58,7 @@ BEGIN
                                     THEN 'cannot %s: the disk of the database server is full: %s (SQLSTATE %s)'
                                     ELSE 'cannot %s: %s (SQLSTATE %s)' END, attempt, error_message, state);
         IF coalesce(error_detail, '') <> '' THEN
-            answer_detail := answer_detail || jsonb_build_object('error_detail', error_detail);
+            answer_detail := answer_detail || jsonb_build_object('error_detail', edu_matrix_hub_schema._cut_message(error_detail));
         END IF;
     END IF;
     BEGIN

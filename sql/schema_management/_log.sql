@@ -1,5 +1,6 @@
 -- Writes one row of the log and returns its id. A call is logged when it ends, whether it succeeded or not; since a failed
--- call undoes its work in a sub-block and logs outside of it, the row stays. `requested_by` null means: by hand.
+-- call undoes its work in a sub-block and logs outside of it, the row stays. `requested_by` null means: by hand. What is written
+-- has a bound, whatever a tenant made many of.
 --
 -- What one caller tries again and again and fails in the same words is one row: it keeps the time of the first attempt, has the end of the
 -- latest, and counts in metadata.attempts; so it is no news either to who shows the latest operation. Where many fail without a tenant, only the latest hundred rows are looked at.
@@ -21,6 +22,9 @@ DECLARE
     id  bigint;
     old edu_matrix_hub_schema.schema_operations;
 BEGIN
+    $6 := edu_matrix_hub_schema._cut_message($6);
+    $7 := coalesce(edu_matrix_hub_schema._cut_document($7), '{}');
+    $8 := edu_matrix_hub_schema._cut_message($8);
     IF $3 IN ('busy', 'error') THEN
         IF $1 IS NOT NULL THEN
             SELECT o.* INTO old
@@ -37,7 +41,7 @@ BEGIN
             IF FOUND THEN
                 UPDATE edu_matrix_hub_schema.schema_operations AS o
                 SET completed_at = clock_timestamp(),
-                    metadata = coalesce($7, '{}') || jsonb_build_object('attempts', coalesce((o.metadata ->> 'attempts')::integer, 1) + 1)
+                    metadata = $7 || jsonb_build_object('attempts', coalesce((o.metadata ->> 'attempts')::integer, 1) + 1)
                 WHERE o.id = old.id;
                 RETURN old.id;
             END IF;
@@ -45,7 +49,7 @@ BEGIN
     END IF;
     INSERT INTO edu_matrix_hub_schema.schema_operations AS o
         (schema_id, type, status, description, metadata, error, sqlstate, requested_by, started_at, completed_at, duration_ms)
-    VALUES ($1, $2, $3, $6, coalesce($7, '{}'), $8, $9, coalesce($4, session_user::text), $5, clock_timestamp(),
+    VALUES ($1, $2, $3, $6, $7, $8, $9, coalesce($4, session_user::text), $5, clock_timestamp(),
             (1000 * extract(epoch FROM clock_timestamp() - $5))::bigint)
     RETURNING o.id INTO id;
     RETURN id;

@@ -78,7 +78,7 @@ BEGIN
 
     members := edu_matrix_hub_schema._leave_members(tenant, sessions -> 'shared_with' = '[]');
     grants := edu_matrix_hub_schema._schema_grants(namespace);
-    PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
+    PERFORM edu_matrix_hub_schema._take_schema_grants(tenant);
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
     PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
     SELECT * INTO refs, refs_left FROM edu_matrix_hub_schema._take_references(tenant.id, refs);

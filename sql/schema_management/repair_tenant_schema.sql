@@ -3,7 +3,8 @@
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not keep the others
 -- from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the statements are for
--- somebody with more rights. Without drift it answers `unchanged`.
+-- somebody with more rights. Without drift it answers `unchanged`. How much of it there is is the tenant's choice, so one call
+-- does a bounded part; what is left is found by the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.repair_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -18,6 +19,10 @@ DECLARE
     made_roles     boolean := false;
     repaired       text[] := '{}';
     not_repairable jsonb;
+    -- At most so many findings, and strangers on the schema, are put right by one call; the next survey finds the rest.
+    most           CONSTANT integer := 200;
+    taken          integer := 0;
+    unfinished     boolean := false;
     remaining      integer;
     error_message  text;
     error_detail   text;
@@ -34,11 +39,16 @@ BEGIN
             not_repairable := '[]';
             remaining := cardinality(repaired);
             FOR found IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
+                -- A part was put right already; another one is for another call.
+                CONTINUE WHEN found.kind = 'schema_part' AND unfinished;
+                unfinished := unfinished OR found.kind = 'schema_part' OR taken = most;
+                EXIT WHEN taken = most;
+                taken := taken + 1;
                 IF NOT found.repairable THEN
                     not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement);
                     CONTINUE;
                 END IF;
-                IF found.kind IN ('owner', 'schema', 'default') AND NOT owner_is_taken THEN
+                IF found.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
                 END IF;
@@ -61,7 +71,7 @@ BEGIN
                                 PERFORM edu_matrix_hub_schema._role_command(found.helper, 'give_back', ARRAY[found.role_name]);
                             END IF;
                         ELSE
-                            EXECUTE found.statement;
+                            PERFORM edu_matrix_hub_schema._persist(found.statement);
                     END CASE;
                     repaired := repaired || found.what;
                 EXCEPTION
@@ -69,7 +79,7 @@ BEGIN
                         not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement, 'error', SQLERRM);
                 END;
             END LOOP;
-            EXIT WHEN remaining = cardinality(repaired);
+            EXIT WHEN remaining = cardinality(repaired) OR taken = most;
         END LOOP;
         IF made_roles THEN
             IF NOT owner_is_taken THEN
@@ -81,7 +91,7 @@ BEGIN
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
         END IF;
-        IF not_repairable = '[]' AND repaired <> '{}' THEN
+        IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
@@ -107,6 +117,30 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.repair_tenant_schema(jsonb) FROM PUBLIC;
+
+-- Runs a statement that changes the catalogue row of a schema. Whoever changes the same row in the same moment, as a session does
+-- that grants and revokes without end, makes it fail; so it is tried a few times, which is enough to come between.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._persist(statement text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    most CONSTANT integer := 25;
+BEGIN
+    FOR attempt IN 1..most LOOP
+        BEGIN
+            EXECUTE statement;
+            RETURN;
+        EXCEPTION WHEN internal_error THEN
+            IF attempt = most OR SQLERRM NOT IN ('tuple concurrently updated', 'tuple concurrently deleted') THEN
+                RAISE;
+            END IF;
+        END;
+        PERFORM pg_sleep(0.002 * random());
+    END LOOP;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._persist(text) FROM PUBLIC;
 
 -- Gives reader and writer, one of which was made anew, what the default privileges would have given them on the objects that
 -- the owner has already. We are a member of the owner role.

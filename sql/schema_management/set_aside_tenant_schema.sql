@@ -20,6 +20,7 @@ DECLARE
     backup        edu_matrix_hub_schema.schema_backups;
     facts         jsonb;
     queued        uuid;
+    strangers     integer;
     error_message text;
     error_detail  text;
 BEGIN
@@ -50,6 +51,17 @@ BEGIN
             END IF;
         ELSE
             PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake');
+            -- Rights of more strangers than one call can take back are drift; so they are no part of what is set aside, and go before it
+            -- in calls of their own.
+            IF (SELECT count(*) FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a
+                WHERE n.nspname = tenant.schema_name AND n.nspowner = (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = tenant.owner_role)) > 1000 THEN
+                PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+                strangers := edu_matrix_hub_schema._take_schema_grants(tenant, true);
+                IF strangers > 0 THEN
+                    RETURN edu_matrix_hub_schema._result('busy', format('schema "%s" is not dropped yet: %s other roles still have rights on it, which are taken away '
+                                                                        'in turns; call again', tenant.schema_name, strangers), tenant.id);
+                END IF;
+            END IF;
             facts := edu_matrix_hub_schema._set_aside(tenant, (options ->> 'expire_after_days')::integer, requester);
             IF with_purge AND facts ->> 'backup_id' IS NOT NULL THEN
                 queued := edu_matrix_hub_schema._queue_purge((facts ->> 'backup_id')::uuid, requester);

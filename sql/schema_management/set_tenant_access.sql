@@ -24,6 +24,7 @@ DECLARE
     tenant        edu_matrix_hub_schema.tenant_schemas;
     sessions      jsonb := '{"ended": 0, "closed": [], "not_ended": []}';
     lost          text[];
+    strangers     integer := 0;
     answer        text;
     error_message text;
     error_detail  text;
@@ -46,7 +47,8 @@ BEGIN
                 SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid), fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
-                PERFORM edu_matrix_hub_schema._revoke_schema_grants(tenant);
+                -- Whoever is left then is drift, which the next surveys find and repairs take away.
+                strangers := edu_matrix_hub_schema._take_schema_grants(tenant);
             END IF;
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
@@ -72,6 +74,7 @@ BEGIN
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; %s could not be ended, which a superuser can', jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
              || edu_matrix_hub_schema._shared_text(sessions -> 'shared_with')
+             || CASE WHEN strangers > 0 THEN format('; %s other roles still have rights on it, which repairs take away in turns', strangers) ELSE '' END
         END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by', started, attempt, sessions);
     RETURN edu_matrix_hub_schema._result('success', answer, tenant.id, sessions);
@@ -79,24 +82,36 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.set_tenant_access(jsonb) FROM PUBLIC;
 
--- Takes every grant on the schema that is not the owner's. CASCADE follows what grantees with grant option gave on.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._revoke_schema_grants(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+-- An earlier release had this function under another name.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._revoke_schema_grants(edu_matrix_hub_schema.tenant_schemas);
+
+-- Takes the grants on the schema that are not the owner's, and returns how many grantees still have some. CASCADE follows what
+-- grantees with grant option gave on. A tenant can give rights to every role of the server, and taking them back costs the
+-- square of their number: so those of PUBLIC and of the tenant's own roles go first, and of strangers 1,000 by one call. With
+-- `only_strangers` the tenant's own roles and PUBLIC keep theirs.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_schema_grants(tenant edu_matrix_hub_schema.tenant_schemas, only_strangers boolean DEFAULT false)
+RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    grantees text;
+    most     CONSTANT integer := 1000;
+    own      CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    grantees text[];
 BEGIN
-    SELECT string_agg(DISTINCT coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'), ', ') INTO grantees
-    FROM jsonb_array_elements(edu_matrix_hub_schema._schema_grants(tenant.schema_oid)) AS g;
-    IF grantees IS NOT NULL THEN
+    SELECT coalesce(array_agg(d.name ORDER BY d.is_own DESC, d.name), '{}') INTO grantees
+    FROM (SELECT DISTINCT coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC') AS name, coalesce(g ->> 'grantee' = ANY (own), true) AS is_own
+          FROM jsonb_array_elements(edu_matrix_hub_schema._schema_grants(tenant.schema_oid)) AS g) AS d
+    WHERE NOT (only_strangers AND d.is_own);
+    IF grantees <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
-        EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', tenant.schema_name, grantees);
+        PERFORM edu_matrix_hub_schema._persist(format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', tenant.schema_name, array_to_string(grantees[:most], ', ')));
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
+    RETURN greatest(cardinality(grantees) - most, 0);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._revoke_schema_grants(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_schema_grants(edu_matrix_hub_schema.tenant_schemas, boolean) FROM PUBLIC;
 
 -- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more. A role that
 -- has the name of one of them and another number is another role. What was recorded without numbers, before these were kept,
@@ -111,19 +126,26 @@ DECLARE
     lost       text[];
     logins     text[];
 BEGIN
-    SELECT string_agg(format('GRANT %s ON SCHEMA %I TO %s%s', CASE g ->> 'privilege' WHEN 'CREATE' THEN 'CREATE' ELSE 'USAGE' END,
-                             tenant.schema_name, coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC'),
-                             CASE WHEN (g ->> 'grantable')::boolean THEN ' WITH GRANT OPTION' ELSE '' END), '; ' ORDER BY saved.ordinality)
-               FILTER (WHERE g ->> 'grantee' IS NULL OR r.rolname IS NOT NULL),
-           coalesce(array_agg(DISTINCT g ->> 'grantee') FILTER (WHERE g ->> 'grantee' IS NOT NULL AND r.rolname IS NULL), '{}')
-    INTO statements, lost
-    FROM jsonb_array_elements(tenant.saved_acl) WITH ORDINALITY AS saved (g, ordinality)
-    LEFT JOIN pg_roles AS r
-      ON r.rolname = g ->> 'grantee'
-     AND (g ->> 'oid' IS NULL OR r.oid::bigint = (g ->> 'oid')::bigint OR r.rolname = ANY (own));
+    -- One by one, which keeps their order; of many, one statement for all that get the same, since each writes the whole list again.
+    WITH saved AS (
+        SELECT CASE g ->> 'privilege' WHEN 'CREATE' THEN 'CREATE' ELSE 'USAGE' END AS privilege, (g ->> 'grantable')::boolean AS grantable,
+               g ->> 'grantee' AS grantee, s.ordinality, g ->> 'grantee' IS NULL OR r.rolname IS NOT NULL AS stands
+        FROM jsonb_array_elements(tenant.saved_acl) WITH ORDINALITY AS s (g, ordinality)
+        LEFT JOIN pg_roles AS r
+          ON r.rolname = g ->> 'grantee'
+         AND (g ->> 'oid' IS NULL OR r.oid::bigint = (g ->> 'oid')::bigint OR r.rolname = ANY (own))
+    )
+    SELECT (SELECT string_agg(format('GRANT %s ON SCHEMA %I TO %s%s', a.privilege, tenant.schema_name, a.grantees,
+                                     CASE WHEN a.grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; ' ORDER BY a.first)
+            FROM (SELECT s.privilege, s.grantable, min(s.ordinality) AS first,
+                         string_agg(coalesce(quote_ident(s.grantee), 'PUBLIC'), ', ' ORDER BY s.ordinality) AS grantees
+                  FROM saved AS s WHERE s.stands
+                  GROUP BY s.privilege, s.grantable, CASE WHEN jsonb_array_length(tenant.saved_acl) <= 100 THEN s.ordinality END) AS a),
+           (SELECT coalesce(array_agg(DISTINCT s.grantee), '{}') FROM saved AS s WHERE NOT s.stands)
+    INTO statements, lost;
     IF statements IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
-        EXECUTE statements;
+        PERFORM edu_matrix_hub_schema._persist(statements);
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
     SELECT coalesce(array_agg(r.rolname::text), '{}') INTO logins FROM pg_roles AS r WHERE r.rolname = ANY (tenant.closed_logins);

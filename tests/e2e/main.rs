@@ -28,6 +28,7 @@ mod missing;
 mod namespaces;
 mod outage;
 mod pause;
+mod planted;
 mod privileges;
 mod reclaim;
 mod replicas;

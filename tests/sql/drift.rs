@@ -309,3 +309,27 @@ async fn a_lost_schema_is_missing_until_somebody_asks_for_it_anew() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_fingerprint_cannot_be_computed_without_the_secret_of_the_installation() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        lane.survey(true).await;
+        let stored = "SELECT fingerprint::text FROM edu_matrix_hub_schema.tenant_schemas";
+        let before: String = database.one(stored).await;
+        // Grants, roles and all are as they were, and nothing but the secret differs: so every share of the sum has it.
+        database
+            .admin
+            .batch_execute("UPDATE edu_matrix_hub_schema.installation SET fingerprint_key = fingerprint_key + 1")
+            .await
+            .unwrap();
+        lane.survey(true).await;
+        let after: String = database.one(stored).await;
+        assert_ne!(before, after);
+        assert_eq!(surveyed(&lane.survey(true).await, &tenant).unwrap()["drift"], json!([]));
+        let secret = "SELECT fingerprint_key FROM edu_matrix_hub_schema.installation";
+        assert!(lane.client.query(secret, &[]).await.is_err(), "not even who calls the functions reads it");
+    })
+    .await;
+}
