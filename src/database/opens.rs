@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{identity::Unbound, owners::Missing, status::Facts, survey::SurveyCount};
+use super::{identity::Unbound, owners::Missing, status::Facts, survey::SurveyCount, unseen::Unseen};
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
     lane::Lane,
@@ -73,6 +73,8 @@ pub struct Open {
     pub missing: Missing,
     /// The tenants whose schema is not known.
     pub unbound: Unbound,
+    /// The tenants that are alive and out of view.
+    pub unseen: Unseen,
     heard: Mutex<Wishes>,
     next_survey: Mutex<Instant>,
     runner: Mutex<Option<JoinHandle<()>>>,
@@ -89,6 +91,7 @@ impl Open {
             surveys: SurveyCount::default(),
             missing: Missing::default(),
             unbound: Unbound::default(),
+            unseen: Unseen::default(),
             heard: Mutex::new(wishes),
             next_survey: Mutex::new(Instant::now()),
             runner: Mutex::new(Some(runner)),
