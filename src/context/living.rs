@@ -75,7 +75,7 @@ mod tests {
             let found = found.map(|(uid, deleted)| {
                 let mut object = ConfigMap::default();
                 object.metadata.uid = uid.map(str::to_owned);
-                object.metadata.deletion_timestamp = deleted.then(|| Time(jiff::Timestamp::UNIX_EPOCH));
+                object.metadata.deletion_timestamp = deleted.then_some(Time(jiff::Timestamp::UNIX_EPOCH));
                 object
             });
             let word = match Living::of(found, "a") {

@@ -72,9 +72,9 @@ where
 /// What a person is told of them; nothing when there are none.
 fn told(kind: &str, objects: &[ObjectMeta]) -> Option<String> {
     let (waiting, alive): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object.deletion_timestamp.is_some());
-    let named = if waiting.is_empty() { &alive } else { &waiting };
-    let names: Vec<_> = named.iter().take(NAMED).map(|object| full_name(object)).collect();
-    let more = if named.len() > NAMED { " and others" } else { "" };
+    let shown = if waiting.is_empty() { &alive } else { &waiting };
+    let names: Vec<_> = shown.iter().take(NAMED).map(|object| full_name(object)).collect();
+    let more = if shown.len() > NAMED { " and others" } else { "" };
     let names = format!("{}{more}", names.join(", "));
     match (waiting.len(), alive.len()) {
         (0, 0) => None,
@@ -100,7 +100,7 @@ mod tests {
         let object = |name: &str, deleted: bool| ObjectMeta {
             namespace: Some("a".to_owned()),
             name: Some(name.to_owned()),
-            deletion_timestamp: deleted.then(|| Time(jiff::Timestamp::UNIX_EPOCH)),
+            deletion_timestamp: deleted.then_some(Time(jiff::Timestamp::UNIX_EPOCH)),
             ..ObjectMeta::default()
         };
         let check = |objects: &[ObjectMeta], expected: Option<&str>| {

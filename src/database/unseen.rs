@@ -47,9 +47,9 @@ impl Unseen {
                     let due = found.ask_at <= now && again < AT_ONCE;
                     again += usize::from(due);
                     if due {
-                        asked.now.push(one)
+                        asked.now.push(one);
                     } else {
-                        asked.later.push(one)
+                        asked.later.push(one);
                     }
                     known.insert(uid, found);
                 }
