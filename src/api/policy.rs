@@ -85,6 +85,13 @@ impl DeletionPolicy {
             Self::Retain => "Retain",
         }
     }
+
+    /// The one of the two that takes less away.
+    #[must_use]
+    pub fn safer(self, other: Self) -> Self {
+        let order = [Self::Retain, Self::BackupThenDrop, Self::Drop];
+        order.into_iter().find(|policy| [self, other].contains(policy)).unwrap_or(self)
+    }
 }
 
 impl Enforcement {
@@ -104,5 +111,21 @@ impl Quota {
     /// The limit in bytes; `None` if this quota sets none.
     pub fn limit(&self) -> Result<Option<Bytes>, QuantityError> {
         self.limit.as_deref().map(Bytes::parse_quota).transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::DeletionPolicy::{self, BackupThenDrop, Drop, Retain};
+
+    #[test]
+    fn the_safer_policy_takes_less_away() {
+        let check = |one: DeletionPolicy, other: DeletionPolicy, expected: DeletionPolicy| {
+            assert_eq!((one.safer(other), other.safer(one)), (expected, expected));
+        };
+        check(Retain, BackupThenDrop, Retain);
+        check(Retain, Drop, Retain);
+        check(BackupThenDrop, Drop, BackupThenDrop);
+        check(Drop, Drop, Drop);
     }
 }

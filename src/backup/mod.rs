@@ -16,7 +16,8 @@ use crate::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, End, Next, StageError as Error, chain},
+    context::{After, Context, End, Living, Next, StageError as Error, chain},
+    kubernetes::status::Written,
     lane::{Lane, LaneState},
     postgres::answer::BackupAnswer,
 };
@@ -37,14 +38,15 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
         return end(&backup, &resolved, &ctx).await;
     }
     let desired = desired(&backup, &resolved);
+    let touched = ctx.written.take_touch(&uid(&backup));
     match &resolved.lane {
         // What the catalogue says of a finished backup changes when the survey says so, and then this is woken by it.
-        Some(LaneState::Open(lane)) if is_settled(&backup) && !lane.take_change(&uid(&backup)) => {
+        Some(LaneState::Open(lane)) if is_settled(&backup) && !lane.take_change(&uid(&backup)) && !touched => {
             Ok(Next::new(After::Never, "unchanged"))
         }
         Some(LaneState::Open(lane)) => match keep(backup.clone(), &desired, lane, &ctx).await {
             Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
-            Err(failed @ (Error::Observe(_) | Error::Apply(_))) => trouble(&backup, failed, &ctx).await,
+            Err(failed @ (Error::Observe(_) | Error::Apply(_))) => trouble(&backup, lane, failed, &ctx).await,
             other => other,
         },
         Some(LaneState::Unavailable { .. }) if is_settled(&backup) => Ok(Next::new(After::Never, "waiting")),
@@ -69,6 +71,10 @@ async fn keep(backup: Arc<SchemaBackup>, desired: &Desired, lane: &Lane, ctx: &C
         if requests { ctx.with_finalizer(&api(&backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await? } else { backup };
     let tenant = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
     let applied = apply(lane, tenant, plan).await.map_err(Error::Apply)?;
+    if lane.is_refused() {
+        // Who has the lane now looks at every backup and says how it is.
+        return Ok(Next::new(After::Retry, "standby"));
+    }
     publish(&backup, status(&backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
 }
 
@@ -77,7 +83,8 @@ async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Resul
     if !backup.finalizers().iter().any(|finalizer| finalizer == SCHEMA_BACKUP_FINALIZER) {
         return Ok(Next::new(After::Never, "gone"));
     }
-    let removal = removal(backup, resolved, namespace_ends(backup, ctx).await?);
+    let ends = namespace_ends(backup, ctx).await?;
+    let removal = removal(backup, resolved, ends);
     if removal.complete && !removal.delete {
         return let_go(backup, ctx).await;
     }
@@ -90,13 +97,21 @@ async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Resul
         // It never came so far that a catalogue could have it.
         None => return let_go(backup, ctx).await,
     };
+    // What the cache has may be of a world that went back. The object decides as it is now, or nothing is taken away.
+    let backup = &match ctx.living_whole(&api(backup, ctx), &removal.object.name, &removal.object.uid).await? {
+        Living::Deleting(now) => now,
+        Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
+        Living::Gone => return Ok(Next::new(After::Never, "gone")),
+    };
+    let removal = desired::removal(backup, resolved, ends);
     match end_in_database(&removal, lane).await {
         Ok((_, applied)) if matches!(applied.end, End::Released | End::Done) => let_go(backup, ctx).await,
+        Ok(_) if lane.is_refused() => Ok(Next::new(After::Retry, "standby")),
         Ok((observed, applied)) => {
             publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
         }
         Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
-        Err(failed) => trouble(backup, failed, ctx).await,
+        Err(failed) => trouble(backup, lane, failed, ctx).await,
     }
 }
 
@@ -111,8 +126,11 @@ async fn end_in_database(removal: &Removal, lane: &Lane) -> Result<(BackupAnswer
     Ok((observed, applied))
 }
 
-/// The database could not be asked: the status says so, and the pass counts as failed.
-async fn trouble(backup: &SchemaBackup, failed: Error, ctx: &Context) -> Result<Next, Error> {
+/// The database could not be asked: the status says so, and the pass counts as failed. Who lost the lane says nothing.
+async fn trouble(backup: &SchemaBackup, lane: &Lane, failed: Error, ctx: &Context) -> Result<Next, Error> {
+    if !ctx.still_holds(lane).await {
+        return Ok(Next::new(After::Retry, "standby").failed(failed));
+    }
     let verdict = match &failed {
         Error::Observe(error) | Error::Apply(error) if error.is_transient() => unavailable(error.to_string()),
         _ => Verdict::stalled(Reason::OperationFailed, chain(&failed), false),
@@ -145,8 +163,8 @@ async fn conclude(backup: &SchemaBackup, verdict: &Verdict, ctx: &Context) -> Re
 async fn publish(backup: &SchemaBackup, new: SchemaBackupStatus, ctx: &Context) -> Result<Next, Error> {
     let notices = notices(backup, &new);
     let changed = backup.status.as_ref() != Some(&new);
-    if changed {
-        ctx.write_status(&api(backup, ctx), backup, &new).await?;
+    if changed && ctx.write_status(&api(backup, ctx), backup, &new).await? == Written::Outdated {
+        return Ok(Next::new(After::Retry, "waiting"));
     }
     let next = Next::of(&new.conditions, changed);
     // A backup that failed is not tried again: the next one is another object. What is in the way of a removal may go.

@@ -1,19 +1,28 @@
 //! What a process remembers of objects between two looks. Nothing of it is needed after a restart.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
+    hash::Hasher,
+    io, mem,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use kube::{Resource, ResourceExt};
+use serde::Serialize;
 
 use crate::api::RECONCILE_REQUESTED_AT;
 
 /// The resource versions of our latest writes, by UID, until the cache has them: a decision is never made on an object
 /// that is older than what this process itself wrote.
 #[derive(Default)]
-pub struct Written(Mutex<HashMap<String, Write>>);
+pub struct Written {
+    versions: Mutex<HashMap<String, Write>>,
+    /// What the status of an object shall be, by UID, until a watch has told it.
+    statuses: Mutex<HashMap<String, u64>>,
+    /// The objects whose status another has written, until they are looked at.
+    touched: Mutex<HashSet<String>>,
+}
 
 /// One write, and which version of the object carries it.
 struct Write {
@@ -57,9 +66,60 @@ impl Written {
         written.insert(uid.to_owned(), Write { version: u64::MAX, at: Instant::now() });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Write>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// This status is about to be written. It is remembered before, because a watch may tell of it before the write returns.
+    pub fn intend(&self, uid: &str, status: &impl Serialize) {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), fingerprint(status));
     }
+
+    /// Whether the status with this fingerprint, which a watch told, is the one that we wrote last; asking clears it if so.
+    #[must_use]
+    pub fn is_intended(&self, uid: &str, status: u64) -> bool {
+        let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
+        let intended = statuses.get(uid) == Some(&status);
+        if intended {
+            statuses.remove(uid);
+        }
+        intended
+    }
+
+    /// Another has written the object's status.
+    pub fn touch(&self, uid: &str) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
+    }
+
+    /// Whether another has written the object's status; asking clears it.
+    pub fn take_touch(&self, uid: &str) -> bool {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+    }
+
+    /// The object is gone, or out of view.
+    pub fn forget(&self, uid: &str) {
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Write>> {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What tells one status from another, without a copy of its text.
+#[must_use]
+pub fn fingerprint(status: &impl Serialize) -> u64 {
+    struct Hashed(DefaultHasher);
+    impl io::Write for Hashed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut hashed = Hashed(DefaultHasher::new());
+    // A status that cannot be written as JSON never came from the API server, and nothing fails on the way to a hasher.
+    let _ = serde_json::to_writer(&mut hashed, status);
+    hashed.0.finish()
 }
 
 /// The values of `reconcile-requested-at` that were seen, by UID. A value that is there at the first sight asks for nothing:
@@ -79,5 +139,48 @@ impl Requests {
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// The UIDs of tenants that this process made something for a short time ago. The API server passes over a finalizer that it
+/// is given while it deletes, and does not take longer for a deletion than this.
+#[derive(Default)]
+pub struct Making(Mutex<Recent>);
+
+#[derive(Default)]
+struct Recent {
+    since: Option<Instant>,
+    now: HashSet<String>,
+    before: HashSet<String>,
+}
+
+/// After this long, and at the latest after twice as long, a tenant counts as made. The API server gives up a request after
+/// one minute.
+const MAKING: Duration = Duration::from_mins(1);
+
+impl Making {
+    /// Something is made for this object.
+    pub fn begin(&self, uid: &str) {
+        self.lock().now.insert(uid.to_owned());
+    }
+
+    /// Whether something was made for it just now.
+    pub fn is_new(&self, uid: &str) -> bool {
+        let recent = self.lock();
+        recent.now.contains(uid) || recent.before.contains(uid)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Recent> {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = recent.since.get_or_insert_with(Instant::now).elapsed();
+        if age >= MAKING {
+            let before = mem::take(&mut recent.now);
+            *recent = Recent {
+                since: Some(Instant::now()),
+                now: HashSet::new(),
+                before: if age < 2 * MAKING { before } else { HashSet::new() },
+            };
+        }
+        recent
     }
 }

@@ -1,6 +1,7 @@
 //! What every reconcile shares, and what it hands back: no stage keeps state of its own.
 
 mod end;
+mod living;
 mod memory;
 mod outcome;
 mod stage;
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::PartialObjectMeta,
+    core::{PartialObjectMeta, object::HasStatus},
     runtime::reflector::{ObjectRef, Store},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -20,13 +21,17 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     config::Config,
-    kubernetes::{self, finalizers, lease::LeaseCandidate},
-    lane::Lanes,
+    kubernetes::{
+        self, finalizers,
+        lease::{LeaseCandidate, Standing},
+    },
+    lane::{Lane, Lanes},
     telemetry::Metrics,
 };
 
 pub use end::End;
-pub use memory::{Requests, Written};
+pub use living::Living;
+pub use memory::{Making, Requests, Written, fingerprint};
 pub use outcome::{After, Failure, Next, Notice, chain};
 pub use stage::StageError;
 
@@ -53,9 +58,11 @@ pub struct Context {
     /// Where this replica takes part in elections, by TenantDatabase.
     pub candidates: tokio::sync::Mutex<HashMap<String, LeaseCandidate>>,
     /// Which of our own writes the caches must have seen.
-    pub written: Written,
+    pub written: Arc<Written>,
     /// Which requests to look again were heard.
     pub requests: Requests,
+    /// The tenants that this process is making.
+    pub making: Making,
 }
 
 impl Context {
@@ -77,23 +84,48 @@ impl Context {
         Ok(read.filter(|read| read.meta().uid == object.meta().uid).map(Arc::new))
     }
 
-    /// Writes a status and remembers that the caches must come to have it. False when the object is gone.
+    /// Writes a status and remembers that the caches must come to have it. What another wrote meanwhile stays, and the object
+    /// is to be looked at again; a change of something else than its status does not matter.
     pub async fn write_status<K>(
         &self,
         api: &Api<K>,
         object: &K,
-        status: &impl Serialize,
-    ) -> Result<bool, kubernetes::Error>
+        status: &K::Status,
+    ) -> Result<kubernetes::status::Written, kubernetes::Error>
     where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+        K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug,
+        K::Status: Serialize + PartialEq,
     {
-        match kubernetes::status::apply(api, object, status).await? {
-            kubernetes::status::Written::As(version) => {
-                self.written.record(&object.uid().unwrap_or_default(), version.as_deref());
-                Ok(true)
+        use kubernetes::status::Written;
+        let uid = object.uid().unwrap_or_default();
+        self.written.intend(&uid, status);
+        let mut written = kubernetes::status::apply(api, object, status).await?;
+        if written == Written::Outdated
+            && let Some(now) = kubernetes::read(api, &object.name_any()).await?.filter(|now| now.uid() == object.uid())
+        {
+            if now.status() == object.status() {
+                written = kubernetes::status::apply(api, &now, status).await?;
+            } else {
+                self.written.record(&uid, now.resource_version().as_deref());
             }
-            kubernetes::status::Written::Gone => Ok(false),
         }
+        if let Written::As(version) = &written {
+            self.written.record(&uid, version.as_deref());
+        }
+        Ok(written)
+    }
+
+    /// Whether this replica still has the lane, asked after something went wrong on it: who has lost it writes no status.
+    pub async fn still_holds(&self, lane: &Lane) -> bool {
+        if lane.is_lost() {
+            return false;
+        }
+        let lease = match self.candidates.lock().await.get(&lane.database) {
+            Some(candidate) if matches!(candidate.standing(), Standing::Held { .. }) => candidate.lease(),
+            _ => return false,
+        };
+        // Who cannot ask the API server cannot write to it either.
+        lease.is_held_by(&self.identity).await.unwrap_or(false)
     }
 
     /// The object with our finalizer. It is set before anything is made, so that nothing can be left behind by a deletion

@@ -2,6 +2,7 @@
 
 pub mod backoff;
 pub mod collector;
+mod outside;
 pub mod preview;
 pub mod release;
 pub mod report;
@@ -23,7 +24,7 @@ use thiserror::Error;
 use crate::{
     backup,
     config::Config,
-    context::{Context, Requests, Stores, Wake, Written},
+    context::{Context, Making, Requests, Stores, Wake, Written},
     database, jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
@@ -37,8 +38,8 @@ use watches::Watches;
 
 /// How long what was begun may take to end after the process was told to stop; a pod has 30 seconds in all.
 const END_OF_PASSES: Duration = Duration::from_secs(15);
-/// How often elections of databases that are gone are left.
-const TIDY: Duration = Duration::from_mins(10);
+/// How often databases are looked for that are gone or out of view; it costs nothing while there are none.
+const TIDY: Duration = Duration::from_secs(5);
 
 /// Why the operator cannot run.
 #[derive(Debug, Error)]
@@ -85,7 +86,8 @@ pub async fn run(
     let (backups_wake, backups_woken) = mpsc::unbounded();
     let (finished, finished_jobs) = mpsc::unbounded();
     let (passed_over, tenants_passed_over) = mpsc::unbounded();
-    let watches = Watches::start(&client, &config, passed_over.clone());
+    let written = Arc::new(Written::default());
+    let watches = Watches::start(&client, &config, &written, passed_over.clone());
     let stores = watches.stores();
     let lanes = Arc::new(Lanes::default());
     metrics.add_collector(Box::new(TenantCollector::new(stores.tenants.clone(), config.tenant_metrics)));
@@ -99,8 +101,9 @@ pub async fn run(
         passed_over,
         metrics,
         candidates: tokio::sync::Mutex::default(),
-        written: Written::default(),
+        written,
         requests: Requests::default(),
+        making: Making::default(),
         config,
         identity: identity.clone(),
     });
@@ -133,6 +136,7 @@ pub async fn run(
     let ready = async {
         if filled.await {
             readiness.set();
+            outside::look(&ctx.client, &ctx.config, &ctx.stores).await;
         }
         std::future::pending::<()>().await;
     };
@@ -143,7 +147,7 @@ pub async fn run(
             () = leases.for_each_concurrent(None, |lease| database::election::heard(lease, &ctx)) => {}
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
-            () = tidied(&ctx) => {}
+            () = tidied(&ctx, &opens) => {}
         }
     };
     tracing::info!(identity, namespace = ctx.config.namespace, version = env!("CARGO_PKG_VERSION"), "operator started");
@@ -187,13 +191,12 @@ async fn caches_filled(stores: Stores, shutdown: impl Future<Output = ()>) -> bo
     }
 }
 
-/// Leaves the elections of databases that are gone.
-async fn tidied(ctx: &Context) {
+/// Leaves databases that are gone or out of view, of which no controller is told.
+async fn tidied(ctx: &Context, opens: &database::opens::Opens) {
     let mut tick = tokio::time::interval(TIDY);
-    tick.tick().await;
     loop {
         tick.tick().await;
-        database::election::leave_those_gone(ctx).await;
+        database::leave_unseen(ctx, opens).await;
     }
 }
 

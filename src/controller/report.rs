@@ -9,7 +9,7 @@ use crate::{
     api::event::EventKind,
     context::{Failure, Next, chain},
     jobs,
-    kubernetes::events::Events,
+    kubernetes::{self, events::Events},
     telemetry::{
         Metrics,
         metrics::{ErrorLabels, JobLabels, KindLabels, ReconcileLabels},
@@ -89,6 +89,15 @@ pub fn job_finished(metrics: &Metrics, finished: &jobs::Finished) {
         tracing::warn!(database, schema, job = job.kind, id = %job.job_id, outcome, message, "job ended");
     } else {
         tracing::info!(database, schema, job = job.kind, id = %job.job_id, outcome, message, "job ended");
+    }
+}
+
+/// Reports what was found out of view at the start. Where that may not be asked, nothing is said.
+pub fn outside(found: Result<Option<String>, kubernetes::Error>) {
+    match found {
+        Ok(Some(text)) => tracing::warn!("{text}"),
+        Ok(None) => {}
+        Err(error) => tracing::debug!(%error, "what is out of view is not known"),
     }
 }
 

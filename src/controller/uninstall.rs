@@ -78,7 +78,8 @@ fn told(kind: &str, objects: &[ObjectMeta], advice: &str) -> String {
     )
 }
 
-fn full_name(object: &ObjectMeta) -> String {
+/// Namespace and name.
+pub(super) fn full_name(object: &ObjectMeta) -> String {
     let name = object.name.as_deref().unwrap_or_default();
     object.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
 }

@@ -4,39 +4,36 @@
 //! trigger reconciles leave out what this operator writes itself, a status or a finalizer, so that a write is not answered
 //! by another look.
 
+mod interest;
 mod merged;
 
-use std::{
-    collections::hash_map::DefaultHasher,
-    fmt::Debug,
-    hash::{Hash, Hasher},
-    sync::Arc,
-};
+use std::{fmt::Debug, sync::Arc};
 
 use futures::{StreamExt, TryStreamExt, channel::mpsc::UnboundedSender, future::ready, stream::BoxStream};
+use interest::Interest;
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::{Namespace, Secret},
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
-    core::{NamespaceResourceScope, PartialObjectMeta},
+    core::{NamespaceResourceScope, PartialObjectMeta, object::HasStatus},
     runtime::{
         WatchStreamExt,
         reflector::{self, ObjectRef, Store},
         watcher,
     },
 };
-use kube_runtime::PredicateConfig;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    api::{GROUP, SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
+    api::{SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
-    context::Stores,
+    context::{Stores, Written},
     kubernetes::finalizers,
 };
 
+type Events<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 type Objects<K> = BoxStream<'static, Result<K, watcher::Error>>;
 
 /// All watches of the operator.
@@ -60,15 +57,21 @@ impl Watches {
     /// Starts to watch what the configuration selects. Tenants that went although they had our finalizer are handed to
     /// `passed_over`.
     #[must_use]
-    pub fn start(client: &Client, config: &Config, passed_over: UnboundedSender<Arc<TenantSchema>>) -> Self {
+    pub fn start(
+        client: &Client,
+        config: &Config,
+        written: &Arc<Written>,
+        passed_over: UnboundedSender<Arc<TenantSchema>>,
+    ) -> Self {
         let selected = match &config.watch_selector {
             Some(selector) => watcher::Config::default().labels(selector),
             None => watcher::Config::default(),
         };
-        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected, ignored);
+        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected, written, ignored);
         let (tenants_store, tenants) = triggering(
             apis(client, &config.watch_namespaces),
             &selected,
+            written,
             move |event: &watcher::Event<TenantSchema>| {
                 if let watcher::Event::Delete(tenant) = event
                     && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
@@ -78,7 +81,7 @@ impl Watches {
                 }
             },
         );
-        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected, ignored);
+        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected, written, ignored);
         let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
         let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), ignored);
         let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
@@ -96,8 +99,8 @@ impl Watches {
             databases,
             tenants,
             backups,
-            secrets: secrets.filter_map(|secret| ready(secret.ok())).boxed(),
-            leases: leases.filter_map(|lease| ready(lease.ok())).boxed(),
+            secrets: secrets.applied_objects().filter_map(|secret| ready(secret.ok())).boxed(),
+            leases: leases.applied_objects().filter_map(|lease| ready(lease.ok())).boxed(),
             namespaces: namespaces.map(|_| ()).boxed(),
         }
     }
@@ -143,25 +146,33 @@ where
 fn triggering<K>(
     apis: Vec<Api<K>>,
     config: &watcher::Config,
+    written: &Arc<Written>,
     told: impl Fn(&watcher::Event<K>) + Clone + Send + 'static,
 ) -> (Store<K>, Objects<K>)
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::Status: Serialize,
 {
-    let (store, objects) = cached(apis, config, told);
-    let changed = objects.predicate_filter(of_interest, PredicateConfig::default());
+    let (store, events) = cached(apis, config, told);
+    let mut interest = Interest::new(written.clone());
+    let changed = events.filter_map(move |event| {
+        ready(match event {
+            Ok(event) => interest.take(event).map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+    });
     (store, changed.boxed())
 }
 
 /// For watches whose events are of interest only as what they make of the cache.
 fn ignored<K>(_: &watcher::Event<K>) {}
 
-/// A cache and its objects; `told` hears every event of the watches themselves.
+/// A cache and the events that filled it; `told` hears every event of the watches themselves.
 fn cached<K>(
     apis: Vec<Api<K>>,
     config: &watcher::Config,
     told: impl Fn(&watcher::Event<K>) + Clone + Send + 'static,
-) -> (Store<K>, Objects<K>)
+) -> (Store<K>, Events<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
@@ -177,21 +188,5 @@ where
         })
         .collect();
     let events = merged::merge(streams, store.clone());
-    (store, reflector::reflector(writer, events).applied_objects().boxed())
-}
-
-/// What triggers a reconcile: another object, another spec, deletion, and our own annotations. Not: status, finalizers.
-#[allow(clippy::unnecessary_wraps, reason = "the shape of a predicate")]
-fn of_interest<K: Resource>(object: &K) -> Option<u64> {
-    let meta = object.meta();
-    let mut hasher = DefaultHasher::new();
-    meta.uid.hash(&mut hasher);
-    meta.generation.hash(&mut hasher);
-    meta.deletion_timestamp.is_some().hash(&mut hasher);
-    for (key, value) in object.annotations() {
-        if key.split('/').next() == Some(GROUP) {
-            (key, value).hash(&mut hasher);
-        }
-    }
-    Some(hasher.finish())
+    (store, reflector::reflector(writer, events).boxed())
 }

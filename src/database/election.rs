@@ -2,7 +2,7 @@
 //!
 //! The map of candidates is never locked over a call to the API: one slow answer must not hold up every database.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
@@ -110,14 +110,9 @@ pub async fn leave_all(ctx: &Context) {
     let _ = timeout(RELEASE, futures::future::join_all(released)).await;
 }
 
-/// Leaves the elections of databases that are gone: nobody is told of their deletion but the replica that let them go.
-pub async fn leave_those_gone(ctx: &Context) {
-    let names: Vec<_> = ctx.candidates.lock().await.keys().cloned().collect();
-    for name in names {
-        if ctx.stores.databases.get(&ObjectRef::new(&name)).is_none() {
-            leave(&name, ctx).await;
-        }
-    }
+/// The databases in whose election this replica takes part.
+pub async fn names(ctx: &Context) -> BTreeSet<String> {
+    ctx.candidates.lock().await.keys().cloned().collect()
 }
 
 /// The Lease of a database.

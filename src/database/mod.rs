@@ -9,11 +9,13 @@ mod owners;
 pub mod resolve;
 pub mod status;
 pub mod survey;
+mod unseen;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
-use kube::{Api, ResourceExt};
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use thiserror::Error;
 
 use crate::{
@@ -23,8 +25,9 @@ use crate::{
         confirmed_deletions,
         event::EventReason,
     },
-    context::{After, Context, Failure, Next, Notice},
-    jobs, kubernetes,
+    context::{After, Context, Failure, Living, Next, Notice},
+    jobs,
+    kubernetes::{self, status::Written},
     lane::LaneState,
     postgres::{self, Connection},
     telemetry::metrics::DatabaseLabels,
@@ -34,6 +37,7 @@ use opens::{LaneKey, Open, Opens};
 use resolve::{Unresolved, complaint, resolve};
 use status::{Facts, notices, status, status_of_verdict};
 use survey::{SurveyCount, survey};
+use users::in_use;
 
 /// How long until a database that is away is probed again: short, because there is one probe for all tenants.
 const PROBE: Duration = Duration::from_secs(3);
@@ -109,7 +113,7 @@ pub async fn reconcile(
     }
     let asked = ctx.requests.is_new(&*database);
     let leaving = database.metadata.deletion_timestamp.is_some();
-    let in_use = if leaving { in_use(&name, &ctx) } else { None };
+    let in_use = if leaving { in_use(&database, opens.usable(&name).as_deref(), &ctx).await } else { None };
     if leaving && in_use.is_none() {
         return end(&database, &ctx, opens).await;
     }
@@ -136,7 +140,9 @@ pub async fn reconcile(
             Ok(found) => {
                 answer = found;
                 // What does not come about now is tried at the next tick.
-                if let Ok(mut released) = owners::release(&database, &open.lane, &open.missing, &ctx).await {
+                if let Ok(mut released) =
+                    owners::release(&database, &open.lane, &open.missing, &open.unseen, &ctx).await
+                {
                     notices.append(&mut released);
                 }
             }
@@ -250,6 +256,25 @@ async fn handed_over(name: &str, ctx: &Context, opens: &Opens) -> bool {
     true
 }
 
+/// Leaves the databases that this operator does not see any more: those that are gone, and those that left its view by a label.
+/// The lane closes and the Lease is given back; nothing is touched in the database. While the API server cannot be asked,
+/// all stays as it is.
+pub async fn leave_unseen(ctx: &Context, opens: &Opens) {
+    let is_unseen = |name: &String| ctx.stores.databases.get(&ObjectRef::new(name)).is_none();
+    let mut names = election::names(ctx).await;
+    names.extend(ctx.lanes.names());
+    for name in names.into_iter().filter(is_unseen) {
+        let Ok(found) = kubernetes::read_metadata(&api(ctx), &name).await else { continue };
+        if !is_unseen(&name) {
+            continue;
+        }
+        tracing::debug!(database = name, there = found.is_some(), "leaves a database that is out of view");
+        stand_by(&name, ctx, opens);
+        ctx.lanes.remove(&name);
+        election::leave(&name, ctx).await;
+    }
+}
+
 fn stand_by(name: &str, ctx: &Context, opens: &Opens) {
     opens.close(name);
     ctx.lanes.set(name, &LaneState::Elsewhere);
@@ -286,23 +311,15 @@ async fn fail(database: &TenantDatabase, closed: Closed, ctx: &Context, opens: &
     Ok(Next { after, ..next }.failed(Error::Open(closed)))
 }
 
-/// Why a database that is deleted cannot go yet: tenants need its lane for their own end.
-fn in_use(name: &str, ctx: &Context) -> Option<String> {
-    let tenants = ctx.stores.tenants.state();
-    let users: Vec<_> = tenants.iter().filter(|tenant| tenant.spec.database() == name).collect();
-    let first = users.first()?;
-    Some(format!(
-        "{} TenantSchemas still refer to this database, {}/{} for one; delete them first: kubectl get tenantschemas -A",
-        users.len(),
-        first.namespace().unwrap_or_default(),
-        first.name_any()
-    ))
-}
-
 /// Lets a database go that nobody refers to. Another TenantDatabase may claim it then; when it cannot be told, its claim
 /// stays, and the message that the other one gets says how to take it back.
 async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let name = database.name_any();
+    match ctx.living(&api(ctx), &name, &database.uid().unwrap_or_default()).await? {
+        Living::Deleting(_) => {}
+        Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
+        Living::Gone => return Ok(Next::new(After::Never, "gone")),
+    }
     if let Some(open) = opens.usable(&name)
         && let Err(error) = open.lane.functions().release_lane(open.lane.hold).await
     {
@@ -346,8 +363,8 @@ fn installed_notice(installed: Option<&InstalledNow>, version: &str) -> Option<N
 async fn publish(database: &TenantDatabase, new: TenantDatabaseStatus, ctx: &Context) -> Result<Next, Error> {
     let notices = notices(database, &new);
     let changed = database.status.as_ref() != Some(&new);
-    if changed {
-        ctx.write_status(&api(ctx), database, &new).await?;
+    if changed && ctx.write_status(&api(ctx), database, &new).await? == Written::Outdated {
+        return Ok(Next::new(After::Retry, "waiting"));
     }
     Ok(Next { notices, ..Next::of(&new.conditions, changed) })
 }

@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{owners::Missing, status::Facts, survey::SurveyCount};
+use super::{owners::Missing, status::Facts, survey::SurveyCount, unseen::Unseen};
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
     lane::Lane,
@@ -71,6 +71,8 @@ pub struct Open {
     pub surveys: SurveyCount,
     /// The tenants whose objects are missed.
     pub missing: Missing,
+    /// The tenants that are alive and out of view.
+    pub unseen: Unseen,
     heard: Mutex<Wishes>,
     next_survey: Mutex<Instant>,
     runner: Mutex<Option<JoinHandle<()>>>,
@@ -86,6 +88,7 @@ impl Open {
             facts,
             surveys: SurveyCount::default(),
             missing: Missing::default(),
+            unseen: Unseen::default(),
             heard: Mutex::new(wishes),
             next_survey: Mutex::new(Instant::now()),
             runner: Mutex::new(Some(runner)),

@@ -12,9 +12,11 @@ use std::{
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use kube::{Api, ResourceExt, core::PartialObjectMeta, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use serde_json::json;
+use tokio::time::Instant;
 
+use super::unseen::Unseen;
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
@@ -68,27 +70,27 @@ pub async fn release(
     database: &TenantDatabase,
     lane: &Lane,
     missing: &Missing,
+    unseen: &Unseen,
     ctx: &Context,
 ) -> Result<Vec<Notice>, postgres::Error> {
     let living = lane.living();
     let total = living.len();
     let most = (total * SHARE / 100).max(FEW);
-    let mut gone = Vec::new();
-    let mut unsure = 0_usize;
-    let suspects = living.into_iter().filter_map(|row| row.owner.clone()).filter(|owner| is_missed(owner, ctx));
-    let asked = suspects.map(async |owner| (is_gone(&owner, ctx).await, owner));
-    let mut answers = pin!(stream::iter(asked).buffered(AT_ONCE));
-    while let Some((answer, owner)) = answers.next().await {
-        match answer {
-            Ok(true) => gone.push(owner),
-            Ok(false) => {}
-            // An API server that does not answer, or not about this namespace, proves nothing.
-            Err(_) => unsure += 1,
-        }
-        if unsure > FEW {
-            break;
-        }
+    let missed = living.into_iter().filter_map(|row| row.owner.clone()).filter(|owner| is_missed(owner, ctx)).collect();
+    let asked = unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now());
+    let mut gone = gone_of(asked.now, ctx).await;
+    for owner in &gone.alive {
+        unseen.is_alive(&owner.uid, Instant::now());
     }
+    // All that are gone count together: when one is that was alive out of view, the others are asked for as well.
+    if gone.gone.iter().filter(|owner| unseen.is_gone(&owner.uid)).count() > 0 {
+        let more = gone_of(asked.later, ctx).await;
+        for owner in &more.gone {
+            unseen.is_gone(&owner.uid);
+        }
+        gone.gone.extend(more.gone);
+    }
+    let gone = gone.gone;
     let uids: BTreeSet<_> = gone.iter().map(|owner| owner.uid.clone()).collect();
     if gone.len() > most {
         let since = missing.since(&uids, ctx.now());
@@ -114,6 +116,32 @@ pub async fn release(
     Ok(released.map(|result| Notice { reason: EventReason::Released, message: result.message }).collect())
 }
 
+/// Who is alive and who is not, of those whom the API server told of.
+#[derive(Default)]
+struct Told {
+    gone: Vec<Owner>,
+    alive: Vec<Owner>,
+}
+
+async fn gone_of(owners: Vec<Owner>, ctx: &Context) -> Told {
+    let mut told = Told::default();
+    let mut unsure = 0_usize;
+    let asked = owners.into_iter().map(async |owner| (is_gone(&owner, ctx).await, owner));
+    let mut answers = pin!(stream::iter(asked).buffered(AT_ONCE));
+    while let Some((answer, owner)) = answers.next().await {
+        match answer {
+            Ok(true) => told.gone.push(owner),
+            Ok(false) => told.alive.push(owner),
+            // An API server that does not answer, or not about this namespace, proves nothing.
+            Err(_) => unsure += 1,
+        }
+        if unsure > FEW {
+            break;
+        }
+    }
+    told
+}
+
 /// True when the cache does not have the object, although it would if it were there.
 fn is_missed(owner: &Owner, ctx: &Context) -> bool {
     let watched = &ctx.config.watch_namespaces;
@@ -125,9 +153,8 @@ fn is_missed(owner: &Owner, ctx: &Context) -> bool {
 
 /// Whether the API server, asked now, does not have the object. One outside of this operator's selection is there.
 async fn is_gone(owner: &Owner, ctx: &Context) -> Result<bool, kubernetes::Error> {
-    let api: Api<PartialObjectMeta<TenantSchema>> = Api::namespaced(ctx.client.clone(), &owner.namespace);
-    let found = kubernetes::read(&api, &owner.name).await?;
-    Ok(found.is_none_or(|tenant| tenant.uid().as_deref() != Some(&owner.uid)))
+    let api: Api<TenantSchema> = Api::namespaced(ctx.client.clone(), &owner.namespace);
+    Ok(ctx.living(&api, &owner.name, &owner.uid).await?.is_gone())
 }
 
 fn too_many(database: &TenantDatabase, gone: &[Owner], total: usize, since: Timestamp) -> String {

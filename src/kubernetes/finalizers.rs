@@ -42,7 +42,8 @@ pub fn was_passed_over(gone: &impl ResourceExt, finalizer: &str) -> bool {
     gone.meta().deletion_timestamp.is_none() && gone.finalizers().iter().any(|present| present == finalizer)
 }
 
-/// Removes `finalizer`; an object that is gone, or lost it already, counts as done.
+/// Removes `finalizer` from an object that is being deleted; one that is gone, or lost it already, counts as done. The API server
+/// refuses when the object is not the one that was looked at, or is not deleted there.
 pub async fn remove<K>(api: &Api<K>, object: &K, finalizer: &str) -> Result<(), Error>
 where
     K: Resource + Clone + DeserializeOwned + Debug,
@@ -52,6 +53,7 @@ where
     };
     let path = format!("/metadata/finalizers/{index}");
     let remove = json!([
+        { "op": "test", "path": "/metadata/deletionTimestamp", "value": object.meta().deletion_timestamp },
         { "op": "test", "path": path, "value": finalizer },
         { "op": "remove", "path": path },
     ]);

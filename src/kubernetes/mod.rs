@@ -90,7 +90,27 @@ pub async fn read<K>(api: &kube::Api<K>, name: &str) -> Result<Option<K>, Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    within(|| format!("read {name}"), api.get_opt(name)).await
+    within(|| format!("read {name}"), async { if_there(name, api.get(name).await) }).await
+}
+
+/// The metadata of one object, straight from the API server; nothing when it is not there.
+pub async fn read_metadata<K>(api: &kube::Api<K>, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    within(|| format!("read {name}"), async { if_there(name, api.get_metadata(name).await) }).await
+}
+
+/// Nothing when the API server says that this very object is not there. A path that leads nowhere, as while a kind is not
+/// served or by a proxy, has the same code and says nothing about the object.
+fn if_there<T>(name: &str, answer: Result<T, kube::Error>) -> Result<Option<T>, kube::Error> {
+    let says_absent = |status: &Status| {
+        status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
+    };
+    match answer {
+        Err(kube::Error::Api(status)) if says_absent(&status) => Ok(None),
+        other => other.map(Some),
+    }
 }
 
 /// The metadata of objects, straight from the API server; none when it does not know their kind.
@@ -102,5 +122,28 @@ where
         Ok(list) => Ok(list.items),
         Err(error) if error.is_not_found() => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_no_object_that_is_gone() {
+        let check = |status: serde_json::Value, absent: bool| {
+            let status: Status = serde_json::from_value(status).unwrap();
+            let answer = if_there::<()>("school", Err(kube::Error::Api(Box::new(status))));
+            assert_eq!(matches!(answer, Ok(None)), absent, "{answer:?}");
+        };
+        let of = |reason: &str, code: u16, name: &str| serde_json::json!({ "status": "Failure", "reason": reason, "code": code, "details": { "name": name } });
+        check(of("NotFound", 404, "school"), true);
+        check(of("NotFound", 404, "another"), false);
+        check(of("Forbidden", 403, "school"), false);
+        check(serde_json::json!({ "status": "Failure", "reason": "NotFound", "code": 404 }), false);
+        check(
+            serde_json::json!({ "reason": "Failed to parse error data", "message": "404 page not found", "code": 404 }),
+            false,
+        );
     }
 }

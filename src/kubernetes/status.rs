@@ -1,7 +1,7 @@
 //! Writing a status: server-side apply on the status subresource, under this operator's name.
 //!
-//! The UID goes along, so that a status never lands on another object of the same name. Whether a write is needed is the
-//! driver's question; here it is only written.
+//! UID and version of the object that was looked at go along, so that a status never lands on another object of the same name,
+//! nor over what another has written since. Whether a write is needed is the driver's question; here it is only written.
 
 use std::fmt::Debug;
 
@@ -21,6 +21,8 @@ pub enum Written {
     As(Option<String>),
     /// The object is gone.
     Gone,
+    /// The object is not the one any more that was looked at; nothing is written.
+    Outdated,
 }
 
 /// Applies `status`.
@@ -32,7 +34,7 @@ where
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": name, "uid": object.meta().uid },
+        "metadata": { "name": name, "uid": object.meta().uid, "resourceVersion": object.resource_version() },
         "status": status,
     });
     let written = within(
@@ -43,6 +45,7 @@ where
     match written {
         Ok(written) => Ok(Written::As(written.resource_version())),
         Err(error) if error.is_not_found() => Ok(Written::Gone),
+        Err(Error::Refused { code: 409, .. }) => Ok(Written::Outdated),
         Err(error) => Err(error),
     }
 }

@@ -45,6 +45,12 @@ impl Lanes {
         }
     }
 
+    /// The databases that this replica has something to say of.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
     /// Every lane that is open.
     #[must_use]
     pub fn all_open(&self) -> Vec<Arc<Lane>> {
@@ -68,7 +74,7 @@ impl Lanes {
         }
     }
 
-    /// Forgets a database that is gone.
+    /// Forgets a database that is gone, or out of view.
     pub fn remove(&self, database: &str) {
         self.set(database, &LaneState::Elsewhere);
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(database);

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
     ResourceExt,
     core::{Selector, SelectorExt},
@@ -179,9 +180,10 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let schema_name = remembered.or_else(|| tenant.schema_name().ok().map(|name| name.as_str().to_owned()));
     let confirmed =
         |annotation| schema_name.as_deref().is_some_and(|name| api::confirms(&tenant.metadata, annotation, name));
+    let wanted = policy(tenant, resolved.database.as_deref(), &mut Vec::new());
     Removal {
         owner: owner(tenant, &resolved.cluster),
-        policy: policy(tenant, resolved.database.as_deref(), &mut Vec::new()),
+        policy: remembered_policy(tenant).map_or(wanted, |remembered| wanted.safer(remembered)),
         drop_confirmed: confirmed(api::CONFIRM_DROP),
         abandoned: confirmed(api::ABANDON),
         expire_after_days: final_expiry(DeletionPolicy::BackupThenDrop, tenant, resolved.database.as_deref()),
@@ -189,6 +191,22 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
         paused: api::is_paused(&tenant.metadata),
         schema_name,
     }
+}
+
+/// What becomes of a tenant that went without waiting for us. It counts as deleted now, and nobody is left to confirm that
+/// its data may go.
+#[must_use]
+pub fn removal_of_passed_over(tenant: &TenantSchema, resolved: &Resolved, now: Timestamp) -> Removal {
+    let mut tenant = tenant.clone();
+    tenant.metadata.deletion_timestamp = Some(Time(now));
+    let removal = removal(&tenant, resolved);
+    Removal { policy: removal.policy.safer(DeletionPolicy::BackupThenDrop), ..removal }
+}
+
+/// The policy that the tenant was told to have. It counts too, because defaults and limits of the database may be changed by
+/// accident, or not be there to be asked.
+fn remembered_policy(tenant: &TenantSchema) -> Option<DeletionPolicy> {
+    tenant.status.as_ref()?.effective.as_ref()?.deletion_policy
 }
 
 /// The brake on this deletion. It looks at the hour before the deletion and not at the last one: whatever a wave left behind

@@ -16,17 +16,17 @@ use crate::{
         TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
         event::EventReason,
-        policy::DeletionPolicy,
     },
-    context::{After, Context, End, Next, Notice, StageError as Error, chain},
+    context::{After, Context, End, Living, Next, Notice, StageError as Error, chain},
+    kubernetes::status::Written,
     lane::{Lane, LaneState},
     postgres::answer::TenantAnswer,
 };
 use apply::{Applied, apply};
-use desired::{Desired, Removal, desired, removal};
+use desired::{Desired, Removal, desired, removal, removal_of_passed_over};
 use observe::{observe, observe_removal};
 use plan::{Plan, plan, plan_removal};
-use resolve::{Resolved, resolve};
+use resolve::{Resolved, Unseen, resolve, unseen_database};
 use status::{differs, notices, status, status_of_pause, status_of_verdict};
 
 /// Brings one tenant to what its spec says, or lets it go.
@@ -44,6 +44,11 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
             return Ok(Next::new(After::Never, "standby"));
         }
         Err(invalid) => {
+            if invalid.reason == Reason::DatabaseNotFound
+                && let Unseen::OutOfView(message) = unseen_database(&tenant, &ctx).await
+            {
+                return wait_for_database(&tenant, invalid.reason, &message, &ctx).await;
+            }
             let verdict = match invalid.reason {
                 Reason::DatabaseNotFound | Reason::Progressing => {
                     Verdict::reconciling(invalid.reason, invalid.message, Readiness::False)
@@ -68,6 +73,9 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
 async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     match keep(tenant.clone(), desired, lane, ctx).await {
         Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
+        Err(failed @ (Error::Observe(_) | Error::Apply(_))) if !ctx.still_holds(lane).await => {
+            Ok(Next::new(After::Retry, "standby").failed(failed))
+        }
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) => {
             let verdict = match &failed {
                 Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
@@ -94,7 +102,14 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     } else {
         tenant
     };
+    if observed.own.is_none() {
+        ctx.making.begin(&desired.owner.uid);
+    }
     let applied = apply(lane, &desired.owner.uid, plan).await.map_err(Error::Apply)?;
+    if lane.is_refused() {
+        // Who has the lane now looks at every tenant and says how it is.
+        return Ok(Next::new(After::Retry, "standby"));
+    }
     let new = status(&tenant, desired, &observed, &applied, &lane.database_name, ctx.now());
     let next = publish(&tenant, new, Some(&applied), ctx).await?;
     if next.outcome == "gone" && applied.success("create_tenant_schema").is_some() {
@@ -105,29 +120,40 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     Ok(next)
 }
 
-/// A tenant that went although it had our finalizer, which the API server can pass over. What was made for it is dealt with
-/// as if the deletion had waited for us.
+/// A tenant that went although it had our finalizer, which the API server can pass over while a tenant is being made. What
+/// was made for it is dealt with as if the deletion had waited for us, but never dropped. All others are none of our business
+/// here: one that is alive left our view, and the row of one that is gone is released by a survey.
 pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
+    let gone = || Next::new(After::Never, "gone");
+    let uid = tenant.uid().unwrap_or_default();
+    if !ctx.making.is_new(&uid) || !ctx.living(&api(&tenant, &ctx), &tenant.name_any(), &uid).await?.is_gone() {
+        return Ok(gone());
+    }
     let resolved = resolve(&tenant, &ctx);
-    let mut removal = removal(&tenant, &resolved);
-    if removal.policy == DeletionPolicy::Drop && !removal.drop_confirmed {
-        // Nobody is left to confirm.
-        removal.policy = DeletionPolicy::BackupThenDrop;
+    let removal = removal_of_passed_over(&tenant, &resolved, ctx.now());
+    if removal.stays() || removal.paused || resolved.database.is_none() {
+        return Ok(gone());
     }
     let lane = match &resolved.lane {
-        _ if removal.policy == DeletionPolicy::Retain => return Ok(Next::new(After::Never, "gone")),
         LaneState::Open(lane) => lane,
         LaneState::Elsewhere => return Ok(Next::new(After::Never, "standby")),
         LaneState::Unavailable { .. } => return Ok(Next::new(After::Retry, "waiting")),
     };
-    let plan = planned_removal(&removal, lane).await?;
+    let observed = observe_removal(lane, &removal).await.map_err(Error::Observe)?;
+    if observed.own.as_ref().is_some_and(|row| row.status == "released") {
+        return Ok(gone());
+    }
+    let plan = plan_removal(&removal, &observed);
     let applied = apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply)?;
-    if !matches!(applied.end, End::Released | End::Done) {
-        return Ok(Next::new(After::Retry, "waiting"));
+    match applied.end {
+        End::Released | End::Done => {}
+        // A person would have to act and has no object to act on: the row is released, and the schema stays.
+        End::Refused { .. } => return Ok(gone()),
+        End::Waits { .. } => return Ok(Next::new(After::Retry, "waiting")),
     }
     lane.forget(&removal.owner.uid);
     wake_rivals(&tenant, &ctx);
-    Ok(Next { notices: set_aside(&applied), ..Next::new(After::Never, "gone") })
+    Ok(Next { notices: set_aside(&applied), ..gone() })
 }
 
 /// What is told when a schema was set aside.
@@ -137,7 +163,7 @@ fn set_aside(applied: &Applied) -> Vec<Notice> {
 }
 
 /// A tenant that is deleted: what it made is dealt with, then it goes.
-async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> Result<Next, Error> {
+async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Result<Next, Error> {
     if !tenant.finalizers().iter().any(|finalizer| finalizer == TENANT_SCHEMA_FINALIZER) {
         return Ok(Next::new(After::Never, "gone"));
     }
@@ -152,25 +178,45 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
         return let_go(tenant, &removal, resolved, vec![Notice { reason, message }], ctx).await;
     }
     let lane = match &resolved.lane {
-        LaneState::Open(lane) => lane,
-        LaneState::Elsewhere if resolved.database.is_some() => return Ok(Next::new(After::Never, "standby")),
-        LaneState::Elsewhere => {
-            let message = format!("TenantDatabase {} is gone", tenant.spec.database());
+        // What a database says of its tenants' end is not known without it, although its lane may still be open.
+        _ if resolved.database.is_none() => {
+            let message = match unseen_database(tenant, ctx).await {
+                Unseen::Gone => format!("TenantDatabase {} is gone", tenant.spec.database()),
+                Unseen::OutOfView(message) => message,
+            };
             return blocked(tenant, &removal, &message, ctx).await;
         }
+        LaneState::Open(lane) => lane,
+        LaneState::Elsewhere => return Ok(Next::new(After::Never, "standby")),
         LaneState::Unavailable { message, .. } => return blocked(tenant, &removal, message, ctx).await,
     };
-    let plan = match planned_removal(&removal, lane).await {
-        Ok(plan) if removal.paused => return pause(tenant, &plan, ctx).await,
-        Ok(plan) => plan,
-        Err(failed) if failed.is_lane_closed() => return Ok(Next::new(After::Retry, "standby")),
-        Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
+    // What the cache has may be of a world that went back. The object decides as it is now, or nothing is taken away.
+    let living = async { ctx.living_whole(&api(tenant, ctx), &removal.owner.name, &removal.owner.uid).await };
+    let (observed, living) = futures::join!(observe_removal(lane, &removal), living);
+    let tenant = &match living? {
+        Living::Deleting(now) => now,
+        Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
+        Living::Gone => return Ok(Next::new(After::Never, "gone")),
     };
+    let removal = desired::removal(tenant, resolved);
+    if removal.stays() {
+        return Ok(Next::new(After::Retry, "waiting"));
+    }
+    let plan = match observed.map_err(Error::Observe) {
+        Ok(observed) => plan_removal(&removal, &observed),
+        Err(failed) => return cannot_end(tenant, &removal, lane, failed, ctx).await,
+    };
+    tracing::debug!(stage = "plan", plan = %plan);
+    if removal.paused {
+        return pause(tenant, &plan, ctx).await;
+    }
     let applied = match apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
-        Err(failed) if failed.is_lane_closed() => return Ok(Next::new(After::Retry, "standby")),
-        Err(failed) => return Ok(blocked(tenant, &removal, &chain(&failed), ctx).await?.failed(failed)),
+        Err(failed) => return cannot_end(tenant, &removal, lane, failed, ctx).await,
     };
+    if lane.is_refused() {
+        return Ok(Next::new(After::Retry, "standby"));
+    }
     match &applied.end {
         End::Released | End::Done => let_go(tenant, &removal, resolved, set_aside(&applied), ctx).await,
         End::Refused { reason: Reason::DeletionBrake, message } => {
@@ -182,6 +228,23 @@ async fn end(tenant: &Arc<TenantSchema>, resolved: &Resolved, ctx: &Context) -> 
             None => Ok(Next::new(After::Retry, "waiting")),
         },
     }
+}
+
+/// The database could not be asked about a deletion. Who lost the lane says nothing: it is another's turn.
+async fn cannot_end(
+    tenant: &TenantSchema,
+    removal: &Removal,
+    lane: &Lane,
+    failed: Error,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    if failed.is_lane_closed() {
+        return Ok(Next::new(After::Retry, "standby"));
+    }
+    if !ctx.still_holds(lane).await {
+        return Ok(Next::new(After::Retry, "standby").failed(failed));
+    }
+    Ok(blocked(tenant, removal, &chain(&failed), ctx).await?.failed(failed))
 }
 
 /// How a wave of deletions is let go, or its tenants kept. One time serves for all that wait.
@@ -204,13 +267,6 @@ fn way_past_the_brake(tenant: &TenantSchema, ctx: &Context) -> String {
 /// What would be done is said, and nothing is done.
 async fn pause(tenant: &TenantSchema, plan: &Plan, ctx: &Context) -> Result<Next, Error> {
     publish(tenant, status_of_pause(tenant, plan, ctx.now()), None, ctx).await
-}
-
-async fn planned_removal(removal: &Removal, lane: &Lane) -> Result<Plan, Error> {
-    let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
-    let plan = plan_removal(removal, &observed);
-    tracing::debug!(stage = "plan", plan = %plan);
-    Ok(plan)
 }
 
 /// Removes the finalizer; the object is gone with it.
@@ -297,10 +353,21 @@ async fn publish(
 ) -> Result<Next, Error> {
     let notices = notices(tenant, applied, &new);
     let changed = differs(tenant.status.as_ref(), &new);
-    if changed && !ctx.write_status(&api(tenant, ctx), tenant, &new).await? {
-        return Ok(Next::new(After::Never, "gone"));
+    if changed {
+        match ctx.write_status(&api(tenant, ctx), tenant, &new).await? {
+            Written::As(_) => {}
+            Written::Gone => return Ok(Next::new(After::Never, "gone")),
+            Written::Outdated => {
+                return Ok(Next { notices: done(tenant, applied), ..Next::new(After::Retry, "waiting") });
+            }
+        }
     }
     Ok(Next { notices, ..Next::of(&new.conditions, changed) })
+}
+
+/// What was done in the database is told, also when another has written the status meanwhile.
+fn done(tenant: &TenantSchema, applied: Option<&Applied>) -> Vec<Notice> {
+    notices(tenant, applied, &tenant.status.clone().unwrap_or_default())
 }
 
 fn api(tenant: &TenantSchema, ctx: &Context) -> Api<TenantSchema> {

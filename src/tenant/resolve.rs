@@ -5,11 +5,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{TenantDatabase, TenantSchema},
     context::Context,
+    kubernetes,
     lane::LaneState,
 };
 
@@ -59,4 +60,30 @@ pub fn count_older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchem
             && rank(other) < own
     };
     all.iter().filter(|other| older(other)).count()
+}
+
+/// Why there is no TenantDatabase for this tenant, by the API server's word: the cache does not have one that is out of this
+/// operator's view.
+pub async fn unseen_database(tenant: &TenantSchema, ctx: &Context) -> Unseen {
+    let name = tenant.spec.database();
+    match kubernetes::read_metadata(&Api::<TenantDatabase>::all(ctx.client.clone()), name).await {
+        Ok(None) => Unseen::Gone,
+        Ok(Some(_)) => Unseen::OutOfView(format!(
+            "TenantDatabase {name} is there and out of this operator's view, which is {}; label both alike: kubectl label \
+             tenantdatabase {name} KEY=VALUE",
+            ctx.config
+                .watch_selector
+                .as_deref()
+                .map_or_else(|| "everything".to_owned(), |it| format!("--watch-selector {it}")),
+        )),
+        Err(error) => Unseen::OutOfView(error.to_string()),
+    }
+}
+
+/// What a TenantDatabase is that the cache does not have.
+pub enum Unseen {
+    /// There is none.
+    Gone,
+    /// There is one, or nobody can tell; the text is for people.
+    OutOfView(String),
 }

@@ -39,5 +39,6 @@ mod take_over;
 mod tools;
 mod two_databases;
 mod usage;
+mod views;
 mod watched;
 mod world;

@@ -44,6 +44,16 @@ impl Process {
     }
 
     fn spawn_build(program: &Path, world: &World, log_level: &str) -> Self {
+        Self::spawn_with(program, world, log_level, &[])
+    }
+
+    /// Starts one in the same namespace that works for the objects which another selector selects.
+    pub fn start_selecting(world: &World, selector: &str) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator"));
+        Self::spawn_with(program, world, "info", &[("TSO_WATCH_SELECTOR", selector)]).ready()
+    }
+
+    fn spawn_with(program: &Path, world: &World, log_level: &str, environment: &[(&str, &str)]) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], devcluster::free_port().unwrap()));
         let log = NamedTempFile::new().unwrap();
         let child = Command::new(program)
@@ -53,6 +63,7 @@ impl Process {
             .env("TSO_WATCH_SELECTOR", format!("e2e={}", world.id))
             .env("TSO_HTTP_ADDR", http.to_string())
             .env("TSO_LOG_LEVEL", log_level)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(log.path()).unwrap())

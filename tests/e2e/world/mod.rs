@@ -408,7 +408,7 @@ impl World {
         ListParams::default().labels(&format!("e2e={}", self.id))
     }
 
-    async fn epoch(&self) -> i64 {
+    pub async fn epoch(&self) -> i64 {
         let database = self.databases().get_opt(&self.database_ref()).await.unwrap();
         database.and_then(|database| database.status?.epoch).unwrap_or_default()
     }

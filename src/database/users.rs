@@ -1,0 +1,68 @@
+//! Who still uses a database that is deleted: its tenants need its lane for their own end.
+
+use kube::{Api, ResourceExt, api::ListParams};
+
+use super::opens::Open;
+use crate::{
+    api::{TenantDatabase, TenantSchema},
+    context::Context,
+    kubernetes,
+};
+
+/// How many objects are read at once.
+const PAGE: u32 = 500;
+
+/// Why a database that is deleted cannot go yet. This operator's own tenants are asked first, then the API server about those
+/// of all namespaces and labels. Where that is not allowed, the registry says whose schemas it has.
+pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Context) -> Option<String> {
+    let name = database.name_any();
+    let tenants = ctx.stores.tenants.state();
+    let mut users = tenants.iter().filter(|tenant| tenant.spec.database() == name);
+    if let Some(first) = users.next() {
+        let of = format!("{}/{}", first.namespace().unwrap_or_default(), first.name_any());
+        return Some(told(&format!("{} TenantSchemas", users.count() + 1), &of));
+    }
+    let installed = database.status.as_ref().is_some_and(|status| status.installation_id.is_some());
+    if !installed {
+        return None;
+    }
+    match unseen_user(&name, ctx).await {
+        Ok(first) => first.map(|of| told("TenantSchemas that this operator does not watch", &of)),
+        Err(error) => match open {
+            Some(open) => in_registry(open, ctx),
+            None => Some(format!(
+                "whether TenantSchemas outside of this operator's view refer to this database is not known: {error}; it waits \
+                 until they, or the database, can be asked"
+            )),
+        },
+    }
+}
+
+/// A tenant of the database in any namespace, with any label.
+async fn unseen_user(database: &str, ctx: &Context) -> Result<Option<String>, kubernetes::Error> {
+    let api: Api<TenantSchema> = Api::all(ctx.client.clone());
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = kubernetes::within(|| "list TenantSchemas of all namespaces".to_owned(), api.list(&page)).await?;
+        if let Some(user) = list.items.iter().find(|tenant| tenant.spec.database() == database) {
+            return Ok(Some(format!("{}/{}", user.namespace().unwrap_or_default(), user.name_any())));
+        }
+        match list.metadata.continue_.filter(|next| !next.is_empty()) {
+            Some(next) => page = page.continue_token(&next),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The tenants of this cluster that the registry has as living. Those whose object is gone are released by a survey.
+fn in_registry(open: &Open, ctx: &Context) -> Option<String> {
+    let rows = open.lane.living();
+    let mut users = rows.iter().filter_map(|row| row.owner.as_ref()).filter(|owner| owner.cluster == ctx.cluster);
+    let first = users.next()?;
+    let of = format!("{}/{}", first.namespace, first.name);
+    Some(told(&format!("{} schemas of TenantSchemas that this operator may not see", users.count() + 1), &of))
+}
+
+fn told(who: &str, first: &str) -> String {
+    format!("{who} still refer to this database, {first} for one; delete them first: kubectl get tenantschemas -A")
+}
