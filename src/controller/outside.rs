@@ -10,7 +10,7 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{report, uninstall::full_name};
+use super::{report, uninstall::full_name, watches::apis};
 use crate::{
     api::{SCHEMA_BACKUP_FINALIZER, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER},
     config::Config,
@@ -24,15 +24,17 @@ const PAGES: usize = 40;
 /// How many are named.
 const NAMED: usize = 5;
 
-/// Logs what is out of view, and how it goes on when somebody deletes it.
+/// Logs what is out of view, and how it goes on when somebody deletes it. Namespaces that are not watched may not be asked
+/// about, so they are not.
 pub async fn look(client: &Client, config: &Config, stores: &Stores) {
-    if config.watch_selector.is_none() && config.watch_namespaces.is_empty() {
+    if config.watch_selector.is_none() {
         return;
     }
+    let (tenants, backups) = (apis(client, &config.watch_namespaces), apis(client, &config.watch_namespaces));
     for outside in [
-        outside(client, &stores.databases, TENANT_DATABASE_FINALIZER).await,
-        outside(client, &stores.tenants, TENANT_SCHEMA_FINALIZER).await,
-        outside(client, &stores.backups, SCHEMA_BACKUP_FINALIZER).await,
+        outside(vec![Api::all(client.clone())], &stores.databases, TENANT_DATABASE_FINALIZER).await,
+        outside(tenants, &stores.tenants, TENANT_SCHEMA_FINALIZER).await,
+        outside(backups, &stores.backups, SCHEMA_BACKUP_FINALIZER).await,
     ] {
         report::outside(outside.map(|(kind, objects)| told(&kind, &objects)));
     }
@@ -40,7 +42,7 @@ pub async fn look(client: &Client, config: &Config, stores: &Stores) {
 
 /// The objects of a kind that have our finalizer and that the cache does not have.
 async fn outside<K>(
-    client: &Client,
+    apis: Vec<Api<K>>,
     store: &Store<K>,
     finalizer: &str,
 ) -> Result<(String, Vec<ObjectMeta>), kubernetes::Error>
@@ -48,22 +50,23 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
     let kind = K::kind(&()).into_owned();
-    let api: Api<K> = Api::all(client.clone());
     let mut objects = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    for _ in 0..PAGES {
-        let list = kubernetes::within(|| format!("list {kind}s of all namespaces"), api.list_metadata(&page)).await?;
-        for object in list.items {
-            let mut reference = ObjectRef::new(&object.name_any());
-            reference.namespace = object.namespace();
-            let ours = object.finalizers().iter().any(|present| present == finalizer);
-            if ours && store.get(&reference).is_none() {
-                objects.push(object.metadata);
+    for api in apis {
+        let mut page = ListParams::default().limit(PAGE);
+        for _ in 0..PAGES {
+            let list = kubernetes::within(|| format!("list objects of kind {kind}"), api.list_metadata(&page)).await?;
+            for object in list.items {
+                let mut reference = ObjectRef::new(&object.name_any());
+                reference.namespace = object.namespace();
+                let ours = object.finalizers().iter().any(|present| present == finalizer);
+                if ours && store.get(&reference).is_none() {
+                    objects.push(object.metadata);
+                }
             }
-        }
-        match list.metadata.continue_.filter(|next| !next.is_empty()) {
-            Some(next) => page = page.continue_token(&next),
-            None => break,
+            match list.metadata.continue_.filter(|next| !next.is_empty()) {
+                Some(next) => page = page.continue_token(&next),
+                None => break,
+            }
         }
     }
     Ok((kind, objects))
@@ -72,10 +75,10 @@ where
 /// What a person is told of them; nothing when there are none.
 fn told(kind: &str, objects: &[ObjectMeta]) -> Option<String> {
     let (waiting, alive): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object.deletion_timestamp.is_some());
-    let shown = if waiting.is_empty() { &alive } else { &waiting };
-    let names: Vec<_> = shown.iter().take(NAMED).map(|object| full_name(object)).collect();
-    let more = if shown.len() > NAMED { " and others" } else { "" };
-    let names = format!("{}{more}", names.join(", "));
+    let worst = if waiting.is_empty() { &alive } else { &waiting };
+    let few: Vec<_> = worst.iter().take(NAMED).map(|object| full_name(object)).collect();
+    let more = if worst.len() > NAMED { " and others" } else { "" };
+    let names = format!("{}{more}", few.join(", "));
     match (waiting.len(), alive.len()) {
         (0, 0) => None,
         (0, count) => Some(format!(

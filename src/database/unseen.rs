@@ -46,11 +46,8 @@ impl Unseen {
                 Some((uid, found)) => {
                     let due = found.ask_at <= now && again < AT_ONCE;
                     again += usize::from(due);
-                    if due {
-                        asked.now.push(one);
-                    } else {
-                        asked.later.push(one);
-                    }
+                    let part = if due { &mut asked.now } else { &mut asked.later };
+                    part.push(one);
                     known.insert(uid, found);
                 }
             }
