@@ -30,6 +30,7 @@ const PURE: &[&str] = &[
     "src/backup/plan.rs",
     "src/backup/status.rs",
     "src/database/balance.rs",
+    "src/database/install/judge.rs",
     "src/database/status.rs",
     "src/ident.rs",
     "src/postgres/answer.rs",

@@ -1,0 +1,97 @@
+//! Why a lane does not open, in words for a person.
+
+use thiserror::Error;
+
+use crate::{
+    ident::IdentError,
+    postgres::{self, answer::Missing},
+};
+
+/// Why the lane does not open.
+#[derive(Debug, Error)]
+pub enum Closed {
+    /// The database, or the way to it.
+    #[error(transparent)]
+    Postgres(#[from] postgres::Error),
+    /// The owner role has no valid name.
+    #[error("spec.ownerRole: {0}")]
+    OwnerRole(#[from] IdentError),
+    /// The server is too old.
+    #[error("PostgreSQL {0} is not supported; versions 15 to 18 are")]
+    UnsupportedVersion(String),
+    /// The server only reads.
+    #[error("the server is a read-only standby; point the Secret to the primary, or wait for the failover to end")]
+    ReadOnlyStandby,
+    /// The login may not do what is needed.
+    #[error("the login {user} lacks: {}", missing_text(.missing))]
+    InsufficientPrivilege {
+        /// The login.
+        user: String,
+        /// What it lacks.
+        missing: Vec<Missing>,
+    },
+    /// Functions that only a later release understands.
+    #[error("the functions in the database are of release {installed} (contract {contract}), which this release {} does not understand; upgrade the operator", env!("CARGO_PKG_VERSION"))]
+    FunctionsNewer {
+        /// Their release.
+        installed: String,
+        /// Their contract.
+        contract: i32,
+    },
+    /// `Verified`, and the functions are older or changed.
+    #[error("{0}")]
+    FunctionsUnverified(String),
+    /// `Verified`, and nothing is installed.
+    #[error(
+        "the functions are not installed and spec.functions is Verified; a DBA runs: tenant-schema-operator sql --owner-role {0} | psql"
+    )]
+    FunctionsMissing(String),
+    /// The Secret leads to another database than before.
+    #[error(
+        "this is not the database that was installed: expected installation {expected}, found {found}; nothing was changed. \
+         Correct the Secret; or, if this database shall take the other's place: kubectl annotate tenantdatabase {name} \
+         --overwrite {}={expected}",
+        crate::api::TAKE_OVER
+    )]
+    DatabaseChanged {
+        /// The TenantDatabase.
+        name: String,
+        /// What status remembers.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// Another cluster manages it.
+    #[error(
+        "this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed. If \
+         that cluster is gone for good: kubectl annotate tenantdatabase {name} --overwrite {}={cluster}",
+        crate::api::TAKE_OVER
+    )]
+    ManagedElsewhere {
+        /// The TenantDatabase that asks.
+        name: String,
+        /// The other's kube-system UID.
+        cluster: String,
+        /// The other's name.
+        tenant_database: String,
+    },
+    /// Another TenantDatabase of this cluster manages it.
+    #[error(
+        "TenantDatabase {other} manages this database already; one database has one TenantDatabase. If {other} is gone for \
+         good: kubectl annotate tenantdatabase {name} --overwrite {}={cluster}",
+        crate::api::TAKE_OVER
+    )]
+    Duplicate {
+        /// The TenantDatabase that asks.
+        name: String,
+        /// The one that has it.
+        other: String,
+        /// Both their cluster.
+        cluster: String,
+    },
+}
+
+fn missing_text(missing: &[Missing]) -> String {
+    let lines: Vec<_> = missing.iter().map(|one| format!("{} (a DBA runs: {})", one.what, one.statement)).collect();
+    lines.join("; ")
+}
