@@ -54,6 +54,7 @@ fn resolved(mut spec: Value, older_tenants: usize) -> Resolved {
         lane: LaneState::Elsewhere,
         namespace_labels: Some(BTreeMap::from([("team".to_owned(), "a".to_owned())])),
         namespace_uid: Some("uid-team-a".to_owned()),
+        now: "2026-12-31T00:00:00Z".parse().expect("a time"),
         older_tenants,
     }
 }

@@ -111,7 +111,10 @@ async fn write(session: &Client, schemas: usize, round: usize) {
 async fn timed(direct: &Direct, asked: Asked) -> f64 {
     let (functions, started) = (direct.lane.functions(), Instant::now());
     let never = std::future::pending();
-    let found = functions.survey_tenants(direct.lane.hold, asked, Duration::from_mins(10), never).await.unwrap();
+    let found = functions
+        .survey_tenants(direct.lane.hold, asked, &serde_json::json!({}), Duration::from_mins(10), never)
+        .await
+        .unwrap();
     assert!(matches!(found, Surveyed::Found(_)), "the survey was refused");
     started.elapsed().as_secs_f64() * 1000.0
 }

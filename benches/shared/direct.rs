@@ -53,7 +53,14 @@ impl Direct {
             },
         }))
         .unwrap();
-        let claimant = Claimant { cluster: "bench", identity: "bench", ring: Box::new(|| {}) };
+        let claimant = Claimant {
+            cluster: "bench",
+            identity: "bench",
+            claim: Uuid::new_v4(),
+            lease: "bench".to_owned(),
+            seen: Arc::default(),
+            ring: Box::new(|| {}),
+        };
         let lane = open(&database, connection, claimant, Arc::new(Metrics::new())).await.unwrap().lane;
         let sessions = join_all((0..CONNECTIONS).map(|_| Session::connect(&secret))).await;
         Self { lane, sessions, database: Arc::new(database) }
@@ -88,6 +95,7 @@ impl Direct {
             lane: LaneState::Elsewhere,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: None,
+            now: jiff::Timestamp::now(),
             older_tenants: 0,
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();

@@ -1,5 +1,7 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9}. Answers totals, and the tenants and backups that changed since the survey before; besides
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?}; the last three are the operator's clock, up to when a
+-- person confirmed that things are taken away, and how many tenants' last backups may expire in an hour. Answers the state of the world
+-- (see heartbeat_lane), what expired and waits, totals, and the tenants and backups that changed since the survey before; besides
 -- all tenants, or those of a slice, which is the first byte of their id modulo 10.
 --
 -- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come from
@@ -53,6 +55,15 @@ BEGIN
         RETURN edu_matrix_hub_schema._result('busy', 'cannot survey the tenants now: another survey is under way');
     END IF;
     BEGIN
+        -- Rows that are seldom written, and then hold up heartbeats for the length of one survey.
+        UPDATE edu_matrix_hub_schema.installation AS i SET confirmed_until = (options ->> 'confirmed_until')::timestamptz
+        WHERE options ? 'now' AND i.confirmed_until IS DISTINCT FROM (options ->> 'confirmed_until')::timestamptz;
+        UPDATE edu_matrix_hub_schema.installation AS i SET quiet_until = started + interval '4 hours'
+        WHERE i.quiet_until > started + interval '4 hours';
+        IF (SELECT i.surveyed_at FROM edu_matrix_hub_schema.installation AS i) < started - interval '1 day' THEN
+            PERFORM edu_matrix_hub_schema._keep_quiet('nobody looked after it for more than a day, or the clock of the server jumped ahead');
+        END IF;
+
         -- Who wrote, and how large is it now? Without a mark it is asked again.
         FOR active IN
             SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at
@@ -92,7 +103,9 @@ BEGIN
         LEFT JOIN edu_matrix_hub_schema.tenant_fingerprints AS f ON f.schema_id = t.id
         WHERE t.status IN ('active', 'suspended') AND f.fingerprint IS DISTINCT FROM t.fingerprint;
 
-        PERFORM edu_matrix_hub_schema._queue_expired('expiry');
+        IF edu_matrix_hub_schema._contest() IS NULL THEN
+            PERFORM edu_matrix_hub_schema._queue_expired(jsonb_build_object('now', options -> 'now', 'limit', options -> 'expiry_limit'));
+        END IF;
         PERFORM edu_matrix_hub_schema._prune_log();
 
         WITH measured AS (
@@ -199,7 +212,12 @@ BEGIN
         LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
-        UPDATE edu_matrix_hub_schema.installation AS i SET surveyed_at = started;
+        answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options));
+        UPDATE edu_matrix_hub_schema.installation AS i
+        SET surveyed_at = started, beats = i.beats + 1,
+            -- A holder of a former release has no heartbeat and no number.
+            heartbeat_at = CASE WHEN i.claim_id IS NOT NULL THEN clock_timestamp() END;
+        answer := answer || edu_matrix_hub_schema._state_of_world();
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN

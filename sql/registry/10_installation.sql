@@ -71,6 +71,30 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
 -- What fingerprints are keyed with (see tenant_fingerprints). Nobody but the owner role can read it.
 ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL DEFAULT pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0);
+-- Who holds the lane: the process that claimed it, by a number that it drew; where it is; and when it was heard of last, which is
+-- null when it left in order. `beats` counts claims, surveys and heartbeats: a registry that has counted fewer than its holder
+-- heard of is an older state of the database.
+ALTER TABLE edu_matrix_hub_schema.installation
+    ADD COLUMN IF NOT EXISTS claim_id          uuid,
+    ADD COLUMN IF NOT EXISTS lease             text,
+    ADD COLUMN IF NOT EXISTS claimed_from      text,
+    ADD COLUMN IF NOT EXISTS heartbeat_at      timestamptz,
+    ADD COLUMN IF NOT EXISTS beats             bigint NOT NULL DEFAULT 0,
+    -- Who else asked for the lane of a holder that is at work, and when last. Until when nothing is taken away because the
+    -- holder before may still be at work.
+    ADD COLUMN IF NOT EXISTS contested_at      timestamptz,
+    ADD COLUMN IF NOT EXISTS contested_by      jsonb,
+    ADD COLUMN IF NOT EXISTS unsettled_until   timestamptz,
+    -- The timeline of the write-ahead log, and which database of which server it was, when the lane was claimed last.
+    ADD COLUMN IF NOT EXISTS timeline          bigint,
+    ADD COLUMN IF NOT EXISTS place             text,
+    -- Nothing expires and nothing is purged until then, why, and since when.
+    ADD COLUMN IF NOT EXISTS quiet_since       timestamptz,
+    ADD COLUMN IF NOT EXISTS quiet_until       timestamptz,
+    ADD COLUMN IF NOT EXISTS quiet_reason      text,
+    -- Up to when a person confirmed what is taken away, and when too many backups expired at once.
+    ADD COLUMN IF NOT EXISTS confirmed_until   timestamptz,
+    ADD COLUMN IF NOT EXISTS expiry_stopped_at timestamptz;
 ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY;
 
 -- By these the registry knows whether its identifiers of schemas and roles are of this world (see _as_registered).

@@ -51,6 +51,9 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS reader_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS writer_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_namespace_uid text;
+-- The deletion timestamp of the TenantSchema for which it was dropped, by the clock of the API server: deletions are counted in
+-- that clock alone.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deletion_requested_at timestamptz;
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
@@ -63,8 +66,9 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_owner_uid_dropped
 CREATE INDEX IF NOT EXISTS tenant_schemas_schema_name_dropped
     ON edu_matrix_hub_schema.tenant_schemas (schema_name, dropped_at) WHERE status = 'dropped';
 -- How many TenantSchemas were dropped of late (see _deletion_brake).
-CREATE INDEX IF NOT EXISTS tenant_schemas_dropped_at
-    ON edu_matrix_hub_schema.tenant_schemas (dropped_at) WHERE status = 'dropped' AND owner_uid IS NOT NULL;
+DROP INDEX IF EXISTS edu_matrix_hub_schema.tenant_schemas_dropped_at;
+CREATE INDEX IF NOT EXISTS tenant_schemas_deletion
+    ON edu_matrix_hub_schema.tenant_schemas (coalesce(deletion_requested_at, dropped_at)) WHERE status = 'dropped' AND owner_uid IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;

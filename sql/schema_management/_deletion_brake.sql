@@ -1,5 +1,6 @@
 -- Refuses with `deletion_brake` when as many tenants of TenantSchemas as `limit` were dropped after `since`: a wave of deletions is
--- more often somebody's mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes nothing.
+-- more often somebody's mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes nothing. `since` is by
+-- the clock of the API server, and so is what is counted; only a row of which no time of deletion is known counts by ours.
 --
 -- Near the limit, who was let through drops before the next one counts: that one waits until the transaction has ended, or is
 -- `busy`. Nobody waits where the limit is further away than two operators have connections, which is 64 each at the most.
@@ -19,7 +20,7 @@ BEGIN
     LOOP
         SELECT count(*) INTO dropped
         FROM edu_matrix_hub_schema.tenant_schemas AS t
-        WHERE t.status = 'dropped' AND t.owner_uid IS NOT NULL AND t.dropped_at > (brake ->> 'since')::timestamptz;
+        WHERE t.status = 'dropped' AND t.owner_uid IS NOT NULL AND coalesce(t.deletion_requested_at, t.dropped_at) > (brake ->> 'since')::timestamptz;
         EXIT WHEN waited OR dropped + 128 <= most;
         PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'deletions' FOR UPDATE;
         waited := true;

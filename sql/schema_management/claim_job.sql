@@ -4,6 +4,9 @@
 -- is no reason for others to wait. Left behind is a running job of an older epoch, or one not heard of for 60 s;
 -- whoever still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
 --
+-- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for up to a moment
+-- goes that a person confirmed after that began.
+--
 -- options: {holder, kinds?: [text...], max_running?}. A job that was left behind five times is failed: it probably takes its
 -- session down.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb) RETURNS jsonb
@@ -15,6 +18,7 @@ DECLARE
     job     edu_matrix_hub_schema.schema_jobs;
     running integer;
     backup  edu_matrix_hub_schema.schema_backups;
+    purges  record;
 BEGIN
     refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
     IF refused IS NOT NULL THEN
@@ -22,6 +26,10 @@ BEGIN
     END IF;
     -- Claims come one after the other: two at once could both find the same tenant idle or the same place free.
     PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'claim_job' FOR UPDATE;
+    SELECT coalesce(i.unsettled_until > clock_timestamp(), false) OR edu_matrix_hub_schema._contest() IS NOT NULL AS stop,
+           coalesce(i.quiet_until > clock_timestamp(), false) AS wait, CASE WHEN i.confirmed_until >= i.quiet_since THEN i.confirmed_until END AS confirmed
+    INTO purges
+    FROM edu_matrix_hub_schema.installation AS i;
     LOOP
         SELECT count(*) INTO running
         FROM edu_matrix_hub_schema.schema_jobs AS j
@@ -33,6 +41,7 @@ BEGIN
         FROM edu_matrix_hub_schema.schema_jobs AS j
         WHERE j.state IN ('requested', 'running')
           AND (options -> 'kinds' IS NULL OR jsonb_typeof(options -> 'kinds') = 'null' OR options -> 'kinds' ? j.kind)
+          AND (j.kind <> 'purge' OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
           AND CASE j.state
               WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
               ELSE j.not_before <= clock_timestamp()

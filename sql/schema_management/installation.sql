@@ -1,6 +1,6 @@
--- What is installed, and who manages it.
+-- What is installed, who manages it, and when its holder was heard of last (`heartbeat_age` is in seconds).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.installation() RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT jsonb_build_object(
@@ -13,7 +13,11 @@ AS $function$
         'admin_role', i.admin_role,
         'epoch', i.epoch,
         'cluster', i.cluster,
-        'tenant_database', i.tenant_database)
+        'tenant_database', i.tenant_database,
+        'holder', i.holder,
+        -- Null when the holder left in order, or is of a release that has no heartbeat.
+        'heartbeat_at', i.heartbeat_at,
+        'heartbeat_age', extract(epoch FROM clock_timestamp() - i.heartbeat_at))
     FROM edu_matrix_hub_schema.installation AS i
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.installation() FROM PUBLIC;

@@ -13,7 +13,7 @@ BEGIN
         RETURN refusal;
     END IF;
     UPDATE edu_matrix_hub_schema.installation AS i
-    SET cluster = NULL, tenant_database = NULL, holder = NULL, updated_at = now()
+    SET cluster = NULL, tenant_database = NULL, holder = NULL, claim_id = NULL, lease = NULL, heartbeat_at = NULL, updated_at = now()
     WHERE i.cluster IS NOT NULL;
     IF NOT FOUND THEN
         RETURN edu_matrix_hub_schema._result('unchanged', 'no TenantDatabase manages this database', NULL, '{}');

@@ -2,7 +2,7 @@
 -- protected from being dropped by hand, until a TenantSchema of the same namespace and name reclaims them. Those of other
 -- clusters than the one that manages this database stay, and so do those that were taken over and wait for their TenantSchema.
 --
--- options: {owner_uids: [text...], requested_by?}. detail: {released: [schema name...]}; `unchanged` when there are none.
+-- options: {owner_uids: [text...], requested_by?}. While another operator asks for the lane it is refused (`lane_contested`). detail: {released: [schema name...]}; `unchanged` when there are none.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.release_tenants(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -17,6 +17,7 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
+        PERFORM edu_matrix_hub_schema._be_alone();
         FOR tenant IN
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET status = 'released', reported = NULL, updated_at = now()

@@ -2,9 +2,10 @@
 -- `purge` the removal of what was set aside is queued in the same transaction, so that Drop and BackupThenDrop differ in
 -- nothing but that job. Done before, it is `unchanged` (and the job is queued if it is wanted only now).
 --
--- options: {schema_id, owner_uid, expire_after_days?, purge?, brake?: {since, limit}, requested_by?}. It refuses when the tenant
--- belongs to another TenantSchema (`not_owner`), when too many were dropped since a time (`deletion_brake`) and when something
--- outside depends on the schema (`dependents`, with the list); while a job runs on the tenant it is `busy`.
+-- options: {schema_id, owner_uid, expire_after_days?, purge?, brake?: {since, limit}, deleted_at?, requested_by?}. `deleted_at` is the
+-- deletion timestamp of the TenantSchema, by which the brake counts. It refuses when the tenant
+-- belongs to another TenantSchema (`not_owner`), while another operator asks for the lane (`lane_contested`), when too many were
+-- dropped since a time (`deletion_brake`) and when something outside depends on the schema (`dependents`, with the list); while a job runs on the tenant it is `busy`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_aside_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -50,6 +51,9 @@ BEGIN
                 queued := edu_matrix_hub_schema._queue_purge(backup.id, requester);
             END IF;
         ELSE
+            IF NOT by_hand THEN
+                PERFORM edu_matrix_hub_schema._be_alone();
+            END IF;
             PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake');
             -- Rights of more strangers than one call can take back are drift; so they are no part of what is set aside, and go before it
             -- in calls of their own.
@@ -63,6 +67,7 @@ BEGIN
                 END IF;
             END IF;
             facts := edu_matrix_hub_schema._set_aside(tenant, (options ->> 'expire_after_days')::integer, requester);
+            UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET deletion_requested_at = (options ->> 'deleted_at')::timestamptz WHERE t.id = tenant.id;
             IF with_purge AND facts ->> 'backup_id' IS NOT NULL THEN
                 queued := edu_matrix_hub_schema._queue_purge((facts ->> 'backup_id')::uuid, requester);
             END IF;

@@ -77,6 +77,7 @@ event_reasons! {
     Stalled Warning "A person must act; the message says what to do."
     Unavailable Warning "The database cannot be reached."
     Recovered Normal "The database can be reached again."
+    WentBack Warning "The database is, or may be, an older state of itself: a standby was promoted, or it was restored. Every tenant is looked at again, and nothing expires for hours."
     FunctionsInstalled Normal "The management functions were installed in the database."
     FunctionsUpgraded Normal "The management functions in the database were upgraded."
 }

@@ -17,7 +17,7 @@ pub mod tenant_schema;
 
 mod schema;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use kube::api::ObjectMeta;
@@ -61,7 +61,8 @@ pub const RECLAIM: &str = "edumatrixhub.io/reclaim";
 pub const PAUSED: &str = "edumatrixhub.io/paused";
 
 /// Annotation of a `TenantDatabase`: manage a database that another cluster managed, or another database than before. The
-/// value is the identity that the message of the condition names.
+/// value is what the message of the condition says: `<cluster>/<epoch>` or `<installation>/<epoch>`, or both with a comma in
+/// between. It counts for that epoch, so that one which is forgotten takes nothing over again.
 pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
 
 /// Annotation of a `TenantDatabase`: after a restore or an upgrade of the server, find out again which schema is whose. The value is
@@ -69,12 +70,15 @@ pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
 /// the tenant's own role and carries the tenant's id.
 pub const REBIND: &str = "edumatrixhub.io/rebind";
 
-/// Annotation of a `TenantDatabase`: what was deleted up to this time may go, however much it is. The value is a time such as
-/// `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion.
+/// Annotation of a `TenantDatabase`: what was deleted, or has expired, up to this time may go, however much it is. The value is a
+/// time such as `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion. One to come confirms nothing.
 pub const CONFIRM_DELETIONS: &str = "edumatrixhub.io/confirm-deletions";
 
 /// Annotation of the Lease of a database: the replica that asks its holder for it. The value is the identity of that replica.
 pub const WANTED_BY: &str = "edumatrixhub.io/wanted-by";
+
+/// How far two clocks that are right may be apart.
+const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
 /// Why the definitions could not be written.
 #[derive(Debug, Error)]
@@ -110,9 +114,20 @@ pub fn is_paused(metadata: &ObjectMeta) -> bool {
     metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(PAUSED))
 }
 
-/// Up to which time deletions are confirmed; a value that is no time confirms nothing.
+/// Up to which time deletions are confirmed, if it is `now` by the API server's clock; a value that is no time confirms
+/// nothing, and nor does a time to come, which would confirm what nobody has seen yet.
 #[must_use]
-pub fn confirmed_deletions(metadata: &ObjectMeta) -> Option<Timestamp> {
+pub fn confirmed_deletions(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
+    said_deletions(metadata).filter(|until| *until <= now + CLOCKS)
+}
+
+/// Up to which time deletions would be confirmed, if it is too far ahead to confirm anything.
+#[must_use]
+pub fn confirmed_too_early(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
+    said_deletions(metadata).filter(|until| *until > now + CLOCKS)
+}
+
+fn said_deletions(metadata: &ObjectMeta) -> Option<Timestamp> {
     metadata.annotations.as_ref()?.get(CONFIRM_DELETIONS)?.trim().parse().ok()
 }
 

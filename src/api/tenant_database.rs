@@ -333,6 +333,11 @@ pub struct TenantDatabaseStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
     pub epoch: Option<i64>,
+
+    /// A number that the operator process drew which claimed the database last. A copy of the cluster does not know the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub claim_id: Option<String>,
 }
 
 impl TenantDatabaseSpec {

@@ -36,7 +36,7 @@ impl End {
         match result.status {
             CallStatus::Success | CallStatus::Unchanged => None,
             CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
-            CallStatus::Error if result.lane_lost() => waits(Reason::DatabaseNotReady),
+            CallStatus::Error if result.lane_lost() || result.needs_new_claim() => waits(Reason::DatabaseNotReady),
             CallStatus::Error if result.may_pass() => waits(Reason::ProgressingWithRetry),
             CallStatus::Error => {
                 let reason = Self::reason_of(result.reason());
@@ -55,6 +55,7 @@ impl End {
             "schema_missing" => Reason::SchemaMissing,
             "dependents" => Reason::DependentsExist,
             "deletion_brake" => Reason::DeletionBrake,
+            "lane_contested" => Reason::LaneContested,
             "not_repairable" => Reason::DriftNotRepairable,
             "insufficient_privilege" => Reason::InsufficientPrivilege,
             _ => Reason::OperationFailed,
@@ -84,6 +85,9 @@ mod tests {
             (json!({ "reason": "internal", "sqlstate": "53100" }), true),
             (json!({ "reason": "cancelled", "sqlstate": "57014" }), true),
             (json!({ "reason": "stale_epoch" }), true),
+            (json!({ "reason": "went_back" }), true),
+            (json!({ "reason": "server_restarted" }), true),
+            (json!({ "reason": "lane_contested" }), false),
             (json!({ "reason": "internal", "sqlstate": "42P01" }), false),
             (json!({ "reason": "dependents" }), false),
         ] {

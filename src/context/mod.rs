@@ -17,12 +17,15 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use uuid::Uuid;
 
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     config::Config,
     kubernetes::{
-        self, finalizers,
+        self,
+        clock::ApiClock,
+        finalizers,
         lease::{LeaseCandidate, Standing},
     },
     lane::{Lane, Lanes},
@@ -45,6 +48,10 @@ pub struct Context {
     pub cluster: String,
     /// This replica's name.
     pub identity: String,
+    /// The number of this process's claims of databases: another life of the same replica has another.
+    pub claim: Uuid,
+    /// The API server's clock.
+    pub clock: Arc<ApiClock>,
     /// The watch caches.
     pub stores: Stores,
     /// The databases at work.

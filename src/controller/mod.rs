@@ -20,6 +20,7 @@ use futures::{
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::{
     backup,
@@ -106,6 +107,8 @@ pub async fn run(
         making: Making::default(),
         config,
         identity: identity.clone(),
+        claim: Uuid::new_v4(),
+        clock: Arc::default(),
     });
     let runner = Runner {
         ctx: ctx.clone(),
@@ -204,7 +207,7 @@ async fn tidied(ctx: &Context, opens: &database::opens::Opens) {
 async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Context) {
     while let Some(finished) = finished.next().await {
         report::job_finished(&ctx.metrics, &finished);
-        let id = |wanted: Option<uuid::Uuid>| wanted.map(|id| id.to_string());
+        let id = |wanted: Option<Uuid>| wanted.map(|id| id.to_string());
         let (backup_id, schema_id) = (id(finished.job.backup_id), id(finished.job.schema_id));
         for backup in ctx.stores.backups.state() {
             let known = backup.status.as_ref().and_then(|status| status.backup_id.clone());

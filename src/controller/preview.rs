@@ -3,6 +3,7 @@
 
 use std::{path::Path, sync::Arc};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
@@ -118,6 +119,7 @@ async fn plan_of(
         lane: LaneState::Elsewhere,
         namespace_labels: found.as_ref().map(|found| found.labels().clone()),
         namespace_uid: found.and_then(|found| found.uid()),
+        now: Timestamp::now(),
         older_tenants: count_older(&tenant, &database_name, &others),
         database: Some(Arc::new(database)),
     };

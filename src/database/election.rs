@@ -39,7 +39,7 @@ fn take_part(name: &str, ctx: &Context) -> LeaseCandidate {
     let (wake, woken) = (ctx.wake.clone(), name.to_owned());
     let changed = move || wake.database(&woken);
     let (client, namespace) = (ctx.client.clone(), &ctx.config.namespace);
-    LeaseCandidate::start(client, namespace, &lease_name(name), &ctx.identity, wants, changed)
+    LeaseCandidate::start(client, namespace, &lease_name(name), &ctx.identity, ctx.clock.clone(), wants, changed)
 }
 
 /// Whether this replica asks for the Lease, which was read just now. Only Leases of databases that it works for count: other
@@ -113,6 +113,11 @@ pub async fn leave_all(ctx: &Context) {
 /// The databases in whose election this replica takes part.
 pub async fn names(ctx: &Context) -> BTreeSet<String> {
     ctx.candidates.lock().await.keys().cloned().collect()
+}
+
+/// Namespace and name of the Lease by which a database has one holder.
+pub fn lease_of(name: &str, ctx: &Context) -> String {
+    format!("{}/{}", ctx.config.namespace, lease_name(name))
 }
 
 /// The Lease of a database.

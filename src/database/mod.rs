@@ -7,6 +7,7 @@ mod identity;
 pub mod install;
 pub mod opens;
 mod owners;
+mod remarks;
 pub mod resolve;
 pub mod status;
 pub mod survey;
@@ -17,6 +18,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::{
@@ -25,11 +27,12 @@ use crate::{
         condition::{Reason, Verdict},
         confirmed_deletions,
         event::EventReason,
+        tenant_database::Limits,
     },
     context::{After, Context, Failure, Living, Next, Notice},
     jobs,
     kubernetes::{self, status::Written},
-    lane::LaneState,
+    lane::{LaneState, heartbeat},
     postgres::{self, Connection, answer::SurveyAnswer},
     telemetry::metrics::DatabaseLabels,
 };
@@ -42,6 +45,8 @@ use users::in_use;
 
 /// How long until a database that is away is probed again: short, because there is one probe for all tenants.
 const PROBE: Duration = Duration::from_secs(3);
+/// How long until a database is asked for again that another operator works on.
+const CONTESTED: Duration = Duration::from_secs(10);
 
 /// What failed, by stage. What is wrong with the database itself is a verdict in the status, and an error too, so that it
 /// is counted and backed off.
@@ -137,9 +142,12 @@ pub async fn reconcile(
     };
     let mut answer = None;
     if asked || open.until_survey().is_zero() {
-        match survey(&open.lane, &open.surveys, database.spec.survey_period(), &ctx).await {
+        match survey(&open.lane, &open.surveys, database.spec.survey_period(), &wishes(&database, &ctx), &ctx).await {
             Ok(found) => {
                 answer = found;
+                if let Some(answer) = &answer {
+                    open.found(answer.expiry.clone());
+                }
                 notices.append(&mut look_after_identities(&database, &open, answer.as_ref(), &ctx).await);
                 // What does not come about now is tried at the next tick.
                 if let Ok(mut released) =
@@ -166,10 +174,13 @@ pub async fn reconcile(
     let remark = in_use
         .map(|message| Verdict::stalled(Reason::InUse, message, true))
         .or_else(|| unresolved.as_ref().map(|error| status::unresolved(error, true)))
+        .or_else(|| remarks::of_world(&open, &ctx))
         .or_else(|| open.unbound.verdict())
         .or_else(|| open.missing.verdict())
+        .or_else(|| remarks::of_confirmations(&database, &open, &ctx))
         .or_else(|| complaint(&database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)));
-    let new = status(&database, &open.facts, answer.as_ref(), remark, ctx.now());
+    let quiet = open.lane.quiet();
+    let new = status(&database, &open.facts, answer.as_ref(), quiet.as_ref(), remark, ctx.now());
     let mut next = publish(&database, new, &ctx).await?;
     notices.append(&mut next.notices);
     let wait = if leaving { open.until_survey().min(PROBE) } else { open.until_survey() };
@@ -212,9 +223,9 @@ async fn open_lane(
     let name = database.name_any();
     let key = LaneKey::new(database, connection.clone());
     let generation = database.metadata.generation.unwrap_or_default();
-    let confirmed = confirmed_deletions(&database.metadata);
+    let confirmed = confirmed_deletions(&database.metadata, ctx.clock.now());
     if let Some(open) = opens.usable(&name).filter(|open| open.key == key) {
-        if open.is_news(generation, confirmed) {
+        if open.is_news((generation, confirmed, open.lane.contest().is_some())) {
             wake_tenants(&name, ctx);
         }
         return Ok(Ok((open, Vec::new())));
@@ -231,29 +242,47 @@ async fn open_lane(
         ctx.lanes.set(&name, &LaneState::Elsewhere);
     }
     let (wake, rung) = (ctx.wake.clone(), name.clone());
-    let claimant =
-        Claimant { cluster: &ctx.cluster, identity: &ctx.identity, ring: Box::new(move || wake.database(&rung)) };
+    let claimant = Claimant {
+        cluster: &ctx.cluster,
+        identity: &ctx.identity,
+        claim: ctx.claim,
+        lease: election::lease_of(&name, ctx),
+        seen: opens.seen(&name),
+        ring: Box::new(move || wake.database(&rung)),
+    };
     let opened = match open(database, connection, claimant, ctx.metrics.clone()).await {
         Ok(opened) => opened,
         Err(closed) => return Ok(Err(closed)),
     };
-    let notices = installed_notice(opened.installed.as_ref(), &opened.functions_version).into_iter().collect();
-    let facts = Facts::new(&opened, &ctx.identity);
+    let installed = installed_notice(opened.installed.as_ref(), &opened.functions_version);
+    let notices = installed.into_iter().chain(opened.went_back.as_deref().map(went_back_notice)).collect();
+    let facts = Facts::new(&opened, &ctx.identity, ctx.claim);
     let lane = opened.lane;
     // The first survey comes before anybody uses the lane: it serves as their observation.
     let surveys = SurveyCount::default();
-    if let Err(error) = survey(&lane, &surveys, database.spec.survey_period(), ctx).await {
+    if let Err(error) = survey(&lane, &surveys, database.spec.survey_period(), &wishes(database, ctx), ctx).await {
         lane.lose();
         return Ok(Err(error.into()));
     }
     ctx.metrics.expect_jobs(&name);
+    tokio::spawn(heartbeat::keep(lane.clone()));
     let slots = job_slots(database.spec.connection.max_connections());
     let runner = tokio::spawn(jobs::run(lane.clone(), slots, finished_jobs.clone()));
-    let open = Arc::new(Open::new(key, lane.clone(), facts, (generation, confirmed), runner));
+    let open = Arc::new(Open::new(key, lane.clone(), facts, (generation, confirmed, false), runner));
     opens.insert(&name, open.clone());
     ctx.lanes.set(&name, &LaneState::Open(lane));
     wake_tenants(&name, ctx);
     Ok(Ok((open, notices)))
+}
+
+/// What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour.
+fn wishes(database: &TenantDatabase, ctx: &Context) -> Value {
+    let now = ctx.clock.now();
+    let limit = database.spec.limits.as_ref().and_then(|limits| limits.max_deletions_per_hour);
+    json!({
+        "now": now, "confirmed_until": confirmed_deletions(&database.metadata, now),
+        "expiry_limit": limit.unwrap_or(Limits::DEFAULT_MAX_DELETIONS_PER_HOUR),
+    })
 }
 
 /// Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
@@ -326,8 +355,18 @@ fn set_up(name: &str, up: bool, ctx: &Context) {
 /// The lane does not open, or broke. There is one probe for all tenants, so what passes by itself is looked at soon.
 async fn fail(database: &TenantDatabase, closed: Closed, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let verdict = status::closed(&closed);
-    let next = shut(database, &verdict, ctx, opens).await?;
-    let after = if verdict.is_stalled() { After::Retry } else { After::Delay(PROBE) };
+    let next = if matches!(closed, Closed::Contested(_)) {
+        // The tenants are told by the one who works on them.
+        stand_by(&database.name_any(), ctx, opens);
+        publish(database, status_of_verdict(database, &verdict, ctx.now()), ctx).await?
+    } else {
+        shut(database, &verdict, ctx, opens).await?
+    };
+    let after = match closed {
+        Closed::Contested(_) => After::Delay(CONTESTED),
+        _ if verdict.is_stalled() => After::Retry,
+        _ => After::Delay(PROBE),
+    };
     Ok(Next { after, ..next }.failed(Error::Open(closed)))
 }
 
@@ -378,6 +417,14 @@ fn installed_notice(installed: Option<&InstalledNow>, version: &str) -> Option<N
             message: format!("installed management functions {version} over {from}"),
         },
     })
+}
+
+fn went_back_notice(sign: &str) -> Notice {
+    let message = format!(
+        "the database is, or may be, an older state of itself: {sign}; every tenant is looked at again, and nothing expires \
+         and nothing is purged for four hours"
+    );
+    Notice { reason: EventReason::WentBack, message }
 }
 
 async fn publish(database: &TenantDatabase, new: TenantDatabaseStatus, ctx: &Context) -> Result<Next, Error> {

@@ -15,8 +15,8 @@ use tokio::{
 use super::{identity::Unbound, owners::Missing, status::Facts, survey::SurveyCount, unseen::Unseen};
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
-    lane::Lane,
-    postgres::Connection,
+    lane::{Lane, Seen},
+    postgres::{Connection, answer::HeldBackups},
 };
 
 /// Jobs that do not end in this time at shutdown end with the process; the catalogue has them as running.
@@ -56,8 +56,9 @@ impl LaneKey {
     }
 }
 
-/// What a person said of a database that its tenants follow: the generation of the spec, and up to when deletions are confirmed.
-pub type Wishes = (i64, Option<Timestamp>);
+/// What tenants follow: the generation of the database's spec, up to when deletions are confirmed, and whether another operator
+/// wants the database.
+pub type Wishes = (i64, Option<Timestamp>, bool);
 
 /// One lane that this replica opened.
 pub struct Open {
@@ -78,6 +79,7 @@ pub struct Open {
     heard: Mutex<Wishes>,
     next_survey: Mutex<Instant>,
     runner: Mutex<Option<JoinHandle<()>>>,
+    held: Mutex<Option<HeldBackups>>,
 }
 
 impl Open {
@@ -95,19 +97,31 @@ impl Open {
             heard: Mutex::new(wishes),
             next_survey: Mutex::new(Instant::now()),
             runner: Mutex::new(Some(runner)),
+            held: Mutex::default(),
         }
     }
 
     /// True when the wishes changed since this was asked last, so that tenants have to look again.
-    pub fn is_news(&self, generation: i64, confirmed: Option<Timestamp>) -> bool {
+    pub fn is_news(&self, wishes: Wishes) -> bool {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *heard, (generation, confirmed)) != (generation, confirmed)
+        std::mem::replace(&mut *heard, wishes) != wishes
     }
 
     /// How long until the next survey is due.
     #[must_use]
     pub fn until_survey(&self) -> Duration {
         self.next_survey.lock().unwrap_or_else(PoisonError::into_inner).saturating_duration_since(Instant::now())
+    }
+
+    /// What the latest survey found expired and waiting for a person.
+    #[must_use]
+    pub fn held(&self) -> Option<HeldBackups> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A survey found this.
+    pub fn found(&self, held: Option<HeldBackups>) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
     /// The next survey is due after this.
@@ -118,7 +132,10 @@ impl Open {
 
 /// The lanes that this replica opened, by their TenantDatabase.
 #[derive(Default)]
-pub struct Opens(Mutex<HashMap<String, Arc<Open>>>);
+pub struct Opens {
+    open: Mutex<HashMap<String, Arc<Open>>>,
+    seen: Mutex<HashMap<String, Arc<Seen>>>,
+}
 
 impl Opens {
     /// The open lane of a database, if it can still be used.
@@ -131,6 +148,12 @@ impl Opens {
     #[must_use]
     pub fn is_refused(&self, name: &str) -> bool {
         self.lock().get(name).is_some_and(|open| open.lane.is_refused())
+    }
+
+    /// What this process has seen of a database; it outlives its lanes.
+    #[must_use]
+    pub fn seen(&self, name: &str) -> Arc<Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
     }
 
     /// A lane was opened.
@@ -149,14 +172,17 @@ impl Opens {
     /// Closes all lanes and waits for their jobs to end, so that no statement goes on when the process is gone.
     pub async fn close_all(&self) {
         let opens: Vec<_> = self.lock().drain().map(|(_, open)| open).collect();
+        let lanes: Vec<_> = opens.iter().map(|open| (open.lane.clone(), open.lane.is_lost())).collect();
         let runners = opens.iter().filter_map(|open| {
             open.lane.lose();
             open.runner.lock().unwrap_or_else(PoisonError::into_inner).take()
         });
         let _ = timeout(END_OF_JOBS, futures::future::join_all(runners)).await;
+        let held = lanes.iter().filter(|(_, lost)| !lost);
+        futures::future::join_all(held.map(async |(lane, _)| lane.leave().await)).await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Open>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,7 @@
 //! Stage 4: what a person reads of a database. Pure.
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::{
     install::{Closed, Opened},
@@ -14,7 +15,10 @@ use crate::{
     },
     context::{Notice, chain},
     kubernetes,
-    postgres::{self, answer::SurveyAnswer},
+    postgres::{
+        self,
+        answer::{Quiet, SurveyAnswer},
+    },
     quantity::{human, is_news},
 };
 
@@ -31,18 +35,21 @@ pub struct Facts {
     pub epoch: i64,
     /// This replica.
     pub holder: String,
+    /// The number of this process's claims.
+    pub claim: String,
 }
 
 impl Facts {
     /// What opening a lane told.
     #[must_use]
-    pub fn new(opened: &Opened, holder: &str) -> Self {
+    pub fn new(opened: &Opened, holder: &str, claim: Uuid) -> Self {
         Self {
             installation_id: opened.lane.hold.installation_id.to_string(),
             server_version: opened.server_version.clone(),
             functions_version: opened.functions_version.clone(),
             epoch: opened.lane.hold.epoch,
             holder: holder.to_owned(),
+            claim: claim.to_string(),
         }
     }
 }
@@ -53,6 +60,7 @@ pub fn status(
     database: &TenantDatabase,
     facts: &Facts,
     survey: Option<&SurveyAnswer>,
+    quiet: Option<&Quiet>,
     remark: Option<Verdict>,
     now: Timestamp,
 ) -> TenantDatabaseStatus {
@@ -62,6 +70,7 @@ pub fn status(
     status.functions_version = Some(facts.functions_version.clone());
     status.holder = Some(facts.holder.clone());
     status.epoch = Some(facts.epoch);
+    status.claim_id = Some(facts.claim.clone());
     if let Some(survey) = survey {
         // Where the counts are news the bytes are written with them: two set aside are never shown as 0 bytes.
         let counts = (Some(survey.tenant_count), Some(survey.set_aside_count));
@@ -74,7 +83,11 @@ pub fn status(
         status.storage_used = Some(human(bytes.unsigned_abs()));
     }
     let verdict = remark.unwrap_or_else(|| {
-        let message = format!("PostgreSQL {} with functions {}", facts.server_version, facts.functions_version);
+        let mut message = format!("PostgreSQL {} with functions {}", facts.server_version, facts.functions_version);
+        if let Some(Quiet { until, reason }) = quiet {
+            let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
+            message = format!("{message}; nothing expires and nothing is purged until {until}: {reason}");
+        }
         Verdict::ready(Reason::Succeeded, message)
     });
     finish(database, status, &verdict, now)
@@ -151,6 +164,7 @@ pub fn closed(error: &Closed) -> Verdict {
         Closed::DatabaseChanged { .. } => stalled(Reason::DatabaseChanged),
         Closed::ManagedElsewhere { .. } => stalled(Reason::ManagedElsewhere),
         Closed::Duplicate { .. } => stalled(Reason::DuplicateDatabase),
+        Closed::Contested(_) => stalled(Reason::LaneContested),
     }
 }
 

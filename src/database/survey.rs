@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -27,11 +28,13 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct SurveyCount(AtomicU8);
 
-/// Surveys the database and wakes the tenants and backups that changed. `period` is told to whoever watches the age of surveys.
+/// Surveys the database and wakes the tenants and backups that changed. `period` is told to whoever watches the age of surveys,
+/// `wishes` say what may expire.
 pub async fn survey(
     lane: &Lane,
     count: &SurveyCount,
     period: Duration,
+    wishes: &Value,
     ctx: &Context,
 ) -> Result<Option<SurveyAnswer>, Error> {
     let labels = DatabaseLabels { database: lane.database.clone() };
@@ -39,10 +42,11 @@ pub async fn survey(
     let started = Instant::now();
     let next = |slice| Some((slice + 1) % Asked::SLICES);
     let slice = count.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
-    let Some((answer, news)) = lane.survey(slice).await? else { return Ok(None) };
+    let Some((answer, news)) = lane.survey(slice, wishes).await? else { return Ok(None) };
     wake(&answer, &news, ctx);
     lane.functions().pool().tend();
     measure(&ctx.metrics, lane, &answer, started, ctx.now().as_second());
+    ctx.metrics.clock_skew.get_or_create(&labels).set((lane.ahead() - ctx.clock.ahead()).as_secs_f64());
     Ok(Some(answer))
 }
 
@@ -62,4 +66,5 @@ fn measure(metrics: &Metrics, lane: &Lane, answer: &SurveyAnswer, started: Insta
     metrics.survey_time.get_or_create(&labels).set(now as f64);
     metrics.survey_stale.get_or_create(&labels).set(i64::from(answer.stale_count));
     metrics.set_aside.get_or_create(&labels).set(answer.set_aside_bytes);
+    metrics.lane_contested.get_or_create(&labels).set(i64::from(answer.beat.contest.is_some()));
 }

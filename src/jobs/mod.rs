@@ -109,9 +109,7 @@ async fn claim(lane: &Lane, slots: usize) -> Result<Claim, Error> {
     }
     let options = json!({ "holder": lane.holder, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
-    if result.lane_lost() {
-        lane.refuse();
-    }
+    lane.judge(&result);
     if result.status != CallStatus::Success {
         let due = result.detail.get("due_in_ms").and_then(Value::as_u64).map(Duration::from_millis);
         return Ok(Claim::Nothing { due });

@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::Error;
+use super::{Error, clock::ApiClock};
 use crate::api::WANTED_BY;
 
 /// After this long without a change the holder of a Lease counts as gone.
@@ -115,6 +115,7 @@ impl LeaseCandidate {
         namespace: &str,
         name: &str,
         identity: &str,
+        clock: Arc<ApiClock>,
         wants: impl Fn(&Lease) -> bool + Send + Sync + 'static,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
@@ -128,6 +129,7 @@ impl LeaseCandidate {
             identity: identity.to_owned(),
             seen: Seen { spec: None, since: Instant::now() },
             tell,
+            clock,
             wants: Box::new(wants),
             changed: Box::new(changed),
         };
@@ -196,6 +198,7 @@ struct Election {
     identity: String,
     seen: Seen,
     tell: watch::Sender<Standing>,
+    clock: Arc<ApiClock>,
     wants: Box<dyn Fn(&Lease) -> bool + Send + Sync>,
     changed: Box<dyn Fn() + Send + Sync>,
 }
@@ -316,7 +319,10 @@ impl Election {
                 self.api.create(&parameters, lease).await
             }
         };
-        super::within(|| format!("write Lease {}", self.name), call).await.map(|_| ())
+        let asked = Timestamp::now();
+        let written = super::within(|| format!("write Lease {}", self.name), call).await?;
+        self.clock.hear(&written.metadata, asked, Timestamp::now());
+        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@
 //! that lost the lane and does not know it is refused by the database itself.
 
 pub mod directory;
+pub mod heartbeat;
 pub mod survey;
 
 use std::{
@@ -16,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::Timestamp;
 use serde_json::Value;
 use tokio::{
     sync::{Notify, Semaphore, SemaphorePermit, watch},
@@ -24,6 +26,8 @@ use tokio::{
 use uuid::Uuid;
 
 pub use directory::{LaneState, Lanes};
+pub use heartbeat::Seen;
+use heartbeat::World;
 use survey::SurveyBook;
 
 use crate::postgres::{
@@ -61,6 +65,8 @@ pub struct Lane {
     pub claiming: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<Uuid, RunningJob>>,
     changed_backups: Mutex<HashSet<String>>,
+    world: Mutex<World>,
+    seen: Arc<Seen>,
 }
 
 /// What a lane is made of.
@@ -75,6 +81,8 @@ pub struct LaneParts {
     pub hold: Hold,
     /// How many reconciles may use the database at once.
     pub apply_slots: usize,
+    /// What this process has seen of the database, also before this lane.
+    pub seen: Arc<Seen>,
 }
 
 /// One of a count, while it lives: whoever gives up waiting is not counted any more either.
@@ -102,7 +110,7 @@ impl Lane {
     /// A lane over `functions`. `ring` is called when the lane closes, so that whoever opens lanes looks at it.
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
-        let LaneParts { database, database_name, holder, hold, apply_slots } = parts;
+        let LaneParts { database, database_name, holder, hold, apply_slots, seen } = parts;
         let apply_slots = apply_slots.max(1);
         Self {
             database,
@@ -121,6 +129,8 @@ impl Lane {
             claiming: tokio::sync::Mutex::default(),
             running: Mutex::new(HashMap::new()),
             changed_backups: Mutex::new(HashSet::new()),
+            world: Mutex::default(),
+            seen,
         }
     }
 
@@ -156,6 +166,15 @@ impl Lane {
         self.lose();
     }
 
+    /// Whether the database let this replica act: another replica's epoch, another server or an older state ends the lane.
+    pub fn judge(&self, result: &CallResult) {
+        if result.lane_lost() {
+            self.refuse();
+        } else if result.needs_new_claim() {
+            self.lose();
+        }
+    }
+
     /// Says that the lane must be opened anew.
     pub fn lose(&self) {
         if !self.lost.send_replace(true) {
@@ -175,8 +194,11 @@ impl Lane {
         }
         let all = u32::try_from(self.apply_slots).unwrap_or(u32::MAX);
         // An error means that the lane was lost meanwhile, and is closed as well.
-        let _ended = self.applying.acquire_many(all).await;
+        let ended = self.applying.acquire_many(all).await;
         self.lose();
+        if ended.is_ok() {
+            self.leave().await;
+        }
         true
     }
 
@@ -221,8 +243,8 @@ impl Lane {
             self.lose();
         }
         let results = results?;
-        if results.iter().any(CallResult::lane_lost) {
-            self.refuse();
+        for result in &results {
+            self.judge(result);
         }
         Ok(results)
     }
@@ -255,9 +277,14 @@ impl Lane {
     }
 
     /// Surveys all tenants and returns the answer, without its rows, and the rows that are news; nothing when another survey
-    /// is under way. Which slice is told whole changes from one to the next; all is, until everything is known.
-    pub async fn survey(&self, slice: u8) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
-        let begun = Instant::now();
+    /// is under way. Which slice is told whole changes from one to the next; all is, until everything is known. `wishes` say
+    /// what may expire. A row that is gone is news too.
+    pub async fn survey(
+        &self,
+        slice: u8,
+        wishes: &Value,
+    ) -> Result<Option<(SurveyAnswer, Vec<Arc<TenantRow>>)>, Error> {
+        let (begun, asked_at) = (Instant::now(), Timestamp::now());
         let asked = if self.book().is_complete() { Asked::Slice(slice) } else { Asked::All };
         let mut lost = self.lost.subscribe();
         let ended = async move {
@@ -265,7 +292,7 @@ impl Lane {
             let _ = lost.wait_for(|lost| *lost).await;
         };
         // Whoever opens the lane anew waits until this survey has ended.
-        let surveyed = self.functions.survey_tenants(self.hold, asked, SURVEY_DEADLINE, ended).await;
+        let surveyed = self.functions.survey_tenants(self.hold, asked, wishes, SURVEY_DEADLINE, ended).await;
         if surveyed.is_err() {
             // What the database took as told was perhaps not heard.
             self.book().doubt();
@@ -274,13 +301,12 @@ impl Lane {
             Surveyed::Found(answer) => *answer,
             Surveyed::Refused(result) if result.status == CallStatus::Busy => return Ok(None),
             Surveyed::Refused(result) => {
-                if result.lane_lost() {
-                    self.refuse();
-                }
+                self.judge(&result);
                 let may_pass = result.may_pass();
                 return Err(Error::Refused { call: "survey_tenants", message: result.message, may_pass });
             }
         };
+        self.hear(&answer.beat, asked_at);
         let news = self.book().book(std::mem::take(&mut answer.tenants), begun, asked);
         for object in answer.backups_changed.iter().filter_map(|backup| backup.object.as_ref()) {
             self.backup_changed(&object.uid);

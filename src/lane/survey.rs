@@ -69,7 +69,8 @@ impl SurveyBook {
         self.applied.remove(uid);
     }
 
-    /// Books a survey that began at `begun`, and returns the rows that are news.
+    /// Books a survey that began at `begun`, and returns the rows that are news: also those that were known and are not there
+    /// any more, for their object looks at what it never had.
     pub fn book(&mut self, tenants: Vec<TenantRow>, begun: Instant, asked: Asked) -> Vec<Arc<TenantRow>> {
         let mut news = Vec::new();
         let mut seen = HashSet::new();
@@ -91,8 +92,14 @@ impl SurveyBook {
             }
         }
         self.complete |= asked == Asked::All;
-        // A row that was asked for and is not there is gone: the next reconcile asks and sees it so.
-        self.rows.retain(|uid, row| !asked.covers(row.schema_id) || seen.contains(uid));
+        // A row that was asked for and is not there is gone: who is woken asks the database and sees it so.
+        self.rows.retain(|uid, row| {
+            let stays = !asked.covers(row.schema_id) || seen.contains(uid);
+            if !stays {
+                news.push(row.clone());
+            }
+            stays
+        });
         news
     }
 }
@@ -135,10 +142,12 @@ mod tests {
         assert_eq!(book.book(vec![row("a", 1), row("b", 2)], begun, Asked::Slice(1)).len(), 1);
         book.book(vec![row("a", 1)], begun, Asked::Slice(1));
         assert!(book.get("b").is_some(), "its id is in slice 0");
-        book.book(vec![row("a", 1)], begun, Asked::Slice(0));
+        let news = book.book(vec![row("a", 1)], begun, Asked::Slice(0));
         assert!(book.get("b").is_none());
-        book.book(Vec::new(), begun, Asked::All);
+        assert_eq!(news, [Arc::new(row("b", 2))], "its object is woken");
+        assert_eq!(book.book(Vec::new(), begun, Asked::All), [Arc::new(row("a", 1))]);
         assert!(book.get("a").is_none());
+        assert!(book.book(Vec::new(), begun, Asked::All).is_empty(), "once");
     }
 
     #[test]

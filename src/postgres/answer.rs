@@ -12,9 +12,11 @@ use super::error::may_pass;
 
 mod backup;
 mod identity;
+mod lane;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use identity::{Absence, Fate};
+pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -73,34 +75,12 @@ impl CallResult {
     pub fn lane_lost(&self) -> bool {
         matches!(self.reason(), "stale_epoch" | "wrong_installation")
     }
-}
 
-/// The installation of the management functions in a database.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Installation {
-    /// Given once, when the registry was first installed; it says which database this is.
-    pub installation_id: Uuid,
-    /// The operator release whose functions are installed.
-    pub functions_version: String,
-    /// The number of the contract between operator and functions.
-    pub contract: i32,
-    /// SHA-256 of the installed files.
-    pub checksum: String,
-    /// False when somebody changed a function by hand.
-    pub fingerprint_matches: bool,
-    /// UID of the kube-system namespace of the cluster that manages the database, if one does.
-    pub cluster: Option<String>,
-    /// The TenantDatabase that manages it.
-    pub tenant_database: Option<String>,
-}
-
-/// The answer to taking a lane.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct LaneClaim {
-    /// Which database this is.
-    pub installation_id: Uuid,
-    /// Counts the holders; an older one is refused from now on.
-    pub epoch: i64,
+    /// True when the server was started again or the database went back to an older state: the lane is to be claimed anew.
+    #[must_use]
+    pub fn needs_new_claim(&self) -> bool {
+        matches!(self.reason(), "went_back" | "server_restarted")
+    }
 }
 
 /// What the server, the database and the login are, before anything is installed.
@@ -452,6 +432,11 @@ pub struct SurveyAnswer {
     pub unbound_count: i32,
     /// Backups that changed since the survey before.
     pub backups_changed: Vec<ChangedBackup>,
+    /// Backups that expired and wait for a person.
+    pub expiry: Option<HeldBackups>,
+    /// The state of the world.
+    #[serde(flatten)]
+    pub beat: Beat,
 }
 
 /// A backup that the survey found changed.

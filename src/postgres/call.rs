@@ -80,6 +80,15 @@ impl Functions {
         self.ask(call!(claim_lane), &[(options, Type::JSONB)]).await
     }
 
+    /// Says that the holder of the lane is alive, or leaves.
+    pub async fn heartbeat_lane(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
+        self.ask(
+            call!(heartbeat_lane),
+            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (options, Type::JSONB)],
+        )
+        .await
+    }
+
     /// Gives the database back: another TenantDatabase may claim it.
     pub async fn release_lane(&self, hold: Hold) -> Result<CallResult, Error> {
         self.ask(call!(release_lane), &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID)]).await
@@ -106,19 +115,22 @@ impl Functions {
         .await
     }
 
-    /// Measures all tenants of the database and answers with what changed and what is `asked` for. Ends early when `cancelled`
+    /// Measures all tenants of the database and answers with what changed and what is `asked` for; `wishes` say what may
+    /// expire. Ends early when `cancelled`
     /// completes.
     pub async fn survey_tenants(
         &self,
         hold: Hold,
         asked: Asked,
+        wishes: &Value,
         deadline: Duration,
         cancelled: impl Future<Output = ()>,
     ) -> Result<Surveyed, Error> {
-        let options = match asked {
-            Asked::All => json!({ "everything": true }),
-            Asked::Slice(slice) => json!({ "slice": slice }),
-        };
+        let mut options = wishes.clone();
+        match asked {
+            Asked::All => options["everything"] = json!(true),
+            Asked::Slice(slice) => options["slice"] = json!(slice),
+        }
         let parameters: [Parameter<'_>; 3] =
             [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&options, Type::JSONB)];
         let call = call!(survey_tenants);

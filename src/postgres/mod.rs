@@ -14,4 +14,4 @@ mod tls;
 pub use call::{Functions, Hold};
 pub use connection::{Connection, ConnectionError};
 pub use error::Error;
-pub use pool::{Pool, PoolUse};
+pub use pool::{Heard, Pool, PoolUse};

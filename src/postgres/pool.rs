@@ -4,7 +4,11 @@
 //! are unnamed and settings are local to the transaction, so a transaction pooler may stand between. A call whose
 //! deadline passes is cancelled at the server, because dropping a future leaves its statement running there.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType};
 use serde::de::DeserializeOwned;
@@ -42,6 +46,16 @@ pub struct Pool {
     tls: MakeRustlsConnect,
     /// What the pool was made from: a Secret that changed makes another pool.
     pub connection: Arc<Connection>,
+    world: Arc<RwLock<Option<Heard>>>,
+}
+
+/// What was heard of the database last, sent with every call: one that finds less there is at an older state of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// When the server started.
+    pub start: i64,
+    /// How many signs of life the registry has counted.
+    pub beats: i64,
 }
 
 /// How busy a pool is.
@@ -71,7 +85,7 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Unreachable { message: error.to_string() })?;
-        Ok(Self { inner, tls, connection: Arc::new(connection) })
+        Ok(Self { inner, tls, connection: Arc::new(connection), world: Arc::default() })
     }
 
     /// Calls a function that returns one JSON document and reads it as `T`. Conflicts between transactions are tried
@@ -124,6 +138,18 @@ impl Pool {
         }
     }
 
+    /// What was heard of the database; of two answers that cross the later one counts.
+    pub fn hear(&self, heard: Heard) {
+        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        *world = Some(Heard { beats: world.map_or(heard.beats, |known| known.beats.max(heard.beats)), ..heard });
+    }
+
+    /// What was heard of the database last.
+    #[must_use]
+    pub fn heard(&self) -> Option<Heard> {
+        *self.world.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How busy the pool is now.
     #[must_use]
     pub fn usage(&self) -> PoolUse {
@@ -147,7 +173,8 @@ impl Pool {
         let client = call_in_flight.client();
         // The server's own limit is a second shorter than ours, so that its answer names the statement and is logged.
         let limit = deadline.saturating_sub(Duration::from_secs(1)).max(Duration::from_millis(500)).as_millis();
-        let begin = BEGIN.replace(":milliseconds", &limit.to_string());
+        let world = self.heard().map_or_else(String::new, |heard| format!("{}/{}", heard.start, heard.beats));
+        let begin = BEGIN.replace(":milliseconds", &limit.to_string()).replace(":world", &world);
         let work = async {
             let (opened, rows, committed) = futures::join!(
                 client.batch_execute(&begin),

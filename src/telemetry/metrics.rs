@@ -95,6 +95,10 @@ pub struct Metrics {
     pub calls: Family<CallLabels, Counter>,
     /// How long a call took, waiting for a connection included.
     pub call_duration: Family<FunctionLabels, Histogram>,
+    /// How far the database server's clock is ahead of the API server's.
+    pub clock_skew: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    /// 1 while another operator asks for the database.
+    pub lane_contested: Family<DatabaseLabels, Gauge>,
     /// 1 while the database answers and is fit to work with.
     pub database_up: Family<DatabaseLabels, Gauge>,
     /// 1 while this replica holds the lane.
@@ -126,6 +130,8 @@ impl Metrics {
             set_aside: Family::default(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(seconds),
+            clock_skew: Family::default(),
+            lane_contested: Family::default(),
             database_up: Family::default(),
             lane_held: Family::default(),
         };
@@ -178,6 +184,17 @@ impl Metrics {
                 Unit::Seconds,
                 m.call_duration.clone(),
             );
+            r.register_with_unit(
+                "clock_skew",
+                "How far the clock of the database server is ahead of the API server's",
+                Unit::Seconds,
+                m.clock_skew.clone(),
+            );
+            r.register(
+                "lane_contested",
+                "1 while another operator asks for the database that this replica works on",
+                m.lane_contested.clone(),
+            );
             r.register("database_up", "1 while the database answers and is fit to work with", m.database_up.clone());
             r.register("lane_held", "1 while this replica holds the lane of the database", m.lane_held.clone());
         });
@@ -217,10 +234,10 @@ impl Metrics {
     /// Forgets a TenantDatabase that is gone.
     pub fn forget_database(&self, database: &str) {
         let labels = DatabaseLabels { database: database.to_owned() };
-        for family in [&self.survey_duration, &self.survey_time, &self.survey_period] {
+        for family in [&self.survey_duration, &self.survey_time, &self.survey_period, &self.clock_skew] {
             family.remove(&labels);
         }
-        for family in [&self.survey_stale, &self.set_aside, &self.database_up, &self.lane_held] {
+        for family in [&self.survey_stale, &self.set_aside, &self.database_up, &self.lane_held, &self.lane_contested] {
             family.remove(&labels);
         }
     }

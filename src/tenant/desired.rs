@@ -82,6 +82,8 @@ pub struct Removal {
     pub abandoned: bool,
     /// For how many days what is set aside is kept; nothing means for ever.
     pub expire_after_days: Option<i32>,
+    /// When it was deleted, by the API server's clock.
+    pub deleted_at: Option<Timestamp>,
     /// How many deletions may come before this one; nothing when it was confirmed.
     pub brake: Option<Brake>,
     /// Nothing shall be done; what would be is shown.
@@ -190,7 +192,8 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
         drop_confirmed: confirmed(api::CONFIRM_DROP),
         abandoned: confirmed(api::ABANDON),
         expire_after_days: final_expiry(DeletionPolicy::BackupThenDrop, tenant, resolved.database.as_deref()),
-        brake: brake(tenant, resolved.database.as_deref()),
+        deleted_at: tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0),
+        brake: brake(tenant, resolved),
         paused: api::is_paused(&tenant.metadata),
         schema_name,
     }
@@ -214,9 +217,10 @@ fn remembered_policy(tenant: &TenantSchema) -> Option<DeletionPolicy> {
 
 /// The brake on this deletion. It looks at the hour before the deletion and not at the last one: whatever a wave left behind
 /// stays until a person confirms it, and does not trickle away.
-fn brake(tenant: &TenantSchema, database: Option<&TenantDatabase>) -> Option<Brake> {
+fn brake(tenant: &TenantSchema, resolved: &Resolved) -> Option<Brake> {
     let deleted = tenant.metadata.deletion_timestamp.as_ref()?.0;
-    let confirmed = database.and_then(|database| api::confirmed_deletions(&database.metadata));
+    let database = resolved.database.as_deref();
+    let confirmed = database.and_then(|database| api::confirmed_deletions(&database.metadata, resolved.now));
     if confirmed.is_some_and(|until| deleted <= until) {
         return None;
     }

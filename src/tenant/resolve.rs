@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use jiff::Timestamp;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
@@ -26,6 +27,8 @@ pub struct Resolved {
     pub namespace_labels: Option<BTreeMap<String, String>>,
     /// The UID of the tenant's namespace, as the cache has it.
     pub namespace_uid: Option<String>,
+    /// The time by the API server's clock, which stamps deletions.
+    pub now: Timestamp,
     /// How many older tenants of this namespace the database has; counted only when a limit asks for it.
     pub older_tenants: usize,
 }
@@ -44,8 +47,8 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
         .and_then(|database| database.spec.limits.as_ref())
         .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
     let older_tenants = if limited { count_older(tenant, name, &ctx.stores.tenants.state()) } else { 0 };
-    let lane = ctx.lanes.get(name);
-    Resolved { cluster: ctx.cluster.clone(), lane, database, namespace_labels, namespace_uid, older_tenants }
+    let (cluster, lane, now) = (ctx.cluster.clone(), ctx.lanes.get(name), ctx.clock.now());
+    Resolved { cluster, database, lane, namespace_labels, namespace_uid, now, older_tenants }
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit

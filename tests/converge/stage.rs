@@ -230,6 +230,7 @@ impl Stage {
             lane: LaneState::Elsewhere,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: Some("team".to_owned()),
+            now: Timestamp::now(),
             older_tenants: 0,
         };
         if subject.object.metadata.deletion_timestamp.is_some() {
@@ -316,7 +317,14 @@ fn uid(object: &TenantSchema) -> String {
 }
 
 async fn open_lane(database: &TenantDatabase, connection: &Connection) -> Arc<Lane> {
-    let claimant = Claimant { cluster: "cluster", identity: "test", ring: Box::new(|| {}) };
+    let claimant = Claimant {
+        cluster: "cluster",
+        identity: "test",
+        claim: Uuid::new_v4(),
+        lease: "test".to_owned(),
+        seen: Arc::default(),
+        ring: Box::new(|| {}),
+    };
     open(database, connection.clone(), claimant, Arc::new(Metrics::new())).await.unwrap().lane
 }
 

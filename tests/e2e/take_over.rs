@@ -60,6 +60,50 @@ async fn after_a_lost_cluster_one_take_over_and_the_same_manifests_bring_every_t
     world.finish().await;
 }
 
+/// A drill: moved there and back, with the annotations of both ways left in Git.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn annotations_that_are_left_on_both_sides_take_nothing_over_again() {
+    let mut here = World::new(json!({})).await;
+    here.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    here.ready_tenant("school").await;
+    here.stop_operator().await;
+    let value = |message: &str| {
+        let told = message.split(&format!("{TAKE_OVER}=")).nth(1).unwrap();
+        told.split_whitespace().next().unwrap().to_owned()
+    };
+    let control_plane = ControlPlane::start(&ControlPlaneOptions::default()).unwrap();
+    let mut there = here.again_on(&control_plane).await;
+    there.start_operator().await;
+    let moved = value(&there.database_stalled("ManagedElsewhere", "of another cluster").await);
+    // What former releases took is answered by the whole value.
+    there.annotate_database(TAKE_OVER, moved.split('/').next().unwrap()).await;
+    there.database_stalled("ManagedElsewhere", &moved).await;
+    there.annotate_database(TAKE_OVER, &moved).await;
+    there.database_ready().await;
+
+    // Back, while the other side is at work: it keeps the database.
+    here.start_operator().await;
+    let back = value(&here.database_stalled("ManagedElsewhere", "of another cluster").await);
+    let epoch = here.sql("SELECT epoch FROM edu_matrix_hub_schema.installation");
+    here.annotate_database(TAKE_OVER, &back).await;
+    here.database_stalled("LaneContested", "two operators want this database").await;
+    assert_eq!(here.sql("SELECT epoch FROM edu_matrix_hub_schema.installation"), epoch, "nothing changed hands");
+    there.stop_operator().await;
+    here.database_ready().await;
+    let epoch = here.sql("SELECT epoch FROM edu_matrix_hub_schema.installation");
+
+    // Both run, both annotations stand.
+    there.start_operator().await;
+    there.database_stalled("ManagedElsewhere", "of another cluster").await;
+    here.next_survey().await;
+    here.next_survey().await;
+    assert_eq!(here.sql("SELECT epoch FROM edu_matrix_hub_schema.installation"), epoch, "nobody took it again");
+    there.stop_operator().await;
+    there.remove_objects().await;
+    here.settled_tenant("school").await;
+    here.finish().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_leads_to_another_database_installs_and_makes_nothing_there() {
     let world = World::new(json!({})).await;

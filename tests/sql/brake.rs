@@ -69,6 +69,28 @@ async fn beyond_the_limit_a_tenant_stays_open_and_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deletions_are_counted_by_the_clock_that_stamps_them() {
+    with_world(|world: World| async move {
+        // The API server's clock is two hours ahead of the database's, or two hours behind it.
+        for (round, offset) in ["2 hours", "-2 hours"].into_iter().enumerate() {
+            let worker = Worker::claim(world.session().await).await;
+            world.run("UPDATE edu_matrix_hub_schema.tenant_schemas SET dropped_at = '2000-01-01', deletion_requested_at = NULL").await;
+            let deleted = world.text(&format!("SELECT now() + interval '{offset}'")).await;
+            let since = world.text(&format!("SELECT now() + interval '{offset}' - interval '1 hour'")).await;
+            let mut ends = Vec::new();
+            for number in 0..6 {
+                let tenant = world.database.tenant(&format!("school{round}{number}")).await;
+                let mut options = brake(&since, 3);
+                options["deleted_at"] = json!(deleted);
+                ends.push(set_aside(&worker, &tenant, &options).await["status"].as_str().unwrap().to_owned());
+            }
+            assert_eq!(ends, ["success", "success", "success", "error", "error", "error"], "{offset}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_brake_nobody_waits_for_the_count() {
     with_world(|world: World| async move {
         let worker = Worker::claim(world.session().await).await;

@@ -109,7 +109,13 @@ const FORMER: &str = "
     ALTER TABLE edu_matrix_hub_schema.schema_backups DROP COLUMN location_oid, DROP COLUMN object_namespace_uid;
     ALTER TABLE edu_matrix_hub_schema.role_keepers DROP COLUMN role_oid;
     ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN registry_oid, DROP COLUMN system_identifier;
-    DROP INDEX edu_matrix_hub_schema.tenant_schemas_schema_name_dropped, edu_matrix_hub_schema.tenant_schemas_dropped_at;
+    DROP INDEX edu_matrix_hub_schema.tenant_schemas_schema_name_dropped, edu_matrix_hub_schema.tenant_schemas_deletion;
+    CREATE INDEX tenant_schemas_dropped_at ON edu_matrix_hub_schema.tenant_schemas (dropped_at);
+    ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN deletion_requested_at;
+    ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN claim_id, DROP COLUMN heartbeat_at, DROP COLUMN beats, DROP COLUMN timeline,
+        DROP COLUMN place, DROP COLUMN quiet_until, DROP COLUMN contested_at, DROP COLUMN confirmed_until;
+    DROP FUNCTION edu_matrix_hub_schema._queue_expired(jsonb), edu_matrix_hub_schema.heartbeat_lane(bigint, uuid, jsonb);
+    CREATE FUNCTION edu_matrix_hub_schema._queue_expired(requested_by text DEFAULT NULL) RETURNS integer LANGUAGE sql AS 'SELECT 0';
     DELETE FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions';
     DROP FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb), edu_matrix_hub_schema.release_tenants(jsonb),
         edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb);";

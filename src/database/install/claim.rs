@@ -3,10 +3,10 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use super::Closed;
+use super::{Claimant, Closed};
 use crate::postgres::{
     self, Functions,
-    answer::{CallStatus, Installation, LaneClaim},
+    answer::{CallStatus, Contest, Installation, LaneClaim},
 };
 
 /// Who wants to manage a database, and which.
@@ -15,70 +15,130 @@ pub struct Identity<'a> {
     pub cluster: &'a str,
     /// The TenantDatabase.
     pub name: &'a str,
-    /// The installation that it managed before, if it managed one.
-    pub expected: Option<&'a str>,
-    /// Whose place it shall take, by its annotation.
+    /// The installation that it managed before, and the last epoch of it, if it managed one.
+    pub remembered: Option<(&'a str, i64)>,
+    /// Whose place it shall take, by its annotation: one value, or several with commas in between.
     pub take_over: Option<&'a str>,
+    /// The latest claim that its status tells of.
+    pub known_claim: Option<&'a str>,
 }
 
 impl Identity<'_> {
+    /// The installation that must be behind the connection; none when a person said that it may be another one now. That is
+    /// said of one epoch, so it means nothing any more when the TenantDatabase has come back to that installation.
+    #[must_use]
+    pub fn expected(&self) -> Option<&str> {
+        self.remembered.map(|(installation, _)| installation).filter(|_| !self.says(&self.given_up()))
+    }
+
     /// Whether what is installed is the database that is meant, and nobody else's.
     pub fn may_manage(&self, found: &Installation) -> Result<(), Closed> {
         let id = found.installation_id.to_string();
-        if self.expected.is_some_and(|expected| expected != id) {
+        if self.expected().is_some_and(|expected| expected != id) {
             return Err(self.changed(&id));
         }
         match (&found.cluster, &found.tenant_database) {
             (Some(cluster), Some(database)) => {
-                let taken_over = self.take_over == Some(cluster);
+                let taken_over = self.says(&format!("{cluster}/{}", found.epoch));
                 let ours = cluster == self.cluster && database == self.name;
-                if ours || taken_over { Ok(()) } else { Err(self.managed(cluster, database)) }
+                if ours || taken_over { Ok(()) } else { Err(self.managed(cluster, database, found.epoch)) }
             }
             _ => Ok(()),
         }
     }
 
-    fn changed(&self, found: &str) -> Closed {
+    /// Another database than before, with the value that lets it be.
+    #[must_use]
+    pub fn changed(&self, found: &str) -> Closed {
         Closed::DatabaseChanged {
             name: self.name.to_owned(),
-            expected: self.expected.unwrap_or("none").to_owned(),
+            expected: self.expected().unwrap_or("none").to_owned(),
             found: found.to_owned(),
+            take_over: self.given_up(),
         }
     }
 
-    fn managed(&self, cluster: &str, tenant_database: &str) -> Closed {
+    fn managed(&self, cluster: &str, tenant_database: &str, epoch: i64) -> Closed {
         let (name, cluster, other) = (self.name.to_owned(), cluster.to_owned(), tenant_database.to_owned());
-        if cluster == self.cluster {
-            Closed::Duplicate { name, other, cluster }
-        } else {
-            Closed::ManagedElsewhere { name, cluster, tenant_database: other }
+        let mut take_over = format!("{cluster}/{epoch}");
+        // What was said before has to be said again, or it would be the wrong database again.
+        if self.remembered.is_some() && self.expected().is_none() {
+            take_over = format!("{},{take_over}", self.given_up());
         }
+        if cluster == self.cluster {
+            Closed::Duplicate { name, other, take_over }
+        } else {
+            Closed::ManagedElsewhere { name, cluster, tenant_database: other, take_over }
+        }
+    }
+
+    /// What a person says to give the remembered installation up.
+    fn given_up(&self) -> String {
+        self.remembered.map_or_else(String::new, |(installation, epoch)| format!("{installation}/{epoch}"))
+    }
+
+    /// The cluster and epoch that are taken over, whether that cluster still manages the database or gave it back.
+    fn taken_from(&self, epoch: i64) -> Option<&str> {
+        let (epoch, given_up) = (format!("/{epoch}"), self.given_up());
+        self.said().find(|said| said.ends_with(&epoch) && *said != given_up)
+    }
+
+    fn says(&self, value: &str) -> bool {
+        self.said().any(|said| said == value)
+    }
+
+    fn said(&self) -> impl Iterator<Item = &str> {
+        self.take_over.into_iter().flat_map(|said| said.split(',')).map(str::trim)
     }
 }
 
-/// Takes the epoch.
-pub async fn claim(functions: &Functions, holder: &str, identity: &Identity<'_>) -> Result<LaneClaim, Closed> {
+/// Takes the epoch; `before` is what was found.
+pub async fn claim(
+    functions: &Functions,
+    claimant: &Claimant<'_>,
+    identity: &Identity<'_>,
+    before: Option<&Installation>,
+) -> Result<LaneClaim, Closed> {
+    let uuid = |text: &str| text.parse::<Uuid>().ok();
+    let taken = before.and_then(|before| identity.taken_from(before.epoch));
+    let known = before.and_then(|before| known(claimant, identity, before.installation_id));
     let options = json!({
-        "cluster": identity.cluster, "tenant_database": identity.name, "holder": holder,
-        "expected_installation_id": identity.expected.and_then(|id| id.parse::<Uuid>().ok()),
-        "take_over": identity.take_over,
+        "cluster": identity.cluster, "tenant_database": identity.name, "holder": claimant.identity,
+        "expected_installation_id": identity.expected().and_then(uuid),
+        "take_over": taken,
+        "claim_id": claimant.claim, "lease": claimant.lease, "known_claim": identity.known_claim.and_then(uuid),
+        "known": known.map(|(epoch, beats)| json!({ "epoch": epoch, "beats": beats })),
     });
     let result = functions.claim_lane(&options).await?;
+    let answer = |source| Closed::Postgres(postgres::Error::Answer { call: "claim_lane", source });
     if result.status == CallStatus::Success {
-        return serde_json::from_value(result.detail)
-            .map_err(|source| Closed::Postgres(postgres::Error::Answer { call: "claim_lane", source }));
+        return serde_json::from_value(result.detail).map_err(answer);
     }
     let managed_by =
         |key: &str| result.detail.get("managed_by").and_then(|by| by.get(key)?.as_str()).unwrap_or("unknown");
+    let epoch = result.detail.get("epoch").and_then(serde_json::Value::as_i64).unwrap_or_default();
     // Between the look and the claim somebody else may have come.
     Err(match result.reason() {
         "wrong_installation" => identity.changed(result.text("installation_id").unwrap_or("another")),
-        "managed_elsewhere" => identity.managed(managed_by("cluster"), managed_by("tenant_database")),
+        "managed_elsewhere" => identity.managed(managed_by("cluster"), managed_by("tenant_database"), epoch),
+        "contested" => {
+            let contest = result.detail.get("contest").cloned().unwrap_or_default();
+            Closed::Contested(Box::new(serde_json::from_value::<Contest>(contest).map_err(answer)?))
+        }
         _ => {
             let may_pass = result.may_pass();
             Closed::Postgres(postgres::Error::Refused { call: "claim_lane", message: result.message, may_pass })
         }
     })
+}
+
+/// The newest epoch and signs of life of this installation that this process, or the status, has seen.
+fn known(claimant: &Claimant<'_>, identity: &Identity<'_>, installation: Uuid) -> Option<(i64, i64)> {
+    let told = identity.remembered.filter(|(id, _)| id.parse() == Ok(installation)).map(|(_, epoch)| epoch);
+    match (claimant.seen.of(installation), told) {
+        (Some((epoch, beats)), told) => Some((epoch.max(told.unwrap_or_default()), beats)),
+        (None, told) => told.map(|epoch| (epoch, 0)),
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +148,7 @@ mod tests {
     #[test]
     fn a_database_that_is_anothers_is_not_managed_without_being_told_to() {
         let id = Uuid::nil().to_string();
-        let check = |expected, take_over, (cluster, database): (&str, &str), complaint: Option<&str>| {
+        let check = |remembered, take_over, (cluster, database): (&str, &str), complaint: Option<&str>| {
             let found = Installation {
                 installation_id: Uuid::nil(),
                 functions_version: "0.1.0".to_owned(),
@@ -97,8 +157,9 @@ mod tests {
                 fingerprint_matches: true,
                 cluster: Some(cluster.to_owned()),
                 tenant_database: Some(database.to_owned()),
+                epoch: 7,
             };
-            let identity = Identity { cluster: "here", name: "default", expected, take_over };
+            let identity = Identity { cluster: "here", name: "default", remembered, take_over, known_claim: None };
             let said = identity.may_manage(&found).err().map(|closed| closed.to_string());
             match (&said, complaint) {
                 (None, None) => {}
@@ -107,12 +168,37 @@ mod tests {
             }
         };
         check(None, None, ("here", "default"), None);
-        check(Some(&id), None, ("here", "default"), None);
-        check(Some("another"), None, ("here", "default"), Some("edumatrixhub.io/take-over=another"));
-        check(None, None, ("there", "default"), Some("edumatrixhub.io/take-over=there"));
-        check(None, Some("there"), ("there", "default"), None);
-        check(None, Some("elsewhere"), ("there", "default"), Some("of another cluster"));
-        check(None, None, ("here", "other"), Some("edumatrixhub.io/take-over=here"));
-        check(None, Some("here"), ("here", "other"), None);
+        check(Some((&id, 5)), None, ("here", "default"), None);
+        check(Some(("another", 5)), None, ("here", "default"), Some("edumatrixhub.io/take-over=another/5"));
+        check(None, None, ("there", "default"), Some("edumatrixhub.io/take-over=there/7"));
+        check(None, Some("there/7"), ("there", "default"), None);
+        check(None, Some("elsewhere/7"), ("there", "default"), Some("of another cluster"));
+        check(None, None, ("here", "other"), Some("edumatrixhub.io/take-over=here/7"));
+        check(None, Some("here/7"), ("here", "other"), None);
+    }
+
+    #[test]
+    fn a_take_over_is_of_one_epoch_and_both_kinds_can_be_said_at_once() {
+        let check = |remembered, take_over, expected: Option<&str>, takes: bool| {
+            let identity =
+                Identity { cluster: "here", name: "d", remembered, take_over: Some(take_over), known_claim: None };
+            assert_eq!((identity.expected(), identity.says("there/7")), (expected, takes), "{take_over}");
+        };
+        // The plain form of former releases is answered by the whole one.
+        check(Some(("one", 5)), "one", Some("one"), false);
+        check(Some(("one", 5)), "there", Some("one"), false);
+        check(Some(("one", 5)), "one/5", None, false);
+        // Left in a repository, after the database has come back to it.
+        check(Some(("one", 9)), "one/5", Some("one"), false);
+        check(Some(("one", 5)), "one/5, there/7", None, true);
+        check(Some(("one", 5)), "there/6", Some("one"), false);
+        let identity = Identity {
+            cluster: "here",
+            name: "d",
+            remembered: Some(("one", 5)),
+            take_over: Some("one/5"),
+            known_claim: None,
+        };
+        assert!(identity.managed("there", "d", 7).to_string().ends_with("take-over=one/5,there/7"));
     }
 }

@@ -4,7 +4,10 @@ use thiserror::Error;
 
 use crate::{
     ident::IdentError,
-    postgres::{self, answer::Missing},
+    postgres::{
+        self,
+        answer::{Contest, Missing, Party},
+    },
 };
 
 /// Why the lane does not open.
@@ -50,7 +53,7 @@ pub enum Closed {
     #[error(
         "this is not the database that was installed: expected installation {expected}, found {found}; nothing was changed. \
          Correct the Secret; or, if this database shall take the other's place: kubectl annotate tenantdatabase {name} \
-         --overwrite {}={expected}",
+         --overwrite {}={take_over}",
         crate::api::TAKE_OVER
     )]
     DatabaseChanged {
@@ -60,11 +63,13 @@ pub enum Closed {
         expected: String,
         /// What is there.
         found: String,
+        /// What a person says to let it be.
+        take_over: String,
     },
     /// Another cluster manages it.
     #[error(
         "this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed. If \
-         that cluster is gone for good: kubectl annotate tenantdatabase {name} --overwrite {}={cluster}",
+         that cluster is gone for good: kubectl annotate tenantdatabase {name} --overwrite {}={take_over}",
         crate::api::TAKE_OVER
     )]
     ManagedElsewhere {
@@ -74,11 +79,13 @@ pub enum Closed {
         cluster: String,
         /// The other's name.
         tenant_database: String,
+        /// What a person says to take its place.
+        take_over: String,
     },
     /// Another TenantDatabase of this cluster manages it.
     #[error(
         "TenantDatabase {other} manages this database already; one database has one TenantDatabase. If {other} is gone for \
-         good: kubectl annotate tenantdatabase {name} --overwrite {}={cluster}",
+         good: kubectl annotate tenantdatabase {name} --overwrite {}={take_over}",
         crate::api::TAKE_OVER
     )]
     Duplicate {
@@ -86,9 +93,36 @@ pub enum Closed {
         name: String,
         /// The one that has it.
         other: String,
-        /// Both their cluster.
-        cluster: String,
+        /// What a person says to take its place.
+        take_over: String,
     },
+    /// An operator that is at work keeps the lane.
+    #[error("{}", contested(.0))]
+    Contested(Box<Contest>),
+}
+
+/// Two operators that want one database, and what to do about it. Both say the same of it.
+#[must_use]
+pub fn contested(contest: &Contest) -> String {
+    format!(
+        "two operators want this database: {} works on it, and {} asks for it. Nothing is deleted and nothing expires until one \
+         is alone: stop the one that is not meant, or give it a database of its own",
+        party(&contest.holder),
+        party(&contest.contender)
+    )
+}
+
+fn party(party: &Party) -> String {
+    let known = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
+    let Party { holder, cluster, tenant_database, lease, from } = party;
+    format!(
+        "{} (TenantDatabase {} of cluster {}, Lease {}, connected from {})",
+        known(holder),
+        known(tenant_database),
+        known(cluster),
+        known(lease),
+        known(from)
+    )
 }
 
 fn missing_text(missing: &[Missing]) -> String {

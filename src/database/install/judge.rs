@@ -97,6 +97,7 @@ mod tests {
             fingerprint_matches,
             cluster: None,
             tenant_database: None,
+            epoch: 1,
         }
     }
 

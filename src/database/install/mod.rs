@@ -8,16 +8,18 @@ mod judge;
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use kube::ResourceExt;
+use uuid::Uuid;
 
 use crate::{
     api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode},
-    lane::{Lane, LaneParts},
+    lane::{Lane, LaneParts, Seen},
     postgres::{Connection, Functions, Hold, Pool, script},
     telemetry::Metrics,
 };
 use claim::{Identity, claim};
-pub use closed::Closed;
+pub use closed::{Closed, contested};
 use judge::{Judgement, fit, judge, lacks_nothing};
 
 /// Installing a few hundred kilobytes of functions takes well under a second; a lock may make it wait.
@@ -33,6 +35,8 @@ pub struct Opened {
     pub functions_version: String,
     /// True when this replica installed them now, with what was there before.
     pub installed: Option<InstalledNow>,
+    /// By what it is known that the database is, or may be, an older state of itself.
+    pub went_back: Option<String>,
 }
 
 /// What installing did.
@@ -53,6 +57,12 @@ pub struct Claimant<'a> {
     pub cluster: &'a str,
     /// This replica.
     pub identity: &'a str,
+    /// The number of this process's claims.
+    pub claim: Uuid,
+    /// Namespace and name of the Lease by which it is this replica's turn.
+    pub lease: String,
+    /// What this process has seen of the database.
+    pub seen: Arc<Seen>,
     /// Called when the lane closes.
     pub ring: Box<dyn Fn() + Send + Sync>,
 }
@@ -73,20 +83,26 @@ pub async fn open(
     let functions = Functions::new(pool, metrics, spec.connection.statement_timeout());
     let facts = functions.database(&owner_role).await?;
     fit(&facts)?;
-    let take_over = database.annotations().get(TAKE_OVER).map(String::as_str);
-    // To take over from an installation is to say that another may be behind the Secret.
-    let expected = database.status.as_ref().and_then(|status| status.installation_id.clone());
-    let expected = expected.filter(|id| take_over != Some(id.as_str()));
+    let status = database.status.as_ref();
+    let remembered = status.and_then(|status| Some((status.installation_id.as_deref()?, status.epoch.unwrap_or(0))));
+    let identity = Identity {
+        cluster: claimant.cluster,
+        name: &name,
+        remembered,
+        take_over: database.annotations().get(TAKE_OVER).map(String::as_str),
+        known_claim: status.and_then(|status| status.claim_id.as_deref()),
+    };
     // Functions that stand and may not be called: the right that lacks says more than that nothing was found.
-    if facts.registry_exists && !facts.installed && (expected.is_some() || spec.functions() == Mode::Verified) {
+    if facts.registry_exists
+        && !facts.installed
+        && (identity.expected().is_some() || spec.functions() == Mode::Verified)
+    {
         lacks_nothing(&user, facts.missing_for_verified.clone())?;
     }
-    if let (Some(expected), false) = (&expected, facts.installed) {
-        let found = if facts.registry_exists { "one that this login may not see" } else { "none" };
-        return Err(Closed::DatabaseChanged { name, expected: expected.clone(), found: found.to_owned() });
+    if identity.expected().is_some() && !facts.installed {
+        return Err(identity.changed(if facts.registry_exists { "one that this login may not see" } else { "none" }));
     }
     let before = if facts.installed { Some(functions.installation().await?) } else { None };
-    let identity = Identity { cluster: claimant.cluster, name: &name, expected: expected.as_deref(), take_over };
     // Before anything is installed: functions are not upgraded in a database that is another's.
     if let Some(before) = &before {
         identity.may_manage(before)?;
@@ -103,27 +119,37 @@ pub async fn open(
         Judgement::Install => {
             lacks_nothing(&user, facts.missing)?;
             functions.install(&script::script(&owner_role, form), INSTALL_DEADLINE).await?;
-            Some(before.map_or(InstalledNow::First, |before| InstalledNow::Upgraded { from: before.functions_version }))
+            Some(before.as_ref().map_or(InstalledNow::First, |before| {
+                let from = before.functions_version.clone();
+                InstalledNow::Upgraded { from }
+            }))
         }
     };
-    let claim = claim(&functions, claimant.identity, &identity).await?;
+    let asked = Timestamp::now();
+    let claim = claim(&functions, &claimant, &identity, before.as_ref()).await?;
     let installation = functions.installation().await?;
     let hold = Hold { epoch: claim.epoch, installation_id: claim.installation_id };
     // One connection stays for the survey and the heartbeats, the job slots have theirs, the rest applies.
     let apply_slots = size.saturating_sub(1 + job_slots(size));
     let parts = LaneParts {
-        database: name,
+        database: name.clone(),
         database_name: facts.database_name,
         holder: claimant.identity.to_owned(),
         hold,
         apply_slots,
+        seen: claimant.seen,
     };
+    let lane = Lane::new(parts, functions, claimant.ring);
+    if let Some(beat) = &claim.beat {
+        lane.hear(beat, asked);
+    }
     Ok(Opened {
-        lane: Arc::new(Lane::new(parts, functions, claimant.ring)),
+        lane: Arc::new(lane),
         // Distributions append their own package version in brackets.
         server_version: facts.server_version.split(' ').next().unwrap_or_default().to_owned(),
         functions_version: installation.functions_version,
         installed,
+        went_back: claim.went_back,
     })
 }
 

@@ -92,7 +92,7 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     }
     let mut options = json!({
         "schema_id": id, "owner_uid": removal.owner.uid, "expire_after_days": removal.expire_after_days, "purge": purge,
-        "requested_by": requested_by,
+        "deleted_at": removal.deleted_at, "requested_by": requested_by,
     });
     if let Some(brake) = &removal.brake {
         options["brake"] = json!({ "since": brake.since, "limit": brake.limit });

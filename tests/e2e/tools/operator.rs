@@ -43,6 +43,12 @@ impl Process {
         Self::spawn_build(Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator")), world, log_level)
     }
 
+    /// Starts one in another namespace than the world's.
+    pub fn spawn_in(world: &World, namespace: &str) -> Self {
+        let program = Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator"));
+        Self::spawn_with(program, world, "info", &[("TSO_NAMESPACE", namespace)])
+    }
+
     fn spawn_build(program: &Path, world: &World, log_level: &str) -> Self {
         Self::spawn_with(program, world, log_level, &[])
     }

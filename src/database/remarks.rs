@@ -1,0 +1,59 @@
+//! What is to be said of a database that is at work all the same.
+
+use jiff::SignedDuration;
+use kube::ResourceExt;
+
+use super::{install::contested, opens::Open};
+use crate::{
+    api::{
+        CONFIRM_DELETIONS, TenantDatabase,
+        condition::{Reason, Verdict},
+        confirmed_too_early,
+    },
+    context::Context,
+};
+
+/// Clocks that differ by less are not worth a word.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
+
+/// Another operator wants the database, or its clock is not the API server's.
+pub fn of_world(open: &Open, ctx: &Context) -> Option<Verdict> {
+    if let Some(contest) = open.lane.contest() {
+        return Some(Verdict::stalled(Reason::LaneContested, contested(&contest), false));
+    }
+    let ahead = open.lane.ahead() - ctx.clock.ahead();
+    (ahead.abs() > SKEW).then(|| {
+        let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
+        let message = format!(
+            "the clock of the database server is {} minutes {direction} the API server's; let both take their time from one \
+             source. Until then nothing expires before it is time by both",
+            ahead.abs().as_mins()
+        );
+        Verdict::stalled(Reason::ClockSkew, message, true)
+    })
+}
+
+/// Backups that expired and wait, or a confirmation that is none.
+pub fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
+    let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
+    if let Some(until) = confirmed_too_early(&database.metadata, ctx.clock.now()) {
+        let message = format!(
+            "{CONFIRM_DELETIONS}={until} is a time to come and confirms nothing; write the time that the message of what waits \
+             tells, or remove it: {}",
+            command.replace("--overwrite ", "") + "-"
+        );
+        return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
+    }
+    let held = open.held()?;
+    let why = if held.stopped {
+        "more tenants' last backups expired within an hour than spec.limits.maxDeletionsPerHour allows"
+    } else {
+        "they were past their time for days when they were looked at, as after a restore of the database or a long outage"
+    };
+    let message = format!(
+        "{} backups have expired and stay, because {why}; the catalogue schema_backups lists them with their expires_at. If they \
+         are meant to go: {command}={}",
+        held.count, held.confirm
+    );
+    Some(Verdict::stalled(Reason::ExpiryBrake, message, true))
+}

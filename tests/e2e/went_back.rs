@@ -1,0 +1,110 @@
+//! PostgreSQL is an older state of itself under a living operator: it is noticed, and nothing is believed that is not so.
+
+use std::{path::Path, process::Command, time::Instant};
+
+use devcluster::StopMode;
+use serde_json::json;
+use tenant_schema_operator::api::{TenantDatabase, TenantSchema};
+
+use crate::{
+    tools::own_server,
+    world::{World, condition},
+};
+
+/// Copies a directory with owners and rights.
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args(["-a", "-T"]).args([from, to]).status().unwrap().success());
+}
+
+impl World {
+    async fn epoch_of_status(&self) -> i64 {
+        let api = kube::Api::<TenantDatabase>::all(self.client.clone());
+        api.get(&self.database_ref()).await.unwrap().status.unwrap().epoch.unwrap()
+    }
+
+    async fn database_message(&self) -> String {
+        let api = kube::Api::<TenantDatabase>::all(self.client.clone());
+        let database = api.get(&self.database_ref()).await.unwrap();
+        condition(&database, "Ready").unwrap().2
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_put_back_between_two_surveys_is_noticed() {
+    let mut server = own_server();
+    let mut world = World::on_server(&server).await;
+    // No survey comes by itself while this lasts.
+    world.apply_database(json!({ "surveyPeriodSeconds": 3600 })).await;
+    world.start_operator().await;
+    world.apply_tenant("kept", json!({ "schemaName": "kept" })).await;
+    world.ready_tenant("kept").await;
+    world.sql_as("kept", "owner", "CREATE TABLE kept.pupils AS SELECT 7 AS id");
+    server.stop(StopMode::Fast).unwrap();
+    let (data, older) = (server.info().data_dir.clone(), server.info().data_dir.with_extension("older"));
+    copy(&data, &older);
+    server.start_again().unwrap();
+    world.database_ready().await;
+    world.apply_tenant("lost", json!({ "schemaName": "lost" })).await;
+    world.ready_tenant("lost").await;
+    let (epoch, kept) = (world.epoch_of_status().await, world.version("kept").await);
+
+    server.stop(StopMode::Immediate).unwrap();
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&older, &data).unwrap();
+    server.start_again().unwrap();
+    let started = Instant::now();
+    world.stalled_tenant("lost", "SchemaMissing").await;
+    assert!(started.elapsed().as_secs() < 40, "noticed after {:?}", started.elapsed());
+    world.until_told("WentBack", "an older state").await;
+    world.database_ready().await;
+    assert!(world.epoch_of_status().await > epoch, "above all that was seen");
+    let message = world.database_message().await;
+    assert!(message.contains("nothing expires and nothing is purged until 2"), "{message}");
+    assert_eq!(world.sql_as("kept", "reader", "SELECT id FROM kept.pupils"), "7");
+    assert_eq!(world.version("kept").await, kept, "who is as it was is not written to");
+    // A plain restart of the same server alarms nobody.
+    world.sql("UPDATE edu_matrix_hub_schema.installation SET quiet_until = NULL");
+    server.restart(StopMode::Fast).unwrap();
+    let opened = world.epoch_of_status().await;
+    world.apply_tenant("kept", json!({ "schemaName": "kept", "config": { "grade": 7 } })).await;
+    world.settled_tenant("kept").await;
+    world.eventually("the lane is opened again", async || world.epoch_of_status().await > opened).await;
+    let quiet = "SELECT quiet_until IS NULL FROM edu_matrix_hub_schema.installation";
+    assert_eq!(world.sql(quiet), "t");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_standby_that_is_promoted_without_the_last_commits_is_noticed() {
+    let mut server = own_server();
+    let mut world = World::on_server(&server).await;
+    world.apply_database(json!({})).await;
+    world.start_operator().await;
+    world.apply_tenant("kept", json!({ "schemaName": "kept" })).await;
+    world.ready_tenant("kept").await;
+    let standby = server.standby().unwrap();
+    let on_standby = |sql: &str| standby.info().psql("postgres", sql).unwrap().trim().to_owned();
+    let written = world.sql("SELECT pg_current_wal_lsn()");
+    let caught_up = format!("SELECT pg_last_wal_replay_lsn() >= '{written}'");
+    world.eventually("the standby has everything", async || on_standby(&caught_up) == "t").await;
+    on_standby("ALTER SYSTEM SET primary_conninfo = ''");
+    on_standby("SELECT pg_reload_conf()");
+    world
+        .eventually("it follows nobody", async || on_standby("SELECT count(*) FROM pg_stat_wal_receiver") == "0")
+        .await;
+    world.apply_tenant("lost", json!({ "schemaName": "lost" })).await;
+    world.ready_tenant("lost").await;
+
+    server.stop(StopMode::Immediate).unwrap();
+    on_standby("SELECT pg_promote()");
+    world.postgres = standby.info().clone();
+    world.write_secret(json!({})).await;
+    world.stalled_tenant("lost", "SchemaMissing").await;
+    world.until_told("WentBack", "an older state").await;
+    world.database_ready().await;
+    world.settled_tenant("kept").await;
+    // The name is not another's meanwhile, and who wants it anew says so.
+    let tenant = world.api::<TenantSchema>().get("lost").await.unwrap();
+    assert_eq!(condition(&tenant, "Ready").unwrap().0, "False");
+    world.finish().await;
+}
