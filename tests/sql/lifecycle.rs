@@ -71,7 +71,7 @@ async fn what_is_set_aside_is_shown_to_whom_it_belonged() {
         assert_eq!(seen["own"], json!(null));
         let row = world.newest_backup().await;
         let expected = json!({ "backup_id": backup, "schema_id": tenant.id, "location": row["location"], "size_bytes": row["size_bytes"],
-                               "table_count": 1, "dropped_at": seen["set_aside"]["dropped_at"] });
+                               "table_count": 1, "dropped_at": seen["set_aside"]["dropped_at"], "namespace_uid": null });
         assert_eq!(seen["set_aside"], expected);
         assert!(seen["set_aside"]["dropped_at"].is_string());
         for key in ["cluster", "namespace", "name"] {
@@ -147,10 +147,12 @@ async fn a_tenant_comes_back_to_its_tenant_schema_as_it_was() {
 
         let survey = worker.survey().await;
         let reported = &survey["tenants"][0];
+        let mut owner = anew("school");
+        owner["namespace_uid"] = json!(null);
         for (key, value) in [
             ("quota_limit", json!(1_000_000)),
             ("config", json!({ "theme": "blue" })),
-            ("owner", anew("school")),
+            ("owner", owner),
             ("status", json!("suspended")),
             ("schema_exists", json!(true)),
             ("drift", json!([])),
