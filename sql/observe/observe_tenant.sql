@@ -2,7 +2,8 @@
 -- uid, schema_id?, institution_id?, schema_name, institution_source?}. It changes nothing.
 --
 -- `schema_exists` says of an existing tenant whether its schema stands, and of a new one whether a schema of the wanted name
--- stands that is no tenant's; `bearer` is whose it is when another tenant's schema was renamed to that. `absence` says why the
+-- stands that is no tenant's; `bearer` is whose it is when another tenant's schema was renamed to that, with
+-- the statement that names it back. `absence` says why the
 -- schema of an existing tenant does not stand (see _schema_absence). `institution_problem` says why the application's table could not be asked. `set_aside` is what
 -- an earlier object of the same names and institution left behind, for one that has no tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_tenant(request jsonb) RETURNS jsonb
@@ -83,7 +84,7 @@ BEGIN
                               ELSE holder.claim IS NULL
                                    AND EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = request ->> 'schema_name') END,
         'bearer', CASE WHEN own.id IS NULL AND holder.claim IS NULL THEN (
-            SELECT edu_matrix_hub_schema._claim(t)
+            SELECT edu_matrix_hub_schema._claim(t) || jsonb_build_object('statement', format('ALTER SCHEMA %I RENAME TO %I', n.nspname, t.schema_name))
             FROM pg_namespace AS n
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = n.oid AND t.status <> 'dropped'
             WHERE n.nspname = request ->> 'schema_name' AND NOT edu_matrix_hub_schema._world_moved()) END,

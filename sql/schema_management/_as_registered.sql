@@ -15,9 +15,10 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._world_moved() FROM PUBLIC;
 
--- Why a tenant's schema does not stand under its name, or null when it does: {kind, text, now?, owner?, installation_id}.
+-- Why a tenant's schema does not stand under its name, or null when it does: {kind, text, now?, statement?, owner?,
+-- installation_id}.
 --
---   renamed   it is called `now`
+--   renamed   it is called `now`, and `statement` names it back
 --   unbound   its identifier is not known in this world; rebind_tenants() finds it
 --   replaced  it is gone, and what bears its name belongs to role `owner`
 --   unknown   the row is older than identifiers, and what bears its name does not belong to the tenant's owner role
@@ -46,7 +47,8 @@ BEGIN
                  WHEN bearer IS NULL THEN 'dropped'
                  WHEN tenant.schema_oid IS NULL THEN 'unknown'
                  ELSE 'replaced' END;
-    RETURN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'now', now, 'owner', owner, 'installation_id', installation, 'text', CASE kind
+    RETURN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'now', now, 'owner', owner, 'installation_id', installation,
+        'statement', CASE WHEN now IS NOT NULL THEN format('ALTER SCHEMA %I RENAME TO %I', now, tenant.schema_name) END, 'text', CASE kind
         WHEN 'renamed' THEN format('it is called "%s" now; a DBA can run: ALTER SCHEMA %I RENAME TO %I', now, now, tenant.schema_name)
         WHEN 'unbound' THEN format('after a restore or an upgrade of the server it is not known which schema is whose; '
                                    'to bind them again: kubectl annotate tenantdatabase NAME --overwrite edumatrixhub.io/rebind=%s', installation)

@@ -15,7 +15,7 @@ mod identity;
 mod lane;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
-pub use identity::{Absence, Fate};
+pub use identity::{Absence, Bearer, Fate};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 
 /// How a management function ended.
@@ -179,7 +179,7 @@ pub struct TenantAnswer {
     pub schema_exists: bool,
     /// The tenant whose schema was renamed by hand to this name.
     #[serde(default)]
-    pub bearer: Option<Claim>,
+    pub bearer: Option<Bearer>,
     /// A role of this name stands.
     pub name_is_role: bool,
     /// The institution is registered, or found in the configured table.

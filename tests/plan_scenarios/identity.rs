@@ -33,7 +33,9 @@ fn a_strangers_schema_is_named_and_left() {
 
 #[test]
 fn a_renamed_schema_is_named_back_before_anything_else() {
-    let renamed = answer(absent(json!({ "kind": "renamed", "now": "Parked" })));
+    let renamed = answer(absent(json!({
+        "kind": "renamed", "now": "Parked", "statement": "ALTER SCHEMA \"Parked\" RENAME TO school",
+    })));
     check("absent_renamed", &school(), &renamed);
     check("absent_renamed", &annotated(school(), RECREATE, "school"), &renamed);
     check_removal("absent_renamed_remove", &school(), &renamed);
@@ -56,9 +58,11 @@ fn a_schema_that_is_gone_is_as_it_was() {
 
 #[test]
 fn who_asks_for_a_borrowed_name_is_told_whose_it_is() {
-    let neighbour = claim("team-a", "library");
+    let mut neighbour = claim("team-a", "library");
+    neighbour["statement"] = json!("ALTER SCHEMA school RENAME TO library");
     check("conflict_borne", &school(), &answer(json!({ "bearer": neighbour, "schema_exists": true })));
-    let foreign = claim("team-b", "library");
+    let mut foreign = claim("team-b", "library");
+    foreign["statement"] = neighbour["statement"].clone();
     check("conflict_borne_elsewhere", &school(), &answer(json!({ "bearer": foreign, "schema_exists": true })));
 }
 

@@ -15,6 +15,9 @@ pub struct Absence {
     /// What it is called now.
     #[serde(default)]
     pub now: Option<String>,
+    /// What names it back.
+    #[serde(default)]
+    pub statement: Option<String>,
     /// The role that owns the schema which has its name.
     #[serde(default)]
     pub owner: Option<String>,
@@ -36,6 +39,16 @@ pub enum Fate {
     Unknown,
     /// Every schema has a new identifier since a restore or an upgrade of the server, and nobody has bound them again.
     Unbound,
+}
+
+/// The tenant whose schema was renamed by hand to a name that another one wants.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Bearer {
+    /// Whose it is.
+    #[serde(flatten)]
+    pub claim: Claim,
+    /// What names it back.
+    pub statement: String,
 }
 
 impl Owner {

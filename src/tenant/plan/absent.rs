@@ -7,13 +7,14 @@ use crate::{
 
 /// What is said of a schema that is not simply gone; nothing when it is.
 pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>) -> Option<String> {
-    let Absence { kind, now, owner, installation_id, .. } = absence?;
+    let Absence { kind, now, statement, owner, installation_id, .. } = absence?;
     let (now, owner) = (now.as_deref().unwrap_or_default(), owner.as_deref().unwrap_or_default());
+    let statement = statement.as_deref().unwrap_or_default();
     Some(match kind {
         Fate::Dropped => return None,
         Fate::Renamed => format!(
-            "schema {schema} is called {now} now, with all that is in it; a DBA can run: {}; nothing is done until then",
-            rename(now, schema),
+            "schema {schema} is called {now} now, with all that is in it; a DBA can run: {statement}; nothing is done \
+             until then",
         ),
         Fate::Replaced => format!(
             "schema {schema} was dropped by hand, and the schema that has its name now is another one, of role {owner}; it is \
@@ -37,10 +38,4 @@ pub(super) fn or_abandon(owner: &Owner, schema: &str) -> String {
         "; to let the object go and leave everything in the database as it is: kubectl -n {namespace} annotate tenantschema \
          {name} {ABANDON}={schema}"
     )
-}
-
-/// The statement that names a schema back.
-pub(super) fn rename(now: &str, schema: &str) -> String {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-    format!("ALTER SCHEMA {} RENAME TO {}", quoted(now), quoted(schema))
 }

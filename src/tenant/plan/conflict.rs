@@ -1,8 +1,7 @@
 //! Who holds what a tenant asks for, and what that means for it.
 
-use super::absent::rename;
 use crate::{
-    postgres::answer::{Claim, Owner},
+    postgres::answer::{Bearer, Claim, Owner},
     tenant::desired::Desired,
 };
 
@@ -25,17 +24,17 @@ pub(super) fn stranger(what: &str, desired: &Desired) -> String {
 }
 
 /// A schema of the wanted name is another tenant's, renamed by hand.
-pub(super) fn borne(schema: &str, bearer: &Claim, desired: &Desired) -> String {
+pub(super) fn borne(schema: &str, bearer: &Bearer, desired: &Desired) -> String {
     let asking = &desired.owner;
+    let Bearer { claim: bearer, statement } = bearer;
     let is_neighbour = bearer.cluster.as_deref() == Some(&asking.cluster)
         && bearer.namespace.as_deref() == Some(&asking.namespace)
         && !bearer.is_stranger_to(asking);
     match &bearer.name {
         Some(name) if is_neighbour => format!(
             "the schema that is called {schema} now is schema {} of TenantSchema {name} of this namespace, renamed by hand; a DBA \
-             can run: {}; this object goes on by itself then",
+             can run: {statement}; this object goes on by itself then",
             bearer.schema_name,
-            rename(schema, &bearer.schema_name),
         ),
         _ => format!(
             "the schema that is called {schema} now belongs to another tenant, and was renamed by hand; choose another \
