@@ -23,6 +23,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         IF (SELECT i.installation_id FROM edu_matrix_hub_schema.installation AS i) IS DISTINCT FROM (options ->> 'installation_id')::uuid THEN
             PERFORM edu_matrix_hub_schema._refuse('wrong_installation', 'this database holds another installation');
         END IF;

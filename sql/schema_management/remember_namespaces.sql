@@ -13,6 +13,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         WITH told AS (
             SELECT w.key AS owner_uid, w.value AS namespace_uid FROM jsonb_each_text(options -> 'namespaces') AS w
         ), tenants AS (
