@@ -332,6 +332,11 @@ async fn what_does_not_see_others_commit_is_refused() {
             }
         }
         assert!(tried > 40, "{tried}");
+        // The operator's own transactions say what they are, whatever the database has as its default.
+        let begin = include_str!("../../sql/call/begin.sql").replace(":milliseconds", "1000");
+        worker.client.batch_execute(&format!("SET default_transaction_isolation = 'serializable'; {begin}")).await.unwrap();
+        let level: String = worker.client.query_one("SHOW transaction_isolation", &[]).await.unwrap().get(0);
+        assert_eq!(level, "read committed");
         assert_eq!(world.text("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = 'active'").await, "1");
     })
     .await;
