@@ -310,10 +310,10 @@ async fn it_cannot_pin_its_snapshot() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_took_too_long_for_is_no_success() {
     with_world(|world: World| async move {
-        let swallow = "BEGIN PERFORM pg_sleep(30); EXCEPTION WHEN query_canceled THEN NULL; END;";
+        let swallow = "BEGIN PERFORM pg_sleep(120); EXCEPTION WHEN query_canceled THEN NULL; END;";
         let tenant = with_trap(&world, swallow).await;
         let session = world.session().await;
-        session.batch_execute("SET statement_timeout = '300ms'").await.unwrap();
+        session.batch_execute("SET statement_timeout = '5s'").await.unwrap();
         let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
         assert_eq!(status, "error", "{message}");
         assert!(message.contains("caught the cancellation"), "{message}");
