@@ -146,24 +146,21 @@ AS $function$
         -- The statements bring the entry back to the server's default first, which removes it whole: taking thousands of grantees
         -- from one that stays costs the square of their number.
         SELECT 8, d.id, 'default',
-               format('default privileges of "%s" on %s: %s%s', d.owner_role, lower(d.objects), string_agg(d.what, ', ' ORDER BY d.what) FILTER (WHERE d.n <= 10),
-                      CASE WHEN count(*) > 10 THEN format(' and %s more', count(*) - 10) ELSE '' END),
-               true,
-               max(CASE WHEN d.n = 1 THEN (
-                   SELECT string_agg(format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', d.owner_role, a.statement), '; ' ORDER BY a.n)
-                   FROM (VALUES
-                       (1, format('REVOKE ALL ON %s FROM %I', d.objects, d.owner_role)),
-                       (2, format('GRANT ALL ON %s TO %I', d.objects, d.owner_role)),
-                       (3, format('GRANT %s ON %s TO PUBLIC', d.of_all, d.objects)),
-                       (4, format('REVOKE ALL ON %s FROM %s', d.objects, concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.strangers))),
-                       (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
-                       (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
-                       (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
-                   WHERE d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) END), NULL, NULL, NULL
+               format('default privileges of "%s" on %s: %s%s', d.owner_role, lower(d.objects), d.first, CASE WHEN d.total > 10 THEN format(' and %s more', d.total - 10) ELSE '' END),
+               d.owner_is_sound,
+               (SELECT string_agg(format('ALTER DEFAULT PRIVILEGES FOR ROLE %I %s', d.owner_role, a.statement), '; ' ORDER BY a.n)
+                FROM (VALUES
+                    (1, format('REVOKE ALL ON %s FROM %I', d.objects, d.owner_role)),
+                    (2, format('GRANT ALL ON %s TO %I', d.objects, d.owner_role)),
+                    (3, format('GRANT %s ON %s TO PUBLIC', d.of_all, d.objects)),
+                    (4, format('REVOKE ALL ON %s FROM %s', d.objects, concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.strangers))),
+                    (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
+                    (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
+                    (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
+                WHERE d.of_all IS NOT NULL OR a.n NOT IN (3, 7)), NULL, NULL, NULL
         FROM (
-            SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading, w.privileges, pair.what,
-                   row_number() OVER (PARTITION BY t.id, w.objects ORDER BY pair.what) AS n,
-                   string_agg(pair.stranger, ', ') OVER (PARTITION BY t.id, w.objects) AS strangers
+            SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading, w.privileges, count(*) AS total,
+                   array_to_string((array_agg(pair.what ORDER BY pair.what))[:10], ', ') AS first, string_agg(pair.stranger, ', ') AS strangers
             FROM tenant AS t
             CROSS JOIN (VALUES ('r', 'r', 'TABLES', NULL, ARRAY['SELECT'], ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
                                ('S', 's', 'SEQUENCES', NULL, ARRAY['SELECT'], ARRAY['SELECT', 'USAGE']),
@@ -185,8 +182,8 @@ AS $function$
                 LEFT JOIN pg_roles AS g ON g.oid = present.grantee
                 WHERE wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable
             ) AS pair
+            GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading, w.privileges
         ) AS d
-        GROUP BY d.id, d.owner_role, d.owner_is_sound, d.objects
     )
     SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
     FROM found AS f

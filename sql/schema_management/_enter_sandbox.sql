@@ -15,8 +15,11 @@ DECLARE
     owner         text;
     owner_oid     oid;
     sound         boolean;
-    locks_before  bigint;
-    locks_after   bigint;
+    held          CONSTANT text := 'SELECT count(*) FROM pg_locks AS l WHERE l.locktype = ''advisory'' AND l.pid = pg_backend_pid()';
+    locks         bigint;
+    most          CONSTANT bigint := 2 * edu_matrix_hub_schema._lock_budget();
+    time_limit    CONSTANT interval := current_setting('statement_timeout')::interval;
+    timed_out     boolean;
     state         text;
     error_message text;
     results       jsonb;
@@ -32,6 +35,10 @@ BEGIN
         PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again', '{"tenant": true}');
     END IF;
 
+    EXECUTE held INTO locks;
+    IF locks > 0 THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'this session holds advisory locks, and reading a tenant''s tables would release them; release them first, or call in another session');
+    END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', sandbox, owner);
     EXECUTE format('GRANT SELECT ON %I.work TO %I', sandbox, owner);
     EXECUTE format('GRANT INSERT ON %I.result TO %I', sandbox, owner);
@@ -41,7 +48,6 @@ BEGIN
         FROM jsonb_array_elements($1) WITH ORDINALITY AS t (task, step)
         $insert$, sandbox) USING tasks;
 
-    SELECT count(*) INTO locks_before FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();
     BEGIN
         EXECUTE format('SELECT %I.enter()', sandbox);
     EXCEPTION
@@ -50,9 +56,10 @@ BEGIN
             GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, error_message = MESSAGE_TEXT;
     END;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, edu_matrix_hub_schema, pg_temp', true);
-    SELECT count(*) INTO locks_after FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid();
+    timed_out := time_limit > interval '0' AND clock_timestamp() > statement_timestamp() + time_limit;
+    EXECUTE held INTO locks;
     PERFORM pg_advisory_unlock_all();
-    IF locks_after <> locks_before THEN
+    IF locks > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('internal',
             format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner));
     END IF;
@@ -67,8 +74,16 @@ BEGIN
                                WHEN '53200' THEN '; if that goes on, raise max_locks_per_transaction' ELSE '' END),
             jsonb_build_object('sqlstate', state, 'tenant', true));
     END IF;
-    EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]'') FROM %I.result AS r', sandbox)
-    INTO results;
+    IF timed_out THEN
+        PERFORM edu_matrix_hub_schema._refuse('cancelled',
+            format('as role "%s": it took longer than statement_timeout (%s), and code of that role caught the cancellation', owner, time_limit));
+    END IF;
+    EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]''), count(*)
+                    FROM (SELECT s.step, s.value FROM %I.result AS s WHERE pg_column_size(s.value) <= 16384 LIMIT %s) AS r', sandbox, most)
+    INTO results, locks;
+    IF locks >= most THEN
+        PERFORM edu_matrix_hub_schema._refuse('internal', format('code that role "%s" runs when its tables are read writes into the results; remove it', owner));
+    END IF;
     RETURN results;
 END
 $function$;

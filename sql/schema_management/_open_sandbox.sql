@@ -44,7 +44,7 @@ BEGIN
                 BEGIN
                     EXECUTE task.statement;
                 EXCEPTION WHEN OTHERS THEN
-                    INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('error', SQLERRM, 'sqlstate', SQLSTATE));
+                    INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('error', left(SQLERRM, 500), 'sqlstate', SQLSTATE));
                     -- Who holds one lock often holds more: the others are tried and not waited for.
                     IF SQLSTATE = '55P03' THEN
                         PERFORM set_config('lock_timeout', '20ms', true);

@@ -3,7 +3,8 @@
 -- there is any, neither renaming nor removing the schema is ours to do: both would change somebody else's objects.
 --
 -- Publications do not count; they are recorded and left. Temporary objects do not count either. A cast between a type of the
--- schema and another one is the schema's. Inheritance counts in both directions: queries of a parent read its children, wherever they are.
+-- schema and another one is the schema's. An extension of the schema counts with all that it made: what of it lives elsewhere, and
+-- other extensions that need it, would fall with the schema. Inheritance counts in both directions: queries of a parent read its children, wherever they are.
 --
 -- With `objects` (numbers in `catalog`) it is asked of these alone, and of what in the schema would fall with them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid, catalog oid, objects oid[]) RETURNS SETOF text
@@ -18,6 +19,8 @@ BEGIN
     RETURN QUERY
     WITH member AS MATERIALIZED (
         SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m WHERE objects IS NULL
+        UNION
+        SELECT e.classid, e.objid FROM edu_matrix_hub_schema._schema_extensions(namespace) AS e WHERE objects IS NULL
         UNION ALL
         SELECT f.classid, f.objid FROM edu_matrix_hub_schema._falling(namespace, catalog, objects) AS f WHERE objects IS NOT NULL
     ), dependent AS MATERIALIZED (
@@ -82,6 +85,20 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid, oid, oid[]) FROM PUBLIC;
+
+-- The extensions that stand in a schema, and what of them lives in no schema, such as an access method.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_extensions(namespace oid) RETURNS TABLE (classid oid, objid oid)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT 'pg_extension'::regclass::oid, e.oid FROM pg_extension AS e WHERE e.extnamespace = namespace
+    UNION ALL
+    SELECT d.classid, d.objid
+    FROM pg_extension AS e
+    JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+    WHERE e.extnamespace = namespace AND edu_matrix_hub_schema._home_schema(d.classid, d.objid) IS NULL
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._schema_extensions(oid) FROM PUBLIC;
 
 -- What in a schema falls when some of its objects are dropped with CASCADE, those included.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._falling(namespace oid, catalog oid, objects oid[]) RETURNS TABLE (classid oid, objid oid)

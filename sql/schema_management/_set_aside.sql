@@ -82,6 +82,7 @@ BEGIN
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
     PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
     SELECT * INTO refs, refs_left FROM edu_matrix_hub_schema._take_references(tenant.id, refs);
+    refs_left := refs_left || edu_matrix_hub_schema._staying_references(namespace);
     manifest := jsonb_build_object(
         'format', 1, 'method', 'SetAside', 'schema', tenant.schema_name, 'schema_id', tenant.id, 'set_aside_at', clock_timestamp(),
         'server_version_num', current_setting('server_version_num')::integer,

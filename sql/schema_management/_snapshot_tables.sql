@@ -14,10 +14,13 @@ AS $function$
            2 + (SELECT count(*) FROM pg_index AS i WHERE i.indrelid = c.oid)
              + CASE WHEN c.reltoastrelid <> 0 OR a.toastable THEN 4 ELSE 0 END,
            c.relpages + coalesce((SELECT t.relpages FROM pg_class AS t WHERE t.oid = c.reltoastrelid), 0)::bigint,
-           CASE WHEN NOT readable.granted THEN format('role "%s" may not read it, it belongs to "%s"', r.rolname, o.rolname)
+           CASE WHEN NOT readable.granted AND c.relowner = r.oid THEN format('its owner role "%s" has taken SELECT on it from itself', r.rolname)
+                WHEN NOT readable.granted THEN format('role "%s" may not read it, it belongs to "%s"', r.rolname, o.rolname)
                 WHEN NOT readable.owned THEN format('its row security applies to role "%s", it belongs to "%s"', r.rolname, o.rolname)
                 WHEN NOT readable.whole THEN 'its row security is forced on its owner' END,
-           CASE WHEN NOT readable.granted OR NOT readable.owned
+           CASE WHEN NOT readable.granted AND c.relowner = r.oid
+                THEN format('GRANT SELECT ON %I.%I TO %I', n.nspname, c.relname, r.rolname)
+                WHEN NOT readable.granted OR NOT readable.owned
                 THEN format('ALTER TABLE %I.%I OWNER TO %I', n.nspname, c.relname, r.rolname)
                 WHEN NOT readable.whole
                 THEN format('ALTER TABLE %I.%I NO FORCE ROW LEVEL SECURITY', n.nspname, c.relname) END

@@ -87,7 +87,7 @@ DROP FUNCTION IF EXISTS edu_matrix_hub_schema._revoke_schema_grants(edu_matrix_h
 
 -- Takes the grants on the schema that are not the owner's, and returns how many grantees still have some. CASCADE follows what
 -- grantees with grant option gave on. A tenant can give rights to every role of the server, and taking them back costs the
--- square of their number: so those of PUBLIC and of the tenant's own roles go first, and of strangers 1,000 by one call. With
+-- square of their number: so those of PUBLIC and of the tenant's own roles go first, and of strangers 500 by one call. With
 -- `only_strangers` the tenant's own roles and PUBLIC keep theirs.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_schema_grants(tenant edu_matrix_hub_schema.tenant_schemas, only_strangers boolean DEFAULT false)
 RETURNS integer
@@ -95,7 +95,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    most     CONSTANT integer := 1000;
+    most     CONSTANT integer := 500;
     own      CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
     grantees text[];
 BEGIN

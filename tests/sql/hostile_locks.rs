@@ -92,7 +92,7 @@ async fn locks_of_a_tenant_are_tried_shared_and_kept_to_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_lock_on_a_key_that_is_held_already_does_not_stay() {
+async fn a_caller_keeps_its_advisory_locks_and_a_tenant_keeps_none() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;
         let trap = "CREATE FUNCTION school.leak(i int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
@@ -100,14 +100,20 @@ async fn a_session_lock_on_a_key_that_is_held_already_does_not_stay() {
                     CREATE TABLE school.t (i int); CREATE INDEX ON school.t ((1)) WHERE school.leak(1) = 1";
         world.as_owner(&tenant, trap).await;
         let session = world.session().await;
-        // Whoever holds the same key in the same mode hides the lock of the tenant from every look at pg_locks.
-        session.batch_execute("BEGIN; SELECT pg_advisory_xact_lock_shared(7)").await.unwrap();
-        succeed(&session, "backup_institution_schema", tenant.id).await;
-        session.batch_execute("COMMIT").await.unwrap();
         // Other tests' databases are on the same server.
-        let left = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+        let held = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
                     WHERE l.locktype = 'advisory' AND d.datname = current_database()";
-        assert_eq!(world.text(left).await, "0");
+        // Whoever holds the same key in the same mode hides the lock of the tenant from every look at pg_locks, and to release the
+        // one is to release the other. So a caller that holds any is told to release them itself.
+        session.batch_execute("SELECT pg_advisory_lock_shared(7), pg_advisory_lock(8)").await.unwrap();
+        let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
+        assert_eq!(status, "busy", "{message}");
+        assert!(message.contains("this session holds advisory locks"), "{message}");
+        assert_eq!(world.text(held).await, "2", "they are still held");
+        session.batch_execute("SELECT pg_advisory_unlock_all()").await.unwrap();
+        let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
+        assert_eq!(status, "error", "{message}");
+        assert_eq!(world.text(held).await, "0");
         drop_by_hand(&world, &session, &tenant).await;
     })
     .await;
@@ -228,6 +234,33 @@ async fn an_open_grant_makes_a_suspension_busy_and_is_named() {
         assert!(message.contains(&login), "{message}");
         alice.batch_execute("ROLLBACK").await.unwrap();
         expect(&set_access(&session, &tenant, "Suspended").await, "success");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loop_of_grants_on_the_schema_does_not_hold_up_a_suspension() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let (login, grants) = member(&world, "grants", &tenant.owner).await;
+        grants.batch_execute(&format!("SET ROLE \"{}\"", tenant.owner)).await.unwrap();
+        let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = tokio::spawn(async move {
+            let mut times = 0;
+            while stopped.try_recv().is_err() {
+                let again =
+                    format!("GRANT USAGE ON SCHEMA school TO {login}; REVOKE USAGE ON SCHEMA school FROM {login}");
+                times += i32::from(grants.batch_execute(&again).await.is_ok());
+            }
+            times
+        });
+        let session = world.session().await;
+        for _ in 0..20 {
+            expect(&set_access(&session, &tenant, "Suspended").await, "success");
+            expect(&set_access(&session, &tenant, "ReadWrite").await, "success");
+        }
+        stop.send(()).unwrap();
+        assert!(running.await.unwrap() > 20, "the loop was at work");
     })
     .await;
 }

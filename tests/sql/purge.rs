@@ -275,3 +275,28 @@ async fn a_schema_that_took_its_name_is_not_removed() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_extension_of_the_schema_has_elsewhere_does_not_fall_with_it() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world.as_owner(&tenant, "CREATE TABLE school.t (id int)").await;
+        let session = world.session().await;
+        // An extension that keeps to its schema goes along; one with a table elsewhere, which others use by now, does not.
+        world.run("CREATE EXTENSION hstore SCHEMA school").await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        world
+            .run(
+                "CREATE TABLE public.elsewhere AS SELECT 1 AS id; CREATE VIEW public.strangers AS SELECT * FROM public.elsewhere;
+                 ALTER EXTENSION hstore ADD TABLE public.elsewhere",
+            )
+            .await;
+        let (status, message) = front(&session, "purge_schema_backup", backup).await;
+        assert_eq!(status, "error", "{message}");
+        assert!(message.contains("public.elsewhere"), "{message}");
+        world.run("SELECT * FROM public.strangers; ALTER EXTENSION hstore DROP TABLE public.elsewhere").await;
+        succeed(&session, "purge_schema_backup", backup).await;
+        world.run("SELECT * FROM public.strangers; DROP VIEW public.strangers; DROP TABLE public.elsewhere").await;
+    })
+    .await;
+}

@@ -325,3 +325,36 @@ async fn a_schema_that_is_gone_leaves_nothing_to_set_aside() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_still_reaches_outside_is_named() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world
+            .run(&format!(
+                "CREATE TABLE public.shared (id int PRIMARY KEY); GRANT SELECT ON public.shared TO {0};
+                 CREATE FUNCTION public.one() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE DOMAIN public.small AS int;
+                 CREATE FUNCTION public.fire() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+                tenant.owner
+            ))
+            .await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.t (id int DEFAULT public.one(), n public.small); CREATE VIEW school.v AS SELECT id FROM public.shared;
+                 CREATE POLICY p ON school.t USING (EXISTS (SELECT FROM public.shared AS s WHERE s.id = t.id));
+                 CREATE MATERIALIZED VIEW school.m AS SELECT id FROM public.shared;
+                 CREATE TRIGGER fire BEFORE INSERT ON school.t FOR EACH ROW EXECUTE FUNCTION public.fire();
+                 CREATE RULE r AS ON DELETE TO school.t DO ALSO SELECT id FROM public.shared",
+            )
+            .await;
+        let session = world.session().await;
+        let message = succeed(&session, "drop_institution_schema", tenant.id).await;
+        assert!(message.contains("cannot be dropped before it is, since these were left: default value "), "{message}");
+        let left = "SELECT string_agg(r ->> 'kind', ', ' ORDER BY r ->> 'kind') FROM edu_matrix_hub_schema.schema_backups AS b,
+                    jsonb_array_elements(b.manifest -> 'references_left') AS r";
+        assert_eq!(world.text(left).await, "default value, materialized view, policy, rule, table, trigger");
+        assert!(world.database.admin.batch_execute("DROP TABLE public.shared").await.is_err(), "as it says");
+    })
+    .await;
+}

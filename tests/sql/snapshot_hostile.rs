@@ -286,3 +286,57 @@ async fn a_sandbox_that_waits_for_its_job_is_out_of_the_tenants_reach() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_cannot_pin_its_snapshot() {
+    with_world(|world: World| async move {
+        let pin = "DECLARE n text; BEGIN FOR n IN SELECT nspname FROM pg_namespace WHERE nspname LIKE 'school_bak%' LOOP \
+                   EXECUTE format('CREATE TYPE school.keep AS (x %I.a)', n); END LOOP; END;";
+        let tenant = with_trap(&world, pin).await;
+        let session = world.session().await;
+        let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
+        assert_eq!(status, "error", "{message}");
+        assert!(message.contains("depends on the snapshot (school.keep"), "{message}");
+        world.assert_clean().await;
+        assert_eq!(world.text("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'school_bak%'").await, "0");
+        world.as_owner(&tenant, "TRUNCATE school.armed").await;
+        succeed(&session, "backup_institution_schema", tenant.id).await;
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "purge_schema_backup", backup).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_took_too_long_for_is_no_success() {
+    with_world(|world: World| async move {
+        let swallow = "BEGIN PERFORM pg_sleep(120); EXCEPTION WHEN query_canceled THEN NULL; END;";
+        let tenant = with_trap(&world, swallow).await;
+        let session = world.session().await;
+        session.batch_execute("SET statement_timeout = '5s'").await.unwrap();
+        let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
+        assert_eq!(status, "error", "{message}");
+        assert!(message.contains("caught the cancellation"), "{message}");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_took_its_own_right_away_is_told_how_to_get_it_back() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let owner = &tenant.owner;
+        world
+            .as_owner(&tenant, &format!("CREATE TABLE school.a (id int); REVOKE ALL ON school.a FROM \"{owner}\""))
+            .await;
+        let session = world.session().await;
+        let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
+        assert_eq!(status, "error");
+        let way_out = format!("GRANT SELECT ON school.a TO {owner}");
+        assert!(message.contains(&way_out), "{message}");
+        world.as_owner(&tenant, &way_out).await;
+        succeed(&session, "backup_institution_schema", tenant.id).await;
+    })
+    .await;
+}
