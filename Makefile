@@ -59,6 +59,10 @@ test-pooler: tools ## Run the end-to-end tests through PgBouncer in transaction 
 soak: tools ## Break everything at random for MINUTES=10, with the choices of SEED if given
 	SOAK_MINUTES=$(or $(MINUTES),10) SOAK_SEED=$(SEED) cargo test --locked --test faults -- --nocapture chaos
 
+.PHONY: safety
+safety: tools ## Do what may happen to objects, etcd and PostgreSQL, in any order for MINUTES=10, with the choices of SEED if given
+	SAFETY_MINUTES=$(or $(MINUTES),10) SAFETY_SEED=$(SEED) cargo test --locked --test faults -- --nocapture any_order
+
 .PHONY: bench
 bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with the release binary
 	cargo bench --locked --bench tenants

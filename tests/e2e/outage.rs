@@ -184,6 +184,6 @@ async fn a_secret_that_is_away_for_a_moment_ends_nothing() {
     world.database_ready().await;
     world.until_gone(&world.api::<TenantSchema>(), "second").await;
     let first = world.api::<TenantSchema>().get("first").await.unwrap();
-    assert_eq!(before["tenant first"].0, first.metadata.resource_version);
+    assert_eq!(before[&format!("tenant {}/first", world.namespace)].0, first.metadata.resource_version);
     world.finish().await;
 }

@@ -53,7 +53,7 @@ enum Broken {
     Api,
 }
 
-fn setting(name: &str) -> Option<u64> {
+pub(super) fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().filter(|value| !value.is_empty()).map(|value| value.parse().unwrap())
 }
 

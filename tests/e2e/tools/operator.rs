@@ -78,6 +78,11 @@ impl Process {
         Self { child, http, log }
     }
 
+    /// One whose environment differs from what such a world gives it.
+    pub fn spawn_as(world: &World, environment: &[(&str, &str)]) -> Self {
+        Self::spawn_with(Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator")), world, "info", environment)
+    }
+
     /// Whether it still runs: nothing but a signal of the test ends it.
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

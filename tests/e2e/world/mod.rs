@@ -394,11 +394,13 @@ impl World {
         let backups = Api::<SchemaBackup>::all(self.client.clone()).list(&self.own()).await.unwrap();
         let tenants = tenants.iter().map(|tenant| {
             let status = serde_json::to_string(&tenant.status).unwrap();
-            (format!("tenant {}", tenant.name_any()), (tenant.resource_version(), status))
+            let name = format!("tenant {}/{}", tenant.namespace().unwrap(), tenant.name_any());
+            (name, (tenant.resource_version(), status))
         });
         let backups = backups.iter().map(|backup| {
             let status = serde_json::to_string(&backup.status).unwrap();
-            (format!("backup {}", backup.name_any()), (backup.resource_version(), status))
+            let name = format!("backup {}/{}", backup.namespace().unwrap(), backup.name_any());
+            (name, (backup.resource_version(), status))
         });
         tenants.chain(backups).collect()
     }

@@ -1,0 +1,300 @@
+//! Whatever happens to objects, to etcd, to PostgreSQL and to operators, in any order: every row that was acknowledged is
+//! either in the schema where its tenant's object says, or whole in something that the catalogue names; never in another
+//! tenant's schema; and no object says Ready of what is not there.
+//!
+//! `SAFETY_MINUTES` says for how long and `SAFETY_SEED` with which choices; `make safety` sets them. `SAFETY_ALSO` names
+//! what is tried although it is known not to hold ([`NOT_YET`]), such as `Labels,Etcd`.
+
+mod cases;
+mod model;
+mod property;
+mod stage;
+mod steps;
+
+use std::{
+    collections::BTreeMap,
+    env,
+    time::{Duration, Instant},
+};
+
+use devcluster::{EtcdSnapshot, PostgresCopy};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use tenant_schema_operator::api::{PAUSED, TenantSchema};
+use tokio::{task::block_in_place, time::sleep};
+
+use self::{
+    model::{Life, Model, Objects},
+    stage::{LABELS, Manner, Stage},
+    steps::{Broken, Manifest, Tenant},
+};
+use super::{agreement, chance::Chance, chaos::setting};
+
+/// For how long an object may say what is not true while the operators can work: a survey period, and much for a machine
+/// that is busy.
+const CALM: Duration = Duration::from_secs(45);
+/// What happens in a round before there is calm.
+const TURNS: u64 = 40;
+/// Within this all agree in the end.
+const SETTLED: Duration = Duration::from_mins(3);
+
+/// What can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Labels change, and objects leave the view of an operator.
+    Labels,
+    /// An application's object is called otherwise, or stands in another namespace.
+    Renames,
+    /// A TenantDatabase is taken away by force and made again.
+    Database,
+    /// Two installations work for the same objects.
+    Rivals,
+    /// etcd is restored.
+    Etcd,
+    /// PostgreSQL is restored, or fails over to a copy.
+    Postgres,
+}
+
+/// What does not hold.
+const NOT_YET: [Kind; 6] = [Kind::Labels, Kind::Renames, Kind::Database, Kind::Rivals, Kind::Etcd, Kind::Postgres];
+
+impl Kind {
+    fn is_tried(self) -> bool {
+        let also = env::var("SAFETY_ALSO").unwrap_or_default();
+        !NOT_YET.contains(&self) || also.split(',').any(|name| name == format!("{self:?}"))
+    }
+}
+
+/// The test while it runs.
+struct Safety {
+    seed: u64,
+    chance: Chance,
+    stage: Stage,
+    model: Model,
+    /// What the repository has, from which a pipeline applies.
+    repository: BTreeMap<Tenant, Manifest>,
+    /// What is broken for a while, and until when.
+    broken: Option<(Broken, Instant)>,
+    /// Worlds to go back to.
+    copies: Vec<(PostgresCopy, BTreeMap<u64, Life>)>,
+    snapshots: Vec<(EtcdSnapshot, Objects)>,
+    /// What was done.
+    steps: Vec<String>,
+    next: u64,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_row_is_lost_or_mixed_and_nobody_says_ready_of_what_is_not_there() {
+    let minutes = setting("SAFETY_MINUTES").unwrap_or(1);
+    let seed = setting("SAFETY_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
+    println!("to have the same choices again: make safety MINUTES={minutes} SEED={seed}");
+    let mut chance = Chance::new(seed);
+    let manner = chance.one_of(&[Manner::Selectors, Manner::Replicas, Manner::Rivals]);
+    let held_back = manner == Manner::Rivals && !Kind::Rivals.is_tried();
+    let manner = if held_back { Manner::Replicas } else { manner };
+    let stage = Stage::new(manner).await;
+    stage.label_database(LABELS[0]).await;
+    let mut safety = Safety {
+        seed,
+        chance,
+        stage,
+        model: Model::default(),
+        repository: BTreeMap::new(),
+        broken: None,
+        copies: Vec::new(),
+        snapshots: Vec::new(),
+        steps: vec![format!("begin with {manner:?}")],
+        next: 0,
+    };
+    safety.stage.start();
+    safety.stage.world.database_ready().await;
+    let end = Instant::now() + Duration::from_mins(minutes);
+    let mut rounds = 0;
+    while Instant::now() < end {
+        safety.round().await;
+        rounds += 1;
+    }
+    println!("{rounds} rounds, {} steps, {} lives", safety.steps.len(), safety.model.lives.len());
+    safety.end().await;
+}
+
+impl Safety {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// What is chosen in a turn depends on the seed and its number alone, and not on what was met before.
+    fn turn(&mut self) {
+        let number = self.number();
+        self.chance = Chance::new(self.seed ^ number.wrapping_mul(0xd6e8_feb8_6659_fd93));
+    }
+
+    /// Some things happen, perhaps a world goes back, and then there is calm.
+    async fn round(&mut self) {
+        self.apply_all().await;
+        self.remember();
+        self.write_all().await;
+        for _ in 0..TURNS {
+            self.turn();
+            match &self.broken {
+                Some((_, until)) if *until < Instant::now() => self.repair(),
+                None if self.chance.below(15) == 0 => {
+                    let until = Instant::now() + self.chance.time(200, 8_000);
+                    self.broken = self.break_something().await.map(|broken| (broken, until));
+                }
+                _ => self.act().await,
+            }
+            self.check();
+            self.stage.assert_unharmed();
+            sleep(self.chance.time(5, 200)).await;
+        }
+        self.turn();
+        match self.chance.below(6) {
+            0 if Kind::Etcd.is_tried() => self.restore_cluster().await,
+            1 if Kind::Postgres.is_tried() => self.restore_database(false),
+            2 if Kind::Postgres.is_tried() => self.restore_database(true),
+            3 => {
+                let manner = self.chance.one_of(&[Manner::Selectors, Manner::Replicas, Manner::Rivals]);
+                if manner != Manner::Rivals || Kind::Rivals.is_tried() {
+                    self.install(manner).await;
+                }
+            }
+            _ => {}
+        }
+        self.check();
+        self.repair();
+        self.stage.start();
+        self.calm().await;
+    }
+
+    /// Keeps what there is now, to go back to it: of both sides, or of one.
+    fn remember(&mut self) {
+        let which = self.chance.below(3);
+        if which != 0 {
+            let snapshot = block_in_place(|| self.stage.plane.snapshot()).unwrap();
+            self.snapshots.push((snapshot, self.model.of_cluster()));
+        }
+        if which != 1 {
+            let copy = block_in_place(|| self.stage.server.copy()).unwrap();
+            self.copies.push((copy, self.model.of_database()));
+        }
+        // Only the last few, since each takes space.
+        self.snapshots.drain(..self.snapshots.len().saturating_sub(3));
+        self.copies.drain(..self.copies.len().saturating_sub(3));
+    }
+
+    async fn restore_cluster(&mut self) {
+        let Some(chosen) = self.any_of(self.snapshots.len()) else { return };
+        self.says(format!("restore etcd to snapshot {chosen}"));
+        let (snapshot, objects) = &self.snapshots[chosen];
+        block_in_place(|| self.stage.plane.restore(snapshot)).unwrap();
+        self.model.cluster_went_back(objects);
+        self.stage.answers().await;
+    }
+
+    fn restore_database(&mut self, promoted: bool) {
+        let Some(chosen) = self.any_of(self.copies.len()) else { return };
+        self.says(format!("restore PostgreSQL to copy {chosen}, on a new timeline: {promoted}"));
+        let (copy, lives) = &self.copies[chosen];
+        let server = &mut self.stage.server;
+        block_in_place(|| if promoted { server.fail_over(copy) } else { server.restore(copy) }).unwrap();
+        self.model.database_went_back(lives.clone());
+    }
+
+    fn any_of(&mut self, length: usize) -> Option<usize> {
+        (length > 0).then(|| usize::try_from(self.chance.below(length as u64)).unwrap())
+    }
+
+    /// The rows are where they have to be, whatever is broken.
+    fn check(&mut self) {
+        let Some(found) = block_in_place(|| property::look(&self.stage.world)) else { return };
+        let broken = property::broken(&mut self.model, &found);
+        assert!(broken.is_empty(), "{}", broken.join("\n"));
+    }
+
+    /// Nothing is broken and nothing happens: soon nobody says what is not true.
+    async fn calm(&mut self) {
+        let begin = Instant::now();
+        loop {
+            self.stage.assert_unharmed();
+            self.check();
+            let untrue = match self.stage.seen().await {
+                Ok(seen) => block_in_place(|| property::untrue(&self.stage.world, &self.model, &seen)),
+                Err(error) => vec![format!("the API server cannot be asked: {error}")],
+            };
+            // What is true at once may be so only until the operators have woken up: they are given a survey period.
+            if untrue.is_empty() && begin.elapsed() > Duration::from_secs(6) {
+                break;
+            }
+            assert!(untrue.is_empty() || begin.elapsed() < CALM, "{}", untrue.join("\n"));
+            sleep(Duration::from_millis(500)).await;
+        }
+        self.says(format!("calm after {:?}", begin.elapsed()));
+        self.model.is_calm();
+    }
+
+    /// One operator is left alone with everything; all agree, and a second run plans nothing.
+    async fn end(mut self) {
+        self.says("the end");
+        self.stage.kill(0).await;
+        self.stage.kill(1).await;
+        self.stage.manner = Manner::Replicas;
+        self.stage.make_namespaces().await;
+        self.stage.apply_database(json!({ "limits": { "maxDeletionsPerHour": 1_000_000 } })).await;
+        self.stage.label_database(LABELS[0]).await;
+        // Nobody holds anything back: what waits to be dropped is set aside.
+        let patch = |tenant: &TenantSchema| {
+            let labels = json!({ "e2e": self.stage.world.id, "op": LABELS[0] });
+            let mut patch = json!({ "metadata": { "labels": labels, "annotations": { PAUSED: null } } });
+            if tenant.metadata.deletion_timestamp.is_some() {
+                patch["spec"]["deletionPolicy"] = json!("BackupThenDrop");
+            }
+            Patch::Merge(patch)
+        };
+        let all = Api::<TenantSchema>::all(self.stage.world.client.clone()).list(&ListParams::default()).await.unwrap();
+        for tenant in all {
+            let api = self.stage.tenants(&tenant.namespace().unwrap());
+            drop(api.patch(&tenant.name_any(), &PatchParams::default(), &patch(&tenant)).await);
+        }
+        self.stage.start_one(0);
+        let begin = Instant::now();
+        loop {
+            self.stage.assert_unharmed();
+            self.check();
+            let differences = agreement::differences(&self.stage.world).await;
+            if differences.is_empty() {
+                break;
+            }
+            assert!(begin.elapsed() < SETTLED, "no agreement:\n{}", differences.join("\n"));
+            // Whatever objects are missed are meant to be gone.
+            self.confirm_deletions().await;
+            sleep(Duration::from_secs(3)).await;
+        }
+        self.calm().await;
+        self.stage.world.next_survey().await;
+        self.stage.kill(0).await;
+        self.stage.world.prove_fixpoint().await;
+        self.check();
+    }
+}
+
+impl Drop for Safety {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        eprintln!("--- seed {}, what was done:\n{}", self.seed, self.steps.join("\n"));
+        for (number, life) in &self.model.lives {
+            eprintln!("life {number}: {life:?}");
+        }
+        match property::look(&self.stage.world) {
+            Some(found) => found.iter().for_each(|found| eprintln!("{found:?}")),
+            None => eprintln!("the database cannot be asked"),
+        }
+        eprintln!("--- the operators:\n{}", self.stage.logs());
+    }
+}
