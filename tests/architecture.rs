@@ -18,6 +18,7 @@ const PURE: &[&str] = &[
     "src/api/condition.rs",
     "src/api/connection.rs",
     "src/api/event.rs",
+    "src/api/kinds.rs",
     "src/api/mod.rs",
     "src/api/policy.rs",
     "src/api/reason.rs",
@@ -201,8 +202,8 @@ fn nobody_reads_a_spec_after_desired() {
 
 #[test]
 fn nobody_writes_a_spec() {
-    // A Lease is the operator's own, and `release --all` is typed by a person.
-    let may = ["src/kubernetes/lease.rs", "src/controller/release.rs"];
+    // A Lease is the operator's own, and `release --all` is typed by a person. What cannot be read is searched for names.
+    let may = ["src/kubernetes/lease.rs", "src/controller/release.rs", "src/kubernetes/reading.rs"];
     check(|source| {
         let writes = source.says(r"\.spec(?:\.\w+)*\s*=[^=>]") || source.literals.iter().any(|text| text == "\"spec\"");
         let allowed = source.room() == "api" || may.contains(&source.path.as_str());

@@ -78,6 +78,7 @@ event_reasons! {
     Unavailable Warning "The database cannot be reached."
     Recovered Normal "The database can be reached again."
     WentBack Warning "The database is, or may be, an older state of itself: a standby was promoted, or it was restored. Every tenant is looked at again, and nothing expires for hours."
+    ClusterRestored Warning "The API server answered with an older state than before, as after a restore of etcd; all objects were read again and all tenants looked at."
     FunctionsInstalled Normal "The management functions were installed in the database."
     FunctionsUpgraded Normal "The management functions in the database were upgraded."
 }

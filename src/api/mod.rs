@@ -8,6 +8,7 @@
 pub mod condition;
 pub mod connection;
 pub mod event;
+pub mod kinds;
 pub mod policy;
 pub mod reason;
 pub mod reference;

@@ -170,6 +170,9 @@ reasons! {
     TlsFailed Stuck
         "No encrypted connection came about that meets `spec.connection.tls`."
         "Name the authority in `spec.connection.tls.caSecretRef`, correct the server's certificate, or choose another mode."
+    KindsOlder Stuck
+        "The definitions of the kinds in the cluster lack fields that this operator knows. The API server cuts such fields off, so nothing is done by what is left of a spec."
+        "Bring the definitions up to date with `helm upgrade` or `tenant-schema-operator crds | kubectl apply --server-side -f -`; the operator goes on by itself."
     UnsupportedVersion Stuck
         "The server's version of PostgreSQL is not supported."
         "Upgrade the server to 15 or later."

@@ -22,6 +22,9 @@ use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameErro
 /// The largest `config`, in bytes of JSON.
 pub const CONFIG_MAX_BYTES: usize = 16 * 1024;
 
+/// The deepest `config`: itself is the first level.
+pub const CONFIG_MAX_LEVELS: usize = 32;
+
 /// What a tenant is: an institution, a schema, how much it may use and what becomes of it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
 #[kube(
@@ -127,8 +130,8 @@ pub struct TenantSchemaSpec {
     )]
     pub schema_name: Option<String>,
 
-    /// Free JSON that is stored beside the tenant in the registry, where applications read it; at most 16 KiB. The
-    /// operator gives it no meaning.
+    /// Free JSON that is stored beside the tenant in the registry, where applications read it; at most 16 KiB and 32
+    /// levels of objects and lists. The operator gives it no meaning.
     ///
     /// Default: `{}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -377,6 +380,20 @@ pub enum InvalidTenant {
         /// Its size.
         bytes: usize,
     },
+    /// The configuration is nested too deep.
+    #[error(
+        "spec.config has {levels} levels of objects and lists, at most {CONFIG_MAX_LEVELS} are stored; make it flatter"
+    )]
+    ConfigDepth {
+        /// How deep it is.
+        levels: usize,
+    },
+    /// The configuration has a character that no PostgreSQL stores.
+    #[error("spec.config has the character \\u0000 at {path}, which PostgreSQL cannot store; leave it out")]
+    ConfigZero {
+        /// Where, as keys and positions with dots between.
+        path: String,
+    },
 }
 
 impl TenantSchemaSpec {
@@ -403,8 +420,39 @@ impl TenantSchemaSpec {
     /// The configuration as one JSON object, within its bound.
     pub fn config(&self) -> Result<Value, InvalidTenant> {
         let config = Value::Object(self.config.clone().unwrap_or_default().into_iter().collect());
+        let levels = levels(&config);
+        if levels > CONFIG_MAX_LEVELS {
+            return Err(InvalidTenant::ConfigDepth { levels });
+        }
+        if let Some(path) = zero(&config) {
+            return Err(InvalidTenant::ConfigZero { path });
+        }
         let bytes = config.to_string().len();
         if bytes > CONFIG_MAX_BYTES { Err(InvalidTenant::Config { bytes }) } else { Ok(config) }
+    }
+}
+
+/// How many objects and lists are within one another. What was read has no more than the reader's own limit.
+fn levels(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => 1 + fields.values().map(levels).max().unwrap_or_default(),
+        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or_default(),
+        _ => 0,
+    }
+}
+
+/// Where the character is that no text of PostgreSQL may have, if it is somewhere.
+fn zero(value: &Value) -> Option<String> {
+    let below = |name: String, value: &Value| {
+        zero(value).map(|path| if path.is_empty() { name.clone() } else { format!("{name}.{path}") })
+    };
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') { Some(name.replace('\0', "\\u0000")) } else { below(name.clone(), value) }
+        }),
+        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| below(index.to_string(), item)),
+        _ => None,
     }
 }
 

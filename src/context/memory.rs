@@ -71,6 +71,12 @@ impl Written {
         self.statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), fingerprint(status));
     }
 
+    /// The API server's world went back: what was written in it never was.
+    pub fn clear(&self) {
+        self.lock().clear();
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Whether the status with this fingerprint, which a watch told, is the one that we wrote last; asking clears it if so.
     #[must_use]
     pub fn is_intended(&self, uid: &str, status: u64) -> bool {

@@ -1,10 +1,12 @@
 //! What every reconcile shares, and what it hands back: no stage keeps state of its own.
 
 mod end;
+mod kinds;
 mod living;
 mod memory;
 mod outcome;
 mod stage;
+mod unread;
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
@@ -27,16 +29,19 @@ use crate::{
         clock::ApiClock,
         finalizers,
         lease::{LeaseCandidate, Standing},
+        world::World,
     },
     lane::{Lane, Lanes},
     telemetry::Metrics,
 };
 
 pub use end::End;
+pub use kinds::{Fit, Kinds};
 pub use living::Living;
 pub use memory::{Making, Requests, Written, fingerprint};
 pub use outcome::{After, Failure, Next, Notice, chain};
 pub use stage::StageError;
+pub use unread::Unread;
 
 /// Shared by all reconciles of this process.
 pub struct Context {
@@ -54,6 +59,12 @@ pub struct Context {
     pub clock: Arc<ApiClock>,
     /// The watch caches.
     pub stores: Stores,
+    /// The objects that cannot be read.
+    pub unread: Unread,
+    /// Whether the kinds have what this release knows.
+    pub kinds: Arc<Kinds>,
+    /// Whether the API server's world went back.
+    pub world: Arc<World>,
     /// The databases at work.
     pub lanes: Arc<Lanes>,
     /// Asks for reconciles.
@@ -92,7 +103,8 @@ impl Context {
     }
 
     /// Writes a status and remembers that the caches must come to have it. What another wrote meanwhile stays, and the object
-    /// is to be looked at again; a change of something else than its status does not matter.
+    /// is to be looked at again; a change of something else than its status does not matter. Nothing is written while that
+    /// would lose a part of the spec.
     pub async fn write_status<K>(
         &self,
         api: &Api<K>,
@@ -104,6 +116,9 @@ impl Context {
         K::Status: Serialize + PartialEq,
     {
         use kubernetes::status::Written;
+        if self.kinds.would_lose(&K::kind(&())) {
+            return Ok(Written::As(None));
+        }
         let uid = object.uid().unwrap_or_default();
         self.written.intend(&uid, status);
         let mut written = kubernetes::status::apply(api, object, status).await?;
@@ -136,8 +151,8 @@ impl Context {
     }
 
     /// The object with our finalizer. It is set before anything is made, so that nothing can be left behind by a deletion
-    /// that comes in between. It keeps the generation that was looked at: what is done and told is by that spec, also when
-    /// somebody has changed it since.
+    /// that comes in between. Everything else of it stays as it was looked at: what is done and told is by that spec, also
+    /// when somebody has changed it since.
     pub async fn with_finalizer<K>(
         &self,
         api: &Api<K>,
@@ -147,9 +162,11 @@ impl Context {
     where
         K: Resource + Clone + DeserializeOwned + Debug,
     {
-        let Some(mut updated) = finalizers::ensure(api, &*object, finalizer).await? else { return Ok(object) };
-        self.written.record(&updated.uid().unwrap_or_default(), updated.resource_version().as_deref());
-        updated.meta_mut().generation = object.meta().generation;
+        let Some(answer) = finalizers::ensure(api, &*object, finalizer).await? else { return Ok(object) };
+        self.written.record(&answer.uid.unwrap_or_default(), answer.resource_version.as_deref());
+        let mut updated = (*object).clone();
+        updated.meta_mut().resource_version = answer.resource_version;
+        updated.meta_mut().finalizers = answer.finalizers;
         Ok(Arc::new(updated))
     }
 
@@ -158,7 +175,7 @@ impl Context {
     where
         K: Resource + Clone + DeserializeOwned + Debug,
     {
-        finalizers::remove(api, object, finalizer).await?;
+        finalizers::remove(api, object.meta(), finalizer).await?;
         let uid = object.meta().uid.clone().unwrap_or_default();
         self.written.release(&uid);
         self.requests.forget(&uid);

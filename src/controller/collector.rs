@@ -14,9 +14,10 @@ use prometheus_client::{
 
 use crate::{
     api::{
-        TenantSchema,
+        TenantSchema, TenantSchemaSpec,
         condition::{ConditionType, find},
     },
+    context::Unread,
     lane::Lanes,
     quantity::Bytes,
 };
@@ -24,6 +25,7 @@ use crate::{
 /// Reads the tenants' cache at every scrape.
 pub struct TenantCollector {
     tenants: Store<TenantSchema>,
+    unread: Unread,
     each: bool,
 }
 
@@ -36,10 +38,10 @@ impl fmt::Debug for TenantCollector {
 type Labels = Vec<(&'static str, String)>;
 
 impl TenantCollector {
-    /// Reads `tenants`; `each` says whether every tenant has series of its own.
+    /// Reads `tenants`, and those that cannot be read; `each` says whether every tenant has series of its own.
     #[must_use]
-    pub fn new(tenants: Store<TenantSchema>, each: bool) -> Self {
-        Self { tenants, each }
+    pub fn new(tenants: Store<TenantSchema>, unread: Unread, each: bool) -> Self {
+        Self { tenants, unread, each }
     }
 }
 
@@ -51,6 +53,14 @@ impl Collector for TenantCollector {
         let now = Timestamp::now();
         for tenant in &tenants {
             *states.entry((tenant.spec.database().to_owned(), state(tenant))).or_default() += 1;
+            if let Some(deleted) = &tenant.metadata.deletion_timestamp {
+                blocked = blocked.max(now.as_second() - deleted.0.as_second());
+            }
+        }
+        for tenant in self.unread.all("TenantSchema") {
+            let database = tenant.database.clone();
+            let database = database.unwrap_or_else(|| TenantSchemaSpec::DEFAULT_DATABASE.to_owned());
+            *states.entry((database, "stalled")).or_default() += 1;
             if let Some(deleted) = &tenant.metadata.deletion_timestamp {
                 blocked = blocked.max(now.as_second() - deleted.0.as_second());
             }

@@ -2,12 +2,14 @@
 
 pub mod backoff;
 pub mod collector;
+mod compare;
 mod outside;
 pub mod preview;
 pub mod release;
 pub mod report;
 mod runner;
 pub mod uninstall;
+mod unreadable;
 mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -25,7 +27,7 @@ use uuid::Uuid;
 use crate::{
     backup,
     config::Config,
-    context::{Context, Making, Requests, Stores, Wake, Written},
+    context::{Context, Fit, Kinds, Making, Requests, Stores, Wake},
     database, jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
@@ -35,10 +37,12 @@ use crate::{
 use backoff::Backoff;
 use collector::{LaneCollector, TenantCollector};
 use runner::Runner;
-use watches::Watches;
+use watches::{Hearing, Watches};
 
 /// How long what was begun may take to end after the process was told to stop; a pod has 30 seconds in all.
 const END_OF_PASSES: Duration = Duration::from_secs(15);
+/// How often the definitions of the kinds are looked at.
+const KINDS: Duration = Duration::from_secs(5);
 /// How often databases are looked for that are gone or out of view; it costs nothing while there are none.
 const TIDY: Duration = Duration::from_secs(5);
 
@@ -87,22 +91,25 @@ pub async fn run(
     let (backups_wake, backups_woken) = mpsc::unbounded();
     let (finished, finished_jobs) = mpsc::unbounded();
     let (passed_over, tenants_passed_over) = mpsc::unbounded();
-    let written = Arc::new(Written::default());
-    let watches = Watches::start(&client, &config, &written, passed_over.clone());
+    let kinds = Arc::new(Kinds::new(client.clone()));
+    let hearing = Hearing::new(readiness.clone());
+    let watches = Watches::start(&client, &config, &hearing, passed_over.clone());
     let stores = watches.stores();
     let lanes = Arc::new(Lanes::default());
-    metrics.add_collector(Box::new(TenantCollector::new(stores.tenants.clone(), config.tenant_metrics)));
-    metrics.add_collector(Box::new(LaneCollector::new(lanes.clone())));
+    add_collectors(&metrics, &stores, &hearing, &lanes, &config);
     let ctx = Arc::new(Context {
         client: client.clone(),
         cluster,
         stores: stores.clone(),
         lanes,
         wake: Wake { databases: databases_wake, tenants: tenants_wake, backups: backups_wake },
+        unread: hearing.unread,
+        kinds: kinds.clone(),
+        world: hearing.world,
         passed_over,
         metrics,
         candidates: tokio::sync::Mutex::default(),
-        written,
+        written: hearing.written,
         requests: Requests::default(),
         making: Making::default(),
         config,
@@ -115,7 +122,7 @@ pub async fn run(
         events: Events::new(client, &identity),
         backoff: Arc::new(Backoff::default()),
         shutdown: shutdown.clone(),
-        filled: caches_filled(stores.clone(), shutdown.clone()).boxed().shared(),
+        filled: caches_filled(stores.clone(), kinds, shutdown.clone()).boxed().shared(),
     };
     let Watches { databases, tenants, backups, secrets, leases, namespaces, .. } = watches;
     let opens = Arc::new(database::opens::Opens::default());
@@ -151,6 +158,8 @@ pub async fn run(
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
             () = tidied(&ctx, &opens) => {}
+            () = Box::pin(world_minded(&ctx)) => {}
+            () = Box::pin(unreadable::said(&ctx, &opens, &runner.events)) => {}
         }
     };
     tracing::info!(identity, namespace = ctx.config.namespace, version = env!("CARGO_PKG_VERSION"), "operator started");
@@ -171,6 +180,13 @@ pub async fn run(
     Ok(())
 }
 
+/// The numbers that are computed when they are asked for.
+fn add_collectors(metrics: &Metrics, stores: &Stores, hearing: &Hearing, lanes: &Arc<Lanes>, config: &Config) {
+    let tenants = TenantCollector::new(stores.tenants.clone(), hearing.unread.clone(), config.tenant_metrics);
+    metrics.add_collector(Box::new(tenants));
+    metrics.add_collector(Box::new(LaneCollector::new(lanes.clone())));
+}
+
 /// Which cluster this is: the UID of its kube-system namespace lives as long as the cluster.
 async fn cluster_id(client: &Client) -> Result<String, kubernetes::Error> {
     let api: Api<Namespace> = Api::all(client.clone());
@@ -178,19 +194,72 @@ async fn cluster_id(client: &Client) -> Result<String, kubernetes::Error> {
     Ok(namespace.and_then(|namespace| namespace.uid()).unwrap_or_default())
 }
 
-/// True once every cache is filled, false when the operator stops before.
-async fn caches_filled(stores: Stores, shutdown: impl Future<Output = ()>) -> bool {
+/// True once every cache is filled and the kinds were looked at, false when the operator stops before.
+async fn caches_filled(stores: Stores, kinds: Arc<Kinds>, shutdown: impl Future<Output = ()>) -> bool {
+    let mut looked = kinds.changes();
     let filled = async {
-        futures::join!(
+        let looked = looked.wait_for(Option::is_some).await.is_ok();
+        let filled = futures::join!(
             stores.databases.wait_until_ready(),
             stores.tenants.wait_until_ready(),
             stores.backups.wait_until_ready(),
             stores.namespaces.wait_until_ready(),
-        )
+        );
+        looked && matches!(filled, (Ok(()), Ok(()), Ok(()), Ok(())))
     };
     tokio::select! {
-        filled = filled => matches!(filled, (Ok(()), Ok(()), Ok(()), Ok(()))),
+        filled = filled => filled,
         () = shutdown => false,
+    }
+}
+
+/// Minds that what was read is what is there.
+async fn world_minded(ctx: &Context) {
+    futures::join!(kinds_checked(ctx), returned(ctx), compare::compared(ctx));
+}
+
+/// Looks at the definitions of the kinds now and then. When they lack something all databases are told; when they do not any
+/// more everything is read again, since what was read was cut off.
+async fn kinds_checked(ctx: &Context) {
+    let mut known = None;
+    loop {
+        match ctx.kinds.check().await {
+            Err(error) => report::kinds_unknown(&error),
+            Ok(fit) if known.as_ref() != Some(&fit) => {
+                report::kinds(&fit);
+                let was_older = matches!(known, Some(Fit::Older { .. }));
+                known = Some(fit);
+                if was_older && ctx.kinds.complaint().is_none() {
+                    ctx.world.begin_again();
+                }
+                for database in ctx.stores.databases.state() {
+                    ctx.wake.database(&database.name_any());
+                }
+            }
+            Ok(_) => {}
+        }
+        tokio::time::sleep(if known.is_some() { KINDS } else { Duration::from_secs(1) }).await;
+    }
+}
+
+/// When the API server's world went back every database is looked at.
+async fn returned(ctx: &Context) {
+    let mut turns = ctx.world.turns();
+    let mut known = ctx.world.number();
+    while turns.changed().await.is_ok() {
+        let number = turns.borrow_and_update().worlds;
+        if number == known {
+            continue;
+        }
+        known = number;
+        let why = ctx.world.why();
+        if !why.is_empty() {
+            report::went_back(&why);
+        }
+        ctx.written.clear();
+        for database in ctx.stores.databases.state() {
+            ctx.wake.database(&database.name_any());
+        }
     }
 }
 

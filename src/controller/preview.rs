@@ -17,7 +17,7 @@ use super::cluster_id;
 use crate::{
     api::{TenantDatabase, TenantSchema},
     database::resolve::{Unresolved, resolve},
-    kubernetes,
+    kubernetes::{self, reading::Read},
     lane::LaneState,
     postgres::{self, Functions, Pool},
     telemetry::Metrics,
@@ -111,9 +111,15 @@ async fn plan_of(
         .ok_or_else(|| Error::NoDatabase { tenant: format!("{namespace}/{name}"), database: database_name.clone() })?;
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
     let found = kubernetes::read(&namespaces, &namespace).await?;
+    let others: Api<Read<TenantSchema>> = Api::namespaced(client.clone(), &namespace);
     let tenants =
-        kubernetes::within(|| format!("list TenantSchemas of {namespace}"), api.list(&ListParams::default())).await?;
-    let others: Vec<_> = tenants.items.into_iter().map(Arc::new).collect();
+        kubernetes::within(|| format!("list TenantSchemas of {namespace}"), others.list(&ListParams::default()))
+            .await?;
+    let whole = tenants.items.into_iter().filter_map(|tenant| match tenant {
+        Read::Whole(tenant) => Some(Arc::new(tenant)),
+        Read::Unreadable(_) => None,
+    });
+    let others: Vec<_> = whole.collect();
     let resolved = Resolved {
         cluster: cluster.to_owned(),
         lane: LaneState::Elsewhere,

@@ -3,11 +3,11 @@
 use std::{error::Error as StdError, time::Duration};
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{Resource, ResourceExt, runtime::controller::Error as QueueError};
+use kube::{Resource, ResourceExt, api::ObjectMeta, runtime::controller::Error as QueueError};
 
 use crate::{
-    api::event::EventKind,
-    context::{Failure, Next, chain},
+    api::event::{EventKind, EventReason},
+    context::{Failure, Fit, Next, chain},
     jobs,
     kubernetes::{self, events::Events},
     telemetry::{
@@ -99,6 +99,67 @@ pub fn outside(found: Result<Option<String>, kubernetes::Error>) {
         Ok(None) => {}
         Err(error) => tracing::debug!(%error, "what is out of view is not known"),
     }
+}
+
+/// Reports what became of an object that cannot be read.
+pub fn unreadable(kind: &'static str, object: &ObjectMeta, message: &str, error: Option<&kubernetes::Error>) {
+    let (namespace, name) =
+        (object.namespace.as_deref().unwrap_or_default(), object.name.as_deref().unwrap_or_default());
+    if let Some(error) = error {
+        tracing::warn!(kind, namespace, name, message, %error, "cannot say what is wrong with an object");
+    } else {
+        tracing::warn!(kind, namespace, name, message, "an object cannot be read");
+    }
+}
+
+/// Reports that the API server's world went back.
+pub fn went_back(why: &str) {
+    tracing::warn!(
+        why,
+        "the API server answers with an older state than before, as after a restore of etcd: everything is read again"
+    );
+}
+
+/// Reports what the definitions of the kinds have.
+pub fn kinds(fit: &Fit) {
+    match fit {
+        Fit::Whole => tracing::info!("the kinds have every field that this release knows"),
+        Fit::Older { message, .. } => tracing::warn!(message, "nothing is done"),
+        Fit::Hidden(message) => tracing::warn!(
+            message,
+            "cannot tell whether the kinds have every field that this release knows; allow the operator to get the              customresourcedefinitions tenantdatabases, tenantschemas and schemabackups of edumatrixhub.io"
+        ),
+    }
+}
+
+/// Reports that nobody could look.
+pub fn kinds_unknown(error: &kubernetes::Error) {
+    tracing::debug!(%error, "cannot look at the definitions of the kinds");
+}
+
+/// Reports what a watch left out.
+pub fn skipped(kind: &'static str, names: &[(String, String)]) {
+    let first = names.first().map(|(namespace, name)| format!("{namespace}/{name}"));
+    tracing::warn!(kind, count = names.len(), first, "a watch left objects out: everything is read again");
+}
+
+/// Reports a comparison that did not come about.
+pub fn not_compared(kind: &'static str, error: &kubernetes::Error) {
+    tracing::debug!(kind, %error, "cannot compare what is there with what the watch told");
+}
+
+/// Publishes the Event of an object that cannot be read.
+pub async fn stalled<K: Resource<DynamicType = ()>>(events: &Events, object: &ObjectMeta, message: &str) {
+    let regarding = ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: object.name.clone(),
+        namespace: object.namespace.clone(),
+        uid: object.uid.clone(),
+        resource_version: object.resource_version.clone(),
+        ..ObjectReference::default()
+    };
+    events.publish(&regarding, true, EventReason::Stalled.as_str(), message).await;
 }
 
 /// What ties the log lines of one change together: the object's UID and generation.

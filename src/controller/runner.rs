@@ -143,7 +143,7 @@ fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
 }
 
 /// A number from 0 to 1. The hasher's random keys are randomness enough to spread retries.
-fn jitter() -> f64 {
+pub fn jitter() -> f64 {
     let bits = RandomState::new().build_hasher().finish() >> 11;
     #[allow(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
     let fraction = bits as f64 / (1_u64 << 53) as f64;

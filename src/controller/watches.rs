@@ -4,6 +4,7 @@
 //! trigger reconciles leave out what this operator writes itself, a status or a finalizer, so that a write is not answered
 //! by another look.
 
+mod again;
 mod interest;
 mod merged;
 
@@ -29,12 +30,33 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     api::{SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
-    context::{Stores, Written},
-    kubernetes::finalizers,
+    context::{Stores, Unread, Written},
+    kubernetes::{finalizers, reading::Read, world::World},
+    telemetry::http::Readiness,
 };
 
 type Events<K> = BoxStream<'static, Result<watcher::Event<K>, watcher::Error>>;
 type Objects<K> = BoxStream<'static, Result<K, watcher::Error>>;
+
+/// What all watches tell beside their objects.
+pub struct Hearing {
+    /// What cannot be read.
+    pub unread: Unread,
+    /// Whether everything is to be listed again.
+    pub world: Arc<World>,
+    /// Whether they fail.
+    pub readiness: Readiness,
+    /// What this process wrote.
+    pub written: Arc<Written>,
+}
+
+impl Hearing {
+    /// Nothing is heard yet.
+    #[must_use]
+    pub fn new(readiness: Readiness) -> Self {
+        Self { unread: Unread::default(), world: Arc::default(), readiness, written: Arc::default() }
+    }
+}
 
 /// All watches of the operator.
 pub struct Watches {
@@ -60,20 +82,22 @@ impl Watches {
     pub fn start(
         client: &Client,
         config: &Config,
-        written: &Arc<Written>,
+        hearing: &Hearing,
         passed_over: UnboundedSender<Arc<TenantSchema>>,
     ) -> Self {
         let selected = match &config.watch_selector {
             Some(selector) => watcher::Config::default().labels(selector),
             None => watcher::Config::default(),
         };
-        let (databases_store, databases) = triggering(vec![Api::all(client.clone())], &selected, written, ignored);
+        let databases = vec![Api::all(client.clone())];
+        let (databases_store, databases) = triggering(databases, &selected, "TenantDatabase", hearing, ignored);
         let (tenants_store, tenants) = triggering(
             apis(client, &config.watch_namespaces),
             &selected,
-            written,
-            move |event: &watcher::Event<TenantSchema>| {
-                if let watcher::Event::Delete(tenant) = event
+            "TenantSchema",
+            hearing,
+            move |event: &watcher::Event<Read<TenantSchema>>| {
+                if let watcher::Event::Delete(Read::Whole(tenant)) = event
                     && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
                 {
                     // A closed channel means that the operator stops.
@@ -81,13 +105,15 @@ impl Watches {
                 }
             },
         );
-        let (backups_store, backups) = triggering(apis(client, &config.watch_namespaces), &selected, written, ignored);
-        let secrets: Api<PartialObjectMeta<Secret>> = Api::namespaced(client.clone(), &config.namespace);
-        let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), ignored);
-        let leases: Api<Lease> = Api::namespaced(client.clone(), &config.namespace);
-        let (leases_store, leases) = cached(vec![leases], &watcher::Config::default(), ignored);
-        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-        let (namespaces_store, namespaces) = cached(vec![namespaces], &watcher::Config::default(), ignored);
+        let backups = apis(client, &config.watch_namespaces);
+        let (backups_store, backups) = triggering(backups, &selected, "SchemaBackup", hearing, ignored);
+        let secrets: Api<Read<PartialObjectMeta<Secret>>> = Api::namespaced(client.clone(), &config.namespace);
+        let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), "Secret", hearing, ignored);
+        let leases: Api<Read<Lease>> = Api::namespaced(client.clone(), &config.namespace);
+        let (leases_store, leases) = cached(vec![leases], &watcher::Config::default(), "Lease", hearing, ignored);
+        let namespaces: Api<Read<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
+        let (namespaces_store, namespaces) =
+            cached(vec![namespaces], &watcher::Config::default(), "Namespace", hearing, ignored);
         Self {
             stores: Stores {
                 databases: databases_store,
@@ -144,17 +170,18 @@ where
 
 /// A cache, and a stream of the objects that changed in more than our own writes.
 fn triggering<K>(
-    apis: Vec<Api<K>>,
+    apis: Vec<Api<Read<K>>>,
     config: &watcher::Config,
-    written: &Arc<Written>,
-    told: impl Fn(&watcher::Event<K>) + Clone + Send + 'static,
+    kind: &'static str,
+    hearing: &Hearing,
+    told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
 ) -> (Store<K>, Objects<K>)
 where
     K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::Status: Serialize,
 {
-    let (store, events) = cached(apis, config, told);
-    let mut interest = Interest::new(written.clone());
+    let (store, events) = cached(apis, config, kind, hearing, told);
+    let mut interest = Interest::new(hearing.written.clone());
     let changed = events.filter_map(move |event| {
         ready(match event {
             Ok(event) => interest.take(event).map(Ok),
@@ -169,9 +196,11 @@ fn ignored<K>(_: &watcher::Event<K>) {}
 
 /// A cache and the events that filled it; `told` hears every event of the watches themselves.
 fn cached<K>(
-    apis: Vec<Api<K>>,
+    apis: Vec<Api<Read<K>>>,
     config: &watcher::Config,
-    told: impl Fn(&watcher::Event<K>) + Clone + Send + 'static,
+    kind: &'static str,
+    hearing: &Hearing,
+    told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
 ) -> (Store<K>, Events<K>)
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -180,13 +209,16 @@ where
     let streams: Vec<_> = apis
         .into_iter()
         .map(|api| {
-            watcher(api, config.clone())
-                .default_backoff()
-                .modify(|object| object.managed_fields_mut().clear())
-                .inspect_ok(told.clone())
-                .boxed()
+            let (config, told) = (config.clone(), told.clone());
+            again::watched(kind, hearing, move || {
+                watcher(api.clone(), config.clone())
+                    .default_backoff()
+                    .modify(|object| object.managed_fields_mut().clear())
+                    .inspect_ok(told.clone())
+                    .boxed()
+            })
         })
         .collect();
-    let events = merged::merge(streams, store.clone());
+    let events = merged::merge(streams, store.clone(), kind, hearing.unread.clone());
     (store, reflector::reflector(writer, events).boxed())
 }

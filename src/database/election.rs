@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     context::{Context, Stores},
-    kubernetes::lease::{LeaseCandidate, Standing, holder, wanted_by},
+    kubernetes::lease::{Hearers, LeaseCandidate, Standing, holder, wanted_by},
 };
 
 /// Keeps the Leases of databases apart from others in the namespace.
@@ -39,7 +39,8 @@ fn take_part(name: &str, ctx: &Context) -> LeaseCandidate {
     let (wake, woken) = (ctx.wake.clone(), name.to_owned());
     let changed = move || wake.database(&woken);
     let (client, namespace) = (ctx.client.clone(), &ctx.config.namespace);
-    LeaseCandidate::start(client, namespace, &lease_name(name), &ctx.identity, ctx.clock.clone(), wants, changed)
+    let hearers = Hearers { clock: ctx.clock.clone(), world: ctx.world.clone() };
+    LeaseCandidate::start(client, namespace, &lease_name(name), &ctx.identity, hearers, wants, changed)
 }
 
 /// Whether this replica asks for the Lease, which was read just now. Only Leases of databases that it works for count: other

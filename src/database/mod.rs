@@ -48,6 +48,9 @@ const PROBE: Duration = Duration::from_secs(3);
 /// How long until a database is asked for again that another operator works on.
 const CONTESTED: Duration = Duration::from_secs(10);
 
+/// How long until it is asked again whether the caches are of the world that is there now.
+const UNSETTLED: Duration = Duration::from_millis(500);
+
 /// What failed, by stage. What is wrong with the database itself is a verdict in the status, and an error too, so that it
 /// is counted and backed off.
 #[derive(Debug, Error)]
@@ -113,6 +116,9 @@ pub async fn reconcile(
             stand_by(&name, &ctx, opens);
             return not_held.map(|_| Next::new(After::Resync, "standby"));
         }
+    }
+    if let Some(next) = keep_off(&database, &ctx, opens).await? {
+        return Ok(next);
     }
     if election::is_wanted(&name, &ctx).await && handed_over(&name, &ctx, opens).await {
         return Ok(Next::new(After::Resync, "standby"));
@@ -206,6 +212,24 @@ async fn look_after_identities(
     bound.unwrap_or_default()
 }
 
+/// Nobody works by what was read while that is not what is there: after the API server's world went back, and while the definitions
+/// of the kinds cut something off.
+async fn keep_off(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Option<Next>, Error> {
+    let name = database.name_any();
+    if !ctx.world.is_settled() {
+        stand_by(&name, ctx, opens);
+        return Ok(Some(Next::new(After::Delay(UNSETTLED), "standby")));
+    }
+    let Some(message) = ctx.kinds.complaint() else { return Ok(None) };
+    let known = matches!(ctx.lanes.get(&name), LaneState::Unavailable { reason: Reason::KindsOlder, .. });
+    let mut next = shut(database, &Verdict::stalled(Reason::KindsOlder, message, false), ctx, opens).await?;
+    if known {
+        // Told once, also where the status cannot say so.
+        next.notices.clear();
+    }
+    Ok(Some(next))
+}
+
 /// Leaves the stage: lanes are closed, jobs end, Leases are given back.
 pub async fn leave(ctx: &Context, opens: &Opens) {
     opens.close_all().await;
@@ -221,7 +245,7 @@ async fn open_lane(
     finished_jobs: &UnboundedSender<jobs::Finished>,
 ) -> Result<Result<(Arc<Open>, Vec<Notice>), Closed>, Error> {
     let name = database.name_any();
-    let key = LaneKey::new(database, connection.clone());
+    let key = LaneKey::new(database, connection.clone(), ctx.world.number());
     let generation = database.metadata.generation.unwrap_or_default();
     let confirmed = confirmed_deletions(&database.metadata, ctx.clock.now());
     if let Some(open) = opens.usable(&name).filter(|open| open.key == key) {
@@ -254,8 +278,13 @@ async fn open_lane(
         Ok(opened) => opened,
         Err(closed) => return Ok(Err(closed)),
     };
+    let returned = ctx.world.news(&name).map(|why| Notice {
+        reason: EventReason::ClusterRestored,
+        message: format!("{why}: everything was read again, and every tenant is looked at"),
+    });
     let installed = installed_notice(opened.installed.as_ref(), &opened.functions_version);
-    let notices = installed.into_iter().chain(opened.went_back.as_deref().map(went_back_notice)).collect();
+    let went_back = opened.went_back.as_deref().map(went_back_notice);
+    let notices = returned.into_iter().chain(installed).chain(went_back).collect();
     let facts = Facts::new(&opened, &ctx.identity, ctx.claim);
     let lane = opened.lane;
     // The first survey comes before anybody uses the lane: it serves as their observation.
@@ -309,7 +338,10 @@ async fn handed_over(name: &str, ctx: &Context, opens: &Opens) -> bool {
 /// The lane closes and the Lease is given back; nothing is touched in the database. While the API server cannot be asked,
 /// all stays as it is.
 pub async fn leave_unseen(ctx: &Context, opens: &Opens) {
-    let is_unseen = |name: &String| ctx.stores.databases.get(&ObjectRef::new(name)).is_none();
+    let is_unseen = |name: &String| {
+        ctx.stores.databases.get(&ObjectRef::new(name)).is_none()
+            && ctx.unread.get("TenantDatabase", "", name).is_none()
+    };
     let mut names = election::names(ctx).await;
     names.extend(ctx.lanes.names());
     for name in names.into_iter().filter(is_unseen) {
@@ -344,6 +376,21 @@ async fn shut(database: &TenantDatabase, verdict: &Verdict, ctx: &Context, opens
         wake_tenants(&name, ctx);
     }
     publish(database, status_of_verdict(database, verdict, ctx.now()), ctx).await
+}
+
+/// A database whose object cannot be read is left alone: its lane closes, and its tenants are told why if they have work to do.
+pub async fn shut_unreadable(name: &str, why: &str, ctx: &Context, opens: &Opens) {
+    let message = format!("its object cannot be read: {why}");
+    let known = matches!(ctx.lanes.get(name), LaneState::Unavailable { message: told, .. } if told == message);
+    if known {
+        return;
+    }
+    opens.close(name);
+    // A replica of a release that can read it shall have it.
+    election::leave(name, ctx).await;
+    ctx.lanes.set(name, &LaneState::Unavailable { reason: Reason::InvalidSpec, message });
+    ctx.metrics.forget_database(name);
+    wake_tenants(name, ctx);
 }
 
 fn set_up(name: &str, up: bool, ctx: &Context) {

@@ -32,12 +32,14 @@ pub struct LaneKey {
     statement_timeout: Duration,
     owner_role: Option<String>,
     functions: Mode,
+    /// How often the API server's world went back.
+    world: u64,
 }
 
 impl LaneKey {
     /// The key of a database that is reached so.
     #[must_use]
-    pub fn new(database: &TenantDatabase, connection: Connection) -> Self {
+    pub fn new(database: &TenantDatabase, connection: Connection, world: u64) -> Self {
         let spec = &database.spec;
         Self {
             uid: database.metadata.uid.clone(),
@@ -46,6 +48,7 @@ impl LaneKey {
             statement_timeout: spec.connection.statement_timeout(),
             owner_role: spec.owner_role.clone(),
             functions: spec.functions(),
+            world,
         }
     }
 

@@ -6,7 +6,7 @@ use super::opens::Open;
 use crate::{
     api::{TenantDatabase, TenantSchema},
     context::Context,
-    kubernetes,
+    kubernetes::{self, reading::Read},
 };
 
 /// How many objects are read at once.
@@ -40,11 +40,16 @@ pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Contex
 
 /// A tenant of the database in any namespace, with any label.
 async fn unseen_user(database: &str, ctx: &Context) -> Result<Option<String>, kubernetes::Error> {
-    let api: Api<TenantSchema> = Api::all(ctx.client.clone());
+    let api: Api<Read<TenantSchema>> = Api::all(ctx.client.clone());
+    let refers = |tenant: &&Read<TenantSchema>| match tenant {
+        Read::Whole(tenant) => tenant.spec.database() == database,
+        // One that cannot be read may be meant for any.
+        Read::Unreadable(tenant) => tenant.database.as_deref().is_none_or(|named| named == database),
+    };
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = kubernetes::within(|| "list TenantSchemas of all namespaces".to_owned(), api.list(&page)).await?;
-        if let Some(user) = list.items.iter().find(|tenant| tenant.spec.database() == database) {
+        if let Some(user) = list.items.iter().find(refers) {
             return Ok(Some(format!("{}/{}", user.namespace().unwrap_or_default(), user.name_any())));
         }
         match list.metadata.continue_.filter(|next| !next.is_empty()) {

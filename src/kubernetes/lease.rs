@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{Error, clock::ApiClock};
+use super::{Error, clock::ApiClock, world::World};
 use crate::api::WANTED_BY;
 
 /// After this long without a change the holder of a Lease counts as gone.
@@ -95,6 +95,14 @@ pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), 
     }
 }
 
+/// Who hears of a Lease besides its election.
+pub struct Hearers {
+    /// Compares the API server's time with this machine's.
+    pub clock: Arc<ApiClock>,
+    /// Notices when the API server's world went back.
+    pub world: Arc<World>,
+}
+
 /// Taking part in the election of one Lease's holder.
 pub struct LeaseCandidate {
     api: Api<Lease>,
@@ -115,7 +123,7 @@ impl LeaseCandidate {
         namespace: &str,
         name: &str,
         identity: &str,
-        clock: Arc<ApiClock>,
+        hearers: Hearers,
         wants: impl Fn(&Lease) -> bool + Send + Sync + 'static,
         changed: impl Fn() + Send + Sync + 'static,
     ) -> Self {
@@ -129,7 +137,7 @@ impl LeaseCandidate {
             identity: identity.to_owned(),
             seen: Seen { spec: None, since: Instant::now() },
             tell,
-            clock,
+            hearers,
             wants: Box::new(wants),
             changed: Box::new(changed),
         };
@@ -198,7 +206,7 @@ struct Election {
     identity: String,
     seen: Seen,
     tell: watch::Sender<Standing>,
-    clock: Arc<ApiClock>,
+    hearers: Hearers,
     wants: Box<dyn Fn(&Lease) -> bool + Send + Sync>,
     changed: Box<dyn Fn() + Send + Sync>,
 }
@@ -260,6 +268,9 @@ impl Election {
     /// Takes or renews the Lease, or asks for it; returns whose turn it is now, and when to look again.
     async fn attempt(&mut self, begun: Instant) -> Result<(Standing, Duration), Error> {
         let lease = super::read(&self.api, &self.name).await?;
+        if let Some(lease) = &lease {
+            self.hearers.world.saw(&self.name, lease);
+        }
         let left = self.seen.left(lease.as_ref().and_then(|lease| lease.spec.as_ref()), Instant::now());
         let other = lease.as_ref().and_then(holder).filter(|holder| *holder != self.identity);
         if let Some(other) = other.filter(|_| !left.is_zero()) {
@@ -321,7 +332,8 @@ impl Election {
         };
         let asked = Timestamp::now();
         let written = super::within(|| format!("write Lease {}", self.name), call).await?;
-        self.clock.hear(&written.metadata, asked, Timestamp::now());
+        self.hearers.clock.hear(&written.metadata, asked, Timestamp::now());
+        self.hearers.world.saw(&self.name, &written);
         Ok(())
     }
 }

@@ -7,13 +7,16 @@ pub mod clock;
 pub mod events;
 pub mod finalizers;
 pub mod lease;
+pub mod reading;
 pub mod secrets;
 pub mod status;
+pub mod world;
 
 use std::{future::Future, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::{
-    api::ListParams,
+    api::{GetParams, ListParams, ObjectMeta},
     core::{PartialObjectMeta, Status},
 };
 use thiserror::Error;
@@ -86,6 +89,15 @@ pub async fn within<T>(
     }
 }
 
+/// Sends a request, of whose answer nothing but the object's metadata is read.
+async fn answer<K: kube::Resource + Clone>(
+    api: &kube::Api<K>,
+    request: Result<axum::http::Request<Vec<u8>>, kube::core::request::Error>,
+) -> Result<ObjectMeta, kube::Error> {
+    let text = api.clone().into_client().request_text(request.map_err(kube::Error::BuildRequest)?).await?;
+    Ok(reading::metadata_of(&text))
+}
+
 /// One object, straight from the API server; nothing when it is not there.
 pub async fn read<K>(api: &kube::Api<K>, name: &str) -> Result<Option<K>, Error>
 where
@@ -97,9 +109,11 @@ where
 /// The metadata of one object, straight from the API server; nothing when it is not there.
 pub async fn read_metadata<K>(api: &kube::Api<K>, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error>
 where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource<DynamicType = ()> + Clone,
 {
-    within(|| format!("read {name}"), async { if_there(name, api.get_metadata(name).await) }).await
+    let request = kube::core::Request::new(api.resource_url()).get_metadata(name, &GetParams::default());
+    let found = within(|| format!("read {name}"), async { if_there(name, answer(api, request).await) }).await?;
+    Ok(found.map(|metadata| PartialObjectMeta { types: None, metadata, _phantom: std::marker::PhantomData }))
 }
 
 /// Nothing when the API server says that this very object is not there. A path that leads nowhere, as while a kind is not
@@ -111,6 +125,37 @@ fn if_there<T>(name: &str, answer: Result<T, kube::Error>) -> Result<Option<T>, 
     match answer {
         Err(kube::Error::Api(status)) if says_absent(&status) => Ok(None),
         other => other.map(Some),
+    }
+}
+
+/// One page of a list, of whose items nothing but the metadata is read.
+#[derive(serde::Deserialize)]
+struct Page {
+    #[serde(default)]
+    metadata: ListMeta,
+    #[serde(default)]
+    items: Vec<reading::Outline>,
+}
+
+/// The metadata of all objects, page by page, whatever else is in them.
+pub async fn list_versions<K>(api: &kube::Api<K>, selected: &ListParams) -> Result<Vec<ObjectMeta>, Error>
+where
+    K: kube::Resource<DynamicType = ()> + Clone,
+{
+    let mut selected = selected.clone().limit(500);
+    let mut found = Vec::new();
+    loop {
+        let page = async {
+            let request = kube::core::Request::new(api.resource_url()).list_metadata(&selected);
+            let request = request.map_err(kube::Error::BuildRequest)?;
+            api.clone().into_client().request::<Page>(request).await
+        };
+        let page = within(|| format!("list the versions of kind {}", K::kind(&())), page).await?;
+        found.extend(page.items.into_iter().map(|outline| outline.0));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => selected.continue_token = Some(token),
+            None => return Ok(found),
+        }
     }
 }
 

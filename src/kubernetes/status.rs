@@ -1,18 +1,20 @@
 //! Writing a status: server-side apply on the status subresource, under this operator's name.
 //!
 //! UID and version of the object that was looked at go along, so that a status never lands on another object of the same name,
-//! nor over what another has written since. Whether a write is needed is the driver's question; here it is only written.
+//! nor over what another has written since. Whether a write is needed is the driver's question; here it is only written. Of the
+//! answer no more than the metadata is read: somebody may have changed the rest to what cannot be.
 
-use std::fmt::Debug;
+use std::collections::BTreeMap;
 
 use kube::{
-    Api, Resource, ResourceExt,
-    api::{Patch, PatchParams},
+    Api, Resource,
+    api::{ObjectMeta, Patch, PatchParams},
+    core::Request,
 };
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json, value::RawValue};
 
-use super::{Error, MANAGER, within};
+use super::{Error, MANAGER, answer, within};
 
 /// What became of a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,22 +30,44 @@ pub enum Written {
 /// Applies `status`.
 pub async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<Written, Error>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = ()> + Clone,
 {
-    let name = object.name_any();
-    let body = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": name, "uid": object.meta().uid, "resourceVersion": object.resource_version() },
-        "status": status,
-    });
-    let written = within(
-        || format!("write the status of {} {name}", K::kind(&())),
-        api.patch_status(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(&body)),
-    )
-    .await;
-    match written {
-        Ok(written) => Ok(Written::As(written.resource_version())),
+    write(api, object.meta(), status).await
+}
+
+/// Applies what is a status already, field by field: that of an object that cannot be read.
+pub async fn apply_unread<K>(
+    api: &Api<K>,
+    object: &ObjectMeta,
+    status: &BTreeMap<String, Box<RawValue>>,
+) -> Result<Written, Error>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    write(api, object, status).await
+}
+
+/// What is applied. Texts in it go as they are.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Body<'a, S> {
+    api_version: &'a str,
+    kind: &'a str,
+    metadata: Value,
+    status: &'a S,
+}
+
+async fn write<K>(api: &Api<K>, object: &ObjectMeta, status: &impl Serialize) -> Result<Written, Error>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let name = object.name.as_deref().unwrap_or_default();
+    let metadata = json!({ "name": name, "uid": object.uid, "resourceVersion": object.resource_version });
+    let body = Body { api_version: &K::api_version(&()), kind: &K::kind(&()), metadata, status };
+    let parameters = PatchParams::apply(MANAGER).force();
+    let request = Request::new(api.resource_url()).patch_subresource("status", name, &parameters, &Patch::Apply(&body));
+    match within(|| format!("write the status of {} {name}", body.kind), answer(api, request)).await {
+        Ok(written) => Ok(Written::As(written.resource_version)),
         Err(error) if error.is_not_found() => Ok(Written::Gone),
         Err(Error::Refused { code: 409, .. }) => Ok(Written::Outdated),
         Err(error) => Err(error),

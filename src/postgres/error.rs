@@ -102,6 +102,12 @@ impl Error {
         }
     }
 
+    /// True when a text has a character that the database's encoding does not have: nothing of the call was done.
+    #[must_use]
+    pub fn is_unstorable(&self) -> bool {
+        matches!(self, Self::Statement { code, .. } if code == "22P05" || code == "22021")
+    }
+
     /// True when the connection itself is in doubt, so that the whole database must be probed.
     #[must_use]
     pub fn is_outage(&self) -> bool {

@@ -103,6 +103,8 @@ pub struct Metrics {
     pub database_up: Family<DatabaseLabels, Gauge>,
     /// 1 while this replica holds the lane.
     pub lane_held: Family<DatabaseLabels, Gauge>,
+    /// Objects that this release cannot read.
+    pub unreadable: Family<KindLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -134,6 +136,7 @@ impl Metrics {
             lane_contested: Family::default(),
             database_up: Family::default(),
             lane_held: Family::default(),
+            unreadable: Family::default(),
         };
         metrics.with_registry(|r| {
             let m = &metrics;
@@ -197,6 +200,7 @@ impl Metrics {
             );
             r.register("database_up", "1 while the database answers and is fit to work with", m.database_up.clone());
             r.register("lane_held", "1 while this replica holds the lane of the database", m.lane_held.clone());
+            r.register("unreadable_objects", "Objects that this release cannot read", m.unreadable.clone());
         });
         metrics
     }

@@ -49,7 +49,15 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
         match effect {
             Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
             Effect::Steps(steps) => {
-                let results = lane.apply(Some(uid), &document(&steps)).await?;
+                let results = match lane.apply(Some(uid), &document(&steps)).await {
+                    // No other text of a plan has letters beyond ASCII.
+                    Err(error) if error.is_unstorable() => {
+                        let message = format!("spec.config has a text that this database cannot store: {error}");
+                        applied.end = End::Refused { reason: Reason::InvalidSpec, message };
+                        return Ok(applied);
+                    }
+                    other => other?,
+                };
                 let end = results.last().and_then(End::of);
                 applied.results.extend(results);
                 if let Some(end) = end {

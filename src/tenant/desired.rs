@@ -45,8 +45,8 @@ pub struct Desired {
     pub register_institution: bool,
     /// The application's own table of institutions.
     pub institution_source: Option<InstitutionSource>,
-    /// Free JSON for the registry.
-    pub config: Map<String, Value>,
+    /// Free JSON for the registry; or what is wrong with that of a tenant that exists: everything else goes on.
+    pub config: Result<Map<String, Value>, String>,
     /// The limit in force.
     pub quota: Option<Bytes>,
     /// From how many percent of it on somebody is warned.
@@ -132,10 +132,13 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     let spec = &tenant.spec;
     let schema_name = tenant.schema_name().map_err(invalid)?;
     let institution = spec.institution().map_err(invalid)?;
-    let Value::Object(config) = spec.config().map_err(invalid)? else {
-        return Err(invalid("spec.config is not a JSON object"));
-    };
     let known = known_schema_id(tenant);
+    let config = match spec.config() {
+        Ok(Value::Object(config)) => Ok(config),
+        Ok(_) => return Err(invalid("spec.config is not a JSON object")),
+        Err(error) if known.is_none() => return Err(invalid(error)),
+        Err(error) => Err(error.to_string()),
+    };
     let mut outside = Vec::new();
     allow_namespace(database, labels, tenant, &mut outside);
     allow_name(database, labels, &schema_name, &mut outside);

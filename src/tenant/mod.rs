@@ -18,7 +18,7 @@ use crate::{
         condition::{ConditionType, Readiness, Reason, Verdict, find},
         event::EventReason,
     },
-    context::{After, Context, End, Living, Next, Notice, StageError as Error, chain},
+    context::{After, Context, End, Fit, Living, Next, Notice, StageError as Error, chain},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
     postgres::answer::{Owner, TenantAnswer},
@@ -38,6 +38,10 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
     let resolved = resolve(&tenant, &ctx);
     if tenant.metadata.deletion_timestamp.is_some() {
         return end(&tenant, &resolved, &ctx).await;
+    }
+    if let (None, LaneState::Unavailable { reason, message }) = (&resolved.database, &resolved.lane) {
+        // It is there and in no cache, because it cannot be read.
+        return wait_for_database(&tenant, *reason, message, &ctx).await;
     }
     let desired = match desired(&tenant, &resolved) {
         Ok(desired) => desired,
@@ -98,7 +102,9 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     if desired.paused {
         return pause(&tenant, &plan, ctx).await;
     }
-    if plan.takes_back() && !is_at_home(&desired.owner, ctx).await? {
+    if plan.takes_back() && !is_at_home(&desired.owner, ctx).await?
+        || plan.opens() && matches!(ctx.kinds.check().await?, Fit::Older { .. })
+    {
         return Ok(Next::new(After::Retry, "waiting"));
     }
     let tenant = if plan.changes() || observed.own.is_some() {
@@ -180,6 +186,10 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
         return Ok(Next::new(After::Never, "gone"));
     }
     let removal = removal(tenant, resolved);
+    if !removal.abandoned && matches!(ctx.kinds.check().await?, Fit::Older { .. }) {
+        // What is left of the spec is not what its owner wrote.
+        return Ok(Next::new(After::Retry, "waiting"));
+    }
     if removal.stays() && removal.paused {
         return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), ctx).await;
     }

@@ -20,6 +20,32 @@ fn a_config_of_17_kib_is_invalid() {
 }
 
 #[test]
+fn a_config_has_at_most_32_levels() {
+    let nested = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({ "a": inner }));
+    assert!(desired(&new(json!({ "config": nested(32) })), &resolved(json!({}), 0)).is_ok());
+    let listed = json!({ "config": { "a": [nested(31)] } });
+    for (spec, levels) in [(json!({ "config": nested(33) }), "33 levels"), (listed, "33 levels")] {
+        check_refused(&new(spec), &resolved(json!({}), 0), "InvalidSpec", &["spec.config", levels, "at most 32"]);
+    }
+}
+
+#[test]
+fn a_config_has_no_character_that_postgresql_cannot_store() {
+    for (config, place) in [
+        (json!({ "note": "a\u{0}b" }), "\\u0000 at note,"),
+        (json!({ "notes": ["a", { "x": "\u{0}" }] }), "\\u0000 at notes.1.x,"),
+        (json!({ "a": { "b\u{0}": 1 } }), "\\u0000 at a.b\\u0000,"),
+    ] {
+        check_refused(
+            &new(json!({ "config": config })),
+            &resolved(json!({}), 0),
+            "InvalidSpec",
+            &["spec.config", place],
+        );
+    }
+}
+
+#[test]
 fn a_tenant_of_an_unknown_database_waits_for_it() {
     let mut nowhere = resolved(json!({}), 0);
     nowhere.database = None;

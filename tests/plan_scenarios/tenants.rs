@@ -76,6 +76,22 @@ fn config_and_quota_change_in_one_step() {
 }
 
 #[test]
+fn access_comes_before_a_config_that_the_database_may_refuse() {
+    let spec = json!({ "schemaName": "school", "access": "Suspended", "config": { "grade": 7 } });
+    check("suspend_and_set_config", &tenant(spec, json!(null)), &answer(json!({ "own": row(json!({})) })));
+}
+
+#[test]
+fn a_config_that_is_invalid_holds_up_nothing_else() {
+    let known = json!({ "schemaId": ROW, "schemaName": "school" });
+    let spec = json!({
+        "schemaName": "school", "access": "Suspended", "quota": { "limit": "1Gi" }, "config": { "note": "x\u{0}y" },
+    });
+    let kept = row(json!({ "config": { "grade": 7 } }));
+    check("suspend_with_invalid_config", &tenant(spec, known), &answer(json!({ "own": kept })));
+}
+
+#[test]
 fn a_tenant_is_suspended() {
     let spec = json!({ "schemaName": "school", "access": "Suspended" });
     check("suspend", &tenant(spec, json!(null)), &answer(json!({ "own": row(json!({})) })));

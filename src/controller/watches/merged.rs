@@ -11,20 +11,26 @@ use std::{collections::HashSet, mem};
 use futures::{StreamExt, stream, stream::BoxStream};
 use kube::{
     Resource, ResourceExt,
+    api::ObjectMeta,
     runtime::{
         reflector::{ObjectRef, Store},
         watcher::{self, Event},
     },
 };
 
-type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
+use crate::{context::Unread, kubernetes::reading::Read};
 
-/// One stream of events for the cache behind `store`.
-pub fn merge<K>(streams: Vec<Events<K>>, store: Store<K>) -> Events<K>
+/// The events of one watch.
+pub type Told<K> = BoxStream<'static, Result<Event<Read<K>>, watcher::Error>>;
+/// The events for a cache.
+pub type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
+
+/// One stream of events for the cache behind `store`. What cannot be read is remembered in `unread`, by `kind`, and is in no cache.
+pub fn merge<K>(streams: Vec<Told<K>>, store: Store<K>, kind: &'static str, unread: Unread) -> Events<K>
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    let mut merge = Merge::new(streams.len());
+    let mut merge = Merge::new(streams.len(), kind, unread);
     let numbered =
         streams.into_iter().enumerate().map(|(index, events)| events.map(move |event| (index, event)).boxed());
     stream::select_all(numbered)
@@ -48,12 +54,17 @@ type Name = (String, String);
 struct Merge<K> {
     parts: Vec<Part>,
     first: Option<Vec<K>>,
+    kind: &'static str,
+    unread: Unread,
 }
 
 #[derive(Default)]
 struct Part {
     known: HashSet<Name>,
     listing: HashSet<Name>,
+    /// Those that cannot be read.
+    unread: HashSet<Name>,
+    unread_listing: HashSet<Name>,
     listed: bool,
 }
 
@@ -73,13 +84,90 @@ impl Part {
 }
 
 impl<K: ResourceExt> Merge<K> {
-    fn new(count: usize) -> Self {
+    fn new(count: usize, kind: &'static str, unread: Unread) -> Self {
         let parts = std::iter::repeat_with(Part::default).take(count).collect();
-        Self { parts, first: (count > 1).then(Vec::new) }
+        Self { parts, first: (count > 1).then(Vec::new), kind, unread }
     }
 
     /// The events for the cache; `lookup` finds an object that the cache has.
-    fn take(&mut self, index: usize, event: Event<K>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
+    fn take(&mut self, index: usize, event: Event<Read<K>>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
+        match event {
+            Event::Init => {
+                if let Some(part) = self.parts.get_mut(index) {
+                    let begun = mem::take(&mut part.unread_listing);
+                    for (namespace, name) in begun.difference(&part.unread) {
+                        self.unread.remove(self.kind, namespace, name);
+                    }
+                }
+                self.take_read(index, Event::Init, lookup)
+            }
+            Event::InitApply(Read::Whole(object)) => {
+                self.is_read(index, &name(&object));
+                self.take_read(index, Event::InitApply(object), lookup)
+            }
+            Event::Apply(Read::Whole(object)) => {
+                self.is_read(index, &name(&object));
+                self.take_read(index, Event::Apply(object), lookup)
+            }
+            Event::InitApply(Read::Unreadable(object)) => {
+                if let Some(part) = self.parts.get_mut(index) {
+                    part.unread_listing.insert(named(&object.metadata));
+                }
+                self.unread.insert(self.kind, *object);
+                Vec::new()
+            }
+            // What the cache had of it is older than what cannot be read.
+            Event::Apply(Read::Unreadable(object)) => {
+                let name = named(&object.metadata);
+                if let Some(part) = self.parts.get_mut(index) {
+                    part.unread.insert(name.clone());
+                }
+                self.unread.insert(self.kind, *object);
+                self.drop(index, &name, lookup(&name))
+            }
+            Event::Delete(Read::Unreadable(object)) => {
+                let name = named(&object.metadata);
+                self.is_read(index, &name);
+                self.drop(index, &name, lookup(&name))
+            }
+            Event::Delete(Read::Whole(object)) => {
+                self.is_read(index, &name(&object));
+                self.take_read(index, Event::Delete(object), lookup)
+            }
+            Event::InitDone => {
+                if let Some(part) = self.parts.get_mut(index) {
+                    let listing = mem::take(&mut part.unread_listing);
+                    let before = mem::replace(&mut part.unread, listing);
+                    for (namespace, name) in before.difference(&part.unread) {
+                        self.unread.remove(self.kind, namespace, name);
+                    }
+                }
+                self.take_read(index, Event::InitDone, lookup)
+            }
+        }
+    }
+
+    /// The object can be read, or is gone.
+    fn is_read(&mut self, index: usize, name: &Name) {
+        let Some(part) = self.parts.get_mut(index) else { return };
+        let listed = part.unread_listing.remove(name);
+        if part.unread.remove(name) || listed {
+            self.unread.remove(self.kind, &name.0, &name.1);
+        }
+    }
+
+    fn drop(&mut self, index: usize, gone: &Name, cached: Option<K>) -> Vec<Event<K>> {
+        if let Some(part) = self.parts.get_mut(index) {
+            part.known.remove(gone);
+        }
+        if let Some(first) = &mut self.first {
+            first.retain(|object| name(object) != *gone);
+            return Vec::new();
+        }
+        cached.map(Event::Delete).into_iter().collect()
+    }
+
+    fn take_read(&mut self, index: usize, event: Event<K>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
         let is_alone = self.parts.len() == 1;
         let Some(part) = self.parts.get_mut(index) else { return Vec::new() };
         if is_alone && !part.listed {
@@ -117,15 +205,7 @@ impl<K: ResourceExt> Merge<K> {
                 part.known.insert(name(&object));
                 self.tell(object)
             }
-            Event::Delete(object) => {
-                part.known.remove(&name(&object));
-                if let Some(first) = &mut self.first {
-                    let gone = name(&object);
-                    first.retain(|object| name(object) != gone);
-                    return Vec::new();
-                }
-                vec![Event::Delete(object)]
-            }
+            Event::Delete(object) => self.drop(index, &name(&object), Some(object)),
         }
     }
 
@@ -140,11 +220,16 @@ fn name(object: &impl ResourceExt) -> Name {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
+fn named(metadata: &ObjectMeta) -> Name {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
 
     use super::*;
+    use crate::kubernetes::reading::Unreadable;
 
     fn object(name: &str) -> ConfigMap {
         let mut object = ConfigMap::default();
@@ -163,15 +248,61 @@ mod tests {
         events.iter().map(word).collect()
     }
 
+    fn merge(count: usize) -> Merge<ConfigMap> {
+        Merge::new(count, "ConfigMap", Unread::default())
+    }
+
+    fn unreadable(name: &str) -> Read<ConfigMap> {
+        Read::Unreadable(Box::new(Unreadable { metadata: object(name).metadata, ..Unreadable::default() }))
+    }
+
+    /// The names of those that cannot be read.
+    fn unread(merge: &Merge<ConfigMap>) -> Vec<String> {
+        merge.unread.all("ConfigMap").iter().filter_map(|object| object.metadata.name.clone()).collect()
+    }
+
     /// Everything that is told for these events; the cache finds every object that it is asked for.
+    fn take_any(merge: &mut Merge<ConfigMap>, events: Vec<Event<Read<ConfigMap>>>) -> Vec<String> {
+        let lookup = |name: &Name| Some(object(&name.1));
+        events.into_iter().flat_map(|event| told(&merge.take(0, event, lookup))).collect()
+    }
+
     fn take(merge: &mut Merge<ConfigMap>, events: Vec<(usize, Event<ConfigMap>)>) -> Vec<String> {
         let lookup = |name: &Name| Some(object(&name.1));
-        events.into_iter().flat_map(|(index, event)| told(&merge.take(index, event, lookup))).collect()
+        let whole = |event| match event {
+            Event::Init => Event::Init,
+            Event::InitApply(object) => Event::InitApply(Read::Whole(object)),
+            Event::InitDone => Event::InitDone,
+            Event::Apply(object) => Event::Apply(Read::Whole(object)),
+            Event::Delete(object) => Event::Delete(Read::Whole(object)),
+        };
+        events.into_iter().flat_map(|(index, event)| told(&merge.take(index, whole(event), lookup))).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_leaves_the_cache_and_is_remembered_until_it_can() {
+        let mut merge = merge(1);
+        let list = |item| {
+            vec![Event::Init, Event::InitApply(Read::Whole(object("a"))), Event::InitApply(item), Event::InitDone]
+        };
+        assert_eq!(take_any(&mut merge, list(unreadable("deep"))), ["init", "init a", "done"]);
+        assert_eq!(unread(&merge), ["deep"]);
+        let change = |object| vec![Event::Apply(object)];
+        assert_eq!(take_any(&mut merge, change(unreadable("a"))), ["delete a"], "it was in the cache");
+        assert_eq!(unread(&merge), ["a", "deep"]);
+        assert_eq!(take_any(&mut merge, change(Read::Whole(object("a")))), ["apply a"]);
+        assert_eq!(unread(&merge), ["deep"]);
+        let broken_off = vec![Event::Init, Event::InitApply(unreadable("ghost"))];
+        assert_eq!(take_any(&mut merge, broken_off), [""; 0]);
+        assert_eq!(take_any(&mut merge, list(unreadable("new"))), ["apply a"]);
+        assert_eq!(unread(&merge), ["new"], "a list is all there is");
+        take_any(&mut merge, vec![Event::Delete(unreadable("new"))]);
+        assert_eq!(unread(&merge), [""; 0]);
     }
 
     #[test]
     fn the_first_lists_are_told_together_when_all_have_ended() {
-        let mut merge = Merge::new(2);
+        let mut merge = merge(2);
         let events = vec![
             (0, Event::Init),
             (0, Event::InitApply(object("a"))),
@@ -188,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_first_list_that_broke_off_leaves_nothing_behind() {
-        let mut merge = Merge::new(2);
+        let mut merge = merge(2);
         let events = vec![
             (0, Event::Init),
             (0, Event::InitApply(object("ghost"))),
@@ -203,7 +334,7 @@ mod tests {
 
     #[test]
     fn the_first_list_of_a_watch_that_is_alone_is_told_as_it_comes() {
-        let mut merge = Merge::new(1);
+        let mut merge = merge(1);
         let list = |name| vec![(0, Event::Init), (0, Event::InitApply(object(name))), (0, Event::InitDone)];
         let broken_off = vec![(0, Event::Init), (0, Event::InitApply(object("ghost")))];
         assert_eq!(take(&mut merge, broken_off), ["init", "init ghost"]);
@@ -213,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_list_that_is_told_anew_becomes_single_changes() {
-        let mut merge = Merge::new(2);
+        let mut merge = merge(2);
         let first =
             |index, name| vec![(index, Event::Init), (index, Event::InitApply(object(name))), (index, Event::InitDone)];
         take(&mut merge, [first(0, "a"), first(1, "b")].concat());

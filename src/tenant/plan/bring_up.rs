@@ -1,6 +1,6 @@
 //! A tenant without a row in the registry: made, taken back, or refused for what stands in the way.
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
@@ -97,7 +97,10 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
             vec![Effect::Steps(vec![step("restore_tenant_schema", desired, options, text)]), look_again()]
         }
         Some(left) if !desired.recreate => vec![refuse(Reason::Conflict, left_set_aside(desired, left))],
-        _ => vec![Effect::Steps(vec![create(desired)])],
+        _ => match &desired.config {
+            Ok(config) => vec![Effect::Steps(vec![create(desired, config)])],
+            Err(complaint) => vec![refuse(Reason::InvalidSpec, complaint.clone())],
+        },
     }
 }
 
@@ -129,13 +132,13 @@ fn look_again() -> Effect {
     Effect::Await { reason: Reason::Progressing, fact: "what was taken back is looked at".to_owned() }
 }
 
-fn create(desired: &Desired) -> Step {
+fn create(desired: &Desired, config: &Map<String, Value>) -> Step {
     let mut options = json!({
         "schema_name": desired.schema_name.as_str(),
         "institution_id": desired.institution.map(InstitutionId::uuid),
         "owner": desired.owner,
         "register_institution": desired.register_institution,
-        "config": desired.config,
+        "config": config,
         "quota_limit": desired.quota.map(Bytes::as_i64),
         "access": access_word(desired.access),
     });

@@ -61,18 +61,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             ),
         )];
     }
-    let mut steps = Vec::new();
     let id = row.schema_id;
-    let quota = desired.quota.map(Bytes::as_i64);
-    if row.config != desired.config || row.quota_limit != quota {
-        let text = match (row.config == desired.config, row.quota_limit == quota) {
-            (false, false) => format!("set config and quota {}", quota_text(desired)),
-            (false, true) => "set config".to_owned(),
-            (true, _) => format!("set quota {}", quota_text(desired)),
-        };
-        let options = json!({ "schema_id": id, "config": desired.config, "quota_limit": quota });
-        steps.push(step("set_tenant_config", desired, options, text));
-    }
+    let mut steps = Vec::new();
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded.
     if !repairable.is_empty() {
@@ -96,6 +86,11 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     if !steps.is_empty() {
         effects.push(Effect::Steps(steps));
     }
+    // By itself and last: a text that the database cannot store fails the whole call, and nobody's access waits for that.
+    effects.extend(set_config(desired, row));
+    if let Err(complaint) = &desired.config {
+        effects.push(refuse(Reason::InvalidSpec, complaint.clone()));
+    }
     if !stuck.is_empty() {
         let what: Vec<_> = stuck
             .iter()
@@ -110,4 +105,19 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         ));
     }
     effects
+}
+
+fn set_config(desired: &Desired, row: &TenantRow) -> Option<Effect> {
+    let quota = desired.quota.map(Bytes::as_i64);
+    let config = desired.config.as_ref().unwrap_or(&row.config);
+    if row.config == *config && row.quota_limit == quota {
+        return None;
+    }
+    let text = match (row.config == *config, row.quota_limit == quota) {
+        (false, false) => format!("set config and quota {}", quota_text(desired)),
+        (false, true) => "set config".to_owned(),
+        (true, _) => format!("set quota {}", quota_text(desired)),
+    };
+    let options = json!({ "schema_id": row.schema_id, "config": config, "quota_limit": quota });
+    Some(Effect::Steps(vec![step("set_tenant_config", desired, options, text)]))
 }

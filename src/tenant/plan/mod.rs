@@ -87,8 +87,21 @@ impl Plan {
     /// True when something becomes the object's that was another one's of its name.
     #[must_use]
     pub fn takes_back(&self) -> bool {
-        let takes = |step: &Step| matches!(step.call, "reclaim_tenant_schema" | "restore_tenant_schema");
-        self.effects.iter().any(|effect| matches!(effect, Effect::Steps(steps) if steps.iter().any(takes)))
+        self.steps().any(|step| matches!(step.call, "reclaim_tenant_schema" | "restore_tenant_schema"))
+    }
+
+    /// True when applying it would let somebody in who was kept out.
+    #[must_use]
+    pub fn opens(&self) -> bool {
+        let open = access_word(Access::ReadWrite);
+        self.steps().any(|step| step.call == "set_tenant_access" && step.options["access"] == open)
+    }
+
+    fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.effects.iter().flat_map(|effect| match effect {
+            Effect::Steps(steps) => steps.as_slice(),
+            _ => &[],
+        })
     }
 
     fn new(owner: &Owner, schema: &str, effects: Vec<Effect>) -> Self {

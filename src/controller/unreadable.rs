@@ -1,0 +1,248 @@
+//! Objects that cannot be read: what is wrong is said on each, and nothing else is done with it. Its schema and its finalizer stay
+//! until a release that can read it, a mended field, or the annotation that lets the object go.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use kube::{Api, Resource, api::ObjectMeta, core::NamespaceResourceScope};
+use serde_json::{json, value::to_raw_value};
+
+use super::report;
+use crate::{
+    api::{
+        ABANDON, SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER,
+        TenantDatabase, TenantSchema, TenantSchemaSpec,
+        condition::{ConditionType, Reason, Verdict, find},
+    },
+    context::Context,
+    database::{self, opens::Opens},
+    kubernetes::{Error, events::Events, finalizers, reading::Unreadable, status},
+    lane::LaneState,
+    telemetry::metrics::KindLabels,
+};
+
+/// How often they are looked at when no watch tells of one.
+const TICK: Duration = Duration::from_secs(15);
+/// After this long the same is said again if the object does not have it: another release may have had another opinion.
+const AGAIN: Duration = Duration::from_mins(10);
+
+/// What was said of each object, by UID: its generation, the words, and when.
+type Said = HashMap<String, (Option<i64>, String, Instant)>;
+
+/// A kind of which objects may not be readable.
+struct Kind {
+    word: &'static str,
+    resource: &'static str,
+    finalizer: &'static str,
+}
+
+const DATABASE: Kind =
+    Kind { word: "TenantDatabase", resource: "tenantdatabase", finalizer: TENANT_DATABASE_FINALIZER };
+const TENANT: Kind = Kind { word: "TenantSchema", resource: "tenantschema", finalizer: TENANT_SCHEMA_FINALIZER };
+const BACKUP: Kind = Kind { word: "SchemaBackup", resource: "schemabackup", finalizer: SCHEMA_BACKUP_FINALIZER };
+
+/// Says of every object that cannot be read what is wrong with it, for as long as the operator runs.
+pub async fn said(ctx: &Context, opens: &Opens, events: &Events) {
+    let mut said = Said::new();
+    loop {
+        let databases = ctx.unread.all(DATABASE.word);
+        for database in &databases {
+            let name = database.metadata.name.as_deref().unwrap_or_default();
+            database::shut_unreadable(name, &database.why, ctx, opens).await;
+            tell(&Api::<TenantDatabase>::all(ctx.client.clone()), &DATABASE, database, &mut said, ctx, events).await;
+        }
+        let tenants = ctx.unread.all(TENANT.word);
+        for tenant in &tenants {
+            tell(&within::<TenantSchema>(tenant, ctx), &TENANT, tenant, &mut said, ctx, events).await;
+        }
+        let backups = ctx.unread.all(BACKUP.word);
+        for backup in &backups {
+            tell(&within::<SchemaBackup>(backup, ctx), &BACKUP, backup, &mut said, ctx, events).await;
+        }
+        for (kind, count) in [(DATABASE, databases.len()), (TENANT, tenants.len()), (BACKUP, backups.len())] {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            ctx.metrics.unreadable.get_or_create(&KindLabels { kind: kind.word }).set(count);
+        }
+        said.retain(|_, (_, _, at)| at.elapsed() < AGAIN);
+        tokio::select! {
+            () = ctx.unread.news() => {}
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+}
+
+fn within<K>(object: &Unreadable, ctx: &Context) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(ctx.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+/// Says what is wrong with one object, or lets it go where its annotation asks for that.
+async fn tell<K>(api: &Api<K>, kind: &Kind, object: &Unreadable, said: &mut Said, ctx: &Context, events: &Events)
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    if ctx.kinds.would_lose(kind.word) || !is_ours_to_tell(kind, object, ctx) {
+        return;
+    }
+    if is_abandoned(kind, object) {
+        let attempt = finalizers::remove(api, &object.metadata, kind.finalizer).await;
+        report::unreadable(kind.word, &object.metadata, "let go, as its annotation asks", attempt.err().as_ref());
+        return;
+    }
+    let message = message(kind, object);
+    let uid = object.metadata.uid.clone().unwrap_or_default();
+    let generation = object.metadata.generation;
+    if said.get(&uid).is_some_and(|(before, words, _)| *before == generation && *words == message) {
+        return;
+    }
+    match write(api, object, &message, ctx).await {
+        Ok(Some(news)) => {
+            said.insert(uid, (generation, message, Instant::now()));
+            if let Some(news) = news {
+                report::unreadable(kind.word, &object.metadata, &news, None);
+                report::stalled::<K>(events, &object.metadata, &news).await;
+            }
+        }
+        Ok(None) => {}
+        Err(error) => report::unreadable(kind.word, &object.metadata, &message, Some(&error)),
+    }
+}
+
+/// Writes the conditions, beside what the status has. Nothing when the object is gone; what is news otherwise.
+async fn write<K>(
+    api: &Api<K>,
+    object: &Unreadable,
+    message: &str,
+    ctx: &Context,
+) -> Result<Option<Option<String>>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let before = object.conditions();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let conditions = Verdict::stalled(Reason::InvalidSpec, message, false).conditions(&before, generation, ctx.now());
+    if conditions == before {
+        return Ok(Some(None));
+    }
+    let mut status = object.status.clone();
+    // What is made of texts and numbers can be written.
+    for (field, value) in [("conditions", json!(conditions)), ("observedGeneration", json!(generation))] {
+        if let Ok(value) = to_raw_value(&value) {
+            status.insert(field.to_owned(), value);
+        }
+    }
+    match status::apply_unread(api, &object.metadata, &status).await {
+        Ok(status::Written::As(_)) => {
+            let told = find(&before, ConditionType::Stalled).map(|told| &told.message);
+            let news = find(&conditions, ConditionType::Stalled).filter(|news| told != Some(&news.message));
+            Ok(Some(news.map(|news| format!("{}: {}", news.reason, news.message))))
+        }
+        // Or it changed meanwhile, and the watch tells of it.
+        Ok(status::Written::Gone | status::Written::Outdated) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this replica is the one to speak: while releases change, another may read what this one cannot.
+fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
+    if kind.word == DATABASE.word {
+        return true;
+    }
+    let by_default = (kind.word == TENANT.word).then(|| TenantSchemaSpec::DEFAULT_DATABASE.to_owned());
+    let database = object.database.clone().or(by_default);
+    let holds = |name: &str| !matches!(ctx.lanes.get(name), LaneState::Elsewhere);
+    let databases = ctx.stores.databases.state();
+    let names: Vec<_> = databases.iter().filter_map(|database| database.metadata.name.as_deref()).collect();
+    match database.as_deref().filter(|name| names.contains(name)) {
+        Some(name) => holds(name),
+        None => names.is_empty() || names.into_iter().any(holds),
+    }
+}
+
+/// Whether a deleted object may go without anything being done for it. The schema's name confirms it, or the object's own where
+/// there is none.
+fn is_abandoned(kind: &Kind, object: &Unreadable) -> bool {
+    let metadata = &object.metadata;
+    metadata.deletion_timestamp.is_some()
+        && metadata.finalizers.iter().flatten().any(|finalizer| finalizer == kind.finalizer)
+        && metadata
+            .annotations
+            .as_ref()
+            .and_then(|annotations| annotations.get(ABANDON))
+            .is_some_and(|value| *value == word_of_abandon(object))
+}
+
+fn word_of_abandon(object: &Unreadable) -> &str {
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    object.schema_name.as_deref().unwrap_or(name)
+}
+
+fn message(kind: &Kind, object: &Unreadable) -> String {
+    let ObjectMeta { name, namespace, .. } = &object.metadata;
+    let name = name.as_deref().unwrap_or_default();
+    let place = namespace.as_ref().map_or_else(String::new, |namespace| format!("-n {namespace} "));
+    let resource = kind.resource;
+    let status = if object.why.starts_with("status") { " --subresource=status" } else { "" };
+    let mend = format!("kubectl {place}edit {resource} {name}{status}");
+    let why = &object.why;
+    if object.metadata.deletion_timestamp.is_none() {
+        return format!(
+            "this release of the operator cannot read the object: {why}; what it stands for stays as it is. Mend the field ({mend}), \
+             or run a release that knows it"
+        );
+    }
+    format!(
+        "deletion waits, because this release of the operator cannot read the object: {why}; what it stands for stays as it is. \
+         Mend the field ({mend}), or run a release that knows it; to let go and leave everything where it is: kubectl \
+         {place}annotate {resource} {name} {ABANDON}={}",
+        word_of_abandon(object)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(why: &str, metadata: serde_json::Value) -> Unreadable {
+        Unreadable {
+            metadata: serde_json::from_value(metadata).unwrap(),
+            why: why.to_owned(),
+            schema_name: Some("school".to_owned()),
+            ..Unreadable::default()
+        }
+    }
+
+    #[test]
+    fn the_message_has_the_next_command() {
+        let living = object("spec.access: no", json!({ "name": "a", "namespace": "team" }));
+        assert!(message(&TENANT, &living).contains("(kubectl -n team edit tenantschema a)"));
+        let status = object("status.usage: no", json!({ "name": "main" }));
+        assert!(message(&DATABASE, &status).contains("(kubectl edit tenantdatabase main --subresource=status)"));
+        let deleted = object(
+            "spec: no",
+            json!({ "name": "a", "namespace": "team", "deletionTimestamp": "2026-01-01T00:00:00Z" }),
+        );
+        let command = "kubectl -n team annotate tenantschema a edumatrixhub.io/abandon=school";
+        assert!(message(&TENANT, &deleted).ends_with(command));
+    }
+
+    #[test]
+    fn only_a_deleted_object_with_the_right_word_is_let_go() {
+        let check = |deleted: bool, word: &str, expected: bool| {
+            let mut metadata = json!({
+                "name": "a", "finalizers": [TENANT_SCHEMA_FINALIZER], "annotations": { ABANDON: word },
+            });
+            if deleted {
+                metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+            }
+            assert_eq!(is_abandoned(&TENANT, &object("", metadata)), expected, "{deleted} {word}");
+        };
+        check(true, "school", true);
+        check(true, "a", false);
+        check(false, "school", false);
+    }
+}

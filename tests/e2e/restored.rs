@@ -1,0 +1,73 @@
+//! etcd is restored from a snapshot while the operator lives on: it sees the world as it is now, at once.
+
+use devcluster::{ControlPlane, ControlPlaneOptions};
+use kube::api::DeleteParams;
+use serde_json::json;
+use tenant_schema_operator::api::TenantSchema;
+
+use crate::world::{World, install_crds};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_restore_of_etcd_everything_is_looked_at_by_what_is_there_now() {
+    let shared = devcluster::shared().unwrap();
+    let mut control_plane = ControlPlane::start(&ControlPlaneOptions::default()).unwrap();
+    install_crds(control_plane.info());
+    let mut world = World::on_plane(control_plane.info(), shared.postgres()).await;
+    world.make_database(&world.database, &world.login());
+    world.write_secret(json!({})).await;
+    world.apply_database(json!({})).await;
+    world.start_operator().await;
+    let suspended = |name: &str| json!({ "schemaName": name, "access": "Suspended" });
+    let open = |name: &str| json!({ "schemaName": name });
+    for name in ["stays", "leaves", "deleted", "closed_since"] {
+        world.apply_tenant(&name.replace('_', "-"), open(name)).await;
+    }
+    world.apply_tenant("opened-since", suspended("opened_since")).await;
+    for name in ["stays", "leaves", "deleted", "closed-since"] {
+        world.ready_tenant(name).await;
+    }
+    let tenants = world.api::<TenantSchema>();
+    world.until_ready(&tenants, "opened-since", "True", "Suspended").await;
+    world.sql_as("deleted", "owner", "CREATE TABLE deleted.pupils (id int)");
+    let snapshot = control_plane.snapshot().unwrap();
+
+    world.delete_tenant("deleted").await;
+    world.apply_tenant("closed-since", suspended("closed_since")).await;
+    world.until_ready(&tenants, "closed-since", "True", "Suspended").await;
+    world.apply_tenant("opened-since", open("opened_since")).await;
+    world.ready_tenant("opened-since").await;
+    world.apply_tenant("made-since", open("made_since")).await;
+    world.ready_tenant("made-since").await;
+    // So much happens that the restored cluster's versions stay below for as long as the test runs.
+    for number in 0..200 {
+        world.annotate::<TenantSchema>("stays", "example.org/number", &number.to_string()).await;
+    }
+    let epoch = || world.sql("SELECT epoch FROM edu_matrix_hub_schema.installation");
+    let before = epoch();
+    control_plane.restore(&snapshot).unwrap();
+
+    let row = |schema: &str| {
+        world.sql(&format!(
+            "SELECT status || ' ' || access FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}'"
+        ))
+    };
+    world.eventually("what was closed since is open", async || row("closed_since") == "active ReadWrite").await;
+    world.eventually("what was opened since is closed", async || row("opened_since").ends_with("Suspended")).await;
+    assert_ne!(epoch(), before, "the lane was opened again");
+    world.ready_tenant("closed-since").await;
+    world.until_ready(&tenants, "opened-since", "True", "Suspended").await;
+    let message = world.stalled_tenant("deleted", "SchemaMissing").await;
+    assert!(message.contains("deleted_bak_"), "{message}");
+    world.eventually("what was made since is released", async || row("made_since").starts_with("released")).await;
+    assert_eq!(world.schemas("made_since"), ["made_since"]);
+    world.apply_tenant("new", open("new")).await;
+    world.ready_tenant("new").await;
+    tenants.delete("leaves", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&tenants, "leaves").await;
+    let told = world.kubectl(&["get", "events", "-n", "default", "-o", "jsonpath={.items[*].reason}"]);
+    assert!(told.contains("ClusterRestored"), "{told}");
+    tenants.delete("deleted", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&tenants, "deleted").await;
+    assert_eq!(world.schemas("deleted_bak").len(), 1, "what was set aside stays");
+    world.finish().await;
+}
