@@ -51,6 +51,8 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS reader_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS writer_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_namespace_uid text;
+-- How often its schema was lost and made again, empty: a request to do so counts for one loss.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS recreations integer NOT NULL DEFAULT 0;
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
@@ -62,6 +64,9 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_owner_uid_dropped
 -- What an object of the same name left behind, the newest first.
 CREATE INDEX IF NOT EXISTS tenant_schemas_schema_name_dropped
     ON edu_matrix_hub_schema.tenant_schemas (schema_name, dropped_at) WHERE status = 'dropped';
+-- And what a tenant of the same institution did.
+CREATE INDEX IF NOT EXISTS tenant_schemas_institution_id_dropped
+    ON edu_matrix_hub_schema.tenant_schemas (institution_id, dropped_at) WHERE status = 'dropped';
 -- How many TenantSchemas were dropped of late (see _deletion_brake).
 CREATE INDEX IF NOT EXISTS tenant_schemas_dropped_at
     ON edu_matrix_hub_schema.tenant_schemas (dropped_at) WHERE status = 'dropped' AND owner_uid IS NOT NULL;
