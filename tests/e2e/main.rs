@@ -33,6 +33,7 @@ mod pause;
 mod planted;
 mod privileges;
 mod reclaim;
+mod renaming;
 mod replicas;
 mod restart;
 mod restored;
