@@ -63,7 +63,7 @@ fn resolved(mut spec: Value, older_tenants: usize) -> Resolved {
 fn row(change: Value) -> Value {
     let mut row = json!({
         "schema_id": ROW, "institution_id": null, "schema_name": "school", "status": "active", "access": "ReadWrite",
-        "taken_over": false,
+        "taken_over": false, "recreations": 0,
         "owner": { "cluster": "cluster", "namespace": "team-a", "name": "school", "uid": UID },
         "config": {}, "quota_limit": null, "schema_exists": true, "drift": [], "storage_bytes": 81920,
         "table_count": 2, "usage_stale": false, "last_backup": null, "last_operation": null, "jobs": [],
@@ -76,7 +76,7 @@ fn row(change: Value) -> Value {
 fn answer(change: Value) -> TenantAnswer {
     let mut answer = json!({
         "own": null, "tombstone": null, "name_holder": null, "institution_holder": null, "schema_exists": false,
-        "name_is_role": false, "institution_known": false, "set_aside": null,
+        "name_is_role": false, "institution_known": false, "set_aside": null, "known": null,
     });
     merge(&mut answer, change);
     serde_json::from_value(answer).expect("a valid answer")

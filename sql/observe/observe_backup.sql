@@ -1,8 +1,10 @@
 -- What the database knows about one backup of a TenantSchema: its catalogue row, its newest job, and the tenant that a request
 -- for it would concern. It reads only.
 --
--- request: {cluster, namespace, name, uid, namespace_uid?, backup_id?, tenant_uid? or tenant: {namespace, name}}: the SchemaBackup, and whose
--- backup it is to be. A row is found by its id, which must be of this object, or by the object's uid.
+-- request: {cluster, namespace, name, uid, namespace_uid?, method?, backup_id?, tenant_uid? or tenant: {namespace, name}}: the SchemaBackup, and
+-- whose backup it is to be. A row is found by the object's uid, by its id, which must be of this object, or, with a method, as
+-- what an object of the same namespace and name finished of the same tenant: applied again from Git, it is the same backup to a
+-- person. One that was removed because it had expired is finished; one that was removed on request is not.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_backup(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -20,13 +22,21 @@ BEGIN
           AND b.object_namespace = request ->> 'namespace' AND b.object_name = request ->> 'name'
           AND (b.object_namespace_uid = request ->> 'namespace_uid') IS NOT FALSE;
     END IF;
-    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = backup.id ORDER BY j.requested_at DESC, j.id LIMIT 1;
     SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
     WHERE t.status <> 'dropped'
       AND CASE WHEN request ->> 'tenant_uid' IS NOT NULL THEN t.owner_uid = request ->> 'tenant_uid'
                ELSE t.owner_cluster = request ->> 'cluster' AND t.owner_namespace = request #>> '{tenant,namespace}' AND t.owner_name = request #>> '{tenant,name}'
                     AND (t.owner_namespace_uid = request ->> 'namespace_uid') IS NOT FALSE END
     ORDER BY t.created_at DESC LIMIT 1;
+    IF backup.id IS NULL AND tenant.id IS NOT NULL THEN
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.schema_id = tenant.id AND b.method = request ->> 'method' AND b.object_cluster = request ->> 'cluster'
+          AND b.object_namespace = request ->> 'namespace' AND b.object_name = request ->> 'name'
+          AND (b.object_namespace_uid = request ->> 'namespace_uid') IS NOT FALSE
+          AND (b.state = 'complete' OR b.state = 'purged' AND b.expires_at <= b.purged_at)
+        ORDER BY b.completed_at DESC LIMIT 1;
+    END IF;
+    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = backup.id ORDER BY j.requested_at DESC, j.id LIMIT 1;
     RETURN jsonb_build_object(
         'backup', CASE WHEN backup.id IS NOT NULL THEN edu_matrix_hub_schema._backup_row(backup) END,
         'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object('job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error,

@@ -3,8 +3,9 @@
 --
 -- `schema_exists` says of an existing tenant whether its schema stands, and of a new one whether a schema of the wanted name
 -- stands that is no tenant's; `bearer` is whose it is when another tenant's schema was renamed to that. `absence` says why the
--- schema of an existing tenant does not stand (see _schema_absence). `institution_problem` says why the application's table could not be asked. `set_aside` is what
--- an earlier object of the same names and institution left behind, for one that has no tenant.
+-- schema of an existing tenant does not stand (see _schema_absence). `institution_problem` says why the application's table could
+-- not be asked. For one that has no tenant, `set_aside` is what keeps its name or institution (see _reserved), and `known` the row
+-- of the id that it had, whoever's it is now.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_tenant(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -65,15 +66,11 @@ BEGIN
                                ORDER BY s.completed_at DESC NULLS LAST LIMIT 1) AS b ON true
             WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status = 'dropped'
             ORDER BY t.dropped_at DESC NULLS LAST LIMIT 1),
-        'set_aside', CASE WHEN own.id IS NULL THEN (
-            SELECT jsonb_build_object('backup_id', b.id, 'schema_id', t.id, 'location', b.location, 'size_bytes', b.size_bytes,
-                                      'table_count', b.table_count, 'dropped_at', t.dropped_at, 'namespace_uid', t.owner_namespace_uid)
-            FROM edu_matrix_hub_schema.tenant_schemas AS t
-            JOIN edu_matrix_hub_schema.schema_backups AS b ON b.schema_id = t.id AND b.method = 'SetAside' AND b.state = 'complete'
-            WHERE EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = b.location_oid OR n.nspname = b.location)
-              AND t.schema_name = request ->> 'schema_name' AND t.status = 'dropped' AND t.institution_id IS NOT DISTINCT FROM wanted_institution
-              AND t.owner_cluster = request ->> 'cluster' AND t.owner_namespace = request ->> 'namespace' AND t.owner_name = request ->> 'name'
-            ORDER BY t.dropped_at DESC LIMIT 1) END,
+        'set_aside', CASE WHEN own.id IS NULL
+                          THEN edu_matrix_hub_schema._reserved(request ->> 'schema_name', wanted_institution, NULL) END,
+        'known', CASE WHEN own.id IS NULL THEN (
+            SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
+            WHERE t.id = (request ->> 'schema_id')::uuid) END,
         'name_holder', holder.claim,
         'institution_holder', (
             SELECT edu_matrix_hub_schema._claim(t)

@@ -54,6 +54,8 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_
 -- The deletion timestamp of the TenantSchema for which it was dropped, by the clock of the API server: deletions are counted in
 -- that clock alone.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deletion_requested_at timestamptz;
+-- How often its schema was lost and made again, empty: a request to do so counts for one loss.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS recreations integer NOT NULL DEFAULT 0;
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
@@ -65,6 +67,9 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_owner_uid_dropped
 -- What an object of the same name left behind, the newest first.
 CREATE INDEX IF NOT EXISTS tenant_schemas_schema_name_dropped
     ON edu_matrix_hub_schema.tenant_schemas (schema_name, dropped_at) WHERE status = 'dropped';
+-- And what a tenant of the same institution did.
+CREATE INDEX IF NOT EXISTS tenant_schemas_institution_id_dropped
+    ON edu_matrix_hub_schema.tenant_schemas (institution_id, dropped_at) WHERE status = 'dropped';
 -- How many TenantSchemas were dropped of late (see _deletion_brake).
 DROP INDEX IF EXISTS edu_matrix_hub_schema.tenant_schemas_dropped_at;
 CREATE INDEX IF NOT EXISTS tenant_schemas_deletion

@@ -9,6 +9,7 @@ SELECT t.id AS schema_id,
            'status', t.status,
            'access', t.access,
            'taken_over', t.taken_over,
+           'recreations', t.recreations,
            'owner', CASE WHEN t.owner_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
                'cluster', t.owner_cluster, 'namespace', t.owner_namespace, 'name', t.owner_name, 'uid', t.owner_uid,
                'namespace_uid', t.owner_namespace_uid) END,

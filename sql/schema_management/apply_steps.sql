@@ -27,6 +27,7 @@ BEGIN
             WHEN 'remember_namespaces' THEN result := edu_matrix_hub_schema.remember_namespaces(step -> 'options');
             WHEN 'release_tenants' THEN result := edu_matrix_hub_schema.release_tenants(step -> 'options');
             WHEN 'set_aside_tenant_schema' THEN result := edu_matrix_hub_schema.set_aside_tenant_schema(step -> 'options');
+            WHEN 'adopt_backup' THEN result := edu_matrix_hub_schema.adopt_backup(step -> 'options');
             WHEN 'request_backup' THEN result := edu_matrix_hub_schema.request_backup(step -> 'options');
             WHEN 'request_purge' THEN result := edu_matrix_hub_schema.request_purge(step -> 'options');
             WHEN 'cancel_backup' THEN result := edu_matrix_hub_schema.cancel_backup(step -> 'options');

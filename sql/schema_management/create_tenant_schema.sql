@@ -1,10 +1,11 @@
 -- Creates a tenant: roles, schema, grants, default privileges and the registry row, or nothing at all.
 --
 -- options: {schema_name, institution_id?, owner?: {cluster, namespace, name, uid, namespace_uid?}, register_institution?,
--- institution_source?, config?, quota_limit?, access?, requested_by?}. Without an owner it is made by hand.
+-- institution_source?, config?, quota_limit?, access?, beside?, requested_by?}. Without an owner it is made by hand.
 --
 -- The same call again answers `unchanged`. It refuses when name or institution is taken (`name_taken`, `institution_taken`,
--- with the holder in detail.holder), when a schema or a role of that name stands already, when the institution is unknown, and
+-- with the holder in detail.holder), when a schema of that name or institution is set aside (`set_aside`), unless its backup is
+-- the one that is named as `beside`, when a schema or a role of that name stands already, when the institution is unknown, and
 -- with `schema_missing` when this tenant was created before and somebody removed its schema: it is not made anew, empty,
 -- unless recreate_tenant_schema is asked to.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.create_tenant_schema(options jsonb) RETURNS jsonb
@@ -15,7 +16,7 @@ DECLARE
     started       timestamptz;
     tenant        edu_matrix_hub_schema.tenant_schemas;
     is_clear      boolean;
-    answer        jsonb;
+    left_aside    jsonb;
     error_message text;
     error_detail  text;
     error_state   text;
@@ -31,6 +32,7 @@ BEGIN
                AND num_nulls(w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid) IN (0, 4)
                AND to_regnamespace(quote_ident(w.schema_name)) IS NULL
                AND to_regrole(quote_ident(w.schema_name)) IS NULL
+               AND current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
                AND edu_matrix_hub_schema._isolation_problem() IS NULL
         INTO started, tenant.id, tenant.schema_name, tenant.institution_id, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
              tenant.owner_uid, tenant.owner_namespace_uid, tenant.access, tenant.status, tenant.config, tenant.quota_limit,
@@ -62,6 +64,18 @@ BEGIN
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
             RETURN edu_matrix_hub_schema._standing_tenant(tenant);
+        END IF;
+        -- Asked after the row has the name: a tenant that was set aside while the row waited for it is seen now, and none can be
+        -- set aside under this name from here on.
+        IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.status = 'dropped' AND t.schema_name = tenant.schema_name)
+           OR EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.status = 'dropped' AND t.institution_id = tenant.institution_id) THEN
+            left_aside := edu_matrix_hub_schema._reserved(tenant.schema_name, tenant.institution_id, (options ->> 'beside')::uuid);
+            IF left_aside IS NOT NULL THEN
+                PERFORM edu_matrix_hub_schema._refuse('set_aside',
+                    format('schema "%s" of an earlier tenant is set aside as "%s"; bring it back with restore_set_aside(%L), remove it with purge_schema_backup(%L), or leave it there with the option beside',
+                           left_aside #>> '{holder,schema_name}', left_aside ->> 'location', left_aside ->> 'backup_id', left_aside ->> 'backup_id'),
+                    left_aside);
+            END IF;
         END IF;
         INSERT INTO edu_matrix_hub_schema.tenant_locks (schema_id, kind) VALUES (tenant.id, 'structure'), (tenant.id, 'access');
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'open', ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role]);

@@ -2,8 +2,9 @@
 -- namespace and name. It is active or suspended again, and nothing in the database but its row changes; whether its schema stands
 -- is for the next look to say. Done before, it is `unchanged`.
 --
--- options: {schema_id, owner: {cluster, namespace, name, uid, namespace_uid?}, requested_by?}. A tenant of another TenantSchema, or of none, is
--- refused with `not_owner`.
+-- options: {schema_id, owner: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, requested_by?}. A tenant
+-- of another TenantSchema, or of none, is refused with `not_owner`; the tenant of the one that is named as `transfer` is given to
+-- the owner.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -23,13 +24,17 @@ BEGIN
             PERFORM edu_matrix_hub_schema._refuse('not_owner', 'it was made by hand and is of no TenantSchema',
                                                   jsonb_build_object('holder', edu_matrix_hub_schema._claim(tenant)));
         END IF;
-        PERFORM edu_matrix_hub_schema._check_owner(tenant, options -> 'owner');
+        PERFORM edu_matrix_hub_schema._check_owner(
+            edu_matrix_hub_schema._given(tenant, options -> 'owner', options -> 'transfer'), options -> 'owner');
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-        SET owner_uid = options #>> '{owner,uid}', owner_namespace_uid = coalesce(options #>> '{owner,namespace_uid}', t.owner_namespace_uid),
+        SET owner_namespace = options #>> '{owner,namespace}', owner_name = options #>> '{owner,name}', owner_uid = options #>> '{owner,uid}',
+            owner_namespace_uid = coalesce(options #>> '{owner,namespace_uid}', t.owner_namespace_uid),
             status = CASE t.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END,
             taken_over = false, reported = NULL, updated_at = now()
         WHERE t.id = tenant.id AND (t.owner_uid <> options #>> '{owner,uid}' OR t.status = 'released' OR t.taken_over);
-        IF NOT FOUND THEN
+        IF FOUND THEN
+            PERFORM edu_matrix_hub_schema._move_backups(tenant, options -> 'owner');
+        ELSE
             RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" belongs to this TenantSchema', tenant.schema_name), tenant.id);
         END IF;
     EXCEPTION

@@ -1,9 +1,10 @@
 -- Brings back a tenant that was set aside: the schema under its name, its roles, the grants on it, the memberships and logins
 -- that were recorded, the references to others, and its row in the registry; or nothing at all.
 --
--- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, requested_by?}. With an owner the tenant belongs to that
--- TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of the same cluster, namespace
--- and name (else `not_owner`). Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
+-- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, requested_by?}. With an
+-- owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
+-- the same cluster, namespace and name, or the one that is named as `transfer` (else `not_owner`).
+-- Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
 -- new one may reclaim it; one made by hand comes back as it was. detail: {schema_id, backup_id, references, lost}.
 --
 -- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for new rows),
@@ -50,7 +51,8 @@ BEGIN
             PERFORM edu_matrix_hub_schema._refuse('not_found', format('its removal has begun, it is %s', backup.state));
         END IF;
         IF owner IS NOT NULL THEN
-            PERFORM edu_matrix_hub_schema._check_owner(tenant, owner);
+            PERFORM edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema._given(tenant, owner, options -> 'transfer'), owner);
+            PERFORM edu_matrix_hub_schema._move_backups(tenant, owner);
         END IF;
         namespace := edu_matrix_hub_schema._restorable(backup, tenant);
         UPDATE edu_matrix_hub_schema.schema_jobs AS j SET state = 'cancelled', finished_at = clock_timestamp(), error = 'the backup was restored'

@@ -23,7 +23,7 @@ BEGIN
         'id', 'institution_id', 'schema_name', 'owner_cluster', 'owner_namespace', 'owner_name', 'owner_uid', 'status', 'access', 'config', 'version',
         'quota_limit', 'keeper', 'owner_role', 'reader_role', 'writer_role', 'logins', 'saved_acl', 'closed_logins', 'table_count', 'storage_used',
         'usage_stale', 'usage_at', 'write_signature', 'fingerprint', 'drift', 'reported', 'last_optimized', 'last_backup', 'created_at', 'updated_at', 'dropped_at', 'taken_over',
-        'schema_oid', 'owner_role_oid', 'reader_role_oid', 'writer_role_oid', 'owner_namespace_uid', 'deletion_requested_at']) AS w (name)
+        'schema_oid', 'owner_role_oid', 'reader_role_oid', 'writer_role_oid', 'owner_namespace_uid', 'deletion_requested_at', 'recreations']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN
@@ -31,7 +31,7 @@ BEGIN
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
     FROM unnest(ARRAY['tenant_schemas_schema_name_key', 'tenant_schemas_institution_id_key', 'tenant_schemas_owner_uid_key', 'tenant_schemas_owner_uid_dropped',
-        'tenant_schemas_schema_name_dropped', 'tenant_schemas_deletion', 'tenant_schemas_keeper']) AS w (name)
+        'tenant_schemas_schema_name_dropped', 'tenant_schemas_institution_id_dropped', 'tenant_schemas_deletion', 'tenant_schemas_keeper']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
                       WHERE i.indrelid = registry.oid AND c.relname = w.name AND i.indisvalid);
     IF problem IS NOT NULL THEN

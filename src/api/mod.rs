@@ -14,8 +14,11 @@ pub mod reference;
 pub mod schema_backup;
 pub mod tenant_database;
 pub mod tenant_schema;
+pub mod transfer;
 
 mod schema;
+
+use std::fmt::Display;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -45,16 +48,20 @@ pub const TENANT_DATABASE_FINALIZER: &str = "edumatrixhub.io/tenant-database";
 /// Annotation: look at the object now. The value is any text that changes, by custom a time.
 pub const RECONCILE_REQUESTED_AT: &str = "edumatrixhub.io/reconcile-requested-at";
 
-/// Annotation: the schema may really be dropped. The value is its name, so that a typo does nothing.
+/// Annotation: the schema may really be dropped. The value is [`bound`] to the tenant's id in the registry, so that neither a
+/// typo does anything nor one that stays in Git to the next tenant of that name.
 pub const CONFIRM_DROP: &str = "edumatrixhub.io/confirm-drop";
 
-/// Annotation: make the schema anew, empty, after it was dropped by hand. The value is its name.
+/// Annotation: make the schema anew, empty, after it was dropped by hand or beside what is set aside. The value is [`bound`] to
+/// the tenant's id or the backup's, which the message tells.
 pub const RECREATE: &str = "edumatrixhub.io/recreate";
 
-/// Annotation: let the object go although the database cannot be asked. The value is the schema's name.
+/// Annotation: let the object go although the database cannot be asked. The value is [`bound`] to the UID of the object, which
+/// is known without the database and is another one in the object's next life.
 pub const ABANDON: &str = "edumatrixhub.io/abandon";
 
-/// Annotation: take back what an earlier object of this namespace and name left behind. The value is the schema's name.
+/// Annotation: take back what an earlier object of this namespace and name left behind. The value is the schema's name; it may
+/// stay in Git, since it takes nothing but what was this object's own.
 pub const RECLAIM: &str = "edumatrixhub.io/reclaim";
 
 /// Annotation: do nothing, and say as a condition what would be done. The value does not matter.
@@ -131,9 +138,19 @@ fn said_deletions(metadata: &ObjectMeta) -> Option<Timestamp> {
     metadata.annotations.as_ref()?.get(CONFIRM_DELETIONS)?.trim().parse().ok()
 }
 
-/// Whether the object has `annotation` with the schema's name as its value; anything else confirms nothing.
+/// Whether the object has `annotation` with just this value; anything else confirms nothing.
 #[must_use]
-pub fn confirms(metadata: &ObjectMeta, annotation: &str, schema_name: &str) -> bool {
-    let annotations = metadata.annotations.as_ref();
-    annotations.and_then(|annotations| annotations.get(annotation)).is_some_and(|value| value == schema_name)
+pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
+    metadata
+        .annotations
+        .as_ref()
+        .and_then(|annotations| annotations.get(annotation))
+        .is_some_and(|found| found == value)
+}
+
+/// The value of an annotation that counts for one life: the schema's name, so that a person reads what it is about, and the id
+/// of what the message was about, which comes only once.
+#[must_use]
+pub fn bound(schema_name: &str, id: impl Display) -> String {
+    format!("{schema_name}@{id}")
 }

@@ -127,7 +127,7 @@ reasons! {
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
     SchemaMissing Stuck
         "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made anew, because it would be empty."
-        "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` for an empty one."
+        "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
     NamespaceNotAllowed Stuck
         "The database does not take tenants from this namespace."
         "Ask the platform team for a label that `spec.allowedNamespaces` of the `TenantDatabase` selects."

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::connection::{Connection, seconds};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
+use super::transfer::Transfer;
 use crate::ident::{Ident, IdentError};
 use crate::quantity::{Bytes, QuantityError};
 
@@ -123,6 +124,17 @@ pub struct TenantDatabaseSpec {
     /// Default: the defaults that each field of a `TenantSchema` names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub defaults: Option<TenantDefaults>,
+
+    /// Tenants that get another `TenantSchema` with all their data, because its name or its namespace changes; one entry a
+    /// schema. It is half of what is needed: the other is the annotation `edumatrixhub.io/reclaim` on the new object.
+    /// While an entry stands, deleting the old object releases the tenant instead of setting it aside or dropping it,
+    /// whatever its deletion policy. An entry that is done does nothing and may stay.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["schemaName".to_owned()]))]
+    pub transfers: Option<Vec<Transfer>>,
 
     /// How often usage and drift of all tenants are surveyed, in seconds.
     ///

@@ -150,7 +150,7 @@ pub struct TenantSchemaSpec {
 
     /// What happens to the schema when this object is deleted. `BackupThenDrop`: it is closed and set aside whole,
     /// from where it can be brought back. `Drop`: it is dropped without a backup, once the annotation
-    /// `edumatrixhub.io/confirm-drop` has the schema's name. `Retain`: it stays as it is.
+    /// `edumatrixhub.io/confirm-drop` has the value that the condition tells. `Retain`: it stays as it is.
     ///
     /// Default: the database's `defaults.deletionPolicy`, and without it `BackupThenDrop`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -243,13 +243,6 @@ pub struct TenantSchemaStatus {
     /// The last operation on the tenant, from the operation log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<LastOperation>,
-
-    /// Annotations that were heeded once and are still there. They do nothing more until they are removed and set again,
-    /// so that one which stays in a Git repository does not act again, long after it was meant to.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8), inner(length(max = 253)))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
-    pub handled_annotations: Vec<String>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]

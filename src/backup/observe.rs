@@ -14,19 +14,20 @@ use crate::{
 /// Observes a backup that shall be, on the lane of its tenant.
 pub async fn observe(lane: &Lane, desired: &Desired) -> Result<BackupAnswer, Error> {
     let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
-    ask(lane, &desired.object, desired.known, tenant_uid).await
+    ask(lane, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await
 }
 
 /// Observes a backup that is to go.
 pub async fn observe_removal(lane: &Lane, removal: &Removal) -> Result<BackupAnswer, Error> {
-    ask(lane, &removal.object, removal.known, None).await
+    ask(lane, &removal.object, removal.known, None, None).await
 }
 
 async fn ask(
     lane: &Lane,
     object: &Owner,
     backup_id: Option<Uuid>,
+    method: Option<&str>,
     tenant_uid: Option<&str>,
 ) -> Result<BackupAnswer, Error> {
-    lane.observe_backup(&BackupQuestion { object, backup_id, tenant_uid }).await
+    lane.observe_backup(&BackupQuestion { object, backup_id, method, tenant_uid }).await
 }

@@ -54,7 +54,7 @@ pub enum Effect {
 #[must_use]
 pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
     let effects = match &observed.backup {
-        Some(row) => follow(row),
+        Some(row) => adopt(desired, row).into_iter().chain(follow(row)).collect(),
         None => start(desired, observed),
     };
     Plan { subject: subject(&desired.object), effects }
@@ -103,6 +103,19 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
         },
         running(),
     ]
+}
+
+/// A backup that an earlier object of the same names asked for becomes this one's: it is not made again because its manifest was
+/// applied again.
+fn adopt(desired: &Desired, row: &BackupRow) -> Option<Effect> {
+    let is_earlier = row.object.as_ref().is_some_and(|object| object.uid != desired.object.uid);
+    is_earlier.then(|| Effect::Request {
+        call: "adopt_backup",
+        options: json!({
+            "backup_id": row.backup_id, "object": desired.object, "requested_by": requested_by(&desired.object),
+        }),
+        text: "take over the backup that an earlier object of this name asked for".to_owned(),
+    })
 }
 
 /// A backup that the catalogue has: it says itself how far it is.

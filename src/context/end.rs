@@ -49,7 +49,7 @@ impl End {
     #[must_use]
     pub fn reason_of(word: &str) -> Reason {
         match word {
-            "name_taken" | "institution_taken" | "not_owner" => Reason::Conflict,
+            "name_taken" | "institution_taken" | "set_aside" | "not_owner" => Reason::Conflict,
             "invalid_name" => Reason::InvalidSpec,
             "institution_unknown" => Reason::InstitutionUnknown,
             "schema_missing" => Reason::SchemaMissing,

@@ -187,8 +187,10 @@ pub struct TenantAnswer {
     /// Why the application's table could not be asked for the institution.
     #[serde(default)]
     pub institution_problem: Option<String>,
-    /// What an earlier object of the same namespace and name left set aside.
+    /// What is set aside under the wanted name or institution, whoever's it was.
     pub set_aside: Option<SetAside>,
+    /// The row of the id that the status remembers, whoever's it is now.
+    pub known: Option<Claim>,
 }
 
 /// A schema that was set aside when its tenant was deleted.
@@ -196,6 +198,10 @@ pub struct TenantAnswer {
 pub struct SetAside {
     /// The backup that it is.
     pub backup_id: Uuid,
+    /// The tenant that it was.
+    pub holder: Claim,
+    /// `complete`, or `purging` once its removal has begun.
+    pub state: String,
     /// The schema that holds it.
     pub location: String,
     /// In bytes.
@@ -204,9 +210,6 @@ pub struct SetAside {
     pub table_count: Option<i32>,
     /// When the tenant was dropped.
     pub dropped_at: Timestamp,
-    /// UID of the namespace that its object was in; absent where nobody has told it.
-    #[serde(default)]
-    pub namespace_uid: Option<String>,
 }
 
 /// Who has what another wants.
@@ -231,6 +234,9 @@ pub struct Claim {
     pub status: String,
     /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
     pub taken_over: bool,
+    /// Its object is not there any more, as the API server says; asked only where it matters.
+    #[serde(skip)]
+    pub gone: bool,
 }
 
 /// A dropped tenant.
@@ -275,6 +281,8 @@ pub struct TenantRow {
     pub owner: Option<Owner>,
     /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
     pub taken_over: bool,
+    /// How often its schema was lost and made again, empty.
+    pub recreations: i32,
     /// Free JSON.
     pub config: Map<String, Value>,
     /// In bytes.

@@ -23,6 +23,7 @@ use crate::{
         policy::{DeletionPolicy, Enforcement, Quota},
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup},
+        transfer::{ObjectName, Transfer},
     },
     ident::{InstitutionId, SchemaName},
     postgres::answer::{InstitutionSource, Owner},
@@ -53,16 +54,18 @@ pub struct Desired {
     pub warning_percent: i32,
     /// Whether it may be used.
     pub access: Access,
-    /// It shall be made anew, empty, if somebody dropped it by hand, or beside what an earlier object left set aside.
-    pub recreate: bool,
-    /// What an earlier object of this namespace and name left behind shall be taken back.
+    /// What shall be made anew, empty: the annotation's value, which counts for one loss or one schema that is set aside.
+    pub recreate: Option<String>,
+    /// What an earlier object of this namespace and name left behind, or another one gives, shall be taken.
     pub reclaim: bool,
+    /// The object whose tenant the owners of the database give to this one.
+    pub given_by: Option<ObjectName>,
     /// Nothing shall be done; what would be is shown.
     pub paused: bool,
     /// What holds after defaults and limits.
     pub effective: Effective,
     /// What the limits of today would refuse.
-    pub outside: Option<String>,
+    pub outside: Option<Invalid>,
 }
 
 /// What becomes of a tenant that is deleted. Depends on no valid spec: a bad one must not keep an object from going.
@@ -76,10 +79,12 @@ pub struct Removal {
     pub schema_name: Option<String>,
     /// What happens to the schema.
     pub policy: DeletionPolicy,
-    /// `confirm-drop` has the schema's name.
-    pub drop_confirmed: bool,
-    /// `abandon` has the schema's name.
+    /// What may be dropped: the annotation's value, which counts for one tenant.
+    pub confirm_drop: Option<String>,
+    /// `abandon` names the schema and this very object.
     pub abandoned: bool,
+    /// The object that the owners of the database give the tenant to.
+    pub given_to: Option<ObjectName>,
     /// For how many days what is set aside is kept; nothing means for ever.
     pub expire_after_days: Option<i32>,
     /// When it was deleted, by the API server's clock.
@@ -91,10 +96,10 @@ pub struct Removal {
 }
 
 impl Removal {
-    /// True when nothing is done in the database.
+    /// True when the schema stays as it is.
     #[must_use]
     pub fn stays(&self) -> bool {
-        self.policy == DeletionPolicy::Retain || self.abandoned
+        self.policy == DeletionPolicy::Retain || self.abandoned || self.given_to.is_some()
     }
 }
 
@@ -145,18 +150,19 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     // A new tenant meets all limits or is not made; the first complaint is enough to say so.
     let outside = match (known, outside.into_iter().next()) {
         (None, Some(complaint)) => return Err(complaint),
-        (_, complaint) => complaint.map(|complaint| complaint.message),
+        (_, complaint) => complaint,
     };
     Ok(Desired {
         owner: owner(tenant, resolved),
         known,
+        given_by: transfers(database)
+            .find(|entry| {
+                entry.gives_to(schema_name.as_str(), &tenant.namespace().unwrap_or_default(), &tenant.name_any())
+            })
+            .map(|entry| entry.from.clone()),
         reclaim: api::confirms(&tenant.metadata, api::RECLAIM, schema_name.as_str()),
         paused: api::is_paused(&tenant.metadata),
-        recreate: api::confirms(&tenant.metadata, api::RECREATE, schema_name.as_str())
-            && !tenant
-                .status
-                .as_ref()
-                .is_some_and(|status| status.handled_annotations.iter().any(|name| name == api::RECREATE)),
+        recreate: tenant.annotations().get(api::RECREATE).cloned(),
         schema_name,
         institution,
         register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
@@ -182,21 +188,37 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
 pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let remembered = tenant.status.as_ref().and_then(|status| status.schema_name.clone());
     let schema_name = remembered.or_else(|| tenant.schema_name().ok().map(|name| name.as_str().to_owned()));
-    let confirmed =
-        |annotation| schema_name.as_deref().is_some_and(|name| api::confirms(&tenant.metadata, annotation, name));
+    let owner = owner(tenant, resolved);
+    let abandons = |name: &str| api::confirms(&tenant.metadata, api::ABANDON, &api::bound(name, &owner.uid));
     let wanted = policy(tenant, resolved.database.as_deref(), &mut Vec::new());
-    Removal {
-        owner: owner(tenant, resolved),
+    let removal = Removal {
         database: tenant.spec.database().to_owned(),
+        given_to: None,
         policy: remembered_policy(tenant).map_or(wanted, |remembered| wanted.safer(remembered)),
-        drop_confirmed: confirmed(api::CONFIRM_DROP),
-        abandoned: confirmed(api::ABANDON),
+        confirm_drop: tenant.annotations().get(api::CONFIRM_DROP).cloned(),
+        abandoned: schema_name.as_deref().is_some_and(abandons),
         expire_after_days: final_expiry(DeletionPolicy::BackupThenDrop, tenant, resolved.database.as_deref()),
         deleted_at: tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0),
         brake: brake(tenant, resolved),
         paused: api::is_paused(&tenant.metadata),
         schema_name,
-    }
+        owner,
+    };
+    let given_to = resolved.database.as_deref().and_then(|database| given_to(&removal, database));
+    Removal { given_to, ..removal }
+}
+
+/// The object that the owners of the database give a deleted tenant to.
+#[must_use]
+pub fn given_to(removal: &Removal, database: &TenantDatabase) -> Option<ObjectName> {
+    let schema_name = removal.schema_name.as_deref()?;
+    let Owner { namespace, name, .. } = &removal.owner;
+    let entry = transfers(database).find(|entry| entry.takes_from(schema_name, namespace, name))?;
+    Some(entry.to.clone())
+}
+
+fn transfers(database: &TenantDatabase) -> impl Iterator<Item = &Transfer> {
+    database.spec.transfers.iter().flatten()
 }
 
 /// What becomes of a tenant that went without waiting for us. It counts as deleted now, and nobody is left to confirm that

@@ -14,19 +14,19 @@ use kube::{Api, ResourceExt, core::PartialObjectMeta};
 
 use crate::{
     api::{
-        TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
+        TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
         event::EventReason,
     },
     context::{After, Context, End, Living, Next, Notice, StageError as Error, chain},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
-    postgres::answer::{Owner, TenantAnswer},
+    postgres::answer::{Claim, Owner, TenantAnswer},
 };
 use apply::{Applied, apply};
-use desired::{Desired, Removal, desired, removal, removal_of_passed_over};
+use desired::{Desired, Removal, desired, given_to, removal, removal_of_passed_over};
 use observe::{observe, observe_removal};
-use plan::{Plan, plan, plan_removal};
+use plan::{Plan, awaited, plan, plan_removal};
 use resolve::{Resolved, Unseen, resolve, unseen_database};
 use status::{differs, notices, status, status_of_pause, status_of_verdict};
 
@@ -92,11 +92,25 @@ async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
 
 /// Observe, plan, apply, publish.
 async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
-    let observed = observe(lane, desired).await.map_err(Error::Observe)?;
+    let mut observed = observe(lane, desired).await.map_err(Error::Observe)?;
+    if let Some(holder) = awaited(desired, &observed) {
+        let gone = is_gone(holder, ctx).await;
+        if let Some(holder) = &mut observed.name_holder {
+            holder.gone = gone;
+        }
+    }
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
     if desired.paused {
         return pause(&tenant, &plan, ctx).await;
+    }
+    let uid = &desired.owner.uid;
+    if observed.tombstone.is_some()
+        && plan.changes()
+        && !matches!(ctx.living(&api(&tenant, ctx), &tenant.name_any(), uid).await?, Living::Here(_))
+    {
+        // What this very object let go is given back only to an object that is there, and not to a cache that is late.
+        return Ok(Next::new(After::Never, "gone"));
     }
     if plan.takes_back() && !is_at_home(&desired.owner, ctx).await? {
         return Ok(Next::new(After::Retry, "waiting"));
@@ -130,6 +144,13 @@ async fn is_at_home(owner: &Owner, ctx: &Context) -> Result<bool, Error> {
     let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(ctx.client.clone());
     let found = kubernetes::read(&namespaces, &owner.namespace).await?;
     Ok(found.is_some_and(|namespace| namespace.uid() == owner.namespace_uid))
+}
+
+/// Whether the API server, asked now, does not have the object that holds a tenant. No answer proves nothing.
+async fn is_gone(holder: &Claim, ctx: &Context) -> bool {
+    let (Some(namespace), Some(name), Some(uid)) = (&holder.namespace, &holder.name, &holder.uid) else { return false };
+    let api: Api<TenantSchema> = Api::namespaced(ctx.client.clone(), namespace);
+    ctx.living(&api, name, uid).await.is_ok_and(|living| living.is_gone())
 }
 
 /// A tenant that went although it had our finalizer, which the API server can pass over while a tenant is being made. What
@@ -168,6 +189,24 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
     Ok(Next { notices: set_aside(&applied), ..gone() })
 }
 
+/// Whether somebody is there who can release the tenant now: this process, or the one that holds the lane.
+fn is_elsewhere_or_open(resolved: &Resolved) -> bool {
+    match resolved.lane {
+        LaneState::Open(_) => true,
+        LaneState::Elsewhere => resolved.database.is_some(),
+        LaneState::Unavailable { .. } => false,
+    }
+}
+
+/// What is told when a tenant was released for another object.
+fn released(removal: &Removal, applied: &Applied) -> Option<Vec<Notice>> {
+    let to = removal.given_to.as_ref()?;
+    applied.success("release_tenants")?;
+    let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
+    let message = format!("schema {name} stays as it is, for TenantSchema {to}");
+    Some(vec![Notice { reason: EventReason::Retained, message }])
+}
+
 /// What is told when a schema was set aside.
 fn set_aside(applied: &Applied) -> Vec<Notice> {
     let done = applied.success("set_aside_tenant_schema");
@@ -180,10 +219,11 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
         return Ok(Next::new(After::Never, "gone"));
     }
     let removal = removal(tenant, resolved);
-    if removal.stays() && removal.paused {
+    let released_there = removal.given_to.is_some() && !removal.abandoned && is_elsewhere_or_open(resolved);
+    if removal.stays() && !released_there && removal.paused {
         return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), ctx).await;
     }
-    if removal.stays() {
+    if removal.stays() && !released_there {
         let reason = EventReason::Retained;
         let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
         let message = format!("schema {name} stays as it is");
@@ -204,14 +244,18 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
     };
     // What the cache has may be of a world that went back. The object decides as it is now, or nothing is taken away.
     let living = async { ctx.living_whole(&api(tenant, ctx), &removal.owner.name, &removal.owner.uid).await };
-    let (observed, living) = futures::join!(observe_removal(lane, &removal), living);
+    // So does its database: it may give the tenant to another object since a moment.
+    let databases = Api::<TenantDatabase>::all(ctx.client.clone());
+    let database = kubernetes::read(&databases, &removal.database);
+    let (observed, living, database) = futures::join!(observe_removal(lane, &removal), living, database);
     let tenant = &match living? {
         Living::Deleting(now) => now,
         Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
         Living::Gone => return Ok(Next::new(After::Never, "gone")),
     };
-    let removal = desired::removal(tenant, resolved);
-    if removal.stays() {
+    let mut removal = desired::removal(tenant, resolved);
+    removal.given_to = database?.and_then(|database| given_to(&removal, &database));
+    if removal.stays() && (removal.given_to.is_none() || removal.abandoned) {
         return Ok(Next::new(After::Retry, "waiting"));
     }
     let plan = match observed.map_err(Error::Observe) {
@@ -230,7 +274,10 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
         return Ok(Next::new(After::Retry, "standby"));
     }
     match &applied.end {
-        End::Released | End::Done => let_go(tenant, &removal, resolved, set_aside(&applied), ctx).await,
+        End::Released | End::Done => {
+            let notices = released(&removal, &applied).unwrap_or_else(|| set_aside(&applied));
+            let_go(tenant, &removal, resolved, notices, ctx).await
+        }
         End::Refused { reason: Reason::DeletionBrake, message } => {
             let message = format!("{message}; {}", way_past_the_brake(tenant, ctx));
             conclude(tenant, &Verdict::stalled(Reason::DeletionBrake, message, true), ctx).await
@@ -292,7 +339,7 @@ async fn let_go(
     ctx.let_go(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
     // A row that stays is remembered: the next survey misses its object and releases it.
     if let LaneState::Open(lane) = &resolved.lane
-        && !removal.stays()
+        && (!removal.stays() || removal.given_to.is_some())
     {
         lane.forget(&removal.owner.uid);
     }
@@ -309,7 +356,9 @@ fn wake_rivals(gone: &TenantSchema, ctx: &Context) {
     let name = gone.schema_name().ok();
     let lost = |other: &TenantSchema| {
         let conditions = other.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        find(conditions, ConditionType::Stalled).is_some_and(|stalled| stalled.reason == Reason::Conflict.as_str())
+        find(conditions, ConditionType::Stalled).is_some_and(|stalled| {
+            [Reason::Conflict, Reason::SchemaMissing].iter().any(|lost| stalled.reason == lost.as_str())
+        })
     };
     for other in ctx.stores.tenants.state().into_iter().filter(|other| lost(other)) {
         let same_name = name.is_some() && other.schema_name().ok() == name;
@@ -326,13 +375,14 @@ fn wake_rivals(gone: &TenantSchema, ctx: &Context) {
 async fn blocked(tenant: &TenantSchema, removal: &Removal, why: &str, ctx: &Context) -> Result<Next, Error> {
     let Removal { owner, schema_name, .. } = removal;
     let since = tenant.metadata.deletion_timestamp.as_ref().map_or_else(String::new, |at| at.0.to_string());
-    let schema = schema_name.as_deref().unwrap_or("SCHEMA");
+    let schema = schema_name.as_deref().unwrap_or("of the tenant");
     let message = format!(
         "deletion waits since {since} for the database ({why}) and goes on by itself; to let go and leave schema {schema} \
-         where it is: kubectl -n {} annotate tenantschema {} {}={schema}",
+         where it is: kubectl -n {} annotate tenantschema {} --overwrite {}={}",
         owner.namespace,
         owner.name,
         crate::api::ABANDON,
+        crate::api::bound(schema_name.as_deref().unwrap_or_default(), &owner.uid),
     );
     conclude(tenant, &Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept), ctx).await
 }

@@ -4,7 +4,6 @@
 //! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 
 use super::{
     apply::Applied,
@@ -13,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        RECREATE, TenantSchema, TenantSchemaStatus,
+        TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, whole_seconds},
         event::EventReason,
         tenant_schema::{Access, LastBackup, LastOperation, State},
@@ -39,7 +38,6 @@ pub fn status(
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
-    handle_recreate(&mut status.handled_annotations, tenant, applied);
     if exists {
         status.database_name = Some(database_name.to_owned());
         let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
@@ -154,7 +152,7 @@ fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) ->
     }
     let schema = desired.schema_name.as_str();
     if let Some(complaint) = &desired.outside {
-        let message = format!("schema {schema} goes on as it is, outside today's limits: {complaint}");
+        let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
         return Verdict::ready(Reason::OutsideLimits, message);
     }
     if desired.access == Access::Suspended {
@@ -173,17 +171,6 @@ fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) ->
         _ => format!("schema {schema} is ready"),
     };
     Verdict::ready(Reason::Succeeded, message)
-}
-
-/// An annotation that was heeded is remembered as long as it is there.
-fn handle_recreate(handled: &mut Vec<String>, tenant: &TenantSchema, applied: &Applied) {
-    let present = tenant.annotations().contains_key(RECREATE);
-    let heeded = ["recreate_tenant_schema", "create_tenant_schema"].iter().any(|call| applied.success(call).is_some())
-        || handled.iter().any(|name| name == RECREATE);
-    handled.retain(|name| name != RECREATE);
-    if present && heeded {
-        handled.push(RECREATE.to_owned());
-    }
 }
 
 fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {

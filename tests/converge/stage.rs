@@ -194,7 +194,8 @@ impl Stage {
         };
         let desired = backup::desired::desired(object, &resolved);
         let tenant_uid = uid(&subject.object);
-        let question = BackupQuestion { object: &desired.object, backup_id: None, tenant_uid: Some(&tenant_uid) };
+        let question =
+            BackupQuestion { object: &desired.object, backup_id: None, method: None, tenant_uid: Some(&tenant_uid) };
         let observed = self.lane.observe_backup(&question).await.unwrap();
         let mut plan = if object.metadata.deletion_timestamp.is_some() {
             backup::plan::plan_removal(&backup::desired::removal(object, &resolved, false), &observed)
@@ -286,7 +287,8 @@ impl Subject {
 
     /// Somebody deletes it, and has confirmed that it may be dropped.
     pub fn delete(&mut self) {
-        let confirmed = BTreeMap::from([(CONFIRM_DROP.to_owned(), name(&self.object))]);
+        let id = self.object.status.as_ref().and_then(|status| status.schema_id.clone()).unwrap_or_default();
+        let confirmed = BTreeMap::from([(CONFIRM_DROP.to_owned(), format!("{}@{id}", name(&self.object)))]);
         self.object.metadata.annotations = Some(confirmed);
         self.object.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time of the API");

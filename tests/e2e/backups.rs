@@ -152,3 +152,28 @@ async fn whatever_a_tenant_prepares_its_code_runs_as_its_owner_or_not_at_all() {
     assert_eq!(world.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'stolen_by_a_tenant'"), "0");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_is_applied_again_is_not_made_again() {
+    let world = World::new(json!({})).await;
+    let backups = world.api::<SchemaBackup>();
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let made = world.finished_backup("before-exams", json!({})).await;
+    backups.delete("before-exams", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&backups, "before-exams").await;
+
+    let again = world.finished_backup("before-exams", json!({})).await;
+    assert_ne!(again.metadata.uid, made.metadata.uid);
+    assert_eq!(location(&again), location(&made));
+    assert_eq!(again.status.unwrap().backup_id, made.status.unwrap().backup_id);
+    let rows = || world.sql("SELECT count(*), min(object_uid) FROM edu_matrix_hub_schema.schema_backups");
+    assert_eq!(rows(), format!("1|{}", again.metadata.uid.unwrap()));
+    // What was removed because somebody asked for it is made again.
+    let removed = world.finished_backup("weekly", json!({ "deletionPolicy": "Delete" })).await;
+    backups.delete("weekly", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&backups, "weekly").await;
+    let another = world.finished_backup("weekly", json!({})).await;
+    assert_ne!(location(&another), location(&removed));
+    world.finish().await;
+}

@@ -61,7 +61,8 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
 
     // Applied again and asked for, it is another tenant, empty, and the old one is still there.
     world.apply_tenant("school", spec).await;
-    world.annotate::<TenantSchema>("school", RECREATE, "school").await;
+    let message = world.stalled_tenant("school", "Conflict").await;
+    world.annotate::<TenantSchema>("school", RECREATE, &World::value_told(&message, RECREATE)).await;
     world.ready_tenant("school").await;
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
     assert_eq!(facts(&aside), before);
@@ -105,7 +106,7 @@ async fn drop_waits_for_the_schemas_name_and_then_leaves_nothing() {
     }
     let message = world.stalled_tenant("school", "DropNotConfirmed").await;
     assert!(message.contains("schema school would be dropped without a backup"), "{message}");
-    world.annotate::<TenantSchema>("school", CONFIRM_DROP, "schol").await;
+    world.annotate::<TenantSchema>("school", CONFIRM_DROP, "school").await;
     world.next_survey().await;
     world.stalled_tenant("school", "DropNotConfirmed").await;
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7", "it works as before");

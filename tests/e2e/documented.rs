@@ -118,7 +118,8 @@ async fn what_the_documents_say_to_type_can_be_typed() {
         .until_ready(&world.api::<SchemaBackup>(), made[0].metadata.name.as_deref().unwrap(), "True", "Completed")
         .await;
     let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
-    assert_eq!(tenant.metadata.annotations.unwrap()["edumatrixhub.io/abandon"], "school");
+    let abandons = format!("school@{}", tenant.metadata.uid.unwrap());
+    assert_eq!(tenant.metadata.annotations.unwrap()["edumatrixhub.io/abandon"], abandons);
     assert_eq!(tenant.spec.quota.unwrap().limit.as_deref(), Some("10Gi"));
     assert!(fs::metadata(place.path().join("tenants.dump")).unwrap().len() > 10_000);
     world.kubectl(&["-n", &world.namespace, "delete", "schemabackup", "--all"]);

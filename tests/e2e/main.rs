@@ -32,6 +32,7 @@ mod pause;
 mod planted;
 mod privileges;
 mod reclaim;
+mod renaming;
 mod replicas;
 mod restart;
 mod rivals;

@@ -52,12 +52,14 @@ async fn an_outage_loses_nothing_and_is_over_within_seconds() {
     assert!(started.elapsed() < SOON, "Retain needs no database");
     for name in ["leaving", "abandoned"] {
         let message = world.tenant_says(name, "Reconciling", "DatabaseUnavailable", "deletion waits since 20").await;
-        let command = format!("kubectl -n {} annotate tenantschema {name} {ABANDON}={name}", world.namespace);
+        let uid = tenants.get(name).await.unwrap().metadata.uid.unwrap();
+        let command =
+            format!("kubectl -n {} annotate tenantschema {name} --overwrite {ABANDON}={name}@{uid}", world.namespace);
         assert!(message.contains(&command), "{message}");
     }
-    world.annotate::<TenantSchema>("abandoned", ABANDON, "abandonned").await;
-    world.tenant_says("abandoned", "Reconciling", "DatabaseUnavailable", "deletion waits").await;
     world.annotate::<TenantSchema>("abandoned", ABANDON, "abandoned").await;
+    let message = world.tenant_says("abandoned", "Reconciling", "DatabaseUnavailable", "deletion waits").await;
+    world.annotate::<TenantSchema>("abandoned", ABANDON, &World::value_told(&message, ABANDON)).await;
     world.until_gone(&tenants, "abandoned").await;
 
     // One probe for all, and nobody else asks.

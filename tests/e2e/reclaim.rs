@@ -18,7 +18,7 @@ async fn a_schema_that_was_set_aside_comes_back_when_asked_and_not_before() {
 
     world.apply_tenant("school", spec.clone()).await;
     let message = world.stalled_tenant("school", "Conflict").await;
-    for part in [aside.as_str(), "1 tables", "edumatrixhub.io/reclaim=school", "edumatrixhub.io/recreate=school"] {
+    for part in [aside.as_str(), "1 tables", "edumatrixhub.io/reclaim=school;", "edumatrixhub.io/recreate=school@"] {
         assert!(message.contains(part), "{message}");
     }
     // A typo does nothing.
@@ -34,12 +34,62 @@ async fn a_schema_that_was_set_aside_comes_back_when_asked_and_not_before() {
     // Or it stays where it is, and an empty one is begun.
     world.delete_tenant("school").await;
     world.apply_tenant("school", spec).await;
-    world.stalled_tenant("school", "Conflict").await;
+    let message = world.stalled_tenant("school", "Conflict").await;
     world.annotate::<TenantSchema>("school", RECREATE, "school").await;
+    world.next_survey().await;
+    world.stalled_tenant("school", "Conflict").await;
+    let value = World::value_told(&message, RECREATE);
+    world.annotate::<TenantSchema>("school", RECREATE, &value).await;
     let anew = world.ready_tenant("school").await.status.unwrap();
     assert_ne!(anew.schema_id, id);
-    assert_eq!(anew.handled_annotations, [RECREATE]);
     assert_eq!(world.schemas("school").len(), 2, "the old one is still set aside");
+
+    // An annotation that stays in Git is about what it named, and says nothing about the object's next life.
+    world.sql_as("school", "owner", "CREATE TABLE school.teachers AS SELECT 1 AS n");
+    world.delete_tenant("school").await;
+    world.apply_annotated("school", json!({ "schemaName": "school" }), json!({ RECREATE: value })).await;
+    let again = world.stalled_tenant("school", "Conflict").await;
+    assert_ne!(World::value_told(&again, RECREATE), value);
+    world.next_survey().await;
+    world.stalled_tenant("school", "Conflict").await;
+    assert_eq!(world.schemas("school").len(), 2, "nothing was made");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_kept_for_whose_data_is_set_aside_also_in_a_queue_of_strangers() {
+    let world = World::new(json!({})).await;
+    world.apply_annotated("school", json!({ "schemaName": "school" }), json!({ RECLAIM: "school" })).await;
+    let id = world.ready_tenant("school").await.status.unwrap().schema_id;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 7 AS id");
+    let strangers: Vec<_> = (0..300).map(|number| format!("stranger{number:03}")).collect();
+    for name in &strangers {
+        world.apply_annotated(name, json!({ "schemaName": "school" }), json!({ RECLAIM: "school" })).await;
+    }
+    for name in &strangers {
+        world.stalled_tenant(name, "Conflict").await;
+    }
+    // Deleted, and a moment later applied again from Git.
+    world.delete_tenant("school").await;
+    world.tenant_says(&strangers[299], "Stalled", "Conflict", "its name and institution are kept for it").await;
+    world.apply_annotated("school", json!({ "schemaName": "school" }), json!({ RECLAIM: "school" })).await;
+    assert_eq!(world.ready_tenant("school").await.status.unwrap().schema_id, id);
+    assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7");
+    for name in &strangers {
+        world.stalled_tenant(name, "Conflict").await;
+    }
+    assert_eq!(world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas"), "1");
+
+    // What is purged frees the name: one of them has it then.
+    world.delete_tenant("school").await;
+    let backup = world.sql("SELECT id FROM edu_matrix_hub_schema.schema_backups WHERE state = 'complete'");
+    world.sql(&format!("SELECT edu_matrix_hub_schema.request_purge('{{\"backup_id\": \"{backup}\"}}')"));
+    let made = || world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = 'active'");
+    world.eventually("one of those who waited has the name", async || made() == "1").await;
+    // Those who still wait look again at most a minute apart, each by itself.
+    let (tenants, all) = (world.api::<TenantSchema>(), kube::api::ListParams::default());
+    tenants.delete_collection(&DeleteParams::default(), &all).await.unwrap();
+    world.eventually("all are gone", async || tenants.list(&all).await.unwrap().items.is_empty()).await;
     world.finish().await;
 }
 

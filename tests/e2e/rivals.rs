@@ -73,8 +73,8 @@ async fn five_thousand_tables_go_with_the_default_number_of_locks() {
     world.run_script(&tables);
     let tenants = world.api::<TenantSchema>();
     tenants.delete("school", &DeleteParams::default()).await.unwrap();
-    world.tenant_says("school", "Stalled", "DropNotConfirmed", &format!("{CONFIRM_DROP}=school")).await;
-    world.annotate::<TenantSchema>("school", CONFIRM_DROP, "school").await;
+    let message = world.tenant_says("school", "Stalled", "DropNotConfirmed", &format!("{CONFIRM_DROP}=school")).await;
+    world.annotate::<TenantSchema>("school", CONFIRM_DROP, &World::value_told(&message, CONFIRM_DROP)).await;
     world.until_gone(&tenants, "school").await;
     assert_eq!(world.schemas("school"), Vec::<String>::new());
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relname ~ '^t[0-9]+$'"), "0");
@@ -132,7 +132,8 @@ async fn a_status_is_never_believed_against_the_database() {
     world.stop_operator().await;
     for name in ["forger", "rogue"] {
         tenants.patch_status(name, &PatchParams::default(), &status).await.unwrap();
-        world.annotate::<TenantSchema>(name, CONFIRM_DROP, "victim").await;
+        let confirmed = format!("victim@{}", victim.schema_id.as_deref().unwrap());
+        world.annotate::<TenantSchema>(name, CONFIRM_DROP, &confirmed).await;
         tenants.delete(name, &DeleteParams::default()).await.unwrap();
     }
     world.start_operator().await;
@@ -151,7 +152,8 @@ async fn a_status_is_never_believed_against_the_database() {
     assert_eq!(world.sql("SELECT count(*) FROM victim.pupils"), "0");
     world.settled_tenant("victim").await;
     if tenants.get_opt("rogue").await.unwrap().is_some() {
-        world.annotate::<TenantSchema>("rogue", CONFIRM_DROP, "rogue").await;
+        let message = world.tenant_says("rogue", "Stalled", "DropNotConfirmed", CONFIRM_DROP).await;
+        world.annotate::<TenantSchema>("rogue", CONFIRM_DROP, &World::value_told(&message, CONFIRM_DROP)).await;
         world.until_gone(&tenants, "rogue").await;
     }
     world.finish().await;

@@ -69,7 +69,7 @@ async fn an_object_that_leaves_the_view_is_left_alone_and_comes_back_as_it_was()
         world.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils AS SELECT 7 AS id"));
     }
     // As they stand in a repository.
-    world.annotate::<TenantSchema>("dropped", CONFIRM_DROP, "dropped").await;
+    world.confirm("dropped", CONFIRM_DROP).await;
     world.annotate::<TenantSchema>("paused", PAUSED, "").await;
     world.tenant_says("paused", "Paused", "Paused", "").await;
     world.next_survey().await;
@@ -129,7 +129,7 @@ async fn a_finalizer_that_was_passed_over_is_made_up_for_with_every_guard_and_a_
     // The first is deleted while it is made, as far as can be told; the wish to drop it was for another day.
     world.apply_tenant("confirmed", json!({ "schemaName": "confirmed", "deletionPolicy": "Drop" })).await;
     world.ready_tenant("confirmed").await;
-    world.annotate::<TenantSchema>("confirmed", CONFIRM_DROP, "confirmed").await;
+    world.confirm("confirmed", CONFIRM_DROP).await;
     world.lose("confirmed");
     world.until_row("confirmed", "dropped").await;
     assert!(world.schemas("confirmed")[0].starts_with("confirmed_bak_"), "set aside, and never dropped");
@@ -140,8 +140,8 @@ async fn a_finalizer_that_was_passed_over_is_made_up_for_with_every_guard_and_a_
         world.apply_tenant(name, json!({ "schemaName": name, "deletionPolicy": policy })).await;
         world.ready_tenant(name).await;
         if !annotation.is_empty() {
-            world.annotate::<TenantSchema>(name, annotation, name).await;
-            world.annotate::<TenantSchema>(name, CONFIRM_DROP, name).await;
+            world.confirm(name, annotation).await;
+            world.confirm(name, CONFIRM_DROP).await;
         }
         world.lose(name);
         world.until_row(name, "released").await;
@@ -175,7 +175,7 @@ async fn tenants_and_their_database_are_handed_to_another_operator_by_a_label() 
         world.apply_tenant(name, spec).await;
         world.ready_tenant(name).await;
     }
-    world.annotate::<TenantSchema>("dropped", CONFIRM_DROP, "dropped").await;
+    world.confirm("dropped", CONFIRM_DROP).await;
     let other = Process::start_selecting(&world, &format!("e2e={}-other", world.id));
     let held = "tenant_schema_operator_lane_held{";
     let told = [world.told("dropped").await, world.told("school").await];

@@ -27,7 +27,10 @@ use super::{
     ground::Ground,
     wire::{Cut, Mood},
 };
-use crate::tools::own_server;
+use crate::{
+    tools::own_server,
+    world::{World, condition},
+};
 
 /// Tenants that are made again whenever they are gone.
 const TENANTS: u64 = 12;
@@ -110,7 +113,11 @@ impl Soak {
             6..9 => drop(tenants.delete(&name, &DeleteParams::default()).await),
             9..13 => {
                 let key = self.chance.one_of(&[RECLAIM, RECREATE, CONFIRM_DROP]);
-                self.annotate(&name, key, json!(schema)).await;
+                let asked = tenants.get_opt(&name).await.ok().flatten();
+                let said = asked.as_ref().and_then(|tenant| condition(tenant, "Stalled"));
+                let told = said.filter(|(.., message)| message.contains(&format!("{key}=")));
+                let value = told.map_or(schema, |(.., message)| World::value_told(&message, key));
+                self.annotate(&name, key, json!(value)).await;
             }
             13 => self.annotate(&name, RECONCILE_REQUESTED_AT, json!(number.to_string())).await,
             14 => {

@@ -67,7 +67,10 @@ impl Scenario {
             &format!("CREATE TABLE {schema}.pupils (id int); INSERT INTO {schema}.pupils VALUES (1)"),
         );
         match self {
-            Drop => world.annotate::<TenantSchema>(name, CONFIRM_DROP, schema).await,
+            Drop => {
+                let id = world.ready_tenant(name).await.status.unwrap().schema_id.unwrap();
+                world.annotate::<TenantSchema>(name, CONFIRM_DROP, &format!("{schema}@{id}")).await;
+            }
             ReclaimLiving | ReclaimSetAside => world.delete_tenant(name).await,
             PurgeSnapshot => {
                 let spec = json!({ "tenantSchemaRef": { "name": name }, "deletionPolicy": "Delete" });

@@ -63,6 +63,17 @@ fn a_backup_follows_its_catalogue_row() {
 }
 
 #[test]
+fn a_backup_that_is_applied_again_is_the_one_that_its_earlier_object_made() {
+    let mut observed = answer(Some("complete"), true);
+    let object = json!({ "cluster": "cluster", "namespace": "team-a", "name": "before-exams", "uid": BACKUP });
+    observed.backup.as_mut().unwrap().object = Some(serde_json::from_value(object).unwrap());
+    let school = tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW }));
+    check_backup("backup_adopt", &backup(&json!({}), json!(null)), Some(school.clone()), &observed);
+    observed.backup.as_mut().unwrap().object.as_mut().unwrap().uid = UID.to_owned();
+    check_backup("backup_complete", &backup(&json!({}), json!(null)), Some(school), &observed);
+}
+
+#[test]
 fn a_deleted_backup_is_kept_removed_or_cancelled() {
     let kept = backup(&json!({}), json!({ "backupId": BACKUP }));
     let deleted = backup(&json!({ "deletionPolicy": "Delete" }), json!({ "backupId": BACKUP }));

@@ -26,7 +26,7 @@ fn absent(absence: Value) -> Value {
 fn a_strangers_schema_is_named_and_left() {
     let replaced = answer(absent(json!({ "kind": "replaced", "owner": "postgres" })));
     check("absent_replaced", &school(), &replaced);
-    check("absent_replaced", &annotated(school(), RECREATE, "school"), &replaced);
+    check("absent_replaced", &annotated(school(), RECREATE, &format!("school@{ROW}")), &replaced);
     check_removal("absent_replaced_remove", &school(), &replaced);
     check("absent_unknown", &school(), &answer(absent(json!({ "kind": "unknown", "owner": "postgres" }))));
 }
@@ -35,10 +35,10 @@ fn a_strangers_schema_is_named_and_left() {
 fn a_renamed_schema_is_named_back_before_anything_else() {
     let renamed = answer(absent(json!({ "kind": "renamed", "now": "Parked" })));
     check("absent_renamed", &school(), &renamed);
-    check("absent_renamed", &annotated(school(), RECREATE, "school"), &renamed);
+    check("absent_renamed", &annotated(school(), RECREATE, &format!("school@{ROW}")), &renamed);
     check_removal("absent_renamed_remove", &school(), &renamed);
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
-    check_removal("absent_renamed_remove", &annotated(drop, CONFIRM_DROP, "school"), &renamed);
+    check_removal("absent_renamed_remove", &annotated(drop, CONFIRM_DROP, &format!("school@{ROW}")), &renamed);
 }
 
 #[test]
@@ -72,9 +72,10 @@ fn a_namespace_that_was_made_again_gets_nothing_of_the_former_ones() {
     }
     let left = json!({
         "backup_id": ROW, "location": "school_bak_20260101120000", "size_bytes": 1, "table_count": 2,
-        "dropped_at": "2026-01-01T12:00:00Z", "namespace_uid": "another",
+        "dropped_at": "2026-01-01T12:00:00Z", "state": "complete", "holder": former,
     });
-    for tenant in [&school(), &asked] {
+    let begins = annotated(school(), RECREATE, &format!("school@{ROW}"));
+    for tenant in [&school(), &asked, &begins] {
         check("stranger_left", tenant, &answer(json!({ "set_aside": left })));
     }
     former["namespace_uid"] = json!("uid-team-a");

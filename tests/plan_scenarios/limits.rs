@@ -31,7 +31,7 @@ fn a_namespace_needs_the_labels_that_the_database_asks_for() {
     let database = json!({ "allowedNamespaces": { "matchLabels": { "team": "b" } } });
     check_refused(&new(json!({})), &resolved(database.clone(), 0), "NamespaceNotAllowed", &["team-a", "label"]);
     let left_alone = desired(&running(json!({ "schemaName": "school" })), &resolved(database, 0)).unwrap();
-    assert!(left_alone.outside.unwrap().contains("team-a"));
+    assert!(left_alone.outside.unwrap().message.contains("team-a"));
     let fits = json!({ "allowedNamespaces": { "matchLabels": { "team": "a" } } });
     assert!(desired(&new(json!({})), &resolved(fits, 0)).is_ok());
 }

@@ -5,3 +5,4 @@ mod identity;
 mod limits;
 mod reclaim;
 mod tenants;
+mod transfers;

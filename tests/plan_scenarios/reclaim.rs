@@ -3,9 +3,10 @@
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{RECLAIM, RECREATE, TenantSchema};
 
-use crate::{annotated, answer, check, row, tenant};
+use crate::{ROW, annotated, answer, check, row, tenant};
 
 const EARLIER: &str = "33333333-3333-4333-8333-333333333333";
+const BACKUP: &str = "55555555-5555-4555-8555-555555555555";
 
 fn school() -> TenantSchema {
     tenant(json!({ "schemaName": "school" }), json!(null))
@@ -18,11 +19,19 @@ fn left(status: &str, taken_over: bool) -> Value {
     }})
 }
 
-fn set_aside() -> Value {
-    json!({ "set_aside": {
-        "backup_id": EARLIER, "location": "school_bak_20260101120000", "size_bytes": 1024, "table_count": 3,
-        "dropped_at": "2026-01-01T12:00:00Z",
-    }})
+/// What is set aside, of an earlier object of the same names unless `change` says otherwise.
+fn set_aside(change: Value, holder: Value) -> Value {
+    let mut left = json!({
+        "backup_id": BACKUP, "location": "school_bak_20260101120000", "size_bytes": 1024, "table_count": 3,
+        "dropped_at": "2026-01-01T12:00:00Z", "state": "complete", "holder": left("dropped", false)["name_holder"],
+    });
+    crate::merge(&mut left["holder"], holder);
+    crate::merge(&mut left, change);
+    json!({ "set_aside": left })
+}
+
+fn known() -> TenantSchema {
+    tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW, "schemaName": "school" }))
 }
 
 #[test]
@@ -43,9 +52,79 @@ fn what_is_just_being_dropped_is_not_taken_back() {
 
 #[test]
 fn what_is_set_aside_is_neither_forgotten_nor_brought_back_by_guess() {
-    check("set_aside_left", &school(), &answer(set_aside()));
-    check("set_aside_reclaim", &annotated(school(), RECLAIM, "school"), &answer(set_aside()));
-    check("set_aside_begin_anew", &annotated(school(), RECREATE, "school"), &answer(set_aside()));
+    let own = answer(set_aside(json!({}), json!({})));
+    check("set_aside_left", &school(), &own);
+    check("set_aside_reclaim", &annotated(school(), RECLAIM, "school"), &own);
+    check("set_aside_begin_anew", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &own);
+}
+
+#[test]
+fn an_annotation_of_another_life_is_answered_by_the_value_to_type() {
+    let own = answer(set_aside(json!({}), json!({})));
+    for value in ["school", "", &format!("school@{ROW}"), &format!("other@{BACKUP}"), &format!("school@{BACKUP} ")] {
+        check("set_aside_left", &annotated(school(), RECREATE, value), &own);
+    }
+}
+
+#[test]
+fn what_is_set_aside_keeps_its_name_for_whose_it_was() {
+    for (file, change, holder) in [
+        ("set_aside_other_namespace", json!({}), json!({ "namespace": "team-b", "name": "secret" })),
+        ("set_aside_other_name", json!({}), json!({ "name": "older" })),
+        ("set_aside_other_cluster", json!({}), json!({ "cluster": "another" })),
+        ("set_aside_by_hand", json!({}), json!({ "cluster": null, "namespace": null, "name": null, "uid": null })),
+        ("set_aside_going", json!({ "state": "purging" }), json!({})),
+    ] {
+        let observed = answer(set_aside(change, holder));
+        check(file, &school(), &observed);
+        check(file, &annotated(school(), RECLAIM, "school"), &observed);
+        if file != "set_aside_going" {
+            check(file, &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &observed);
+        }
+    }
+}
+
+#[test]
+fn what_an_institution_left_under_another_name_is_said_and_not_brought_back_under_this_one() {
+    let observed = answer(set_aside(json!({}), json!({ "schema_name": "academy" })));
+    check("set_aside_institution", &school(), &observed);
+    check("set_aside_institution", &annotated(school(), RECLAIM, "school"), &observed);
+    check("set_aside_begin_anew", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &observed);
+}
+
+#[test]
+fn what_was_restored_with_its_status_is_told_where_its_tenant_is_and_may_take_it_back() {
+    let released = answer(left("released", false));
+    check("conflict_earlier_self", &known(), &released);
+    check("reclaim_released", &annotated(known(), RECLAIM, "school"), &released);
+    check("reclaim_taken_over", &known(), &answer(left("active", true)));
+    let aside = answer(set_aside(json!({}), json!({})));
+    check("set_aside_left", &known(), &aside);
+    check("set_aside_reclaim", &annotated(known(), RECLAIM, "school"), &aside);
+    check("set_aside_begin_anew", &annotated(known(), RECREATE, &format!("school@{BACKUP}")), &aside);
+}
+
+#[test]
+fn what_was_restored_into_another_namespace_takes_nothing_and_makes_nothing() {
+    let mut living = left("active", false);
+    crate::merge(&mut living["name_holder"], json!({ "namespace": "team-b" }));
+    living["known"] = living["name_holder"].clone();
+    check("known_elsewhere", &known(), &answer(living.clone()));
+    check("known_elsewhere", &annotated(known(), RECLAIM, "school"), &answer(living));
+    let mut gone = set_aside(json!({}), json!({ "namespace": "team-b" }));
+    gone["known"] = gone["set_aside"]["holder"].clone();
+    check("known_elsewhere_gone", &known(), &answer(gone.clone()));
+    check("known_elsewhere_gone", &annotated(known(), RECLAIM, "school"), &answer(gone));
+    check("row_lost", &annotated(known(), RECLAIM, "school"), &answer(json!({})));
+}
+
+#[test]
+fn an_object_that_came_back_with_its_cluster_may_take_back_what_it_left() {
+    let mut observed = set_aside(json!({}), json!({}));
+    observed["tombstone"] =
+        json!({ "schema_id": ROW, "location": "school_bak_20260101120000", "backup_state": "complete" });
+    check("dropped_aside", &school(), &answer(observed.clone()));
+    check("set_aside_reclaim", &annotated(school(), RECLAIM, "school"), &answer(observed));
 }
 
 #[test]

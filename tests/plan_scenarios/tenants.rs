@@ -104,21 +104,23 @@ fn a_schema_that_was_dropped_by_hand_is_not_made_anew() {
 
 #[test]
 fn a_schema_that_was_dropped_by_hand_is_made_anew_on_request() {
-    let asked = annotated(school(), RECREATE, "school");
+    let asked = annotated(school(), RECREATE, &format!("school@{ROW}"));
     check("recreate", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
 }
 
 #[test]
-fn an_annotation_that_was_heeded_does_not_act_again() {
-    let status = json!({ "handledAnnotations": [RECREATE] });
-    let asked = annotated(tenant(json!({ "schemaName": "school" }), status), RECREATE, "school");
-    check("schema_missing", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+fn a_request_to_make_it_anew_counts_for_one_loss() {
+    let again = answer(json!({ "own": row(json!({ "schema_exists": false, "recreations": 1 })) }));
+    check("schema_missing_again", &annotated(school(), RECREATE, &format!("school@{ROW}")), &again);
+    check("recreate", &annotated(school(), RECREATE, &format!("school@{ROW}+1")), &again);
 }
 
 #[test]
-fn a_typo_in_the_annotation_does_nothing() {
-    let asked = annotated(school(), RECREATE, "schol");
-    check("schema_missing", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+fn a_typo_or_the_name_alone_does_nothing() {
+    for value in ["school", "schol", "", &format!("schol@{ROW}"), &format!("school@{OTHER}")] {
+        let asked = annotated(school(), RECREATE, value);
+        check("schema_missing", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
+    }
 }
 
 #[test]
@@ -128,7 +130,7 @@ fn a_row_that_was_edited_by_hand_is_left_alone() {
 
 #[test]
 fn a_tenant_that_was_dropped_is_never_created_anew() {
-    let grave = json!({ "schema_id": ROW, "location": "school_bak_20260101120000", "backup_state": "complete" });
+    let grave = json!({ "schema_id": ROW, "location": "school_bak_20260101120000", "backup_state": "purged" });
     check("dropped", &school(), &answer(json!({ "tombstone": grave })));
 }
 
@@ -153,17 +155,17 @@ fn a_deleted_tenants_jobs_end_first() {
 fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
     check_removal("drop_unconfirmed", &drop, &answer(json!({ "own": row(json!({})) })));
-    check_removal(
-        "drop_unconfirmed",
-        &annotated(drop, CONFIRM_DROP, "scool"),
-        &answer(json!({ "own": row(json!({})) })),
-    );
+    for value in ["school", "scool", &format!("scool@{ROW}"), &format!("school@{OTHER}")] {
+        let confirmed = annotated(drop.clone(), CONFIRM_DROP, value);
+        check_removal("drop_unconfirmed", &confirmed, &answer(json!({ "own": row(json!({})) })));
+    }
 }
 
 #[test]
 fn a_confirmed_drop_waits_until_everything_is_gone() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
-    let drop = annotated(drop, CONFIRM_DROP, "school");
+    let unconfirmed = annotated(drop.clone(), CONFIRM_DROP, "school");
+    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}"));
     check_removal("drop", &drop, &answer(json!({ "own": row(json!({})) })));
     let grave = |state| json!({ "schema_id": ROW, "backup_id": OTHER, "location": "school_bak_20261121000000", "backup_state": state });
     check_removal("drop_going_on", &drop, &answer(json!({ "tombstone": grave("purging") })));
@@ -175,7 +177,10 @@ fn a_confirmed_drop_waits_until_everything_is_gone() {
     };
     check_removal("drop_held_up", &drop, &held_up(json!("dependents")));
     check_removal("drop_held_up_by_a_lock", &drop, &held_up(json!(null)));
+    check_removal("drop_going_on", &unconfirmed, &answer(json!({ "tombstone": grave("purging") })));
     check_removal("drop_done", &drop, &answer(json!({ "tombstone": grave("purged") })));
+    // Set aside under another policy, and then only the policy was changed.
+    check_removal("drop_done", &unconfirmed, &answer(json!({ "tombstone": grave("complete") })));
 }
 
 #[test]

@@ -53,7 +53,7 @@ async fn logged(world: &World, kind: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_set_aside_is_shown_to_whom_it_belonged() {
+async fn what_is_set_aside_is_shown_to_whoever_asks_for_its_name_or_institution() {
     with_world(|world: World| async move {
         let worker = Worker::claim(world.session().await).await;
         let institution = world.database.institution().await;
@@ -71,19 +71,25 @@ async fn what_is_set_aside_is_shown_to_whom_it_belonged() {
         assert_eq!(seen["own"], json!(null));
         let row = world.newest_backup().await;
         let expected = json!({ "backup_id": backup, "schema_id": tenant.id, "location": row["location"], "size_bytes": row["size_bytes"],
-                               "table_count": 1, "dropped_at": seen["set_aside"]["dropped_at"] });
+                               "table_count": 1, "dropped_at": seen["set_aside"]["dropped_at"], "state": "complete",
+                               "holder": seen["set_aside"]["holder"] });
         assert_eq!(seen["set_aside"], expected);
         assert!(seen["set_aside"]["dropped_at"].is_string());
         for key in ["cluster", "namespace", "name"] {
             let mut other = again.clone();
             other[key] = json!("another");
-            assert_eq!(observe(&worker.client, &other, "school").await["set_aside"], json!(null), "{key}");
+            assert_eq!(observe(&worker.client, &other, "school").await["set_aside"], expected, "{key}");
         }
-        assert_eq!(observe(&worker.client, &anew("school"), "school").await["set_aside"], json!(null), "no institution");
-        assert_eq!(observe(&worker.client, &again, "school2").await["set_aside"], json!(null), "another schema");
+        for key in ["cluster", "namespace", "name", "uid"] {
+            assert_eq!(seen["set_aside"]["holder"][key], owner("school")[key], "whose it was");
+        }
+        assert_eq!(observe(&worker.client, &anew("school"), "school").await["set_aside"], expected, "no institution");
+        assert_eq!(observe(&worker.client, &again, "school2").await["set_aside"], expected, "another schema");
+        assert_eq!(observe(&worker.client, &anew("school"), "school2").await["set_aside"], json!(null), "neither");
 
-        // The newest is shown, and an earlier one when that is gone; what is being removed is not.
+        // The newest is shown, and an earlier one when that is gone.
         options["owner"] = again.clone();
+        options["beside"] = backup.clone();
         let second = worker.step("create_tenant_schema", &options).await;
         assert_eq!(observe(&worker.client, &again, "school").await["set_aside"], json!(null), "it has a tenant");
         let second = world.database.tenant_of(&second).await;
@@ -92,9 +98,9 @@ async fn what_is_set_aside_is_shown_to_whom_it_belonged() {
         assert_eq!(offered().await, newer["detail"]["backup_id"]);
         world.run(&format!("DROP SCHEMA {} CASCADE", newer["detail"]["location"].as_str().unwrap())).await;
         assert_eq!(offered().await, backup);
-        for state in ["purging", "purged", "failed", "restored"] {
+        for (state, kept) in [("purging", true), ("purged", false), ("failed", false), ("restored", false)] {
             world.run(&format!("UPDATE edu_matrix_hub_schema.schema_backups SET state = '{state}' WHERE id = '{}'", backup.as_str().unwrap())).await;
-            assert_eq!(offered().await, json!(null), "{state}");
+            assert_eq!(offered().await == backup, kept, "{state}");
         }
     })
     .await;
@@ -176,6 +182,7 @@ async fn a_name_that_is_taken_meanwhile_stays_with_whom_has_it() {
         let backup = set_aside(&worker, &tenant, &json!({})).await;
         let mut options = tenant_options("school");
         options["owner"] = differing("school", "namespace");
+        options["beside"] = backup.clone();
         let other = worker.step("create_tenant_schema", &options).await;
         expect(&other, "success");
         let refused = restore(&worker, &backup, &anew("school")).await;

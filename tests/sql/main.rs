@@ -13,6 +13,7 @@
 )]
 
 mod access;
+mod adopt;
 mod backup_world;
 mod brake;
 mod copies;
@@ -31,11 +32,13 @@ mod lane_world;
 mod lifecycle;
 mod planted;
 mod purge;
+mod reserved;
 mod set_aside;
 mod snapshot;
 mod snapshot_hostile;
 mod support;
 mod survey;
 mod take_over;
+mod transfer;
 mod transient;
 mod transient_jobs;

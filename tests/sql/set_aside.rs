@@ -295,7 +295,10 @@ async fn a_name_or_institution_that_is_taken_meanwhile_is_not_taken_back() {
             assert_eq!(status, "error");
             assert!(message.contains(says), "{message}");
         }
-        let second = world.tenant("taken").await;
+        let mut options = json!({ "schema_name": "taken", "beside": backup });
+        options["institution_id"] = json!(world.database.institution().await);
+        let made = crate::support::call(&session, "create_tenant_schema", &options).await;
+        let second = world.database.tenant_of(&made).await;
         let (status, message) = front(&session, "restore_set_aside", backup).await;
         assert_eq!(status, "error");
         assert!(message.contains("another tenant has this name"), "{message}");

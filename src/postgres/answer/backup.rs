@@ -14,6 +14,8 @@ pub struct BackupQuestion<'a> {
     pub object: &'a Owner,
     /// The row it had, if its status knows.
     pub backup_id: Option<Uuid>,
+    /// How it is to be made: then what an earlier object of the same names finished is found as well.
+    pub method: Option<&'a str>,
     /// The UID of the TenantSchema it is of, if that is there.
     pub tenant_uid: Option<&'a str>,
 }
@@ -60,4 +62,6 @@ pub struct BackupRow {
     pub expires_at: Option<Timestamp>,
     /// Why it failed.
     pub error: Option<String>,
+    /// The SchemaBackup that it is of.
+    pub object: Option<Owner>,
 }

@@ -1,7 +1,7 @@
 //! A tenant whose schema does not stand under its name, although something may be there: nothing is taken for it by guess.
 
 use crate::{
-    api::{ABANDON, REBIND},
+    api::{ABANDON, REBIND, bound},
     postgres::answer::{Absence, Fate, Owner},
 };
 
@@ -32,10 +32,11 @@ pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>)
 
 /// How an object goes whose schema cannot be dealt with, and everything stays as it is.
 pub(super) fn or_abandon(owner: &Owner, schema: &str) -> String {
-    let Owner { namespace, name, .. } = owner;
+    let Owner { namespace, name, uid, .. } = owner;
     format!(
         "; to let the object go and leave everything in the database as it is: kubectl -n {namespace} annotate tenantschema \
-         {name} {ABANDON}={schema}"
+         {name} --overwrite {ABANDON}={}",
+        bound(schema, uid)
     )
 }
 

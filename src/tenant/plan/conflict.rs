@@ -2,7 +2,8 @@
 
 use super::absent::rename;
 use crate::{
-    postgres::answer::{Claim, Owner},
+    api::{RECLAIM, RECREATE, bound},
+    postgres::answer::{Claim, Owner, SetAside, TenantAnswer},
     tenant::desired::Desired,
 };
 
@@ -20,7 +21,7 @@ pub(super) fn stranger(what: &str, desired: &Desired) -> String {
         "{what} belonged to a TenantSchema {name} of a namespace {namespace} that was deleted; this namespace was made since and \
          may be another team's, so {} does nothing here. The platform team answers for it in spec.transfers of the \
          TenantDatabase; deleting this object drops nothing",
-        crate::api::RECLAIM,
+        RECLAIM,
     )
 }
 
@@ -52,39 +53,173 @@ pub(super) fn is_left_behind(holder: &Claim, desired: &Desired) -> bool {
         && holder.status != "dropping"
 }
 
-/// The holder is named only to those who may see it: within the same namespace.
-pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> String {
+/// True when the owners of the database give this object the row of another one, or of one of a namespace that had its
+/// namespace's name.
+pub(super) fn is_given(holder: &Claim, desired: &Desired) -> bool {
+    desired.given_by.as_ref().is_some_and(|from| {
+        holder.cluster.as_deref() == Some(&desired.owner.cluster)
+            && holder.namespace.as_deref() == Some(&from.namespace)
+            && holder.name.as_deref() == Some(&from.name)
+            && holder.schema_name == desired.schema_name.as_str()
+    })
+}
+
+/// True when the row is given to this object and its own is gone.
+pub(super) fn is_free(holder: &Claim, desired: &Desired) -> bool {
+    is_given(holder, desired) && (holder.status == "released" || holder.gone) && holder.status != "dropping"
+}
+
+/// The object that must be gone before this one has the row, if nothing else is missing.
+#[must_use]
+pub fn awaited<'a>(desired: &Desired, observed: &'a TenantAnswer) -> Option<&'a Claim> {
+    let holder = observed.name_holder.as_ref()?;
+    (desired.reclaim && is_given(holder, desired) && holder.status != "released").then_some(holder)
+}
+
+/// True when this object may have what was set aside: it was its own or is given to it, under the name that it has now, and is
+/// whole.
+pub(super) fn comes_back(left: &SetAside, desired: &Desired) -> bool {
+    (is_left_behind(&left.holder, desired) || is_given(&left.holder, desired)) && left.state == "complete"
+}
+
+/// True when the object whose tenant was set aside says of just this backup that it stays where it is.
+pub(super) fn is_left_beside(left: &SetAside, desired: &Desired) -> bool {
+    is_earlier(&left.holder, &desired.owner)
+        && !left.holder.is_stranger_to(&desired.owner)
+        && desired.recreate.as_deref() == Some(&beside(left, desired))
+}
+
+/// What an annotation says to begin with an empty schema and leave this backup where it is.
+fn beside(left: &SetAside, desired: &Desired) -> String {
+    bound(desired.schema_name.as_str(), left.backup_id)
+}
+
+/// The holder as the one who asks may see it: another namespace and its objects are not named.
+pub(super) fn holder_text(holder: &Claim, desired: &Desired) -> String {
     let asking = &desired.owner;
-    let same_cluster = holder.cluster.as_deref() == Some(&asking.cluster);
-    let holder_text = match (&holder.namespace, &holder.name) {
+    match (&holder.namespace, &holder.name) {
         (None, _) | (_, None) => "a tenant that was made by hand".to_owned(),
-        (Some(namespace), Some(name)) if is_left_behind(holder, desired) => {
+        _ if holder.is_stranger_to(asking) => "a tenant of another namespace".to_owned(),
+        (Some(_), Some(name)) if is_earlier(holder, asking) => {
+            format!("an earlier TenantSchema {name} of this namespace")
+        }
+        (Some(namespace), Some(name))
+            if holder.cluster.as_deref() == Some(&asking.cluster) && *namespace == asking.namespace =>
+        {
+            format!("TenantSchema {name} of this namespace")
+        }
+        _ => "a tenant of another namespace".to_owned(),
+    }
+}
+
+/// Why a name or an institution is not to be had.
+pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> String {
+    let database = desired.effective.database_ref.as_deref().unwrap_or_default();
+    let holder_text = match &holder.name {
+        Some(_) if is_given(holder, desired) => {
+            let from = former(desired);
+            let missing = if desired.reclaim {
+                format!(
+                    "it comes with all its data when that object is deleted, which sets nothing aside and ends no session: \
+                     kubectl -n {} delete tenantschema {}",
+                    holder.namespace.as_deref().unwrap_or_default(),
+                    holder.name.as_deref().unwrap_or_default(),
+                )
+            } else {
+                format!("to take it: {}={}", annotate(desired, RECLAIM), holder.schema_name)
+            };
+            return format!(
+                "{what} {value} belongs to {from}, and spec.transfers of TenantDatabase {database} gives it to this \
+                 object; {missing}"
+            );
+        }
+        Some(name) if is_left_behind(holder, desired) => {
             return format!(
                 "{what} {value} was left behind by an earlier TenantSchema {name} of this namespace; to take it back with \
-                 all its data: kubectl -n {namespace} annotate tenantschema {name} {}={}; if it shall stay with nobody, \
-                 delete this object, which drops nothing",
-                crate::api::RECLAIM,
+                 all its data: {}={}; if it shall stay with nobody, delete this object, which drops nothing",
+                annotate(desired, RECLAIM),
                 holder.schema_name,
             );
         }
-        (Some(_), Some(_)) if is_earlier(holder, asking) && holder.is_stranger_to(asking) => {
+        Some(_) if is_earlier(holder, &desired.owner) && holder.is_stranger_to(&desired.owner) => {
             return stranger(&format!("{what} {value}"), desired);
         }
-        (Some(_), Some(name)) if is_earlier(holder, asking) && holder.status == "dropping" => {
+        Some(name) if is_earlier(holder, &desired.owner) && holder.status == "dropping" => {
             return format!(
                 "{what} {value} belongs to an earlier TenantSchema {name} of this namespace, whose schema is being dropped; \
                  this object is looked at again until that has ended"
             );
         }
-        (Some(_), Some(name)) if is_earlier(holder, asking) => {
-            format!("schema {} of an earlier TenantSchema {name} of this namespace", holder.schema_name)
+        Some(_) if is_earlier(holder, &desired.owner) => {
+            format!("schema {} of {}", holder.schema_name, holder_text(holder, desired))
         }
-        (Some(namespace), Some(name))
-            if same_cluster && *namespace == asking.namespace && !holder.is_stranger_to(asking) =>
-        {
-            format!("TenantSchema {name} of this namespace")
-        }
-        _ => "a tenant of another namespace".to_owned(),
+        _ => holder_text(holder, desired),
     };
-    format!("{what} {value} belongs to {holder_text}; the first keeps it, and deleting this object drops nothing")
+    let mut message =
+        format!("{what} {value} belongs to {holder_text}; the first keeps it, and deleting this object drops nothing");
+    if holder.schema_name == desired.schema_name.as_str() {
+        message += &format!(
+            ". If it is the same tenant under a new name, the platform team gives it to this object in spec.transfers of \
+             TenantDatabase {database}"
+        );
+    }
+    message
+}
+
+/// What is set aside is neither forgotten nor brought back by guess, and its name is kept for whose it was.
+pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
+    let SetAside { backup_id, location, holder, .. } = left;
+    let theirs = holder.schema_name.as_str();
+    let at = left.dropped_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+    if left.state != "complete" {
+        return format!(
+            "schema {theirs} of {} is being removed, with its name and institution; this object goes on by itself when that \
+             has ended",
+            holder_text(holder, desired)
+        );
+    }
+    if is_given(holder, desired) {
+        return format!(
+            "schema {theirs} of {} was deleted at {at} and is set aside, and spec.transfers of TenantDatabase {} gives it to \
+             this object; to take it: {}={theirs}",
+            former(desired),
+            desired.effective.database_ref.as_deref().unwrap_or_default(),
+            annotate(desired, RECLAIM),
+        );
+    }
+    if is_earlier(holder, &desired.owner) && holder.is_stranger_to(&desired.owner) {
+        return stranger(&format!("schema {theirs}, which is set aside as {location},"), desired);
+    }
+    if !is_earlier(holder, &desired.owner) {
+        return format!(
+            "schema {theirs} belonged to {}, which was deleted at {at}, and is set aside; its name and institution are kept \
+             for it. The platform team can give it to this object (spec.transfers of TenantDatabase {}), or, with the \
+             functions in edu_matrix_hub_schema, bring it back by restore_set_aside('{backup_id}') or remove it by \
+             purge_schema_backup('{backup_id}'); then this object goes on by itself",
+            holder_text(holder, desired),
+            desired.effective.database_ref.as_deref().unwrap_or_default(),
+        );
+    }
+    let take_back = if theirs == desired.schema_name.as_str() {
+        format!("to take it back: {}={theirs}", annotate(desired, RECLAIM))
+    } else {
+        format!("it comes back to a TenantSchema {} with spec.schemaName {theirs}", desired.owner.name)
+    };
+    format!(
+        "an earlier TenantSchema {} of this namespace was deleted at {at} and its schema {theirs}, {} tables, is set aside as \
+         {location}; {take_back}; to begin with an empty schema and leave it there: {}={}",
+        desired.owner.name,
+        left.table_count.unwrap_or_default(),
+        annotate(desired, RECREATE),
+        beside(left, desired),
+    )
+}
+
+fn former(desired: &Desired) -> String {
+    desired.given_by.as_ref().map_or_else(String::new, |from| format!("TenantSchema {from}"))
+}
+
+fn annotate(desired: &Desired, annotation: &str) -> String {
+    let Owner { namespace, name, .. } = &desired.owner;
+    format!("kubectl -n {namespace} annotate tenantschema {name} --overwrite {annotation}")
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Effect, absent::elsewhere, access_word, bring_up::reclaim, quota_text, refuse, step};
 use crate::{
-    api::{condition::Reason, tenant_schema::Access},
+    api::{bound, condition::Reason, tenant_schema::Access},
     ident::InstitutionId,
     postgres::answer::TenantRow,
     quantity::Bytes,
@@ -28,7 +28,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     }
     if row.status == "released" {
         // The object is there after all, or again.
-        return reclaim(desired, row.schema_id);
+        return reclaim(desired, row.schema_id, None);
     }
     if row.status != "active" && row.status != "suspended" {
         return vec![refuse(
@@ -41,11 +41,12 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         if let Some(message) = elsewhere(schema, database, row.absence.as_ref()) {
             return vec![refuse(Reason::SchemaMissing, message)];
         }
-        if desired.recreate {
+        let value = loss(row);
+        if desired.recreate.as_deref() == Some(&value) {
             return vec![Effect::Steps(vec![step(
                 "recreate_tenant_schema",
                 desired,
-                json!({ "schema_id": row.schema_id }),
+                json!({ "schema_id": row.schema_id, "recreations": row.recreations }),
                 "create the schema anew, empty, as its annotation asks".to_owned(),
             )])];
         }
@@ -53,8 +54,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Reason::SchemaMissing,
             format!(
                 "schema {schema} was dropped by hand; it is not made anew by itself, because that would hide the loss. \
-                 Restore it; or have it made anew, empty (if the annotation is still there from an earlier time, remove it \
-                 first): kubectl -n {} annotate tenantschema {} {}={schema}",
+                 Restore it; or have it made anew, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
                 desired.owner.namespace,
                 desired.owner.name,
                 crate::api::RECREATE,
@@ -110,4 +110,10 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         ));
     }
     effects
+}
+
+/// What an annotation says to have just this loss made good by an empty schema. It says nothing about the next one.
+fn loss(row: &TenantRow) -> String {
+    let value = bound(&row.schema_name, row.schema_id);
+    if row.recreations == 0 { value } else { format!("{value}+{}", row.recreations) }
 }

@@ -12,6 +12,7 @@ mod take_down;
 use std::fmt;
 
 use bring_up::bring_up;
+pub use conflict::awaited;
 use keep::keep;
 use serde_json::{Value, json};
 use take_down::take_down;

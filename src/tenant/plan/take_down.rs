@@ -1,6 +1,7 @@
 //! A tenant that is deleted: what becomes of its schema before the object may go.
 
 use serde_json::json;
+use uuid::Uuid;
 
 use super::{
     Effect, Step,
@@ -8,7 +9,7 @@ use super::{
     refuse, requested_by,
 };
 use crate::{
-    api::{condition::Reason, policy::DeletionPolicy},
+    api::{bound, condition::Reason, policy::DeletionPolicy, transfer::ObjectName},
     context::End,
     postgres::answer::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
     tenant::desired::Removal,
@@ -16,10 +17,17 @@ use crate::{
 
 /// What is done until the object may go; what was begun by an earlier pass goes on.
 pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effect> {
+    if let Some(to) = &removal.given_to {
+        return release(removal, observed, to);
+    }
     match (&observed.own, &observed.tombstone) {
         (Some(row), _) => set_aside(removal, row),
         (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match grave.backup_state.as_deref() {
             None | Some("purged") => vec![Effect::Release],
+            // It was set aside while the policy was another one.
+            Some("complete") if !is_confirmed(removal, removal.schema_name.as_deref(), grave.schema_id) => {
+                vec![Effect::Release]
+            }
             Some(_) => vec![
                 Effect::Steps(vec![Step {
                     call: "request_purge",
@@ -49,6 +57,21 @@ fn dropping(grave: &Tombstone) -> Effect {
     }
 }
 
+/// A tenant that goes to another object stays as it is, with whoever works in it, until that one takes it. What was set aside
+/// before stays so until then.
+fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if observed.own.as_ref().is_some_and(|row| row.status != "released") {
+        effects.push(Effect::Steps(vec![Step {
+            call: "release_tenants",
+            options: json!({ "owner_uids": [removal.owner.uid], "requested_by": requested_by(&removal.owner) }),
+            text: format!("release the schema, as it is, for TenantSchema {to}"),
+        }]));
+    }
+    effects.push(Effect::Release);
+    effects
+}
+
 fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     let purge = match removal.policy {
         DeletionPolicy::Retain => return vec![Effect::Release],
@@ -63,23 +86,23 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         let message = format!("{message}{}", or_abandon(&removal.owner, &row.schema_name));
         return vec![refuse(Reason::SchemaMissing, message)];
     }
-    if purge && !removal.drop_confirmed {
+    let id = row.schema_id;
+    if purge && !is_confirmed(removal, Some(&row.schema_name), id) {
         return vec![refuse(
             Reason::DropNotConfirmed,
             format!(
                 "schema {} would be dropped without a backup ({} tables, {} bytes) and nothing was done; to drop it: \
-                 kubectl -n {namespace} annotate tenantschema {name} {}={}; to keep it: kubectl -n {namespace} patch \
+                 kubectl -n {namespace} annotate tenantschema {name} --overwrite {}={}; to keep it: kubectl -n {namespace} patch \
                  tenantschema {name} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"BackupThenDrop\"}}}}'",
                 row.schema_name,
                 row.table_count,
                 row.storage_bytes,
                 crate::api::CONFIRM_DROP,
-                row.schema_name,
+                bound(&row.schema_name, id),
             ),
         )];
     }
     let requested_by = requested_by(&removal.owner);
-    let id = row.schema_id;
     let mut effects = Vec::new();
     let mut steps = Vec::new();
     if !row.jobs.is_empty() {
@@ -116,4 +139,9 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         effects.push(Effect::Release);
     }
     effects
+}
+
+/// Whether a person said that just this tenant may be dropped. What is said of its name alone may be meant for an earlier one.
+fn is_confirmed(removal: &Removal, schema_name: Option<&str>, schema_id: Uuid) -> bool {
+    schema_name.is_some_and(|name| removal.confirm_drop.as_deref() == Some(&bound(name, schema_id)))
 }

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{SchemaBackup, TenantDatabase, TenantSchema};
+use tenant_schema_operator::api::{ABANDON, SchemaBackup, TenantDatabase, TenantSchema};
 use tokio::time::{Instant, sleep};
 
 use super::{DEADLINE, World, merge};
@@ -27,16 +27,29 @@ impl World {
     }
 
     /// A tenant in another namespace.
-    pub async fn try_tenant_in(
+    pub async fn try_tenant_in(&self, namespace: &str, name: &str, spec: Value) -> Result<TenantSchema, kube::Error> {
+        self.try_annotated_in(namespace, name, spec, json!({})).await
+    }
+
+    /// A tenant with this spec and these annotations, as it stands in Git.
+    pub async fn apply_annotated(&self, name: &str, spec: Value, annotations: Value) -> TenantSchema {
+        let applied = self.try_annotated_in(&self.namespace, name, spec, annotations).await;
+        applied.expect("a tenant that the API server accepts")
+    }
+
+    /// The same in any namespace.
+    pub async fn try_annotated_in(
         &self,
         namespace: &str,
         name: &str,
         mut spec: Value,
+        annotations: Value,
     ) -> Result<TenantSchema, kube::Error> {
         merge(&mut spec, json!({ "databaseRef": { "name": self.database_ref() } }));
         let object = json!({
             "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
-            "metadata": { "name": name, "namespace": namespace, "labels": { "e2e": self.id } }, "spec": spec,
+            "metadata": { "name": name, "namespace": namespace, "labels": { "e2e": self.id }, "annotations": annotations },
+            "spec": spec,
         });
         let parameters = PatchParams {
             field_validation: Some(kube::api::ValidationDirective::Strict),
@@ -66,6 +79,20 @@ impl World {
     {
         let patch = json!({ "metadata": { "annotations": { key: value } } });
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+    }
+
+    /// Confirms something of just this tenant: that it may be dropped, or that this object is let go.
+    pub async fn confirm(&self, name: &str, key: &str) {
+        let tenant = self.api::<TenantSchema>().get(name).await.unwrap();
+        let status = tenant.status.unwrap();
+        let id = if key == ABANDON { tenant.metadata.uid } else { status.schema_id };
+        self.annotate::<TenantSchema>(name, key, &format!("{}@{}", status.schema_name.unwrap(), id.unwrap())).await;
+    }
+
+    /// The value of an annotation that a message tells to type.
+    pub fn value_told(message: &str, key: &str) -> String {
+        let value = message.split_once(&format!("{key}=")).unwrap_or_else(|| panic!("{key}: {message}")).1;
+        value.split([';', ' ', ')']).next().unwrap().to_owned()
     }
 
     /// Takes an annotation from a tenant.
