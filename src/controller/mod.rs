@@ -89,8 +89,7 @@ pub async fn run(
     let (databases_wake, databases_woken) = mpsc::unbounded();
     let (tenants_wake, tenants_woken) = mpsc::unbounded();
     let (backups_wake, backups_woken) = mpsc::unbounded();
-    let (finished, finished_jobs) = mpsc::unbounded();
-    let (passed_over, tenants_passed_over) = mpsc::unbounded();
+    let ((finished, finished_jobs), (passed_over, tenants_passed_over)) = (mpsc::unbounded(), mpsc::unbounded());
     let kinds = Arc::new(Kinds::new(client.clone()));
     let hearing = Hearing::new(readiness.clone());
     let watches = Watches::start(&client, &config, &hearing, passed_over.clone());

@@ -18,9 +18,8 @@ pub(super) fn stranger(what: &str, desired: &Desired) -> String {
     let Owner { namespace, name, .. } = &desired.owner;
     format!(
         "{what} belonged to a TenantSchema {name} of a namespace {namespace} that was deleted; this namespace was made since and \
-         may be another team's, so {} does nothing here. The platform team answers for it in spec.transfers of the \
-         TenantDatabase; deleting this object drops nothing",
-        RECLAIM,
+         may be another team's, so {RECLAIM} does nothing here. The platform team answers for it in spec.transfers of the \
+         TenantDatabase; deleting this object drops nothing"
     )
 }
 
@@ -154,15 +153,17 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
         }
         _ => holder_text(holder, desired),
     };
-    let mut message =
-        format!("{what} {value} belongs to {holder_text}; the first keeps it, and deleting this object drops nothing");
-    if holder.schema_name == desired.schema_name.as_str() {
-        message += &format!(
+    let renamed = if holder.schema_name == desired.schema_name.as_str() {
+        format!(
             ". If it is the same tenant under a new name, the platform team gives it to this object in spec.transfers of \
              TenantDatabase {database}"
-        );
-    }
-    message
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "{what} {value} belongs to {holder_text}; the first keeps it, and deleting this object drops nothing{renamed}"
+    )
 }
 
 /// What is set aside is neither forgotten nor brought back by guess, and its name is kept for whose it was.
