@@ -1,4 +1,4 @@
-//! Links between the documents lead somewhere, down to the heading.
+//! Links between the documents lead somewhere, down to the heading, and tests that a document names are there.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
@@ -59,4 +59,29 @@ fn links_lead_somewhere() {
 fn anchors_are_made_as_github_makes_them() {
     assert_eq!(anchor(" Deleting: set aside, drop, retain"), "deleting-set-aside-drop-retain");
     assert_eq!(anchor("A: a login that prepares its own database"), "a-a-login-that-prepares-its-own-database");
+}
+
+/// The text of every Rust file below a folder.
+fn sources(folder: &Path) -> String {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let texts = entries.map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(ending) if ending == "rs" => fs::read_to_string(&path).unwrap(),
+        _ => String::new(),
+    });
+    texts.collect()
+}
+
+#[test]
+fn what_must_never_happen_is_proved_by_tests_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let design = fs::read_to_string(root.join("docs/design.md")).unwrap();
+    let (_, rest) = design.split_once("## What must never happen").unwrap();
+    let table = rest.split("\n## ").next().unwrap();
+    let code = sources(&root.join("src")) + &sources(&root.join("tests"));
+    let proofs: Vec<_> = table.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit_once("| ")).collect();
+    let names = proofs.iter().flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2));
+    let missing: Vec<_> = names.clone().filter(|name| !code.contains(&format!("fn {name}("))).collect();
+    assert!(names.count() > 30, "the table was not read");
+    assert!(missing.is_empty(), "{missing:#?}");
 }

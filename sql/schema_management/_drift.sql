@@ -173,8 +173,9 @@ AS $function$
                 SELECT CASE WHEN present.privilege_type IS NULL THEN format('"%s" lost %s', wanted.name, wanted.privilege)
                             WHEN wanted.name IS NULL THEN format('%s gained %s', coalesce('"' || g.rolname || '"', 'PUBLIC'), present.privilege_type)
                             ELSE format('"%s" may give on %s', wanted.name, wanted.privilege) END AS what,
-                       CASE WHEN present.grantee IS DISTINCT FROM t.reader_oid AND present.grantee IS DISTINCT FROM t.writer_oid
-                                 AND row_number() OVER (PARTITION BY present.grantee ORDER BY present.privilege_type) = 1 THEN quote_ident(g.rolname) END AS stranger
+                       CASE WHEN present.privilege_type IS NOT NULL AND present.grantee IS DISTINCT FROM t.reader_oid AND present.grantee IS DISTINCT FROM t.writer_oid
+                                 AND row_number() OVER (PARTITION BY present.grantee ORDER BY present.privilege_type) = 1
+                                 THEN coalesce(quote_ident(g.rolname), CASE WHEN w.of_all IS NULL THEN 'PUBLIC' END) END AS stranger
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
                       UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a WHERE a.grantee <> t.owner_oid) AS present

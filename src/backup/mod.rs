@@ -24,7 +24,7 @@ use crate::{
 use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, removal};
 use observe::{observe, observe_removal};
-use plan::{Effect, plan, plan_removal};
+use plan::{Effect, no_tenant, plan, plan_removal};
 use resolve::{Resolved, namespace_ends, resolve};
 use status::{notices, status, status_of_verdict};
 
@@ -53,10 +53,7 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
         Some(LaneState::Unavailable { message, .. }) => conclude(&backup, &unavailable(message.clone()), &ctx).await,
         Some(LaneState::Elsewhere) => Ok(Next::new(After::Resync, "standby")),
         None => {
-            let message = format!(
-                "there is no TenantSchema {} in namespace {}; make it, or delete this backup",
-                desired.tenant_name, desired.object.namespace
-            );
+            let message = no_tenant(&desired);
             conclude(&backup, &Verdict::reconciling(Reason::TenantNotFound, message, Readiness::False), &ctx).await
         }
     }

@@ -77,20 +77,8 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
             message: format!("the catalogue has no backup {id} any more; make another SchemaBackup"),
         }];
     }
-    if desired.tenant.is_none() {
-        return vec![Effect::Await {
-            reason: Reason::TenantNotFound,
-            message: format!(
-                "there is no TenantSchema {} in namespace {}; make it, or delete this backup",
-                desired.tenant_name, desired.object.namespace
-            ),
-        }];
-    }
-    let Some(tenant) = &observed.tenant else {
-        return vec![Effect::Await {
-            reason: Reason::TenantNotFound,
-            message: format!("TenantSchema {} has no schema yet; the backup is made when it has", desired.tenant_name),
-        }];
+    let Some(tenant) = observed.tenant.as_ref().filter(|_| desired.tenant.is_some()) else {
+        return vec![Effect::Await { reason: Reason::TenantNotFound, message: no_tenant(desired) }];
     };
     vec![
         Effect::Request {
@@ -103,6 +91,16 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
         },
         running(),
     ]
+}
+
+/// Said of a tenant that is not there and of one that waits for its schema alike, so that it stays true while one becomes the
+/// other.
+pub fn no_tenant(desired: &Desired) -> String {
+    let Desired { object: Owner { namespace, .. }, tenant_name, .. } = desired;
+    format!(
+        "TenantSchema {tenant_name} of namespace {namespace} is not there or has no schema yet; the backup is made when it has: \
+         kubectl -n {namespace} get tenantschema {tenant_name}"
+    )
 }
 
 /// A backup that an earlier object of the same names asked for becomes this one's: it is not made again because its manifest was

@@ -118,7 +118,7 @@ mod tests {
             "status": "active", "access": "ReadWrite", "taken_over": false,
             "owner": { "cluster": "c", "namespace": "n", "name": "t", "uid": uid },
             "config": {}, "quota_limit": null, "schema_exists": true, "drift": [], "storage_bytes": bytes,
-            "table_count": 0, "usage_stale": false, "last_backup": null, "last_operation": null, "jobs": [],
+            "table_count": 0, "usage_stale": false, "last_backup": null, "last_operation": null, "jobs": [], "recreations": 0,
         }))
         .unwrap()
     }

@@ -205,7 +205,7 @@ async fn a_registry_row_that_was_edited_by_hand_does_no_harm() {
     };
     for (number, (edit, undo, reason, words)) in [
         ("schema_name = 'bystander_2'", "schema_name = 'school'", "Conflict", "edited by hand: put it back"),
-        ("owner_uid = 'somebody'", "owner_uid = old", "SchemaMissing", "had row"),
+        ("owner_uid = 'somebody'", "owner_uid = old", "Conflict", "left behind by an earlier TenantSchema"),
         ("status = 'dropping'", "status = 'active'", "Conflict", "dropping"),
         ("status = 'dropped'", "status = 'active'", "SchemaMissing", "was dropped"),
     ]

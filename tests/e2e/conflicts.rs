@@ -2,7 +2,7 @@
 
 use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::TenantSchema;
+use tenant_schema_operator::api::{CONFIRM_DROP, TenantSchema};
 
 use crate::world::{World, condition};
 
@@ -54,8 +54,9 @@ async fn the_loser_is_made_within_seconds_after_the_winner_went() {
     world.make_namespace(&other, json!({})).await;
     let elsewhere = Api::<TenantSchema>::namespaced(world.client.clone(), &other);
     let institution = uuid::Uuid::new_v4();
-    let spec = |schema: &str, id: Value| json!({ "schemaName": schema, "institutionId": id });
-    world.apply_tenant("by-name", json!({ "schemaName": "school" })).await;
+    let spec = |schema: &str, id: Value| json!({ "schemaName": schema, "institutionId": id, "deletionPolicy": "Drop" });
+    // What was set aside would keep its name and institution.
+    world.apply_tenant("by-name", json!({ "schemaName": "school", "deletionPolicy": "Drop" })).await;
     world.apply_tenant("by-institution", spec("academy", json!(institution))).await;
     world.ready_tenant("by-name").await;
     world.ready_tenant("by-institution").await;
@@ -68,6 +69,9 @@ async fn the_loser_is_made_within_seconds_after_the_winner_went() {
     world.next_survey().await;
     world.next_survey().await;
 
+    for name in ["by-name", "by-institution"] {
+        world.confirm(name, CONFIRM_DROP).await;
+    }
     let started = tokio::time::Instant::now();
     world.delete_tenant("by-name").await;
     world.delete_tenant("by-institution").await;
@@ -76,11 +80,9 @@ async fn the_loser_is_made_within_seconds_after_the_winner_went() {
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "woken, not polled: {:?}", started.elapsed());
     world.event("waits-for-name", "Ready", "ready again").await;
 
-    // What the winner had is set aside and not the heir's.
-    let [school, aside] = <[String; 2]>::try_from(world.schemas("school")).unwrap();
-    assert_eq!(school, "school");
+    // What the winner had is gone, as was confirmed, and nothing of it is the heir's.
+    assert_eq!(world.schemas("school"), ["school"]);
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
-    assert_eq!(world.sql(&format!("SELECT id FROM {aside}.pupils")), "7");
 
     // A schema that was kept stays with nobody: the same name again gets no answer but how it stands.
     world.apply_tenant("waits-for-name", json!({ "schemaName": "school", "deletionPolicy": "Retain" })).await;

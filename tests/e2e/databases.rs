@@ -66,7 +66,12 @@ async fn managed_functions_are_put_right_whenever_the_lane_is_opened() {
                 && world.sql("SELECT functions_checksum FROM edu_matrix_hub_schema.installation") != "older"
         };
         world.eventually(&format!("mended: {damage}"), mended).await;
-        world.database_ready().await;
+        // Until its status knows the claim, a process that follows at once waits for its turn.
+        let epoch = async || {
+            let status = world.database_ready().await.status.unwrap();
+            status.epoch.unwrap().to_string() == world.sql("SELECT epoch FROM edu_matrix_hub_schema.installation")
+        };
+        world.eventually("the lane is open", epoch).await;
     }
     world.until_told("FunctionsUpgraded", "over 0.0.1").await;
     assert_eq!(world.sql("SELECT count(*) FROM pg_proc WHERE proname = 'repair_tenant_schema'"), "1");

@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::json;
-use tenant_schema_operator::api::{RECLAIM, SchemaBackup, TenantSchema, condition::Reason};
+use tenant_schema_operator::api::{REBIND, RECLAIM, SchemaBackup, TenantSchema, condition::Reason};
 
 use crate::world::World;
 
@@ -154,7 +154,10 @@ async fn a_database_that_was_restored_to_an_earlier_instant_is_worked_with() {
     world.shell(operations, place.path(), "pg_restore --dbname=\"$PGDATABASE\" tenants.dump");
     world.write_secret(json!({})).await;
     world.start_operator().await;
-    world.database_ready().await;
+    let installation = world.database_ready().await.status.unwrap().installation_id.unwrap();
+    // A dump has other identifiers than the database that it was taken of: a person says that it is the same.
+    world.stalled_tenant("stays", "SchemaMissing").await;
+    world.annotate_database(REBIND, &installation).await;
     world.settled_tenant("stays").await;
     assert_eq!(world.sql_as("stays", "reader", "SELECT id FROM stays.pupils"), "7");
 

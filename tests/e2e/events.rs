@@ -3,7 +3,7 @@
 use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
 use serde_json::json;
-use tenant_schema_operator::api::TenantSchema;
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantSchema};
 
 use crate::world::World;
 
@@ -58,10 +58,14 @@ async fn events_tell_transitions_once_and_count_what_comes_again() {
     let reasons: Vec<_> = about.map(|event| event.reason.clone().unwrap_or_default()).collect();
     assert_eq!(reasons, ["FunctionsInstalled"]);
 
-    // The loser becomes ready: that is news.
+    // The loser becomes ready when nothing is left that keeps the name: that is news.
     world.delete_tenant("school").await;
+    world.event("school", "SetAside", "is set aside as").await;
+    let purge =
+        "SELECT (edu_matrix_hub_schema.purge_schema_backup(id)).status FROM edu_matrix_hub_schema.schema_backups";
+    assert_eq!(world.sql(purge), "success");
+    world.annotate::<TenantSchema>("loser", RECONCILE_REQUESTED_AT, "purged").await;
     world.ready_tenant("loser").await;
     world.event("loser", "Ready", "ready again").await;
-    world.event("school", "SetAside", "is set aside as").await;
     world.finish().await;
 }

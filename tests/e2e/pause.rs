@@ -67,11 +67,13 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     assert_eq!(
         out,
         format!(
-            "tenant {namespace}/school, schema school:\n  in order:\n    set quota 5Gi\n    suspend: take USAGE from all but \
-             the owner, end sessions\ntenant {namespace}/newcomer, schema newcomer:\n  in order:\n    create schema with roles \
+            "tenant {namespace}/school, schema school:\n  in order:\n    suspend: take USAGE from all but the owner, end \
+             sessions\n  in order:\n    set quota 5Gi\ntenant {namespace}/newcomer, schema newcomer:\n  in order:\n    create schema with roles \
              owner, reader, writer; quota none\ntenant {namespace}/rival, schema school:\n  refuse (Conflict): schema school \
-             belongs to TenantSchema school of this namespace; the first keeps it, and deleting this object drops nothing\n\
-             Namespace: not planned, only TenantSchemas are\n"
+             belongs to TenantSchema school of this namespace; the first keeps it, and deleting this object drops \
+             nothing. If it is the same tenant under a new name, the platform team gives it to this object in \
+             spec.transfers of TenantDatabase {}\nNamespace: not planned, only TenantSchemas are\n",
+            world.database_ref()
         )
     );
     let mut wrong = tempfile::NamedTempFile::new().unwrap();

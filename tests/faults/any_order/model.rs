@@ -169,6 +169,6 @@ impl Model {
 fn value_names(value: &str, life: &Life) -> bool {
     match value.split_once('@') {
         Some((schema, id)) => schema == life.schema && life.ids.contains(id),
-        None => value == life.schema,
+        None => false,
     }
 }
