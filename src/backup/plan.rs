@@ -95,6 +95,7 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
 
 /// Said of a tenant that is not there and of one that waits for its schema alike, so that it stays true while one becomes the
 /// other.
+#[must_use]
 pub fn no_tenant(desired: &Desired) -> String {
     let Desired { object: Owner { namespace, .. }, tenant_name, .. } = desired;
     format!(
