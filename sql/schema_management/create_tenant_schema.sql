@@ -32,7 +32,6 @@ BEGIN
                AND num_nulls(w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid) IN (0, 4)
                AND to_regnamespace(quote_ident(w.schema_name)) IS NULL
                AND to_regrole(quote_ident(w.schema_name)) IS NULL
-               AND current_setting('transaction_isolation') IN ('read committed', 'read uncommitted')
                AND edu_matrix_hub_schema._isolation_problem() IS NULL
         INTO started, tenant.id, tenant.schema_name, tenant.institution_id, tenant.owner_cluster, tenant.owner_namespace, tenant.owner_name,
              tenant.owner_uid, tenant.owner_namespace_uid, tenant.access, tenant.status, tenant.config, tenant.quota_limit,
