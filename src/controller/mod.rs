@@ -166,7 +166,7 @@ pub async fn run(
     let overdue = async {
         shutdown.await;
         // Calls that wait for their turn need not be waited for.
-        opens.close_all().await;
+        opens.lose_all();
         tokio::time::sleep(END_OF_PASSES).await;
     };
     tokio::select! {

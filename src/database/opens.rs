@@ -172,17 +172,25 @@ impl Opens {
         }
     }
 
-    /// Closes all lanes and waits for their jobs to end, so that no statement goes on when the process is gone.
+    /// All lanes are lost: what waits for a turn or for a job need not wait any longer. They stay here until they are closed,
+    /// which is where the databases are told.
+    pub fn lose_all(&self) {
+        for open in self.lock().values() {
+            open.lane.lose();
+        }
+    }
+
+    /// Closes all lanes and waits for their jobs to end, so that no statement goes on when the process is gone, and tells the
+    /// databases. Dropped half way, it leaves a next holder waiting for 20 s, so nothing races it.
     pub async fn close_all(&self) {
         let opens: Vec<_> = self.lock().drain().map(|(_, open)| open).collect();
-        let lanes: Vec<_> = opens.iter().map(|open| (open.lane.clone(), open.lane.is_lost())).collect();
         let runners = opens.iter().filter_map(|open| {
             open.lane.lose();
             open.runner.lock().unwrap_or_else(PoisonError::into_inner).take()
         });
         let _ = timeout(END_OF_JOBS, futures::future::join_all(runners)).await;
-        let held = lanes.iter().filter(|(_, lost)| !lost);
-        futures::future::join_all(held.map(async |(lane, _)| lane.leave().await)).await;
+        let held = opens.iter().filter(|open| !open.lane.is_refused());
+        futures::future::join_all(held.map(async |open| open.lane.leave().await)).await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Open>>> {
