@@ -37,7 +37,8 @@ DECLARE
     measured_exactly   boolean[] := '{}';
     bytes              bigint;
     mark               numeric;
-    exactly            boolean;
+    how                text;
+    writing            oid[];
     taken              integer := 0;
     suspects           uuid[];
     suspect_marks      numeric[];
@@ -64,28 +65,30 @@ BEGIN
             PERFORM edu_matrix_hub_schema._keep_quiet('nobody looked after it for more than a day, or the clock of the server jumped ahead');
         END IF;
 
-        -- Who wrote, and how large is it now? Without a mark it is asked again.
+        -- Who wrote, or holds a lock to write and may have without a commit, and how large is it now? Without a mark it is asked again.
+        SELECT coalesce(array_agg(DISTINCT c.relnamespace), '{}') INTO writing
+        FROM pg_locks AS l
+        JOIN pg_class AS c ON c.oid = l.relation
+        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+          AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+          AND l.mode IN ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
         FOR active IN
-            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at
+            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at, t.storage_used
             FROM edu_matrix_hub_schema.schema_activity AS a
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = a.schema_id
-            WHERE a.signature IS DISTINCT FROM t.write_signature
+            WHERE a.signature IS DISTINCT FROM t.write_signature OR a.namespace = ANY (writing)
             ORDER BY t.usage_at IS NOT NULL OR t.usage_stale, random()
         LOOP
-            exactly := active.relation_count <= exactly_at_most;
             IF taken < relations_per_tick AND clock_timestamp() - started < time_per_tick THEN
                 taken := taken + least(active.relation_count, exactly_at_most);
-                bytes := edu_matrix_hub_schema._measure_schema(active.namespace, exactly);
-                mark := CASE WHEN bytes IS NOT NULL THEN active.signature END;
-                IF bytes IS NULL THEN
-                    exactly := false;
-                    -- Without a former figure an estimate is better than nothing.
-                    bytes := CASE WHEN active.usage_at IS NULL THEN edu_matrix_hub_schema._measure_schema(active.namespace, exactly) END;
-                END IF;
+                SELECT m.bytes, m.how INTO bytes, how FROM edu_matrix_hub_schema._measure_schema(active.namespace, exactly_at_most) AS m;
+                mark := CASE WHEN how IN ('exact', 'sampled') THEN active.signature END;
+                -- What could not be opened may have grown, and has not shrunk as far as is known.
+                bytes := CASE WHEN how = 'locked' THEN greatest(bytes, active.storage_used) ELSE coalesce(bytes, active.storage_used) END;
             ELSIF active.usage_at IS NULL THEN
                 bytes := NULL;
                 mark := NULL;
-                exactly := false;
+                how := 'unknown';
             ELSE
                 -- A later survey's turn; what is known of it stays until then.
                 CONTINUE;
@@ -94,7 +97,7 @@ BEGIN
             measured_bytes := measured_bytes || bytes;
             measured_tables := measured_tables || active.table_count;
             measured_marks := measured_marks || mark;
-            measured_exactly := measured_exactly || exactly;
+            measured_exactly := measured_exactly || (how = 'exact');
         END LOOP;
 
         -- Whose owner, grants or roles are not as they were when last found right?
@@ -230,52 +233,80 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.survey_tenants(bigint, uuid, jsonb) FROM PUBLIC;
 
--- The size of a schema's tables with their indexes and TOAST, of its materialized views and sequences; null when one of them is
--- locked. A relation that was dropped meanwhile has no size, nor has a schema that is missing.
+-- The size of a schema's tables with their indexes and TOAST, of its materialized views and sequences, and how it was found. A
+-- relation that was dropped meanwhile has no size, nor has a schema that is missing.
 --
--- Not exactly means that no relation is opened: pages are those that the last VACUUM or ANALYZE counted, without the maps of
--- free space. ANALYZE does not count a TOAST table's; four of its rows take one. A table that nobody has counted takes one page
--- and each of its indexes two, since one with more than a few dozen rows is soon analysed.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_schema(namespace oid, exactly boolean) RETURNS bigint
+-- exact    each table was opened; a sequence is one page
+-- sampled  of more tables than `most` the larger half of that number was opened, by what the counters say, and as many of the
+--          rest, which stand for all of the rest; a tenant cannot know which those are
+-- locked   tables that a session has locked against readers were counted by what is known of them without opening: their
+--          indexes and TOAST, and the pages and rows that were counted last
+-- unknown  neither; bytes is null
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._measure_schema(oid, boolean);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_schema(namespace oid, most integer, OUT bytes bigint, OUT how text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '50ms'
 AS $function$
+DECLARE
+    locked oid[] := '{}';
 BEGIN
-    IF exactly THEN
-        RETURN (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
+    FOR attempt IN 1 .. 2 LOOP
+        BEGIN
+            WITH own AS MATERIALIZED (
+                SELECT c.oid, c.relkind, greatest(c.relpages, 0) AS pages, c.oid = ANY (locked) AS is_locked,
+                       CASE WHEN c.relkind <> 'S' THEN pg_stat_get_live_tuples(c.oid) + pg_stat_get_dead_tuples(c.oid) END AS tuples
                 FROM pg_depend AS d
                 JOIN pg_class AS c ON c.oid = d.objid
                 WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass
-                  AND c.relkind IN ('r', 'm', 'S'));
-    END IF;
-    RETURN (
-        WITH own AS MATERIALIZED (
-            SELECT c.oid, c.reltoastrelid
-            FROM pg_depend AS d
-            JOIN pg_class AS c ON c.oid = d.objid
-            WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass
-              AND c.relkind IN ('r', 'm', 'S')
-        ), filled AS (
-            SELECT o.oid FROM own AS o UNION ALL SELECT o.reltoastrelid FROM own AS o WHERE o.reltoastrelid <> 0
-        ), counted AS MATERIALIZED (
-            SELECT f.oid, pg_stat_get_live_tuples(f.oid) AS tuples FROM filled AS f
-        ), whole AS (
-            SELECT n.oid, n.tuples FROM counted AS n
-            UNION ALL
-            SELECT i.indexrelid, n.tuples FROM counted AS n JOIN pg_index AS i ON i.indrelid = n.oid
-        )
-        SELECT coalesce(sum(greatest(c.relpages, CASE c.relkind WHEN 't' THEN (w.tuples + 3) / 4
-                                                                WHEN 'i' THEN 1 + least(w.tuples, 1)
-                                                                ELSE least(w.tuples, 1) END)), 0)::bigint
-               * current_setting('block_size')::bigint
-        FROM whole AS w
-        JOIN pg_class AS c ON c.oid = w.oid);
-EXCEPTION
-    WHEN lock_not_available THEN RETURN NULL;
+                  AND c.relkind IN ('r', 'm', 'S')
+            ), ranked AS (
+                SELECT o.oid, o.is_locked, o.pages, o.tuples,
+                       row_number() OVER (ORDER BY greatest(o.pages, o.tuples) DESC) <= most / 2 AS is_large,
+                       count(*) OVER () AS count
+                FROM own AS o WHERE o.relkind <> 'S'
+            ), drawn AS (
+                -- The key is the installation's own, so which tables are drawn stays the same and cannot be told.
+                SELECT r.*, row_number() OVER (PARTITION BY r.is_large ORDER BY hashint8extended(r.oid::bigint, i.fingerprint_key)) AS place
+                FROM ranked AS r CROSS JOIN edu_matrix_hub_schema.installation AS i
+            ), opened AS (
+                SELECT w.is_large, CASE
+                           WHEN NOT w.is_locked THEN pg_total_relation_size(w.oid)
+                           -- A row takes at least 28 bytes.
+                           ELSE greatest(w.pages, w.tuples / 290) * current_setting('block_size')::bigint + coalesce(
+                                (SELECT sum(pg_relation_size(p.oid))
+                                 FROM (SELECT t.reltoastrelid FROM pg_class AS t WHERE t.oid = w.oid AND t.reltoastrelid <> 0
+                                       UNION ALL SELECT x.indexrelid FROM pg_index AS x WHERE x.indrelid = w.oid) AS p (oid)
+                                 WHERE p.oid <> ALL (locked)), 0)
+                       END AS size
+                FROM drawn AS w WHERE w.is_large OR w.count <= most OR w.place <= most - most / 2
+            ), summed AS (
+                SELECT o.is_large, coalesce(sum(o.size), 0) AS size, count(*) AS opened,
+                       (SELECT count(*) FROM ranked AS r WHERE r.is_large = o.is_large) AS standing
+                FROM opened AS o GROUP BY o.is_large
+            )
+            SELECT (SELECT coalesce(sum(s.size * s.standing / s.opened), 0) FROM summed AS s)::bigint
+                   + (SELECT count(*) FROM own AS o WHERE o.relkind = 'S') * current_setting('block_size')::bigint,
+                   CASE WHEN (SELECT bool_or(o.is_locked) FROM own AS o) THEN 'locked'
+                        WHEN (SELECT max(r.count) FROM ranked AS r) > most THEN 'sampled' ELSE 'exact' END
+            INTO bytes, how;
+            RETURN;
+        EXCEPTION
+            WHEN lock_not_available THEN
+                SELECT coalesce(array_agg(l.relation), '{}') INTO locked
+                FROM pg_locks AS l
+                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid();
+            WHEN OTHERS THEN
+                -- A file that cannot be read is one tenant's, and must not hide the others.
+                RAISE LOG 'cannot measure the schema with OID %: % (%)', namespace, SQLERRM, SQLSTATE;
+                EXIT;
+        END;
+    END LOOP;
+    bytes := NULL;
+    how := 'unknown';
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_schema(oid, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_schema(oid, integer) FROM PUBLIC;
 
 -- Removes old rows of the log, once an hour and a bounded number, but never the last one of a kind about a tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._prune_log() RETURNS void

@@ -1,5 +1,5 @@
--- For each living tenant: where its schema is, how many tables it has, how many relations that take room of their own, and a
--- signature that changes whenever its exact size may have changed. A schema that is missing has nothing, and the signature 0.
+-- For each living tenant: where its schema is, how many tables it has, how many relations have to be opened to know its size,
+-- and a signature that changes whenever that may have changed. A schema that is missing has nothing, and the signature 0.
 --
 -- The signature is taken over the list of relations with their files and pages (so that TRUNCATE, index builds and VACUUM
 -- change it) and over the write counters of its tables (so that rows do, and a reset of the statistics, which costs one
@@ -11,7 +11,7 @@ DROP VIEW IF EXISTS edu_matrix_hub_schema.schema_activity;
 CREATE VIEW edu_matrix_hub_schema.schema_activity AS
 SELECT t.id AS schema_id, n.oid AS namespace,
        pg_catalog.count(*) FILTER (WHERE c.relkind IN ('r', 'p'))::integer AS table_count,
-       pg_catalog.count(*) FILTER (WHERE c.relkind IN ('r', 'm', 'S'))::integer AS relation_count,
+       pg_catalog.count(*) FILTER (WHERE c.relkind IN ('r', 'm'))::integer AS relation_count,
        coalesce(pg_catalog.sum(
            pg_catalog.hashint8extended((c.oid::bigint << 32) + c.relfilenode::bigint, c.relpages + 4294967296 * c.relallvisible)::numeric
            + CASE WHEN c.relkind IN ('r', 'm') THEN

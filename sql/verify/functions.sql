@@ -76,7 +76,7 @@ BEGIN
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, description text, metadata jsonb, error text, sqlstate text', true, false),
             ('_make_snapshot', 'schema_id uuid, sandbox text', true, false),
             ('_may_pass', 'state text, message text', false, false),
-            ('_measure_schema', 'namespace oid, exactly boolean', true, false),
+            ('_measure_schema', 'namespace oid, most integer, OUT bytes bigint, OUT how text', true, false),
             ('_move_backups', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb', true, false),
             ('_need_read_committed', '', true, false),
             ('_new_role_keeper', 'parent integer', true, false),
