@@ -1,4 +1,5 @@
--- What is installed, who manages it, and when its holder was heard of last (`heartbeat_age` is in seconds).
+-- What is installed, who manages it, and for how many seconds no operator was heard of (`silent_for`): none beat, surveyed or
+-- claimed the lane.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.installation() RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -17,7 +18,7 @@ AS $function$
         'holder', i.holder,
         -- Null when the holder left in order, or is of a release that has no heartbeat.
         'heartbeat_at', i.heartbeat_at,
-        'heartbeat_age', extract(epoch FROM clock_timestamp() - i.heartbeat_at))
+        'silent_for', extract(epoch FROM clock_timestamp() - greatest(i.heartbeat_at, i.surveyed_at, i.claimed_at)))
     FROM edu_matrix_hub_schema.installation AS i
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.installation() FROM PUBLIC;

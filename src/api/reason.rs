@@ -204,8 +204,8 @@ reasons! {
         "The database is managed by a `TenantDatabase` of another cluster."
         "Use another database. If the other cluster is gone for good, type the command in the message, which sets the annotation `edumatrixhub.io/take-over`."
     LaneContested Stuck
-        "Two operators want the same database. The one that works on it goes on, except that nothing is deleted and nothing expires; the other does nothing."
-        "Stop the operator that is not meant, or give it a database of its own; the message names both and where they are. It ends by itself when one is alone for a minute."
+        "Two operators want the same database: the one that works on it goes on, except that nothing is deleted and nothing expires; the other does nothing. Or a process holds the database's Lease and does nothing."
+        "Stop the operator that is not meant, or give it a database of its own; the message names both and where they are, or the Lease to delete. It ends by itself when one is alone for a minute."
     ExpiryBrake Stuck
         "Backups are past their time and were not removed: too many expired within an hour, or nobody looked for days, as after a restore."
         "If they are meant to go, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions`. If not, restore what you want to keep, or set `expires_at` of the backup in the catalogue."

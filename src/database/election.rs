@@ -86,6 +86,12 @@ pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
     Ok(lease.is_held_by(&ctx.identity).await?)
 }
 
+/// Who holds the Lease, by the API server's word.
+pub async fn holder_of(name: &str, ctx: &Context) -> Result<Option<String>, Error> {
+    let Some(lease) = ctx.candidates.lock().await.get(name).map(LeaseCandidate::lease) else { return Ok(None) };
+    Ok(lease.holder().await?)
+}
+
 /// A Lease changed: whoever takes part in its election hears of it.
 pub async fn heard(lease: Lease, ctx: &Context) {
     let name = lease.name_any();

@@ -9,6 +9,7 @@ pub mod opens;
 mod owners;
 mod remarks;
 pub mod resolve;
+mod standby;
 pub mod status;
 pub mod survey;
 mod unseen;
@@ -111,10 +112,11 @@ pub async fn reconcile(
         return Err(refused(&name, &ctx, opens).await);
     }
     match election::is_held(&name, &ctx).await {
-        Ok(true) => {}
+        Ok(true) => opens.works(&name),
         not_held => {
             stand_by(&name, &ctx, opens);
-            return not_held.map(|_| Next::new(After::Resync, "standby"));
+            not_held?;
+            return standby::look(&database, opens.stands_by(&name), &ctx).await;
         }
     }
     if let Some(next) = keep_off(&database, &ctx, opens).await? {

@@ -138,6 +138,7 @@ impl Open {
 pub struct Opens {
     open: Mutex<HashMap<String, Arc<Open>>>,
     seen: Mutex<HashMap<String, Arc<Seen>>>,
+    standing_by: Mutex<HashMap<String, Instant>>,
 }
 
 impl Opens {
@@ -157,6 +158,18 @@ impl Opens {
     #[must_use]
     pub fn seen(&self, name: &str) -> Arc<Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Another replica has the database; for how long this one has stood by.
+    #[must_use]
+    pub fn stands_by(&self, name: &str) -> Duration {
+        let mut standing_by = self.standing_by.lock().unwrap_or_else(PoisonError::into_inner);
+        standing_by.entry(name.to_owned()).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// It is this replica's turn to work on the database.
+    pub fn works(&self, name: &str) {
+        self.standing_by.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
     /// A lane was opened.

@@ -68,8 +68,13 @@ pub struct HeldLease {
 impl HeldLease {
     /// Whether the API server, asked now, says that this replica holds the Lease.
     pub async fn is_held_by(&self, identity: &str) -> Result<bool, Error> {
+        Ok(self.holder().await?.as_deref() == Some(identity))
+    }
+
+    /// Who holds the Lease, by the API server's word and now.
+    pub async fn holder(&self) -> Result<Option<String>, Error> {
         let lease = super::read(&self.api, &self.name).await?;
-        Ok(lease.as_ref().and_then(holder) == Some(identity))
+        Ok(lease.as_ref().and_then(holder).map(str::to_owned))
     }
 }
 

@@ -158,6 +158,8 @@ mod tests {
                 cluster: Some(cluster.to_owned()),
                 tenant_database: Some(database.to_owned()),
                 epoch: 7,
+                heartbeat_at: None,
+                silent_for: None,
             };
             let identity = Identity { cluster: "here", name: "default", remembered, take_over, known_claim: None };
             let said = identity.may_manage(&found).err().map(|closed| closed.to_string());

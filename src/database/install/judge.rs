@@ -98,6 +98,8 @@ mod tests {
             cluster: None,
             tenant_database: None,
             epoch: 1,
+            heartbeat_at: None,
+            silent_for: None,
         }
     }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 /// The installation of the management functions in a database.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct Installation {
     /// Given once, when the registry was first installed; it says which database this is.
     pub installation_id: Uuid,
@@ -23,6 +23,12 @@ pub struct Installation {
     pub tenant_database: Option<String>,
     /// How often the lane was claimed.
     pub epoch: i64,
+    /// When the holder said last that it is alive: nothing when it left in order, or is of a release that does not say so.
+    #[serde(default)]
+    pub heartbeat_at: Option<String>,
+    /// For how many seconds no operator was heard of. Former functions do not tell.
+    #[serde(default)]
+    pub silent_for: Option<f64>,
 }
 
 /// The answer to taking a lane.

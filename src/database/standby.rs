@@ -1,0 +1,117 @@
+//! Standing by: another holds the Lease of a database, and this replica looks now and then whether that one works.
+//!
+//! A Lease says no more than that a process renews it. One that hangs, or that has nothing to do with this operator, keeps every
+//! replica from working, and nothing would say so: the TenantDatabase still shows what its last holder wrote.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+
+use super::{
+    Error,
+    election::{self, lease_of},
+    publish,
+    resolve::resolve,
+    status::status_of_verdict,
+};
+use crate::{
+    api::{
+        TenantDatabase,
+        condition::{ConditionType, Reason, Verdict, find},
+    },
+    context::{After, Context, Next},
+    postgres::{Error as PostgresError, Functions, Pool, answer::Installation},
+};
+
+/// After how long a holder of which the database hears nothing is said to do nothing, and how often it is looked for.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Looks after a database for which this replica has stood by for so long.
+pub async fn look(database: &TenantDatabase, waited: Duration, ctx: &Context) -> Result<Next, Error> {
+    let again = Next::new(After::Delay(PATIENCE), "standby");
+    if waited < PATIENCE || !is_said_to_be_well(database) {
+        return Ok(again);
+    }
+    let name = database.name_any();
+    let Some(holder) = election::holder_of(&name, ctx).await? else { return Ok(again) };
+    match is_silent(database, ctx).await {
+        Ok(true) => {}
+        Ok(false) => return Ok(again),
+        Err(error) => {
+            // A database that cannot be asked is for its holder to tell of.
+            tracing::debug!(database = name, %error, "cannot see whether the holder of the Lease works");
+            return Ok(again);
+        }
+    }
+    let verdict = Verdict::stalled(Reason::LaneContested, idle(&holder, &lease_of(&name, ctx)), false);
+    let next = publish(database, status_of_verdict(database, &verdict, ctx.now()), ctx).await?;
+    Ok(Next { after: again.after, outcome: again.outcome, ..next })
+}
+
+/// A holder that works says itself what is wrong.
+fn is_said_to_be_well(database: &TenantDatabase) -> bool {
+    let conditions = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    find(conditions, ConditionType::Ready)
+        .is_none_or(|ready| ready.status == "True" || ready.reason == Reason::LaneContested.as_str())
+}
+
+/// Whether the database has heard of no operator for longer than one that works is ever silent.
+async fn is_silent(database: &TenantDatabase, ctx: &Context) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let owner_role = database.spec.owner_role()?;
+    let connection = resolve(database, &ctx.client, &ctx.config.namespace).await?;
+    let pool = Pool::new(connection, 1)?;
+    let functions = Functions::new(pool, ctx.metrics.clone(), database.spec.connection.statement_timeout());
+    let facts = functions.database(&owner_role).await?;
+    if !facts.installed {
+        // Nobody has ever worked here, unless this login may not see it.
+        return Ok(!facts.registry_exists);
+    }
+    let found: Result<Installation, PostgresError> = functions.installation().await;
+    Ok(has_been_silent(&found?, database.spec.survey_period()))
+}
+
+fn has_been_silent(found: &Installation, survey_period: Duration) -> bool {
+    // Who gives no heartbeat is heard of when it surveys.
+    let longest = if found.heartbeat_at.is_some() { PATIENCE } else { PATIENCE + survey_period };
+    found.silent_for.is_some_and(|seconds| seconds > longest.as_secs_f64())
+}
+
+fn idle(holder: &str, lease: &str) -> String {
+    let (namespace, name) = lease.split_once('/').unwrap_or_default();
+    format!(
+        "{holder} holds the Lease of this database and renews it, but for more than a minute the database has heard of no operator: \
+         no tenant is looked after. See kubectl -n {namespace} describe lease {name}; end {holder} if it hangs or is not meant to \
+         work here, then: kubectl -n {namespace} delete lease {name}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_holder_is_silent_after_a_minute_or_a_survey_more_if_it_gives_no_heartbeat() {
+        let check = |beats: bool, silent_for: Option<f64>, expected: bool| {
+            let found = Installation {
+                installation_id: Uuid::nil(),
+                functions_version: String::new(),
+                contract: 1,
+                checksum: String::new(),
+                fingerprint_matches: true,
+                cluster: None,
+                tenant_database: None,
+                epoch: 1,
+                heartbeat_at: beats.then(String::new),
+                silent_for,
+            };
+            assert_eq!(has_been_silent(&found, Duration::from_mins(5)), expected, "{beats} {silent_for:?}");
+        };
+        check(true, Some(16.0), false);
+        check(true, Some(61.0), true);
+        check(false, Some(61.0), false);
+        check(false, Some(361.0), true);
+        check(true, None, false);
+    }
+}
