@@ -107,7 +107,7 @@ struct RunningJob {
 }
 
 impl Lane {
-    /// A lane over `functions`. `ring` is called when the lane closes, so that the election looks at it.
+    /// A lane over `functions`. `ring` is called when the lane closes, so that the driver of its database looks at it.
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
         let LaneParts { database, database_name, holder, hold, apply_slots, seen } = parts;
@@ -153,7 +153,7 @@ impl Lane {
         *self.lost.borrow()
     }
 
-    /// True once the database refused this replica's epoch: another operator works here, and the Lease that this replica
+    /// True once the database refused this replica's epoch: another works here, and the Lease that this replica
     /// believes to hold is not to be trusted.
     #[must_use]
     pub fn is_refused(&self) -> bool {

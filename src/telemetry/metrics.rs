@@ -163,12 +163,7 @@ impl Metrics {
                 Unit::Seconds,
                 m.survey_time.clone(),
             );
-            r.register_with_unit(
-                "survey_period",
-                "How often a survey is due",
-                Unit::Seconds,
-                m.survey_period.clone(),
-            );
+            r.register_with_unit("survey_period", "How often a survey is due", Unit::Seconds, m.survey_period.clone());
             r.register(
                 "survey_stale_tenants",
                 "Tenants whose size is not exact: a table is locked, or there are too many tables to measure",

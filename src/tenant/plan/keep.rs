@@ -53,8 +53,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         return vec![refuse(
             Reason::SchemaMissing,
             format!(
-                "schema {schema} was dropped by hand; it is not made again by itself, because that would hide the loss. \
-                 Restore it; or have it made again, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
+                "schema {schema} was dropped by hand; it is not made again by itself, because that would hide the \
+                 loss. Restore it; or have it made again, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
                 desired.owner.namespace,
                 desired.owner.name,
                 crate::api::RECREATE,
