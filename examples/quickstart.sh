@@ -105,7 +105,7 @@ TEXT
 }
 
 wait_until_ready() {
-    # Surveys measure sizes and find drift. Once a minute is the default; here somebody is watching.
+    # Surveys measure sizes and find drift. Once a minute is the default; here a user is watching.
     kubectl patch tenantdatabase default --type merge -p '{"spec":{"surveyPeriodSeconds":5}}' >/dev/null
     if ! kubectl wait --for=condition=Ready tenantdatabases,tenantschemas --all --timeout="${deadline}s" >/dev/null 2>&1; then
         kubectl get tenantdatabases,tenantschemas -o wide || true

@@ -103,7 +103,7 @@ BEGIN
         RAISE EXCEPTION USING
             ERRCODE = 'insufficient_privilege',
             MESSAGE = 'cannot prepare database "' || pg_catalog.current_database() || '": ' || problem,
-            HINT = 'Let somebody run the statement who may, or the whole script as a superuser.';
+            HINT = 'Run the statement as a role that may, or the whole script as a superuser.';
     END IF;
 END
 $bootstrap$;

@@ -42,7 +42,7 @@ pub enum Command {
 /// Flags of `sql`.
 #[derive(Debug, ClapArgs)]
 pub struct SqlArgs {
-    /// The role that shall own registry and functions.
+    /// The role that will own registry and functions.
     #[arg(long, default_value = "edu_matrix_owner")]
     pub owner_role: Ident,
 }
@@ -129,7 +129,7 @@ impl RunArgs {
     /// Completes the flags.
     #[must_use]
     pub fn into_config(self) -> Config {
-        // Destructured without `..`, so that a flag that nobody reads does not compile.
+        // Destructured without `..`, so that a flag that is not read does not compile.
         let Self {
             namespace,
             selection: Selection { watch_namespaces, watch_selector },

@@ -1,6 +1,6 @@
 //! Names that PostgreSQL will accept, as types.
 //!
-//! Whoever holds an [`Ident`] or a [`SchemaName`] holds a name that has passed every check, so that nothing later has
+//! An [`Ident`] or a [`SchemaName`] is a name that has passed every check, so that nothing later has
 //! to check again. This file knows the rules of names only; whether a name is still free is for the database to say.
 
 #![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, not code")]

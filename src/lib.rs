@@ -22,7 +22,7 @@
 //! 2. Only [`postgres`] names `tokio_postgres`, and SQL lives only in `sql/`.
 //! 3. Only [`kubernetes`], [`context`], the drivers, the `resolve` files and [`controller`] name `kube::Client`.
 //! 4. [`tenant`], [`backup`] and [`database`] do not import one another.
-//! 5. After `desired` nobody reads a `spec`.
+//! 5. After `desired` no stage reads a `spec`.
 //! 6. Logs, Events and metrics about outcomes are written in [`controller::report`] alone.
 //! 7. No file has more than 500 lines.
 

@@ -26,7 +26,7 @@ const UNITS: [(&str, u64); 13] = [
     ("Ei", 1 << 60),
 ];
 
-/// More digits than these would not fit the exact arithmetic below, and nobody means them.
+/// More digits than these would not fit the exact arithmetic below, and no user means them.
 const MAX_FRACTION_DIGITS: usize = 18;
 
 /// Why a text is not a size.
@@ -228,7 +228,7 @@ fn is_exponent(text: &str) -> bool {
     !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
 }
 
-/// What somebody who wrote `suffix` may have meant.
+/// What a user who wrote `suffix` may have meant.
 fn hint(suffix: &str) -> String {
     let lower = suffix.trim().to_ascii_lowercase();
     if matches!(lower.as_str(), "b" | "byte" | "bytes") {
@@ -274,7 +274,7 @@ fn three_digits(bytes: u128, unit: u128) -> String {
     text.trim_end_matches('0').to_owned()
 }
 
-/// Whether a measured size is news to somebody who was shown another one: it moved by two percent and 64 KiB.
+/// Whether a measured size is news to a user who was shown another one: it moved by two percent and 64 KiB.
 #[must_use]
 pub fn is_news(shown: i64, measured: i64) -> bool {
     const LEAST: u64 = 64 * 1024;

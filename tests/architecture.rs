@@ -192,7 +192,7 @@ fn a_room_depends_only_on_rooms_above_it() {
 }
 
 #[test]
-fn nobody_reads_a_spec_after_desired() {
+fn no_stage_after_desired_reads_a_spec() {
     check(|source| {
         let stage = ["observe", "plan", "apply", "status", "survey"].contains(&source.stage());
         let kind = matches!(source.room(), "tenant" | "backup" | "database");
@@ -201,7 +201,7 @@ fn nobody_reads_a_spec_after_desired() {
 }
 
 #[test]
-fn nobody_writes_a_spec() {
+fn no_code_writes_a_spec() {
     // A Lease is the operator's own, and `release --all` is typed by a person. What cannot be read is searched for names.
     let may = ["src/kubernetes/lease.rs", "src/controller/release.rs", "src/kubernetes/reading.rs"];
     check(|source| {

@@ -23,13 +23,13 @@ use tenant_schema_operator::{context::End, tenant::plan::Effect};
 /// What happens to a tenant, one after the other.
 #[derive(Clone, Debug)]
 enum Turn {
-    /// Somebody applies this spec.
+    /// A user applies this spec.
     Spec(Value),
-    /// Somebody with more rights than sense runs this SQL; `$schema` is the schema, `$owner` its owner role and so on.
+    /// A user with more rights than sense runs this SQL; `$schema` is the schema, `$owner` its owner role and so on.
     Sql(&'static str),
-    /// Somebody asks for a backup and it is not made yet.
+    /// A user asks for a backup and it is not made yet.
     Backup,
-    /// Somebody deletes it.
+    /// A user deletes it.
     Delete,
 }
 
@@ -215,9 +215,9 @@ async fn a_backup_converges_wherever_it_is_cut_off() {
 /// One move of a random walk.
 #[derive(Clone, Debug)]
 enum Move {
-    /// Somebody applies another spec.
+    /// A user applies another spec.
     Spec(Value),
-    /// Somebody changes what is not theirs.
+    /// A user changes what is not theirs.
     Drift(usize),
     /// A pass is cut off after so many effects, and the operator is started again.
     Killed(usize),

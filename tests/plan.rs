@@ -1,7 +1,7 @@
 //! Plans are text that a reviewer can read: each scenario's plan is a golden file in `tests/plans/`.
 //!
 //! A scenario is a manifest, what the database answers, and the name of the file. `UPDATE_PLANS=1 cargo test --test plan`
-//! writes the files anew; the diff is the review.
+//! writes the files again; the diff is the review.
 
 #![allow(clippy::needless_pass_by_value, reason = "json! literals read better without a reference")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]

@@ -1,7 +1,7 @@
 -- The registry schema, what its calls lock, and its one row about itself: which functions are installed, which cluster and
 -- TenantDatabase manage it, and the epoch, a number that grows whenever another operator process becomes responsible.
 --
--- Repeating it changes nothing. It fails when a schema of this name stands that belongs to somebody else: whoever could
+-- Repeating it changes nothing. It fails when a schema of this name stands that belongs to another role: who could
 -- create it first would otherwise decide what our functions read.
 
 DO $schema$
@@ -43,7 +43,7 @@ $locks$;
 INSERT INTO edu_matrix_hub_schema.registry_locks (name) VALUES ('survey'), ('claim_job'), ('role_keepers'), ('deletions') ON CONFLICT DO NOTHING;
 
 -- What follows locks one table after the other. An operator's call that is under way holds some of them and may want others,
--- so it is waited for here, as a claim of the lane would; and so is whoever is just making a role keeper.
+-- so it is waited for here, as a claim of the lane would; and so is a session that is just making a role keeper.
 LOCK TABLE edu_matrix_hub_schema.lane_lock IN EXCLUSIVE MODE;
 SELECT FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
 
@@ -68,7 +68,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
     installed_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at            timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
--- What fingerprints are keyed with (see tenant_fingerprints). Nobody but the owner role can read it.
+-- What fingerprints are keyed with (see tenant_fingerprints). Only the owner role can read it.
 ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL DEFAULT pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0);
 -- Who holds the lane: the process that claimed it, by a number that it drew; where it is; and when it was heard of last, which is

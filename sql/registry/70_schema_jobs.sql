@@ -1,5 +1,5 @@
 -- The queue of long work. A row is the truth about a job: requested, running (which attempt, in which epoch, last heard of
--- when), done, failed or cancelled. Whoever takes one up again after a crash finds everything it needs here.
+-- when), done, failed or cancelled. The operator that takes one up after a crash finds everything it needs here.
 --
 -- `sandbox` names the schema in which a snapshot's reading is prepared (see _open_sandbox); it is removed with the job.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_jobs (

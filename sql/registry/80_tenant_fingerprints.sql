@@ -1,10 +1,10 @@
--- One number for each living tenant over everything that nobody but us should change: the owner of its schema and the grants on
+-- One number for each living tenant over everything that only we should change: the owner of its schema and the grants on
 -- it, the default privileges of its owner role, the attributes of its roles and their memberships. The survey compares it
 -- with the one stored when all was found right, and looks closely only where they differ; so it may notice too much (the
 -- order of grants, a foreign member) and must not notice too little. A schema or role that is missing, renamed or replaced lacks
 -- its share of the sum. Grants are hashed as text: PostgreSQL's own hash of a grant is a plain sum, and forgets the grant option.
 -- What is hashed is largely a tenant's choice, so every hash is seeded with a secret number of this installation: without it
--- nobody can compute a change that leaves the sum as it is.
+-- no user can compute a change that leaves the sum as it is.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_fingerprints AS
 SELECT fact.schema_id, pg_catalog.sum(fact.hash::pg_catalog.numeric) AS fingerprint
 FROM (

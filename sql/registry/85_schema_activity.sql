@@ -6,7 +6,7 @@
 -- needless measurement). TOAST tables and indexes grow only when their tables are written; the counters of a session arrive
 -- with a delay of seconds, but after the file has grown, so that a later survey measures again.
 --
--- It is made anew each time, since a view that stands cannot lose a column.
+-- It is made again each time, since a view that stands cannot lose a column.
 DROP VIEW IF EXISTS edu_matrix_hub_schema.schema_activity;
 CREATE VIEW edu_matrix_hub_schema.schema_activity AS
 SELECT t.id AS schema_id, n.oid AS namespace,

@@ -1,5 +1,5 @@
 -- Refuses to take anything away while two operators want this database: `lane_contested` while another asks for the lane of a
--- holder that is at work, `busy` in the first seconds after the lane was claimed from one that had just been heard of. Whoever
+-- holder that is at work, `busy` in the first seconds after the lane was claimed from one that had just been heard of. Which
 -- of the two is right is for a person to say; until then nothing is lost.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._be_alone() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -1,6 +1,6 @@
 -- Who keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has changed one of
 -- the rows that the functions change, or holds a lock on something in the tenant's schema, in what was set aside or copied of it,
--- or on one of these relations elsewhere. With `relations` null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when nobody
+-- or on one of these relations elsewhere. With `relations` null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when none
 -- is found. `text` says what it holds and which statement ends it.
 --
 -- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is who is most likely in the way: who has

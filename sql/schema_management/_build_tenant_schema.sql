@@ -1,6 +1,6 @@
 -- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner, and remembers
 -- which schema and roles these are. The owner role stands and we are a member of it, which ends here. Used when a tenant is
--- created and when a lost schema is made anew.
+-- created and when a lost schema is made again.
 --
 -- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost schema, and only
 -- global ones can take from PUBLIC what PostgreSQL gives everybody, EXECUTE on functions and USAGE of types. Types matter

@@ -1,5 +1,5 @@
 -- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in this database. Logins that another
--- database of the server uses too stay open, for they are its users' as well. Foreign roles that somebody made
+-- database of the server uses too stay open, for they are its users' as well. Foreign roles that a user made
 -- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
 -- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions takes effect at once, whatever becomes of

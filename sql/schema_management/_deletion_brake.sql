@@ -1,9 +1,9 @@
 -- Refuses with `deletion_brake` when as many tenants of TenantSchemas as `limit` were dropped after `since`: a wave of deletions is
--- more often somebody's mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes nothing. `since` is by
+-- more often a mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes nothing. `since` is by
 -- the clock of the API server, and so is what is counted; only a row of which no time of deletion is known counts by ours.
 --
 -- Near the limit, who was let through drops before the next one counts: that one waits until the transaction has ended, or is
--- `busy`. Nobody waits where the limit is further away than two operators have connections, which is 64 each at the most.
+-- `busy`. No call waits where the limit is further away than two operators have connections, which is 64 each at the most.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deletion_brake(brake jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

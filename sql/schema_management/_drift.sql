@@ -1,13 +1,13 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on it, the
 -- default privileges of the owner role, and the attributes and memberships of the three roles. A row says what, whether we
 -- can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and `helper` through which
--- role keeper. A missing schema has no drift: it is reported as missing, and nothing is made anew by itself.
+-- role keeper. A missing schema has no drift: it is reported as missing, and nothing is made again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift, and is
 -- not touched. A role that was renamed is told with the statement that names it back; without that nothing else of the tenant
 -- can be repaired.
 --
--- What a tenant does with its own objects is never drift, and neither are members that somebody else added to its roles.
+-- What a tenant does with its own objects is never drift, and neither are members that another role added to its roles.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drift(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, kind text, what text, repairable boolean, statement text, role_name text, other_role text, helper integer)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -101,7 +101,7 @@ AS $function$
         FROM tenant AS t WHERE t.nspowner IS DISTINCT FROM t.owner_oid AND t.owner_is_sound
 
         UNION ALL
-        -- Grants that nobody but us should have given. CASCADE follows what a grantee gave on.
+        -- Grants that only we should have given. CASCADE follows what a grantee gave on.
         SELECT 6, t.id, 'schema', format('"%s" has %s on schema "%s"%s', g.name, a.privilege_type,
                                          t.schema_name, CASE WHEN a.is_grantable THEN ' and may give it on' ELSE '' END),
                t.owner_is_ours_to_change,

@@ -2,7 +2,7 @@
 -- its next attempt. The pause doubles with each attempt in a row that came to nothing, from five seconds:
 --
 --   retry     something may pass: a minute at most
---   stuck     somebody has to do something, `reason` says what kind of thing: ten minutes at most
+--   stuck     a person has to do something, `reason` says what kind of thing: ten minutes at most
 --   no_space  the disk is full: a minute at least, and a tenth of the time for which the job has been waiting, since it may be this
 --             very snapshot that fills the disk
 --

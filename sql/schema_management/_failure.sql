@@ -65,7 +65,7 @@ BEGIN
         PERFORM edu_matrix_hub_schema._log(schema_id, type, answer_status, requested_by, started_at, attempt, answer_detail, text_message,
                                            nullif(state, 'TS001'));
     EXCEPTION WHEN disk_full THEN
-        -- Whoever waits for the answer is to have it, also where there is no room for its row.
+        -- The caller who waits for the answer must have it, also where there is no room for its row.
         RAISE WARNING '%', text_message;
     END;
     RETURN edu_matrix_hub_schema._result(answer_status, text_message, schema_id, answer_detail);

@@ -41,7 +41,7 @@ BEGIN
     IF _hold_lane.epoch IS DISTINCT FROM installed.epoch THEN
         RETURN edu_matrix_hub_schema._result('error',
             format('cannot act in epoch %s: the lane is held in epoch %s by %s; claim it again',
-                   coalesce(_hold_lane.epoch::text, '(none)'), installed.epoch, coalesce(installed.holder, 'nobody')),
+                   coalesce(_hold_lane.epoch::text, '(none)'), installed.epoch, coalesce(installed.holder, 'no operator')),
             NULL, jsonb_build_object('reason', 'stale_epoch', 'epoch', installed.epoch));
     END IF;
     IF split_part(heard, '/', 1)::bigint <> edu_matrix_hub_schema._server_start() THEN

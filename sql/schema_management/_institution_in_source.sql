@@ -1,6 +1,6 @@
 -- Whether the application's own table knows an institution. `source` is {schema, table, id_column}.
 --
--- The table is read with the rights of our owner role, so nothing in it may run somebody's code under them: it must be a
+-- The table is read with the rights of our owner role, so nothing in it may run another user's code under them: it must be a
 -- table and no view, without row security, not owned by a tenant's role, its id of a built-in type, and nothing that the
 -- planner evaluates on the way (indexes, constraints, statistics) may call a function that a superuser did not make. When it
 -- does not fit it says why; the way out is to insert the institutions into edu_matrix_hub_schema.institutions.
@@ -62,7 +62,7 @@ BEGIN
                 LEFT JOIN pg_operator AS o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
                 JOIN pg_roles AS r ON r.oid = coalesce(f.proowner, o.oprowner)
                 WHERE NOT r.rolsuper
-            ) THEN 'an index, a constraint or statistics of it call somebody''s function'
+            ) THEN 'an index, a constraint or statistics of it call a user''s function'
             END
         INTO problem
         FROM pg_class AS c

@@ -1,4 +1,4 @@
--- Locks one aspect of a tenant (see _tenant_lock) and returns its row. Refuses with `busy` when somebody else holds the lock or
+-- Locks one aspect of a tenant (see _tenant_lock) and returns its row. Refuses with `busy` when another call holds the lock or
 -- the tenant is just being dropped, and with `not_found` when there is no such tenant or it was dropped.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._lock_tenant(schema_id uuid, kind text, exclusive boolean)
 RETURNS edu_matrix_hub_schema.tenant_schemas

@@ -1,16 +1,16 @@
 -- Whether an error may pass by itself, so that it is never an end: what met it is tried again, and what a person reads says
--- that it waits. The one list of SQLSTATEs; `may_pass` in src/postgres/error.rs is the same, which a test proves. Whoever catches
+-- that it waits. The one list of SQLSTATEs; `may_pass` in src/postgres/error.rs is the same, which a test proves. What catches
 -- OTHERS or compares a SQLSTATE asks here.
 --
 --   08     a connection broke: ours, a pooler's (08P01), or one that a function opened
 --   25006  the server is a standby, or read only for a while
 --   25P03, 25P04  a limit on idle or long transactions ended the session
 --   40     a conflict of two transactions, a deadlock, or a commit whose end is not known
---   53     memory, locks, connections, room on the disk or for temporary files: somebody frees them, or raises a limit
+--   53     memory, locks, connections, room on the disk or for temporary files: a person frees them, or raises a limit
 --   55006  something is in use;  55P03  a lock was not to be had
 --   57000, 57014, 57P01, 57P02, 57P03, 57P05  a timeout, an administrator, a crash, a start. Not 57P04: that database is gone
 --   58000, 58030  the system or its storage failed a call. Not 58P01 and 58P02: a missing file comes back by a person
---   XX000  only where the message is that of a race with somebody else's DDL: the server has no code for it, and does not
+--   XX000  only where the message is that of a race with another session's DDL: the server has no code for it, and does not
 --          translate these messages. Corruption (XX001, XX002) does not pass.
 --
 -- A tenant's code can raise any of these. What it says is believed for a bounded time only; see _enter_sandbox.

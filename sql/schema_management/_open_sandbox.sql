@@ -1,4 +1,4 @@
--- Prepares a place in which statements run as a tenant's owner and as nobody else, and returns its name, a schema of ours.
+-- Prepares a place in which statements run as a tenant's owner and as no other role, and returns its name, a schema of ours.
 --
 -- Reading a tenant's table runs the tenant's code: the planner alone folds the expressions of its indexes and statistics.
 -- Its definitions are code as well. Both therefore run inside REFRESH of a materialized view that belongs to the tenant's
@@ -7,11 +7,11 @@
 --
 --   work    what to run, in order; `fallback` is run when `statement` fails, and an `optional` failure is only noted
 --   result  where the statements leave what they found
---   run     does the work as whoever calls it
+--   run     does the work as the role that calls it
 --   once    the view of the tenant's owner whose query is run()
---   enter   SECURITY DEFINER of the tenant's owner: refreshes `once`, so that whoever enters later needs no membership
+--   enter   SECURITY DEFINER of the tenant's owner: refreshes `once`, so that a session that enters later needs no membership
 --
--- The tenant's owner gets USAGE only in the transaction that enters, so that nobody outside of it can name anything here.
+-- The tenant's owner gets USAGE only in the transaction that enters, so that no role outside of it can name anything here.
 -- The membership that handing over needs is given back at once: a job opens its sandbox in a short transaction of its own,
 -- since an uncommitted membership would keep others from suspending the tenant while a long copy runs.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_sandbox(schema_id uuid) RETURNS text

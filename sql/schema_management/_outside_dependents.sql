@@ -1,6 +1,6 @@
 -- What outside of a schema depends on something in it, as text such as `public.mine.mine_id_fkey` or `reporting.v_groups`:
 -- foreign keys, views, rules, policies, triggers, functions, defaults, columns of its types, children and partitions. While
--- there is any, neither renaming nor removing the schema is ours to do: both would change somebody else's objects.
+-- there is any, neither renaming nor removing the schema is ours to do: both would change another user's objects.
 --
 -- Publications do not count; they are recorded and left. Temporary objects do not count either. A cast between a type of the
 -- schema and another one is the schema's. An extension of the schema counts with all that it made: what of it lives elsewhere, and
@@ -14,7 +14,7 @@ AS $function$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
                    AND d.classid NOT IN ('pg_publication_namespace'::regclass, 'pg_default_acl'::regclass)) THEN
-        RETURN;  -- It is empty. The server plans the query below anew after every change of a schema, which takes longer than running it.
+        RETURN;  -- It is empty. The server plans the query below again after every change of a schema, which takes longer than running it.
     END IF;
     RETURN QUERY
     WITH member AS MATERIALIZED (
@@ -46,7 +46,7 @@ BEGIN
         WHERE home.oid IS DISTINCT FROM namespace
           -- TOAST tables live elsewhere and are part of their tables.
           AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
-          -- What is temporary is its session's and ends with it. Nobody else could remove it, and the next one is soon made.
+          -- What is temporary is its session's and ends with it. No other could remove it, and the next one is soon made.
           AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = home.oid AND left(n.nspname, 8) = 'pg_temp_')
     )
     SELECT DISTINCT CASE o.classid

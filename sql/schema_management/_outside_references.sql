@@ -1,11 +1,11 @@
--- What in a schema reaches outside and would block whoever lives there once the schema is set aside: foreign keys (their rows
+-- What in a schema reaches outside and would block what lives there once the schema is set aside: foreign keys (their rows
 -- could not be deleted), views and functions with SQL-standard bodies (their tables could not be dropped). For each: what it
 -- is, the statement that takes the reference away, and the one that makes it again, `remake`, with a `fallback`.
 --
 -- A foreign key is dropped. A view or function is replaced by an empty one with the same columns or arguments, so that it
 -- keeps its grants, comments and triggers and whatever depends on it inside the schema. What is made again is the tenant's
 -- text, written by pg_catalog, and is run only as the tenant's owner. Reaching into pg_catalog, information_schema or an
--- extension blocks nobody. Materialized views hold data and stay as they are, as do defaults, triggers and column types.
+-- extension blocks nothing. Materialized views hold data and stay as they are, as do defaults, triggers and column types.
 --
 -- How many there are and how long they are is the tenant's doing, so both are bounded: by the locks that a call may take, and by
 -- what a manifest holds. A reference beyond that is returned without statements; it is left as it is.
@@ -31,7 +31,7 @@ DECLARE
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
                    AND d.classid NOT IN ('pg_publication_namespace'::regclass, 'pg_default_acl'::regclass)) THEN
-        RETURN;  -- It is empty. The server plans the query below anew after every change of a schema, which takes longer than running it.
+        RETURN;  -- It is empty. The server plans the query below again after every change of a schema, which takes longer than running it.
     END IF;
     RETURN QUERY
     WITH member AS MATERIALIZED (

@@ -32,7 +32,7 @@ BEGIN
         ELSIF backup.method = 'SetAside' AND NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being restored');
         END IF;
-        -- Read again, now that nobody can restore it any more.
+        -- Read again, now that no call can restore it any more.
         SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id;
         IF backup.state IN ('requested', 'running') THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being made; cancel it first');

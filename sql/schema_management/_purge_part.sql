@@ -104,7 +104,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._purge_part(oid, boolean) FROM PUBLIC;
 
 -- Drops objects of one kind, first without CASCADE, so that nothing goes that was not asked for. Where the server refuses that,
--- what is in the way may be in this schema, where nobody but its owner can use it, and goes with them. Otherwise this refuses.
+-- what is in the way may be in this schema, where only its owner can use it, and goes with them. Otherwise this refuses.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_inside(namespace oid, kind text, names text, catalog oid, objects oid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -136,7 +136,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_rest(oid, oid[]) FROM PUBLIC;
 
--- Takes the locks that dropping tables will take, before somebody looks what depends on them: whoever was just making such a
+-- Takes the locks that dropping tables will take, before we look what depends on them: a session that was just making such a
 -- thing has ended by then, and it can be seen. Not ours to lock are tables of foreign owners.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._lock_tables(tables oid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -59,7 +59,7 @@ BEGIN
         FROM pg_namespace AS n
         WHERE n.nspname >= 'edu_matrix_work_' AND n.nspname < 'edu_matrix_work`' AND n.nspowner = current_user::regrole
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.sandbox = n.nspname AND j.state IN ('requested', 'running'))
-        -- Any of them: one that somebody holds must not keep its place at the front.
+        -- Any of them: one that a session holds must not keep its place at the front.
         ORDER BY random()
         LIMIT 5
     LOOP

@@ -1,5 +1,5 @@
 -- What keeps a schema's name or an institution from a new tenant although no tenant has them: the newest schema that was set aside
--- of that name or of that institution and is still there, whoever's it was; null when there is none. An empty schema under a name
+-- of that name or of that institution and is still there, of any owner; null when there is none. An empty schema under a name
 -- whose data lies beside it would be a loss that looks like health. `beside` is a backup that the asker knows of and leaves
 -- where it is. A name is free again when what was set aside is purged.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._reserved(schema_name text, institution_id uuid, beside uuid) RETURNS jsonb

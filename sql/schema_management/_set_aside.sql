@@ -6,7 +6,7 @@
 -- References of the schema to others are recorded and taken away, so that what is set aside blocks no living tenant; one that
 -- cannot be taken away is left and named, for it must not decide whether a tenant can be dropped. References of others to it
 -- there are none, or it is refused. The tenant's roles stay, without login and without foreign members, until the
--- backup is purged; the schema itself becomes ours, so that nobody who has kept one of them finds a way into it. A schema that is gone
+-- backup is purged; the schema itself becomes ours, so that no user who kept one of them finds a way into it. A schema that is gone
 -- leaves nothing to set aside: the tenant just ends, and so do its roles. One that only has another name, or may be there
 -- without being known, does not end its tenant.
 --
@@ -90,7 +90,7 @@ BEGIN
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins), 'members', members, 'references', refs,
         'references_left', refs_left, 'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants), 'publications', edu_matrix_hub_schema._publications(namespace));
     EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
-    -- From 16 on a membership in the owner role that somebody else gave stays; the schema must not stay with it.
+    -- From 16 on a membership in the owner role that another role gave stays; the schema must not stay with it.
     EXECUTE format('ALTER SCHEMA %I OWNER TO %I', location, current_user);
     PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
 
@@ -111,7 +111,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._set_aside(edu_matrix_hub_schema.tenant_schemas, integer, text) FROM PUBLIC;
 
 -- Ends the memberships of foreign roles in the tenant's roles, and returns all of them: [{role, member, admin, inherit, set,
--- left}...]. From PostgreSQL 16 on a membership that somebody else granted is not ours to end; it is marked as `left`. So are all
+-- left}...]. From PostgreSQL 16 on a membership that another role granted is not ours to end; it is marked as `left`. So are all
 -- when the roles are not ours alone.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leave_members(tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean) RETURNS jsonb

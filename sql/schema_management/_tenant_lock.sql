@@ -1,5 +1,5 @@
 -- Tries to lock one aspect of a tenant until the transaction ends, and says whether it was to be had; it never waits. The lock
--- is on a row of tenant_locks, which nobody but the registry's owner can lock.
+-- is on a row of tenant_locks, which only the registry's owner can lock.
 --
 --   * `structure`: jobs (snapshot, VACUUM) share it; what creates, renames or removes the schema takes it alone.
 --   * `access`: grants, suspension, quota, repair. Long work never holds it.

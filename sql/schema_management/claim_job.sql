@@ -2,7 +2,7 @@
 -- (detail.due_in_ms): of the tenants that have no
 -- job running, the one whose turn was longest ago comes first, with its oldest job, so that a tenant with hundreds of requests
 -- is no reason for others to wait. Left behind is a running job of an older epoch, or one not heard of for 60 s;
--- whoever still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
+-- the one that still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
 --
 -- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for up to a moment
 -- goes that a person confirmed after that began.

@@ -19,7 +19,7 @@
 -- A claim whose `take_over` is `<cluster>/<epoch>`, the pinned cluster and the epoch until now, is not refused but pins its own
 -- identity; that epoch is over then, so that the same words do nothing a second time (former releases name the cluster alone). What the registry knows of
 -- objects of that cluster becomes known of this one, and its tenants are marked `taken_over` until their TenantSchemas, made
--- anew here, reclaim them. It is refused while another database of the server has a registry or schemas of the same
+-- again here, reclaim them. It is refused while another database of the server has a registry or schemas of the same
 -- installation: their roles are the same.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_lane(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -50,7 +50,7 @@ BEGIN
         IF coalesce(here, '') = '' OR coalesce(options ->> 'tenant_database', '') = '' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'cluster and tenant_database are needed');
         END IF;
-        -- Looked at before anybody is made to wait, and again when nobody can come in between.
+        -- Looked at before any session is made to wait, and again when none can come in between.
         contested := edu_matrix_hub_schema._rival_at_work(options);
         IF NOT contested THEN
             LOCK TABLE edu_matrix_hub_schema.lane_lock IN EXCLUSIVE MODE;

@@ -6,7 +6,7 @@
 -- The same call again answers `unchanged`. It refuses when name or institution is taken (`name_taken`, `institution_taken`,
 -- with the holder in detail.holder), when a schema of that name or institution is set aside (`set_aside`), unless its backup is
 -- the one that is named as `beside`, when a schema or a role of that name stands already, when the institution is unknown, and
--- with `schema_missing` when this tenant was created before and somebody removed its schema: it is not made anew, empty,
+-- with `schema_missing` when this tenant was created before and its schema was removed by hand: it is not made again, empty,
 -- unless recreate_tenant_schema is asked to.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.create_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -21,7 +21,7 @@ DECLARE
     error_detail  text;
     error_state   text;
 BEGIN
-    -- Every schema that anybody creates makes every session plan its statements anew, so there are few here, and plain ones;
+    -- Every schema that is created makes every session plan its statements again, so there are few here, and plain ones;
     -- the unique indexes of the registry say whether name, institution and TenantSchema are free.
     BEGIN
         SELECT clock_timestamp(), w.id, w.schema_name, w.institution_id, w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid, w.owner_namespace_uid,
@@ -86,7 +86,7 @@ BEGIN
             error_state := SQLSTATE;
     END;
     IF error_state IN ('23505', '42P06') THEN
-        -- Somebody made a schema of this name outside of the registry in the same moment: say so.
+        -- A user made a schema of this name outside of the registry in the same moment: say so.
         BEGIN
             RETURN edu_matrix_hub_schema._standing_tenant(tenant);
         EXCEPTION WHEN SQLSTATE 'TS001' THEN
@@ -178,7 +178,7 @@ BEGIN
             'a role has this name, and the schema would come first in its default search_path; choose another name');
     END IF;
     -- What stood in the way has gone since.
-    PERFORM edu_matrix_hub_schema._refuse('busy', 'somebody else was about to; try again');
+    PERFORM edu_matrix_hub_schema._refuse('busy', 'another session was about to; try again');
     RETURN NULL;
 END
 $function$;

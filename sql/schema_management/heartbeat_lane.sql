@@ -1,4 +1,4 @@
--- Says that the holder of the lane is alive, or that it leaves in order, so that whoever is next need not wait. The answer tells
+-- Says that the holder of the lane is alive, or that it leaves in order, so that the next holder need not wait. The answer tells
 -- the holder the state of the world: how far `beats` has counted, when the server started, the server's clock in seconds since
 -- 1970, and who else wants the lane.
 --

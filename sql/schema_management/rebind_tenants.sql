@@ -95,7 +95,7 @@ BEGIN
         FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE moved AND t.status = 'dropped' AND b.schema_id = t.id AND b.method = 'SetAside' AND b.state IN ('complete', 'purging') AND b.location_oid IS NOT NULL;
         IF moved THEN
-            PERFORM edu_matrix_hub_schema._keep_quiet('it was bound anew after a restore or an upgrade of the server');
+            PERFORM edu_matrix_hub_schema._keep_quiet('it was bound again after a restore or an upgrade of the server');
         END IF;
         UPDATE edu_matrix_hub_schema.installation AS i
         SET registry_oid = 'edu_matrix_hub_schema'::regnamespace, system_identifier = edu_matrix_hub_schema._system_identifier(), updated_at = now()

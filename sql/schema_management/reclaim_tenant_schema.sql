@@ -1,4 +1,4 @@
--- Gives a tenant back to its TenantSchema after that was made anew or its cluster was taken over: one of the same cluster,
+-- Gives a tenant back to its TenantSchema after that was made again or its cluster was taken over: one of the same cluster,
 -- namespace and name. It is active or suspended again, and nothing in the database but its row changes; whether its schema stands
 -- is for the next look to say. Done before, it is `unchanged`.
 --

@@ -1,7 +1,7 @@
 -- Ends the installing script: gives the functions to the admin role, stamps what was installed, and brings the functions of
 -- the role keepers up to date. Only the owner role may call it, because what it stamps comes from settings of the session.
 --
--- EXECUTE is taken from PUBLIC for every function, the private ones (their names begin with _) are nobody's but the owner's.
+-- EXECUTE is taken from PUBLIC for every function, the private ones (their names begin with _) are the owner's alone.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.record_installation() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,4 +1,4 @@
--- Makes a tenant's schema anew, empty, after somebody removed it; the tenant keeps its id, and its roles are made again where they
+-- Makes a tenant's schema again, empty, after a user removed it; the tenant keeps its id, and its roles are made again where they
 -- are missing. options: {schema_id, recreations?, requested_by?}. Never called without a person having asked for it: what was in
 -- the schema is gone, or in a backup. `recreations` is how often that person saw it made again: a request of an earlier loss does
 -- nothing about a later one (`schema_missing`). A schema that stands is `unchanged`; one that has
@@ -47,7 +47,7 @@ BEGIN
                                                   error_message, error_detail);
     END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'recreate_tenant_schema', 'success', options ->> 'requested_by', started, attempt);
-    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" made anew, empty', tenant.schema_name), tenant.id);
+    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" made again, empty', tenant.schema_name), tenant.id);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.recreate_tenant_schema(jsonb) FROM PUBLIC;

@@ -1,5 +1,5 @@
 -- Gives a database back that no TenantDatabase manages any more: cluster and name are forgotten, so that another one may
--- claim it. Tenants stay as they are. Only the present holder may do it, by its epoch; whoever is late is refused.
+-- claim it. Tenants stay as they are. Only the present holder may do it, by its epoch; a late one is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.release_lane(epoch bigint, installation_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,9 +1,9 @@
--- Puts right what somebody changed by hand: owner and grants of the schema, default privileges, missing roles, their attributes
+-- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their attributes
 -- and memberships (see _drift for what counts). options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not keep the others
 -- from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the statements are for
--- somebody with more rights. Without drift it answers `unchanged`. How much of it there is is the tenant's choice, so one call
+-- a role with more rights. Without drift it answers `unchanged`. How much of it there is is the tenant's choice, so one call
 -- does a bounded part; what is left is found by the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.repair_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -34,7 +34,7 @@ BEGIN
         attempt := format('repair schema "%s"', tenant.schema_name);
         PERFORM edu_matrix_hub_schema._require_schema(tenant);
 
-        -- A role that was made anew shows what else it lacks only then, so there may be a second round.
+        -- A role that was made again shows what else it lacks only then, so there may be a second round.
         FOR round IN 1..3 LOOP
             not_repairable := '[]';
             remaining := cardinality(repaired);
@@ -95,7 +95,7 @@ BEGIN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
-                format('%s; somebody with more rights has to run: %s', edu_matrix_hub_schema._cut(not_repairable #>> '{0,what}'),
+                format('%s; a role with more rights has to run: %s', edu_matrix_hub_schema._cut(not_repairable #>> '{0,what}'),
                        edu_matrix_hub_schema._cut(not_repairable #>> '{0,statement}')),
                 jsonb_build_object('repaired', '[]'::jsonb, 'not_repairable', not_repairable));
         END IF;
@@ -118,7 +118,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.repair_tenant_schema(jsonb) FROM PUBLIC;
 
--- Runs a statement that changes the catalogue row of a schema. Whoever changes the same row in the same moment, as a session does
+-- Runs a statement that changes the catalogue row of a schema. A session that changes the same row in the same moment, as one does
 -- that grants and revokes without end, makes it fail; so it is tried a few times, which is enough to come between.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._persist(statement text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -142,7 +142,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._persist(text) FROM PUBLIC;
 
--- Gives reader and writer, one of which was made anew, what the default privileges would have given them on the objects that
+-- Gives reader and writer, one of which was made again, what the default privileges would have given them on the objects that
 -- the owner has already. We are a member of the owner role.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_on_objects(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -9,7 +9,7 @@
 --
 -- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for new rows),
 -- and what cannot be made at all stays recorded in the backup; both are named in the message, since a tenant's data must not
--- be out of reach because of somebody else's. Refused are a name or an institution that another tenant has by now, a backup
+-- be out of reach because of another's. Refused are a name or an institution that another tenant has by now, a backup
 -- whose removal has begun, and a snapshot, which is data and not a tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.restore_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -190,7 +190,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grants_without(jsonb, text[]) FROM
 -- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}...].
 --
 -- What may pass makes all of it `busy`, so that nothing is lost to a lock. That a tenant's own code only says so cannot be told
--- from outside: it is believed as long as somebody is seen who holds one, and without that for ten minutes.
+-- from outside: it is believed as long as a session is seen that holds one, and without that for ten minutes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -118,7 +118,7 @@ BEGIN
             UPDATE edu_matrix_hub_schema.schema_jobs AS j SET heartbeat_at = clock_timestamp(), failures = 0, error = NULL, reason = NULL WHERE j.id = job.id;
         ELSE
             -- A tenant that is busy is no failure, however long it lasts. What else may pass, and what the tenant's own code says,
-            -- has a day. A removal that somebody has to make way for goes on by itself when that is done.
+            -- has a day. A removal that a user has to make way for goes on by itself when that is done.
             passes := answer ->> 'status' = 'busy' OR answer #>> '{detail,reason}' = 'cancelled' OR edu_matrix_hub_schema._may_pass(state);
             again := job.kind = 'purge'
                      OR passes AND (answer ->> 'status' = 'busy' AND answer #> '{detail,tenant}' IS NULL

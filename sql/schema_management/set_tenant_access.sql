@@ -1,14 +1,14 @@
 -- Suspends a tenant, or opens it again. options: {schema_id, access: ReadWrite|Suspended, requested_by?}.
 --
 -- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own logins and ends
--- the sessions of its roles: the data stays where it is and nobody but the owner role can name it, at the next statement even
+-- the sessions of its roles: the data stays where it is and only the owner role can name it, at the next statement even
 -- in open sessions. Memberships of foreign roles are not touched: so a view over the tenant's tables that such a member made
 -- before, in a schema elsewhere or temporary in a session that is still open, is read and written as before, because the
 -- server asks for USAGE only where a name is looked up. To close that too, end the membership. Opening gives back exactly what was recorded, with the owner
 -- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message, and a role that
--- somebody made under its name gets nothing.
+-- a user made under its name gets nothing.
 --
--- A session of somebody else that has changed the schema and not committed is waited for two seconds; then the answer is `busy`
+-- A session of another role that has changed the schema and not committed is waited for two seconds; then the answer is `busy`
 -- and names it. Sessions that were ended by then stay ended.
 --
 -- detail: {ended, not_ended: [{pid, role}...]} of sessions. A suspended tenant that has sessions again answers `success` once more.
@@ -47,7 +47,7 @@ BEGIN
                 SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid), fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
-                -- Whoever is left then is drift, which the next surveys find and repairs take away.
+                -- A grant that is left then is drift, which the next surveys find and repairs take away.
                 strangers := edu_matrix_hub_schema._take_schema_grants(tenant);
             END IF;
         ELSIF tenant.access <> wanted THEN
@@ -69,7 +69,7 @@ BEGIN
     END IF;
     answer := CASE wanted
         WHEN 'ReadWrite' THEN format('schema "%s" is open', tenant.schema_name)
-                              || CASE WHEN lost <> '{}' THEN '; grants of roles that are gone or were made anew were not given back: ' || array_to_string(lost, ', ') ELSE '' END
+                              || CASE WHEN lost <> '{}' THEN '; grants of roles that are gone or were made again were not given back: ' || array_to_string(lost, ', ') ELSE '' END
         ELSE format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; %s could not be ended, which a superuser can', jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
@@ -115,7 +115,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_schema_grants(edu_matrix_hub_
 
 -- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more. A role that
 -- has the name of one of them and another number is another role. What was recorded without numbers, before these were kept,
--- goes by name; so does what the tenant's own roles had, since a repair may have made them anew.
+-- goes by name; so does what the tenant's own roles had, since a repair may have made them again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_access(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

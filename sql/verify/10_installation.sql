@@ -1,5 +1,5 @@
 -- Raises unless the registry schema is closed to PUBLIC, and table installation stands with its columns, belongs to the
--- owner of the registry, has row-level security without FORCE, and nobody else may touch it.
+-- owner of the registry, has row-level security without FORCE, and no other role may touch it.
 DO $verify$
 DECLARE
     registry record;

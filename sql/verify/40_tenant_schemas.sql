@@ -1,5 +1,5 @@
 -- Raises unless table tenant_schemas stands with its columns and indexes, belongs to the owner of the registry, has row-level security without
--- FORCE, and nobody else may touch it.
+-- FORCE, and no other role may touch it.
 DO $verify$
 DECLARE
     registry record;

@@ -1,5 +1,5 @@
 -- Raises unless the tables lane_lock, registry_locks and tenant_locks stand with their columns, belong to the owner of the
--- registry, have row-level security without FORCE, nobody else may touch them, and no row that is locked is missing.
+-- registry, have row-level security without FORCE, no other role may touch them, and no row that is locked is missing.
 DO $verify$
 DECLARE
     registry record;

@@ -1,5 +1,5 @@
 -- Raises unless view tenant_fingerprints stands with its columns; it belongs to
--- the owner of the registry, and nobody else may touch it.
+-- the owner of the registry, and no other role may touch it.
 DO $verify$
 DECLARE
     registry record;

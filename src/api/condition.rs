@@ -74,7 +74,7 @@ impl Verdict {
         Self::new(Readiness::True, None, reason, message.into())
     }
 
-    /// The operator is at work, or waits for what comes by itself. `ready` says what that means for whoever uses the
+    /// The operator is at work, or waits for what comes by itself. `ready` says what that means for the user of the
     /// object: a tenant that merely waits for an unreachable database to confirm it stays what it was.
     #[must_use]
     pub fn reconciling(reason: Reason, message: impl Into<String>, ready: Readiness) -> Self {

@@ -1,6 +1,6 @@
 //! The closed list of reasons that an Event can have.
 //!
-//! Events tell what happened once; conditions tell what is. An Event is for somebody who reads `kubectl describe`, so
+//! Events tell what happened once; conditions tell what is. An Event is for a user who reads `kubectl describe`, so
 //! there is one only for what a person would tell another.
 
 use std::fmt;
@@ -60,9 +60,9 @@ macro_rules! event_reasons {
 
 event_reasons! {
     Created Normal "The schema was made, with its roles and grants."
-    Recreated Normal "The schema was made anew, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
+    Recreated Normal "The schema was made again, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
     Reclaimed Normal "A schema that an earlier object of this namespace and name left behind was taken back."
-    DriftRepaired Warning "Somebody had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
+    DriftRepaired Warning "A user had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
     Updated Normal "A change of the spec was applied."

@@ -1,6 +1,6 @@
 //! What the definitions of the kinds in a cluster lack of those that this release knows. Pure.
 //!
-//! The API server cuts off what a definition does not have, so that a field which is missing there looks as if nobody had set it.
+//! The API server cuts off what a definition does not have, so that a field which is missing there looks as if it was not set.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;

@@ -53,7 +53,7 @@ pub const RECONCILE_REQUESTED_AT: &str = "edumatrixhub.io/reconcile-requested-at
 /// typo does anything nor one that stays in Git to the next tenant of that name.
 pub const CONFIRM_DROP: &str = "edumatrixhub.io/confirm-drop";
 
-/// Annotation: make the schema anew, empty, after it was dropped by hand or beside what is set aside. The value is [`bound`] to
+/// Annotation: make the schema again, empty, after it was dropped by hand or beside what is set aside. The value is [`bound`] to
 /// the tenant's id or the backup's, which the message tells.
 pub const RECREATE: &str = "edumatrixhub.io/recreate";
 
@@ -123,7 +123,7 @@ pub fn is_paused(metadata: &ObjectMeta) -> bool {
 }
 
 /// Up to which time deletions are confirmed, if it is `now` by the API server's clock; a value that is no time confirms
-/// nothing, and nor does a time to come, which would confirm what nobody has seen yet.
+/// nothing, and nor does a time to come, which would confirm what no user has seen yet.
 #[must_use]
 pub fn confirmed_deletions(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
     said_deletions(metadata).filter(|until| *until <= now + CLOCKS)

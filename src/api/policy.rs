@@ -105,7 +105,7 @@ impl Enforcement {
 }
 
 impl Quota {
-    /// From how many percent on a tenant is warned about, if nobody says.
+    /// From how many percent on a tenant is warned about, if the spec does not say.
     pub const DEFAULT_WARNING_PERCENT: i32 = 80;
 
     /// The limit in bytes; `None` if this quota sets none.

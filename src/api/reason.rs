@@ -72,11 +72,11 @@ reasons! {
         "Everything is as the spec says."
         "Nothing."
     Suspended Settled
-        "The tenant is suspended, as its spec says: nobody but the owner reaches the schema."
+        "The tenant is suspended, as its spec says: only the owner reaches the schema."
         "Nothing; set `spec.access: ReadWrite` to give access back."
     Paused Settled
         "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
-        "Remove the annotation when what the message says shall be done."
+        "Remove the annotation when you want what the message says."
     Completed Settled
         "The backup is finished."
         "Nothing."
@@ -106,7 +106,7 @@ reasons! {
         "See the conditions of the `TenantDatabase`; the tenant goes on by itself."
     DatabaseNotFound Passing
         "There is no `TenantDatabase` of the name that the tenant refers to."
-        "Create it, or create the tenant anew with another `spec.databaseRef`; the tenant goes on by itself."
+        "Create it, or create the tenant again with another `spec.databaseRef`; the tenant goes on by itself."
     TenantNotFound Passing
         "There is no `TenantSchema` of the name that the backup refers to."
         "Create it, or make the backup of another tenant."
@@ -126,14 +126,14 @@ reasons! {
         "The institution or the schema's name belongs to another tenant, or to what one left behind."
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
     SchemaMissing Stuck
-        "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made anew, because it would be empty."
+        "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made again, because it would be empty."
         "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
     NamespaceNotAllowed Stuck
         "The database does not take tenants from this namespace."
         "Ask the platform team for a label that `spec.allowedNamespaces` of the `TenantDatabase` selects."
     NameNotAllowed Stuck
         "The schema's name matches none of the patterns that the database allows for this namespace."
-        "Create the tenant anew with another `spec.schemaName`; the patterns are in `spec.naming` of the `TenantDatabase`."
+        "Create the tenant again with another `spec.schemaName`; the patterns are in `spec.naming` of the `TenantDatabase`."
     OutsideLimits Stuck
         "The tenant asks for more than the database allows. What runs goes on, within the limits."
         "Bring the field that the message names within `spec.limits` of the `TenantDatabase`."
@@ -141,7 +141,7 @@ reasons! {
         "The namespace has as many tenants in this database as it may have."
         "Delete one, or ask the platform team to raise `spec.limits.maxTenantsPerNamespace`."
     DropNotConfirmed Stuck
-        "The tenant is being deleted with `deletionPolicy: Drop`, and nobody confirmed that its data may go. Nothing was dropped."
+        "The tenant is being deleted with `deletionPolicy: Drop`, and no user confirmed that its data may go. Nothing was dropped."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/confirm-drop`, or choose another deletion policy."
     DeletionBrake Stuck
         "More tenants were deleted within an hour than `spec.limits.maxDeletionsPerHour` of the `TenantDatabase` allows. This one is open and untouched."
@@ -156,11 +156,11 @@ reasons! {
         "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
         "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
     DriftNotRepairable Stuck
-        "Somebody changed owner, grants or roles of the tenant in a way that the operator may not repair."
+        "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."
         "Run the statement in the message as a role that may."
     InstitutionUnknown Stuck
         "The database requires institutions to exist, and this one does not."
-        "Add the institution to the database's table, or correct `spec.institutionId` by creating the tenant anew."
+        "Add the institution to the database's table, or correct `spec.institutionId` by creating the tenant again."
     OperationFailed Stuck
         "The database refused an operation for a reason that does not pass by itself."
         "See the message and `status.lastOperation`; remove the cause, then change the annotation `edumatrixhub.io/reconcile-requested-at`."
@@ -207,7 +207,7 @@ reasons! {
         "Two operators want the same database: the one that works on it goes on, except that nothing is deleted and nothing expires; the other does nothing. Or a process holds the database's Lease and does nothing."
         "Stop the operator that is not meant, or give it a database of its own; the message names both and where they are, or the Lease to delete. It ends by itself when one is alone for a minute."
     ExpiryBrake Stuck
-        "Backups are past their time and were not removed: too many expired within an hour, or nobody looked for days, as after a restore."
+        "Backups are past their time and were not removed: too many expired within an hour, or no operator looked for days, as after a restore."
         "If they are meant to go, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions`. If not, restore what you want to keep, or set `expires_at` of the backup in the catalogue."
     ClockSkew Stuck
         "The clocks of the database server and of the API server differ by more than a minute. Times of one mean another thing for the other; deletions are counted by the API server's, and nothing expires before it is time by both."

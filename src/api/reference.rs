@@ -12,7 +12,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use super::event::EventReason;
 use super::reason::Reason;
 
-/// The first line of every page, so that nobody edits a copy.
+/// The first line of every page, so that a copy is not edited.
 const GENERATED: &str = "<!-- Generated from src/api; run `cargo test --test api_docs` to write it again. -->\n\n";
 
 /// One page: its file name below `docs/reference/`, and its text.

@@ -386,7 +386,7 @@ impl TenantDatabaseSpec {
 }
 
 impl Limits {
-    /// How many tenants may be set aside or dropped within an hour, if nobody says.
+    /// How many tenants may be set aside or dropped within an hour, if the spec does not say.
     pub const DEFAULT_MAX_DELETIONS_PER_HOUR: i32 = 50;
 
     /// The largest quota in bytes; `None` if there is no limit.

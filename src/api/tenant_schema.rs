@@ -138,7 +138,7 @@ pub struct TenantSchemaSpec {
     #[schemars(schema_with = "schema::free_object")]
     pub config: Option<BTreeMap<String, Value>>,
 
-    /// Whether the tenant may be used. `ReadWrite`: yes. `Suspended`: nobody but the owner reaches the schema, the
+    /// Whether the tenant may be used. `ReadWrite`: yes. `Suspended`: only the owner reaches the schema, the
     /// sessions of its roles are ended, nothing is lost; `ReadWrite` gives back exactly what was taken.
     ///
     /// Default: `ReadWrite`.
@@ -205,7 +205,7 @@ pub struct TenantSchemaStatus {
     #[schemars(length(max = 63))]
     pub schema_name: Option<String>,
 
-    /// The id of the tenant in the registry, a UUID. What has one is never created anew.
+    /// The id of the tenant in the registry, a UUID. What has one is never created again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub schema_id: Option<String>,

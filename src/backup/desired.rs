@@ -1,4 +1,4 @@
-//! Stage 2: what shall be. Pure, and the last reader of `spec`.
+//! Stage 2: what is wanted. Pure, and the last reader of `spec`.
 
 use kube::ResourceExt;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{
     postgres::answer::Owner,
 };
 
-/// What a backup shall be.
+/// What a backup is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// The object that asks.
@@ -51,7 +51,7 @@ pub struct Removal {
     pub complete: bool,
 }
 
-/// What the backup shall be.
+/// What the backup is to be.
 #[must_use]
 pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Desired {
     let tenant = resolved.tenant.as_ref().map(|tenant| Tenant {
@@ -68,8 +68,8 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Desired {
     }
 }
 
-/// What becomes of the deleted backup. In a namespace that is deleted it counts as kept: whoever deletes a namespace did
-/// not say that the backups shall go.
+/// What becomes of the deleted backup. In a namespace that is deleted it counts as kept: who deletes a namespace did
+/// not say that the backups may go.
 #[must_use]
 pub fn removal(backup: &SchemaBackup, resolved: &Resolved, namespace_ends: bool) -> Removal {
     Removal {

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// Observes a backup that shall be, on the lane of its tenant.
+/// Observes a backup that is wanted, on the lane of its tenant.
 pub async fn observe(lane: &Lane, desired: &Desired) -> Result<BackupAnswer, Error> {
     let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
     ask(lane, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await

@@ -50,7 +50,7 @@ pub enum Effect {
     Release,
 }
 
-/// Plans a backup that shall be.
+/// Plans a backup that is wanted.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
     let effects = match &observed.backup {

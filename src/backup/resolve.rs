@@ -38,7 +38,7 @@ pub fn resolve(backup: &SchemaBackup, ctx: &Context) -> Resolved {
 }
 
 /// Whether the backup's namespace is being deleted, by the API server's word: a cache that is a moment behind would let
-/// backups go that nobody asked to remove.
+/// backups go that no user asked to remove.
 pub async fn namespace_ends(backup: &SchemaBackup, ctx: &Context) -> Result<bool, kubernetes::Error> {
     let api: Api<Namespace> = Api::all(ctx.client.clone());
     let namespace = kubernetes::read(&api, &backup.namespace().unwrap_or_default()).await?;

@@ -54,7 +54,7 @@ pub fn status_of_verdict(backup: &SchemaBackup, verdict: &Verdict, now: Timestam
     finish(backup, backup.status.clone().unwrap_or_default(), verdict, now)
 }
 
-/// What somebody who watches Events would like to know.
+/// What a user who watches Events would like to know.
 #[must_use]
 pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
     let old = backup.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

@@ -8,7 +8,7 @@ use crate::{
 /// Where applying a plan ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Everything is as it shall be.
+    /// Everything is as it should be.
     Done,
     /// The object may go.
     Released,
@@ -62,7 +62,7 @@ impl End {
         }
     }
 
-    /// What the end says of an object that is not as it shall be; nothing when it is, or may go.
+    /// What the end says of an object that is not as it should be; nothing when it is, or may go.
     #[must_use]
     pub fn verdict(&self, waiting: Readiness) -> Option<Verdict> {
         match self {

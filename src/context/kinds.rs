@@ -59,7 +59,7 @@ impl Kinds {
         Self { client, known: crds(), fit, seen, checked: Mutex::default() }
     }
 
-    /// Looks, if nobody has looked just now. Only a definition that changed is read whole.
+    /// Looks, if no call has looked just now. Only a definition that changed is read whole.
     pub async fn check(&self) -> Result<Fit, Error> {
         let mut seen = self.seen.lock().await;
         if let (Some(fit), true) = (self.fit.borrow().clone(), self.is_fresh()) {

@@ -1,7 +1,7 @@
 //! Whether an object is alive, by the API server's word and now.
 //!
 //! A watch that does not tell of an object any more proves nothing: its label was changed, the selector was, a right was
-//! taken away, or etcd went back. Whoever is about to take something away asks here before. An error is no answer.
+//! taken away, or etcd went back. A driver that will take something away asks here before. An error is no answer.
 
 use std::fmt::Debug;
 
@@ -14,7 +14,7 @@ use crate::kubernetes;
 /// What the API server says of the object with one name and UID.
 #[derive(Debug)]
 pub enum Living<T> {
-    /// It is there and nobody deleted it, in or out of this operator's view.
+    /// It is there and not deleted, in or out of this operator's view.
     Here(T),
     /// It is there and has a deletion timestamp.
     Deleting(T),

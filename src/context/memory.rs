@@ -18,7 +18,7 @@ use crate::api::RECONCILE_REQUESTED_AT;
 #[derive(Default)]
 pub struct Written {
     versions: Mutex<HashMap<String, Write>>,
-    /// What the status of an object shall be, by UID, until a watch has told it.
+    /// What the status of an object must be, by UID, until a watch has told it.
     statuses: Mutex<HashMap<String, u64>>,
     /// The objects whose status another has written, until they are looked at.
     touched: Mutex<HashSet<String>>,
@@ -134,7 +134,7 @@ pub fn fingerprint(status: &impl Serialize) -> u64 {
 pub struct Requests(Mutex<HashMap<String, Option<String>>>);
 
 impl Requests {
-    /// True when somebody asked since the object was last seen.
+    /// True when a user asked since the object was last seen.
     pub fn is_new<K: Resource>(&self, object: &K) -> bool {
         let Some(uid) = object.meta().uid.clone() else { return false };
         let value = object.annotations().get(RECONCILE_REQUESTED_AT).cloned();

@@ -152,7 +152,7 @@ impl Context {
 
     /// The object with our finalizer. It is set before anything is made, so that nothing can be left behind by a deletion
     /// that comes in between. Everything else of it stays as it was looked at: what is done and told is by that spec, also
-    /// when somebody has changed it since.
+    /// when a user has changed it since.
     pub async fn with_finalizer<K>(
         &self,
         api: &Api<K>,
@@ -212,7 +212,7 @@ pub struct Wake {
 impl Wake {
     /// Looks at a database.
     pub fn database(&self, name: &str) {
-        // A closed channel means that the controller has shut down; there is nobody left to wake.
+        // A closed channel means that the controller has shut down; there is no driver left to wake.
         let _ = self.databases.unbounded_send(ObjectRef::new(name));
     }
 

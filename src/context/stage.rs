@@ -20,7 +20,7 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// The lane was closed while the pass waited for its turn: whoever opens it next, here or elsewhere, looks again.
+    /// The lane was closed while the pass waited for its turn: the replica that opens it next looks again.
     #[must_use]
     pub fn is_lane_closed(&self) -> bool {
         matches!(self, Self::Observe(postgres::Error::LaneClosed) | Self::Apply(postgres::Error::LaneClosed))

@@ -1,4 +1,4 @@
-//! The objects that this process cannot read, as the watches tell of them. They are in no cache, and nobody takes them for gone.
+//! The objects that this process cannot read, as the watches tell of them. They are in no cache, and are not taken for gone.
 
 use std::{
     collections::BTreeMap,

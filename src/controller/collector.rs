@@ -1,4 +1,4 @@
-//! Numbers that are read when somebody asks: from the watch caches tenants by state and each tenant's usage, from the open
+//! Numbers that are read at a scrape: from the watch caches tenants by state and each tenant's usage, from the open
 //! lanes how busy they are.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

@@ -271,7 +271,7 @@ async fn tidied(ctx: &Context, opens: &database::opens::Opens) {
     }
 }
 
-/// Whoever waits for a job is woken when it ends.
+/// An object that waits for a job is woken when it ends.
 async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Context) {
     while let Some(finished) = finished.next().await {
         report::job_finished(&ctx.metrics, &finished);

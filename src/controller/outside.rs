@@ -1,5 +1,5 @@
 //! What has our finalizer and is out of this operator's view: a selector or a list of namespaces was narrowed, or another
-//! operator has it. Nobody is told of such an object by a watch, so it is looked for once, at the start.
+//! operator has it. No watch tells of such an object, so it is looked for once, at the start.
 
 use std::fmt::Debug;
 
@@ -24,7 +24,7 @@ const PAGES: usize = 40;
 /// How many are named.
 const NAMED: usize = 5;
 
-/// Logs what is out of view, and how it goes on when somebody deletes it. Namespaces that are not watched may not be asked
+/// Logs what is out of view, and how it goes on when a user deletes it. Namespaces that are not watched may not be asked
 /// about, so they are not.
 pub async fn look(client: &Client, config: &Config, stores: &Stores) {
     if config.watch_selector.is_none() {

@@ -132,7 +132,7 @@ pub fn kinds(fit: &Fit) {
     }
 }
 
-/// Reports that nobody could look.
+/// Reports that the look failed.
 pub fn kinds_unknown(error: &kubernetes::Error) {
     tracing::debug!(%error, "cannot look at the definitions of the kinds");
 }

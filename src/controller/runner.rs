@@ -31,7 +31,7 @@ use crate::{
     kubernetes::events::Events,
 };
 
-/// Objects with nothing to do are looked at again after this long, in memory: what somebody did to our finalizer is
+/// Objects with nothing to do are looked at again after this long, in memory: what a user did to our finalizer is
 /// mended then.
 const RESYNC: Duration = Duration::from_mins(10);
 

@@ -1,6 +1,6 @@
 //! The watches and their caches.
 //!
-//! Managed fields are dropped on the way in: nobody reads them and they are two thirds of an object. The streams that
+//! Managed fields are dropped on the way in: no code reads them and they are two thirds of an object. The streams that
 //! trigger reconciles leave out what this operator writes itself, a status or a finalizer, so that a write is not answered
 //! by another look.
 

@@ -1,7 +1,7 @@
 //! The bounded runner of one lane: claims jobs from the catalogue, keeps them alive, ends them when asked.
 //!
-//! The catalogue is queue and truth. A runner that dies leaves its job with an old heartbeat and an old epoch; whoever
-//! holds the lane next claims it again, and what was half made was one transaction that never happened.
+//! The catalogue is queue and truth. A runner that dies leaves its job with an old heartbeat and an old epoch; the
+//! next holder of the lane claims it again, and what was half made was one transaction that never happened.
 
 use std::{sync::Arc, time::Duration};
 
@@ -92,7 +92,7 @@ async fn end_strays(lane: &Lane) {
 
 /// What the catalogue had.
 enum Claim {
-    /// A job, registered as running, and whether somebody wants it to end.
+    /// A job, registered as running, and whether it is to end.
     Job(ClaimedJob, watch::Receiver<bool>),
     /// Nothing that may run now.
     Nothing {

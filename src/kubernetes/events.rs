@@ -26,7 +26,7 @@ use super::{DEADLINE, MANAGER};
 
 /// An Event's note is cut to this many bytes by the API's rules.
 const NOTE_BYTES: usize = 1024;
-/// The same again within this time is counted and not told anew.
+/// The same again within this time is counted and not told again.
 const REPEATS: Duration = Duration::from_mins(6);
 
 /// Writes Events under one reporter. `kube`'s recorder takes all Events of one reason for repeats of the first; ours looks
@@ -87,7 +87,7 @@ impl Events {
                 self.recent().insert(told, Recent { name: event.name_any(), count, at: Instant::now() });
             }
             Ok(Err(error)) => {
-                // Somebody may have removed the Event; the next one is written anew.
+                // A user may have removed the Event; the next one is written again.
                 self.recent().remove(&told);
                 tracing::debug!(%error, reason, "cannot publish an Event");
             }

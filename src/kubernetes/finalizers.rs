@@ -2,7 +2,7 @@
 //!
 //! Both are JSON patches that test what they change: when the list moved meanwhile the API server refuses and the next
 //! reconcile sees the new list. `kube`'s own helper reconciles only on the event that follows its patch; ours returns what the
-//! object's metadata is then, so that bringing a tenant up takes one pass. No more of the answer is read: somebody may have
+//! object's metadata is then, so that bringing a tenant up takes one pass. No more of the answer is read: a user may have
 //! changed the rest to what cannot be.
 
 use kube::{
@@ -35,7 +35,7 @@ pub async fn ensure<K: Resource + Clone>(
 }
 
 /// True for an object that was deleted although it had `finalizer`, when this is how it was when it went. The API server looks
-/// for finalizers before it deletes and not while it does, so that one which is added in between is passed over; whoever
+/// for finalizers before it deletes and not while it does, so that one which is added in between is passed over; who
 /// has to let go of an object that a deletion waits for finds a deletion timestamp on it.
 #[must_use]
 pub fn was_passed_over(gone: &impl ResourceExt, finalizer: &str) -> bool {

@@ -2,11 +2,11 @@
 //!
 //! The rules are those of client-go's leader election. Every write names the version that it changes, so of two replicas
 //! that reach for a Lease one is refused. No clock of another machine is read: a holder counts as gone when its Lease did
-//! not change for [`DURATION`] by the clock of whoever watches it. A holder stops to believe [`HOLD`] after its last
+//! not change for [`DURATION`] by the clock of a replica that looks. A holder stops to believe [`HOLD`] after its last
 //! renewal, by a clock that runs on while the process is stopped.
 //!
 //! Who waits may ask the holder for the Lease, by an annotation that leaves the holder's time as it is. The holder passes it
-//! on by naming the one who asked, so that nobody else comes in between.
+//! on by naming the one who asked, so that no other comes in between.
 //!
 //! A Lease is only for availability. What it cannot exclude, a holder that believed until it wrote, the database's epoch
 //! refuses.
@@ -39,13 +39,13 @@ const HOLD: Duration = Duration::from_secs(10);
 const PERIOD: Duration = Duration::from_secs(5);
 /// When a look that failed is taken again.
 const RETRY: Duration = Duration::from_secs(1);
-/// When a Lease that somebody else changed in the same moment is looked at again.
+/// When a Lease that another changed in the same moment is looked at again.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Whose turn it is, as this replica knows.
 #[derive(Clone, Debug, Default)]
 pub enum Standing {
-    /// Another replica's, or nobody knows yet.
+    /// Another replica's, or not known yet.
     #[default]
     Waiting,
     /// This replica's.
@@ -78,7 +78,7 @@ impl HeldLease {
     }
 }
 
-/// Who holds the Lease; nobody when its holder gave it back.
+/// Who holds the Lease; none when its holder gave it back.
 #[must_use]
 pub fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
@@ -91,7 +91,7 @@ pub fn wanted_by(lease: &Lease) -> Option<&str> {
     (holder(lease) != Some(asking)).then_some(asking)
 }
 
-/// Removes a Lease that nobody needs any more.
+/// Removes a Lease that is not needed any more.
 pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
     match super::within(|| format!("delete Lease {name}"), api.delete(name, &DeleteParams::default())).await {
@@ -122,7 +122,7 @@ pub struct LeaseCandidate {
 impl LeaseCandidate {
     /// Starts to take part as `identity`; the Lease is made if it is not there. `wants` says of a Lease that another holds
     /// whether to ask for it. `changed` is called whenever [`LeaseCandidate::standing`] becomes another one, and at every
-    /// renewal while somebody asks.
+    /// renewal while another asks.
     pub fn start(
         client: Client,
         namespace: &str,
@@ -165,8 +165,8 @@ impl LeaseCandidate {
         HeldLease { api: self.api.clone(), name: self.name.clone() }
     }
 
-    /// The Lease was seen so. It is looked at at once if that is news: nobody holds it, or this replica does or does not,
-    /// or somebody asks for it.
+    /// The Lease was seen so. It is looked at at once if that is news: no replica holds it, or this replica does or does not,
+    /// or another asks for it.
     pub fn hear(&self, lease: &Lease) {
         let known = match self.standing() {
             Standing::Held { wanted_by, .. } => Some(wanted_by),
@@ -179,7 +179,7 @@ impl LeaseCandidate {
     }
 
     /// Gives the Lease back if it is held, so that another replica need not wait for it to run out: to the one that asked
-    /// for it, or else to whoever is first.
+    /// for it, or else to the first.
     pub async fn release(self) {
         let Self { leave, task, .. } = self;
         drop(leave);
@@ -249,7 +249,7 @@ impl Election {
         let (standing, pause) = match attempt {
             Ok(found) => found,
             Err(error) => {
-                // Somebody else wrote first, which may have been no more than a question.
+                // Another wrote first, which may have been no more than a question.
                 let raced = matches!(error, Error::Refused { code: 404 | 409, .. });
                 let pause = if raced { AGAIN } else { RETRY };
                 match &*self.tell.borrow() {
@@ -260,7 +260,7 @@ impl Election {
             }
         };
         let before = self.tell.send_replace(standing.clone());
-        // One that ran out before it was renewed was perhaps seen so, and whoever saw it waits to be told.
+        // One that ran out before it was renewed was perhaps seen so, and who saw it waits to be told.
         let ran_out = matches!(before, Standing::Held { until, .. } if until <= Instant::now());
         // Who asks is heard at every renewal, until a moment is found to pass the Lease on.
         let wanted = matches!(standing, Standing::Held { wanted_by: Some(_), .. });
@@ -303,7 +303,7 @@ impl Election {
             let given = match &asking {
                 Some(asking) if held => taken(Some(lease), &self.name, asking, Timestamp::now()),
                 None if held => freed(lease),
-                // Nobody shall hand it to a replica that has left.
+                // It must not go to a replica that has left.
                 Some(asking) if *asking == self.identity => asked(&lease, None),
                 _ => return Ok(()),
             };
@@ -353,14 +353,14 @@ fn asked(lease: &Lease, by: Option<&str>) -> Lease {
     lease
 }
 
-/// The Lease as nobody holds it.
+/// The Lease as no replica holds it.
 fn freed(mut lease: Lease) -> Lease {
     let lease_transitions = lease.spec.and_then(|spec| spec.lease_transitions);
     lease.spec = Some(LeaseSpec { lease_transitions, ..LeaseSpec::default() });
     lease
 }
 
-/// The Lease as this replica holds it; whoever asked its former holder is answered.
+/// The Lease as this replica holds it; who asked its former holder is answered.
 fn taken(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> Lease {
     let mut lease = lease.unwrap_or_else(|| Lease {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!((holder(&handed), handed.annotations().len()), (Some("b"), 0));
         assert_eq!(handed.spec.unwrap().acquire_time, Some(MicroTime(at(106))));
         assert_eq!(asked(&asked_for, None).annotations().len(), 0);
-        // A holder that asks itself asks nobody.
+        // A holder that asks itself does not ask.
         assert_eq!(wanted_by(&asked(&held, Some("a"))), None);
         assert_eq!(wanted_by(&asked(&held, Some(""))), None);
     }
@@ -431,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_names_nobody_is_free() {
+    fn a_lease_that_names_no_holder_is_free() {
         for (identity, free) in [(None, true), (Some(""), true), (Some("a"), false)] {
             let spec = LeaseSpec { holder_identity: identity.map(str::to_owned), ..LeaseSpec::default() };
             assert_eq!(holder(&Lease { spec: Some(spec), ..Lease::default() }).is_none(), free, "{identity:?}");

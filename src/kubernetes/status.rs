@@ -2,7 +2,7 @@
 //!
 //! UID and version of the object that was looked at go along, so that a status never lands on another object of the same name,
 //! nor over what another has written since. Whether a write is needed is the driver's question; here it is only written. Of the
-//! answer no more than the metadata is read: somebody may have changed the rest to what cannot be.
+//! answer no more than the metadata is read: a user may have changed the rest to what cannot be.
 
 use std::collections::BTreeMap;
 

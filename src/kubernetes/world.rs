@@ -243,7 +243,7 @@ mod tests {
         check(&lease("opaque", json!({})), None);
         check(&lease("301", json!({ "/spec/leaseTransitions": 2 })), Some("has changed hands 2 times after 3"));
         check(&lease("301", json!({ "/spec/leaseTransitions": null })), None);
-        // Somebody removed the Lease, and it was made again.
+        // A user removed the Lease, and it was made again.
         check(&lease("301", json!({ "/metadata/uid": "b", "/spec/leaseTransitions": 0 })), None);
         let earlier = json!({ "/spec/renewTime": "2026-01-01T00:00:09.000000Z" });
         check(&lease("301", earlier.clone()), Some("was renewed at 2026-01-01T00:00:09Z after 2026-01-01T00:00:10Z"));

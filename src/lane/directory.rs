@@ -11,7 +11,7 @@ use crate::api::condition::Reason;
 /// What can be said to a tenant that asks for its database.
 #[derive(Clone)]
 pub enum LaneState {
-    /// Another replica holds the lane, or nobody does yet: this one leaves the tenants alone.
+    /// Another replica holds the lane, or none does yet: this one leaves the tenants alone.
     Elsewhere,
     /// This replica holds the Lease, and the database cannot be worked with.
     Unavailable {

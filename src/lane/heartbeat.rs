@@ -80,7 +80,7 @@ impl Lane {
         Ok(())
     }
 
-    /// Leaves in order, so that whoever is next need not wait until this holder counts as gone. The lane is lost before.
+    /// Leaves in order, so that the next holder need not wait until this holder counts as gone. The lane is lost before.
     pub async fn leave(&self) {
         let options = json!({ "leaving": true });
         // Who is not heard counts as gone after a while.

@@ -61,7 +61,7 @@ pub struct Lane {
     ring: Box<dyn Fn() + Send + Sync>,
     /// Rung when jobs may be waiting.
     pub jobs_waiting: Notify,
-    /// Kept while a job is claimed, so that none begins while somebody finds that none runs.
+    /// Kept while a job is claimed, so that none begins while a look finds that none runs.
     pub claiming: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<Uuid, RunningJob>>,
     changed_backups: Mutex<HashSet<String>>,
@@ -85,7 +85,7 @@ pub struct LaneParts {
     pub seen: Arc<Seen>,
 }
 
-/// One of a count, while it lives: whoever gives up waiting is not counted any more either.
+/// One of a count, while it lives: a call that gives up waiting is not counted any more either.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
@@ -107,7 +107,7 @@ struct RunningJob {
 }
 
 impl Lane {
-    /// A lane over `functions`. `ring` is called when the lane closes, so that whoever opens lanes looks at it.
+    /// A lane over `functions`. `ring` is called when the lane closes, so that the driver of its database looks at it.
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
         let LaneParts { database, database_name, holder, hold, apply_slots, seen } = parts;
@@ -147,13 +147,13 @@ impl Lane {
         PoolUse { waiting: pool.waiting + self.waiting.load(Ordering::Relaxed), ..pool }
     }
 
-    /// True once the database refused this replica's epoch, or an outage was seen: the lane must be opened anew.
+    /// True once the database refused this replica's epoch, or an outage was seen: the lane must be opened again.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         *self.lost.borrow()
     }
 
-    /// True once the database refused this replica's epoch: somebody else works here, and the Lease that this replica
+    /// True once the database refused this replica's epoch: another works here, and the Lease that this replica
     /// believes to hold is not to be trusted.
     #[must_use]
     pub fn is_refused(&self) -> bool {
@@ -175,10 +175,10 @@ impl Lane {
         }
     }
 
-    /// Says that the lane must be opened anew.
+    /// Says that the lane must be opened again.
     pub fn lose(&self) {
         if !self.lost.send_replace(true) {
-            // Whoever waits for a turn need not wait for it any longer.
+            // A call that waits for a turn need not wait for it any longer.
             self.applying.close();
             self.jobs_waiting.notify_one();
             (self.ring)();
@@ -238,7 +238,7 @@ impl Lane {
         let results = self.watched(self.functions.apply_steps(self.hold, steps).await);
         booked();
         if matches!(results, Err(Error::Deadline { .. })) {
-            // The statement was cancelled and may all the same commit in a moment. Whoever claims the lane next waits until
+            // The statement was cancelled and may all the same commit in a moment. The next holder of the lane waits until
             // every former call has ended, and what it observes then stays so.
             self.lose();
         }
@@ -291,7 +291,7 @@ impl Lane {
             // An error means that the lane is gone, which waits for this survey.
             let _ = lost.wait_for(|lost| *lost).await;
         };
-        // Whoever opens the lane anew waits until this survey has ended.
+        // The replica that opens the lane again waits until this survey has ended.
         let surveyed = self.functions.survey_tenants(self.hold, asked, wishes, SURVEY_DEADLINE, ended).await;
         if surveyed.is_err() {
             // What the database took as told was perhaps not heard.
@@ -317,7 +317,7 @@ impl Lane {
         Ok(Some((answer, news)))
     }
 
-    /// Registers a running job; the receiver turns true when somebody wants it to end.
+    /// Registers a running job; the receiver turns true when it is to end.
     pub fn job_started(&self, job: Uuid, schema_id: Option<Uuid>) -> watch::Receiver<bool> {
         let (cancel, cancelled) = watch::channel(false);
         self.running().insert(job, RunningJob { schema_id, cancel });
@@ -343,7 +343,7 @@ impl Lane {
         }
     }
 
-    /// Ends all running jobs; they are claimed again by whoever holds the lane next.
+    /// Ends all running jobs; they are claimed again by the next holder of the lane.
     pub fn cancel_all_jobs(&self) {
         for job in self.running().values() {
             job.cancel.send_replace(true);

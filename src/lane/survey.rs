@@ -16,7 +16,7 @@ use crate::postgres::answer::{Asked, TenantRow};
 #[derive(Debug, Default)]
 pub struct SurveyBook {
     rows: HashMap<String, Arc<TenantRow>>,
-    /// When something was applied to a tenant whose row is not known anew since.
+    /// When something was applied to a tenant whose row was not read again since.
     applied: HashMap<String, Instant>,
     complete: bool,
 }
@@ -80,7 +80,7 @@ impl SurveyBook {
             seen.insert(uid.clone());
             let known = self.get(&uid);
             if self.applied.get(&uid).is_some_and(|at| *at > begun) {
-                // No observation, but perhaps news: whoever is woken asks the database.
+                // No observation, but perhaps news: the object that is woken asks the database.
                 news.push(Arc::new(row));
                 continue;
             }

@@ -76,7 +76,7 @@ impl CallResult {
         matches!(self.reason(), "stale_epoch" | "wrong_installation")
     }
 
-    /// True when the server was started again or the database went back to an older state: the lane is to be claimed anew.
+    /// True when the server was started again or the database went back to an older state: the lane is to be claimed again.
     #[must_use]
     pub fn needs_new_claim(&self) -> bool {
         matches!(self.reason(), "went_back" | "server_restarted")
@@ -187,9 +187,9 @@ pub struct TenantAnswer {
     /// Why the application's table could not be asked for the institution.
     #[serde(default)]
     pub institution_problem: Option<String>,
-    /// What is set aside under the wanted name or institution, whoever's it was.
+    /// What is set aside under the wanted name or institution, of any owner.
     pub set_aside: Option<SetAside>,
-    /// The row of the id that the status remembers, whoever's it is now.
+    /// The row of the id that the status remembers, of any owner now.
     pub known: Option<Claim>,
 }
 
@@ -227,7 +227,7 @@ pub struct Claim {
     pub name: Option<String>,
     /// UID of its object.
     pub uid: Option<String>,
-    /// UID of its object's namespace; absent where nobody has told it yet.
+    /// UID of its object's namespace; absent where it was not told yet.
     #[serde(default)]
     pub namespace_uid: Option<String>,
     /// The row's status, as [`TenantRow::status`].

@@ -166,7 +166,7 @@ impl Functions {
         result
     }
 
-    /// Ends sessions of this login that work on snapshots which nobody wants any more, because a tenant's code in them catches
+    /// Ends sessions of this login that work on snapshots which no job wants any more, because a tenant's code in them catches
     /// every cancellation; says how many.
     pub async fn end_stray_sessions(&self) -> Result<i64, Error> {
         self.ask(call!(end_stray_sessions), &[]).await

@@ -41,7 +41,7 @@ pub enum Error {
     #[error("no free connection within {0:?}; raise spec.connection.maxConnections or wait")]
     PoolBusy(Duration),
     /// The lane was closed while the call waited for its turn.
-    #[error("the lane of the database is closed and will be opened anew")]
+    #[error("the lane of the database is closed and will be opened again")]
     LaneClosed,
     /// A function refused for a reason that is no fault of the tenant's.
     #[error("{call} was refused: {message}")]
@@ -119,7 +119,7 @@ impl Error {
     }
 
     /// True when the functions are not there, or not as this release knows them, or may not be called: the lane must be
-    /// opened anew, which puts that right or says what is missing.
+    /// opened again, which puts that right or says what is missing.
     #[must_use]
     pub fn is_misfit(&self) -> bool {
         match self {

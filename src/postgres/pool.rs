@@ -27,7 +27,7 @@ const BEGIN: &str = include_str!("../../sql/call/begin.sql");
 /// How long the server gets to answer a cancellation before the connection is dropped.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// A parameter with the type the server shall take it for, so that no statement must be prepared to find out.
+/// A parameter with the type the server is to take it for, so that no statement must be prepared to find out.
 pub type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// One statement by which the operator calls a management function.
@@ -63,7 +63,7 @@ pub struct Heard {
 pub struct PoolUse {
     /// Connections that are open.
     pub open: usize,
-    /// Open connections that nobody uses.
+    /// Open connections that no call uses.
     pub idle: usize,
     /// Calls that wait for a connection.
     pub waiting: usize,
@@ -243,7 +243,7 @@ impl<'a> FromSql<'a> for Document<'a> {
     accepts!(JSONB);
 }
 
-/// A connection that a call is using. Whoever drops the call's future must not give the connection back to the pool: the
+/// A connection that a call is using. Dropping the call's future must not give the connection back to the pool: the
 /// statement goes on at the server, and the next call would wait behind it. So it is cancelled there and the connection is
 /// thrown away.
 struct InFlight {

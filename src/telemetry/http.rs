@@ -1,7 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`.
 //!
 //! Alive means that the process answers. Ready means that the watch caches are filled and no watch has failed for long; a
-//! database that is down does not make the operator unready, since restarting it would help nobody.
+//! database that is down does not make the operator unready, since restarting it would not help.
 
 use std::{
     collections::BTreeMap,

@@ -21,7 +21,7 @@ pub enum LogError {
     /// The level or filter does not parse.
     #[error("--log-level is not a level (error, warn, info, debug, trace) or filter")]
     Filter(#[from] ParseError),
-    /// Somebody set up logging before.
+    /// Logging was set up before.
     #[error("logging is set up already")]
     Twice(#[from] tracing_subscriber::util::TryInitError),
 }

@@ -85,7 +85,7 @@ pub struct Metrics {
     pub survey_duration: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// When the latest survey finished, in Unix time; its age is `time() -` this.
     pub survey_time: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    /// How often there shall be a survey, without which nobody can tell whether its age is too much.
+    /// How often a survey is due, without which it cannot be told whether its age is too much.
     pub survey_period: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// Tenants whose figures are not exact.
     pub survey_stale: Family<DatabaseLabels, Gauge>,
@@ -163,12 +163,7 @@ impl Metrics {
                 Unit::Seconds,
                 m.survey_time.clone(),
             );
-            r.register_with_unit(
-                "survey_period",
-                "How often there shall be a survey",
-                Unit::Seconds,
-                m.survey_period.clone(),
-            );
+            r.register_with_unit("survey_period", "How often a survey is due", Unit::Seconds, m.survey_period.clone());
             r.register(
                 "survey_stale_tenants",
                 "Tenants whose size is not exact: a table is locked, or there are too many tables to measure",
@@ -205,7 +200,7 @@ impl Metrics {
         metrics
     }
 
-    /// Adds numbers that are computed when somebody asks.
+    /// Adds numbers that are computed at a scrape.
     pub fn add_collector(&self, collector: Box<dyn Collector>) {
         self.with_registry(|registry| registry.register_collector(collector));
     }

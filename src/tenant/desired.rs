@@ -1,4 +1,4 @@
-//! Stage 2: what shall be, or why the spec cannot be followed. Pure, and the last reader of `spec`.
+//! Stage 2: what is wanted, or why the spec cannot be followed. Pure, and the last reader of `spec`.
 //!
 //! Defaults and limits of the database are applied here and shown in `status.effective`; nothing is written to `spec`.
 //! Limits bind new tenants: one that runs is clamped, or marked `OutsideLimits` and left alone.
@@ -30,7 +30,7 @@ use crate::{
     quantity::Bytes,
 };
 
-/// What a living tenant shall be.
+/// What a living tenant is to be.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "the wishes are independent of one another")]
 pub struct Desired {
@@ -50,17 +50,17 @@ pub struct Desired {
     pub config: Result<Map<String, Value>, String>,
     /// The limit in force.
     pub quota: Option<Bytes>,
-    /// From how many percent of it on somebody is warned.
+    /// From how many percent of it on there is a warning.
     pub warning_percent: i32,
     /// Whether it may be used.
     pub access: Access,
-    /// What shall be made anew, empty: the annotation's value, which counts for one loss or one schema that is set aside.
+    /// What to make again, empty: the annotation's value, which counts for one loss or one schema that is set aside.
     pub recreate: Option<String>,
-    /// What an earlier object of this namespace and name left behind, or another one gives, shall be taken.
+    /// What an earlier object of this namespace and name left behind, or another one gives, is to be taken.
     pub reclaim: bool,
     /// The object whose tenant the owners of the database give to this one.
     pub given_by: Option<ObjectName>,
-    /// Nothing shall be done; what would be is shown.
+    /// Nothing is to be done; what would be is shown.
     pub paused: bool,
     /// What holds after defaults and limits.
     pub effective: Effective,
@@ -91,7 +91,7 @@ pub struct Removal {
     pub deleted_at: Option<Timestamp>,
     /// How many deletions may come before this one; nothing when it was confirmed.
     pub brake: Option<Brake>,
-    /// Nothing shall be done; what would be is shown.
+    /// Nothing is to be done; what would be is shown.
     pub paused: bool,
 }
 
@@ -121,7 +121,7 @@ pub struct Invalid {
     pub message: String,
 }
 
-/// What the tenant shall be, given what its spec points to.
+/// What the tenant is to be, given what its spec points to.
 pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, Invalid> {
     let database = resolved.database.as_deref().ok_or_else(|| Invalid {
         reason: Reason::DatabaseNotFound,
@@ -224,7 +224,7 @@ fn transfers(database: &TenantDatabase) -> impl Iterator<Item = &Transfer> {
     database.spec.transfers.iter().flatten()
 }
 
-/// What becomes of a tenant that went without waiting for us. It counts as deleted now, and nobody is left to confirm that
+/// What becomes of a tenant that went without waiting for us. It counts as deleted now, and no object is left to confirm that
 /// its data may go.
 #[must_use]
 pub fn removal_of_passed_over(tenant: &TenantSchema, resolved: &Resolved, now: Timestamp) -> Removal {

@@ -195,7 +195,7 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
     Ok(Next { notices: set_aside(&applied), ..gone() })
 }
 
-/// Whether somebody is there who can release the tenant now: this process, or the one that holds the lane.
+/// Whether a process is there that can release the tenant now: this process, or the one that holds the lane.
 fn is_elsewhere_or_open(resolved: &Resolved) -> bool {
     match resolved.lane {
         LaneState::Open(_) => true,
@@ -361,7 +361,7 @@ async fn let_go(
     Ok(Next { notices, ..Next::new(After::Never, "changed") })
 }
 
-/// Whoever lost against this tenant tries again now.
+/// Objects that lost against this tenant try again now.
 fn wake_rivals(gone: &TenantSchema, ctx: &Context) {
     let name = gone.schema_name().ok();
     let lost = |other: &TenantSchema| {

@@ -52,7 +52,7 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
-/// whoever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
+/// whichever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
 /// is not made room for by its name.
 #[must_use]
 pub fn count_older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> usize {
@@ -92,6 +92,6 @@ pub async fn unseen_database(tenant: &TenantSchema, ctx: &Context) -> Unseen {
 pub enum Unseen {
     /// There is none.
     Gone,
-    /// There is one, or nobody can tell; the text is for people.
+    /// There is one, or it is not known; the text is for people.
     OutOfView(String),
 }

@@ -76,7 +76,7 @@ fn quota(status: Option<&TenantSchemaStatus>) -> Option<&str> {
     status?.effective.as_ref()?.quota_limit.as_deref()
 }
 
-/// What somebody who watches Events would like to know of this pass.
+/// What a user who watches Events would like to know of this pass.
 #[must_use]
 pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSchemaStatus) -> Vec<Notice> {
     let mut notices = Vec::new();
@@ -122,7 +122,7 @@ pub fn is_ready(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Co
 }
 
 /// The status of a tenant on which nothing is done, with the plan of what would be. The generation that was looked at stays
-/// when the plan has something to do, so that nobody takes the spec for applied.
+/// when the plan has something to do, so that no user takes the spec for applied.
 #[must_use]
 pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, now: Timestamp) -> TenantSchemaStatus {
     let old = tenant.status.clone().unwrap_or_default();

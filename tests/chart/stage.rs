@@ -63,7 +63,7 @@ impl<'a> Namespaces<'a> {
 
 impl Drop for Namespaces<'_> {
     fn drop(&mut self) {
-        // They empty themselves; nobody waits for that.
+        // They empty themselves; the test does not wait for that.
         let _ = self.plane.kubectl(&[&["delete", "namespace", "--wait=false"], &self.all()[..]].concat());
     }
 }

@@ -143,7 +143,7 @@ impl Stage {
         applied.end
     }
 
-    /// Passes and jobs until nothing is left to do; the tenant is as it shall be then, or gone.
+    /// Passes and jobs until nothing is left to do; the tenant is as it should be then, or gone.
     pub async fn settle(&self, subject: &mut Subject) {
         for _ in 0..PASSES {
             let rests = self.plan(subject).await;
@@ -261,7 +261,7 @@ impl Stage {
 }
 
 impl Subject {
-    /// A tenant that nobody has looked at yet.
+    /// A tenant that was not looked at yet.
     pub fn new(spec: &Value) -> Self {
         let uid = Uuid::new_v4();
         let mut subject = Self {
@@ -277,7 +277,7 @@ impl Subject {
         subject
     }
 
-    /// Somebody applies another spec.
+    /// A user applies another spec.
     pub fn set(&mut self, spec: &Value) {
         let mut spec = spec.clone();
         spec["schemaName"] = json!(name(&self.object));
@@ -285,7 +285,7 @@ impl Subject {
         *self.object.metadata.generation.get_or_insert(0) += 1;
     }
 
-    /// Somebody deletes it, and has confirmed that it may be dropped.
+    /// A user deletes it, and has confirmed that it may be dropped.
     pub fn delete(&mut self) {
         let id = self.object.status.as_ref().and_then(|status| status.schema_id.clone()).unwrap_or_default();
         let confirmed = BTreeMap::from([(CONFIRM_DROP.to_owned(), format!("{}@{id}", name(&self.object)))]);

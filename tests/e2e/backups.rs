@@ -142,13 +142,13 @@ async fn whatever_a_tenant_prepares_its_code_runs_as_its_owner_or_not_at_all() {
     let copied =
         world.sql(&format!("SELECT count(*), sum(doubled), min(mood), max(even) FROM {}.trap", location(&backup)));
     assert_eq!(copied, "10|110|sad|2");
-    // Restored by nobody, asked by everybody: the survey has measured it and the drift was looked for meanwhile.
+    // Not restored, but looked at: the survey has measured it and looked for drift meanwhile.
     world.next_survey().await;
     world.delete_tenant("school").await;
     let [aside, _snapshot] = <[String; 2]>::try_from(world.schemas("school_bak_")).unwrap();
     let aside = if aside == location(&backup) { world.schemas("school_bak_")[1].clone() } else { aside };
     let others = world.sql(&format!("SELECT DISTINCT who FROM {aside}.ran WHERE who <> '{owner}'"));
-    assert_eq!(others, "", "code of the tenant ran as somebody else");
+    assert_eq!(others, "", "code of the tenant ran as another role");
     assert_eq!(world.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'stolen_by_a_tenant'"), "0");
     world.finish().await;
 }
@@ -169,7 +169,7 @@ async fn a_backup_that_is_applied_again_is_not_made_again() {
     assert_eq!(again.status.unwrap().backup_id, made.status.unwrap().backup_id);
     let rows = || world.sql("SELECT count(*), min(object_uid) FROM edu_matrix_hub_schema.schema_backups");
     assert_eq!(rows(), format!("1|{}", again.metadata.uid.unwrap()));
-    // What was removed because somebody asked for it is made again.
+    // What was removed because a user asked for it is made again.
     let removed = world.finished_backup("weekly", json!({ "deletionPolicy": "Delete" })).await;
     backups.delete("weekly", &DeleteParams::default()).await.unwrap();
     world.until_gone(&backups, "weekly").await;

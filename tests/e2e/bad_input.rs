@@ -158,7 +158,7 @@ async fn what_only_the_operator_can_tell_is_a_condition_and_the_running_tenant_s
         (1_i64 << 30).to_string()
     );
 
-    // A rule that nobody can read is its owner's to mend: new tenants wait, who runs goes on.
+    // A rule that cannot be read is its owner's to mend: new tenants wait, who runs goes on.
     let mut unreadable = limits.clone();
     unreadable["naming"] = json!([{ "pattern": "^(" }]);
     world.apply_database(unreadable).await;
@@ -205,7 +205,7 @@ async fn a_registry_row_that_was_edited_by_hand_does_no_harm() {
     };
     for (number, (edit, undo, reason, words)) in [
         ("schema_name = 'bystander_2'", "schema_name = 'school'", "Conflict", "edited by hand: put it back"),
-        ("owner_uid = 'somebody'", "owner_uid = old", "Conflict", "left behind by an earlier TenantSchema"),
+        ("owner_uid = 'earlier'", "owner_uid = old", "Conflict", "left behind by an earlier TenantSchema"),
         ("status = 'dropping'", "status = 'active'", "Conflict", "dropping"),
         ("status = 'dropped'", "status = 'active'", "SchemaMissing", "was dropped"),
     ]
@@ -240,7 +240,7 @@ async fn a_registry_row_that_was_edited_by_hand_does_no_harm() {
 
     // A row that points to another tenant's schema is deleted: nothing of the other goes with it.
     world.stop_operator().await;
-    world.sql(&format!("UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_uid = 'nobody' WHERE id = '{id}'"));
+    world.sql(&format!("UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_uid = 'another' WHERE id = '{id}'"));
     world.api::<TenantSchema>().delete("school", &DeleteParams::default()).await.unwrap();
     world.start_operator().await;
     world.until_gone(&world.api::<TenantSchema>(), "school").await;

@@ -84,7 +84,7 @@ async fn the_loser_is_made_within_seconds_after_the_winner_went() {
     assert_eq!(world.schemas("school"), ["school"]);
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
 
-    // A schema that was kept stays with nobody: the same name again gets no answer but how it stands.
+    // A schema that was kept belongs to no object: the same name again gets no answer but how it stands.
     world.apply_tenant("waits-for-name", json!({ "schemaName": "school", "deletionPolicy": "Retain" })).await;
     world.ready_tenant("waits-for-name").await;
     world.delete_tenant("waits-for-name").await;

@@ -39,11 +39,11 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     world.write_secret(json!({ "database": "no_such_database" })).await;
     world.database_stalled("AuthenticationRefused", "no_such_database").await;
 
-    let nobody = devcluster::free_port().unwrap();
-    world.write_secret(json!({ "port": nobody.to_string() })).await;
+    let unused = devcluster::free_port().unwrap();
+    world.write_secret(json!({ "port": unused.to_string() })).await;
     world.database_reconciling("ConnectionFailed", "cannot reach the database").await;
 
-    // Whoever answers without a word costs the time of a connection attempt, not that of a statement.
+    // A server that answers without a word costs the time of a connection attempt, not that of a statement.
     let silent = listener(Manners::Silent);
     let started = Instant::now();
     world.write_secret(json!({ "port": silent.port().to_string() })).await;

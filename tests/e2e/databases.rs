@@ -1,5 +1,5 @@
 //! What a TenantDatabase promises of the database behind it: that it is the one it was, that its functions are ours, that its
-//! Secret may change and is never told, and that it stays for as long as somebody needs it.
+//! Secret may change and is never told, and that it stays for as long as a tenant needs it.
 
 use kube::api::DeleteParams;
 use serde_json::json;

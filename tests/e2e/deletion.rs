@@ -45,7 +45,7 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
     let [aside] = <[String; 1]>::try_from(world.schemas("school")).unwrap();
     assert_eq!(facts(&aside), before);
     world.event("school", "SetAside", &aside).await;
-    // What is set aside keeps nobody else from anything, and nobody reaches it.
+    // What is set aside keeps no other from anything, and no tenant's role reaches it.
     world.sql("DROP TABLE public.countries");
     assert!(!world.may_use(&reader, &aside));
     let tombstone = "SELECT t.status, t.institution_id, b.method, b.state, b.location, b.table_count

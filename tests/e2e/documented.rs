@@ -73,7 +73,7 @@ impl World {
         succeeds(page, &mut command, &text)
     }
 
-    /// Runs a block of SQL, and undoes it unless it shall stay.
+    /// Runs a block of SQL, and undoes it unless it is to stay.
     fn typed(&self, page: &Path, text: &str, stays: bool) -> String {
         let text = self.translated(text);
         let mut command = Command::new(self.postgres.tool("psql").unwrap());

@@ -1,11 +1,11 @@
-//! What somebody changed by hand on our side of a tenant is put right within a survey period, and told.
+//! What a user changed by hand on our side of a tenant is put right within a survey period, and told.
 
 use serde_json::json;
 
 use crate::world::World;
 
 /// What is done to a tenant, and what the Event about its repair says. `{schema}` is the schema's name, `{owner}`,
-/// `{reader}` and `{writer}` are its roles, `{guest}` is a role of somebody else.
+/// `{reader}` and `{writer}` are its roles, `{guest}` is a role of another user.
 const CHANGES: [(&str, &str, &str); 10] = [
     ("owner", "ALTER SCHEMA {schema} OWNER TO {guest}", "schema \"{schema}\" belongs to \"{guest}\""),
     ("usage_public", "GRANT USAGE ON SCHEMA {schema} TO PUBLIC", "others have rights on schema \"{schema}\": PUBLIC"),
@@ -41,7 +41,7 @@ const FACTS: &str = "SELECT n.nspname, n.nspowner::regrole,
  ORDER BY n.nspname";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_somebody_changed_by_hand_is_repaired_and_told() {
+async fn what_a_user_changed_by_hand_is_repaired_and_told() {
     let world = World::new(json!({})).await;
     let guest = format!("e2e_{}_guest", world.id);
     world.sql(&format!("CREATE ROLE {guest}"));
@@ -76,7 +76,7 @@ async fn what_somebody_changed_by_hand_is_repaired_and_told() {
         world.event(&name, "DriftRepaired", told).await;
         world.ready_tenant(&name).await;
     }
-    // Once repaired there is no more to say, and a reader that was made anew reads what is there.
+    // Once repaired there is no more to say, and a reader that was made again reads what is there.
     world.next_survey().await;
     for (schema, ..) in CHANGES {
         let told = world.events_about(&schema.replace('_', "-")).await;

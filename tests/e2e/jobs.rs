@@ -1,4 +1,4 @@
-//! Long work: it waits its turn, survives the operator, and ends when nobody wants it any more.
+//! Long work: it waits its turn, survives the operator, and ends when it is not wanted any more.
 
 use kube::api::DeleteParams;
 use serde_json::json;
@@ -7,7 +7,7 @@ use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 use crate::world::{Session, World};
 
 impl World {
-    /// A tenant with a table that somebody has locked, so that a snapshot of it does not get on.
+    /// A tenant with a table that a session has locked, so that a snapshot of it does not get on.
     pub async fn locked_tenant(&self, name: &str) -> Session {
         self.apply_tenant(name, json!({ "schemaName": name })).await;
         self.ready_tenant(name).await;

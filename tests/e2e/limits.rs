@@ -77,7 +77,7 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
 
     // Widened again, all is as it was.
     world.apply_database(spec("1Gi", json!(["BackupThenDrop", "Retain"]))).await;
-    // The one that was kept has nobody any more who would change it.
+    // The one that was kept has no object any more that would change it.
     quotas("1024 Mi, 256 Mi, 512 Mi").await;
     let greedy = world.ready_tenant("greedy").await;
     assert_eq!(effective(&greedy)["quotaLimit"], "1Gi");

@@ -1,4 +1,4 @@
-//! A schema that was dropped by hand is missed at once and never made anew by itself.
+//! A schema that was dropped by hand is missed at once and never made again by itself.
 
 use serde_json::json;
 use tenant_schema_operator::api::{REBIND, RECREATE, TenantSchema};
@@ -6,7 +6,7 @@ use tenant_schema_operator::api::{REBIND, RECREATE, TenantSchema};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks() {
+async fn a_schema_that_was_dropped_by_hand_is_made_again_only_when_a_user_asks() {
     let world = World::new(json!({})).await;
     for name in ["school", "academy", "college"] {
         world.apply_tenant(name, json!({ "schemaName": name })).await;
@@ -22,7 +22,7 @@ async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks(
     world.stalled_tenant("academy", "SchemaMissing").await;
     world.stalled_tenant("college", "SchemaMissing").await;
 
-    // Neither time nor a change of the spec nor a typo makes it anew, and nor does a restart.
+    // Neither time nor a change of the spec nor a typo makes it again, and nor does a restart.
     world.annotate::<TenantSchema>("school", RECREATE, "school").await;
     world.apply_tenant("school", json!({ "schemaName": "school", "config": { "a": 1 } })).await;
     world.next_survey().await;
@@ -37,7 +37,7 @@ async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks(
     world.ready_tenant("school").await;
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
     assert_eq!(world.sql("SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'"), id);
-    world.event("school", "Recreated", "made anew, empty").await;
+    world.event("school", "Recreated", "made again, empty").await;
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 8 AS id");
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "8");
 
@@ -54,14 +54,14 @@ async fn a_schema_that_was_dropped_by_hand_is_made_anew_only_when_somebody_asks(
     command(&message);
     world.ready_tenant("school").await;
 
-    // A schema of its name that is somebody else's is neither given away nor touched.
+    // A schema of its name that is another user's is neither given away nor touched.
     world.sql("CREATE SCHEMA academy; CREATE TABLE academy.diary (a int)");
     let words = "another one, of role";
     let named = async || world.stalled_tenant("academy", "SchemaMissing").await.contains(words);
     world.eventually("what stands there is named", named).await;
     world.sql("DROP SCHEMA academy CASCADE");
 
-    // Somebody brings the schema back himself, as pg_restore does: it is the tenant's when a person says so.
+    // A DBA brings the schema back, as pg_restore does: it is the tenant's when a person says so.
     let academy = world.sql("SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'academy'");
     world.sql(&format!(
         "CREATE SCHEMA academy AUTHORIZATION {}; COMMENT ON SCHEMA academy IS 'tenant {academy}'",

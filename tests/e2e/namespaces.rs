@@ -91,7 +91,7 @@ async fn a_namespace_that_is_deleted_leaves_its_backups_in_the_catalogue() {
         world.sql(catalogue),
         "academy|SetAside|complete|1\nschool|SetAside|complete|1\n\
          school|Snapshot|complete|1\nschool|Snapshot|complete|1",
-        "whoever deletes a namespace did not say that its backups shall go"
+        "who deletes a namespace did not say that its backups may go"
     );
     let locations = world.sql("SELECT location FROM edu_matrix_hub_schema.schema_backups");
     for location in locations.lines() {

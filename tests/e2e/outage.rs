@@ -1,4 +1,4 @@
-//! PostgreSQL is away: nothing is lost or concluded, nobody but one probe asks, and everything goes on when it is back.
+//! PostgreSQL is away: nothing is lost or concluded, only one probe asks, and everything goes on when it is back.
 
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ async fn an_outage_loses_nothing_and_is_over_within_seconds() {
     world.annotate::<TenantSchema>("abandoned", ABANDON, &World::value_told(&message, ABANDON)).await;
     world.until_gone(&tenants, "abandoned").await;
 
-    // One probe for all, and nobody else asks.
+    // One probe for all, and nothing else asks.
     let probes = || world.calls("database", Some("unreachable"));
     let others = || world.count("tenant_schema_operator_sql_calls_total") - world.calls("database", None);
     let (begun, asked, first) = (Instant::now(), others(), probes());
@@ -174,14 +174,14 @@ async fn a_secret_that_is_away_for_a_moment_ends_nothing() {
     world.delete_secret().await;
     world.database_stalled("SecretNotFound", "postgres").await;
     assert_eq!(world.written().await, before, "who runs goes on, and is not written to");
-    assert_eq!(world.sql(rows), registry, "nothing is dropped and nothing made anew");
+    assert_eq!(world.sql(rows), registry, "nothing is dropped and nothing made again");
 
     // Nor when the operator starts without it: who goes waits, who stays stays.
     world.stop_operator().await;
     world.api::<TenantSchema>().delete("second", &DeleteParams::default()).await.unwrap();
     world.start_operator().await;
     world.tenant_says("second", "Reconciling", "DatabaseUnavailable", "deletion waits since").await;
-    assert_eq!(world.sql(rows), registry, "nothing is dropped and nothing made anew");
+    assert_eq!(world.sql(rows), registry, "nothing is dropped and nothing made again");
     world.write_secret(json!({})).await;
     world.database_ready().await;
     world.until_gone(&world.api::<TenantSchema>(), "second").await;

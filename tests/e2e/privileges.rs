@@ -65,7 +65,7 @@ async fn a_login_that_owns_nothing_is_told_exactly_what_it_lacks_and_works_once_
     world.database_ready().await;
     world.until_told("FunctionsUpgraded", "over").await;
 
-    // A function that somebody drops is missed by the next survey.
+    // A function that a user drops is missed by the next survey.
     world.sql("DROP FUNCTION edu_matrix_hub_schema.survey_tenants(bigint, uuid, jsonb)");
     let there = async || world.sql("SELECT count(*) FROM pg_proc WHERE proname = 'survey_tenants'") == "1";
     world.eventually("a function that was dropped is put back", there).await;
@@ -94,7 +94,7 @@ async fn verified_functions_need_a_login_that_may_do_nothing_but_call_them() {
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.ready_tenant("school").await;
 
-    // A function that somebody changed, and functions of another release, are looked at and left alone.
+    // A function that a user changed, and functions of another release, are looked at and left alone.
     let change = "ALTER FUNCTION edu_matrix_hub_schema.set_tenant_access(jsonb) SET work_mem = '4MB'";
     for (damage, words, mend) in [
         (change, "changed by hand", "ALTER FUNCTION edu_matrix_hub_schema.set_tenant_access(jsonb) RESET work_mem"),

@@ -40,8 +40,8 @@ async fn a_schema_that_was_set_aside_comes_back_when_asked_and_not_before() {
     world.stalled_tenant("school", "Conflict").await;
     let value = World::value_told(&message, RECREATE);
     world.annotate::<TenantSchema>("school", RECREATE, &value).await;
-    let anew = world.ready_tenant("school").await.status.unwrap();
-    assert_ne!(anew.schema_id, id);
+    let empty = world.ready_tenant("school").await.status.unwrap();
+    assert_ne!(empty.schema_id, id);
     assert_eq!(world.schemas("school").len(), 2, "the old one is still set aside");
 
     // An annotation that stays in Git is about what it named, and says nothing about the object's next life.
@@ -132,7 +132,7 @@ async fn many_objects_that_are_gone_at_once_release_nothing_until_that_is_confir
     for number in 0..6 {
         world.ready_tenant(&format!("school{number}")).await;
     }
-    // Somebody takes our finalizers and the objects away while nobody looks.
+    // A user takes our finalizers and the objects away while no operator looks.
     world.stop_operator().await;
     for number in 0..5 {
         world.delete_tenant_without_operator(&format!("school{number}")).await;

@@ -1,4 +1,4 @@
-//! Replicas share databases: who holds fewer asks, who holds more hands over at a quiet moment, and nobody else notices.
+//! Replicas share databases: who holds fewer asks, who holds more hands over at a quiet moment, and no user notices.
 
 use std::time::{Duration, Instant};
 

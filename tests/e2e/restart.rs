@@ -197,7 +197,7 @@ async fn a_lane_that_another_took_is_given_up_and_comes_back_through_the_electio
     assert_eq!(held.epoch, Some(epoch()));
 
     let claim = "SELECT edu_matrix_hub_schema.claim_lane(jsonb_build_object('cluster', cluster, 'tenant_database', tenant_database, \
-                 'holder', 'somebody')) ->> 'status' FROM edu_matrix_hub_schema.installation";
+                 'holder', 'another')) ->> 'status' FROM edu_matrix_hub_schema.installation";
     assert_eq!(world.sql(claim), "success");
     let taken = epoch();
     // Everything that changes something is refused in the old epoch; nothing of it is done twice or lost.

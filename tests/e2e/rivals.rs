@@ -47,7 +47,7 @@ async fn fifty_tenants_at_once_come_up_and_go_without_an_error() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_grant_that_nobody_declared_is_taken_back() {
+async fn a_grant_that_was_not_declared_is_taken_back() {
     let world = World::new(json!({})).await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.ready_tenant("school").await;
@@ -111,7 +111,7 @@ async fn a_status_is_never_believed_against_the_database() {
     };
     let made = tenants.create(&PostParams::default(), &object("fresh")).await.unwrap();
     assert_eq!(made.status.and_then(|status| status.schema_id), None);
-    // Written to the status by somebody who may, while nobody looks: of a tenant without a row, and of one with a row.
+    // Written to the status by a user who may, while no operator looks: of a tenant without a row, and of one with a row.
     tenants.create(&PostParams::default(), &object("forger")).await.unwrap();
     let status = Patch::Merge(json!({ "status": forged }));
     for name in ["forger", "rogue"] {
@@ -161,7 +161,7 @@ async fn a_status_is_never_believed_against_the_database() {
 
 /// Who remembers instead of looking says Ready over a schema that is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_schema_that_is_gone_is_noticed_by_looking_and_never_made_anew_in_silence() {
+async fn a_schema_that_is_gone_is_noticed_by_looking_and_never_made_again_in_silence() {
     let world = World::new(json!({})).await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.ready_tenant("school").await;

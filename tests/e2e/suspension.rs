@@ -1,4 +1,4 @@
-//! A suspended tenant: nobody but the owner reaches the schema, and what was taken is given back exactly.
+//! A suspended tenant: only the owner reaches the schema, and what was taken is given back exactly.
 
 use serde_json::json;
 use tenant_schema_operator::api::TenantSchema;
@@ -24,7 +24,7 @@ async fn suspension_closes_a_schema_to_all_but_its_owner_and_resuming_gives_back
     let (acl_before, members_before) = (acl(), members());
     assert!(reads() && members_before.contains(&guest));
 
-    // Somebody let the reader log in and is connected. The survey takes the login back and leaves the session.
+    // A user let the reader log in and is connected. The survey takes the login back and leaves the session.
     world.sql(&format!("ALTER ROLE {reader} LOGIN PASSWORD 'pw'"));
     let mut session = world.session_as(reader.trim_matches('"'), "pw", "SELECT * FROM school.pupils");
     world.event("school", "DriftRepaired", "has LOGIN").await;

@@ -97,7 +97,7 @@ async fn annotations_that_are_left_on_both_sides_take_nothing_over_again() {
     there.database_stalled("ManagedElsewhere", "of another cluster").await;
     here.next_survey().await;
     here.next_survey().await;
-    assert_eq!(here.sql("SELECT epoch FROM edu_matrix_hub_schema.installation"), epoch, "nobody took it again");
+    assert_eq!(here.sql("SELECT epoch FROM edu_matrix_hub_schema.installation"), epoch, "no operator took it again");
     there.stop_operator().await;
     there.remove_objects().await;
     here.settled_tenant("school").await;

@@ -1,4 +1,4 @@
-//! What a tenant uses: tables, indexes and TOAST, as they are, and whoever locks a table hides only his own.
+//! What a tenant uses: tables, indexes and TOAST, as they are, and a tenant that locks a table hides only its own.
 
 use serde_json::json;
 use tenant_schema_operator::api::TenantSchema;

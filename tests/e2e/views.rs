@@ -87,7 +87,7 @@ async fn an_object_that_leaves_the_view_is_left_alone_and_comes_back_as_it_was()
     world.next_survey().await;
     world.next_survey().await;
     all_stand();
-    // What is done to it meanwhile is not done: nobody sees it.
+    // What is done to it meanwhile is not done: no operator sees it.
     let tenants = world.api::<TenantSchema>();
     let config = json!({ "spec": { "config": { "grade": 8 } } });
     tenants.patch("school", &PatchParams::default(), &Patch::Merge(&config)).await.unwrap();
@@ -190,7 +190,7 @@ async fn tenants_and_their_database_are_handed_to_another_operator_by_a_label() 
     assert!(message.contains("deletion waits since"), "{message}");
     world.next_survey().await;
     assert_eq!(world.schemas("leaving"), ["leaving"]);
-    assert_eq!([world.told("dropped").await, world.told("school").await], told, "nobody flips");
+    assert_eq!([world.told("dropped").await, world.told("school").await], told, "no status flips");
 
     // Then the database. Who does not see it any more gives it back, and what was the policy by its defaults stays so.
     let epoch = world.epoch().await;

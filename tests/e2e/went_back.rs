@@ -62,7 +62,7 @@ async fn a_server_that_is_put_back_between_two_surveys_is_noticed() {
     assert!(message.contains("nothing expires and nothing is purged until 2"), "{message}");
     assert_eq!(world.sql_as("kept", "reader", "SELECT id FROM kept.pupils"), "7");
     assert_eq!(world.version("kept").await, kept, "who is as it was is not written to");
-    // A plain restart of the same server alarms nobody.
+    // A plain restart of the same server alarms no tenant.
     world.sql("UPDATE edu_matrix_hub_schema.installation SET quiet_until = NULL");
     server.restart(StopMode::Fast).unwrap();
     let opened = world.epoch_of_status().await;
@@ -90,7 +90,7 @@ async fn a_standby_that_is_promoted_without_the_last_commits_is_noticed() {
     on_standby("ALTER SYSTEM SET primary_conninfo = ''");
     on_standby("SELECT pg_reload_conf()");
     world
-        .eventually("it follows nobody", async || on_standby("SELECT count(*) FROM pg_stat_wal_receiver") == "0")
+        .eventually("it follows no server", async || on_standby("SELECT count(*) FROM pg_stat_wal_receiver") == "0")
         .await;
     world.apply_tenant("lost", json!({ "schemaName": "lost" })).await;
     world.ready_tenant("lost").await;
@@ -103,7 +103,7 @@ async fn a_standby_that_is_promoted_without_the_last_commits_is_noticed() {
     world.until_told("WentBack", "an older state").await;
     world.database_ready().await;
     world.settled_tenant("kept").await;
-    // The name is not another's meanwhile, and who wants it anew says so.
+    // The name is not another's meanwhile, and who wants it again says so.
     let tenant = world.api::<TenantSchema>().get("lost").await.unwrap();
     assert_eq!(condition(&tenant, "Ready").unwrap().0, "False");
     world.finish().await;

@@ -24,13 +24,13 @@ UNION ALL
 SELECT format('job %s of %s is left as %s, attempt %s: %s', j.kind, j.backup_id, j.state, j.attempt, j.error)
 FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.state IN ('requested', 'running')
 UNION ALL
-SELECT format('schema %s belongs to nobody', n.nspname)
+SELECT format('schema %s belongs to no tenant', n.nspname)
 FROM pg_namespace AS n
 WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'public', 'edu_matrix_hub_schema')
   AND NOT EXISTS (SELECT FROM tenant AS t WHERE t.lives AND t.schema_name = n.nspname)
   AND NOT EXISTS (SELECT FROM kept AS b WHERE b.location = n.nspname)
 UNION ALL
-SELECT format('role %s belongs to nobody', p.rolname)
+SELECT format('role %s belongs to no tenant', p.rolname)
 FROM pg_roles AS p
 WHERE starts_with(p.rolname, '$prefix')
   AND NOT EXISTS (SELECT FROM role AS r

@@ -39,7 +39,7 @@ struct Shared {
     /// With what every request is answered, if not by the API server.
     refusal: Mutex<Option<StatusCode>>,
     refused: AtomicUsize,
-    /// Changes when the watches that are open shall end.
+    /// Changes when the watches that are open must end.
     watches: watch::Sender<()>,
 }
 
@@ -89,7 +89,7 @@ async fn answer(State(state): State<Arc<Shared>>, request: Request) -> Response 
         Cut::Not => pass_on(state, request).await,
         Cut::Before => pending().await,
         Cut::After => {
-            // A task of its own, which goes on when nobody waits for the answer any more.
+            // A task of its own, which goes on when no client waits for the answer any more.
             tokio::spawn(pass_on(state, request));
             pending().await
         }

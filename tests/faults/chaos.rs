@@ -245,7 +245,7 @@ impl Soak {
         }
     }
 
-    /// Nothing is broken any more, and nobody holds anything back.
+    /// Nothing is broken any more, and no wire holds anything back.
     async fn mend(&mut self) {
         let world = &self.ground.world;
         for tenant in world.api::<TenantSchema>().list(&ListParams::default()).await.unwrap() {

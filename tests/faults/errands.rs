@@ -43,7 +43,7 @@ pub async fn run(ground: &Ground) {
     }
 }
 
-/// While nothing can be done, nobody says that it is.
+/// While nothing can be done, no object says that it is.
 pub async fn assert_not_pretended(ground: &Ground) {
     let world = &ground.world;
     let ready = |tenant: &TenantSchema| condition(tenant, "Ready").is_some_and(|(status, ..)| status == "True");
@@ -60,7 +60,7 @@ pub async fn assert_not_pretended(ground: &Ground) {
     assert!(ready(&world.api::<TenantSchema>().get("idle").await.unwrap()), "who has nothing to do stays what it is");
 }
 
-/// Where some things can be done and others cannot, whoever says that something is done tells the truth.
+/// Where some things can be done and others cannot, an object that says that something is done tells the truth.
 pub async fn assert_honest(ground: &Ground) {
     let world = &ground.world;
     let rows = world.sql("SELECT owner_name, status, config FROM edu_matrix_hub_schema.tenant_schemas");

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{tools::operator::Process, world::World};
 
-/// Within this everything is as it shall be when nothing is broken any more: a watch and an object may each wait for a whole
+/// Within this everything is as it should be when nothing is broken any more: a watch and an object may each wait for a whole
 /// back-off of their own, and a job for another one.
 const SETTLED: Duration = Duration::from_mins(3);
 
@@ -66,7 +66,7 @@ struct Ink {
 }
 
 impl Pen {
-    /// Counts anew. After the write of this number nothing more is written.
+    /// Counts from zero. After the write of this number nothing more is written.
     pub fn fill(&self, last: Option<(usize, Cut)>) {
         *self.0.lock().unwrap() = Ink { last, ..Ink::default() };
     }
@@ -144,9 +144,9 @@ impl Ground {
         let kubeconfig = NamedTempFile::new().unwrap();
         let text = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "wire",
-            "contexts": [{ "name": "wire", "context": { "cluster": "wire", "user": "nobody" } }],
+            "contexts": [{ "name": "wire", "context": { "cluster": "wire", "user": "tests" } }],
             "clusters": [{ "name": "wire", "cluster": { "server": format!("http://{}", network.address) } }],
-            "users": [{ "name": "nobody", "user": {} }],
+            "users": [{ "name": "tests", "user": {} }],
         });
         fs::write(kubeconfig.path(), text.to_string()).unwrap();
         kubeconfig.path().clone_into(&mut world.kubeconfig);

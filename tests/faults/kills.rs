@@ -132,7 +132,7 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
         });
         writeln!(text, "{kept:#}").unwrap();
     }
-    // By name, since the UID of an object that is gone is known to nobody.
+    // By name, since the UID of an object that is gone is not known.
     let ids = world.sql(&format!(
         "SELECT owner_uid, id, right(id::text, 12) FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}' \
          ORDER BY created_at DESC LIMIT 1"

@@ -133,7 +133,7 @@ async fn an_api_server_that_takes_everything_and_answers_nothing() {
     sleep(WHILE).await;
     errands::assert_not_pretended(&ground).await;
     ground.network.set(Mood::Delay(Duration::from_millis(100)));
-    // Whoever stood in between forgets what it has swallowed. A watch that is never told so is found out only by its own
+    // What stood in between forgets what it has swallowed. A watch that is never told so is found out only by its own
     // deadline, after some minutes.
     ground.network.cut();
     recovered(ground).await;
@@ -224,7 +224,7 @@ async fn a_server_without_connections_to_spare() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_catalogue_that_somebody_has_locked() {
+async fn a_catalogue_that_a_session_has_locked() {
     let server = own_server();
     let mut ground = Ground::new(server.info(), json!({})).await;
     ready(&mut ground).await;

@@ -1,5 +1,5 @@
 //! A wire to a server on loopback: what passes can be delayed, swallowed, cut and refused. A wire that listens hears
-//! PostgreSQL's protocol, which must then be in the clear, and asks at every commit whether it shall be cut there.
+//! PostgreSQL's protocol, which must then be in the clear, and asks at every commit whether to cut it there.
 
 use std::{
     io::{Read, Write},
@@ -21,7 +21,7 @@ pub enum Mood {
     Delay(Duration),
     /// Connections are accepted and stay open, and nothing passes. What was swallowed is lost for good.
     Swallow,
-    /// Whoever connects is hung up on at once.
+    /// A client that connects is hung up on at once.
     Refuse,
 }
 

@@ -55,7 +55,7 @@ fn what_is_set_aside_is_neither_forgotten_nor_brought_back_by_guess() {
     let own = answer(set_aside(json!({}), json!({})));
     check("set_aside_left", &school(), &own);
     check("set_aside_reclaim", &annotated(school(), RECLAIM, "school"), &own);
-    check("set_aside_begin_anew", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &own);
+    check("set_aside_begin_again", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &own);
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_an_institution_left_under_another_name_is_said_and_not_brought_back_unde
     let observed = answer(set_aside(json!({}), json!({ "schema_name": "academy" })));
     check("set_aside_institution", &school(), &observed);
     check("set_aside_institution", &annotated(school(), RECLAIM, "school"), &observed);
-    check("set_aside_begin_anew", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &observed);
+    check("set_aside_begin_again", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &observed);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn what_was_restored_with_its_status_is_told_where_its_tenant_is_and_may_take_it
     let aside = answer(set_aside(json!({}), json!({})));
     check("set_aside_left", &known(), &aside);
     check("set_aside_reclaim", &annotated(known(), RECLAIM, "school"), &aside);
-    check("set_aside_begin_anew", &annotated(known(), RECREATE, &format!("school@{BACKUP}")), &aside);
+    check("set_aside_begin_again", &annotated(known(), RECREATE, &format!("school@{BACKUP}")), &aside);
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_name_of_the_same_namespace_is_a_conflict_that_names_the_holder() {
 }
 
 #[test]
-fn a_name_of_another_namespace_is_a_conflict_that_names_nobody() {
+fn a_name_of_another_namespace_is_a_conflict_that_does_not_name_it() {
     check("conflict_other_namespace", &school(), &answer(json!({ "name_holder": claim("team-b", "secret") })));
 }
 
@@ -65,7 +65,7 @@ fn a_schema_is_not_called_like_a_role() {
 }
 
 #[test]
-fn a_tenant_that_is_as_it_shall_be_plans_nothing() {
+fn a_tenant_that_is_as_it_should_be_plans_nothing() {
     check("unchanged", &school(), &answer(json!({ "own": row(json!({})), "schema_exists": true })));
 }
 
@@ -114,18 +114,18 @@ fn drift_is_repaired_and_what_cannot_be_is_refused_with_the_statement() {
 }
 
 #[test]
-fn a_schema_that_was_dropped_by_hand_is_not_made_anew() {
+fn a_schema_that_was_dropped_by_hand_is_not_made_again() {
     check("schema_missing", &school(), &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
 }
 
 #[test]
-fn a_schema_that_was_dropped_by_hand_is_made_anew_on_request() {
+fn a_schema_that_was_dropped_by_hand_is_made_again_on_request() {
     let asked = annotated(school(), RECREATE, &format!("school@{ROW}"));
     check("recreate", &asked, &answer(json!({ "own": row(json!({ "schema_exists": false })) })));
 }
 
 #[test]
-fn a_request_to_make_it_anew_counts_for_one_loss() {
+fn a_request_to_make_it_again_counts_for_one_loss() {
     let again = answer(json!({ "own": row(json!({ "schema_exists": false, "recreations": 1 })) }));
     check("schema_missing_again", &annotated(school(), RECREATE, &format!("school@{ROW}")), &again);
     check("recreate", &annotated(school(), RECREATE, &format!("school@{ROW}+1")), &again);
@@ -145,13 +145,13 @@ fn a_row_that_was_edited_by_hand_is_left_alone() {
 }
 
 #[test]
-fn a_tenant_that_was_dropped_is_never_created_anew() {
+fn a_tenant_that_was_dropped_is_never_created_again() {
     let grave = json!({ "schema_id": ROW, "location": "school_bak_20260101120000", "backup_state": "purged" });
     check("dropped", &school(), &answer(json!({ "tombstone": grave })));
 }
 
 #[test]
-fn a_tenant_that_had_a_row_is_never_created_anew() {
+fn a_tenant_that_had_a_row_is_never_created_again() {
     let known = tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW, "schemaName": "school" }));
     check("row_lost", &known, &answer(json!({})));
 }

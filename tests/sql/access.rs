@@ -9,7 +9,7 @@ async fn set(database: &Database, tenant: &Tenant, access: &str) -> Value {
     call(&database.operator().await, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
 }
 
-/// Makes a login of the tenant, as the operator will: through whoever keeps its roles.
+/// Makes a login of the tenant, as the operator will: through the role that keeps its roles.
 async fn login(database: &Database, tenant: &Tenant, name: &str, group: &str) {
     let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
     let statements = format!(
@@ -88,14 +88,14 @@ async fn a_role_that_took_an_old_name_is_not_given_what_that_had() {
         let tenant = database.tenant("school").await;
         let same = database.role("same", "NOLOGIN").await;
         let other = database.role("other", "NOLOGIN").await;
-        let make_anew = format!("DROP ROLE {other}; CREATE ROLE {other}");
+        let remake = format!("DROP ROLE {other}; CREATE ROLE {other}");
         let grant = format!("GRANT USAGE ON SCHEMA school TO {same}, {other}, PUBLIC");
         database.as_owner(&tenant, &grant).await;
         let whole = database.acl("school").await;
         let without = whole.replace(&format!(",{other}=U/{}", tenant.owner), "");
         assert_ne!(whole, without);
         expect(&set(&database, &tenant, "Suspended").await, "success");
-        database.admin.batch_execute(&make_anew).await.unwrap();
+        database.admin.batch_execute(&remake).await.unwrap();
         let answer = set(&database, &tenant, "ReadWrite").await;
         expect(&answer, "success");
         assert!(answer["message"].as_str().unwrap().ends_with(&format!("not given back: {other}")), "{answer}");
@@ -107,11 +107,11 @@ async fn a_role_that_took_an_old_name_is_not_given_what_that_had() {
         expect(&set(&database, &tenant, "Suspended").await, "success");
         let forget = "UPDATE edu_matrix_hub_schema.tenant_schemas SET saved_acl = \
                       (SELECT jsonb_agg(g - 'oid' ORDER BY n) FROM jsonb_array_elements(saved_acl) WITH ORDINALITY AS s (g, n))";
-        database.admin.batch_execute(&format!("{make_anew}; {forget}")).await.unwrap();
+        database.admin.batch_execute(&format!("{remake}; {forget}")).await.unwrap();
         expect(&set(&database, &tenant, "ReadWrite").await, "success");
         assert_eq!(database.acl("school").await, whole);
 
-        // The tenant's own roles are its own whatever their number: a repair may have made them anew.
+        // The tenant's own roles are its own whatever their number: a repair may have made them again.
         expect(&set(&database, &tenant, "Suspended").await, "success");
         database.admin.batch_execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader)).await.unwrap();
         let repaired = call(&database.operator().await, "repair_tenant_schema", &tenant.options(&json!({}))).await;

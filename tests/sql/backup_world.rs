@@ -134,8 +134,8 @@ pub async fn set_access(client: &Client, tenant: &Tenant, access: &str) -> Value
     call(client, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
 }
 
-/// The TenantSchema of that name, made anew: the same but for its uid.
-pub fn anew(name: &str) -> Value {
+/// The TenantSchema of that name, made again: the same but for its uid.
+pub fn remade(name: &str) -> Value {
     let mut object = owner(name);
     object["uid"] = json!(format!("uid-{name}-2"));
     object
@@ -163,7 +163,7 @@ pub async fn wait_for_a_waiter(world: &World) {
         }
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
-    panic!("nobody waits for a lock");
+    panic!("no session waits for a lock");
 }
 
 /// A process that holds the lane and works on jobs.

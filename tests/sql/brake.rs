@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::backup_world::{Worker, World, anew, id, observe, succeed, with_world};
+use crate::backup_world::{Worker, World, id, observe, remade, succeed, with_world};
 use crate::support::{Tenant, expect};
 
 const LONG_AGO: &str = "2001-01-01T00:00:00Z";
@@ -61,7 +61,7 @@ async fn beyond_the_limit_a_tenant_stays_open_and_untouched() {
         let after = world.text("SELECT clock_timestamp()").await;
         expect(&set_aside(&worker, &tenants[1], &brake(&after, 1)).await, "success");
         assert_eq!(expect(&set_aside(&worker, &tenants[2], &brake(&after, 1)).await, "error"), "deletion_brake");
-        let backup = id(&observe(&worker.client, &anew("two"), "two").await["set_aside"]["backup_id"]);
+        let backup = id(&observe(&worker.client, &remade("two"), "two").await["set_aside"]["backup_id"]);
         succeed(&worker.client, "restore_set_aside", backup).await;
         expect(&set_aside(&worker, &tenants[2], &brake(&after, 1)).await, "success");
     })
@@ -91,7 +91,7 @@ async fn deletions_are_counted_by_the_clock_that_stamps_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_brake_nobody_waits_for_the_count() {
+async fn without_a_brake_no_call_waits_for_the_count() {
     with_world(|world: World| async move {
         let worker = Worker::claim(world.session().await).await;
         let (one, two) = (world.database.tenant("one").await, world.database.tenant("two").await);
@@ -160,7 +160,7 @@ async fn what_is_set_aside_for_some_days_is_purged_then_and_its_row_stays() {
         assert_eq!(world.text(states).await, "kept dropped complete, school dropped purged");
         let survey = worker.survey().await;
         assert_eq!((&survey["jobs_waiting"], &survey["set_aside_count"]), (&json!(0), &json!(1)));
-        let mut object = anew("school");
+        let mut object = remade("school");
         object["uid"] = json!("uid-school");
         let seen = observe(&worker.client, &object, "school").await;
         assert_eq!((&seen["set_aside"], &seen["tombstone"]["backup_state"]), (&json!(null), &json!("purged")));

@@ -62,12 +62,12 @@ async fn a_tenant_has_schema_roles_grants_and_a_row() {
                 "{role} {object} {privilege}"
             );
         }
-        let nobody = database.role("nobody", "LOGIN").await;
-        assert!(!database.one::<bool>(&may(&nobody, "f()", "EXECUTE")).await);
+        let other = database.role("other", "LOGIN").await;
+        assert!(!database.one::<bool>(&may(&other, "f()", "EXECUTE")).await);
         assert!(
             !database
                 .one::<bool>(&format!(
-                    "SELECT has_type_privilege('{nobody}', 'school.mood', \
+                    "SELECT has_type_privilege('{other}', 'school.mood', \
             'USAGE')"
                 ))
                 .await
@@ -160,7 +160,7 @@ async fn the_same_call_again_says_unchanged() {
         expect(&again, "unchanged");
         assert_eq!(again["schema_id"], json!(tenant.id));
         assert_eq!(database.one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.schema_operations").await, 2);
-        // Gone by hand, it is not made anew, empty, by the way.
+        // Gone by hand, it is not made again, empty, by the way.
         database.admin.batch_execute("DROP SCHEMA other").await.unwrap();
         let gone = call(&database.admin, "create_tenant_schema", &tenant_options("other")).await;
         assert_eq!(expect(&gone, "error"), "schema_missing");
@@ -273,7 +273,7 @@ async fn institutions_are_required_registered_or_looked_up() {
             ("schools", "nope", "no plain column"),
             ("schools", "id\" OR true --", "no plain column"),
             ("guarded", "id", "row-level security"),
-            ("trapped", "id", "somebody's function"),
+            ("trapped", "id", "a user's function"),
             ("unreadable", "id", "GRANT SELECT ON app.unreadable"),
             ("numbers", "id", "bigint"),
         ] {

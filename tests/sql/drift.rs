@@ -1,4 +1,4 @@
-//! What somebody changed by hand is seen and put right; what the tenant does with its own objects is not.
+//! What a user changed by hand is seen and put right; what the tenant does with its own objects is not.
 
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ async fn whatever_is_changed_by_hand_is_repaired() {
 }
 
 #[tokio::test]
-async fn roles_made_anew_can_do_what_the_old_ones_could() {
+async fn roles_made_again_can_do_what_the_old_ones_could() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         database
@@ -169,7 +169,7 @@ async fn what_we_may_not_repair_comes_with_the_statement() {
     .await;
 }
 
-/// A tenant, or whoever administers roles, can make any amount of drift in one statement.
+/// A tenant, or a user who administers roles, can make any amount of drift in one statement.
 #[tokio::test]
 async fn however_much_there_is_what_is_shown_of_it_is_bounded() {
     with_database(async |database| {
@@ -280,7 +280,7 @@ async fn a_suspended_tenant_is_repaired_to_being_suspended() {
 }
 
 #[tokio::test]
-async fn a_lost_schema_is_missing_until_somebody_asks_for_it_anew() {
+async fn a_lost_schema_is_missing_until_a_user_asks_for_it_again() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         let lane = Lane::claim(database.operator().await).await;

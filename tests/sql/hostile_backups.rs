@@ -88,7 +88,7 @@ async fn no_constant_of_a_tenant_is_read_with_our_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn somebodys_temporary_view_keeps_no_tenant() {
+async fn another_sessions_temporary_view_keeps_no_tenant() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;
         world.as_owner(&tenant, "CREATE TABLE school.child (n text)").await;
@@ -258,7 +258,7 @@ async fn a_locked_sandbox_is_left_to_the_survey() {
         let surveyed: Value =
             worker.client.query_one(survey, &[&worker.epoch, &worker.installation]).await.unwrap().get(0);
         assert!(surveyed.get("tenant_count").is_some(), "{surveyed}");
-        assert!(started.elapsed().as_secs() < 10, "nobody waits for it");
+        assert!(started.elapsed().as_secs() < 10, "no call waits for it");
         let standing = "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'edu_matrix_work%'";
         assert_eq!(world.text(standing).await, "1");
         holder.batch_execute("ROLLBACK").await.unwrap();
@@ -268,7 +268,7 @@ async fn a_locked_sandbox_is_left_to_the_survey() {
     .await;
 }
 
-/// However many there are of a kind that nobody thinks of, each part is a bounded one; and no setting of the session changes
+/// However many there are of a rare kind, each part is a bounded one; and no setting of the session changes
 /// what the statements mean.
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_small_objects_are_removed_in_parts() {

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 use crate::backup_world::{Worker, World, drop_by_hand, front, set_access, succeed, with_world};
 use crate::support::{call, expect};
 
-/// A login that somebody made a member of a tenant's role, as a superuser may, and a session of it.
+/// A login that a user made a member of a tenant's role, as a superuser may, and a session of it.
 async fn member(world: &World, suffix: &str, group: &str) -> (String, Client) {
     let login = world.database.role(suffix, "LOGIN").await;
     world.run(&format!("GRANT \"{group}\" TO {login}")).await;
@@ -40,7 +40,7 @@ async fn advisory_keys_stop_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_else_can_lock_what_the_functions_lock() {
+async fn no_other_role_can_lock_what_the_functions_lock() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;
         let (_, alice) = member(&world, "alice", &tenant.owner).await;
@@ -78,7 +78,7 @@ async fn locks_of_a_tenant_are_tried_shared_and_kept_to_the_end() {
         assert!(!try_lock(&two, "structure", true).await, "and not to be had alone");
         assert!(try_lock(&two, "access", true).await, "the other aspect is free");
         assert!(!try_lock(&one, "access", true).await);
-        // What holds a lock for hours keeps nobody from writing the tenant's row.
+        // What holds a lock for hours keeps no call from writing the tenant's row.
         world.run("SET lock_timeout = '2s'; UPDATE edu_matrix_hub_schema.tenant_schemas SET updated_at = now()").await;
         two.batch_execute("COMMIT").await.unwrap();
         assert!(try_lock(&one, "access", true).await && try_lock(&one, "structure", true).await, "alone now");
@@ -103,7 +103,7 @@ async fn a_caller_keeps_its_advisory_locks_and_a_tenant_keeps_none() {
         // Other tests' databases are on the same server.
         let held = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
                     WHERE l.locktype = 'advisory' AND d.datname = current_database()";
-        // Whoever holds the same key in the same mode hides the lock of the tenant from every look at pg_locks, and to release the
+        // Who holds the same key in the same mode hides the lock of the tenant from every look at pg_locks, and to release the
         // one is to release the other. So a caller that holds any is told to release them itself.
         session.batch_execute("SELECT pg_advisory_lock_shared(7), pg_advisory_lock(8)").await.unwrap();
         let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;

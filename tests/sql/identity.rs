@@ -67,7 +67,7 @@ async fn a_strangers_schema_of_its_name_is_not_the_tenants() {
         let rebind = json!({ "installation_id": lane.installation_id });
         expect(&call(&database.operator().await, "rebind_tenants", &rebind).await, "unchanged");
 
-        // The tenant can end; what stands there stays, whoever asks.
+        // The tenant can end; what stands there stays, for any caller.
         let ended = set_aside(&database, &tenant).await;
         expect(&ended, "success");
         assert_eq!(ended["detail"]["schema_missing"], true);
@@ -214,7 +214,7 @@ async fn a_schema_that_was_restored_by_hand_is_bound_when_a_person_says_so() {
         assert_eq!(observed(&database, &tenant).await["schema_exists"], true);
         let repair = call(&client, "repair_tenant_schema", &tenant.options(&json!({}))).await;
         expect(&repair, "success");
-        // Left behind, the gesture does nothing for a schema that is somebody else's.
+        // Left behind, the gesture does nothing for a schema that is another user's.
         database.admin.batch_execute("DROP SCHEMA school; CREATE SCHEMA school").await.unwrap();
         expect(&call(&client, "rebind_tenants", &options).await, "unchanged");
         assert_eq!(observed(&database, &tenant).await["absence"]["kind"], "replaced");
@@ -244,7 +244,7 @@ async fn a_namespace_that_was_made_again_is_another_one() {
         // From before namespaces had UIDs, the name counts, and the UID is taken.
         let forget = "UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_namespace_uid = NULL";
         database.admin.batch_execute(forget).await.unwrap();
-        let told = json!({ "namespaces": { "third": "n3", "nobody": "n4" } });
+        let told = json!({ "namespaces": { "third": "n3", "fourth": "n4" } });
         expect(&call(&client, "remember_namespaces", &told).await, "success");
         expect(&call(&client, "remember_namespaces", &told).await, "unchanged");
         assert_eq!(expect(&reclaim(at("fourth", "n1")).await, "error"), "not_owner");

@@ -309,8 +309,8 @@ async fn a_function_edited_by_hand_is_noticed_until_it_is_installed_again() {
         }
         verify(&database.admin).await;
         expect(&call(&database.operator().await, "create_tenant_schema", &tenant_options("after")).await, "success");
-        let nobody = database.role("nobody", "LOGIN").await;
-        let client = database.connect(&nobody).await;
+        let other = database.role("other", "LOGIN").await;
+        let client = database.connect(&other).await;
         assert!(try_call(&client, "claim_lane", &json!({})).await.is_err());
     })
     .await;

@@ -1,4 +1,4 @@
-//! The queue: who gets which job, what a worker that went away leaves, and that a long job keeps nobody waiting.
+//! The queue: who gets which job, what a worker that went away leaves, and that a long job keeps no other waiting.
 
 use serde_json::json;
 
@@ -91,7 +91,7 @@ async fn one_job_a_tenant_and_no_more_than_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_long_snapshot_keeps_nobody_waiting() {
+async fn a_long_snapshot_keeps_no_call_waiting() {
     with_world(|world: World| async move {
         let (tenant, holder) = blocked(&world).await;
         let worker = Worker::claim(world.session().await).await;

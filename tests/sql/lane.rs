@@ -103,7 +103,7 @@ async fn steps_stop_at_the_first_failure_and_keep_what_was_done() {
 }
 
 #[tokio::test]
-async fn a_tenant_that_somebody_works_on_is_busy() {
+async fn a_tenant_that_a_session_works_on_is_busy() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         let one = database.operator().await;

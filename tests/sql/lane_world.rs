@@ -102,7 +102,7 @@ async fn whose_turn_it_is() {
         // Another installation of the operator, which sees the same TenantDatabase.
         check(TWO, "other/lease", json!({ "known_claim": ONE }), 40, "contested").await;
         check(TWO, "other/lease", json!({ "known_claim": ONE }), 46, "success").await;
-        // Clocks that were set back make nobody wait for ever.
+        // Clocks that were set back make no replica wait for ever.
         check(TWO, "other/lease", json!({}), -3600, "success").await;
         // A take-over does not take from a holder that is at work either.
         let epoch = world.text("SELECT epoch + 1 FROM edu_matrix_hub_schema.installation").await;

@@ -1,13 +1,13 @@
-//! What a TenantSchema leaves behind is kept for it, and for nobody else: released, reclaimed, restored.
+//! What a TenantSchema leaves behind is kept for it, and for no other: released, reclaimed, restored.
 
 use serde_json::{Value, json};
 
-use crate::backup_world::{Worker, World, anew, front, id, observe, succeed, with_world};
+use crate::backup_world::{Worker, World, front, id, observe, remade, succeed, with_world};
 use crate::support::{Tenant, call, expect, owner, tenant_options};
 
 /// Another TenantSchema, which differs in one thing from the one of that name.
 fn differing(name: &str, key: &str) -> Value {
-    let mut object = anew(name);
+    let mut object = remade(name);
     object[key] = json!("another");
     object
 }
@@ -53,7 +53,7 @@ async fn logged(world: &World, kind: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_set_aside_is_shown_to_whoever_asks_for_its_name_or_institution() {
+async fn what_is_set_aside_is_shown_to_who_asks_for_its_name_or_institution() {
     with_world(|world: World| async move {
         let worker = Worker::claim(world.session().await).await;
         let institution = world.database.institution().await;
@@ -62,7 +62,7 @@ async fn what_is_set_aside_is_shown_to_whoever_asks_for_its_name_or_institution(
         let created = worker.step("create_tenant_schema", &options).await;
         let tenant = world.database.tenant_of(&created).await;
         world.as_owner(&tenant, "CREATE TABLE school.t AS SELECT 1 AS a").await;
-        let mut again = anew("school");
+        let mut again = remade("school");
         again["institution_id"] = json!(institution);
         assert_eq!(observe(&worker.client, &again, "school").await["set_aside"], json!(null), "the tenant lives");
         let backup = set_aside(&worker, &tenant, &json!({})).await;
@@ -83,9 +83,9 @@ async fn what_is_set_aside_is_shown_to_whoever_asks_for_its_name_or_institution(
         for key in ["cluster", "namespace", "name", "uid"] {
             assert_eq!(seen["set_aside"]["holder"][key], owner("school")[key], "whose it was");
         }
-        assert_eq!(observe(&worker.client, &anew("school"), "school").await["set_aside"], expected, "no institution");
+        assert_eq!(observe(&worker.client, &remade("school"), "school").await["set_aside"], expected, "no institution");
         assert_eq!(observe(&worker.client, &again, "school2").await["set_aside"], expected, "another schema");
-        assert_eq!(observe(&worker.client, &anew("school"), "school2").await["set_aside"], json!(null), "neither");
+        assert_eq!(observe(&worker.client, &remade("school"), "school2").await["set_aside"], json!(null), "neither");
 
         // The newest is shown, and an earlier one when that is gone.
         options["owner"] = again.clone();
@@ -131,13 +131,13 @@ async fn a_tenant_comes_back_to_its_tenant_schema_as_it_was() {
         assert_eq!(expect(&restore(&worker, &backup, &json!({ "uid": "u" })).await, "error"), "internal");
         assert_eq!(row(&world, &tenant).await, "dropped Suspended uid-school");
 
-        let restored = restore(&worker, &backup, &anew("school")).await;
+        let restored = restore(&worker, &backup, &remade("school")).await;
         expect(&restored, "success");
         assert_eq!(
             (&restored["call"], &restored["detail"]["schema_id"]),
             (&json!("restore_tenant_schema"), &json!(tenant.id))
         );
-        let again = restore(&worker, &backup, &anew("school")).await;
+        let again = restore(&worker, &backup, &remade("school")).await;
         expect(&again, "unchanged");
         assert_eq!(again["detail"]["schema_id"], json!(tenant.id));
         assert_eq!(row(&world, &tenant).await, "suspended Suspended uid-school-2");
@@ -153,7 +153,7 @@ async fn a_tenant_comes_back_to_its_tenant_schema_as_it_was() {
 
         let survey = worker.survey().await;
         let reported = &survey["tenants"][0];
-        let mut owner = anew("school");
+        let mut owner = remade("school");
         owner["namespace_uid"] = json!(null);
         for (key, value) in [
             ("quota_limit", json!(1_000_000)),
@@ -187,7 +187,7 @@ async fn a_name_that_is_taken_meanwhile_stays_with_whom_has_it() {
         options["beside"] = backup.clone();
         let other = worker.step("create_tenant_schema", &options).await;
         expect(&other, "success");
-        let refused = restore(&worker, &backup, &anew("school")).await;
+        let refused = restore(&worker, &backup, &remade("school")).await;
         assert_eq!(expect(&refused, "error"), "name_taken");
         assert_eq!(refused["detail"]["holder"]["namespace"], "another");
 
@@ -198,17 +198,17 @@ async fn a_name_that_is_taken_meanwhile_stays_with_whom_has_it() {
             "success",
         );
         let mut options = tenant_options("second");
-        options["owner"] = anew("school");
+        options["owner"] = remade("school");
         expect(&worker.step("create_tenant_schema", &options).await, "success");
-        let refused = restore(&worker, &backup, &anew("school")).await;
+        let refused = restore(&worker, &backup, &remade("school")).await;
         assert_eq!(expect(&refused, "error"), "name_taken");
         assert_eq!(refused["detail"]["holder"]["schema_name"], "second");
         assert_eq!(row(&world, &tenant).await, "dropped ReadWrite uid-school");
 
-        // What was made by hand was nobody's, and may be had by the first who names it.
+        // What was made by hand was no object's, and may be had by the first who names it.
         let by_hand = world.tenant("hand").await;
         succeed(&worker.client, "drop_institution_schema", by_hand.id).await;
-        expect(&restore(&worker, &world.newest_backup().await["id"], &anew("hand")).await, "success");
+        expect(&restore(&worker, &world.newest_backup().await["id"], &remade("hand")).await, "success");
         assert_eq!(row(&world, &by_hand).await, "active ReadWrite uid-hand-2");
     })
     .await;
@@ -227,8 +227,8 @@ async fn a_living_tenant_is_reclaimed_by_its_own_object_alone() {
         }
         assert_eq!(expect(&reclaim(&worker, &tenant, &json!({})).await, "error"), "internal");
         expect(&reclaim(&worker, &tenant, &owner("school")).await, "unchanged");
-        expect(&reclaim(&worker, &tenant, &anew("school")).await, "success");
-        expect(&reclaim(&worker, &tenant, &anew("school")).await, "unchanged");
+        expect(&reclaim(&worker, &tenant, &remade("school")).await, "success");
+        expect(&reclaim(&worker, &tenant, &remade("school")).await, "unchanged");
         assert_eq!(row(&world, &tenant).await, "active ReadWrite uid-school-2");
         assert_eq!(worker.survey().await["tenants"][0]["owner"]["uid"], "uid-school-2");
         assert_eq!(logged(&world, "reclaim_tenant_schema").await.matches("school success a test").count(), 1);
@@ -237,9 +237,9 @@ async fn a_living_tenant_is_reclaimed_by_its_own_object_alone() {
         expect(&worker.step("set_tenant_access", &tenant.options(&json!({ "access": "Suspended" }))).await, "success");
         expect(&release(&worker, &["uid-school-2"]).await, "success");
         world.run("DROP SCHEMA school CASCADE").await;
-        expect(&reclaim(&worker, &tenant, &anew("school")).await, "success");
+        expect(&reclaim(&worker, &tenant, &remade("school")).await, "success");
         assert_eq!(row(&world, &tenant).await, "suspended Suspended uid-school-2");
-        let seen = observe(&worker.client, &anew("school"), "school").await;
+        let seen = observe(&worker.client, &remade("school"), "school").await;
         assert_eq!((&seen["own"]["status"], &seen["own"]["schema_exists"]), (&json!("suspended"), &json!(false)));
 
         // One that has a schema gets no second one; what is dropped or made by hand is not to be had.
@@ -247,11 +247,11 @@ async fn a_living_tenant_is_reclaimed_by_its_own_object_alone() {
         options["owner"]["name"] = json!("school");
         let second = worker.step("create_tenant_schema", &options).await;
         let second = world.database.tenant_of(&second).await;
-        let refused = reclaim(&worker, &second, &anew("school")).await;
+        let refused = reclaim(&worker, &second, &remade("school")).await;
         assert_eq!(expect(&refused, "error"), "name_taken");
         assert_eq!(refused["detail"]["holder"]["schema_id"], json!(tenant.id));
         let by_hand = world.tenant("hand").await;
-        assert_eq!(expect(&reclaim(&worker, &by_hand, &anew("hand")).await, "error"), "not_owner");
+        assert_eq!(expect(&reclaim(&worker, &by_hand, &remade("hand")).await, "error"), "not_owner");
         expect(
             &worker.step("set_aside_tenant_schema", &second.options(&json!({ "owner_uid": "uid-second" }))).await,
             "success",
@@ -260,7 +260,7 @@ async fn a_living_tenant_is_reclaimed_by_its_own_object_alone() {
         world
             .run("UPDATE edu_matrix_hub_schema.tenant_schemas SET status = 'dropping' WHERE schema_name = 'school'")
             .await;
-        expect(&reclaim(&worker, &tenant, &anew("school")).await, "busy");
+        expect(&reclaim(&worker, &tenant, &remade("school")).await, "busy");
     })
     .await;
 }
@@ -283,9 +283,9 @@ async fn only_tenants_of_this_cluster_that_live_are_released() {
             )
             .await;
         worker.survey().await;
-        let uids = ["uid-active", "uid-suspended", "uid-elsewhere", "uid-taken", "uid-dropped", "uid-nobody"];
+        let uids = ["uid-active", "uid-suspended", "uid-elsewhere", "uid-taken", "uid-dropped", "uid-unknown"];
 
-        // Somebody is at work on one of them: none is released, and the next attempt does it.
+        // A session is at work on one of them: none is released, and the next attempt does it.
         let holder = world.superuser().await;
         holder.batch_execute("BEGIN; SELECT FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'suspended' FOR UPDATE").await.unwrap();
         expect(&release(&worker, &uids).await, "busy");
@@ -330,7 +330,7 @@ async fn a_released_tenant_is_measured_left_alone_and_free_to_go() {
         expect(&release(&worker, &["uid-school", "uid-other"]).await, "success");
         let seen = observe(&worker.client, &owner("school"), "school").await;
         assert_eq!((&seen["own"]["status"], &seen["own"]["drift"]), (&json!("released"), &json!([])));
-        let claim = &observe(&worker.client, &anew("school"), "school").await["name_holder"];
+        let claim = &observe(&worker.client, &remade("school"), "school").await["name_holder"];
         assert_eq!((&claim["status"], &claim["taken_over"], &claim["uid"]), (&json!("released"), &json!(false), &json!("uid-school")));
 
         world.as_owner(&tenant, "CREATE TABLE school.t AS SELECT g FROM generate_series(1, 5000) AS g; GRANT USAGE ON SCHEMA school TO PUBLIC").await;
@@ -342,7 +342,7 @@ async fn a_released_tenant_is_measured_left_alone_and_free_to_go() {
         assert!(world.database.acl("school").await.contains("{=U/") || world.database.acl("school").await.contains(",=U/"));
 
         // Reclaimed, it is put right again.
-        expect(&reclaim(&worker, &tenant, &anew("school")).await, "success");
+        expect(&reclaim(&worker, &tenant, &remade("school")).await, "success");
         assert!(worker.survey().await["tenants"][0]["drift"][0]["what"].as_str().unwrap().contains("PUBLIC"));
         expect(&worker.step("repair_tenant_schema", &tenant.options(&json!({}))).await, "success");
 
@@ -352,7 +352,7 @@ async fn a_released_tenant_is_measured_left_alone_and_free_to_go() {
         assert_eq!(status, "success", "{message}");
         set_aside(&worker, &other, &json!({})).await;
         assert_eq!(row(&world, &other).await, "dropped ReadWrite uid-other");
-        let backup = id(&observe(&worker.client, &anew("school"), "school").await["set_aside"]["backup_id"]);
+        let backup = id(&observe(&worker.client, &remade("school"), "school").await["set_aside"]["backup_id"]);
         succeed(&worker.client, "restore_set_aside", backup).await;
         assert_eq!(row(&world, &tenant).await, "released ReadWrite uid-school-2");
         let answer = call(&worker.client, "reclaim_tenant_schema", &tenant.options(&json!({ "owner": owner("school") }))).await;

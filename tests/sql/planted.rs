@@ -1,4 +1,4 @@
-//! What somebody planted in `public` and led the search_path to is never looked at, neither by the printed script nor by calls.
+//! What a user planted in `public` and led the search_path to is never looked at, not by the printed script and not by calls.
 
 use serde_json::json;
 use tenant_schema_operator::postgres::script::Form;

@@ -1,4 +1,4 @@
--- Puts into schema public what whoever may create there and change settings could put in the way of unqualified names: of every
+-- Puts into schema public what a user who may create there and change settings could put in the way of names: of every
 -- operator and function of pg_catalog that can be written again a copy, tables of the catalogue's names, and types of the names
 -- of built-in ones whose casts run a check. Each first counts in public.ran, a sequence, which no rollback undoes.
 SET search_path = pg_catalog;

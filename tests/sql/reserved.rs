@@ -1,10 +1,10 @@
-//! What is set aside keeps its name and its institution: no empty schema is made beside somebody's data by accident.
+//! What is set aside keeps its name and its institution: no empty schema is made beside a tenant's data by accident.
 
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::backup_world::{World, anew, drop_by_hand, front, id, observe, succeed, wait_for_a_waiter, with_world};
+use crate::backup_world::{World, drop_by_hand, front, id, observe, remade, succeed, wait_for_a_waiter, with_world};
 use crate::support::{call, expect, owner, tenant_options};
 
 /// Options of a new tenant for this object.
@@ -36,10 +36,10 @@ async fn a_name_is_free_again_when_what_was_set_aside_under_it_is_purged() {
         drop_as(&session, &json!(school.id), "uid-school").await;
         let backup = id(&world.newest_backup().await["id"]);
 
-        // Neither another object nor its own next life, nor somebody by hand, gets an empty schema of that name.
+        // Neither another object nor its own next life, nor a DBA by hand, gets an empty schema of that name.
         let stranger =
             json!({ "cluster": "cluster-1", "namespace": "team-b", "name": "school", "uid": "uid-stranger" });
-        for object in [stranger.clone(), anew("school"), owner("another"), Value::Null] {
+        for object in [stranger.clone(), remade("school"), owner("another"), Value::Null] {
             let mut options = wanted("school", &object, None);
             for beside in [Value::Null, json!(Uuid::new_v4())] {
                 options["beside"] = beside;
@@ -75,7 +75,7 @@ async fn what_is_named_as_known_stays_beside_a_new_schema() {
         let school = world.database.tenant("school").await;
         drop_as(&session, &json!(school.id), "uid-school").await;
         let first = id(&world.newest_backup().await["id"]);
-        let mut options = wanted("school", &anew("school"), None);
+        let mut options = wanted("school", &remade("school"), None);
         options["beside"] = json!(first);
         let made = call(&session, "create_tenant_schema", &options).await;
         expect(&made, "success");
@@ -104,12 +104,12 @@ async fn an_institution_whose_data_is_set_aside_gets_no_other_schema_by_accident
         let mut request = owner("academy");
         request["institution_id"] = json!(institution);
         assert_eq!(observe(&session, &request, "academy").await["set_aside"]["backup_id"], json!(backup));
-        // Another institution is nobody's business.
+        // Another institution is free.
         expect(
             &call(&session, "create_tenant_schema", &wanted("college", &owner("college"), Some(Uuid::new_v4()))).await,
             "success",
         );
-        // A schema that somebody dropped is no data any more.
+        // A schema that a user dropped is no data any more.
         world.run(&format!("DROP SCHEMA \"{location}\" CASCADE")).await;
         expect(&call(&session, "create_tenant_schema", &options).await, "success");
     })
@@ -137,7 +137,7 @@ async fn who_waits_while_a_tenant_is_set_aside_does_not_get_what_it_had() {
         );
         // The former owner is in no such queue: its data comes back.
         let backup = id(&world.newest_backup().await["id"]);
-        let options = json!({ "backup_id": backup, "owner": anew("school") });
+        let options = json!({ "backup_id": backup, "owner": remade("school") });
         expect(&call(&dropping, "restore_tenant_schema", &options).await, "success");
         world.assert_clean().await;
     })
@@ -158,7 +158,7 @@ async fn a_schema_is_made_again_once_for_each_time_that_it_was_asked_for() {
         assert_eq!(expect(&call(&session, "recreate_tenant_schema", &ask(0)).await, "error"), "schema_missing");
         expect(&call(&session, "recreate_tenant_schema", &ask(1)).await, "success");
         // A status tells the id of a row that is another's now.
-        let mut request = anew("another");
+        let mut request = remade("another");
         request["schema_id"] = json!(school.id);
         assert_eq!(observe(&session, &request, "another").await["known"]["name"], "school");
         succeed(&session, "drop_institution_schema", world.tenant("hand").await.id).await;

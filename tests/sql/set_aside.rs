@@ -1,4 +1,4 @@
-//! Dropping a tenant loses nothing: its schema is set aside whole, blocks nobody, and comes back as it was.
+//! Dropping a tenant loses nothing: its schema is set aside whole, blocks nothing, and comes back as it was.
 
 use std::process::Command;
 
@@ -74,7 +74,7 @@ async fn it_comes_back_as_it_was() {
         assert_eq!(status, "unchanged", "{message}");
         assert_eq!(world.database.acl(&location).await, format!("{{{0}=UC/{0}}}", world.database.owner_role));
         world.assert_clean().await;
-        // Nobody outside is blocked by what was set aside.
+        // Nothing outside is blocked by what was set aside.
         world.run("BEGIN; DELETE FROM public.users; DROP FUNCTION public.twice(int); DROP TABLE public.users; ROLLBACK").await;
 
         succeed(&session, "restore_set_aside", backup).await;
@@ -182,7 +182,7 @@ async fn five_thousand_tables_are_set_aside_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_reaches_it_and_everybody_comes_back() {
+async fn no_role_reaches_it_and_every_role_comes_back() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;
         world.as_owner(&tenant, "CREATE TABLE school.t AS SELECT 1 AS a").await;
@@ -251,7 +251,7 @@ async fn a_tenant_of_a_tenant_schema_is_named_and_only_that_drops_it() {
             "purge requested"
         );
 
-        // Restored before the job has begun: the job is off, and the tenant waits for somebody to reclaim it.
+        // Restored before the job has begun: the job is off, and the tenant waits for an object to reclaim it.
         let backup = id(&world.newest_backup().await["id"]);
         succeed(&worker.client, "restore_set_aside", backup).await;
         assert_eq!(world.text("SELECT state FROM edu_matrix_hub_schema.schema_jobs").await, "cancelled");
@@ -261,7 +261,7 @@ async fn a_tenant_of_a_tenant_schema_is_named_and_only_that_drops_it() {
         );
         succeed(&worker.client, "drop_institution_schema", tenant.id).await;
 
-        // Made anew, the TenantSchema may have it at once.
+        // Made again, the TenantSchema may have it at once.
         let backup = id(&world.newest_backup().await["id"]);
         let owner = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": "school", "uid": "uid-2" });
         let answer = crate::support::call(

@@ -1,4 +1,4 @@
-//! Whatever a tenant prepares, its code runs as its owner and as nobody else, and nothing that it does to the session stays.
+//! Whatever a tenant prepares, its code runs as its owner and as no other role, and nothing that it does to the session stays.
 
 use crate::backup_world::{Worker, World, drop_by_hand, front, succeed, text, with_world};
 use crate::support::Tenant;

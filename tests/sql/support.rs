@@ -118,7 +118,7 @@ impl Database {
         Self::create(Some(other.owner_role.clone())).await
     }
 
-    /// The database, connected anew, and a copy that was made from it as a template. Nobody else may be connected to it; a
+    /// The database, connected again, and a copy that was made from it as a template. No other may be connected to it; a
     /// session that was given up ends a moment later.
     pub async fn copied(self) -> (Self, Self) {
         let Self { name, owner_role, admin } = self;

@@ -80,7 +80,7 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         assert_eq!(entry["taken_over"], json!({ "cluster": "cluster-1", "tenants": 2, "dropped": 1, "backups": 1 }));
         assert_eq!(entry["managed_by"], json!({ "cluster": "cluster-1", "tenant_database": "default" }));
 
-        // Whoever still runs in the lost cluster is out, whatever it asks for.
+        // An operator that still runs in the lost cluster is out, whatever it asks for.
         assert_eq!(expect(&lost.step("release_tenants", &json!({ "owner_uids": ["uid-school"] })).await, "error"), "stale_epoch");
         assert_eq!(expect(&call(&lost.client, "claim_lane", &identity("cluster-1", "default")).await, "error"), "managed_elsewhere");
 
@@ -100,7 +100,7 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         unchanged["cluster"] = json!("cluster-2");
         assert_eq!(observe(&worker.client, &unchanged, "school").await["own"]["taken_over"], true, "restored with its uid");
 
-        // Their objects, made anew, have them again; what was set aside too, and the SchemaBackup finds its backup.
+        // Their objects, made again, have them again; what was set aside too, and the SchemaBackup finds its backup.
         let reclaim = school.options(&json!({ "owner": moved("school") }));
         expect(&worker.step("reclaim_tenant_schema", &reclaim).await, "success");
         expect(&worker.step("set_aside_tenant_schema", &left.options(&json!({ "owner_uid": "uid-left" }))).await, "success");
@@ -111,7 +111,7 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         }
         assert_eq!(world.text("SELECT a FROM gone.t").await, "7");
         assert_eq!(rows(&world).await, "gone cluster-2 active, hand active, left cluster-2 active, school cluster-2 active");
-        let request = json!({ "cluster": "cluster-2", "namespace": "team-a", "name": "nightly", "uid": "made anew", "tenant_uid": "uid-school-2",
+        let request = json!({ "cluster": "cluster-2", "namespace": "team-a", "name": "nightly", "uid": "made again", "tenant_uid": "uid-school-2",
                               "backup_id": snapshot["detail"]["backup_id"] });
         let found = call(&worker.client, "observe_backup", &request).await;
         assert_eq!(found["backup"]["backup_id"], snapshot["detail"]["backup_id"]);
@@ -163,7 +163,7 @@ async fn nothing_is_taken_over_by_accident() {
         let mut elsewhere = taking_over("cluster-2", "cluster-1");
         elsewhere["expected_installation_id"] = json!(Uuid::new_v4());
         assert_eq!(expect(&call(&client, "claim_lane", &elsewhere).await, "error"), "wrong_installation");
-        // Somebody is at work on a tenant: all of it is undone.
+        // A session is at work on a tenant: all of it is undone.
         let holder = world.superuser().await;
         holder.batch_execute("BEGIN; SELECT FROM edu_matrix_hub_schema.tenant_schemas FOR UPDATE").await.unwrap();
         client.batch_execute("SET lock_timeout = '100ms'").await.unwrap();

@@ -1,4 +1,4 @@
-//! A tenant goes to another TenantSchema when the owners of its database give it, and to nobody else.
+//! A tenant goes to another TenantSchema when the owners of its database give it, and to no other.
 
 use serde_json::{Value, json};
 use uuid::Uuid;

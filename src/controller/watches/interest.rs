@@ -1,7 +1,7 @@
 //! Which changes of an object are answered by a look at it.
 //!
 //! Another object, another spec, deletion and our own annotations are. So are a status that is not the one which this process
-//! wrote last and a finalizer of ours that was taken away: somebody did that by hand, or another replica, and it is mended at
+//! wrote last and a finalizer of ours that was taken away: a user did that by hand, or another replica, and it is mended at
 //! once. What this process writes itself is not, or each write would be followed by another look.
 
 use std::{
@@ -19,7 +19,7 @@ use crate::{
     context::{Written, fingerprint},
 };
 
-/// How often in this time the same object's status is put right at once. Whoever writes it again and again, as another
+/// How often in this time the same object's status is put right at once. One who writes it again and again, as another
 /// manager does, is answered by the looks that come anyway.
 const MOST: u8 = 5;
 const WITHIN: Duration = Duration::from_mins(1);

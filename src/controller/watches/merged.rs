@@ -1,6 +1,6 @@
 //! Watches, one for each namespace or one for all, as a cache can take them.
 //!
-//! A list that is told anew, after the API server was away, is turned into single changes: what was listed is applied, and
+//! A list that is told again, after the API server was away, is turned into single changes: what was listed is applied, and
 //! what was there and is not any more is deleted. A cache fills a list in secret until its end, while the queue is told of
 //! each object at once: it would find the old object, or none, and never look again. The first lists of several watches are told
 //! together when all have ended, because a cache takes the end of a list as "this is all there is". For the first list of
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_told_anew_becomes_single_changes() {
+    fn a_list_that_is_told_again_becomes_single_changes() {
         let mut merge = merge(2);
         let first =
             |index, name| vec![(index, Event::Init), (index, Event::InitApply(object(name))), (index, Event::InitDone)];

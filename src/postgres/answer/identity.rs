@@ -37,7 +37,7 @@ pub enum Fate {
     Replaced,
     /// The registry never knew which schema it was, and what has its name does not belong to the tenant's owner role.
     Unknown,
-    /// Every schema has a new identifier since a restore or an upgrade of the server, and nobody has bound them again.
+    /// Every schema has a new identifier since a restore or an upgrade of the server, and no user has bound them again.
     Unbound,
 }
 

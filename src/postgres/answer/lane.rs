@@ -15,7 +15,7 @@ pub struct Installation {
     pub contract: i32,
     /// SHA-256 of the installed files.
     pub checksum: String,
-    /// False when somebody changed a function by hand.
+    /// False when a user changed a function by hand.
     pub fingerprint_matches: bool,
     /// UID of the kube-system namespace of the cluster that manages the database, if one does.
     pub cluster: Option<String>,

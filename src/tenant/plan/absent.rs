@@ -18,7 +18,7 @@ pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>)
         ),
         Fate::Replaced => format!(
             "schema {schema} was dropped by hand, and the schema that has its name now is another one, of role {owner}; it is \
-             not touched. Once it has another name or is gone, this one can be restored, or made anew, empty",
+             not touched. Once it has another name or is gone, this one can be restored, or made again, empty",
         ),
         Fate::Unknown => format!(
             "the registry does not know which schema was this tenant's, and schema {schema} belongs to role {owner}; it is \

@@ -104,7 +104,7 @@ fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
     }
     Some(match &observed.known {
         None => format!(
-            "this tenant had row {id} in the registry and it is not there; nothing is made anew over what may be \
+            "this tenant had row {id} in the registry and it is not there; nothing is made again over what may be \
              elsewhere. If the database was restored or replaced, bring the registry back; if the tenant was dropped by \
              hand, delete this object and apply it again"
         ),

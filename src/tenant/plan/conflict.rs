@@ -134,7 +134,7 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
         Some(name) if is_left_behind(holder, desired) => {
             return format!(
                 "{what} {value} was left behind by an earlier TenantSchema {name} of this namespace; to take it back with \
-                 all its data: {}={}; if it shall stay with nobody, delete this object, which drops nothing",
+                 all its data: {}={}; if no object is to have it, delete this object, which drops nothing",
                 annotate(desired, RECLAIM),
                 holder.schema_name,
             );

@@ -1,4 +1,4 @@
-//! A tenant with a row in the registry: kept as it shall be.
+//! A tenant with a row in the registry: kept as it is wanted.
 
 use serde_json::json;
 
@@ -11,7 +11,7 @@ use crate::{
     tenant::desired::Desired,
 };
 
-/// A tenant with a row: kept as it shall be.
+/// A tenant with a row: kept as it is wanted.
 pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
     if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
@@ -47,14 +47,14 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
                 "recreate_tenant_schema",
                 desired,
                 json!({ "schema_id": row.schema_id, "recreations": row.recreations }),
-                "create the schema anew, empty, as its annotation asks".to_owned(),
+                "create the schema again, empty, as its annotation asks".to_owned(),
             )])];
         }
         return vec![refuse(
             Reason::SchemaMissing,
             format!(
-                "schema {schema} was dropped by hand; it is not made anew by itself, because that would hide the loss. \
-                 Restore it; or have it made anew, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
+                "schema {schema} was dropped by hand; it is not made again by itself, because that would hide the \
+                 loss. Restore it; or have it made again, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
                 desired.owner.namespace,
                 desired.owner.name,
                 crate::api::RECREATE,
@@ -86,7 +86,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     if !steps.is_empty() {
         effects.push(Effect::Steps(steps));
     }
-    // By itself and last: a text that the database cannot store fails the whole call, and nobody's access waits for that.
+    // By itself and last: a text that the database cannot store fails the whole call, and no tenant's access waits for that.
     effects.extend(set_config(desired, row));
     if let Err(complaint) = &desired.config {
         effects.push(refuse(Reason::InvalidSpec, complaint.clone()));

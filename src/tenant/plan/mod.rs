@@ -1,4 +1,4 @@
-//! Stage 4: what to do, from what shall be and what is. Pure and total: no clock, no waiting, no failure.
+//! Stage 4: what to do, from what is wanted and what is. Pure and total: no clock, no waiting, no failure.
 //!
 //! A plan is an ordered list of effects and reads as text; the golden files in `tests/plans/` are that text. Nothing is
 //! left to decide while a plan is applied.
@@ -91,7 +91,7 @@ impl Plan {
         self.steps().any(|step| matches!(step.call, "reclaim_tenant_schema" | "restore_tenant_schema"))
     }
 
-    /// True when applying it would let somebody in who was kept out.
+    /// True when applying it would let a role in that was kept out.
     #[must_use]
     pub fn opens(&self) -> bool {
         let open = access_word(Access::ReadWrite);

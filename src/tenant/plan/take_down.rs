@@ -57,7 +57,7 @@ fn dropping(grave: &Tombstone) -> Effect {
     }
 }
 
-/// A tenant that goes to another object stays as it is, with whoever works in it, until that one takes it. What was set aside
+/// A tenant that goes to another object stays as it is, with all who work in it, until that one takes it. What was set aside
 /// before stays so until then.
 fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<Effect> {
     let mut effects = Vec::new();
@@ -79,7 +79,7 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         DeletionPolicy::Drop => true,
     };
     let Owner { namespace, name, .. } = &removal.owner;
-    // What is gone leaves nothing to set aside. What is only somewhere else must not be left behind with nobody.
+    // What is gone leaves nothing to set aside. What is only somewhere else must not be left behind with no object.
     if let Some(absence) = row.absence.as_ref().filter(|absence| absence.kind != Fate::Replaced)
         && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))
     {

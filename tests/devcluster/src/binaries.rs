@@ -134,7 +134,7 @@ pub fn helm() -> Result<Option<PathBuf>, Error> {
 }
 
 /// A package that a module in `tests/tools` pins: from the cache, or else built; nothing where Go is not installed. It is
-/// built anew when a file of the module changes.
+/// built again when a file of the module changes.
 pub fn go_tool(module: &Path, name: &str, package: &str) -> Result<Option<PathBuf>, Error> {
     let entries = fs::read_dir(module).and_then(Iterator::collect::<Result<Vec<_>, _>>).file("read", module)?;
     let mut files: Vec<_> = entries.into_iter().map(|entry| entry.path()).collect();

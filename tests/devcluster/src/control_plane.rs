@@ -224,7 +224,7 @@ fn spawn_apiserver(state: &StateDir, info: &ControlPlaneInfo, flags: &[String]) 
         .arg(format!("--etcd-servers=http://127.0.0.1:{}", info.etcd_port))
         .arg("--bind-address=127.0.0.1")
         .arg("--advertise-address=127.0.0.1")
-        // The endpoints of the `kubernetes` service may not be loopback, and nobody here uses them.
+        // The endpoints of the `kubernetes` service may not be loopback, and no test uses them.
         .arg("--endpoint-reconciler-type=none")
         .arg(format!("--secure-port={}", info.port))
         .arg(format!("--cert-dir={}", info.pki_dir.display()))
@@ -274,7 +274,7 @@ fn start_controller_manager(state: &StateDir, info: &ControlPlaneInfo) -> Result
     Ok(child)
 }
 
-/// Whether a process ended because somebody else had taken its port in the meantime.
+/// Whether a process ended because another program had taken its port in the meantime.
 pub(crate) fn is_port_clash(error: &Error) -> bool {
     matches!(error, Error::MemberEnded { log, .. }
         if tail(log).to_lowercase().contains("address already in use"))

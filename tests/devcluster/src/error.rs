@@ -1,5 +1,5 @@
 //! The one error type of this crate. Every message names what was tried, on what, and the way out,
-//! because it is usually read by somebody whose test run has just stopped on a machine that lacks
+//! because it is usually read by a person whose test run just stopped on a machine that lacks
 //! something.
 
 use std::io;

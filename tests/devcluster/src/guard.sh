@@ -1,12 +1,12 @@
-# Ends the processes of one state directory and removes what they leave, when nobody needs them or
+# Ends the processes of one state directory and removes what they leave, when no user needs them or
 # when one of them is gone.
 #
 #   guard.sh watch DIR TICKS KEEP   until one of those two is the case (a tick is half a second)
 #   guard.sh end DIR TICKS KEEP     now
 #
 # DIR/run holds: members/NAME with `PID START SIGNAL` (a guard's own SIGNAL is `-`), users/PID-START,
-# `hold` (users do not matter), `ready` (a dead member ends the rest), `ending/` (claimed by whoever
-# ends it), `outside` (directories elsewhere). KEEP is `logs` or `nothing`.
+# `hold` (users do not matter), `ready` (a dead member ends the rest), `ending/` (claimed by the one
+# that ends it), `outside` (directories elsewhere). KEEP is `logs` or `nothing`.
 #
 # It is a shell script because it has to outlive whatever program started it, and a library has no
 # program of its own to leave behind.
@@ -88,7 +88,7 @@ end_all() {
             case $outside in */devcluster-*) rm -rf -- "$outside" ;; esac
         done < "$run/outside"
     fi
-    # The list of members goes last: whoever finds it can still end what is on it.
+    # The list of members goes last: a guard that finds it can still end what is on it.
     rm -rf -- "$dir/data"
     if [ "$keep" = nothing ]; then
         rm -rf -- "$dir"
@@ -105,7 +105,7 @@ fi
 idle=0
 while [ -d "$run/members" ]; do
     if [ -e "$run/ready" ] && any_member dead; then
-        # Once somebody has begun to end things, a death says nothing about the cause.
+        # Once a process has begun to end things, a death says nothing about the cause.
         mkdir "$run/ending" 2> /dev/null && echo "$dead has ended, so the rest is ended too"
         end_all
         exit

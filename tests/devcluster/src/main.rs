@@ -198,7 +198,7 @@ fn run_with_signals(info: &ClusterInfo, words: &[OsString]) -> Result<ExitStatus
                 _ => continue,
             };
             if let Some(pid) = pid {
-                // It may have ended just now, in which case there is nobody left to tell.
+                // It may have ended just now, in which case there is no process left to tell.
                 let _ = kill_process(pid, passed_on);
             }
         }

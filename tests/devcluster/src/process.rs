@@ -1,4 +1,4 @@
-//! Processes by identity rather than by number. A pid alone may be somebody else's by the time it is
+//! Processes by identity rather than by number. A pid alone may be another's by the time it is
 //! signalled, so every process is recorded with its start time, and nothing is signalled unless both
 //! still agree.
 

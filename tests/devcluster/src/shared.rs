@@ -13,7 +13,7 @@ use crate::postgres::PostgresInfo;
 /// Long enough for a test runner to get from one test program to the next.
 const LINGER: Duration = Duration::from_secs(10);
 
-/// A cluster shared with other processes. It belongs to nobody: tests make their own namespaces and
+/// A cluster shared with other processes. It belongs to no test: tests make their own namespaces and
 /// databases in it.
 #[derive(Debug)]
 pub struct Shared {

@@ -17,7 +17,7 @@ use crate::wait::wait_until;
 const GUARD: &str = include_str!("guard.sh");
 const GUARDS: [&str; 2] = ["guard", "guard-of-guard"];
 const TICK: Duration = Duration::from_millis(500);
-/// A directory that bears this file is one of ours, and its contents may be removed; whoever brings
+/// A directory that bears this file is one of ours, and its contents may be removed; who brings
 /// it up or takes it down holds the lock on it.
 const MARKER: &str = ".devcluster";
 /// Ending takes the guard's ten seconds of patience at worst, and a removal of a data directory.
@@ -54,7 +54,7 @@ impl StateDir {
         Self { path: path.to_owned(), keep }
     }
 
-    /// Takes the directory for a change of what runs in it, waiting for whoever else does so.
+    /// Takes the directory for a change of what runs in it, waiting for another that does so.
     pub(crate) fn lock(&self) -> Result<File, Error> {
         let marker = self.path.join(MARKER);
         // In this order: another process may be making it just now, and it makes the marker first.
@@ -111,7 +111,7 @@ impl StateDir {
         self.run().join("users")
     }
 
-    /// The file that describes the cluster to whoever attaches to it.
+    /// The file that describes the cluster to a process that attaches to it.
     pub(crate) fn description(&self) -> PathBuf {
         self.run().join("state.json")
     }
@@ -200,7 +200,7 @@ impl StateDir {
         self.run().join("ending").exists()
     }
 
-    /// Whether it is up with every member alive, and nobody is ending it.
+    /// Whether it is up with every member alive, and no process is ending it.
     pub(crate) fn is_intact(&self) -> bool {
         let members = self.members();
         self.run().join("ready").exists()
@@ -231,7 +231,7 @@ impl StateDir {
         fs::write(&file, text).file("write", &file)
     }
 
-    /// Whether somebody alive is registered as a user, or it is held.
+    /// Whether a living process is registered as a user, or it is held.
     pub(crate) fn is_used(&self) -> bool {
         self.is_held()
             || fs::read_dir(self.users_dir())

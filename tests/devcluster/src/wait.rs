@@ -32,7 +32,7 @@ pub(crate) fn try_wait_until(
 }
 
 /// A TCP port on 127.0.0.1 that was free a moment ago. Another process may take it before it is
-/// used, so whoever uses it retries with another one.
+/// used, so a caller retries with another one.
 pub fn free_port() -> Result<u16, Error> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())

@@ -92,7 +92,7 @@ fn assert_kill_ends_all(cluster: &Cluster, member: &str) {
 }
 
 #[test]
-fn two_side_by_side_leave_nothing_whoever_is_killed() {
+fn two_side_by_side_leave_nothing_whichever_is_killed() {
     let dirs = [scratch("one"), scratch("two")];
     std::thread::scope(|scope| {
         for dir in &dirs {

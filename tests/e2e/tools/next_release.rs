@@ -60,7 +60,7 @@ fn build() -> NextRelease {
     let mut command = Command::new(cargo);
     // With a test target, so that the dependencies have the features that tests give them, and are built already.
     command.args(["build", "--offline", "--locked", "--bin", PROGRAM, "--test", "next_release"]);
-    // The variables that cargo sets for tests speak of another package, and ring is built anew when one of them differs.
+    // The variables that cargo sets for tests speak of another package, and ring is built again when one of them differs.
     let of_test =
         |name: &str| name == "OUT_DIR" || ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|of| name.starts_with(of));
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_test)) {

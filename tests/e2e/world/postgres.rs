@@ -7,7 +7,7 @@ use std::{
 
 use super::World;
 
-/// A session that stays open, to hold a lock or to be ended by somebody else. It ends with its value.
+/// A session that stays open, to hold a lock or to be ended by another. It ends with its value.
 pub struct Session(Child);
 
 impl World {

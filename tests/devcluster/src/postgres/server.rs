@@ -129,7 +129,7 @@ impl PostgresServer {
 }
 
 fn signal_child(pid: u32, signal: Signal) {
-    // A child that was not waited for keeps its pid, so this cannot be somebody else's.
+    // A child that was not waited for keeps its pid, so this cannot be another process's.
     if let Some(process) = ProcessId::of(pid) {
         process.signal(signal);
     }
