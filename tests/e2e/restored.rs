@@ -1,7 +1,8 @@
 //! etcd is restored from a snapshot while the operator lives on: it sees the world as it is now, at once.
 
 use devcluster::{ControlPlane, ControlPlaneOptions};
-use kube::api::DeleteParams;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{Api, api::DeleteParams};
 use serde_json::json;
 use tenant_schema_operator::api::TenantSchema;
 
@@ -42,6 +43,12 @@ async fn after_a_restore_of_etcd_everything_is_looked_at_by_what_is_there_now() 
     for number in 0..200 {
         world.annotate::<TenantSchema>("stays", "example.org/number", &number.to_string()).await;
     }
+    // A snapshot is older than the latest renewal of the Lease, which takes place every five seconds.
+    let leases = Api::<Lease>::namespaced(world.client.clone(), &world.operator_namespace);
+    let lease = format!("tenant-database-{}", world.database_ref());
+    let renewed = async || leases.get(&lease).await.unwrap().metadata.resource_version;
+    let version = renewed().await;
+    world.eventually("the Lease is renewed", async || renewed().await != version).await;
     let epoch = || world.sql("SELECT epoch FROM edu_matrix_hub_schema.installation");
     let before = epoch();
     control_plane.restore(&snapshot).unwrap();

@@ -42,3 +42,4 @@ mod take_over;
 mod transfer;
 mod transient;
 mod transient_jobs;
+mod usage;
