@@ -28,7 +28,7 @@ use desired::{Desired, Removal, desired, given_to, removal, removal_of_passed_ov
 use observe::{observe, observe_removal};
 use plan::{Plan, awaited, plan, plan_removal};
 use resolve::{Resolved, Unseen, resolve, unseen_database};
-use status::{differs, notices, status, status_of_pause, status_of_verdict};
+use status::{differs, notices, status, status_of_end, status_of_pause, status_of_verdict};
 
 /// Brings one tenant to what its spec says, or lets it go.
 pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
@@ -268,8 +268,8 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
     if removal.stays() && (removal.given_to.is_none() || removal.abandoned) {
         return Ok(Next::new(After::Retry, "waiting"));
     }
-    let plan = match observed.map_err(Error::Observe) {
-        Ok(observed) => plan_removal(&removal, &observed),
+    let (plan, row) = match observed.map_err(Error::Observe) {
+        Ok(observed) => (plan_removal(&removal, &observed), observed.own),
         Err(failed) => return cannot_end(tenant, &removal, lane, failed, ctx).await,
     };
     tracing::debug!(stage = "plan", plan = %plan);
@@ -290,10 +290,11 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
         }
         End::Refused { reason: Reason::DeletionBrake, message } => {
             let message = format!("{message}; {}", way_past_the_brake(tenant, ctx));
-            conclude(tenant, &Verdict::stalled(Reason::DeletionBrake, message, true), ctx).await
+            let verdict = Verdict::stalled(Reason::DeletionBrake, message, true);
+            publish(tenant, status_of_end(tenant, row.as_ref(), &verdict, ctx.now()), None, ctx).await
         }
         end => match end.verdict(Readiness::False) {
-            Some(verdict) => conclude(tenant, &verdict, ctx).await,
+            Some(verdict) => publish(tenant, status_of_end(tenant, row.as_ref(), &verdict, ctx.now()), None, ctx).await,
             None => Ok(Next::new(After::Retry, "waiting")),
         },
     }

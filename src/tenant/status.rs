@@ -43,7 +43,7 @@ pub fn status(
         let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
         status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
         status.state = Some(state(desired, row, applied));
-        usage(&mut status, row, desired);
+        usage(&mut status, row, desired.quota, desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_ref().map(last_backup);
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
@@ -134,6 +134,22 @@ pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, now: Timestamp) -> Te
     status
 }
 
+/// The status of a tenant whose end waits for something: what would be lost is shown as it is now.
+#[must_use]
+pub fn status_of_end(
+    tenant: &TenantSchema,
+    row: Option<&TenantRow>,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> TenantSchemaStatus {
+    let mut status = tenant.status.clone().unwrap_or_default();
+    if row.is_some() {
+        let limit = quota(Some(&status)).and_then(|limit| limit.parse().ok());
+        usage(&mut status, row, limit, 100);
+    }
+    finish(tenant, status, verdict, now)
+}
+
 fn finish(
     tenant: &TenantSchema,
     mut status: TenantSchemaStatus,
@@ -179,11 +195,11 @@ fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State
     if access == "Suspended" { State::Suspended } else { State::Active }
 }
 
-fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, desired: &Desired) {
+fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
     let bytes = row.map_or(0, |row| row.storage_bytes);
     let tables = row.map_or(0, |row| row.table_count);
-    let percent = |bytes: i64| desired.quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
-    let over = |bytes: i64| percent(bytes).map(|percent| (percent >= desired.warning_percent, percent >= 100));
+    let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
+    let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
     // What was shown stays unless the difference is news: other tables, a threshold crossed, or enough bytes.
     let shown = status
         .storage_used_bytes

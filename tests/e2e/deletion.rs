@@ -110,6 +110,11 @@ async fn drop_waits_for_the_schemas_name_and_then_leaves_nothing() {
     world.next_survey().await;
     world.stalled_tenant("school", "DropNotConfirmed").await;
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7", "it works as before");
+    world
+        .eventually("what would be lost is shown as it is", async || {
+            tenants.get("school").await.unwrap().status.unwrap().table_count == Some(1)
+        })
+        .await;
 
     // The table is locked, so its removal takes its time; the object is there until it is done.
     let lock = world.session("BEGIN; LOCK TABLE school.pupils IN ACCESS SHARE MODE");
