@@ -74,6 +74,9 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_institution_id_dropped
 DROP INDEX IF EXISTS edu_matrix_hub_schema.tenant_schemas_dropped_at;
 CREATE INDEX IF NOT EXISTS tenant_schemas_deletion
     ON edu_matrix_hub_schema.tenant_schemas (coalesce(deletion_requested_at, dropped_at)) WHERE status = 'dropped' AND owner_uid IS NOT NULL;
+-- Whose sessions are looked for by every heartbeat.
+CREATE INDEX IF NOT EXISTS tenant_schemas_suspended
+    ON edu_matrix_hub_schema.tenant_schemas (id) WHERE access = 'Suspended' AND status <> 'dropped';
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;

@@ -31,7 +31,7 @@ BEGIN
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
     FROM unnest(ARRAY['tenant_schemas_schema_name_key', 'tenant_schemas_institution_id_key', 'tenant_schemas_owner_uid_key', 'tenant_schemas_owner_uid_dropped',
-        'tenant_schemas_schema_name_dropped', 'tenant_schemas_institution_id_dropped', 'tenant_schemas_deletion', 'tenant_schemas_keeper']) AS w (name)
+        'tenant_schemas_schema_name_dropped', 'tenant_schemas_institution_id_dropped', 'tenant_schemas_deletion', 'tenant_schemas_suspended', 'tenant_schemas_keeper']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
                       WHERE i.indrelid = registry.oid AND c.relname = w.name AND i.indisvalid);
     IF problem IS NOT NULL THEN

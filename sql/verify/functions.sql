@@ -49,6 +49,7 @@ BEGIN
             ('_drop_rest', 'namespace oid, tables oid[]', true, false),
             ('_drop_tenant_roles', 'schema_id uuid', true, false),
             ('_end_job', 'job_id uuid, outcome text, error text, counted boolean, reason text', true, false),
+            ('_end_suspended_sessions', '', true, false),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, false),
             ('_expired_backups', 'at timestamp with time zone', true, false),
             ('_failure', 'type text, schema_id uuid, requested_by text, started_at timestamp with time zone, attempt text, state text, error_message text, error_detail text', true, false),
