@@ -51,6 +51,8 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS reader_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS writer_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_namespace_uid text;
+-- Beside each of `logins`; a trigger keeps it (see _remember_logins).
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS login_oids oid[] NOT NULL DEFAULT '{}';
 -- The deletion timestamp of the TenantSchema for which it was dropped, by the clock of the API server: deletions are counted in
 -- that clock alone.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deletion_requested_at timestamptz;

@@ -59,7 +59,9 @@ BEGIN
     FOR granter IN
         SELECT t.keeper, array_agg(r.rolname::text) AS roles
         FROM pg_roles AS r
-        JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.owner_role_oid = r.oid AND t.owner_role = r.rolname OR r.rolname = ANY (t.logins)
+        JOIN edu_matrix_hub_schema.tenant_schemas AS t
+          ON t.owner_role_oid = r.oid AND t.owner_role = r.rolname
+          OR r.rolname = ANY (t.logins) AND r.rolname = ANY (edu_matrix_hub_schema._own_logins(t))
         WHERE t.id <> tenant.id AND r.oid IN (
         SELECT o.refobjid
         FROM pg_shdepend AS s

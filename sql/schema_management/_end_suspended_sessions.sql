@@ -29,15 +29,16 @@ BEGIN
         )
         SELECT DISTINCT t.id
         FROM edu_matrix_hub_schema.tenant_schemas AS t
-        CROSS JOIN LATERAL unnest(ARRAY[t.owner_role, t.reader_role, t.writer_role] || t.logins) AS own (name)
-        JOIN connected AS c ON c.name = own.name
+        CROSS JOIN LATERAL unnest(ARRAY[t.owner_role, t.reader_role, t.writer_role] || t.logins,
+                                  ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid] || t.login_oids) AS own (name, oid)
+        JOIN connected AS c ON c.oid = own.oid AND c.name = own.name
         WHERE t.access = 'Suspended' AND t.status <> 'dropped'
         LIMIT 20
     LOOP
         BEGIN
             CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(found, 'access', true);
             SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = found;
-            -- It may have been opened meanwhile, and a role may only bear the name of the tenant's.
+            -- It may have been opened meanwhile.
             CONTINUE WHEN tenant.access <> 'Suspended' OR tenant.status = 'dropped';
             sessions := edu_matrix_hub_schema._close_tenant_logins(found);
             CONTINUE WHEN (sessions ->> 'ended')::integer = 0;

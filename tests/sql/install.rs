@@ -105,7 +105,7 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
 const FORMER: &str = "
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
-        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid;
+        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid, DROP COLUMN login_oids;
     ALTER TABLE edu_matrix_hub_schema.schema_backups DROP COLUMN location_oid, DROP COLUMN object_namespace_uid;
     ALTER TABLE edu_matrix_hub_schema.role_keepers DROP COLUMN role_oid;
     ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN registry_oid, DROP COLUMN system_identifier;
