@@ -81,7 +81,7 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_suspended
     ON edu_matrix_hub_schema.tenant_schemas (id) WHERE access = 'Suspended' AND status <> 'dropped';
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
-ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- Rows from before these columns take what bears their names, if the schema belongs to the tenant's owner role. The roles are
 -- taken too when no schema of the name stands: their names have digits of the tenant's id in them. What a schema that was set

@@ -81,6 +81,7 @@ BEGIN
             ('_may_pass', 'state text, message text', false, false),
             ('_measure_schema', 'namespace oid, exactly boolean', true, false),
             ('_move_backups', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb', true, false),
+            ('_need_all_rows', '', true, false),
             ('_need_read_committed', '', true, false),
             ('_new_role_keeper', 'parent integer', true, false),
             ('_only_ours', 'location text', true, false),
