@@ -14,6 +14,7 @@ DECLARE
     job    edu_matrix_hub_schema.schema_jobs;
     tenant edu_matrix_hub_schema.tenant_schemas;
 BEGIN
+    PERFORM edu_matrix_hub_schema._need_all_rows();
     SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.object_uid = request ->> 'uid';
     IF backup.id IS NULL AND request ->> 'backup_id' IS NOT NULL THEN
         -- Re-created under the same name, it is the same object to a person; the uid is another one.

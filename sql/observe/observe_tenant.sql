@@ -17,6 +17,7 @@ DECLARE
     institution_known   boolean := true;
     institution_problem text;
 BEGIN
+    PERFORM edu_matrix_hub_schema._need_all_rows();
     SELECT t.id, t.schema_name, t.drift, t.fingerprint, r.document,
            edu_matrix_hub_schema._schema_absence(t) AS absence
     INTO own

@@ -27,8 +27,11 @@ $schema$;
 --   lane_lock       the table itself: every changing call of an operator shares it, a claim of the lane takes it alone
 --   registry_locks  a row for each thing that one call at a time does (the tenants' locks are in tenant_locks)
 --
--- Neither is altered once it stands: a call may hold a row of it, and this script would wait with other locks in its hands.
+-- Neither is altered once it stands: a call may hold a row of it, and this script would wait with other locks in its hands. Only where
+-- row-level security is forced on it, no call holds one, since its rows are hidden (see _need_all_rows).
 DO $locks$
+DECLARE
+    forced regclass;
 BEGIN
     IF pg_catalog.to_regclass('edu_matrix_hub_schema.lane_lock') IS NULL THEN
         CREATE TABLE edu_matrix_hub_schema.lane_lock (singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton));
@@ -38,6 +41,12 @@ BEGIN
         CREATE TABLE edu_matrix_hub_schema.registry_locks (name text PRIMARY KEY);
         ALTER TABLE edu_matrix_hub_schema.registry_locks ENABLE ROW LEVEL SECURITY;
     END IF;
+    FOR forced IN
+        SELECT c.oid FROM pg_catalog.pg_class AS c
+        WHERE c.oid IN ('edu_matrix_hub_schema.lane_lock'::regclass, 'edu_matrix_hub_schema.registry_locks'::regclass) AND c.relforcerowsecurity
+    LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', forced);
+    END LOOP;
 END
 $locks$;
 INSERT INTO edu_matrix_hub_schema.registry_locks (name) VALUES ('survey'), ('claim_job'), ('role_keepers'), ('deletions') ON CONFLICT DO NOTHING;
@@ -95,7 +104,18 @@ ALTER TABLE edu_matrix_hub_schema.installation
     -- Up to when a person confirmed what is taken away, and when too many backups expired at once.
     ADD COLUMN IF NOT EXISTS confirmed_until   timestamptz,
     ADD COLUMN IF NOT EXISTS expiry_stopped_at timestamptz;
-ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+DO $forced$
+BEGIN
+    IF pg_catalog.row_security_active('edu_matrix_hub_schema.installation'::regclass) THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'row-level security that is forced on table edu_matrix_hub_schema.installation hides its row, '
+            'and an event trigger forces it again (there are: '
+            || (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(e.evtname), ', ' ORDER BY e.evtname), 'none that is enabled')
+                FROM pg_catalog.pg_event_trigger AS e WHERE e.evtenabled <> 'D')
+            || '); let it leave out schema edu_matrix_hub_schema';
+    END IF;
+END
+$forced$;
 
 -- By these the registry knows whether its identifiers of schemas and roles are of this world (see _as_registered).
 ALTER TABLE edu_matrix_hub_schema.installation ADD COLUMN IF NOT EXISTS registry_oid oid;

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.role_keepers (
 );
 CREATE INDEX IF NOT EXISTS role_keepers_open ON edu_matrix_hub_schema.role_keepers (n) WHERE is_open AND parent IS NOT NULL;
 CREATE INDEX IF NOT EXISTS role_keepers_parent ON edu_matrix_hub_schema.role_keepers (parent);
+ALTER TABLE edu_matrix_hub_schema.role_keepers ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 -- Which role it is; one from before this column is the role that owns its function.
 ALTER TABLE edu_matrix_hub_schema.role_keepers ADD COLUMN IF NOT EXISTS role_oid oid;
 UPDATE edu_matrix_hub_schema.role_keepers AS k
@@ -21,4 +22,3 @@ SET role_oid = p.proowner
 FROM pg_catalog.pg_proc AS p
 WHERE k.role_oid IS NULL AND p.pronamespace = 'edu_matrix_hub_schema'::pg_catalog.regnamespace AND p.proname = k.function_name
   AND pg_catalog.pg_get_userbyid(p.proowner) = k.role_name;
-ALTER TABLE edu_matrix_hub_schema.role_keepers ENABLE ROW LEVEL SECURITY;

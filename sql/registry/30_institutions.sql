@@ -7,4 +7,4 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.institutions (
     created_at timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
-ALTER TABLE edu_matrix_hub_schema.institutions ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.institutions ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

@@ -51,6 +51,8 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS reader_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS writer_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_namespace_uid text;
+-- Beside each of `logins`; a trigger keeps it (see _remember_logins).
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS login_oids oid[] NOT NULL DEFAULT '{}';
 -- The deletion timestamp of the TenantSchema for which it was dropped, by the clock of the API server: deletions are counted in
 -- that clock alone.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deletion_requested_at timestamptz;
@@ -74,9 +76,12 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_institution_id_dropped
 DROP INDEX IF EXISTS edu_matrix_hub_schema.tenant_schemas_dropped_at;
 CREATE INDEX IF NOT EXISTS tenant_schemas_deletion
     ON edu_matrix_hub_schema.tenant_schemas (coalesce(deletion_requested_at, dropped_at)) WHERE status = 'dropped' AND owner_uid IS NOT NULL;
+-- Whose sessions are looked for by every heartbeat.
+CREATE INDEX IF NOT EXISTS tenant_schemas_suspended
+    ON edu_matrix_hub_schema.tenant_schemas (id) WHERE access = 'Suspended' AND status <> 'dropped';
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
-ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- Rows from before these columns take what bears their names, if the schema belongs to the tenant's owner role. The roles are
 -- taken too when no schema of the name stands: their names have digits of the tenant's id in them. What a schema that was set

@@ -16,4 +16,4 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_operations (
 );
 CREATE INDEX IF NOT EXISTS schema_operations_schema_id ON edu_matrix_hub_schema.schema_operations (schema_id, id DESC);
 CREATE INDEX IF NOT EXISTS schema_operations_started_at ON edu_matrix_hub_schema.schema_operations (started_at);
-ALTER TABLE edu_matrix_hub_schema.schema_operations ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.schema_operations ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

@@ -49,7 +49,7 @@ CREATE INDEX IF NOT EXISTS schema_backups_updated_at
 -- Which schema `location` is, and the UID of the namespace that the SchemaBackup is in; see tenant_schemas.
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS location_oid oid;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS object_namespace_uid text;
-ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- Rows from before take the schema of their name if it is ours, or still the tenant's that was set aside; and with it the roles
 -- of a tenant that was set aside.

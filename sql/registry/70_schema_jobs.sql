@@ -36,4 +36,4 @@ CREATE INDEX IF NOT EXISTS schema_jobs_backup_id
 -- When it was a tenant's turn last.
 CREATE INDEX IF NOT EXISTS schema_jobs_started_at
     ON edu_matrix_hub_schema.schema_jobs (schema_id, started_at);
-ALTER TABLE edu_matrix_hub_schema.schema_jobs ENABLE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.schema_jobs ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

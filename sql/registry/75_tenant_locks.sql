@@ -14,6 +14,9 @@ BEGIN
         );
         ALTER TABLE edu_matrix_hub_schema.tenant_locks ENABLE ROW LEVEL SECURITY;
     END IF;
+    IF (SELECT c.relforcerowsecurity FROM pg_catalog.pg_class AS c WHERE c.oid = 'edu_matrix_hub_schema.tenant_locks'::regclass) THEN
+        ALTER TABLE edu_matrix_hub_schema.tenant_locks NO FORCE ROW LEVEL SECURITY;
+    END IF;
 END
 $locks$;
 INSERT INTO edu_matrix_hub_schema.tenant_locks (schema_id, kind)

@@ -25,7 +25,7 @@ SELECT t.id AS schema_id,
                    'backup_id', b.id, 'location', b.location, 'method', b.method, 'completed_at', b.completed_at,
                    'size_bytes', b.size_bytes, 'object_name', b.object_name)
                FROM edu_matrix_hub_schema.schema_backups AS b
-               WHERE b.schema_id = t.id AND b.state = 'complete'
+               WHERE b.schema_id = t.id AND b.state = 'complete' AND b.completed_at IS NOT NULL
                ORDER BY b.completed_at DESC LIMIT 1),
            'last_operation', (
                SELECT pg_catalog.jsonb_build_object(
@@ -33,12 +33,14 @@ SELECT t.id AS schema_id,
                FROM edu_matrix_hub_schema.schema_operations AS o
                WHERE o.schema_id = t.id
                ORDER BY o.id DESC LIMIT 1),
+           -- Twenty of them, for whoever may make SchemaBackups can make any number.
            'jobs', (
                SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-                          'job_id', j.id, 'kind', j.kind, 'state', j.state, 'backup_id', j.backup_id, 'attempt', j.attempt, 'error', j.error)
+                          'job_id', j.id, 'kind', j.kind, 'state', j.state, 'backup_id', j.backup_id, 'attempt', j.attempt, 'error', pg_catalog.left(j.error, 512))
                           ORDER BY j.requested_at, j.id), '[]')
-               FROM edu_matrix_hub_schema.schema_jobs AS j
-               WHERE j.schema_id = t.id AND j.state IN ('requested', 'running'))
+               FROM (SELECT o.* FROM edu_matrix_hub_schema.schema_jobs AS o
+                     WHERE o.schema_id = t.id AND o.state IN ('requested', 'running')
+                     ORDER BY o.requested_at, o.id LIMIT 20) AS j)
        ) AS document
 FROM edu_matrix_hub_schema.tenant_schemas AS t;
 

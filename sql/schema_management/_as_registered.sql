@@ -144,6 +144,57 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._require_roles(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
+-- The names of a tenant's logins that stand and are those that were declared. Who drops a login and makes one of its name has made
+-- another one.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_logins(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}')
+    FROM unnest(tenant.logins, tenant.login_oids) AS l (name, oid)
+    JOIN pg_roles AS r ON r.oid = l.oid AND r.rolname = l.name
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._own_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Which roles bear the names of a tenant's logins and are members of its groups, in the order of the names; null where there is none. So
+-- they are found after an upgrade of the registry, or in another world.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._bearing_logins(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS oid[]
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT ARRAY(SELECT (SELECT r.oid FROM pg_roles AS r
+                         WHERE r.rolname = l.name
+                           AND EXISTS (SELECT FROM pg_auth_members AS m JOIN pg_roles AS g ON g.oid = m.roleid
+                                       WHERE m.member = r.oid AND g.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)))
+                 FROM unnest(tenant.logins) WITH ORDINALITY AS l (name, n) ORDER BY l.n)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._bearing_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Notes which roles the logins are that are declared for a tenant. One that was declared before stays the one that it was, whatever
+-- bears its name by now, until it is taken out and declared anew.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remember_logins() RETURNS trigger
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    names CONSTANT text[] := CASE TG_OP WHEN 'UPDATE' THEN OLD.logins ELSE '{}' END;
+    known CONSTANT oid[] := CASE TG_OP WHEN 'UPDATE' THEN OLD.login_oids ELSE '{}' END;
+BEGIN
+    NEW.login_oids := ARRAY(
+        SELECT coalesce(known[array_position(names, l.name)], to_regrole(quote_ident(l.name)))
+        FROM unnest(NEW.logins) WITH ORDINALITY AS l (name, n) ORDER BY l.n);
+    RETURN NEW;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remember_logins() FROM PUBLIC;
+CREATE OR REPLACE TRIGGER remember_logins BEFORE INSERT OR UPDATE OF logins ON edu_matrix_hub_schema.tenant_schemas
+    FOR EACH ROW EXECUTE FUNCTION edu_matrix_hub_schema._remember_logins();
+
+-- Rows from before logins had numbers.
+UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+SET login_oids = edu_matrix_hub_schema._bearing_logins(t)
+WHERE cardinality(t.login_oids) <> cardinality(t.logins);
+
 -- The names of a tenant's roles that stand and are the tenant's, its logins among them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_roles(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -153,7 +204,7 @@ AS $function$
     FROM pg_roles AS r
     WHERE r.oid IN (tenant.owner_role_oid, tenant.reader_role_oid, tenant.writer_role_oid)
           AND r.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)
-       OR r.rolname = ANY (tenant.logins)
+       OR r.rolname = ANY (edu_matrix_hub_schema._own_logins(tenant))
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._own_roles(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 

@@ -5,10 +5,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    found     record;
-    cancelled integer := 0;
+    cancelled integer;
+    sandboxes text[];
+    sandbox   text;
 BEGIN
-    FOR found IN
+    WITH found AS MATERIALIZED (
         SELECT j.id, j.backup_id, j.state, j.sandbox
         FROM edu_matrix_hub_schema.schema_jobs AS j
         WHERE j.schema_id = _cancel_snapshots.schema_id AND j.kind = 'snapshot'
@@ -16,15 +17,19 @@ BEGIN
           AND (j.state = 'requested' OR (j.state = 'running' AND NOT waiting_only))
         ORDER BY j.id
         FOR UPDATE
-    LOOP
-        UPDATE edu_matrix_hub_schema.schema_jobs AS j SET state = 'cancelled', finished_at = clock_timestamp() WHERE j.id = found.id;
+    ), jobs AS (
+        UPDATE edu_matrix_hub_schema.schema_jobs AS j SET state = 'cancelled', finished_at = clock_timestamp()
+        FROM found AS f WHERE j.id = f.id
+    ), backups AS (
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET state = 'cancelled', error = 'cancelled', updated_at = clock_timestamp()
-        WHERE b.id = found.backup_id AND b.state IN ('requested', 'running');
-        IF found.state = 'requested' THEN
-            PERFORM edu_matrix_hub_schema._close_sandbox(found.sandbox);
-        END IF;
-        cancelled := cancelled + 1;
+        FROM found AS f WHERE b.id = f.backup_id AND b.state IN ('requested', 'running')
+    )
+    SELECT count(*), coalesce(array_agg(f.sandbox) FILTER (WHERE f.state = 'requested' AND f.sandbox IS NOT NULL), '{}')
+    INTO cancelled, sandboxes
+    FROM found AS f;
+    FOREACH sandbox IN ARRAY sandboxes LOOP
+        PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
     END LOOP;
     RETURN cancelled;
 END

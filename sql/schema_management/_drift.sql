@@ -5,7 +5,7 @@
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift, and is
 -- not touched. A role that was renamed is told with the statement that names it back; without that nothing else of the tenant
--- can be repaired.
+-- can be repaired. So is a login that was renamed, or whose name another role has.
 --
 -- What a tenant does with its own objects is never drift, and neither are members that another role added to its roles.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drift(schema_ids uuid[])
@@ -24,7 +24,7 @@ AS $function$
     ), tenant AS MATERIALIZED (
         SELECT t.id, t.keeper, t.access, t.schema_name, t.owner_role, t.reader_role, t.writer_role,
                -- Concatenated with nothing it is stored plainly; aclexplode would unpack a long packed list once per row.
-               n.nspowner, CASE WHEN n.nspacl IS NOT NULL THEN n.nspacl || '{}'::aclitem[] END AS nspacl,
+               t.logins, t.login_oids, n.nspowner, CASE WHEN n.nspacl IS NOT NULL THEN n.nspacl || '{}'::aclitem[] END AS nspacl,
                o.oid AS owner_oid, rd.oid AS reader_oid, wr.oid AS writer_oid, h.rolname AS holder_name,
                coalesce(o.rolname = t.owner_role, to_regrole(quote_ident(t.owner_role)) IS NULL) AS owner_is_sound,
                -- May we act as the present owner of the schema? On 15 CREATEROLE is enough unless it is a superuser.
@@ -58,6 +58,16 @@ AS $function$
         UNION ALL
         SELECT 1, r.id, 'name', r.problem, false, r.statement, r.name, NULL, r.keeper
         FROM role AS r WHERE r.problem IS NOT NULL
+
+        UNION ALL
+        SELECT 1, t.id, 'name', 'login' || substr(problem.what, 5), false,
+               problem.statement || format('; or, if it is the tenant''s: UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_remove(logins, %1$L) WHERE id = %2$L; '
+                                           'UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, %1$L) WHERE id = %2$L', l.name, t.id),
+               l.name, NULL, t.keeper
+        FROM tenant AS t
+        CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
+        CROSS JOIN LATERAL edu_matrix_hub_schema._role_problem(l.name, l.oid) AS problem
+        WHERE l.oid IS NOT NULL AND problem.what IS NOT NULL
 
         UNION ALL
         -- From 16 on we can do nothing to a role on which its keeper lost ADMIN.

@@ -22,24 +22,30 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT count(*), (array_agg(found.what ORDER BY found.what))[:50], (array_agg(found.statement ORDER BY found.what))[:50]
-    INTO total, dependents, statements
-    FROM (
-        SELECT CASE WHEN s.dbid = here.oid THEN pg_describe_object(s.classid, s.objid, s.objsubid)
-                    ELSE format('objects of role %s in database %s', r.rolname, coalesce(d.datname, '(shared)')) END AS what,
-               CASE WHEN s.dbid = here.oid AND s.classid = 'pg_largeobject'::regclass THEN format('SELECT lo_unlink(%s)', s.objid)
-                    WHEN s.dbid = here.oid
-                    THEN (SELECT format('ALTER %s %s OWNER TO CURRENT_USER (or DROP it)', upper(i.type), i.identity) FROM pg_identify_object(s.classid, s.objid, 0) AS i)
-                    ELSE format('REASSIGN OWNED BY %I TO CURRENT_USER; DROP OWNED BY %1$I (in that database)', r.rolname) END AS statement
+    WITH held AS MATERIALIZED (
+        SELECT DISTINCT CASE WHEN s.dbid = here.oid THEN s.classid END AS classid, CASE WHEN s.dbid = here.oid THEN s.objid END AS objid,
+                        CASE WHEN s.dbid = here.oid THEN s.objsubid END AS objsubid,
+                        CASE WHEN s.dbid <> here.oid THEN r.rolname END AS role, CASE WHEN s.dbid <> here.oid THEN s.dbid END AS elsewhere
         FROM pg_shdepend AS s
         JOIN pg_roles AS r ON r.oid = s.refobjid
         JOIN pg_database AS here ON here.datname = current_database()
-        LEFT JOIN pg_database AS d ON d.oid = s.dbid
         WHERE s.refclassid = 'pg_authid'::regclass
           AND r.rolname = ANY (standing)
           AND (s.dbid NOT IN (0, here.oid) OR (s.deptype = 'o' AND s.classid <> 'pg_default_acl'::regclass))
-        GROUP BY 1, 2
-    ) AS found;
+    ), shown AS (
+        -- There may be any number of them, such as large objects, and only a few are told.
+        SELECT CASE WHEN h.elsewhere IS NULL THEN pg_describe_object(h.classid, h.objid, h.objsubid)
+                    ELSE format('objects of role %s in database %s', h.role, coalesce(d.datname, '(shared)')) END AS what,
+               CASE WHEN h.classid = 'pg_largeobject'::regclass THEN format('SELECT lo_unlink(%s)', h.objid)
+                    WHEN h.elsewhere IS NULL
+                    THEN (SELECT format('ALTER %s %s OWNER TO CURRENT_USER (or DROP it)', upper(i.type), i.identity) FROM pg_identify_object(h.classid, h.objid, 0) AS i)
+                    ELSE format('REASSIGN OWNED BY %I TO CURRENT_USER; DROP OWNED BY %1$I (in that database)', h.role) END AS statement
+        FROM (SELECT * FROM held ORDER BY held.classid, held.objid, held.role, held.elsewhere LIMIT 50) AS h
+        LEFT JOIN pg_database AS d ON d.oid = h.elsewhere
+    )
+    SELECT (SELECT count(*) FROM held), array_agg(f.what ORDER BY f.what), array_agg(f.statement ORDER BY f.what)
+    INTO total, dependents, statements
+    FROM shown AS f;
     IF total > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
             format('the roles of schema "%s" still own or hold %s objects (%s); as a superuser: %s; it goes on by itself then', tenant.schema_name, total,
@@ -53,7 +59,9 @@ BEGIN
     FOR granter IN
         SELECT t.keeper, array_agg(r.rolname::text) AS roles
         FROM pg_roles AS r
-        JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.owner_role_oid = r.oid AND t.owner_role = r.rolname OR r.rolname = ANY (t.logins)
+        JOIN edu_matrix_hub_schema.tenant_schemas AS t
+          ON t.owner_role_oid = r.oid AND t.owner_role = r.rolname
+          OR r.rolname = ANY (t.logins) AND r.rolname = ANY (edu_matrix_hub_schema._own_logins(t))
         WHERE t.id <> tenant.id AND r.oid IN (
         SELECT o.refobjid
         FROM pg_shdepend AS s

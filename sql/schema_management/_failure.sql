@@ -64,8 +64,8 @@ BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._log(schema_id, type, answer_status, requested_by, started_at, attempt, answer_detail, text_message,
                                            nullif(state, 'TS001'));
-    EXCEPTION WHEN disk_full THEN
-        -- The caller who waits for the answer must have it, also where there is no room for its row.
+    EXCEPTION WHEN disk_full OR insufficient_privilege THEN
+        -- The caller who waits for the answer must have it, also where there is no room for its row, or none may be written.
         RAISE WARNING '%', text_message;
     END;
     RETURN edu_matrix_hub_schema._result(answer_status, text_message, schema_id, answer_detail);

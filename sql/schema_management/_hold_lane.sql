@@ -24,6 +24,7 @@ BEGIN
     IF edu_matrix_hub_schema._isolation_problem() IS NOT NULL THEN
         RETURN edu_matrix_hub_schema._result('error', 'cannot hold the lane: ' || edu_matrix_hub_schema._isolation_problem(), NULL, '{"reason": "isolation"}');
     END IF;
+    PERFORM edu_matrix_hub_schema._need_all_rows();
     LOCK TABLE edu_matrix_hub_schema.lane_lock IN ROW SHARE MODE;
     -- Read after the lock and not before: a claim may just have committed.
     SELECT i.epoch, i.installation_id, i.holder, i.beats INTO installed FROM edu_matrix_hub_schema.installation AS i;

@@ -44,7 +44,7 @@ BEGIN
             WHEN c.relkind = 'r' AND c.relhassubclass THEN 'other tables inherit from it'
             WHEN EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
                          JOIN pg_roles AS r ON r.oid IN (t.owner_role_oid, t.reader_role_oid, t.writer_role_oid)
-                                         OR r.rolname IN (t.owner_role, t.reader_role, t.writer_role) OR r.rolname = ANY (t.logins)
+                                         OR r.rolname IN (t.owner_role, t.reader_role, t.writer_role) OR r.rolname = ANY (t.logins) OR r.oid = ANY (t.login_oids)
                          WHERE r.oid = c.relowner) THEN 'it belongs to a tenant'
             WHEN EXISTS (
                 WITH tree AS (

@@ -11,13 +11,15 @@
 --
 -- `join` may be followed by those of the options `admin`, `inherit` and `set` that the membership is to have; 15 knows `admin` only.
 --
--- Making a role with its first member spares the walk through all memberships that a GRANT begins with.
+-- Making a role with its first member spares the walk through all memberships that a GRANT begins with. `join` and `leave` are one
+-- statement for all roles, since a tenant's groups may have thousands of members.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep(action text, roles text[], member text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
     options  CONSTANT jsonb := to_jsonb(string_to_array(action, ' '));
+    names    CONSTANT text := (SELECT string_agg(quote_ident(r.name), ', ') FROM unnest(roles) AS r (name));
     template text;
     role     text;
 BEGIN
@@ -29,11 +31,11 @@ BEGIN
         WHEN 'create'    THEN 'CREATE ROLE %1$I NOLOGIN'
         WHEN 'login'     THEN 'ALTER ROLE %1$I LOGIN'
         WHEN 'nologin'   THEN 'ALTER ROLE %1$I NOLOGIN'
-        WHEN 'join'      THEN CASE WHEN action = 'join' THEN 'GRANT %2$I TO %1$I'
+        WHEN 'join'      THEN CASE WHEN action = 'join' THEN 'GRANT %2$I TO %3$s'
                                    WHEN current_setting('server_version_num')::integer < 160000
-                                   THEN 'GRANT %2$I TO %1$I' || CASE WHEN options ? 'admin' THEN ' WITH ADMIN OPTION' ELSE '' END
-                                   ELSE format('GRANT %%2$I TO %%1$I WITH ADMIN %s, INHERIT %s, SET %s', (options ? 'admin')::text, (options ? 'inherit')::text, (options ? 'set')::text) END
-        WHEN 'leave'     THEN 'REVOKE %2$I FROM %1$I'
+                                   THEN 'GRANT %2$I TO %3$s' || CASE WHEN options ? 'admin' THEN ' WITH ADMIN OPTION' ELSE '' END
+                                   ELSE format('GRANT %%2$I TO %%3$s WITH ADMIN %s, INHERIT %s, SET %s', (options ? 'admin')::text, (options ? 'inherit')::text, (options ? 'set')::text) END
+        WHEN 'leave'     THEN 'REVOKE %2$I FROM %3$s'
         WHEN 'drop'      THEN 'DROP ROLE IF EXISTS %1$I'
         -- From 16 on only a role that has CREATEDB itself may take it from another.
         WHEN 'plain'     THEN CASE WHEN current_setting('server_version_num')::integer >= 160000
@@ -44,7 +46,8 @@ BEGIN
         RAISE EXCEPTION 'there is no action "%" on roles', action;
     END IF;
     FOREACH role IN ARRAY roles LOOP
-        EXECUTE format(template, role, member);
+        EXECUTE format(template, role, member, names);
+        EXIT WHEN split_part(action, ' ', 1) IN ('join', 'leave');
         IF action = 'open' THEN
             template := 'CREATE ROLE %1$I NOLOGIN';
         END IF;

@@ -3,7 +3,8 @@
 -- has a bound, whatever a tenant made many of.
 --
 -- What one caller tries again and again and fails in the same words is one row: it keeps the time of the first attempt, has the end of the
--- latest, and counts in metadata.attempts; so it is no news either to who shows the latest operation. Where many fail without a tenant, only the latest hundred rows are looked at.
+-- latest, and counts in metadata.attempts; so it is no news either to who shows the latest operation. So are the parts of one work, of
+-- which there may be thousands. Where many fail without a tenant, only the latest hundred rows are looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._log(
     schema_id    uuid,
     type         text,
@@ -25,7 +26,7 @@ BEGIN
     $6 := edu_matrix_hub_schema._cut_message($6);
     $7 := coalesce(edu_matrix_hub_schema._cut_document($7), '{}');
     $8 := edu_matrix_hub_schema._cut_message($8);
-    IF $3 IN ('busy', 'error') THEN
+    IF $3 IN ('busy', 'error', 'partial') THEN
         IF $1 IS NOT NULL THEN
             SELECT o.* INTO old
             FROM (SELECT r.* FROM edu_matrix_hub_schema.schema_operations AS r WHERE r.schema_id = $1 ORDER BY r.id DESC LIMIT 100) AS o

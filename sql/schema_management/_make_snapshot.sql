@@ -1,5 +1,5 @@
 -- Copies a tenant's data into a schema of our own and returns what there is to know about it:
--- {location, size_bytes, table_count, row_count, checksum, manifest}. docs/snapshots.md says what a snapshot is and is not.
+-- {location, size_bytes, table_count, row_count, checksum, left_out, manifest}. docs/snapshots.md says what a snapshot is and is not.
 --
 -- The copies are plain tables of built-in types under the tables' own names, without constraints, indexes or triggers. All
 -- tables are copied by one statement, so they are of one instant even in READ COMMITTED; sequences are read after it, so a
@@ -122,21 +122,30 @@ BEGIN
         'row_count', (SELECT coalesce(sum((t.value ->> 'rows')::bigint), 0) FROM jsonb_array_elements(content) AS t (value)),
         'size_bytes', (SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class AS c WHERE c.relnamespace = quote_ident(location)::regnamespace AND c.relkind = 'r'),
         'checksum', encode(sha256(convert_to(content::text, 'UTF8')), 'hex'),
+        'left_out', definitions -> 'left_out',
         'manifest', manifest);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._make_snapshot(uuid, text) FROM PUBLIC;
 
 -- Waits for every lock that reading the definitions of a schema takes, except on the tables that are copied: the tables below views,
--- rules and SQL-standard functions, and, from PostgreSQL 17 on, what has a default or a policy.
+-- rules and SQL-standard functions, and, from PostgreSQL 17 on, what has a default or a policy. What is too long to be described is
+-- not read.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._wait_for_definitions(namespace oid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
+DECLARE
+    left_out CONSTANT jsonb := edu_matrix_hub_schema._undescribed(namespace);
 BEGIN
+    IF NOT left_out ? 'functions' THEN
+        PERFORM pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE p.pronamespace = namespace AND p.prosqlbody IS NOT NULL;
+    END IF;
+    IF left_out ? 'relations' THEN
+        RETURN;
+    END IF;
     PERFORM pg_get_viewdef(c.oid) FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind IN ('v', 'm');
     PERFORM pg_get_ruledef(u.oid) FROM pg_class AS c JOIN pg_rewrite AS u ON u.ev_class = c.oid AND u.rulename <> '_RETURN' WHERE c.relnamespace = namespace;
-    PERFORM pg_get_functiondef(p.oid) FROM pg_proc AS p WHERE p.pronamespace = namespace AND p.prosqlbody IS NOT NULL;
     PERFORM pg_get_expr(c.relpartbound, c.oid), (SELECT max(pg_get_expr(d.adbin, c.oid)) FROM pg_attrdef AS d WHERE d.adrelid = c.oid),
             (SELECT max(pg_get_expr(p.polqual, c.oid) || pg_get_expr(p.polwithcheck, c.oid)) FROM pg_policy AS p WHERE p.polrelid = c.oid)
     FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind NOT IN ('r', 'i', 'S');

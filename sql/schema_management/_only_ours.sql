@@ -7,20 +7,19 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    granted record;
-    pinned  text;
+    grantees text;
+    pinned   text;
 BEGIN
-    FOR granted IN
-        SELECT DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
-        FROM (SELECT n.nspacl AS acl, n.nspowner AS owner FROM pg_namespace AS n WHERE n.nspname = location
-              UNION ALL
-              SELECT c.relacl, c.relowner FROM pg_class AS c WHERE c.relnamespace = quote_ident(location)::regnamespace) AS held
-        CROSS JOIN LATERAL aclexplode(held.acl) AS a
-        WHERE a.grantee <> held.owner
-    LOOP
-        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %s', location, granted.grantee);
-        EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', location, granted.grantee);
-    END LOOP;
+    SELECT string_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END, ', ') INTO grantees
+    FROM (SELECT n.nspacl AS acl, n.nspowner AS owner FROM pg_namespace AS n WHERE n.nspname = location
+          UNION ALL
+          SELECT c.relacl, c.relowner FROM pg_class AS c WHERE c.relnamespace = quote_ident(location)::regnamespace) AS held
+    CROSS JOIN LATERAL aclexplode(held.acl) AS a
+    WHERE a.grantee <> held.owner;
+    IF grantees IS NOT NULL THEN
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %s', location, grantees);
+        EXECUTE format('REVOKE ALL ON SCHEMA %I FROM %s', location, grantees);
+    END IF;
     IF EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = location AND n.nspowner <> current_user::regrole)
        OR EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = quote_ident(location)::regnamespace AND (c.relowner <> current_user::regrole OR c.relkind <> 'r'))
        OR EXISTS (SELECT FROM pg_proc AS p WHERE p.pronamespace = quote_ident(location)::regnamespace) THEN

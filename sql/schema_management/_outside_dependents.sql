@@ -19,7 +19,7 @@ BEGIN
     RETURN QUERY
     WITH member AS MATERIALIZED (
         SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m WHERE objects IS NULL
-        UNION
+        UNION ALL
         SELECT e.classid, e.objid FROM edu_matrix_hub_schema._schema_extensions(namespace) AS e WHERE objects IS NULL
         UNION ALL
         SELECT f.classid, f.objid FROM edu_matrix_hub_schema._falling(namespace, catalog, objects) AS f WHERE objects IS NOT NULL

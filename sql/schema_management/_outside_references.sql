@@ -35,7 +35,10 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH member AS MATERIALIZED (
-        SELECT m.classid, m.objid FROM edu_matrix_hub_schema._schema_members(namespace) AS m
+        -- Not _schema_members: of a million types none has such a reference.
+        SELECT d.classid, d.objid
+        FROM pg_depend AS d
+        WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid IN ('pg_class'::regclass, 'pg_proc'::regclass)
     ), reaching AS (
         SELECT m.objid AS relation, NULL::oid AS function, u.oid AS object, 'pg_rewrite'::regclass AS catalogue, octet_length(u.ev_action::text)::bigint AS bytes
         FROM member AS m JOIN pg_rewrite AS u ON m.classid = 'pg_class'::regclass AND u.ev_class = m.objid AND u.rulename = '_RETURN'

@@ -88,12 +88,17 @@ BEGIN
         RETURN format('%s tables removed', cardinality(tables));
     END IF;
 
-    -- What is left of the many: functions, types, sequences, foreign tables, collations and so on. The last of them go with the schema.
+    -- What is left of the many: functions, types, sequences, foreign tables, collations and so on, in one statement a kind; types go
+    -- last, since the rest is made of them. The last of all go with the schema.
     FOR target IN
-        SELECT w.* FROM edu_matrix_hub_schema._schema_weights(namespace, 'others', least(200, budget / 4)) AS w ORDER BY w.object DESC
+        SELECT w.kind, w.classid, string_agg(w.name, ', ' ORDER BY w.object DESC) AS names, array_agg(w.object) AS objects
+        FROM edu_matrix_hub_schema._schema_weights(namespace, 'others', least(1000, budget / 4)) AS w
+        -- The grammar has no lists of these two.
+        GROUP BY w.kind, w.classid, CASE WHEN w.kind IN ('OPERATOR CLASS', 'OPERATOR FAMILY') THEN w.object END
+        ORDER BY w.kind = 'TYPE', w.kind
     LOOP
-        PERFORM edu_matrix_hub_schema._drop_inside(namespace, target.kind, target.name, target.classid, ARRAY[target.object]);
-        removed := removed + 1;
+        PERFORM edu_matrix_hub_schema._drop_inside(namespace, target.kind, target.names, target.classid, target.objects);
+        removed := removed + cardinality(target.objects);
     END LOOP;
     IF removed = 0 THEN
         RETURN edu_matrix_hub_schema._drop_rest(namespace, '{}');

@@ -20,6 +20,8 @@ AS $function$
         LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
         CROSS JOIN LATERAL (SELECT count(*) > 0 AS owns FROM pg_depend AS e WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e') AS extension
         WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
+          -- Most others are no relations; nothing is looked up for each of a million types to find that there is no table.
+          AND (wanted IN ('all', 'others') OR d.classid = 'pg_class'::regclass)
           AND (wanted = 'all' OR NOT extension.owns)
           AND CASE wanted
               WHEN 'tables' THEN c.relkind IN ('r', 'p') AND (SELECT count(*) FROM pg_inherits AS i WHERE i.inhparent = d.objid) = 0

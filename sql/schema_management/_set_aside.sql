@@ -70,8 +70,12 @@ BEGIN
                     tenant.storage_used) AS bytes,
            count(*) FILTER (WHERE c.relkind = 'r')::integer AS tables
     INTO measured
-    FROM edu_matrix_hub_schema._schema_members(namespace) AS m
-    JOIN pg_class AS c ON m.classid = 'pg_class'::regclass AND c.oid = m.objid
+    FROM (SELECT d.objid AS oid FROM pg_depend AS d
+          WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass
+          UNION ALL
+          SELECT i.indexrelid FROM pg_depend AS d JOIN pg_index AS i ON i.indrelid = d.objid
+          WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass) AS m
+    JOIN pg_class AS c ON c.oid = m.oid
     LEFT JOIN pg_class AS toast ON toast.oid = c.reltoastrelid AND c.reltoastrelid <> 0
     LEFT JOIN pg_index AS i ON i.indrelid = toast.oid
     LEFT JOIN pg_class AS toast_index ON toast_index.oid = i.indexrelid;
@@ -120,32 +124,50 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     own     CONSTANT text[] := edu_matrix_hub_schema._own_roles(tenant);
-    found   record;
-    members jsonb := '[]';
+    members jsonb;
+    part    record;
+    name    text;
 BEGIN
-    FOR found IN
-        SELECT role.rolname::text AS role, member.rolname::text AS member, bool_or(m.admin_option) AS admin,
-               -- These two columns exist from 16 on.
-               coalesce(bool_or((to_jsonb(m) ->> 'inherit_option')::boolean), true) AS inherit, coalesce(bool_or((to_jsonb(m) ->> 'set_option')::boolean), true) AS set
-        FROM pg_auth_members AS m
-        JOIN pg_roles AS role ON role.oid = m.roleid
-        JOIN pg_roles AS member ON member.oid = m.member
-        LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.role_oid = member.oid
-        WHERE role.rolname = ANY (own) AND member.rolname <> ALL (own) AND k.n IS NULL AND member.rolname <> current_user
-        GROUP BY role.rolname, member.rolname
-        ORDER BY role.rolname, member.rolname
-    LOOP
-        BEGIN
-            IF ours_alone THEN
-                PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[found.role], found.member);
-            END IF;
-        EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist OR invalid_grant_operation THEN
-            NULL;
-        END;
-        members := members || (to_jsonb(found) || jsonb_build_object('left',
-            EXISTS (SELECT FROM pg_auth_members AS m WHERE m.roleid = found.role::regrole AND m.member = found.member::regrole)));
-    END LOOP;
-    RETURN members;
+    SELECT coalesce(jsonb_agg(to_jsonb(f) ORDER BY f.role, f.member), '[]') INTO members
+    FROM (SELECT role.rolname::text AS role, member.rolname::text AS member, bool_or(m.admin_option) AS admin,
+                 -- These two columns exist from 16 on.
+                 coalesce(bool_or((to_jsonb(m) ->> 'inherit_option')::boolean), true) AS inherit, coalesce(bool_or((to_jsonb(m) ->> 'set_option')::boolean), true) AS set
+          FROM pg_auth_members AS m
+          JOIN pg_roles AS role ON role.oid = m.roleid
+          JOIN pg_roles AS member ON member.oid = m.member
+          LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.role_oid = member.oid
+          WHERE role.rolname = ANY (own) AND member.rolname <> ALL (own) AND k.n IS NULL AND member.rolname <> current_user
+          GROUP BY role.rolname, member.rolname) AS f;
+    IF ours_alone THEN
+        FOR part IN
+            SELECT m.role, array_agg(m.member) AS names
+            FROM (SELECT e.value ->> 'role' AS role, e.value ->> 'member' AS member, row_number() OVER (PARTITION BY e.value ->> 'role' ORDER BY e.n) AS n
+                  FROM jsonb_array_elements(members) WITH ORDINALITY AS e (value, n)) AS m
+            GROUP BY m.role, (m.n - 1) / 500
+        LOOP
+            BEGIN
+                PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'leave', part.names, part.role);
+                CONTINUE;
+            EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist OR invalid_grant_operation THEN
+                NULL;
+            END;
+            -- One of these is not ours to end, and kept the others.
+            FOREACH name IN ARRAY part.names LOOP
+                BEGIN
+                    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'leave', ARRAY[name], part.role);
+                EXCEPTION WHEN insufficient_privilege OR dependent_objects_still_exist OR invalid_grant_operation THEN
+                    NULL;
+                END;
+            END LOOP;
+        END LOOP;
+    END IF;
+    RETURN (SELECT coalesce(jsonb_agg(e.value || jsonb_build_object('left', s.member IS NOT NULL) ORDER BY e.n), '[]')
+            FROM jsonb_array_elements(members) WITH ORDINALITY AS e (value, n)
+            LEFT JOIN (SELECT DISTINCT role.rolname::text AS role, member.rolname::text AS member
+                       FROM pg_auth_members AS m
+                       JOIN pg_roles AS role ON role.oid = m.roleid
+                       JOIN pg_roles AS member ON member.oid = m.member
+                       WHERE role.rolname = ANY (own)) AS s ON s.role = e.value ->> 'role' AND s.member = e.value ->> 'member');
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._leave_members(edu_matrix_hub_schema.tenant_schemas, boolean) FROM PUBLIC;

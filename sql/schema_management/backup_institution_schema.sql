@@ -42,7 +42,8 @@ BEGIN
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'backup', 'success', NULL, started, attempt,
                                        (facts - 'manifest') || jsonb_build_object('backup_id', backup));
     RETURN QUERY SELECT 'success', format('snapshot %s of schema "%s" is schema "%s": %s tables, %s rows', backup, tenant.schema_name,
-                                          facts ->> 'location', facts ->> 'table_count', facts ->> 'row_count');
+                                          facts ->> 'location', facts ->> 'table_count', facts ->> 'row_count')
+                                   || edu_matrix_hub_schema._undescribed_text(facts -> 'left_out');
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.backup_institution_schema(uuid) FROM PUBLIC;

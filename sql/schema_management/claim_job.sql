@@ -45,8 +45,8 @@ BEGIN
           AND CASE j.state
               WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
               ELSE j.not_before <= clock_timestamp()
-                   AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS o
-                                   WHERE o.schema_id = j.schema_id AND o.state = 'running' AND o.id <> j.id)
+                   -- Looked up once, and not for each of the thousands of jobs that one tenant may have waiting.
+                   AND j.schema_id <> ALL (ARRAY(SELECT o.schema_id FROM edu_matrix_hub_schema.schema_jobs AS o WHERE o.state = 'running'))
               END
         ORDER BY (SELECT max(d.started_at) FROM edu_matrix_hub_schema.schema_jobs AS d WHERE d.schema_id = j.schema_id) NULLS FIRST,
                  j.requested_at, j.id

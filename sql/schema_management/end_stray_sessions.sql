@@ -18,6 +18,8 @@ AS $function$
     WHERE n.nspname >= 'edu_matrix_work_' AND n.nspname < 'edu_matrix_work`' AND n.nspowner = current_user::regrole
       AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
       AND l.pid <> pg_backend_pid()
+      -- Where jobs are hidden (see _need_all_rows), every session looks like one that no job owns.
+      AND NOT row_security_active('edu_matrix_hub_schema.schema_jobs'::regclass)
       AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
                       WHERE j.sandbox = n.nspname
                         AND (j.state IN ('requested', 'running') OR j.finished_at > clock_timestamp() - interval '10 seconds'))

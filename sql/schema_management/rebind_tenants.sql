@@ -56,6 +56,8 @@ BEGIN
             SET schema_oid = n.schema, owner_role_oid = n.owner,
                 reader_role_oid = CASE WHEN moved OR NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = n.reader_role_oid) THEN n.reader ELSE t.reader_role_oid END,
                 writer_role_oid = CASE WHEN moved OR NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = n.writer_role_oid) THEN n.writer ELSE t.writer_role_oid END,
+                login_oids = CASE WHEN NOT moved THEN t.login_oids WHEN n.owner IS NOT NULL THEN edu_matrix_hub_schema._bearing_logins(t)
+                                  ELSE array_fill(NULL::oid, ARRAY[cardinality(t.logins)]) END,
                 fingerprint = NULL, write_signature = -1, reported = NULL, updated_at = now()
             FROM next AS n
             WHERE t.id = n.id AND (moved OR n.schema IS NOT NULL)
@@ -91,7 +93,7 @@ BEGIN
         -- The roles of what was set aside go with it.
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET schema_oid = b.location_oid, owner_role_oid = to_regrole(quote_ident(t.owner_role)), reader_role_oid = to_regrole(quote_ident(t.reader_role)),
-            writer_role_oid = to_regrole(quote_ident(t.writer_role))
+            writer_role_oid = to_regrole(quote_ident(t.writer_role)), login_oids = edu_matrix_hub_schema._bearing_logins(t)
         FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE moved AND t.status = 'dropped' AND b.schema_id = t.id AND b.method = 'SetAside' AND b.state IN ('complete', 'purging') AND b.location_oid IS NOT NULL;
         IF moved THEN

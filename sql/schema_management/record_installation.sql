@@ -10,6 +10,7 @@ DECLARE
     admin  text;
     target record;
 BEGIN
+    PERFORM edu_matrix_hub_schema._need_all_rows();
     SELECT i.admin_role INTO STRICT admin FROM edu_matrix_hub_schema.installation AS i;
 
     REVOKE ALL ON SCHEMA edu_matrix_hub_schema FROM PUBLIC;

@@ -143,7 +143,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._persist(text) FROM PUBLIC;
 
 -- Gives reader and writer, one of which was made again, what the default privileges would have given them on the objects that
--- the owner has already. We are a member of the owner role.
+-- the owner has already; but for USAGE on types, which only a role that makes objects of a type needs. We are a member of the owner role. What
+-- one statement costs grows with the square of the objects that it names, so it names 500.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_on_objects(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -152,27 +153,26 @@ DECLARE
     objects record;
 BEGIN
     FOR objects IN
-        SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, c.relkind = 'S' AS is_sequence, false AS is_routine,
-               string_agg(format('%I.%I', n.nspname, c.relname), ', ') AS names
-        FROM pg_namespace AS n
-        JOIN pg_class AS c ON c.relnamespace = n.oid
-        JOIN pg_roles AS o ON o.oid = c.relowner
-        WHERE n.oid = tenant.schema_oid AND o.rolname = tenant.owner_role AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-        GROUP BY c.relkind = 'S'
-        UNION ALL
-        SELECT 'ROUTINE', false, true,
-               string_agg(format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), ', ')
-        FROM pg_namespace AS n
-        JOIN pg_proc AS p ON p.pronamespace = n.oid
-        JOIN pg_roles AS o ON o.oid = p.proowner
-        WHERE n.oid = tenant.schema_oid AND o.rolname = tenant.owner_role
+        SELECT o.kind, o.reading, o.writing, string_agg(o.name, ', ') AS names
+        FROM (
+            SELECT w.kind, w.reading, w.writing, format('%I.%I', n.nspname, c.relname) AS name, row_number() OVER (PARTITION BY w.kind ORDER BY c.oid) AS n
+            FROM pg_namespace AS n
+            JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+            CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, 'SELECT' AS reading,
+                                       CASE WHEN c.relkind = 'S' THEN 'USAGE' ELSE 'INSERT, UPDATE, DELETE' END AS writing) AS w
+            WHERE n.oid = tenant.schema_oid AND c.relowner = tenant.owner_role_oid
+            UNION ALL
+            SELECT 'ROUTINE', 'EXECUTE', NULL, format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), row_number() OVER (ORDER BY p.oid)
+            FROM pg_namespace AS n
+            JOIN pg_proc AS p ON p.pronamespace = n.oid
+            WHERE n.oid = tenant.schema_oid AND p.proowner = tenant.owner_role_oid
+        ) AS o
+        GROUP BY o.kind, o.reading, o.writing, (o.n - 1) / 500
     LOOP
-        CONTINUE WHEN objects.names IS NULL;
-        EXECUTE format('GRANT %s ON %s %s TO %I, %I', CASE WHEN objects.is_routine THEN 'EXECUTE' ELSE 'SELECT' END,
-                       objects.kind, objects.names, tenant.reader_role, tenant.writer_role);
-        CONTINUE WHEN objects.is_routine;
-        EXECUTE format('GRANT %s ON %s %s TO %I', CASE WHEN objects.is_sequence THEN 'USAGE' ELSE 'INSERT, UPDATE, DELETE' END,
-                       objects.kind, objects.names, tenant.writer_role);
+        EXECUTE format('GRANT %s ON %s %s TO %I, %I', objects.reading, objects.kind, objects.names, tenant.reader_role, tenant.writer_role);
+        IF objects.writing IS NOT NULL THEN
+            EXECUTE format('GRANT %s ON %s %s TO %I', objects.writing, objects.kind, objects.names, tenant.writer_role);
+        END IF;
     END LOOP;
 END
 $function$;

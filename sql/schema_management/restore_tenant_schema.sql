@@ -145,7 +145,7 @@ AS $function$
 DECLARE
     recorded CONSTANT jsonb := coalesce(backup.manifest -> 'roles', '{}');
     replaced CONSTANT text[] := ARRAY(SELECT r.key FROM jsonb_each_text(recorded) AS r JOIN pg_roles AS s ON s.rolname = r.key WHERE s.oid::bigint <> r.value::bigint);
-    member   record;
+    part     record;
     lost     text[];
 BEGIN
     tenant.saved_acl := edu_matrix_hub_schema._grants_without(backup.manifest -> 'grants', replaced);
@@ -156,20 +156,23 @@ BEGIN
     SET closed_logins = ARRAY(SELECT jsonb_array_elements_text(backup.manifest -> 'closed_logins')),
         saved_acl = edu_matrix_hub_schema._grants_without(nullif(backup.manifest -> 'saved_acl', 'null'), replaced)
     WHERE t.id = tenant.id;
-    FOR member IN
-        SELECT m.value ->> 'role' AS role, m.value ->> 'member' AS name, r.rolname IS NOT NULL AND r.rolname <> ALL (replaced) AS stands,
-               concat_ws(' ', 'join', CASE WHEN (m.value ->> 'admin')::boolean THEN 'admin' END,
-                         CASE WHEN (m.value ->> 'inherit')::boolean THEN 'inherit' END, CASE WHEN (m.value ->> 'set')::boolean THEN 'set' END) AS action
-        FROM jsonb_array_elements(backup.manifest -> 'members') AS m (value)
-        LEFT JOIN pg_roles AS r ON r.rolname = m.value ->> 'member'
-        WHERE NOT (m.value ->> 'left')::boolean
+    FOR part IN
+        SELECT m.role, m.action, m.stands, array_agg(m.name ORDER BY m.n) AS names
+        FROM (SELECT e.value ->> 'role' AS role, e.value ->> 'member' AS name, r.rolname IS NOT NULL AND r.rolname <> ALL (replaced) AS stands, e.n,
+                     concat_ws(' ', 'join', CASE WHEN (e.value ->> 'admin')::boolean THEN 'admin' END,
+                               CASE WHEN (e.value ->> 'inherit')::boolean THEN 'inherit' END, CASE WHEN (e.value ->> 'set')::boolean THEN 'set' END) AS action
+              FROM jsonb_array_elements(backup.manifest -> 'members') WITH ORDINALITY AS e (value, n)
+              LEFT JOIN pg_roles AS r ON r.rolname = e.value ->> 'member'
+              WHERE NOT (e.value ->> 'left')::boolean) AS m
+        GROUP BY m.role, m.action, m.stands, (m.n - 1) / 500
     LOOP
-        IF member.stands THEN
-            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, member.action, ARRAY[member.name], member.role);
-        ELSIF member.name <> ALL (lost) THEN
-            lost := lost || member.name;
+        IF part.stands THEN
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, part.action, part.names, part.role);
+        ELSE
+            lost := lost || part.names;
         END IF;
     END LOOP;
+    lost := ARRAY(SELECT DISTINCT l.name FROM unnest(lost) AS l (name) ORDER BY l.name);
     RETURN lost;
 END
 $function$;

@@ -89,7 +89,8 @@ BEGIN
     PERFORM edu_matrix_hub_schema._log(job.schema_id, 'backup', 'success', job.requested_by, started, attempt,
                                        (facts - 'manifest') || jsonb_build_object('backup_id', job.backup_id));
     RETURN edu_matrix_hub_schema._result('success',
-        format('snapshot of schema "%s" is schema "%s": %s tables, %s rows', name, facts ->> 'location', facts ->> 'table_count', facts ->> 'row_count'),
+        format('snapshot of schema "%s" is schema "%s": %s tables, %s rows', name, facts ->> 'location', facts ->> 'table_count', facts ->> 'row_count')
+        || edu_matrix_hub_schema._undescribed_text(facts -> 'left_out'),
         job.schema_id, (facts - 'manifest') || jsonb_build_object('backup_id', job.backup_id));
 END
 $function$;

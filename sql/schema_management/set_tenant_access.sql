@@ -96,7 +96,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     most     CONSTANT integer := 500;
-    own      CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    own      CONSTANT text[] := edu_matrix_hub_schema._own_logins(tenant) || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
     grantees text[];
 BEGIN
     SELECT coalesce(array_agg(d.name ORDER BY d.is_own DESC, d.name), '{}') INTO grantees
@@ -121,7 +121,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    own        CONSTANT text[] := tenant.logins || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    own        CONSTANT text[] := edu_matrix_hub_schema._own_logins(tenant) || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
     statements text;
     lost       text[];
     logins     text[];
@@ -148,7 +148,9 @@ BEGIN
         PERFORM edu_matrix_hub_schema._persist(statements);
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
-    SELECT coalesce(array_agg(r.rolname::text), '{}') INTO logins FROM pg_roles AS r WHERE r.rolname = ANY (tenant.closed_logins);
+    -- One of the name of a login that is gone is somebody else's to open.
+    SELECT coalesce(array_agg(l.name), '{}') INTO logins
+    FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name) WHERE l.name = ANY (tenant.closed_logins);
     IF logins <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'login', logins);
     END IF;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Database, Tenant, call, expect, tenant_options, with_database};
+use crate::support::{Database, Lane, Tenant, call, expect, tenant_options, with_database};
 
 async fn set(database: &Database, tenant: &Tenant, access: &str) -> Value {
     call(&database.operator().await, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
@@ -158,6 +158,50 @@ async fn our_logins_are_closed_and_sessions_ended_and_foreign_ones_left() {
         database.connect(&ours).await.batch_execute("SELECT FROM school.t").await.unwrap();
         guest.batch_execute("SELECT FROM school.t").await.unwrap();
         assert_eq!(database.standing_memberships().await, 0);
+    })
+    .await;
+}
+
+/// A login that comes in while its tenant is being suspended stays connected until the holder of the lane is heard of next.
+#[tokio::test]
+async fn a_heartbeat_ends_what_came_in_during_a_suspension() {
+    with_database(async |database| {
+        let (tenant, open) = (database.tenant("school").await, database.tenant("open").await);
+        let lane = Lane::claim(database.operator().await).await;
+        let (ours, theirs) = (format!("{}_ours", database.name), format!("{}_theirs", database.name));
+        login(&database, &tenant, &ours, &tenant.reader).await;
+        login(&database, &open, &theirs, &open.reader).await;
+        let foreign = database.role("foreign", "LOGIN").await;
+        database.admin.batch_execute(&format!("GRANT \"{}\" TO {foreign}", tenant.reader)).await.unwrap();
+        let others = [database.connect(&theirs).await, database.connect(&foreign).await];
+        let ended = "SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE type = 'end_sessions'";
+        expect(&lane.beat().await, "success");
+
+        let suspending = database.operator().await;
+        suspending.batch_execute("BEGIN").await.unwrap();
+        let access = tenant.options(&json!({ "access": "Suspended" }));
+        expect(&call(&suspending, "set_tenant_access", &access).await, "success");
+        let session = database.connect(&ours).await;
+        // Nothing is waited for: whoever has the tenant in hand keeps no heartbeat.
+        expect(&lane.beat().await, "success");
+        suspending.batch_execute("COMMIT").await.unwrap();
+        session.batch_execute("SELECT 1").await.unwrap();
+
+        expect(&lane.beat().await, "success");
+        assert!(session.batch_execute("SELECT 1").await.is_err(), "the session was ended");
+        assert!(database.try_connect(&ours).await.is_err(), "the login is closed");
+        for other in &others {
+            other.batch_execute("SELECT 1").await.unwrap();
+        }
+        assert_eq!(database.one::<i64>(ended).await, 1);
+        expect(&lane.beat().await, "success");
+        assert_eq!(database.one::<i64>(ended).await, 1, "there is nothing to end any more");
+        assert_eq!(database.standing_memberships().await, 0);
+
+        expect(&set(&database, &tenant, "ReadWrite").await, "success");
+        let session = database.connect(&ours).await;
+        expect(&lane.beat().await, "success");
+        session.batch_execute("SELECT 1").await.unwrap();
     })
     .await;
 }

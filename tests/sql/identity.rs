@@ -308,3 +308,122 @@ async fn what_a_neighbours_login_granted_or_a_tenant_left_elsewhere_does_not_kee
     })
     .await;
 }
+
+/// Makes a login of the tenant through whoever keeps its roles, and declares it.
+async fn declare_login(database: &Database, tenant: &Tenant, name: &str) {
+    let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
+    let statements = format!(
+        "SET ROLE {owner}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'create', ARRAY['{name}']); \
+         SELECT edu_matrix_hub_schema._role_command({keeper}, 'join', ARRAY['{name}'], '{reader}'); RESET ROLE; \
+         UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, '{name}') WHERE id = '{id}'",
+        owner = database.owner_role,
+        reader = tenant.reader,
+        id = tenant.id,
+    );
+    database.admin.batch_execute(&statements).await.unwrap();
+    database.let_in(name).await;
+}
+
+/// Drops a login, and makes one of its name that is somebody else's.
+async fn replace_login(database: &Database, name: &str) {
+    let statements = format!("DROP OWNED BY {name}; DROP ROLE {name}; CREATE ROLE {name} LOGIN");
+    database.admin.batch_execute(&statements).await.unwrap();
+    database.let_in(name).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_of_a_former_logins_name_is_not_the_tenants() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let (app, job) = (format!("{}_app", database.name), format!("{}_job", database.name));
+        declare_login(&database, &tenant, &app).await;
+        declare_login(&database, &tenant, &job).await;
+        lane.survey(true).await;
+        replace_login(&database, &app).await;
+        // Declaring another one does not make it the tenant's either.
+        let again = "UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, 'nobody')";
+        database.admin.batch_execute(again).await.unwrap();
+        let session = database.connect(&app).await;
+
+        let survey = lane.survey(true).await;
+        let drift = &surveyed(&survey, &tenant).unwrap()["drift"];
+        assert_eq!(drift[0]["what"], format!("login \"{app}\" is gone, and another role has its name"), "{drift}");
+        assert!(drift[0]["statement"].as_str().unwrap().starts_with(&format!("ALTER ROLE {app} RENAME TO")), "{drift}");
+        assert_eq!(drift.as_array().unwrap().len(), 1, "{drift}");
+
+        let client = database.operator().await;
+        let declared =
+            drift[0]["statement"].as_str().unwrap().split("if it is the tenant's: ").nth(1).unwrap().to_owned();
+        let access = async |access: &str| {
+            call(&client, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
+        };
+        let suspended = access("Suspended").await;
+        expect(&suspended, "success");
+        assert_eq!(suspended["detail"]["closed"], json!([job]));
+        expect(&lane.beat().await, "success");
+        session.batch_execute("SELECT 1").await.unwrap();
+        let may_log_in = "SELECT string_agg(rolcanlogin::text, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname IN";
+        let may_log_in = format!("{may_log_in} ('{app}', '{job}')");
+        assert_eq!(database.one::<String>(&may_log_in).await, "true false");
+        // One that was closed and is somebody else's by now is not opened.
+        database
+            .admin
+            .batch_execute(&format!("DROP OWNED BY {job}; DROP ROLE {job}; CREATE ROLE {job}"))
+            .await
+            .unwrap();
+        expect(&access("ReadWrite").await, "success");
+        assert_eq!(database.one::<String>(&may_log_in).await, "true false");
+
+        // What the message says makes it the tenant's, and nothing else does.
+        let own = "SELECT edu_matrix_hub_schema._own_logins(t)::text FROM edu_matrix_hub_schema.tenant_schemas AS t";
+        assert_eq!(database.one::<String>(own).await, "{}");
+        database.admin.batch_execute(&format!("BEGIN; {declared}")).await.unwrap();
+        assert_eq!(database.one::<String>(own).await, format!("{{{app}}}"));
+        database.admin.batch_execute("ROLLBACK").await.unwrap();
+
+        // Nor does it go with the tenant.
+        let aside = set_aside(&database, &tenant).await;
+        expect(&aside, "success");
+        let purge = format!(
+            "SELECT status FROM edu_matrix_hub_schema.purge_schema_backup({})",
+            aside["detail"]["backup_id"].to_string().replace('"', "'")
+        );
+        assert_eq!(database.one::<String>(&purge).await, "success");
+        assert_eq!(database.one::<String>(&may_log_in).await, "true false");
+        session.batch_execute("SELECT 1").await.unwrap();
+        assert_eq!(database.standing_memberships().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_found_again_by_its_name_and_its_membership() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let (app, job) = (format!("{}_app", database.name), format!("{}_job", database.name));
+        declare_login(&database, &tenant, &app).await;
+        declare_login(&database, &tenant, &job).await;
+        replace_login(&database, &job).await;
+        let known = format!(
+            "SELECT login_oids IS NOT DISTINCT FROM ARRAY['{app}'::regrole, NULL]::oid[] FROM edu_matrix_hub_schema.tenant_schemas"
+        );
+        assert!(!database.one::<bool>(&known).await, "the job's is the former one");
+        // An installation from before logins had numbers.
+        let former = "ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN login_oids CASCADE";
+        database.admin.batch_execute(&format!("DROP VIEW edu_matrix_hub_schema.tenant_rows; {former}")).await.unwrap();
+        for _ in 0..2 {
+            database.install("postgres", Form::Managed).await.unwrap();
+            assert!(database.one::<bool>(&known).await);
+        }
+        // Another world: no number means what it meant.
+        let moved = "UPDATE edu_matrix_hub_schema.installation SET registry_oid = 1; \
+                     UPDATE edu_matrix_hub_schema.tenant_schemas SET schema_oid = 1, owner_role_oid = 2, login_oids = '{3, 4}'";
+        database.admin.batch_execute(moved).await.unwrap();
+        let options = json!({ "installation_id": lane.installation_id });
+        expect(&call(&database.operator().await, "rebind_tenants", &options).await, "success");
+        assert!(database.one::<bool>(&known).await);
+    })
+    .await;
+}

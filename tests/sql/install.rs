@@ -9,7 +9,7 @@ use tenant_schema_operator::{
 };
 
 use crate::support::{
-    Database, call, expect, has_keepers, owner, tenant_options, try_call, with_bare_database, with_database,
+    Database, Lane, call, expect, has_keepers, owner, tenant_options, try_call, with_bare_database, with_database,
     with_database_beside,
 };
 
@@ -105,7 +105,7 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
 const FORMER: &str = "
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
-        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid;
+        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid, DROP COLUMN login_oids;
     ALTER TABLE edu_matrix_hub_schema.schema_backups DROP COLUMN location_oid, DROP COLUMN object_namespace_uid;
     ALTER TABLE edu_matrix_hub_schema.role_keepers DROP COLUMN role_oid;
     ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN registry_oid, DROP COLUMN system_identifier;
@@ -312,6 +312,77 @@ async fn a_function_edited_by_hand_is_noticed_until_it_is_installed_again() {
         let other = database.role("other", "LOGIN").await;
         let client = database.connect(&other).await;
         assert!(try_call(&client, "claim_lane", &json!({})).await.is_err());
+    })
+    .await;
+}
+
+/// Tables of the registry, by their names.
+const TABLES: &str = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class \
+                      WHERE relnamespace = 'edu_matrix_hub_schema'::regnamespace AND relkind = 'r'";
+
+/// Row-level security that is forced on the owner hides every row: no call answers as if there were none, and the script ends it.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_hidden_are_not_taken_for_missing() {
+    with_database(async |database| {
+        let tenant = database.tenant("kept").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let mut request = owner("kept");
+        request["schema_name"] = json!("kept");
+        for table in database.one::<String>(TABLES).await.split(' ') {
+            let force = |word: &str| format!("ALTER TABLE edu_matrix_hub_schema.{table} {word} ROW LEVEL SECURITY");
+            database.admin.batch_execute(&force("FORCE")).await.unwrap();
+            let client = database.operator().await;
+            for question in
+                ["SELECT edu_matrix_hub_schema.installation()", "SELECT edu_matrix_hub_schema.claim_job(1, NULL, '{}')"]
+            {
+                let error = client.query(question, &[]).await.unwrap_err();
+                let error = error.as_db_error().unwrap();
+                assert_eq!(error.code().code(), "42501", "{table}: {error:?}");
+                assert!(error.message().ends_with(&force("NO FORCE")), "{table}: {error:?}");
+            }
+            assert!(try_call(&client, "observe_tenant", &request).await.is_err(), "{table}");
+            let access = tenant.options(&json!({ "access": "Suspended" }));
+            let answer = call(&client, "set_tenant_access", &access).await;
+            assert_eq!(expect(&answer, "error"), "insufficient_privilege", "{table}");
+            assert!(answer["message"].as_str().unwrap().contains(&force("NO FORCE")), "{answer}");
+            // Installing ends it, whether it is an upgrade or not.
+            database.install("postgres", Form::Managed).await.unwrap();
+            verify(&database.admin).await;
+            assert_eq!(call(&client, "observe_tenant", &request).await["own"]["status"], "active", "{table}");
+        }
+        expect(&lane.beat().await, "success");
+    })
+    .await;
+}
+
+/// An event trigger that does it to every new table does not keep the functions from being installed; one that does it again
+/// whenever it was undone does, and is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_trigger_that_forces_row_security_is_undone_or_named() {
+    with_bare_database(async |database| {
+        let force = "CREATE FUNCTION public.force() RETURNS event_trigger LANGUAGE plpgsql AS $$
+                DECLARE made record;
+                BEGIN
+                    FOR made IN SELECT c.oid FROM pg_event_trigger_ddl_commands() AS d JOIN pg_class AS c ON c.oid = d.objid
+                                WHERE d.object_type = 'table' AND c.relkind = 'r' AND NOT c.relforcerowsecurity LOOP
+                        EXECUTE format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', made.oid::regclass);
+                    END LOOP;
+                END $$;
+            CREATE EVENT TRIGGER forcing ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION public.force()";
+        database.admin.batch_execute(force).await.unwrap();
+        for _ in 0..2 {
+            database.install("postgres", Form::Printed).await.unwrap();
+            verify(&database.admin).await;
+        }
+        database.tenant("kept").await;
+        let always = "DROP EVENT TRIGGER forcing;
+            CREATE EVENT TRIGGER forcing ON ddl_command_end WHEN TAG IN ('CREATE TABLE', 'ALTER TABLE') EXECUTE FUNCTION public.force()";
+        database.admin.batch_execute(always).await.unwrap();
+        let refused = database.install("postgres", Form::Managed).await.unwrap_err();
+        let message = refused.as_db_error().unwrap().message().to_owned();
+        assert!(message.contains("(there are: forcing)"), "{message}");
+        // Nothing of it remains.
+        assert_eq!(call_installation(&database).await["fingerprint_matches"], true);
     })
     .await;
 }

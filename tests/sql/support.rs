@@ -373,6 +373,12 @@ impl Lane {
         row.get::<_, Value>(0).as_array().unwrap().clone()
     }
 
+    /// Says that the holder is alive.
+    pub async fn beat(&self) -> Value {
+        let sql = "SELECT edu_matrix_hub_schema.heartbeat_lane($1, $2)";
+        self.client.query_one(sql, &[&self.epoch, &self.installation_id]).await.unwrap().get(0)
+    }
+
     /// Surveys all tenants; answers with what changed, or with all.
     pub async fn survey(&self, everything: bool) -> Value {
         self.survey_with(json!({ "everything": everything })).await

@@ -2,8 +2,7 @@
 //! either in the schema where its tenant's object says, or whole in something that the catalogue names; never in another
 //! tenant's schema; and no object says Ready of what is not there.
 //!
-//! `SAFETY_MINUTES` says for how long and `SAFETY_SEED` with which choices; `make safety` sets them. `SAFETY_ALSO` names
-//! what is tried although it is known not to hold ([`NOT_YET`]), such as `Labels,Etcd`.
+//! `SAFETY_MINUTES` says for how long and `SAFETY_SEED` with which choices; `make safety` sets them.
 
 mod cases;
 mod model;
@@ -13,7 +12,6 @@ mod steps;
 
 use std::{
     collections::BTreeMap,
-    env,
     time::{Duration, Instant},
 };
 
@@ -41,33 +39,6 @@ const TURNS: u64 = 40;
 /// Within this all agree in the end.
 const SETTLED: Duration = Duration::from_mins(3);
 
-/// What can be left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// Labels change, and objects leave the view of an operator.
-    Labels,
-    /// An application's object is called otherwise, or stands in another namespace.
-    Renames,
-    /// A TenantDatabase is taken away by force and made again.
-    Database,
-    /// Two installations work for the same objects.
-    Rivals,
-    /// etcd is restored.
-    Etcd,
-    /// PostgreSQL is restored, or fails over to a copy.
-    Postgres,
-}
-
-/// What does not hold.
-const NOT_YET: [Kind; 6] = [Kind::Labels, Kind::Renames, Kind::Database, Kind::Rivals, Kind::Etcd, Kind::Postgres];
-
-impl Kind {
-    fn is_tried(self) -> bool {
-        let also = env::var("SAFETY_ALSO").unwrap_or_default();
-        !NOT_YET.contains(&self) || also.split(',').any(|name| name == format!("{self:?}"))
-    }
-}
-
 /// The test while it runs.
 struct Safety {
     seed: u64,
@@ -87,14 +58,12 @@ struct Safety {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_row_is_lost_or_mixed_and_nobody_says_ready_of_what_is_not_there() {
+async fn no_row_is_lost_or_mixed_and_no_object_says_ready_of_what_is_not_there() {
     let minutes = setting("SAFETY_MINUTES").unwrap_or(1);
     let seed = setting("SAFETY_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     println!("to have the same choices again: make safety MINUTES={minutes} SEED={seed}");
     let mut chance = Chance::new(seed);
     let manner = chance.one_of(&[Manner::Selectors, Manner::Replicas, Manner::Rivals]);
-    let held_back = manner == Manner::Rivals && !Kind::Rivals.is_tried();
-    let manner = if held_back { Manner::Replicas } else { manner };
     let stage = Stage::new(manner).await;
     stage.label_database(LABELS[0]).await;
     let mut safety = Safety {
@@ -154,14 +123,12 @@ impl Safety {
         }
         self.turn();
         match self.chance.below(6) {
-            0 if Kind::Etcd.is_tried() => self.restore_cluster().await,
-            1 if Kind::Postgres.is_tried() => self.restore_database(false),
-            2 if Kind::Postgres.is_tried() => self.restore_database(true),
+            0 => self.restore_cluster().await,
+            1 => self.restore_database(false),
+            2 => self.restore_database(true),
             3 => {
                 let manner = self.chance.one_of(&[Manner::Selectors, Manner::Replicas, Manner::Rivals]);
-                if manner != Manner::Rivals || Kind::Rivals.is_tried() {
-                    self.install(manner).await;
-                }
+                self.install(manner).await;
             }
             _ => {}
         }

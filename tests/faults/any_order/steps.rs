@@ -13,7 +13,7 @@ use tenant_schema_operator::api::{ABANDON, CONFIRM_DELETIONS, CONFIRM_DROP, PAUS
 use tokio::task::block_in_place;
 
 use super::{
-    Kind, Safety,
+    Safety,
     model::Place,
     stage::{LABELS, Manner},
 };
@@ -69,10 +69,10 @@ impl Safety {
             56..66 => self.annotate(tenant).await,
             66..72 => self.follow(tenant).await,
             72..76 => self.forget(tenant).await,
-            76..79 if Kind::Labels.is_tried() => self.label(tenant).await,
-            79..81 if Kind::Labels.is_tried() => self.label_database().await,
+            76..79 => self.label(tenant).await,
+            79..81 => self.label_database().await,
             81..84 => self.change_database().await,
-            84..86 if Kind::Database.is_tried() => self.force_database_away().await,
+            84..86 => self.force_database_away().await,
             86..89 => self.confirm_deletions().await,
             89..92 => self.take_finalizer(tenant).await,
             92..95 => self.forge(tenant).await,
@@ -85,7 +85,7 @@ impl Safety {
     fn any_tenant(&mut self) -> Tenant {
         let application = self.chance.below(APPLICATIONS);
         // Most objects stand where the application began.
-        let away = if Kind::Renames.is_tried() { self.chance.below(8) } else { 8 };
+        let away = self.chance.below(8);
         let home = home(application);
         Tenant { namespace: if away == 0 { 1 - home } else { home }, application, renamed: away == 1 }
     }
