@@ -287,7 +287,7 @@ async fn five_thousand_members_leave_and_come_back() {
         let names = strangers(&world, 5000).await;
         let (first, others) = names.split_once(", ").unwrap();
         let giver = world.database.role("giver", "NOLOGIN").await;
-        let given = world.database.role("given", "NOLOGIN").await;
+        let taker = world.database.role("taker", "NOLOGIN").await;
         let join = |action: &str, roles: &str| {
             format!(
                 "SELECT edu_matrix_hub_schema._role_command(t.keeper, '{action}', string_to_array('{roles}', ', '), t.reader_role)
@@ -296,7 +296,7 @@ async fn five_thousand_members_leave_and_come_back() {
         };
         world
             .run(&format!(
-                "SET ROLE {owner}; {}; {}; RESET ROLE; SET ROLE {giver}; GRANT \"{}\" TO {given}; RESET ROLE",
+                "SET ROLE {owner}; {}; {}; RESET ROLE; SET ROLE {giver}; GRANT \"{}\" TO {taker}; RESET ROLE",
                 join("join inherit set", &names),
                 join("join admin inherit set", &giver),
                 tenant.reader,
