@@ -1,7 +1,7 @@
 -- What server, database and login are, before anything is installed: one row, one column. $1 is the name of the owner role.
 --
 -- `missing` lists what keeps the operator from installing and upgrading the functions itself (Managed), `missing_for_verified`
--- what keeps it from calling functions that a DBA installed; each with the statement for somebody who may run it. It reads
+-- what keeps it from calling functions that a DBA installed; each with the statement for a role that may run it. It reads
 -- the catalogue only and needs no privilege, so it works before, beside and without an installation.
 WITH asked AS (
     SELECT $1::text AS owner_name,

@@ -7,7 +7,7 @@
 -- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come from
 -- two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature differs are
 -- sizes taken, of a bounded number of relations a tick, in no order, so that none waits for good behind others. A table that
--- somebody has locked holds a measurement up for 50 ms at most; its schema is marked stale, keeps its former figures and is
+-- a session has locked holds a measurement up for 50 ms at most; its schema is marked stale, keeps its former figures and is
 -- measured by a later survey. The registry is written in one statement, only rows that changed, and never waits for a row
 -- that another call is just changing.
 --
@@ -62,7 +62,7 @@ BEGIN
         UPDATE edu_matrix_hub_schema.installation AS i SET quiet_until = started + interval '4 hours'
         WHERE i.quiet_until > started + interval '4 hours';
         IF (SELECT i.surveyed_at FROM edu_matrix_hub_schema.installation AS i) < started - interval '1 day' THEN
-            PERFORM edu_matrix_hub_schema._keep_quiet('nobody looked after it for more than a day, or the clock of the server jumped ahead');
+            PERFORM edu_matrix_hub_schema._keep_quiet('no operator looked after it for more than a day, or the clock of the server jumped ahead');
         END IF;
 
         -- Who wrote, or holds a lock to write and may have without a commit, and how large is it now? Without a mark it is asked again.

@@ -33,7 +33,7 @@ SELECT t.id AS schema_id,
                FROM edu_matrix_hub_schema.schema_operations AS o
                WHERE o.schema_id = t.id
                ORDER BY o.id DESC LIMIT 1),
-           -- Twenty of them, for whoever may make SchemaBackups can make any number.
+           -- Twenty of them, for a user who may make SchemaBackups can make any number.
            'jobs', (
                SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                           'job_id', j.id, 'kind', j.kind, 'state', j.state, 'backup_id', j.backup_id, 'attempt', j.attempt, 'error', pg_catalog.left(j.error, 512))

@@ -171,7 +171,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._bearing_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Notes which roles the logins are that are declared for a tenant. One that was declared before stays the one that it was, whatever
--- bears its name by now, until it is taken out and declared anew.
+-- bears its name by now, until it is taken out and declared again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remember_logins() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

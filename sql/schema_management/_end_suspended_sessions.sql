@@ -2,7 +2,7 @@
 -- stays connected. Returns how many tenants had any; a heartbeat calls this. Where no tenant is suspended it costs one probe of an
 -- index, and else one look at the sessions.
 --
--- It waits for nobody, and what fails is left for the next heartbeat: that the holder of the lane is alive is said in any case. The log
+-- It waits for no lock, and what fails is left for the next heartbeat: that the holder of the lane is alive is said in any case. The log
 -- has at most a row an hour for a tenant, since a login that another database uses too may come again without end.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_suspended_sessions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

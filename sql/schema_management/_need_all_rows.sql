@@ -1,7 +1,7 @@
 -- Raises when row-level security hides rows of the registry from its own functions. It is on for these tables, without policies, so that
--- nobody but their owner sees anything; a superuser, or an event trigger that does it to every table, can force it on the owner
+-- no role but their owner sees anything; a superuser, or an event trigger that does it to every table, can force it on the owner
 -- too. Then every query would answer as if there were no tenants, which is worse than no answer. The code is that of a missing
--- right: the operator opens the database anew, and its TenantDatabase tells the statement.
+-- right: the operator opens the database again, and its TenantDatabase tells the statement.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._need_all_rows() RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -73,7 +73,7 @@ mod tests {
         check("l1 a>b, l2 a", "c", None);
         check("l1 a>b, l2 a, l3 a", "c", Some("l2"));
         check("l1 a>b, l2 a, l3 a, l4 a", "b", None);
-        // Nobody asks in turn for what is being given away.
+        // No replica asks in turn for what is being given away.
         check("l1 a>b, l2 a>c, l3 a", "a", None);
     }
 

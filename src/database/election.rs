@@ -92,7 +92,7 @@ pub async fn holder_of(name: &str, ctx: &Context) -> Result<Option<String>, Erro
     Ok(lease.holder().await?)
 }
 
-/// A Lease changed: whoever takes part in its election hears of it.
+/// A Lease changed: the candidate for it hears of that.
 pub async fn heard(lease: Lease, ctx: &Context) {
     let name = lease.name_any();
     let Some(name) = name.strip_prefix(LEASE_PREFIX) else { return };

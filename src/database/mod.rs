@@ -214,7 +214,7 @@ async fn look_after_identities(
     bound.unwrap_or_default()
 }
 
-/// Nobody works by what was read while that is not what is there: after the API server's world went back, and while the definitions
+/// No replica works by what was read while that is not what is there: after the API server's world went back, and while the definitions
 /// of the kinds cut something off.
 async fn keep_off(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Option<Next>, Error> {
     let name = database.name_any();
@@ -262,7 +262,7 @@ async fn open_lane(
     if !election::is_confirmed(&name, ctx).await? {
         return Err(Error::Refused);
     }
-    // Nobody works with the old epoch while a new one is taken; whom an outage has stopped stays told so.
+    // No pass works with the old epoch while a new one is taken; whom an outage has stopped stays told so.
     opens.close(&name);
     if ctx.lanes.open(&name).is_some() {
         ctx.lanes.set(&name, &LaneState::Elsewhere);
@@ -316,14 +316,14 @@ fn wishes(database: &TenantDatabase, ctx: &Context) -> Value {
     })
 }
 
-/// Another replica took the lane while this one believed to hold it: it leaves the election and joins it anew.
+/// Another replica took the lane while this one believed to hold it: it leaves the election and joins it again.
 async fn refused(name: &str, ctx: &Context, opens: &Opens) -> Error {
     stand_by(name, ctx, opens);
     election::leave(name, ctx).await;
     Error::Refused
 }
 
-/// Hands the database over to the replica that asks for it, unless a job runs: it would begin anew there. No survey is under
+/// Hands the database over to the replica that asks for it, unless a job runs: it would begin again there. No survey is under
 /// way, because that is a stage of this reconcile.
 async fn handed_over(name: &str, ctx: &Context, opens: &Opens) -> bool {
     if let Some(open) = opens.usable(name)
@@ -388,7 +388,7 @@ pub async fn shut_unreadable(name: &str, why: &str, ctx: &Context, opens: &Opens
         return;
     }
     opens.close(name);
-    // A replica of a release that can read it shall have it.
+    // A replica of a release that can read it is to have it.
     election::leave(name, ctx).await;
     ctx.lanes.set(name, &LaneState::Unavailable { reason: Reason::InvalidSpec, message });
     ctx.metrics.forget_database(name);
@@ -419,7 +419,7 @@ async fn fail(database: &TenantDatabase, closed: Closed, ctx: &Context, opens: &
     Ok(Next { after, ..next }.failed(Error::Open(closed)))
 }
 
-/// Lets a database go that nobody refers to. Another TenantDatabase may claim it then; when it cannot be told, its claim
+/// Lets a database go to which no object refers. Another TenantDatabase may claim it then; when it cannot be told, its claim
 /// stays, and the message that the other one gets says how to take it back.
 async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let name = database.name_any();

@@ -22,7 +22,7 @@ use crate::{
 /// Jobs that do not end in this time at shutdown end with the process; the catalogue has them as running.
 const END_OF_JOBS: Duration = Duration::from_secs(5);
 
-/// What a lane is made of. A lane is opened anew when one of these changes, and not for any other edit of the spec: opening
+/// What a lane is made of. A lane is opened again when one of these changes, and not for any other edit of the spec: opening
 /// costs the running jobs a try.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LaneKey {
@@ -177,7 +177,7 @@ impl Opens {
         self.lock().insert(name.to_owned(), open);
     }
 
-    /// The lane of a database is closed: its jobs end, and whoever waits for a turn is told.
+    /// The lane of a database is closed: its jobs end, and a pass that waits for a turn is told.
     pub fn close(&self, name: &str) {
         let open = self.lock().remove(name);
         if let Some(open) = open {

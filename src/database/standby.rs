@@ -63,7 +63,7 @@ async fn is_silent(database: &TenantDatabase, ctx: &Context) -> Result<bool, Box
     let functions = Functions::new(pool, ctx.metrics.clone(), database.spec.connection.statement_timeout());
     let facts = functions.database(&owner_role).await?;
     if !facts.installed {
-        // Nobody has ever worked here, unless this login may not see it.
+        // No operator has ever worked here, unless this login may not see it.
         return Ok(!facts.registry_exists);
     }
     let found: Result<Installation, PostgresError> = functions.installation().await;

@@ -99,7 +99,7 @@ pub fn status_of_verdict(database: &TenantDatabase, verdict: &Verdict, now: Time
     finish(database, database.status.clone().unwrap_or_default(), verdict, now)
 }
 
-/// What somebody who watches Events would like to know.
+/// What a user who watches Events would like to know.
 #[must_use]
 pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Notice> {
     let old = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Stage 3: measuring all tenants in one batched query set, and waking whoever is concerned.
+//! Stage 3: measuring all tenants in one batched query set, and waking the objects that are concerned.
 //!
 //! Surveys ask for what changed, and each for a tenth of all, so that a row that was edited or removed by hand is noticed even
 //! if the database believes that it told us. Only the first one is told all.
@@ -28,7 +28,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct SurveyCount(AtomicU8);
 
-/// Surveys the database and wakes the tenants and backups that changed. `period` is told to whoever watches the age of surveys,
+/// Surveys the database and wakes the tenants and backups that changed. `period` is for alerts on the age of surveys,
 /// `wishes` say what may expire.
 pub async fn survey(
     lane: &Lane,

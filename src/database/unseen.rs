@@ -34,7 +34,7 @@ pub struct Asked<T> {
 }
 
 impl Unseen {
-    /// Sorts those who are missed; whoever is not missed any more is forgotten.
+    /// Sorts those who are missed; one that is not missed any more is forgotten.
     pub fn sort<T>(&self, missed: Vec<T>, uid: impl Fn(&T) -> &str, now: Instant) -> Asked<T> {
         let mut known = self.lock();
         let mut before = std::mem::take(&mut *known);

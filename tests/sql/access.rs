@@ -182,7 +182,7 @@ async fn a_heartbeat_ends_what_came_in_during_a_suspension() {
         let access = tenant.options(&json!({ "access": "Suspended" }));
         expect(&call(&suspending, "set_tenant_access", &access).await, "success");
         let session = database.connect(&ours).await;
-        // Nothing is waited for: whoever has the tenant in hand keeps no heartbeat.
+        // Nothing is waited for: a call that has the tenant in hand keeps no heartbeat.
         expect(&lane.beat().await, "success");
         suspending.batch_execute("COMMIT").await.unwrap();
         session.batch_execute("SELECT 1").await.unwrap();

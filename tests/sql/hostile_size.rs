@@ -190,7 +190,7 @@ async fn many_types(count: u32) {
         );
         assert!(manifest.to_string().len() < 40_000_000);
 
-        // What somebody else has of it keeps it, as ever.
+        // What another user has of it keeps it, as ever.
         let client = world.session().await;
         world.run("CREATE TABLE public.mine (a sly.d2[])").await;
         let refused = soon(&client, "set_aside_tenant_schema", &tenant.options(&json!({}))).await;
@@ -329,7 +329,7 @@ async fn five_thousand_members_leave_and_come_back() {
     .await;
 }
 
-/// A tenant that waits for twenty thousand snapshots keeps nobody from having the next turn, and its row stays short.
+/// A tenant that waits for twenty thousand snapshots keeps no other from having the next turn, and its row stays short.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_thousand_waiting_jobs_keep_nobody_waiting() {
     with_world(move |world: World| async move {

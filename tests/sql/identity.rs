@@ -309,7 +309,7 @@ async fn what_a_neighbours_login_granted_or_a_tenant_left_elsewhere_does_not_kee
     .await;
 }
 
-/// Makes a login of the tenant through whoever keeps its roles, and declares it.
+/// Makes a login of the tenant through the keeper of its roles, and declares it.
 async fn declare_login(database: &Database, tenant: &Tenant, name: &str) {
     let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
     let statements = format!(
@@ -324,7 +324,7 @@ async fn declare_login(database: &Database, tenant: &Tenant, name: &str) {
     database.let_in(name).await;
 }
 
-/// Drops a login, and makes one of its name that is somebody else's.
+/// Drops a login, and makes one of its name that belongs to another.
 async fn replace_login(database: &Database, name: &str) {
     let statements = format!("DROP OWNED BY {name}; DROP ROLE {name}; CREATE ROLE {name} LOGIN");
     database.admin.batch_execute(&statements).await.unwrap();
@@ -366,7 +366,7 @@ async fn a_login_of_a_former_logins_name_is_not_the_tenants() {
         let may_log_in = "SELECT string_agg(rolcanlogin::text, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname IN";
         let may_log_in = format!("{may_log_in} ('{app}', '{job}')");
         assert_eq!(database.one::<String>(&may_log_in).await, "true false");
-        // One that was closed and is somebody else's by now is not opened.
+        // One that was closed and belongs to another by now is not opened.
         database
             .admin
             .batch_execute(&format!("DROP OWNED BY {job}; DROP ROLE {job}; CREATE ROLE {job}"))

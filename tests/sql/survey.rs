@@ -85,7 +85,7 @@ async fn changes_of_state_are_reported_once() {
         let rival = Lane::claim_shared(&lane, database.operator().await);
         expect(&rival.survey(false).await, "busy");
         lane.client.batch_execute("COMMIT").await.unwrap();
-        // A row that somebody is just changing is reported by the next survey.
+        // A row that a session is just changing is reported by the next survey.
         let writer = database.operator().await;
         writer.batch_execute("BEGIN").await.unwrap();
         expect(
@@ -99,7 +99,7 @@ async fn changes_of_state_are_reported_once() {
     .await;
 }
 
-/// The operator looks at a tenant after each change of its own. What somebody undoes by hand before the next survey is news
+/// The operator looks at a tenant after each change of its own. What a user undoes by hand before the next survey is news
 /// to it, although it is what the survey before reported.
 #[tokio::test]
 async fn what_is_undone_before_the_next_survey_is_reported_by_it() {

@@ -17,7 +17,7 @@ pub struct Identity<'a> {
     pub name: &'a str,
     /// The installation that it managed before, and the last epoch of it, if it managed one.
     pub remembered: Option<(&'a str, i64)>,
-    /// Whose place it shall take, by its annotation: one value, or several with commas in between.
+    /// Whose place it is to take, by its annotation: one value, or several with commas in between.
     pub take_over: Option<&'a str>,
     /// The latest claim that its status tells of.
     pub known_claim: Option<&'a str>,
@@ -31,7 +31,7 @@ impl Identity<'_> {
         self.remembered.map(|(installation, _)| installation).filter(|_| !self.says(&self.given_up()))
     }
 
-    /// Whether what is installed is the database that is meant, and nobody else's.
+    /// Whether what is installed is the database that is meant, and no other's.
     pub fn may_manage(&self, found: &Installation) -> Result<(), Closed> {
         let id = found.installation_id.to_string();
         if self.expected().is_some_and(|expected| expected != id) {
@@ -117,7 +117,7 @@ pub async fn claim(
     let managed_by =
         |key: &str| result.detail.get("managed_by").and_then(|by| by.get(key)?.as_str()).unwrap_or("unknown");
     let epoch = result.detail.get("epoch").and_then(serde_json::Value::as_i64).unwrap_or_default();
-    // Between the look and the claim somebody else may have come.
+    // Between the look and the claim another may have come.
     Err(match result.reason() {
         "wrong_installation" => identity.changed(result.text("installation_id").unwrap_or("another")),
         "managed_elsewhere" => identity.managed(managed_by("cluster"), managed_by("tenant_database"), epoch),

@@ -52,7 +52,7 @@ pub enum Closed {
     /// The Secret leads to another database than before.
     #[error(
         "this is not the database that was installed: expected installation {expected}, found {found}; nothing was changed. \
-         Correct the Secret; or, if this database shall take the other's place: kubectl annotate tenantdatabase {name} \
+         Correct the Secret; or, if this database is to take the other's place: kubectl annotate tenantdatabase {name} \
          --overwrite {}={take_over}",
         crate::api::TAKE_OVER
     )]

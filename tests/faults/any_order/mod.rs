@@ -183,7 +183,7 @@ impl Safety {
         assert!(broken.is_empty(), "{}", broken.join("\n"));
     }
 
-    /// Nothing is broken and nothing happens: soon nobody says what is not true.
+    /// Nothing is broken and nothing happens: soon no object says what is not true.
     async fn calm(&mut self) {
         let begin = Instant::now();
         loop {
@@ -213,7 +213,7 @@ impl Safety {
         self.stage.make_namespaces().await;
         self.stage.apply_database(json!({ "limits": { "maxDeletionsPerHour": 1_000_000 } })).await;
         self.stage.label_database(LABELS[0]).await;
-        // Nobody holds anything back: what waits to be dropped is set aside.
+        // No annotation holds anything back: what waits to be dropped is set aside.
         let patch = |tenant: &TenantSchema| {
             let labels = json!({ "e2e": self.stage.world.id, "op": LABELS[0] });
             let mut patch = json!({ "metadata": { "labels": labels, "annotations": { PAUSED: null } } });

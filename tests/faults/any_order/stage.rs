@@ -214,7 +214,7 @@ impl Stage {
         }
     }
 
-    /// Nobody panicked. Who ended with a message is started again, as Kubernetes does.
+    /// No operator panicked. One that ended with a message is started again, as Kubernetes does.
     pub fn assert_unharmed(&mut self) {
         for number in 0..2 {
             let Some(process) = &mut self.operators[number] else { continue };
