@@ -6,14 +6,13 @@
 --
 -- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come from
 -- two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature differs are
--- sizes taken, of a bounded number of relations a tick, in no order, so that none waits for good behind others. A table that
--- a session has locked holds a measurement up for 50 ms at most; its schema is marked stale, keeps its former figures and is
--- measured by a later survey. The registry is written in one statement, only rows that changed, and never waits for a row
+-- sizes taken, or where a session holds a lock to write, of a bounded number of relations a tick, in no order, so that none waits for
+-- good behind others. A table that a session has locked against readers holds a measurement up for 50 ms at most; it is estimated, its
+-- schema is marked stale, does not become smaller and is measured again by a later survey. The registry is written in one statement, only rows that changed, and never waits for a row
 -- that another call is just changing.
 --
--- Asking a relation for its exact size leaves several kilobytes of cache in the session, which nothing takes back. So a
--- schema of more than 2,000 is never asked: its size is estimated from the catalogue, TOAST and indexes included, in one
--- aggregate, whenever it changed, and it is always marked stale.
+-- Asking a relation for its exact size leaves several kilobytes of cache in the session, which nothing takes back. So of a
+-- schema of more than 2,000 tables no more than that are asked, the rest is estimated by them, and it is always marked stale.
 --
 -- The figures are a snapshot's, not a lock's: a tenant that writes meanwhile is measured again by the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.survey_tenants(epoch bigint, installation_id uuid, options jsonb DEFAULT '{}') RETURNS jsonb
