@@ -236,7 +236,8 @@ BEGIN
         END IF;
     END LOOP;
     SELECT coalesce(jsonb_agg(r.value ORDER BY r.n), '[]') INTO taken
-    FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n) WHERE r.n <> ALL (untaken);
+    FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)
+    WHERE NOT EXISTS (SELECT FROM unnest(untaken) AS u (n) WHERE u.n = r.n);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_references(uuid, jsonb) FROM PUBLIC;
