@@ -331,7 +331,7 @@ async fn five_thousand_members_leave_and_come_back() {
 
 /// A tenant that waits for twenty thousand snapshots keeps no other from having the next turn, and its row stays short.
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_thousand_waiting_jobs_keep_nobody_waiting() {
+async fn twenty_thousand_waiting_jobs_keep_no_tenant_waiting() {
     with_world(move |world: World| async move {
         let (tenant, other) = (world.tenant("sly").await, world.tenant("other").await);
         let worker = Worker::claim(world.session().await).await;
