@@ -20,7 +20,7 @@ use crate::{
         condition::{ConditionType, Reason, Verdict, find},
     },
     context::{After, Context, Next},
-    postgres::{Error as PostgresError, Functions, Pool, answer::Installation},
+    postgres::{Functions, Pool, answer::Installation},
 };
 
 /// After how long a holder of which the database hears nothing is said to do nothing, and how often it is looked for.
@@ -66,8 +66,7 @@ async fn is_silent(database: &TenantDatabase, ctx: &Context) -> Result<bool, Box
         // No operator has ever worked here, unless this login may not see it.
         return Ok(!facts.registry_exists);
     }
-    let found: Result<Installation, PostgresError> = functions.installation().await;
-    Ok(has_been_silent(&found?, database.spec.survey_period()))
+    Ok(has_been_silent(&functions.installation().await?, database.spec.survey_period()))
 }
 
 fn has_been_silent(found: &Installation, survey_period: Duration) -> bool {

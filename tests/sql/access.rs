@@ -9,20 +9,6 @@ async fn set(database: &Database, tenant: &Tenant, access: &str) -> Value {
     call(&database.operator().await, "set_tenant_access", &tenant.options(&json!({ "access": access }))).await
 }
 
-/// Makes a login of the tenant, as the operator will: through the role that keeps its roles.
-async fn login(database: &Database, tenant: &Tenant, name: &str, group: &str) {
-    let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
-    let statements = format!(
-        "SET ROLE {owner}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'create', ARRAY['{name}']); \
-         SELECT edu_matrix_hub_schema._role_command({keeper}, 'join', ARRAY['{name}'], '{group}'); RESET ROLE; \
-         UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, '{name}') WHERE id = '{id}'",
-        owner = database.owner_role,
-        id = tenant.id
-    );
-    database.admin.batch_execute(&statements).await.unwrap();
-    database.let_in(name).await;
-}
-
 #[tokio::test]
 async fn what_a_suspension_takes_comes_back_exactly() {
     with_database(async |database| {
@@ -128,7 +114,7 @@ async fn our_logins_are_closed_and_sessions_ended_and_foreign_ones_left() {
         let tenant = database.tenant("school").await;
         database.as_owner(&tenant, "CREATE TABLE t (id int)").await;
         let ours = format!("{}_ours", database.name);
-        login(&database, &tenant, &ours, &tenant.reader).await;
+        database.declare_login(&tenant, &ours, &tenant.reader).await;
         let foreign = database.role("foreign", "LOGIN").await;
         database.admin.batch_execute(&format!("GRANT \"{}\" TO {foreign}", tenant.reader)).await.unwrap();
         let session = database.connect(&ours).await;
@@ -169,8 +155,8 @@ async fn a_heartbeat_ends_what_came_in_during_a_suspension() {
         let (tenant, open) = (database.tenant("school").await, database.tenant("open").await);
         let lane = Lane::claim(database.operator().await).await;
         let (ours, theirs) = (format!("{}_ours", database.name), format!("{}_theirs", database.name));
-        login(&database, &tenant, &ours, &tenant.reader).await;
-        login(&database, &open, &theirs, &open.reader).await;
+        database.declare_login(&tenant, &ours, &tenant.reader).await;
+        database.declare_login(&open, &theirs, &open.reader).await;
         let foreign = database.role("foreign", "LOGIN").await;
         database.admin.batch_execute(&format!("GRANT \"{}\" TO {foreign}", tenant.reader)).await.unwrap();
         let others = [database.connect(&theirs).await, database.connect(&foreign).await];

@@ -278,20 +278,18 @@ async fn what_a_neighbours_login_granted_or_a_tenant_left_elsewhere_does_not_kee
         let leaving = database.tenant("leaving").await;
         let staying = database.tenant("staying").await;
         let login = format!("{}_login", database.name);
-        let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", staying.id);
+        database.declare_login(&staying, &login, &staying.owner).await;
         let statements = format!(
-            "SET ROLE {owner_role}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'create', ARRAY['{login}']); \
-             SELECT edu_matrix_hub_schema._role_command({keeper}, 'join', ARRAY['{login}'], '{owner}'); RESET ROLE; \
-             UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = '{{{login}}}' WHERE id = '{id}'; \
-             SET ROLE {login}; CREATE TABLE staying.mine (a int); GRANT SELECT ON staying.mine TO \"{reader}\"; RESET ROLE",
-            owner_role = database.owner_role,
-            owner = staying.owner,
-            id = staying.id,
-            reader = leaving.reader,
+            "SET ROLE {login}; CREATE TABLE staying.mine (a int); GRANT SELECT ON staying.mine TO \"{}\"; RESET ROLE",
+            leaving.reader,
         );
         database.admin.batch_execute(&statements).await.unwrap();
         let number: u32 = database.one("SELECT lo_create(0)").await;
-        database.admin.batch_execute(&format!("ALTER LARGE OBJECT {number} OWNER TO \"{}\"", leaving.owner)).await.unwrap();
+        database
+            .admin
+            .batch_execute(&format!("ALTER LARGE OBJECT {number} OWNER TO \"{}\"", leaving.owner))
+            .await
+            .unwrap();
         let aside = set_aside(&database, &leaving).await;
         expect(&aside, "success");
         let purge = format!(
@@ -309,21 +307,6 @@ async fn what_a_neighbours_login_granted_or_a_tenant_left_elsewhere_does_not_kee
     .await;
 }
 
-/// Makes a login of the tenant through the keeper of its roles, and declares it.
-async fn declare_login(database: &Database, tenant: &Tenant, name: &str) {
-    let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
-    let statements = format!(
-        "SET ROLE {owner}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'create', ARRAY['{name}']); \
-         SELECT edu_matrix_hub_schema._role_command({keeper}, 'join', ARRAY['{name}'], '{reader}'); RESET ROLE; \
-         UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, '{name}') WHERE id = '{id}'",
-        owner = database.owner_role,
-        reader = tenant.reader,
-        id = tenant.id,
-    );
-    database.admin.batch_execute(&statements).await.unwrap();
-    database.let_in(name).await;
-}
-
 /// Drops a login, and makes one of its name that belongs to another.
 async fn replace_login(database: &Database, name: &str) {
     let statements = format!("DROP OWNED BY {name}; DROP ROLE {name}; CREATE ROLE {name} LOGIN");
@@ -337,8 +320,8 @@ async fn a_login_of_a_former_logins_name_is_not_the_tenants() {
         let tenant = database.tenant("school").await;
         let lane = Lane::claim(database.operator().await).await;
         let (app, job) = (format!("{}_app", database.name), format!("{}_job", database.name));
-        declare_login(&database, &tenant, &app).await;
-        declare_login(&database, &tenant, &job).await;
+        database.declare_login(&tenant, &app, &tenant.reader).await;
+        database.declare_login(&tenant, &job, &tenant.reader).await;
         lane.survey(true).await;
         replace_login(&database, &app).await;
         // Declaring another one does not make it the tenant's either.
@@ -403,8 +386,8 @@ async fn a_login_is_found_again_by_its_name_and_its_membership() {
         let tenant = database.tenant("school").await;
         let lane = Lane::claim(database.operator().await).await;
         let (app, job) = (format!("{}_app", database.name), format!("{}_job", database.name));
-        declare_login(&database, &tenant, &app).await;
-        declare_login(&database, &tenant, &job).await;
+        database.declare_login(&tenant, &app, &tenant.reader).await;
+        database.declare_login(&tenant, &job, &tenant.reader).await;
         replace_login(&database, &job).await;
         let known = format!(
             "SELECT login_oids IS NOT DISTINCT FROM ARRAY['{app}'::regrole, NULL]::oid[] FROM edu_matrix_hub_schema.tenant_schemas"

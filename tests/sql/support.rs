@@ -193,6 +193,20 @@ impl Database {
         self.admin.batch_execute(&format!("ALTER ROLE \"{role}\" LOGIN PASSWORD '{PASSWORD}'")).await.unwrap();
     }
 
+    /// Makes a login of the tenant in this group, as the operator will: through the role that keeps its roles.
+    pub async fn declare_login(&self, tenant: &Tenant, name: &str, group: &str) {
+        let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
+        let statements = format!(
+            "SET ROLE {owner}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'create', ARRAY['{name}']); \
+             SELECT edu_matrix_hub_schema._role_command({keeper}, 'join', ARRAY['{name}'], '{group}'); RESET ROLE; \
+             UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = array_append(logins, '{name}') WHERE id = '{id}'",
+            owner = self.owner_role,
+            id = tenant.id,
+        );
+        self.admin.batch_execute(&statements).await.unwrap();
+        self.let_in(name).await;
+    }
+
     /// A connection as a login that has nothing but membership in the admin role, as an operator's.
     pub async fn operator(&self) -> Client {
         let login = format!("{}_operator", self.name);
