@@ -60,14 +60,22 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
 }
 
 async fn keep(backup: Arc<SchemaBackup>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
-    let observed = observe(lane, desired).await.map_err(Error::Observe)?;
-    let plan = plan(desired, &observed);
-    tracing::debug!(stage = "plan", plan = %plan);
-    let requests = plan.effects.iter().any(|effect| matches!(effect, Effect::Request { .. }));
+    let mut observed = observe(lane, desired).await.map_err(Error::Observe)?;
+    let made = plan(desired, &observed);
+    tracing::debug!(stage = "plan", plan = %made);
+    let requests = made.effects.iter().any(|effect| matches!(effect, Effect::Request { .. }));
     let backup =
         if requests { ctx.with_finalizer(&api(&backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await? } else { backup };
     let tenant = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
-    let applied = apply(lane, tenant, plan).await.map_err(Error::Apply)?;
+    let mut applied = apply(lane, tenant, made).await.map_err(Error::Apply)?;
+    if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) {
+        // Dropped between the look and the request, the tenant is one that the backup waits for.
+        let now = observe(lane, desired).await.map_err(Error::Observe)?;
+        if now.tenant.is_none() {
+            applied = apply(lane, tenant, plan(desired, &now)).await.map_err(Error::Apply)?;
+            observed = now;
+        }
+    }
     if lane.is_refused() {
         // Who has the lane now looks at every backup and says how it is.
         return Ok(Next::new(After::Retry, "standby"));
