@@ -88,10 +88,11 @@ impl Verdict {
         Self::new(ready, Some(ConditionType::Stalled), reason, message.into())
     }
 
-    /// Nothing is done, because a person asked for that; `plan` is what would be.
+    /// Nothing is done, because a person asked for that; `plan` is what would be. `ready` says whether what runs is still
+    /// the object's own.
     #[must_use]
-    pub fn paused(plan: impl Into<String>) -> Self {
-        Self::new(Readiness::Kept, Some(ConditionType::Paused), Reason::Paused, plan.into())
+    pub fn paused(plan: impl Into<String>, ready: Readiness) -> Self {
+        Self::new(ready, Some(ConditionType::Paused), Reason::Paused, plan.into())
     }
 
     /// Why.

@@ -308,6 +308,14 @@ pub struct TenantRow {
     pub jobs: Vec<JobRow>,
 }
 
+impl TenantRow {
+    /// Whether it lives, and its schema with it.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.schema_exists && matches!(self.status.as_str(), "active" | "suspended")
+    }
+}
+
 /// One difference between what was applied and what is.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Drift {

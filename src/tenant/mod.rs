@@ -21,7 +21,7 @@ use crate::{
     context::{After, Context, End, Fit, Living, Next, Notice, StageError as Error, chain},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
-    postgres::answer::{Claim, Owner, TenantAnswer},
+    postgres::answer::{Claim, Owner, TenantAnswer, TenantRow},
 };
 use apply::{Applied, apply};
 use desired::{Desired, Removal, desired, given_to, removal, removal_of_passed_over};
@@ -106,7 +106,8 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     let plan = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
     if desired.paused {
-        return pause(&tenant, &plan, ctx).await;
+        let is_there = observed.own.as_ref().is_some_and(TenantRow::is_there);
+        return pause(&tenant, &plan, is_there, ctx).await;
     }
     let uid = &desired.owner.uid;
     if observed.tombstone.is_some()
@@ -231,7 +232,7 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
     }
     let released_there = removal.given_to.is_some() && !removal.abandoned && is_elsewhere_or_open(resolved);
     if removal.stays() && !released_there && removal.paused {
-        return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), ctx).await;
+        return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), true, ctx).await;
     }
     if removal.stays() && !released_there {
         let reason = EventReason::Retained;
@@ -274,7 +275,7 @@ async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Context) -> Resul
     };
     tracing::debug!(stage = "plan", plan = %plan);
     if removal.paused {
-        return pause(tenant, &plan, ctx).await;
+        return pause(tenant, &plan, row.as_ref().is_some_and(TenantRow::is_there), ctx).await;
     }
     let applied = match apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
@@ -335,8 +336,8 @@ fn way_past_the_brake(tenant: &TenantSchema, ctx: &Context) -> String {
 }
 
 /// What would be done is said, and nothing is done.
-async fn pause(tenant: &TenantSchema, plan: &Plan, ctx: &Context) -> Result<Next, Error> {
-    publish(tenant, status_of_pause(tenant, plan, ctx.now()), None, ctx).await
+async fn pause(tenant: &TenantSchema, plan: &Plan, is_there: bool, ctx: &Context) -> Result<Next, Error> {
+    publish(tenant, status_of_pause(tenant, plan, is_there, ctx.now()), None, ctx).await
 }
 
 /// Removes the finalizer; the object is gone with it.

@@ -122,12 +122,20 @@ pub fn is_ready(conditions: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::Co
 }
 
 /// The status of a tenant on which nothing is done, with the plan of what would be. The generation that was looked at stays
-/// when the plan has something to do, so that no user takes the spec for applied.
+/// when the plan has something to do, so that no user takes the spec for applied. `Ready` stays what it was only while the
+/// tenant is the object's and its schema is there (`is_there`): a database that went back may have given it to another object.
 #[must_use]
-pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, now: Timestamp) -> TenantSchemaStatus {
+pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, is_there: bool, now: Timestamp) -> TenantSchemaStatus {
     let old = tenant.status.clone().unwrap_or_default();
     let observed_generation = old.observed_generation;
-    let mut status = finish(tenant, old, &Verdict::paused(plan.to_string()), now);
+    let was_away = find(&old.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.status == "False" && ready.reason == Reason::Paused.as_str());
+    let readiness = match is_there {
+        false => Readiness::False,
+        true if was_away && plan.is_empty() => Readiness::True,
+        true => Readiness::Kept,
+    };
+    let mut status = finish(tenant, old, &Verdict::paused(plan.to_string(), readiness), now);
     if !plan.is_empty() {
         status.observed_generation = observed_generation;
     }
@@ -227,5 +235,40 @@ fn last_operation(operation: &crate::postgres::answer::LastOperation) -> LastOpe
         start_time: Some(whole_seconds(operation.started_at)),
         duration_milliseconds: operation.duration_ms,
         error: operation.error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+    use crate::tenant::plan::Effect;
+
+    /// `check(before, plan has something to do, the schema is there, expected)` of the condition `Ready`.
+    fn check(before: &Verdict, has_work: bool, is_there: bool, expected: &str) {
+        let mut tenant: TenantSchema = from_value(json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema", "metadata": { "name": "school" },
+            "spec": { "databaseRef": { "name": "main" }, "schemaName": "school" },
+        }))
+        .unwrap();
+        let conditions = before.conditions(&[], 1, Timestamp::UNIX_EPOCH);
+        tenant.status = Some(TenantSchemaStatus { conditions, ..TenantSchemaStatus::default() });
+        let effects = if has_work { vec![Effect::Release] } else { vec![] };
+        let plan = Plan { effects, ..Plan::default() };
+        let status = status_of_pause(&tenant, &plan, is_there, Timestamp::UNIX_EPOCH);
+        let ready = find(&status.conditions, ConditionType::Ready).unwrap();
+        assert_eq!(format!("{} {}", ready.status, ready.reason), expected);
+    }
+
+    #[test]
+    fn a_paused_tenant_is_ready_while_its_schema_is_there() {
+        let ready = Verdict::ready(Reason::Succeeded, "");
+        check(&ready, false, true, "True Succeeded");
+        check(&ready, true, true, "True Succeeded");
+        check(&ready, true, false, "False Paused");
+        let away = Verdict::paused("", Readiness::False);
+        check(&away, true, true, "False Paused");
+        check(&away, false, true, "True Paused");
     }
 }

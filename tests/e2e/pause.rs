@@ -4,7 +4,7 @@ use std::io::Write;
 
 use kube::api::DeleteParams;
 use serde_json::json;
-use tenant_schema_operator::api::{PAUSED, TenantSchema};
+use tenant_schema_operator::api::{PAUSED, RECLAIM, TenantSchema};
 
 use crate::world::{World, condition};
 
@@ -34,6 +34,27 @@ async fn a_paused_tenant_shows_its_plan_and_nothing_is_done() {
 
     world.remove_annotation("school", PAUSED).await;
     world.until_gone(&world.api::<TenantSchema>(), "school").await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_tenant_whose_schema_is_another_ones_does_not_say_ready() {
+    let mut world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    world.annotate::<TenantSchema>("school", PAUSED, "true").await;
+    // What a restore of the database to a day before does: the row is an earlier object's.
+    world.stop_operator().await;
+    world.sql("UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_uid = 'earlier'");
+    world.start_operator().await;
+    let ready = async |expected: (&str, &str)| {
+        let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+        condition(&tenant, "Ready").is_some_and(|(status, reason, _)| (&*status, &*reason) == expected)
+    };
+    world.eventually("it is not there", async || ready(("False", "Paused")).await).await;
+    world.annotate::<TenantSchema>("school", RECLAIM, "school").await;
+    world.remove_annotation("school", PAUSED).await;
+    world.eventually("it goes on", async || ready(("True", "Succeeded")).await).await;
     world.finish().await;
 }
 

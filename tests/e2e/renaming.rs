@@ -123,6 +123,7 @@ async fn a_tenant_that_moves_to_another_namespace_keeps_its_data_when_the_old_ob
     assert_eq!(world.sql_as(SCHEMA, "reader", "SELECT id FROM school.pupils"), "7");
     assert_eq!(world.rows(), "active|NAMESPACE-there|new");
     world.stalled_tenant("stranger", "Conflict").await;
+    world.says(&moved, "copy", "belongs to TenantSchema new of this namespace").await;
     world.finish().await;
 }
 
