@@ -21,7 +21,11 @@ pub fn of_world(open: &Open, ctx: &Context) -> Option<Verdict> {
     if let Some(contest) = open.lane.contest() {
         return Some(Verdict::stalled(Reason::LaneContested, contested(&contest), false));
     }
-    let ahead = open.lane.ahead() - ctx.clock.ahead();
+    of_clocks(open.lane.ahead() - ctx.clock.ahead())
+}
+
+/// The database server's clock is so far ahead of the API server's that a user should know.
+fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
     (ahead.abs() > SKEW).then(|| {
         let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
         let message = format!(
@@ -56,4 +60,18 @@ pub fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -
         held.count, held.confirm
     );
     Some(Verdict::stalled(Reason::ExpiryBrake, message, true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_more_than_a_minute_are_told_with_the_direction() {
+        let told = |seconds| of_clocks(SignedDuration::from_secs(seconds)).map(|verdict| verdict.message().to_owned());
+        assert_eq!((told(0), told(60), told(-60)), (None, None, None));
+        let (ahead, behind) = (told(7_205).unwrap(), told(-61).unwrap());
+        assert!(ahead.contains("database server is 120 minutes ahead of the API server's"), "{ahead}");
+        assert!(behind.contains("database server is 1 minutes behind the API server's"), "{behind}");
+    }
 }

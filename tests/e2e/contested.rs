@@ -1,6 +1,6 @@
 //! More than one operator wants a database: the one at work keeps it, both say so, and nothing is taken away meanwhile.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -10,8 +10,10 @@ use k8s_openapi::{
 use kube::{
     Api,
     api::{DeleteParams, PostParams},
+    config::Kubeconfig,
 };
 use serde_json::json;
+use tempfile::NamedTempFile;
 use tenant_schema_operator::api::TenantSchema;
 
 use crate::{
@@ -30,6 +32,34 @@ impl World {
         let to = Api::<Secret>::namespaced(self.client.clone(), &namespace);
         to.create(&PostParams::default(), &secret).await.unwrap();
         namespace
+    }
+
+    /// The way to the API server of a user who may do what the operator does, except to list the tenants of all namespaces.
+    fn restricted_kubeconfig(&self) -> NamedTempFile {
+        let (user, mine, own) = (format!("restricted-{}", self.id), &self.namespace, &self.operator_namespace);
+        for (role, to, rules) in [
+            (
+                "clusterrole",
+                "",
+                ["--verb=get,list,watch,patch,update", "--resource=tenantdatabases,tenantdatabases/status"],
+            ),
+            ("clusterrole", "-reads", ["--verb=get,list,watch", "--resource=customresourcedefinitions,namespaces"]),
+        ] {
+            self.kubectl(&["create", role, &format!("{user}{to}"), rules[0], rules[1]]);
+            let of = format!("--clusterrole={user}{to}");
+            self.kubectl(&["create", "clusterrolebinding", &format!("{user}{to}"), &of, &format!("--user={user}")]);
+        }
+        for namespace in [mine, own, "default"] {
+            let to = format!("--user={user}");
+            self.kubectl(&["-n", namespace, "create", "rolebinding", &user, "--clusterrole=cluster-admin", &to]);
+        }
+        let mut kubeconfig = Kubeconfig::read_from(&self.kubeconfig).unwrap();
+        for known in &mut kubeconfig.auth_infos {
+            known.auth_info.as_mut().unwrap().impersonate = Some(user.clone());
+        }
+        let file = NamedTempFile::new().unwrap();
+        fs::write(file.path(), serde_json::to_vec(&kubeconfig).unwrap()).unwrap();
+        file
     }
 }
 
@@ -71,6 +101,77 @@ async fn of_two_installations_over_one_database_one_works_and_both_say_so() {
     let (status, _, log) = moved.terminate();
     assert!(status.success() && !log.contains("panicked"), "{log}");
     world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_operators_with_namespaces_of_their_own_one_has_the_database() {
+    let world = World::without_operator(json!({})).await;
+    let there = format!("{}-there", world.namespace);
+    world.make_namespace(&there, json!({})).await;
+    let of_there = Api::<TenantSchema>::namespaced(world.client.clone(), &there);
+    let first = Process::spawn_as(&world, &[("TSO_WATCH_NAMESPACES", &world.namespace)]);
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.settled_tenant("school").await;
+    let epoch = || world.sql("SELECT epoch FROM edu_matrix_hub_schema.installation");
+    let before = epoch();
+    let namespace = world.further_operator_namespace().await;
+    let second = Process::spawn_as(&world, &[("TSO_WATCH_NAMESPACES", &there), ("TSO_NAMESPACE", &namespace)]);
+    world.database_stalled("LaneContested", &format!("{namespace}/tenant-database-")).await;
+    world.try_tenant_in(&there, "other", json!({ "schemaName": "other" })).await.unwrap();
+    let waits = world.until_said(&of_there, "other", "Reconciling", "DatabaseUnavailable", "LaneContested").await;
+    assert_eq!((epoch(), world.schemas("other").len()), (before, 0), "the lane did not change hands: {waits}");
+    world.apply_tenant("late", json!({ "schemaName": "late" })).await;
+    world.settled_tenant("late").await;
+
+    // One for both namespaces, as the message tells.
+    for process in [first, second] {
+        let (status, _, log) = process.terminate();
+        assert!(status.success() && !log.contains("panicked"), "{log}");
+    }
+    let both = format!("{},{there}", world.namespace);
+    let one = Process::spawn_as(&world, &[("TSO_WATCH_NAMESPACES", &both)]);
+    world.until_ready(&of_there, "other", "True", "Succeeded").await;
+    world.database_ready().await;
+    let (status, ..) = one.terminate();
+    assert!(status.success());
+    world.finish().await;
+}
+
+/// An operator whose rights end at its namespaces cannot ask the API server who else refers to a TenantDatabase.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_with_tenants_that_the_operator_may_not_see_does_not_go() {
+    let world = World::without_operator(json!({})).await;
+    let there = format!("{}-there", world.namespace);
+    world.make_namespace(&there, json!({})).await;
+    let of_there = Api::<TenantSchema>::namespaced(world.client.clone(), &there);
+    let whole = Process::start(&world, "info");
+    world.try_tenant_in(&there, "other", json!({ "schemaName": "other" })).await.unwrap();
+    world.until_ready(&of_there, "other", "True", "Succeeded").await;
+    assert!(whole.terminate().0.success());
+
+    let kubeconfig = world.restricted_kubeconfig();
+    let restricted = Process::spawn_as(
+        &world,
+        &[("KUBECONFIG", kubeconfig.path().to_str().unwrap()), ("TSO_WATCH_NAMESPACES", &world.namespace)],
+    );
+    world.database_ready().await;
+    world.databases().delete(&world.database_ref(), &DeleteParams::default()).await.unwrap();
+    let message = world.database_stalled("InUse", "that this operator may not see").await;
+    assert!(message.contains(&format!("{there}/other")), "{message}");
+    let (status, _, log) = restricted.terminate();
+    assert!(status.success() && !log.contains("panicked"), "{log}");
+
+    let whole = Process::start(&world, "info");
+    of_there.delete("other", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&of_there, "other").await;
+    world.until_gone(&world.databases(), &world.database_ref()).await;
+    assert!(whole.terminate().0.success());
+    for kind in ["clusterrole", "clusterrolebinding"] {
+        for to in ["", "-reads"] {
+            world.kubectl(&["delete", kind, &format!("restricted-{}{to}", world.id)]);
+        }
+    }
+    world.clean_up().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

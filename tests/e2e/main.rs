@@ -7,6 +7,7 @@
 
 mod backups;
 mod bad_input;
+mod clones;
 mod conflicts;
 mod connections;
 mod contested;

@@ -209,3 +209,26 @@ async fn a_config_that_cannot_be_stored_is_named_and_holds_up_no_suspension() {
     world.ready_tenant("new").await;
     world.finish().await;
 }
+
+/// A database whose encoding lacks characters is refused by the server and not by us.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_config_beyond_the_databases_encoding_is_told_and_holds_up_no_suspension() {
+    let mut world = World::bare().await;
+    let login = world.login();
+    world.sql_in("postgres", &format!("CREATE ROLE {login} LOGIN CREATEROLE PASSWORD 'pw'"));
+    let latin = "ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0";
+    world.sql_in("postgres", &format!("CREATE DATABASE {} OWNER {login} {latin}", world.database));
+    world.write_secret(json!({})).await;
+    world.apply_database(json!({})).await;
+    world.start_operator().await;
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "name": "Schüle" } })).await;
+    world.ready_tenant("school").await;
+    let greek = json!({ "schemaName": "school", "access": "Suspended", "config": { "name": "Σχολείο" } });
+    world.apply_tenant("school", greek).await;
+    let message = world.stalled_tenant("school", "OperationFailed").await;
+    assert!(message.contains("LATIN1"), "{message}");
+    assert_eq!(world.sql("SELECT access FROM edu_matrix_hub_schema.tenant_schemas"), "Suspended");
+    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "name": "Schüle" } })).await;
+    world.ready_tenant("school").await;
+    world.finish().await;
+}

@@ -285,7 +285,7 @@ async fn a_status_or_a_finalizer_that_was_changed_by_hand_comes_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_has_lost_a_lane_says_nothing_of_its_tenants() {
+async fn who_has_lost_a_lane_says_nothing_of_its_tenants_and_backups() {
     let connection = World::connection(&json!({ "statementTimeoutSeconds": 5 }));
     let world = World::without_operator(connection).await;
     let first = Process::start(&world, "info");
@@ -295,7 +295,11 @@ async fn who_has_lost_a_lane_says_nothing_of_its_tenants() {
         world.settled_tenant(name).await;
     }
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let lock = world.session("BEGIN; LOCK TABLE edu_matrix_hub_schema.tenant_schemas IN SHARE MODE");
+    let lock = world.session(
+        "BEGIN; LOCK TABLE edu_matrix_hub_schema.tenant_schemas, edu_matrix_hub_schema.schema_backups IN SHARE MODE",
+    );
+    // A backup is as much of the lane as a tenant.
+    world.apply_backup("before-exams", json!({ "tenantSchemaRef": { "name": "school00" } })).await;
     for name in &names {
         world.apply_tenant(name, json!({ "schemaName": name, "config": { "grade": 7 } })).await;
     }
@@ -308,6 +312,7 @@ async fn who_has_lost_a_lane_says_nothing_of_its_tenants() {
     for name in &names {
         world.settled_tenant(name).await;
     }
+    world.until_ready(&world.api::<SchemaBackup>(), "before-exams", "True", "Succeeded").await;
     world.next_survey().await;
     let written = world.written().await;
     let failed = |process: &Process| process.log().matches("reconcile failed").count();

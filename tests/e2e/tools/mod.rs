@@ -138,7 +138,8 @@ impl World {
         self.until_said(&self.api::<TenantSchema>(), name, type_, reason, words).await
     }
 
-    async fn until_said<K>(&self, api: &Api<K>, name: &str, type_: &str, reason: &str, words: &str) -> String
+    /// The same of any object.
+    pub async fn until_said<K>(&self, api: &Api<K>, name: &str, type_: &str, reason: &str, words: &str) -> String
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Serialize,
     {

@@ -118,9 +118,19 @@ impl World {
 
     /// The same names and the same database on another control plane, where nothing is known of tenants yet.
     pub async fn again_on(&self, control_plane: &ControlPlane) -> Self {
+        install_crds(control_plane.info());
+        let world = self.as_seen_from(control_plane).await;
+        world.make_namespace(&world.namespace, json!({})).await;
+        world.make_namespace(&world.operator_namespace, json!({})).await;
+        world.write_secret(json!({})).await;
+        world.apply_database(json!({})).await;
+        world
+    }
+
+    /// The same names and the same database on another control plane, which is left as it is.
+    pub async fn as_seen_from(&self, control_plane: &ControlPlane) -> Self {
         let plane = control_plane.info().clone();
-        install_crds(&plane);
-        let world = Self {
+        Self {
             id: self.id.clone(),
             client: client(&plane.kubeconfig).await,
             namespace: self.namespace.clone(),
@@ -131,12 +141,7 @@ impl World {
             postgres: self.postgres.clone(),
             tenant_metrics: true,
             operator: None,
-        };
-        world.make_namespace(&world.namespace, json!({})).await;
-        world.make_namespace(&world.operator_namespace, json!({})).await;
-        world.write_secret(json!({})).await;
-        world.apply_database(json!({})).await;
-        world
+        }
     }
 
     /// The login that the operator connects with.

@@ -55,6 +55,15 @@ fn rows_are_where_the_catalogue_says() {
         &[found("s", "living", "uid-b", whole)],
         &[&format!("{life} is in s (living), which was given to team(1)/b")],
     );
+    // Who was given a life has it from then on, and no object that was given another schema.
+    let named = |name: &str| ("team".to_owned(), name.to_owned());
+    for (schema, expected) in
+        [("s", Vec::new()), ("t", vec![format!("{life} is in s (living), which was given to team(1)/b")])]
+    {
+        let mut model = model();
+        model.gives(schema, named("a"), named("b"));
+        assert_eq!(broken(&mut model, &[found("s", "living", "uid-b", whole)]), expected);
+    }
     for is in ["unknown", "purging"] {
         let text = format!("{life} is in s_bak ({is}): nothing in the catalogue keeps it");
         check(model(), &[found("s_bak", is, "", whole)], &[&text]);

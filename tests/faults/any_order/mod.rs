@@ -20,7 +20,7 @@ use kube::{
     Api, ResourceExt,
     api::{ListParams, Patch, PatchParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tenant_schema_operator::api::{PAUSED, TenantSchema};
 use tokio::{task::block_in_place, time::sleep};
 
@@ -47,6 +47,8 @@ struct Safety {
     model: Model,
     /// What the repository has, from which a pipeline applies.
     repository: BTreeMap<Tenant, Manifest>,
+    /// What the platform team gave last, by application.
+    transfers: BTreeMap<u64, Value>,
     /// What is broken for a while, and until when.
     broken: Option<(Broken, Instant)>,
     /// Worlds to go back to.
@@ -72,6 +74,7 @@ async fn no_row_is_lost_or_mixed_and_no_object_says_ready_of_what_is_not_there()
         stage,
         model: Model::default(),
         repository: BTreeMap::new(),
+        transfers: BTreeMap::new(),
         broken: None,
         copies: Vec::new(),
         snapshots: Vec::new(),

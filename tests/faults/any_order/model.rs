@@ -59,6 +59,8 @@ pub struct Model {
     replaced: BTreeSet<String>,
     /// Whose first row was sent. The answer may have been lost.
     begun: BTreeMap<u64, (String, Place)>,
+    /// Which schema the platform team gave from one object to another, by namespace and name.
+    given: Vec<(String, [(String, String); 2])>,
 }
 
 impl Model {
@@ -93,6 +95,20 @@ impl Model {
             }
             object.confirmed.extend(annotations.get(CONFIRM_DROP).cloned());
         }
+    }
+
+    /// The platform team gave a schema from one object to another. What was given once may have been taken since.
+    pub fn gives(&mut self, schema: &str, from: (String, String), to: (String, String)) {
+        self.given.push((schema.to_owned(), [from, to]));
+    }
+
+    /// Whether a life is that of an object in this place, or was given to it.
+    pub fn belongs_to(&self, life: &Life, place: &Place) -> bool {
+        let named = |place: &Place| (place.namespace.clone(), place.name.clone());
+        life.owners.contains(place)
+            || self.given.iter().any(|(schema, [from, to])| {
+                *schema == life.schema && named(place) == *to && life.owners.iter().any(|owner| named(owner) == *from)
+            })
     }
 
     /// Where the object of this UID stands, or stood.
@@ -155,7 +171,7 @@ impl Model {
     pub fn may_go(&self, life: u64) -> bool {
         let life = &self.lives[&life];
         let confirms = |value: &String| value_names(value, life);
-        let owned = |object: &&Object| object.deleted && life.owners.contains(&object.place);
+        let owned = |object: &&Object| object.deleted && self.belongs_to(life, &object.place);
         life.given_up || self.objects.0.values().filter(owned).any(|object| object.confirmed.iter().any(confirms))
     }
 

@@ -82,12 +82,16 @@ pub fn broken(model: &mut Model, found: &[Found]) -> Vec<String> {
                     broken.push(format!("{of} is in {names}: nothing in the catalogue keeps it"));
                 }
                 let holder = place.owner_uid.as_ref().filter(|_| place.is == "living");
-                let holder = holder.map(|uid| (uid, model.place_of(uid)));
-                if let Some((uid, holder)) = holder
-                    && holder.is_none_or(|holder| !model.lives[&number].owners.contains(holder))
-                {
-                    let whose = holder.map_or_else(|| uid.clone(), ToString::to_string);
-                    broken.push(format!("{of} is in {names}, which was given to {whose}"));
+                let holder = holder.map(|uid| (uid, model.place_of(uid).cloned()));
+                match holder {
+                    Some((_, Some(holder))) if model.belongs_to(&model.lives[&number], &holder) => {
+                        model.lives.entry(number).and_modify(|life| drop(life.owners.insert(holder)));
+                    }
+                    Some((uid, holder)) => {
+                        let whose = holder.map_or_else(|| uid.clone(), |holder| holder.to_string());
+                        broken.push(format!("{of} is in {names}, which was given to {whose}"));
+                    }
+                    None => {}
                 }
             }
             _ => broken.push(format!("{of} is whole in no one place: {names}")),

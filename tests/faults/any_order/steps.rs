@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use kube::{
-    ResourceExt,
+    Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{ABANDON, CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, TenantSchema};
+use tenant_schema_operator::api::{
+    ABANDON, CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, SchemaBackup, TenantSchema,
+};
 use tokio::task::block_in_place;
 
 use super::{
@@ -63,8 +65,10 @@ impl Safety {
     pub async fn act(&mut self) {
         let tenant = self.any_tenant();
         match self.chance.below(100) {
-            0..24 => self.apply(tenant).await,
-            24..44 => self.write(tenant).await,
+            0..20 => self.apply(tenant).await,
+            20..22 => self.back_up(tenant).await,
+            22..25 => self.transfer(tenant).await,
+            25..44 => self.write(tenant).await,
             44..56 => self.delete(tenant).await,
             56..66 => self.annotate(tenant).await,
             66..72 => self.follow(tenant).await,
@@ -254,6 +258,47 @@ impl Safety {
         let spec = json!({ "defaults": { "deletionPolicy": policy }, "limits": { "maxDeletionsPerHour": limit } });
         self.says(format!("change the database: {spec}"));
         self.stage.apply_database(spec).await;
+    }
+
+    /// The platform team gives an application's schema to another object, and perhaps that object asks for it.
+    async fn transfer(&mut self, tenant: Tenant) {
+        let home = Tenant { namespace: home(tenant.application), application: tenant.application, renamed: false };
+        let to = if tenant == home { Tenant { renamed: true, ..home } } else { tenant };
+        let places = [home, to].map(|tenant| (self.namespace(tenant), tenant.name()));
+        let [from, given_to] =
+            places.each_ref().map(|(namespace, name)| json!({ "namespace": namespace, "name": name }));
+        let schema = self.schema(tenant);
+        self.transfers.insert(tenant.application, json!({ "schemaName": schema, "from": from, "to": given_to }));
+        let transfers: Vec<_> = self.transfers.values().collect();
+        let patch = Patch::Merge(json!({ "spec": { "transfers": transfers } }));
+        let [from, given_to] = places;
+        self.model.gives(&schema, from, given_to);
+        let (api, name) = (self.stage.world.databases(), self.stage.world.database_ref());
+        let outcome = api.patch(&name, &PatchParams::default(), &patch).await;
+        self.says(format!("transfer {schema} to {to:?}: {:?}", outcome.err()));
+        if self.chance.below(2) == 0 {
+            self.apply(to).await;
+            self.set_annotation(to, RECLAIM, schema).await;
+        }
+    }
+
+    /// A person asks for a backup, or deletes one.
+    async fn back_up(&mut self, tenant: Tenant) {
+        let (namespace, name) = (self.namespace(tenant), format!("b{}", self.chance.below(3)));
+        let api = Api::<SchemaBackup>::namespaced(self.stage.world.client.clone(), &namespace);
+        if self.chance.below(3) == 0 {
+            drop(api.delete(&name, &DeleteParams::default()).await);
+            self.says(format!("delete backup {namespace}/{name}"));
+            return;
+        }
+        let object = json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
+            "metadata": { "name": name, "labels": { "e2e": self.stage.world.id, "op": LABELS[0] } },
+            "spec": { "tenantSchemaRef": { "name": tenant.name() } },
+        });
+        let backup: SchemaBackup = serde_json::from_value(object).unwrap();
+        drop(api.create(&PostParams::default(), &backup).await);
+        self.says(format!("back up {namespace}/{} as {name}", tenant.name()));
     }
 
     async fn force_database_away(&mut self) {
