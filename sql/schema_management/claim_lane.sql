@@ -6,11 +6,11 @@
 -- that expects another installation as `wrong_installation`, and neither changes anything.
 --
 -- `claim_id` is a number that the process drew, `lease` the Lease by which its replicas agree, `known_claim` the number of the latest
--- claim that the TenantDatabase remembers. A holder that is at work keeps the lane: a claim is refused as `contested`, with both, while
--- the holder was heard of within 45 seconds; unless it is of the same Lease, and either knows the holder's claim, since
--- then Lease and database agree that it is this one's turn, or the holder was not heard of for 20 seconds. A copy of a cluster has
--- the same Lease and does not know what was claimed since. Former releases have no `claim_id`, and neither they nor their lanes
--- are held to this.
+-- claim that the TenantDatabase remembers. A holder that is at work says so every 5 seconds and keeps the lane: a claim is refused as
+-- `contested`, with both, while the holder was heard of within 45 seconds, 20 if the claim is of the same Lease, and 8 if it knows the
+-- holder's claim as well. A Lease that a dead holder had runs out later than that, so replicas do not wait; and a copy of a
+-- cluster, which has the same Lease and knows the claim, gets nothing of an original that is at work. Former releases have no `claim_id`,
+-- and neither they nor their lanes are held to this.
 --
 -- `known` is what the claimant has seen of this installation. A registry that is behind it, or that was last claimed on another
 -- timeline or in another database, is an older state or a copy: `went_back` says so, the new epoch is above all that was
@@ -143,17 +143,17 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.claim_lane(jsonb) FROM PUBLIC;
 
--- Whether the lane has a holder that is at work, and whose turn it is by no rule that both know (see claim_lane).
+-- Whether the lane has a holder that is at work (see claim_lane).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._rival_at_work(options jsonb) RETURNS boolean
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT coalesce(i.claim_id <> (options ->> 'claim_id')::uuid
-                    AND NOT (o.is_same AND coalesce(i.claim_id = (options ->> 'known_claim')::uuid, false))
                     -- Both ways, or a clock that was set back would make a heartbeat of the future fresh for ever.
-                    AND clock_timestamp() - i.heartbeat_at BETWEEN -o.span AND o.span, false)
+                    AND clock_timestamp() - i.heartbeat_at BETWEEN -s.span AND s.span, false)
     FROM edu_matrix_hub_schema.installation AS i
-    CROSS JOIN LATERAL (SELECT coalesce(i.lease = options ->> 'lease' AND i.cluster = options ->> 'cluster', false)) AS s (is_same)
-    CROSS JOIN LATERAL (SELECT s.is_same, CASE WHEN s.is_same THEN interval '20 s' ELSE interval '45 s' END) AS o (is_same, span)
+    CROSS JOIN LATERAL (SELECT CASE WHEN i.lease IS DISTINCT FROM options ->> 'lease' OR i.cluster <> options ->> 'cluster' THEN interval '45 s'
+                                    WHEN i.claim_id = (options ->> 'known_claim')::uuid THEN interval '8 s'
+                                    ELSE interval '20 s' END) AS s (span)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._rival_at_work(jsonb) FROM PUBLIC;

@@ -7,6 +7,8 @@ use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
 
 pub use super::reason::{Reason, Shown};
 
@@ -37,6 +39,22 @@ pub enum Readiness {
     Unknown,
     /// It is what it was; not known if it never was anything.
     Kept,
+}
+
+/// The condition that a user should read first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// The reason of the most urgent condition: `Stalled`, else `Reconciling`, else `Paused`, else `Ready`.
+    #[schemars(length(max = 64))]
+    pub reason: String,
+
+    /// Its message.
+    #[schemars(length(max = MESSAGE_MAX_CHARS))]
+    pub message: String,
+
+    /// Since when that condition holds.
+    pub since: Time,
 }
 
 /// What a reconcile came to, to be shown as conditions.
@@ -159,6 +177,18 @@ pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition
     conditions.iter().find(|condition| condition.type_ == type_.as_str())
 }
 
+/// The most urgent of the conditions. `Ready` keeps its meaning for tools that wait; people read this.
+#[must_use]
+pub fn summary(conditions: &[Condition]) -> Option<Summary> {
+    let by_urgency = [ConditionType::Stalled, ConditionType::Reconciling, ConditionType::Paused, ConditionType::Ready];
+    let first = by_urgency.into_iter().find_map(|type_| find(conditions, type_))?;
+    Some(Summary {
+        reason: first.reason.clone(),
+        message: first.message.clone(),
+        since: first.last_transition_time.clone(),
+    })
+}
+
 /// The new condition of that type, if the old ones did not have it for the same reason.
 #[must_use]
 pub fn newly<'a>(old: &[Condition], new: &'a [Condition], type_: ConditionType) -> Option<&'a Condition> {
@@ -231,6 +261,24 @@ mod tests {
         );
         let first = Verdict::reconciling(Reason::Progressing, "", Readiness::Kept).conditions(&[], 1, NOW);
         assert_eq!(text(&first), "Ready=Unknown Progressing g1 0s; Reconciling=True Progressing g1 0s");
+    }
+
+    #[test]
+    fn a_summary_is_the_most_urgent_condition() {
+        let check = |verdict: &Verdict, expected: &str| {
+            let before = Verdict::ready(Reason::Succeeded, "fine").conditions(&[], 1, THEN);
+            let summary = summary(&verdict.conditions(&before, 2, NOW)).unwrap();
+            let age = NOW.as_second() - summary.since.0.as_second();
+            assert_eq!(format!("{} {} {age}s", summary.reason, summary.message), expected);
+        };
+        check(&Verdict::ready(Reason::Suspended, "shut"), "Suspended shut 60s");
+        check(&Verdict::stalled(Reason::OutsideLimits, "far", true), "OutsideLimits far 0s");
+        check(
+            &Verdict::reconciling(Reason::DatabaseUnavailable, "away", Readiness::Kept),
+            "DatabaseUnavailable away 0s",
+        );
+        check(&Verdict::paused("suspend", Readiness::Kept), "Paused suspend 0s");
+        assert_eq!(summary(&[]), None);
     }
 
     #[test]

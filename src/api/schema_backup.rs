@@ -10,6 +10,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::Summary;
 use super::schema;
 
 /// Which tenant is backed up, how, and what becomes of the backup.
@@ -28,18 +29,13 @@ use super::schema;
     printcolumn(name = "Tenant", type_ = "string", json_path = ".spec.tenantSchemaRef.name"),
     printcolumn(name = "Method", type_ = "string", json_path = ".status.method"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.summary.reason"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Location", type_ = "string", priority = 1, json_path = ".status.location"),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
-    ),
-    printcolumn(name = "Expires", type_ = "string", priority = 1, json_path = ".status.expireTime")
+    printcolumn(name = "Expires", type_ = "string", priority = 1, json_path = ".status.expireTime"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.summary.message")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -116,6 +112,10 @@ pub struct SchemaBackupStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+
+    /// The condition that a user should read first: what the columns REASON and MESSAGE show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
 
     /// The name of the `TenantDatabase` whose catalogue has the backup. It is kept here because the backup outlives its
     /// tenant.

@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::condition::Summary;
 use super::connection::{Connection, seconds};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
@@ -34,16 +35,11 @@ use crate::quantity::{Bytes, QuantityError};
     printcolumn(name = "Tenants", type_ = "integer", json_path = ".status.tenantCount"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.summary.reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
-    ),
     printcolumn(name = "Holder", type_ = "string", priority = 1, json_path = ".status.holder"),
-    printcolumn(name = "Functions", type_ = "string", priority = 1, json_path = ".status.functionsVersion")
+    printcolumn(name = "Functions", type_ = "string", priority = 1, json_path = ".status.functionsVersion"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.summary.message")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -295,6 +291,10 @@ pub struct TenantDatabaseStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+
+    /// The condition that a user should read first: what the columns REASON and MESSAGE show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
 
     /// The id of the installation in the database, a UUID. Another database behind the same Secret is refused by it.
     #[serde(skip_serializing_if = "Option::is_none")]

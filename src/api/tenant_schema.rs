@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::condition::Summary;
 use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
 use super::schema;
 use super::schema_backup::BackupMethod;
@@ -43,16 +44,10 @@ pub const CONFIG_MAX_LEVELS: usize = 32;
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.schemaName"),
     printcolumn(name = "Database", type_ = "string", json_path = ".status.effective.databaseRef"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.summary.reason"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.storageUsed"),
     printcolumn(name = "Tables", type_ = "integer", json_path = ".status.tableCount"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        priority = 1,
-        json_path = ".status.conditions[?(@.type==\"Ready\")].message"
-    ),
     printcolumn(name = "State", type_ = "string", priority = 1, json_path = ".status.state"),
     printcolumn(name = "Quota%", type_ = "integer", priority = 1, json_path = ".status.quotaUsedPercent"),
     printcolumn(
@@ -61,7 +56,8 @@ pub const CONFIG_MAX_LEVELS: usize = 32;
         priority = 1,
         json_path = ".status.effective.deletionPolicy"
     ),
-    printcolumn(name = "Last-Backup", type_ = "date", priority = 1, json_path = ".status.lastBackup.completionTime")
+    printcolumn(name = "Last-Backup", type_ = "date", priority = 1, json_path = ".status.lastBackup.completionTime"),
+    printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.summary.message")
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
@@ -199,6 +195,10 @@ pub struct TenantSchemaStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
+
+    /// The condition that a user should read first: what the columns REASON and MESSAGE show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
 
     /// The name of the PostgreSQL schema.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use super::apply::Applied;
 use crate::{
     api::{
         SchemaBackup, SchemaBackupStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
         schema_backup::BackupMethod,
     },
@@ -105,6 +105,7 @@ fn finish(
 ) -> SchemaBackupStatus {
     let generation = backup.metadata.generation.unwrap_or_default();
     status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);
     status
 }

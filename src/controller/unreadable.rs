@@ -14,7 +14,7 @@ use crate::{
     api::{
         ABANDON, SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER,
         TenantDatabase, TenantSchema, TenantSchemaSpec,
-        condition::{ConditionType, Reason, Verdict, find},
+        condition::{ConditionType, Reason, Verdict, find, summary},
     },
     context::Context,
     database::{self, opens::Opens},
@@ -130,7 +130,12 @@ where
     }
     let mut status = object.status.clone();
     // What is made of texts and numbers can be written.
-    for (field, value) in [("conditions", json!(conditions)), ("observedGeneration", json!(generation))] {
+    let fields = [
+        ("conditions", json!(conditions)),
+        ("summary", json!(summary(&conditions))),
+        ("observedGeneration", json!(generation)),
+    ];
+    for (field, value) in fields {
         if let Ok(value) = to_raw_value(&value) {
             status.insert(field.to_owned(), value);
         }

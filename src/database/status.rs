@@ -10,7 +10,7 @@ use super::{
 use crate::{
     api::{
         TenantDatabase, TenantDatabaseStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, newly},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary},
         event::EventReason,
     },
     context::{Notice, chain},
@@ -180,6 +180,7 @@ fn finish(
 ) -> TenantDatabaseStatus {
     let generation = database.metadata.generation.unwrap_or_default();
     status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);
     status
 }

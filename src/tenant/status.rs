@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
         tenant_schema::{Access, LastBackup, LastOperation, State},
     },
@@ -166,6 +166,7 @@ fn finish(
 ) -> TenantSchemaStatus {
     let generation = tenant.metadata.generation.unwrap_or_default();
     status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);
     status
 }

@@ -225,8 +225,8 @@ async fn a_config_beyond_the_databases_encoding_is_told_and_holds_up_no_suspensi
     world.ready_tenant("school").await;
     let greek = json!({ "schemaName": "school", "access": "Suspended", "config": { "name": "Σχολείο" } });
     world.apply_tenant("school", greek).await;
-    let message = world.stalled_tenant("school", "OperationFailed").await;
-    assert!(message.contains("LATIN1"), "{message}");
+    let message = world.stalled_tenant("school", "InvalidSpec").await;
+    assert!(message.contains("spec.config") && message.contains("LATIN1"), "{message}");
     assert_eq!(world.sql("SELECT access FROM edu_matrix_hub_schema.tenant_schemas"), "Suspended");
     world.apply_tenant("school", json!({ "schemaName": "school", "config": { "name": "Schüle" } })).await;
     world.ready_tenant("school").await;

@@ -312,7 +312,7 @@ async fn who_has_lost_a_lane_says_nothing_of_its_tenants_and_backups() {
     for name in &names {
         world.settled_tenant(name).await;
     }
-    world.until_ready(&world.api::<SchemaBackup>(), "before-exams", "True", "Succeeded").await;
+    world.until_ready(&world.api::<SchemaBackup>(), "before-exams", "True", "Completed").await;
     world.next_survey().await;
     let written = world.written().await;
     let failed = |process: &Process| process.log().matches("reconcile failed").count();

@@ -92,10 +92,11 @@ async fn whose_turn_it_is() {
             // The next check begins with the first again.
             last_heard(&world, 100).await;
         };
-        // Its own replica, and the process itself.
-        check(TWO, "ns/lease", json!({ "known_claim": ONE }), 0, "success").await;
+        // Its own replica, whose Lease says that the holder is gone, and the process itself.
+        check(TWO, "ns/lease", json!({ "known_claim": ONE }), 9, "success").await;
         check(ONE, "other/lease", json!({}), 0, "success").await;
-        // A copy of the cluster has the same Lease and does not know what was claimed since.
+        // A copy of the cluster has the same Lease, and knows the claim or not.
+        check(TWO, "ns/lease", json!({ "known_claim": ONE }), 6, "contested").await;
         check(TWO, "ns/lease", json!({ "known_claim": Uuid::from_u128(9) }), 15, "contested").await;
         check(TWO, "ns/lease", json!({}), 15, "contested").await;
         check(TWO, "ns/lease", json!({}), 21, "success").await;
@@ -123,6 +124,7 @@ async fn what_was_claimed_from_one_heard_of_a_moment_ago_takes_nothing_away_at_f
     with_world(|world: World| async move {
         expect(&claim(&world, ONE, "ns/lease", json!({})).await, "success");
         let tenant = world.database.tenant("school").await;
+        last_heard(&world, 9).await;
         let next = worker(&world, &claim(&world, TWO, "ns/lease", json!({ "known_claim": ONE })).await).await;
         let drop = tenant.options(&json!({ "owner_uid": "uid-school" }));
         expect(&next.step("set_aside_tenant_schema", &drop).await, "busy");

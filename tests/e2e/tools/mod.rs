@@ -138,8 +138,7 @@ impl World {
         self.until_said(&self.api::<TenantSchema>(), name, type_, reason, words).await
     }
 
-    /// The same of any object.
-    pub async fn until_said<K>(&self, api: &Api<K>, name: &str, type_: &str, reason: &str, words: &str) -> String
+    async fn until_said<K>(&self, api: &Api<K>, name: &str, type_: &str, reason: &str, words: &str) -> String
     where
         K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Serialize,
     {

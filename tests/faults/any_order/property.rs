@@ -85,7 +85,7 @@ pub fn broken(model: &mut Model, found: &[Found]) -> Vec<String> {
                 let holder = holder.map(|uid| (uid, model.place_of(uid).cloned()));
                 match holder {
                     Some((_, Some(holder))) if model.belongs_to(&model.lives[&number], &holder) => {
-                        model.lives.entry(number).and_modify(|life| drop(life.owners.insert(holder)));
+                        model.lives.entry(number).and_modify(|life| life.owners.extend([holder]));
                     }
                     Some((uid, holder)) => {
                         let whose = holder.map_or_else(|| uid.clone(), |holder| holder.to_string());
