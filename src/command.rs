@@ -1,14 +1,18 @@
 //! What each subcommand does, with its errors told in one line.
 
-use std::io::Write;
+use std::{io::Write, process::ExitCode};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     api,
-    config::{PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
+    config::{CheckArgs, PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
     context::chain,
-    controller,
+    controller::{
+        self,
+        check::check_connection as check_connection_of,
+        preview::{Outcome, Preview, preview},
+    },
     postgres::script,
     telemetry::logs,
 };
@@ -48,12 +52,26 @@ pub async fn uninstall_check(selection: &Selection) -> Result<(), String> {
     }
 }
 
-/// `plan`.
-pub async fn plan(args: &PlanArgs) -> Result<(), String> {
+/// `plan`. The exit code tells a pipeline what it would come to.
+pub async fn plan(args: &PlanArgs) -> Result<ExitCode, String> {
+    let preview = match controller::client().await {
+        Ok(client) => preview(&client, &args.files, &args.namespace).await,
+        Err(error) => Preview { text: format!("{}\n", chain(&error)), outcome: Outcome::Unasked },
+    };
+    print(&preview.text)?;
+    Ok(ExitCode::from(match preview.outcome {
+        Outcome::Nothing => 0,
+        Outcome::Changes => 1,
+        Outcome::Refused => 3,
+        Outcome::Unasked => 4,
+    }))
+}
+
+/// `check-connection`.
+pub async fn check_connection(args: &CheckArgs) -> Result<(), String> {
     let client = controller::client().await.map_err(|error| chain(&error))?;
-    let plans =
-        controller::preview::plans(&client, &args.file, &args.namespace).await.map_err(|error| chain(&error))?;
-    print(&plans)
+    let checked = check_connection_of(&client, &args.database, &args.namespace).await;
+    print(&checked.map_err(|error| chain(&error))?)
 }
 
 /// `release`.

@@ -31,8 +31,12 @@ pub enum Command {
     Sql(SqlArgs),
     /// Say whether the operator can be uninstalled: fail while objects need it in order to go.
     UninstallCheck(Selection),
-    /// Say what would be done for the tenants in a file, against the cluster and its databases; nothing is changed.
+    /// Say what would be done for the manifests in files, against the cluster and its databases; nothing is changed. The exit
+    /// code is 0 when nothing is to be done, 1 for changes, 3 when something is refused, 4 when the API server or a
+    /// database could not be asked, and 2 for wrong usage.
     Plan(PlanArgs),
+    /// Connect to the database of a TenantDatabase as the operator does, and say what is there or why not.
+    CheckConnection(CheckArgs),
     /// Prepare tenants for being deleted with their schemas left as they are: deletionPolicy becomes Retain.
     Release(ReleaseArgs),
     /// Print the version.
@@ -50,9 +54,19 @@ pub struct SqlArgs {
 /// Flags of `plan`.
 #[derive(Debug, ClapArgs)]
 pub struct PlanArgs {
-    /// The manifests; - for standard input.
-    #[arg(short = 'f', long, value_name = "FILE")]
-    pub file: std::path::PathBuf,
+    /// Files of manifests, or folders of .yaml, .yml and .json files; - for standard input.
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<std::path::PathBuf>,
+    /// The operator's namespace, where the Secrets of databases are.
+    #[arg(long, env = "TSO_NAMESPACE", default_value = DEFAULT_NAMESPACE)]
+    pub namespace: String,
+}
+
+/// Flags of `check-connection`.
+#[derive(Debug, ClapArgs)]
+pub struct CheckArgs {
+    /// The TenantDatabase.
+    pub database: String,
     /// The operator's namespace, where the Secrets of databases are.
     #[arg(long, env = "TSO_NAMESPACE", default_value = DEFAULT_NAMESPACE)]
     pub namespace: String,

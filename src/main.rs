@@ -15,12 +15,17 @@ async fn main() -> ExitCode {
         Command::Crds => command::crds(),
         Command::Sql(args) => command::sql(&args),
         Command::UninstallCheck(selection) => command::uninstall_check(&selection).await,
-        Command::Plan(args) => command::plan(&args).await,
+        Command::Plan(args) => return told(command::plan(&args).await),
+        Command::CheckConnection(args) => command::check_connection(&args).await,
         Command::Release(args) => command::release(&args).await,
         Command::Version => command::version(),
     };
+    told(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn told(result: Result<ExitCode, String>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::FAILURE

@@ -12,6 +12,7 @@ use std::{collections::BTreeSet, fs};
 
 use regex::Regex;
 use source::{Source, files, relative, sources};
+use tenant_schema_operator::api::{condition::Reason, event::EventReason};
 
 /// The files that are given everything and touch nothing.
 const PURE: &[&str] = &[
@@ -27,6 +28,7 @@ const PURE: &[&str] = &[
     "src/api/schema_backup.rs",
     "src/api/tenant_database.rs",
     "src/api/tenant_schema.rs",
+    "src/api/tenant_status.rs",
     "src/backup/desired.rs",
     "src/backup/plan.rs",
     "src/backup/status.rs",
@@ -257,4 +259,17 @@ fn no_file_is_longer_than_five_hundred_lines() {
 fn the_entry_is_under_forty_lines() {
     let entry = sources().iter().find(|source| source.path == "src/main.rs").unwrap();
     assert!(entry.text.lines().count() < 40);
+}
+
+#[test]
+fn every_reason_that_is_documented_is_given_and_every_event_sent() {
+    let library: Vec<_> = sources().iter().filter(|source| source.room() != "api").collect();
+    let given = |word: &str| {
+        let pattern = Regex::new(&format!(r"\b{word}\b")).unwrap();
+        library.iter().any(|source| pattern.is_match(&source.text))
+    };
+    let reasons = Reason::ALL.iter().map(|reason| format!("Reason::{reason}"));
+    let events = EventReason::ALL.iter().map(|reason| format!("EventReason::{reason}"));
+    let missing: Vec<_> = reasons.chain(events).filter(|word| !given(word)).collect();
+    assert!(missing.is_empty(), "documented and never given: {missing:?}");
 }

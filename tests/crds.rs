@@ -90,12 +90,12 @@ fn columns_answer_who_where_ready_why_how_much_since_when() {
         let (wide, always): (Vec<_>, Vec<_>) = columns.into_iter().partition(|column| column.priority == Some(1));
         [always, wide].map(|some| some.into_iter().map(|column| column.name).collect::<Vec<_>>().join(" "))
     };
-    assert_eq!(columns("TenantDatabase"), ["Version Tenants Size Ready Reason Age", "Message Holder Functions"]);
+    assert_eq!(columns("TenantDatabase"), ["Version Tenants Size Ready Reason Age", "Holder Functions Message"]);
     assert_eq!(
         columns("TenantSchema"),
-        ["Schema Database Ready Reason Size Tables Age", "Message State Quota% Deletion-Policy Last-Backup"]
+        ["Schema Database Ready Reason Size Tables Age", "State Quota% Deletion-Policy Last-Backup Message"]
     );
-    assert_eq!(columns("SchemaBackup"), ["Tenant Method Ready Reason Size Completed Age", "Location Message Expires"]);
+    assert_eq!(columns("SchemaBackup"), ["Tenant Method Ready Reason Size Completed Age", "Location Expires Message"]);
 }
 
 #[test]

@@ -62,8 +62,11 @@ pub async fn run_controller() {
         .applied_objects()
         .predicate_filter(predicates::generation, PredicateConfig::default());
     let reconcile = |tenant: Arc<TenantSchema>, (api, status): (Api<TenantSchema>, Arc<Value>)| async move {
-        finalizers::ensure(&api, &*tenant, TENANT_SCHEMA_FINALIZER).await?;
-        kubernetes::status::apply(&api, &*tenant, &*status).await?;
+        let mut tenant = (*tenant).clone();
+        if let Some(metadata) = finalizers::ensure(&api, &tenant, TENANT_SCHEMA_FINALIZER).await? {
+            tenant.metadata = metadata;
+        }
+        kubernetes::status::apply(&api, &tenant, &*status).await?;
         Ok::<_, kubernetes::Error>(Action::await_change())
     };
     Controller::for_stream(changed, store)

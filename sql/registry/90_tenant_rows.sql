@@ -13,6 +13,7 @@ SELECT t.id AS schema_id,
            'owner', CASE WHEN t.owner_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
                'cluster', t.owner_cluster, 'namespace', t.owner_namespace, 'name', t.owner_name, 'uid', t.owner_uid,
                'namespace_uid', t.owner_namespace_uid) END,
+           'roles', pg_catalog.jsonb_build_object('owner', t.owner_role, 'reader', t.reader_role, 'writer', t.writer_role),
            'config', t.config,
            'version', t.version,
            'quota_limit', t.quota_limit,

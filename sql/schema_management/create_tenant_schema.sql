@@ -100,7 +100,8 @@ BEGIN
     END IF;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'create_tenant_schema', 'success', options ->> 'requested_by', started,
                                        'create schema "' || tenant.schema_name || '"');
-    RETURN edu_matrix_hub_schema._result('success', 'schema "' || tenant.schema_name || '" created', tenant.id);
+    RETURN edu_matrix_hub_schema._result('success', 'schema "' || tenant.schema_name || '" created', tenant.id, jsonb_build_object(
+        'roles', jsonb_build_object('owner', tenant.owner_role, 'reader', tenant.reader_role, 'writer', tenant.writer_role)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.create_tenant_schema(jsonb) FROM PUBLIC;

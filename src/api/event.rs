@@ -59,7 +59,6 @@ macro_rules! event_reasons {
 }
 
 event_reasons! {
-    Created Normal "The schema was made, with its roles and grants."
     Recreated Normal "The schema was made again, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
     Reclaimed Normal "A schema that an earlier object of this namespace and name left behind was taken back."
     DriftRepaired Warning "A user had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
@@ -67,7 +66,8 @@ event_reasons! {
     Resumed Normal "The tenant got its access back."
     Updated Normal "A change of the spec was applied."
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."
-    Dropped Warning "The schema of a deleted tenant was dropped without a backup."
+    Dropped Warning "The drop of a deleted tenant's schema without a backup has begun; the message has its size, and who wrote the confirming annotation."
+    DeletionWaits Warning "A deletion has waited for ten seconds; the message says for what."
     Retained Normal "The tenant was deleted and its schema left as it is."
     Released Warning "The objects of tenants are gone without a deletion; their schemas stay and can be reclaimed."
     Rebound Warning "After a restore or an upgrade of the server it was found out again which schema is whose; the message says of which it was not."

@@ -15,6 +15,7 @@ pub mod reference;
 pub mod schema_backup;
 pub mod tenant_database;
 pub mod tenant_schema;
+pub mod tenant_status;
 pub mod transfer;
 
 mod schema;

@@ -167,6 +167,12 @@ reasons! {
     AuthenticationRefused Stuck
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."
+    NoSuchDatabase Stuck
+        "The server has no database of the name in the connection's Secret."
+        "Correct the name in the Secret, or create the database; the operator goes on by itself."
+    ReadOnlySetting Stuck
+        "The server is a primary, but a setting lets the operator's login read only."
+        "Run the statement in the message as a database administrator. A hosted service sets it when the disk is full: then make room first."
     TlsFailed Stuck
         "No encrypted connection came about that meets `spec.connection.tls`."
         "Name the authority in `spec.connection.tls.caSecretRef`, correct the server's certificate, or choose another mode."

@@ -361,6 +361,13 @@ impl TenantDatabaseSpec {
         Ident::new(self.owner_role.as_deref().unwrap_or(Self::DEFAULT_OWNER_ROLE))
     }
 
+    /// How many tenants of the database may be set aside or dropped within an hour.
+    #[must_use]
+    pub fn max_deletions_per_hour(&self) -> i32 {
+        let limit = self.limits.as_ref().and_then(|limits| limits.max_deletions_per_hour);
+        limit.unwrap_or(Limits::DEFAULT_MAX_DELETIONS_PER_HOUR)
+    }
+
     /// Who installs the management functions.
     #[must_use]
     pub fn functions(&self) -> Functions {

@@ -7,17 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::condition::Summary;
-use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
+use super::condition::{ConditionType, Reason, Summary, find};
+use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
-use super::schema_backup::BackupMethod;
+pub use super::tenant_status::{Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State};
 use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameError};
 
 /// The largest `config`, in bytes of JSON.
@@ -215,6 +215,14 @@ pub struct TenantSchemaStatus {
     #[schemars(length(max = 63))]
     pub database_name: Option<String>,
 
+    /// Where the schema is, as the operator reaches it. What an application connects with is described in docs/connect.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Place>,
+
+    /// The roles of the schema, which logins become members of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<Roles>,
+
     /// What the schema is now, in the database: `Active`, `Suspended`, or `Dropping` while it is being removed.
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
@@ -250,112 +258,6 @@ pub struct TenantSchemaStatus {
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,
-}
-
-/// What a schema is now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::schema::undescribed)]
-pub enum State {
-    /// It may be read and written.
-    Active,
-    /// It may not be used.
-    Suspended,
-    /// It is being removed.
-    Dropping,
-}
-
-/// The last backup of a tenant that was finished.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastBackup {
-    /// The name of the backup: of its schema in the database.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub name: Option<String>,
-
-    /// How it was made.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
-    pub method: Option<BackupMethod>,
-
-    /// When it was finished.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub completion_time: Option<Time>,
-
-    /// Its size in bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
-    pub size_bytes: Option<i64>,
-}
-
-/// The last operation on a tenant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastOperation {
-    /// What was done, in the words of the operation log.
-    #[serde(rename = "type")]
-    #[schemars(length(max = 64))]
-    pub type_: String,
-
-    /// How it ended, in the words of the operation log.
-    #[schemars(length(max = 64))]
-    pub status: String,
-
-    /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<Time>,
-
-    /// How long it took, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
-    pub duration_milliseconds: Option<i64>,
-
-    /// Why it failed; absent if it did not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 4096))]
-    pub error: Option<String>,
-}
-
-/// What really holds for a tenant, after defaults and limits.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Effective {
-    /// The name of the `TenantDatabase`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 253))]
-    pub database_ref: Option<String>,
-
-    /// What would happen to the schema if this object were deleted now.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
-    pub deletion_policy: Option<DeletionPolicy>,
-
-    /// What the final backup would be: `SetAside` if the schema is kept whole beside the living ones, `None` if there
-    /// is none.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
-    pub final_backup: Option<FinalBackup>,
-
-    /// For how many days the final backup would be kept; absent if for ever, or if there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 36_500))]
-    pub final_expire_after_days: Option<i32>,
-
-    /// The quota, as it was written; absent if there is no limit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32))]
-    pub quota_limit: Option<String>,
-
-    /// What happens beyond the quota.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
-    pub enforcement: Option<Enforcement>,
-}
-
-/// What a tenant leaves behind when it is dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::schema::undescribed)]
-pub enum FinalBackup {
-    /// The whole schema, set aside in the database.
-    SetAside,
-    /// Nothing.
-    None,
 }
 
 /// What in a spec is invalid although the API server took it.
@@ -450,6 +352,15 @@ fn zero(value: &Value) -> Option<String> {
 }
 
 impl TenantSchema {
+    /// Whether its deletion is held, because it is one of too many within an hour.
+    #[must_use]
+    pub fn is_held_by_brake(&self) -> bool {
+        let conditions = self.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        self.metadata.deletion_timestamp.is_some()
+            && find(conditions, ConditionType::Stalled)
+                .is_some_and(|stalled| stalled.reason == Reason::DeletionBrake.as_str())
+    }
+
     /// The name of the schema: as given, else after the institution, else after this object.
     pub fn schema_name(&self) -> Result<SchemaName, InvalidTenant> {
         if let Some(name) = &self.spec.schema_name {

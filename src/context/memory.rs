@@ -148,6 +148,22 @@ impl Requests {
     }
 }
 
+/// The deletions of which it was told that they wait. A process tells each once; they are as many as the objects that wait.
+#[derive(Default)]
+pub struct Waiting(Mutex<HashSet<String>>);
+
+impl Waiting {
+    /// True the first time for an object.
+    pub fn tell(&self, uid: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned())
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
 /// The UIDs of tenants that this process made something for a short time ago. The API server passes over a finalizer that it
 /// is given while it deletes, and does not take longer for a deletion than this.
 #[derive(Default)]

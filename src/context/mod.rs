@@ -10,7 +10,7 @@ mod unread;
 
 use std::{collections::HashMap, fmt::Debug, sync::Arc};
 
-use futures::channel::mpsc::UnboundedSender;
+use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
 use kube::{
@@ -38,7 +38,7 @@ use crate::{
 pub use end::End;
 pub use kinds::{Fit, Kinds};
 pub use living::Living;
-pub use memory::{Making, Requests, Written, fingerprint};
+pub use memory::{Making, Requests, Waiting, Written, fingerprint};
 pub use outcome::{After, Failure, Next, Notice, chain};
 pub use stage::StageError;
 pub use unread::Unread;
@@ -79,6 +79,8 @@ pub struct Context {
     pub written: Arc<Written>,
     /// Which requests to look again were heard.
     pub requests: Requests,
+    /// The deletions of which it was told that they wait.
+    pub waiting: Waiting,
     /// The tenants that this process is making.
     pub making: Making,
 }
@@ -198,6 +200,16 @@ pub struct Stores {
     pub leases: Store<Lease>,
 }
 
+impl Stores {
+    /// When a tenant of this database was deleted last: the time that confirms all deletions until now.
+    #[must_use]
+    pub fn newest_deletion(&self, database: &str) -> Option<Timestamp> {
+        let tenants = self.tenants.state();
+        let deleted = tenants.iter().filter(|tenant| tenant.spec.database() == database);
+        deleted.filter_map(|tenant| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0)).max()
+    }
+}
+
 /// Asks controllers to look at objects.
 #[derive(Clone)]
 pub struct Wake {
@@ -209,7 +221,23 @@ pub struct Wake {
     pub backups: UnboundedSender<ObjectRef<SchemaBackup>>,
 }
 
+/// What the controllers of databases, tenants and backups are asked to look at.
+pub type Woken = (
+    UnboundedReceiver<ObjectRef<TenantDatabase>>,
+    UnboundedReceiver<ObjectRef<TenantSchema>>,
+    UnboundedReceiver<ObjectRef<SchemaBackup>>,
+);
+
 impl Wake {
+    /// A way to ask, and what is asked.
+    #[must_use]
+    pub fn channels() -> (Self, Woken) {
+        let (databases, databases_woken) = mpsc::unbounded();
+        let (tenants, tenants_woken) = mpsc::unbounded();
+        let (backups, backups_woken) = mpsc::unbounded();
+        (Self { databases, tenants, backups }, (databases_woken, tenants_woken, backups_woken))
+    }
+
     /// Looks at a database.
     pub fn database(&self, name: &str) {
         // A closed channel means that the controller has shut down; there is no driver left to wake.

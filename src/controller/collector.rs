@@ -49,12 +49,15 @@ impl Collector for TenantCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let tenants = self.tenants.state();
         let mut states: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
+        let mut held: BTreeMap<String, i64> = BTreeMap::new();
         let mut blocked = 0_i64;
         let now = Timestamp::now();
         for tenant in &tenants {
             *states.entry((tenant.spec.database().to_owned(), state(tenant))).or_default() += 1;
+            let held = held.entry(tenant.spec.database().to_owned()).or_default();
             if let Some(deleted) = &tenant.metadata.deletion_timestamp {
                 blocked = blocked.max(now.as_second() - deleted.0.as_second());
+                *held += i64::from(tenant.is_held_by_brake());
             }
         }
         for tenant in self.unread.all("TenantSchema") {
@@ -72,10 +75,17 @@ impl Collector for TenantCollector {
         let descriptor =
             encoder.encode_descriptor("tenants", "Tenants by database and state", None, by_state.metric_type())?;
         by_state.encode(descriptor)?;
+        let by_database = Family::<Labels, Gauge>::default();
+        for (database, count) in held {
+            by_database.get_or_create(&vec![("database", database)]).set(count);
+        }
+        let text = "Deletions of tenants that the brake holds";
+        let descriptor = encoder.encode_descriptor("deletions_held", text, None, by_database.metric_type())?;
+        by_database.encode(descriptor)?;
         let blocked = ConstGauge::new(blocked);
-        let help = "How long the oldest deletion of a tenant has been waiting";
+        let text = "How long the oldest deletion of a tenant has been waiting";
         let descriptor =
-            encoder.encode_descriptor("deletion_blocked", help, Some(&Unit::Seconds), blocked.metric_type())?;
+            encoder.encode_descriptor("deletion_blocked", text, Some(&Unit::Seconds), blocked.metric_type())?;
         blocked.encode(descriptor)?;
         if self.each { encode_each(&tenants, &mut encoder) } else { Ok(()) }
     }

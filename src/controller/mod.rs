@@ -1,6 +1,7 @@
 //! Wiring: the watches, the three controllers, shutdown. Decides nothing about tenants.
 
 pub mod backoff;
+pub mod check;
 pub mod collector;
 mod compare;
 mod outside;
@@ -27,7 +28,7 @@ use uuid::Uuid;
 use crate::{
     backup,
     config::Config,
-    context::{Context, Fit, Kinds, Making, Requests, Stores, Wake},
+    context::{Context, Fit, Kinds, Making, Requests, Stores, Waiting, Wake},
     database, jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
@@ -86,9 +87,7 @@ pub async fn run(
         .await
         .map_err(|source| Error::Http { address, source })?;
     let cluster = cluster_id(&client).await.map_err(Error::Cluster)?;
-    let (databases_wake, databases_woken) = mpsc::unbounded();
-    let (tenants_wake, tenants_woken) = mpsc::unbounded();
-    let (backups_wake, backups_woken) = mpsc::unbounded();
+    let (wake, (databases_woken, tenants_woken, backups_woken)) = Wake::channels();
     let ((finished, finished_jobs), (passed_over, tenants_passed_over)) = (mpsc::unbounded(), mpsc::unbounded());
     let kinds = Arc::new(Kinds::new(client.clone()));
     let hearing = Hearing::new(readiness.clone());
@@ -101,7 +100,7 @@ pub async fn run(
         cluster,
         stores: stores.clone(),
         lanes,
-        wake: Wake { databases: databases_wake, tenants: tenants_wake, backups: backups_wake },
+        wake,
         unread: hearing.unread,
         kinds: kinds.clone(),
         world: hearing.world,
@@ -111,6 +110,7 @@ pub async fn run(
         written: hearing.written,
         requests: Requests::default(),
         making: Making::default(),
+        waiting: Waiting::default(),
         config,
         identity: identity.clone(),
         claim: Uuid::new_v4(),

@@ -1,21 +1,31 @@
 //! What would be done for the manifests in a file, against a live cluster and its databases. Nothing is written: the API
 //! server is asked by a dry run, which tells its defaults and its refusals too, and the database is only observed.
 
-use std::{path::Path, sync::Arc};
+mod documents;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    fmt::Debug,
+    path::PathBuf,
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams, ValidationDirective},
     core::PartialObjectMeta,
 };
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use thiserror::Error;
 
+use self::documents::Document;
 use super::cluster_id;
 use crate::{
     api::{TenantDatabase, TenantSchema},
+    context::chain,
     database::resolve::{Unresolved, resolve},
     kubernetes::{self, reading::Read},
     lane::LaneState,
@@ -24,7 +34,7 @@ use crate::{
     tenant::{
         desired::{desired, removal},
         observe::{question, removal_question},
-        plan::{plan, plan_removal},
+        plan::{Effect, Plan, plan, plan_removal},
         resolve::{Resolved, count_older},
     },
 };
@@ -32,29 +42,15 @@ use crate::{
 /// Who asks the API server for a dry run.
 const MANAGER: &str = "tenant-schema-operator-plan";
 
-/// Why there is no plan.
+/// Why a document could not be planned.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The file cannot be read.
-    #[error("cannot read {0}")]
-    File(String, #[source] std::io::Error),
-    /// The file is no YAML.
-    #[error("{0} is not valid YAML")]
-    Yaml(String, #[source] serde_saphyr::Error),
-    /// A document is no TenantSchema, although it says so.
-    #[error("document {0} of the file is not a valid TenantSchema")]
-    Document(usize, #[source] serde_json::Error),
     /// The API server.
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
     /// There is no such database.
-    #[error("{tenant} refers to TenantDatabase {database:?}, which does not exist; see: kubectl get tenantdatabases")]
-    NoDatabase {
-        /// Namespace and name.
-        tenant: String,
-        /// The database.
-        database: String,
-    },
+    #[error("TenantDatabase {0:?} does not exist; see: kubectl get tenantdatabases")]
+    NoDatabase(String),
     /// The connection's Secrets.
     #[error("cannot connect to TenantDatabase {0}")]
     Unresolved(String, #[source] Unresolved),
@@ -68,82 +64,205 @@ pub enum Error {
     NotInstalled(String),
 }
 
-/// The plans of all tenants in a file, as text; what is no TenantSchema is named and left out.
-pub async fn plans(client: &Client, file: &Path, own_namespace: &str) -> Result<String, Error> {
-    let name = file.display().to_string();
-    let read = if name == "-" { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
-    let text = read.map_err(|source| Error::File(name.clone(), source))?;
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|source| Error::Yaml(name, source))?;
-    let cluster = cluster_id(client).await?;
-    let mut plans = String::new();
-    for (index, document) in documents.into_iter().enumerate().filter(|(_, document)| !document.is_null()) {
-        let kind = document.get("kind").and_then(Value::as_str).unwrap_or("an object without a kind").to_owned();
-        if kind == "TenantSchema" {
-            let tenant = serde_json::from_value(document).map_err(|source| Error::Document(index + 1, source))?;
-            plans.push_str(&plan_of(client, tenant, &cluster, own_namespace).await?);
-        } else {
-            plans.extend([kind.as_str(), ": not planned, only TenantSchemas are\n"]);
-        }
-    }
-    Ok(plans)
+/// What applying files would come to, from the best to the worst: a pipeline goes by the worst of its documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Nothing would be done.
+    Nothing,
+    /// Something would be done.
+    Changes,
+    /// Something would be refused, by the API server or by the operator.
+    Refused,
+    /// The API server or a database could not be asked, or not by this user.
+    Unasked,
 }
 
-async fn plan_of(
-    client: &Client,
-    mut tenant: TenantSchema,
-    cluster: &str,
-    own_namespace: &str,
-) -> Result<String, Error> {
-    let namespace = tenant.namespace().unwrap_or_else(|| client.default_namespace().to_owned());
-    let api: Api<TenantSchema> = Api::namespaced(client.clone(), &namespace);
-    tenant.metadata.namespace = Some(namespace.clone());
-    tenant.metadata.managed_fields = None;
-    let name = tenant.name_any();
-    let dry_run =
-        PatchParams { dry_run: true, force: true, field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    let attempt = || format!("apply {namespace}/{name} as a dry run");
-    let tenant = kubernetes::within(attempt, api.patch(&name, &dry_run, &Patch::Apply(&tenant))).await?;
+/// What would be done, for people, and what that comes to.
+#[derive(Debug)]
+pub struct Preview {
+    /// One paragraph for each document.
+    pub text: String,
+    /// The worst of them.
+    pub outcome: Outcome,
+}
 
-    let database_name = tenant.spec.database().to_owned();
-    let databases: Api<TenantDatabase> = Api::all(client.clone());
-    let database = kubernetes::read(&databases, &database_name)
-        .await?
-        .ok_or_else(|| Error::NoDatabase { tenant: format!("{namespace}/{name}"), database: database_name.clone() })?;
-    let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(client.clone());
-    let found = kubernetes::read(&namespaces, &namespace).await?;
-    let others: Api<Read<TenantSchema>> = Api::namespaced(client.clone(), &namespace);
-    let tenants =
-        kubernetes::within(|| format!("list TenantSchemas of {namespace}"), others.list(&ListParams::default()))
-            .await?;
-    let whole = tenants.items.into_iter().filter_map(|tenant| match tenant {
-        Read::Whole(tenant) => Some(Arc::new(tenant)),
-        Read::Unreadable(_) => None,
-    });
-    let others: Vec<_> = whole.collect();
-    let resolved = Resolved {
-        cluster: cluster.to_owned(),
-        lane: LaneState::Elsewhere,
-        namespace_labels: found.as_ref().map(|found| found.labels().clone()),
-        namespace_uid: found.and_then(|found| found.uid()),
-        now: Timestamp::now(),
-        older_tenants: count_older(&tenant, &database_name, &others),
-        database: Some(Arc::new(database)),
-    };
-    let functions = open(client, resolved.database.as_deref(), own_namespace).await?;
-    let failed = |source| Error::Database(database_name.clone(), source);
-    if tenant.metadata.deletion_timestamp.is_some() {
-        let removal = removal(&tenant, &resolved);
-        let observed = functions.observe_tenant(&removal_question(&removal)).await.map_err(failed)?;
-        return Ok(plan_removal(&removal, &observed).to_string());
+impl Preview {
+    fn new(outcome: Outcome, text: String) -> Self {
+        Self { text, outcome }
     }
-    let desired = match desired(&tenant, &resolved) {
-        Ok(desired) => desired,
-        Err(invalid) => {
-            return Ok(format!("tenant {namespace}/{name}:\n  refuse ({}): {}\n", invalid.reason, invalid.message));
-        }
+
+    fn of(plan: &Plan) -> Self {
+        let refuses = plan.effects.iter().any(|effect| matches!(effect, Effect::Refuse { .. }));
+        let outcome = match plan.is_empty() {
+            _ if refuses => Outcome::Refused,
+            true => Outcome::Nothing,
+            false => Outcome::Changes,
+        };
+        Self::new(outcome, plan.to_string())
+    }
+}
+
+/// Who asks, and where the Secrets are that name no namespace.
+struct Asker<'a> {
+    client: &'a Client,
+    own_namespace: &'a str,
+    cluster: String,
+    /// The `TenantDatabase`s and Namespaces that the files have.
+    databases: HashSet<String>,
+    namespaces: HashSet<String>,
+}
+
+/// What would be done for all documents of files and folders.
+pub async fn preview(client: &Client, files: &[PathBuf], own_namespace: &str) -> Preview {
+    let documents = match documents::read(files) {
+        Ok(documents) => documents,
+        Err(error) => return Preview::new(Outcome::Refused, format!("{}\n", chain(&error))),
     };
-    let observed = functions.observe_tenant(&question(&desired)).await.map_err(failed)?;
-    Ok(plan(&desired, &observed).to_string())
+    let cluster = match cluster_id(client).await {
+        Ok(cluster) => cluster,
+        Err(error) => return Preview::new(Outcome::Unasked, format!("{}\n", chain(&error))),
+    };
+    let names = |kind: &str| {
+        documents.iter().filter(|document| document.kind() == kind).map(|document| document.name().to_owned()).collect()
+    };
+    let (databases, namespaces) = (names("TenantDatabase"), names("Namespace"));
+    let asker = Asker { client, own_namespace, cluster, databases, namespaces };
+    let mut whole = Preview::new(Outcome::Nothing, String::new());
+    for document in &documents {
+        let preview = asker.preview(document).await;
+        whole.text.push_str(&preview.text);
+        whole.outcome = whole.outcome.max(preview.outcome);
+    }
+    whole
+}
+
+impl Asker<'_> {
+    async fn preview(&self, document: &Document) -> Preview {
+        let (what, answer) = match document.kind() {
+            "TenantSchema" => {
+                let namespace = document.namespace().unwrap_or_else(|| self.client.default_namespace()).to_owned();
+                let what = format!("tenant {namespace}/{}", document.name());
+                (what, self.tenant(document, &namespace).await)
+            }
+            "TenantDatabase" => (format!("database {}", document.name()), self.database(document).await),
+            kind => {
+                let text = format!("{kind}: not planned, only TenantSchemas and TenantDatabases are\n");
+                return Preview::new(Outcome::Nothing, text);
+            }
+        };
+        answer.unwrap_or_else(|error| match error {
+            // The manifest is at fault, and not the way to the API server.
+            Error::Kubernetes(kubernetes::Error::Refused { code: 400 | 422, message, .. }) => {
+                Preview::new(Outcome::Refused, format!("{what}:\n  refused by the API server: {message}\n"))
+            }
+            Error::Kubernetes(kubernetes::Error::Refused { code: 404, .. })
+                if document.namespace().is_some_and(|namespace| self.namespaces.contains(namespace)) =>
+            {
+                Preview::new(Outcome::Changes, format!("{what}:\n  waits for the Namespace of these files\n"))
+            }
+            Error::NoDatabase(name) if self.databases.contains(&name) => {
+                let text = format!("{what}:\n  waits for TenantDatabase {name} of these files\n");
+                Preview::new(Outcome::Changes, text)
+            }
+            error => Preview::new(Outcome::Unasked, format!("{what}: could not be asked: {}\n", chain(&error))),
+        })
+    }
+
+    /// The database as it would be, beside what it is.
+    async fn database(&self, document: &Document) -> Result<Preview, Error> {
+        let api: Api<TenantDatabase> = Api::all(self.client.clone());
+        let name = document.name();
+        let before = kubernetes::read(&api, name).await?;
+        let after =
+            dry_run(&api, name, document.json(), || format!("apply TenantDatabase {name} as a dry run")).await?;
+        let spec = |database: &TenantDatabase| serde_json::to_value(&database.spec).unwrap_or_default();
+        let (outcome, text) = match before {
+            None => (Outcome::Changes, "create".to_owned()),
+            Some(before) => match changed_fields(&spec(&before), &spec(&after)) {
+                fields if fields.is_empty() => (Outcome::Nothing, "nothing to do".to_owned()),
+                fields => (Outcome::Changes, format!("change {}", fields.join(", "))),
+            },
+        };
+        Ok(Preview::new(outcome, format!("database {name}:\n  {text}\n")))
+    }
+
+    async fn tenant(&self, document: &Document, namespace: &str) -> Result<Preview, Error> {
+        let api: Api<TenantSchema> = Api::namespaced(self.client.clone(), namespace);
+        let name = document.name();
+        let tenant = dry_run(&api, name, document.json(), || format!("apply {namespace}/{name} as a dry run")).await?;
+        let database_name = tenant.spec.database().to_owned();
+        let databases: Api<TenantDatabase> = Api::all(self.client.clone());
+        let database = kubernetes::read(&databases, &database_name).await?;
+        let database = database.ok_or_else(|| Error::NoDatabase(database_name.clone()))?;
+        let resolved = self.resolved(&tenant, namespace, database).await?;
+        let functions = open(self.client, resolved.database.as_deref(), self.own_namespace).await?;
+        let failed = |source| Error::Database(database_name.clone(), source);
+        if tenant.metadata.deletion_timestamp.is_some() {
+            let removal = removal(&tenant, &resolved);
+            let observed = functions.observe_tenant(&removal_question(&removal)).await.map_err(failed)?;
+            return Ok(Preview::of(&plan_removal(&removal, &observed)));
+        }
+        let desired = match desired(&tenant, &resolved) {
+            Ok(desired) => desired,
+            Err(invalid) => {
+                let text = format!("tenant {namespace}/{name}:\n  refuse ({}): {}\n", invalid.reason, invalid.message);
+                return Ok(Preview::new(Outcome::Refused, text));
+            }
+        };
+        let observed = functions.observe_tenant(&question(&desired)).await.map_err(failed)?;
+        Ok(Preview::of(&plan(&desired, &observed)))
+    }
+
+    /// What a tenant refers to, as the operator would find it.
+    async fn resolved(
+        &self,
+        tenant: &TenantSchema,
+        namespace: &str,
+        database: TenantDatabase,
+    ) -> Result<Resolved, Error> {
+        let namespaces: Api<PartialObjectMeta<Namespace>> = Api::all(self.client.clone());
+        let found = kubernetes::read(&namespaces, namespace).await?;
+        let others: Api<Read<TenantSchema>> = Api::namespaced(self.client.clone(), namespace);
+        let attempt = || format!("list TenantSchemas of {namespace}");
+        let tenants = kubernetes::within(attempt, others.list(&ListParams::default())).await?;
+        let whole = tenants.items.into_iter().filter_map(|tenant| match tenant {
+            Read::Whole(tenant) => Some(Arc::new(tenant)),
+            Read::Unreadable(_) => None,
+        });
+        let others: Vec<_> = whole.collect();
+        Ok(Resolved {
+            cluster: self.cluster.clone(),
+            lane: LaneState::Elsewhere,
+            namespace_labels: found.as_ref().map(|found| found.labels().clone()),
+            namespace_uid: found.and_then(|found| found.uid()),
+            now: Timestamp::now(),
+            older_tenants: count_older(tenant, tenant.spec.database(), &others),
+            database: Some(Arc::new(database)),
+        })
+    }
+}
+
+/// Applies a manifest as it is written, unknown fields included, and changes nothing.
+async fn dry_run<K>(api: &Api<K>, name: &str, manifest: &Value, attempt: impl Fn() -> String) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let parameters = PatchParams {
+        dry_run: true,
+        force: true,
+        field_manager: Some(MANAGER.to_owned()),
+        field_validation: Some(ValidationDirective::Strict),
+    };
+    Ok(kubernetes::within(attempt, api.patch(name, &parameters, &Patch::Apply(manifest))).await?)
+}
+
+/// The fields of a spec that differ, as a person writes them.
+fn changed_fields(before: &Value, after: &Value) -> Vec<String> {
+    let fields = |value: &Value| value.as_object().cloned().unwrap_or_default();
+    let (before, after) = (fields(before), fields(after));
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let differs = |name: &&&String| before.get(**name) != after.get(**name);
+    names.iter().filter(differs).map(|name| format!("spec.{name}")).collect()
 }
 
 /// The functions of a database, over one connection.

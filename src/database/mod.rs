@@ -28,7 +28,6 @@ use crate::{
         condition::{Reason, Verdict},
         confirmed_deletions,
         event::EventReason,
-        tenant_database::Limits,
     },
     context::{After, Context, Failure, Living, Next, Notice},
     jobs,
@@ -185,6 +184,7 @@ pub async fn reconcile(
         .or_else(|| remarks::of_world(&open, &ctx))
         .or_else(|| open.unbound.verdict())
         .or_else(|| open.missing.verdict())
+        .or_else(|| remarks::of_deletions(&database, &ctx))
         .or_else(|| remarks::of_confirmations(&database, &open, &ctx))
         .or_else(|| complaint(&database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)));
     let quiet = open.lane.quiet();
@@ -309,10 +309,9 @@ async fn open_lane(
 /// What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour.
 fn wishes(database: &TenantDatabase, ctx: &Context) -> Value {
     let now = ctx.clock.now();
-    let limit = database.spec.limits.as_ref().and_then(|limits| limits.max_deletions_per_hour);
     json!({
         "now": now, "confirmed_until": confirmed_deletions(&database.metadata, now),
-        "expiry_limit": limit.unwrap_or(Limits::DEFAULT_MAX_DELETIONS_PER_HOUR),
+        "expiry_limit": database.spec.max_deletions_per_hour(),
     })
 }
 

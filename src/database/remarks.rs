@@ -37,6 +37,25 @@ fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
     })
 }
 
+/// Deletions of tenants that the brake holds.
+pub fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
+    let name = database.name_any();
+    let tenants = ctx.stores.tenants.state();
+    let mut held = tenants.iter().filter(|tenant| tenant.spec.database() == name && tenant.is_held_by_brake());
+    let first = held.next()?;
+    let message = format!(
+        "{} deletions of tenants are held, {}/{} for one, and their schemas are untouched: more than {} within an hour \
+         (spec.limits.maxDeletionsPerHour) may be a mistake. If all are meant: kubectl annotate tenantdatabase {name} --overwrite \
+         {CONFIRM_DELETIONS}={}. If not: docs/everything-was-deleted.md",
+        held.count() + 1,
+        first.namespace().unwrap_or_default(),
+        first.name_any(),
+        database.spec.max_deletions_per_hour(),
+        ctx.stores.newest_deletion(&name).unwrap_or_else(|| ctx.now()),
+    );
+    Some(Verdict::stalled(Reason::DeletionBrake, message, true))
+}
+
 /// Backups that expired and wait, or a confirmation that is none.
 pub fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());

@@ -71,7 +71,8 @@ pub async fn resolve(
         data.insert("ca.crt".to_owned(), pem);
     }
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
-    Connection::from_secret(&data, mode, spec.connect_timeout()).map_err(|source| Unresolved::Invalid {
+    let connection = Connection::from_secret(&data, mode, spec.connect_timeout());
+    connection.map(|connection| connection.read_from(namespace, name)).map_err(|source| Unresolved::Invalid {
         namespace: namespace.to_owned(),
         name: name.clone(),
         source,

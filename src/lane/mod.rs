@@ -30,6 +30,7 @@ pub use heartbeat::Seen;
 use heartbeat::World;
 use survey::SurveyBook;
 
+use crate::api::tenant_schema::Place;
 use crate::postgres::{
     Error, Functions, Hold, PoolUse,
     answer::{
@@ -45,8 +46,8 @@ const SURVEY_DEADLINE: Duration = Duration::from_mins(2);
 pub struct Lane {
     /// The TenantDatabase's name.
     pub database: String,
-    /// PostgreSQL's name of the database.
-    pub database_name: String,
+    /// Where the database is.
+    pub place: Place,
     /// Epoch and installation.
     pub hold: Hold,
     functions: Functions,
@@ -73,8 +74,8 @@ pub struct Lane {
 pub struct LaneParts {
     /// The TenantDatabase's name.
     pub database: String,
-    /// PostgreSQL's name of the database.
-    pub database_name: String,
+    /// Where the database is.
+    pub place: Place,
     /// This replica.
     pub holder: String,
     /// Epoch and installation.
@@ -110,11 +111,11 @@ impl Lane {
     /// A lane over `functions`. `ring` is called when the lane closes, so that the driver of its database looks at it.
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
-        let LaneParts { database, database_name, holder, hold, apply_slots, seen } = parts;
+        let LaneParts { database, place, holder, hold, apply_slots, seen } = parts;
         let apply_slots = apply_slots.max(1);
         Self {
             database,
-            database_name,
+            place,
             hold,
             functions,
             holder,

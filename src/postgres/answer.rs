@@ -9,6 +9,7 @@ use serde_json::{Map, Value, value::RawValue};
 use uuid::Uuid;
 
 use super::error::may_pass;
+use crate::api::tenant_schema::Roles;
 
 mod backup;
 mod identity;
@@ -93,6 +94,8 @@ pub struct DatabaseFacts {
     pub server_version: String,
     /// True on a standby.
     pub in_recovery: bool,
+    /// The statement that ends it, when a setting lets the login read only.
+    pub read_only: Option<String>,
     /// PostgreSQL's name of the database.
     pub database_name: String,
     /// True when the registry schema is there.
@@ -283,6 +286,9 @@ pub struct TenantRow {
     pub taken_over: bool,
     /// How often its schema was lost and made again, empty.
     pub recreations: i32,
+    /// Its roles; former releases do not tell them.
+    #[serde(default)]
+    pub roles: Option<Roles>,
     /// Free JSON.
     pub config: Map<String, Value>,
     /// In bytes.

@@ -42,6 +42,8 @@ pub struct Connection {
     pub tls: TlsMode,
     /// PEM certificates that sign the server's; the system's roots when absent.
     pub ca_pem: Option<Vec<u8>>,
+    /// The Secret that all this was read from, as `namespace/name`, for messages.
+    secret: String,
 }
 
 impl Connection {
@@ -67,20 +69,43 @@ impl Connection {
         .keepalives_idle(Duration::from_secs(30))
         .tcp_user_timeout(Duration::from_secs(30))
         .application_name("tenant-schema-operator");
-        Ok(Self { pg, tls, ca_pem: data.get("ca.crt").cloned() })
+        Ok(Self { pg, tls, ca_pem: data.get("ca.crt").cloned(), secret: String::new() })
+    }
+
+    /// The same with the Secret that it was read from.
+    #[must_use]
+    pub fn read_from(self, namespace: &str, name: &str) -> Self {
+        Self { secret: format!("{namespace}/{name}"), ..self }
+    }
+
+    /// What was tried, for the messages of attempts that fail: where to, as which login, and by which Secret.
+    #[must_use]
+    pub fn attempt(&self) -> String {
+        let secret = if self.secret.is_empty() { String::new() } else { format!(", by Secret {}", self.secret) };
+        format!("{} as {}{secret}", self.target(), self.user())
     }
 
     /// Where this leads, for messages: `host:port/database`, never with a password.
     #[must_use]
     pub fn target(&self) -> String {
-        let host = match self.pg.get_hosts().first() {
+        format!("{}:{}/{}", self.host(), self.port(), self.database())
+    }
+
+    /// The first host that is tried, by name, address or path.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match self.pg.get_hosts().first() {
             Some(Host::Tcp(host)) => host.clone(),
             #[cfg(unix)]
             Some(Host::Unix(path)) => path.display().to_string(),
             None => self.pg.get_hostaddrs().first().map_or_else(String::new, ToString::to_string),
-        };
-        let port = self.pg.get_ports().first().copied().unwrap_or(5432);
-        format!("{host}:{port}/{}", self.database())
+        }
+    }
+
+    /// The port of that host.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.pg.get_ports().first().copied().unwrap_or(5432)
     }
 
     /// The login that connects.
@@ -106,7 +131,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Two connections are equal when a pool made for one serves the other: a changed Secret is noticed by this.
+/// Two connections are equal when a pool made for one serves the other, whatever Secret it is from.
 impl PartialEq for Connection {
     fn eq(&self, other: &Self) -> bool {
         self.pg == other.pg && self.tls == other.tls && self.ca_pem == other.ca_pem

@@ -8,7 +8,10 @@ use std::{error::Error as StdError, time::Duration};
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
-use super::{connection::ConnectionError, tls::TlsError};
+use super::{
+    connection::{Connection, ConnectionError},
+    tls::TlsError,
+};
 
 /// What failed at the edge to PostgreSQL.
 #[derive(Debug, Error)]
@@ -26,14 +29,23 @@ pub enum Error {
         message: String,
     },
     /// The TLS handshake failed, or the server offers no TLS.
-    #[error("the TLS handshake with the database failed: {message}")]
+    #[error(
+        "the TLS handshake with the database failed: {message}; the authority that signed the server's certificate belongs in the \
+         key ca.crt of the Secret, and spec.connection.tls.mode says what is checked"
+    )]
     Handshake {
         /// What rustls or the server said.
         message: String,
     },
     /// The server refused the login.
-    #[error("the database refused the login: {message}")]
+    #[error("the server refused the login: {message}")]
     AuthenticationRefused {
+        /// The server's words.
+        message: String,
+    },
+    /// The server has no database of that name.
+    #[error("the server has no such database: {message}")]
+    NoSuchDatabase {
         /// The server's words.
         message: String,
     },
@@ -112,7 +124,10 @@ impl Error {
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::AuthenticationRefused { .. } | Self::Handshake { .. } => true,
+            Self::Unreachable { .. }
+            | Self::AuthenticationRefused { .. }
+            | Self::NoSuchDatabase { .. }
+            | Self::Handshake { .. } => true,
             Self::Statement { code, .. } => code.starts_with("08") || code.starts_with("57P") || code == "25006",
             _ => false,
         }
@@ -144,6 +159,7 @@ impl Error {
             Self::Tls(_) | Self::Handshake { .. } => "tls",
             Self::Unreachable { .. } => "unreachable",
             Self::AuthenticationRefused { .. } => "authentication",
+            Self::NoSuchDatabase { .. } => "database",
             Self::PoolBusy(_) => "pool",
             Self::Deadline { .. } => "deadline",
             Self::LaneClosed => "lane_closed",
@@ -168,13 +184,27 @@ impl Error {
             Some(code)
                 if *code == SqlState::INVALID_PASSWORD
                     || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-                    || *code == SqlState::INVALID_CATALOG_NAME
                     || *code == SqlState::INSUFFICIENT_PRIVILEGE =>
             {
                 Self::AuthenticationRefused { message }
             }
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => Self::NoSuchDatabase { message },
             None if is_tls(error) => Self::Handshake { message },
             Some(_) | None => Self::Unreachable { message },
+        }
+    }
+}
+
+impl Error {
+    /// The same, and where the connection leads, as which login and by which Secret, if it is an error of the connection.
+    pub(super) fn at(self, connection: &Connection) -> Self {
+        let at = |message: String| format!("{}: {message}", connection.attempt());
+        match self {
+            Self::Unreachable { message } => Self::Unreachable { message: at(message) },
+            Self::Handshake { message } => Self::Handshake { message: at(message) },
+            Self::AuthenticationRefused { message } => Self::AuthenticationRefused { message: at(message) },
+            Self::NoSuchDatabase { message } => Self::NoSuchDatabase { message: at(message) },
+            other => other,
         }
     }
 }

@@ -129,7 +129,7 @@ impl Pool {
             Ok(Err(error)) => {
                 // The script's transaction is open and failed; this connection must not go back to the pool with it.
                 call_in_flight.cancel().await;
-                Err(Error::from_call(name, &error))
+                Err(Error::from_call(name, &error).at(&self.connection))
             }
             Err(_) => {
                 call_in_flight.cancel().await;
@@ -204,12 +204,12 @@ impl Pool {
             Ok(Ok(rows)) => {
                 let document = match rows.first().map(|row| row.try_get::<_, Option<Document<'_>>>(0)) {
                     Some(Ok(document)) => document.unwrap_or(Document(b"null")),
-                    Some(Err(error)) => return Err(Error::from_call(call.name, &error)),
+                    Some(Err(error)) => return Err(Error::from_call(call.name, &error).at(&self.connection)),
                     None => Document(b"null"),
                 };
                 serde_json::from_slice(document.0).map_err(|source| Error::Answer { call: call.name, source })
             }
-            Ok(Err(error)) => Err(Error::from_call(call.name, &error)),
+            Ok(Err(error)) => Err(Error::from_call(call.name, &error).at(&self.connection)),
             Err(_) => Err(Error::Deadline { call: call.name, deadline }),
         }
     }
@@ -219,12 +219,12 @@ impl Pool {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(PoolError::Backend(error))) => Err(Error::from_connect(&error)),
             Ok(Err(PoolError::Timeout(TimeoutType::Create))) => {
-                let message = format!("{} did not answer in time", self.connection.target());
-                Err(Error::Unreachable { message })
+                Err(Error::Unreachable { message: "no answer in time".to_owned() })
             }
             Ok(Err(other)) => Err(Error::Unreachable { message: other.to_string() }),
             Err(_) => Err(Error::PoolBusy(deadline)),
         }
+        .map_err(|error| error.at(&self.connection))
     }
 }
 

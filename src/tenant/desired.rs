@@ -249,11 +249,10 @@ fn brake(tenant: &TenantSchema, resolved: &Resolved) -> Option<Brake> {
     if confirmed.is_some_and(|until| deleted <= until) {
         return None;
     }
-    let limits = database.and_then(|database| database.spec.limits.as_ref());
-    let limit = limits.and_then(|limits| limits.max_deletions_per_hour);
+    let by_default = Limits::DEFAULT_MAX_DELETIONS_PER_HOUR;
     Some(Brake {
         since: deleted - SignedDuration::from_hours(1),
-        limit: limit.unwrap_or(Limits::DEFAULT_MAX_DELETIONS_PER_HOUR),
+        limit: database.map_or(by_default, |database| database.spec.max_deletions_per_hour()),
     })
 }
 

@@ -4,6 +4,7 @@
 //! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
 
 use jiff::Timestamp;
+use serde_json::from_value;
 
 use super::{
     apply::Applied,
@@ -15,7 +16,7 @@ use crate::{
         TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
-        tenant_schema::{Access, LastBackup, LastOperation, State},
+        tenant_schema::{Access, LastBackup, LastOperation, Place, State},
     },
     context::Notice,
     postgres::answer::{TenantAnswer, TenantRow},
@@ -29,7 +30,7 @@ pub fn status(
     desired: &Desired,
     observed: &TenantAnswer,
     applied: &Applied,
-    database_name: &str,
+    place: &Place,
     now: Timestamp,
 ) -> TenantSchemaStatus {
     let mut status = tenant.status.clone().unwrap_or_default();
@@ -39,7 +40,10 @@ pub fn status(
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
     if exists {
-        status.database_name = Some(database_name.to_owned());
+        status.database_name = Some(place.database.clone());
+        status.connection = Some(place.clone());
+        let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
+        status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
         let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
         status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
         status.state = Some(state(desired, row, applied));

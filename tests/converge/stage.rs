@@ -9,7 +9,7 @@ use devcluster::PostgresInfo;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, connection::TlsMode},
+    api::{CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, connection::TlsMode, tenant_schema::Place},
     backup,
     context::End,
     database::install::{Claimant, open},
@@ -136,7 +136,7 @@ impl Stage {
         let applied = tenant::apply::apply(&self.lane, &uid(&subject.object), plan).await.unwrap();
         if let Some(desired) = desired {
             let now = Timestamp::UNIX_EPOCH;
-            let status = tenant::status::status(&subject.object, &desired, &observed, &applied, "database", now);
+            let status = tenant::status::status(&subject.object, &desired, &observed, &applied, &Place::default(), now);
             subject.object.status = Some(status);
         }
         subject.gone = subject.object.metadata.deletion_timestamp.is_some() && applied.end == End::Released;

@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 /// The id of an institution, and of whatever else needs a UUID.
 pub const INSTITUTION: &str = "3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
 
+fn summary() -> Value {
+    json!({ "reason": "Succeeded", "message": "schema education is ready", "since": "2026-11-21T12:00:00Z" })
+}
+
 fn conditions() -> Value {
     json!([{"type": "Ready", "status": "True", "reason": "Succeeded", "message": "all as it should be",
         "observedGeneration": 1, "lastTransitionTime": "2026-01-01T12:00:00Z"}])
@@ -35,7 +39,7 @@ pub fn database() -> Value {
             "surveyPeriodSeconds": 30,
         },
         "status": {
-            "observedGeneration": 1, "conditions": conditions(), "installationId": INSTITUTION,
+            "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "installationId": INSTITUTION,
             "serverVersion": "18.1", "functionsVersion": "0.1.0", "tenantCount": 3, "storageUsed": "1.2Gi",
             "storageUsedBytes": 1_288_490_188, "setAsideCount": 1, "setAsideBytes": 4096, "holder": "operator-0",
             "epoch": 7, "claimId": INSTITUTION,
@@ -54,7 +58,9 @@ pub fn tenant() -> Value {
             "backup": {"finalExpireAfterDays": 30},
         },
         "status": {
-            "observedGeneration": 1, "conditions": conditions(), "schemaName": "education", "schemaId": INSTITUTION,
+            "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "schemaName": "education", "schemaId": INSTITUTION,
+            "connection": { "host": "db.example", "port": 5432, "database": "edu" },
+            "roles": { "owner": "education_1_owner", "writer": "education_1_writer", "reader": "education_1_reader" },
             "databaseName": "app", "state": "Suspended", "storageUsed": "1.2Gi", "storageUsedBytes": 1_288_490_188,
             "tableCount": 31, "quotaUsedPercent": 24,
             "lastBackup": {"name": "education_bak_20260101120000", "method": "Snapshot",
@@ -74,7 +80,7 @@ pub fn backup() -> Value {
         "spec": {"tenantSchemaRef": {"name": "school"}, "method": "Snapshot", "expireAfterDays": 30,
             "deletionPolicy": "Delete"},
         "status": {
-            "observedGeneration": 1, "conditions": conditions(), "databaseRef": "default", "schemaId": INSTITUTION,
+            "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "databaseRef": "default", "schemaId": INSTITUTION,
             "backupId": INSTITUTION, "method": "Snapshot", "location": "education_bak_20260101120000", "startTime": "2026-01-01T12:00:00Z",
             "completionTime": "2026-01-01T12:00:05Z", "size": "4Ki", "sizeBytes": 4096, "tableCount": 31, "rowCount": 1000,
             "checksum": "sha256:00", "expireTime": "2026-01-31T12:00:05Z",

@@ -34,20 +34,27 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     world.database_stalled("SecretInvalid", "key uri is not a PostgreSQL connection URI").await;
 
     world.replace_secret(secret(&world, &json!({ "password": "wrong" }))).await;
-    world.database_stalled("AuthenticationRefused", &world.login()).await;
+    let by = |place: &str| {
+        let (login, secret) = (world.login(), format!("{}/postgres", world.operator_namespace));
+        format!("{place} as {login}, by Secret {secret}: ")
+    };
+    world.database_stalled("AuthenticationRefused", &by(&format!("/{}", world.database))).await;
 
     world.write_secret(json!({ "database": "no_such_database" })).await;
-    world.database_stalled("AuthenticationRefused", "no_such_database").await;
+    world.database_stalled("NoSuchDatabase", &by("/no_such_database")).await;
+    assert!(check_connection(&world).unwrap_err().contains(&by("/no_such_database")), "as the condition says");
 
     let unused = devcluster::free_port().unwrap();
     world.write_secret(json!({ "port": unused.to_string() })).await;
-    world.database_reconciling("ConnectionFailed", "cannot reach the database").await;
+    world
+        .database_reconciling("ConnectionFailed", &by(&format!("{}:{unused}/{}", world.postgres.host, world.database)))
+        .await;
 
     // A server that answers without a word costs the time of a connection attempt, not that of a statement.
     let silent = listener(Manners::Silent);
     let started = Instant::now();
     world.write_secret(json!({ "port": silent.port().to_string() })).await;
-    world.database_reconciling("ConnectionFailed", "did not answer").await;
+    world.database_reconciling("ConnectionFailed", "no answer in time").await;
     assert!(started.elapsed() < AT_ONCE, "{:?}", started.elapsed());
 
     world.write_secret(json!({ "port": listener(Manners::Web).port().to_string() })).await;
@@ -66,8 +73,17 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     world.database_ready().await;
     assert!(started.elapsed() < AT_ONCE, "ready only after {:?}", started.elapsed());
     world.until_told("FunctionsInstalled", "installed").await;
+    let connected = check_connection(&world).unwrap();
+    assert!(connected.starts_with("connected to ") && connected.ends_with("functions are installed\n"), "{connected}");
     assert!(!world.everything_readable().await.contains("hunter2"));
     world.finish().await;
+}
+
+/// What the command says that asks with the operator's own login.
+fn check_connection(world: &World) -> Result<String, String> {
+    let (status, out, err) =
+        world.command(&["check-connection", &world.database_ref(), "--namespace", &world.operator_namespace]);
+    if status.success() { Ok(out) } else { Err(err) }
 }
 
 /// All keys of the Secret, changed.
@@ -173,5 +189,24 @@ async fn a_standby_is_waited_for_and_the_primary_is_taken() {
     world.settled_tenant("school").await;
     assert_eq!(world.sql("SELECT config ->> 'grade' FROM edu_matrix_hub_schema.tenant_schemas"), "7");
     assert!(world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().schema_id.is_some());
+    world.finish().await;
+}
+
+/// What a hosted service does when the disk is full, and a DBA by mistake.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_setting_that_lets_the_login_read_only_is_told_with_the_statement_that_ends_it() {
+    let mut world = World::without_operator(json!({})).await;
+    let (login, database) = (world.login(), world.database.clone());
+    for (place, statement) in [
+        (format!("ROLE {login}"), format!("ALTER ROLE {login} RESET default_transaction_read_only")),
+        (format!("DATABASE {database}"), format!("ALTER DATABASE {database} RESET default_transaction_read_only")),
+    ] {
+        world.sql_in("postgres", &format!("ALTER {place} SET default_transaction_read_only = on"));
+        world.start_operator().await;
+        world.database_stalled("ReadOnlySetting", &statement).await;
+        world.sql_in("postgres", &format!("BEGIN READ WRITE; {statement}; COMMIT"));
+        world.database_ready().await;
+        world.stop_operator().await;
+    }
     world.finish().await;
 }

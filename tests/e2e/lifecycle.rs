@@ -20,6 +20,13 @@ async fn a_tenant_comes_changes_and_goes() {
     let status = tenant.status.unwrap();
     assert_eq!(status.table_count, Some(0));
     assert_eq!(status.storage_used.as_deref(), Some("0"));
+    let summary = status.summary.unwrap();
+    assert_eq!((summary.reason.as_str(), summary.message.as_str()), ("Succeeded", "schema school is ready"));
+    let (place, roles) = (status.connection.unwrap(), status.roles.unwrap());
+    assert_eq!((&place.host, &place.database), (&world.postgres.host, &world.database));
+    for (told, role) in [(roles.owner, "owner"), (roles.writer, "writer"), (roles.reader, "reader")] {
+        assert_eq!(told, world.tenant_role("school", role).trim_matches('"'));
+    }
 
     world.sql_as("school", "owner", "CREATE TABLE school.pupils (id int PRIMARY KEY, name text)");
     world

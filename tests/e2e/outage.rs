@@ -59,6 +59,7 @@ async fn an_outage_loses_nothing_and_is_over_within_seconds() {
     }
     world.annotate::<TenantSchema>("abandoned", ABANDON, "abandoned").await;
     let message = world.tenant_says("abandoned", "Reconciling", "DatabaseUnavailable", "deletion waits").await;
+    world.event("abandoned", "DeletionWaits", "deletion waits since 20").await;
     world.annotate::<TenantSchema>("abandoned", ABANDON, &World::value_told(&message, ABANDON)).await;
     world.until_gone(&tenants, "abandoned").await;
 

@@ -82,26 +82,68 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     ];
     file.write_all(text.concat().as_bytes()).unwrap();
     let path = file.path().display().to_string();
-    let (status, out, err) = world.command(&["plan", "-f", &path, "--namespace", &world.operator_namespace]);
-    assert!(status.success(), "{err}");
+    let plan = |files: &[&str]| {
+        let files = files.iter().flat_map(|file| ["-f", *file]);
+        let arguments: Vec<_> =
+            ["plan"].into_iter().chain(files).chain(["--namespace", &world.operator_namespace]).collect();
+        let (status, out, err) = world.command(&arguments);
+        assert_eq!(err, "");
+        (status.code().unwrap(), out)
+    };
     let namespace = &world.namespace;
+    let database = world.database_ref();
     assert_eq!(
-        out,
-        format!(
-            "tenant {namespace}/school, schema school:\n  in order:\n    suspend: take USAGE from all but the owner, end \
+        plan(&[&path]),
+        (
+            3,
+            format!(
+                "tenant {namespace}/school, schema school:\n  in order:\n    suspend: take USAGE from all but the owner, end \
              sessions\n  in order:\n    set quota 5Gi\ntenant {namespace}/newcomer, schema newcomer:\n  in order:\n    create schema with roles \
              owner, reader, writer; quota none\ntenant {namespace}/rival, schema school:\n  refuse (Conflict): schema school \
              belongs to TenantSchema school of this namespace; the first keeps it, and deleting this object drops \
              nothing. If it is the same tenant under a new name, the platform team gives it to this object in \
-             spec.transfers of TenantDatabase {}\nNamespace: not planned, only TenantSchemas are\n",
-            world.database_ref()
+             spec.transfers of TenantDatabase {database}\nNamespace: not planned, only TenantSchemas and TenantDatabases are\n"
+            )
         )
     );
-    let mut wrong = tempfile::NamedTempFile::new().unwrap();
-    wrong.write_all(manifest("school", "schemaName: other").as_bytes()).unwrap();
-    let path = wrong.path().display().to_string();
-    let (status, _, err) = world.command(&["plan", "-f", &path, "--namespace", &world.operator_namespace]);
-    assert!(!status.success() && err.contains("schemaName is immutable"), "{err}");
+
+    // What a pipeline goes by: each way in which it may end.
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        folder.path().join(name).display().to_string()
+    };
+    let same = write("same.yaml", &manifest("school", "schemaName: school"));
+    let (code, out) = plan(&[&same]);
+    assert!(code == 0 && out.ends_with("nothing to do\n"), "{code} {out}");
+    let new = write("new.yml", &manifest("newcomer", "schemaName: newcomer"));
+    assert_eq!(plan(&[&same, &new]).0, 1);
+    let of_database = |spec: &str| {
+        format!(
+            "apiVersion: edumatrixhub.io/v1alpha1\nkind: TenantDatabase\nmetadata: {{name: {database}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let secret = "connection: {secretRef: {name: postgres}, tls: {mode: VerifyFull}}";
+    let limits = write("database.yaml", &of_database(&format!("{secret}, limits: {{maxDeletionsPerHour: 7}}")));
+    assert_eq!(plan(&[&limits]), (1, format!("database {database}:\n  change spec.limits\n")));
+    assert_eq!(
+        plan(&[&write("database.yaml", &of_database(secret))]),
+        (0, format!("database {database}:\n  nothing to do\n"))
+    );
+    let (code, out) = plan(&[folder.path().to_str().unwrap()]);
+    assert!(code == 1 && out.matches("\ntenant ").count() == 2, "a folder is planned whole: {out}");
+    let elsewhere = manifest("elsewhere", "schemaName: elsewhere").replace(&format!("name: {database}"), "name: none");
+    let elsewhere = write("elsewhere.yaml", &elsewhere);
+    let (code, out) = plan(&[&elsewhere]);
+    assert!(code == 4 && out.contains("TenantDatabase \"none\" does not exist"), "{code} {out}");
+    for (name, spec, words) in
+        [("school", "schemaName: other", "schemaName is immutable"), ("typo", "schemaNmae: typo", "unknown field")]
+    {
+        let (code, out) = plan(&[&write("wrong.yaml", &manifest(name, spec))]);
+        assert!(code == 3 && out.contains(words), "{code} {out}");
+    }
+    assert_eq!(plan(&[&write("wrong.yaml", "kind: [")]).0, 3);
+    assert_eq!(world.command(&["plan"]).0.code(), Some(2));
     assert_eq!(world.written().await, before);
     assert_eq!(world.schemas("newcomer"), [""; 0]);
 

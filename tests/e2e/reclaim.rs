@@ -177,6 +177,10 @@ async fn a_wave_of_deletions_leaves_all_beyond_the_limit_open_until_it_is_confir
     let held = world.api::<TenantSchema>().list(&all).await.unwrap().items.remove(0);
     let (_, _, message) = crate::world::condition(&held, "Stalled").unwrap();
     assert!(message.contains("kubectl annotate tenantdatabase") && message.contains("20"), "{message}");
+    world.database_stalled("DeletionBrake", "180 deletions of tenants are held").await;
+    world.until_told("Stalled", "DeletionBrake").await;
+    let metric = format!("tenant_schema_operator_deletions_held{{database=\"{}\"}}", world.database_ref());
+    assert_eq!(world.count(&metric), 180);
     let usable = format!(
         "SELECT has_schema_privilege('{}', '{}', 'USAGE')",
         world.tenant_role(&held.status.clone().unwrap().schema_name.unwrap(), "reader").trim_matches('"'),
@@ -194,5 +198,6 @@ async fn a_wave_of_deletions_leaves_all_beyond_the_limit_open_until_it_is_confir
     world.annotate_database(CONFIRM_DELETIONS, &time).await;
     world.eventually("the wave is let go", async || living() == "0").await;
     world.eventually("all are gone", async || stalled().await.0 == 0).await;
+    world.database_ready().await;
     world.finish().await;
 }

@@ -25,6 +25,9 @@ pub enum Closed {
     /// The server only reads.
     #[error("the server is a read-only standby; point the Secret to the primary, or wait for the failover to end")]
     ReadOnlyStandby,
+    /// The server would write, and a setting forbids it.
+    #[error("a setting lets this login read only (default_transaction_read_only); a DBA runs: {0}")]
+    ReadOnlySetting(String),
     /// The login may not do what is needed.
     #[error("the login {user} lacks: {}", missing_text(.missing))]
     InsufficientPrivilege {

@@ -32,6 +32,9 @@ pub fn fit(facts: &DatabaseFacts) -> Result<(), Closed> {
     if facts.in_recovery {
         return Err(Closed::ReadOnlyStandby);
     }
+    if let Some(statement) = &facts.read_only {
+        return Err(Closed::ReadOnlySetting(statement.clone()));
+    }
     Ok(())
 }
 
@@ -117,6 +120,7 @@ mod tests {
             server_version_num: version,
             server_version: format!("{}.{}", version / 10_000, version % 10_000),
             in_recovery,
+            read_only: None,
             database_name: "edu".to_owned(),
             registry_exists: false,
             installed: false,
@@ -135,6 +139,9 @@ mod tests {
         assert_eq!(old, "PostgreSQL 14.19 is not supported; versions 15 to 18 are");
         assert!(found(&facts(140_019, true)).unwrap_err().contains("14.19"), "the version is what a person must mend");
         assert!(found(&facts(150_000, true)).unwrap_err().contains("read-only standby"));
+        let statement = "ALTER ROLE operator RESET default_transaction_read_only".to_owned();
+        let set = DatabaseFacts { read_only: Some(statement.clone()), ..facts(150_000, false) };
+        assert!(found(&set).unwrap_err().ends_with(&statement));
         assert_eq!(found(&facts(150_000, false)), Ok(()));
         assert_eq!(found(&facts(180_001, false)), Ok(()));
     }

@@ -13,9 +13,9 @@ use kube::ResourceExt;
 use uuid::Uuid;
 
 use crate::{
-    api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode},
+    api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode, tenant_schema::Place},
     lane::{Lane, LaneParts, Seen},
-    postgres::{Connection, Functions, Hold, Pool, script},
+    postgres::{Connection, Functions, Hold, Pool, answer::DatabaseFacts, script},
     telemetry::Metrics,
 };
 use claim::{Identity, claim};
@@ -67,6 +67,28 @@ pub struct Claimant<'a> {
     pub ring: Box<dyn Fn() + Send + Sync>,
 }
 
+/// A server that answers, and that can be worked with as far as it is known before the functions are looked at.
+pub struct Reached {
+    /// What is called there.
+    pub functions: Functions,
+    /// What was found.
+    pub facts: DatabaseFacts,
+}
+
+/// Connects to a database and looks what server and login are. Nothing is changed.
+pub async fn reach(
+    database: &TenantDatabase,
+    connection: Connection,
+    metrics: Arc<Metrics>,
+) -> Result<Reached, Closed> {
+    let connecting = &database.spec.connection;
+    let pool = Pool::new(connection, connecting.max_connections())?;
+    let functions = Functions::new(pool, metrics, connecting.statement_timeout());
+    let facts = functions.database(&database.spec.owner_role()?).await?;
+    fit(&facts)?;
+    Ok(Reached { functions, facts })
+}
+
 /// Opens the lane of a database.
 pub async fn open(
     database: &TenantDatabase,
@@ -78,11 +100,10 @@ pub async fn open(
     let name = database.metadata.name.clone().unwrap_or_default();
     let owner_role = spec.owner_role()?;
     let user = connection.user().to_owned();
+    let (host, port) = (connection.host(), connection.port());
     let size = spec.connection.max_connections();
-    let pool = Pool::new(connection, size)?;
-    let functions = Functions::new(pool, metrics, spec.connection.statement_timeout());
-    let facts = functions.database(&owner_role).await?;
-    fit(&facts)?;
+    let Reached { functions, facts } = reach(database, connection, metrics).await?;
+    let place = Place { host, port: i32::from(port), database: facts.database_name.clone() };
     let status = database.status.as_ref();
     let remembered = status.and_then(|status| Some((status.installation_id.as_deref()?, status.epoch.unwrap_or(0))));
     let identity = Identity {
@@ -133,7 +154,7 @@ pub async fn open(
     let apply_slots = size.saturating_sub(1 + job_slots(size));
     let parts = LaneParts {
         database: name.clone(),
-        database_name: facts.database_name,
+        place,
         holder: claimant.identity.to_owned(),
         hold,
         apply_slots,

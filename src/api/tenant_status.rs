@@ -1,0 +1,152 @@
+//! The parts of a tenant's status.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    policy::{DeletionPolicy, Enforcement},
+    schema,
+    schema_backup::BackupMethod,
+};
+
+/// What a schema is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
+pub enum State {
+    /// It may be read and written.
+    Active,
+    /// It may not be used.
+    Suspended,
+    /// It is being removed.
+    Dropping,
+}
+
+/// Where a schema is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    /// The name or address of the server.
+    #[schemars(length(max = 1024))]
+    pub host: String,
+
+    /// Its port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+
+    /// The database.
+    #[schemars(length(max = 63))]
+    pub database: String,
+}
+
+/// The roles of a schema. None of them may log in; a login is given one of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Roles {
+    /// Owns the schema and makes tables in it: for migrations.
+    #[schemars(length(max = 63))]
+    pub owner: String,
+
+    /// Reads and writes what the owner made: for applications.
+    #[schemars(length(max = 63))]
+    pub writer: String,
+
+    /// Reads what the owner made.
+    #[schemars(length(max = 63))]
+    pub reader: String,
+}
+
+/// The last backup of a tenant that was finished.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastBackup {
+    /// The name of the backup: of its schema in the database.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub name: Option<String>,
+
+    /// How it was made.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub method: Option<BackupMethod>,
+
+    /// When it was finished.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+
+    /// Its size in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub size_bytes: Option<i64>,
+}
+
+/// The last operation on a tenant.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastOperation {
+    /// What was done, in the words of the operation log.
+    #[serde(rename = "type")]
+    #[schemars(length(max = 64))]
+    pub type_: String,
+
+    /// How it ended, in the words of the operation log.
+    #[schemars(length(max = 64))]
+    pub status: String,
+
+    /// When it began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+
+    /// How long it took, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub duration_milliseconds: Option<i64>,
+
+    /// Why it failed; absent if it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub error: Option<String>,
+}
+
+/// What really holds for a tenant, after defaults and limits.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Effective {
+    /// The name of the `TenantDatabase`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub database_ref: Option<String>,
+
+    /// What would happen to the schema if this object were deleted now.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+
+    /// What the final backup would be: `SetAside` if the schema is kept whole beside the living ones, `None` if there
+    /// is none.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub final_backup: Option<FinalBackup>,
+
+    /// For how many days the final backup would be kept; absent if for ever, or if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36_500))]
+    pub final_expire_after_days: Option<i32>,
+
+    /// The quota, as it was written; absent if there is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub quota_limit: Option<String>,
+
+    /// What happens beyond the quota.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
+}
+
+/// What a tenant leaves behind when it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
+pub enum FinalBackup {
+    /// The whole schema, set aside in the database.
+    SetAside,
+    /// Nothing.
+    None,
+}

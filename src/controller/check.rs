@@ -1,0 +1,44 @@
+//! Whether the operator's own login reaches a database, asked now: what the condition of the TenantDatabase would say.
+
+use std::sync::Arc;
+
+use kube::{Api, Client};
+use thiserror::Error;
+
+use crate::{
+    api::TenantDatabase,
+    database::{
+        install::{Closed, Reached, reach},
+        resolve::{Unresolved, resolve},
+    },
+    kubernetes,
+    telemetry::Metrics,
+};
+
+/// Why it does not, or why that is not known.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The API server.
+    #[error(transparent)]
+    Kubernetes(#[from] kubernetes::Error),
+    /// There is no such object.
+    #[error("TenantDatabase {0:?} does not exist; see: kubectl get tenantdatabases")]
+    NoDatabase(String),
+    /// The connection's Secrets.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
+    /// The database.
+    #[error(transparent)]
+    Closed(#[from] Closed),
+}
+
+/// Connects as the operator does; nothing is changed. Says where to and what is there, never a password.
+pub async fn check_connection(client: &Client, name: &str, own_namespace: &str) -> Result<String, Error> {
+    let databases: Api<TenantDatabase> = Api::all(client.clone());
+    let database = kubernetes::read(&databases, name).await?.ok_or_else(|| Error::NoDatabase(name.to_owned()))?;
+    let connection = resolve(&database, client, own_namespace).await?;
+    let attempt = connection.attempt();
+    let Reached { facts, .. } = reach(&database, connection, Arc::new(Metrics::new())).await?;
+    let functions = if facts.installed { "installed" } else { "not installed yet" };
+    Ok(format!("connected to {attempt}: PostgreSQL {}, functions are {functions}\n", facts.server_version))
+}
