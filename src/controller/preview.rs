@@ -151,8 +151,10 @@ impl Asker<'_> {
             }
         };
         answer.unwrap_or_else(|error| match error {
-            // The manifest is at fault, and not the way to the API server.
-            Error::Kubernetes(kubernetes::Error::Refused { code: 400 | 422, message, .. }) => {
+            // The manifest is at fault, and not the way to the API server. A field that is not there is told with a 500.
+            Error::Kubernetes(kubernetes::Error::Refused { code, message, .. })
+                if [400, 422].contains(&code) || message.contains("field not declared in schema") =>
+            {
                 Preview::new(Outcome::Refused, format!("{what}:\n  refused by the API server: {message}\n"))
             }
             Error::Kubernetes(kubernetes::Error::Refused { code: 404, .. })

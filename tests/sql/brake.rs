@@ -50,7 +50,7 @@ async fn beyond_the_limit_a_tenant_stays_open_and_untouched() {
         assert_eq!(expect(&refused, "error"), "deletion_brake");
         assert_eq!((&refused["detail"]["count"], &refused["detail"]["limit"]), (&json!(1), &json!(1)));
         let message = refused["message"].as_str().unwrap();
-        assert!(message.contains("1 tenants were dropped") && message.contains("the limit is 1"), "{message}");
+        assert!(message.contains("1 tenants were set aside or dropped") && message.contains("the limit is 1"), "{message}");
         assert_eq!((world.database.acl("two").await, world.text(image).await), before);
         app.query("SELECT 1", &[]).await.unwrap();
         world.run("UPDATE edu_matrix_hub_schema.tenant_schemas SET logins = '{}'").await;

@@ -18,7 +18,7 @@ pub enum Error {
     #[error("{0} is not valid YAML")]
     Yaml(String, #[source] Box<serde_saphyr::Error>),
     /// It would not be known which object is meant.
-    #[error("document {1} of {0} has no kind, or no metadata.name")]
+    #[error("document {1} of {0} has no metadata.name")]
     Nameless(String, usize),
 }
 
@@ -28,7 +28,12 @@ pub struct Document(Value);
 
 impl Document {
     pub fn kind(&self) -> &str {
-        self.0["kind"].as_str().unwrap_or_default()
+        self.0["kind"].as_str().unwrap_or("an object without a kind")
+    }
+
+    /// Whether it is of a kind that is planned.
+    fn is_ours(&self) -> bool {
+        ["TenantSchema", "TenantDatabase"].contains(&self.kind())
     }
 
     pub fn name(&self) -> &str {
@@ -95,7 +100,7 @@ fn parse(file: &str, text: &str) -> Result<Vec<Document>, Error> {
         if let Some(metadata) = document.0["metadata"].as_object_mut() {
             metadata.remove("managedFields");
         }
-        if document.kind().is_empty() || document.name().is_empty() {
+        if document.is_ours() && document.name().is_empty() {
             return Err(Error::Nameless(file.to_owned(), index + 1));
         }
         documents.push(document);
@@ -122,7 +127,8 @@ mod tests {
     fn documents_are_read_as_they_are_written() {
         check("", "");
         check("---\n---\nkind: A\nmetadata: {name: b}\n---\nkind: C\nmetadata: {name: d}\n", "A b, C d");
-        check("kind: A\n", "document 1 of file has no kind, or no metadata.name");
+        check("kind: TenantSchema\n", "document 1 of file has no metadata.name");
+        check("name: x\n", "an object without a kind ");
         check("a: [", "file is not valid YAML");
     }
 
