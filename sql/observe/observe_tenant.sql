@@ -13,30 +13,39 @@ AS $function$
 DECLARE
     wanted_institution CONSTANT uuid := (request ->> 'institution_id')::uuid;
     answer              jsonb;
+    own_id              uuid;
     own                 record;
+    own_row             jsonb;
+    found               record;
+    tombstone           jsonb;
+    known               jsonb;
+    bearer              jsonb;
+    institution_holder  jsonb;
     institution_known   boolean := true;
     institution_problem text;
 BEGIN
     PERFORM edu_matrix_hub_schema._need_all_rows();
-    SELECT t.id, t.schema_name, t.drift, t.fingerprint, r.document,
-           edu_matrix_hub_schema._schema_absence(t) AS absence
-    INTO own
-    FROM edu_matrix_hub_schema.tenant_schemas AS t
-    JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
-    WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status <> 'dropped';
-    IF own.id IS NOT NULL THEN
-        IF own.absence IS NULL AND (SELECT f.fingerprint FROM edu_matrix_hub_schema.tenant_fingerprints AS f WHERE f.schema_id = own.id)
+    own_id := (SELECT t.id FROM edu_matrix_hub_schema.tenant_schemas AS t
+               WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status <> 'dropped');
+    IF own_id IS NOT NULL THEN
+        SELECT t.drift, t.fingerprint, r.document, edu_matrix_hub_schema._schema_absence(t) AS absence
+        INTO own
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
+        WHERE t.id = own_id;
+        IF own.absence IS NULL AND (SELECT f.fingerprint FROM edu_matrix_hub_schema.tenant_fingerprints AS f WHERE f.schema_id = own_id)
                           IS DISTINCT FROM own.fingerprint THEN
-            own.drift := edu_matrix_hub_schema._tenant_drift(own.id);
+            own.drift := edu_matrix_hub_schema._tenant_drift(own_id);
         ELSE
             own.drift := '[]';
         END IF;
+        own_row := own.document || jsonb_build_object('schema_exists', own.absence IS NULL, 'absence', own.absence, 'drift', own.drift);
     END IF;
 
     IF wanted_institution IS NOT NULL THEN
         institution_known := EXISTS (SELECT FROM edu_matrix_hub_schema.institutions AS i
                                      WHERE i.id = wanted_institution AND i.status = 'active');
-        IF NOT institution_known AND own.id IS NULL AND jsonb_typeof(request -> 'institution_source') = 'object' THEN
+        IF NOT institution_known AND own_id IS NULL AND jsonb_typeof(request -> 'institution_source') = 'object' THEN
             BEGIN
                 institution_known := edu_matrix_hub_schema._institution_in_source(wanted_institution, request -> 'institution_source');
             EXCEPTION
@@ -50,11 +59,24 @@ BEGIN
         END IF;
     END IF;
 
-    SELECT jsonb_build_object(
-        'installation_id', i.installation_id,
-        'epoch', i.epoch,
-        'own', own.document || jsonb_build_object('schema_exists', own.absence IS NULL, 'absence', own.absence, 'drift', own.drift),
-        'tombstone', (
+    -- One table at a time, and the rest only where there is something to find: a schema that is made makes every session plan
+    -- its statements again, so that what is planned for a new tenant is what a new tenant costs.
+    SELECT i.installation_id, i.epoch,
+           (SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
+            WHERE t.schema_name = request ->> 'schema_name' AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own_id) AS name_holder,
+           EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                   WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status = 'dropped') AS has_grave,
+           own_id IS NULL AND EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = request ->> 'schema_name') AS name_stands,
+           EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = request ->> 'schema_name') AS name_is_role
+    INTO found
+    FROM edu_matrix_hub_schema.installation AS i;
+    IF wanted_institution IS NOT NULL THEN
+        institution_holder := (
+            SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
+            WHERE t.institution_id = wanted_institution AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own_id);
+    END IF;
+    IF found.has_grave THEN
+        tombstone := (
             SELECT jsonb_build_object('schema_id', t.id, 'status', t.status, 'backup_id', b.id, 'location', b.location,
                                       'backup_state', b.state,
                                       'held_up', (SELECT jsonb_build_object('error', j.error, 'reason', j.reason)
@@ -66,34 +88,36 @@ BEGIN
                                WHERE s.schema_id = t.id AND s.method = 'SetAside'
                                ORDER BY s.completed_at DESC NULLS LAST LIMIT 1) AS b ON true
             WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status = 'dropped'
-            ORDER BY t.dropped_at DESC NULLS LAST LIMIT 1),
-        'set_aside', CASE WHEN own.id IS NULL
-                          THEN edu_matrix_hub_schema._reserved(request ->> 'schema_name', wanted_institution, NULL) END,
-        'known', CASE WHEN own.id IS NULL THEN (
-            SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
-            WHERE t.id = (request ->> 'schema_id')::uuid) END,
-        'name_holder', holder.claim,
-        'institution_holder', (
-            SELECT edu_matrix_hub_schema._claim(t)
-            FROM edu_matrix_hub_schema.tenant_schemas AS t
-            WHERE t.institution_id = wanted_institution AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own.id),
-        'schema_exists', CASE WHEN own.id IS NOT NULL THEN own.absence IS NULL
-                              ELSE holder.claim IS NULL
-                                   AND EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = request ->> 'schema_name') END,
-        'bearer', CASE WHEN own.id IS NULL AND holder.claim IS NULL THEN (
+            ORDER BY t.dropped_at DESC NULLS LAST LIMIT 1);
+    END IF;
+    IF own_id IS NULL AND request ->> 'schema_id' IS NOT NULL THEN
+        known := (SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
+                  WHERE t.id = (request ->> 'schema_id')::uuid);
+    END IF;
+    IF found.name_stands AND found.name_holder IS NULL THEN
+        bearer := (
             SELECT edu_matrix_hub_schema._claim(t) || jsonb_build_object('statement', format('ALTER SCHEMA %I RENAME TO %I', n.nspname, t.schema_name))
             FROM pg_namespace AS n
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = n.oid AND t.status <> 'dropped'
-            WHERE n.nspname = request ->> 'schema_name' AND NOT edu_matrix_hub_schema._world_moved()) END,
-        'name_is_role', EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = request ->> 'schema_name'),
+            WHERE n.nspname = request ->> 'schema_name' AND NOT edu_matrix_hub_schema._world_moved());
+    END IF;
+    answer := jsonb_build_object(
+        'installation_id', found.installation_id,
+        'epoch', found.epoch,
+        'own', own_row,
+        'tombstone', tombstone,
+        'known', known,
+        'name_holder', found.name_holder,
+        'institution_holder', institution_holder,
+        'schema_exists', CASE WHEN own_id IS NOT NULL THEN (own_row -> 'schema_exists')::boolean ELSE found.name_stands AND found.name_holder IS NULL END,
+        'bearer', bearer,
+        'name_is_role', found.name_is_role,
         'institution_known', institution_known,
-        'institution_problem', institution_problem)
-    INTO answer
-    FROM edu_matrix_hub_schema.installation AS i
-    LEFT JOIN LATERAL (
-        SELECT edu_matrix_hub_schema._claim(t) AS claim
-        FROM edu_matrix_hub_schema.tenant_schemas AS t
-        WHERE t.schema_name = request ->> 'schema_name' AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own.id) AS holder ON true;
+        'institution_problem', institution_problem);
+    IF own_id IS NULL THEN
+        answer := answer || jsonb_build_object(
+            'set_aside', edu_matrix_hub_schema._reserved(request ->> 'schema_name', wanted_institution, NULL));
+    END IF;
     RETURN answer;
 END
 $function$;

@@ -3,10 +3,17 @@
 -- whose data lies beside it would be a loss that looks like health. `beside` is a backup that the asker knows of and leaves
 -- where it is. A name is free again when what was set aside is purged.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._reserved(schema_name text, institution_id uuid, beside uuid) RETURNS jsonb
-LANGUAGE sql VOLATILE SECURITY DEFINER
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT jsonb_build_object(
+BEGIN
+    -- Hardly a new tenant finds anything, and the look at one table is planned many times faster than the one at four.
+    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS d WHERE d.status = 'dropped' AND d.schema_name = _reserved.schema_name)
+       AND (_reserved.institution_id IS NULL
+            OR NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS d WHERE d.status = 'dropped' AND d.institution_id = _reserved.institution_id)) THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT jsonb_build_object(
         'backup_id', b.id, 'schema_id', t.id, 'location', b.location, 'state', b.state, 'size_bytes', b.size_bytes,
         'table_count', b.table_count, 'dropped_at', t.dropped_at, 'holder', edu_matrix_hub_schema._claim(t))
     FROM (
@@ -26,6 +33,7 @@ AS $function$
     JOIN edu_matrix_hub_schema.schema_backups AS b ON b.id = newest.backup_id
     WHERE b.id IS DISTINCT FROM _reserved.beside
     ORDER BY newest.rank
-    LIMIT 1
+    LIMIT 1);
+END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._reserved(text, uuid, uuid) FROM PUBLIC;
