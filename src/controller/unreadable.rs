@@ -13,7 +13,7 @@ use super::report;
 use crate::{
     api::{
         ABANDON, SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER,
-        TenantDatabase, TenantSchema, TenantSchemaSpec,
+        TenantDatabase, TenantSchema, TenantSchemaSpec, bound,
         condition::{ConditionType, Reason, Verdict, find, summary},
     },
     context::Context,
@@ -169,7 +169,7 @@ fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
 }
 
 /// Whether a deleted object may go without anything being done for it. The schema's name confirms it, or the object's own where
-/// there is none.
+/// there is none, with the UID of this very object: what is left in Git means no later one.
 fn is_abandoned(kind: &Kind, object: &Unreadable) -> bool {
     let metadata = &object.metadata;
     metadata.deletion_timestamp.is_some()
@@ -181,9 +181,10 @@ fn is_abandoned(kind: &Kind, object: &Unreadable) -> bool {
             .is_some_and(|value| *value == word_of_abandon(object))
 }
 
-fn word_of_abandon(object: &Unreadable) -> &str {
-    let name = object.metadata.name.as_deref().unwrap_or_default();
-    object.schema_name.as_deref().unwrap_or(name)
+fn word_of_abandon(object: &Unreadable) -> String {
+    let ObjectMeta { name, uid, .. } = &object.metadata;
+    let name = object.schema_name.as_deref().or(name.as_deref()).unwrap_or_default();
+    bound(name, uid.as_deref().unwrap_or_default())
 }
 
 fn message(kind: &Kind, object: &Unreadable) -> String {
@@ -203,7 +204,7 @@ fn message(kind: &Kind, object: &Unreadable) -> String {
     format!(
         "deletion waits, because this release of the operator cannot read the object: {why}; what it stands for stays as it is. \
          Mend the field ({mend}), or run a release that knows it; to let go and leave everything where it is: kubectl \
-         {place}annotate {resource} {name} {ABANDON}={}",
+         {place}annotate {resource} {name} --overwrite {ABANDON}={}",
         word_of_abandon(object)
     )
 }
@@ -229,9 +230,9 @@ mod tests {
         assert!(message(&DATABASE, &status).contains("(kubectl edit tenantdatabase main --subresource=status)"));
         let deleted = object(
             "spec: no",
-            json!({ "name": "a", "namespace": "team", "deletionTimestamp": "2026-01-01T00:00:00Z" }),
+            json!({ "name": "a", "namespace": "team", "uid": "7", "deletionTimestamp": "2026-01-01T00:00:00Z" }),
         );
-        let command = "kubectl -n team annotate tenantschema a edumatrixhub.io/abandon=school";
+        let command = "kubectl -n team annotate tenantschema a --overwrite edumatrixhub.io/abandon=school@7";
         assert!(message(&TENANT, &deleted).ends_with(command));
     }
 
@@ -239,15 +240,17 @@ mod tests {
     fn only_a_deleted_object_with_the_right_word_is_let_go() {
         let check = |deleted: bool, word: &str, expected: bool| {
             let mut metadata = json!({
-                "name": "a", "finalizers": [TENANT_SCHEMA_FINALIZER], "annotations": { ABANDON: word },
+                "name": "a", "uid": "7", "finalizers": [TENANT_SCHEMA_FINALIZER], "annotations": { ABANDON: word },
             });
             if deleted {
                 metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             }
             assert_eq!(is_abandoned(&TENANT, &object("", metadata)), expected, "{deleted} {word}");
         };
-        check(true, "school", true);
-        check(true, "a", false);
-        check(false, "school", false);
+        check(true, "school@7", true);
+        for left_behind in ["school", "a", "school@6"] {
+            check(true, left_behind, false);
+        }
+        check(false, "school@7", false);
     }
 }

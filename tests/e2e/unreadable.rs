@@ -83,8 +83,13 @@ async fn a_config_however_deep_stops_no_other_tenant() {
     patch(&world, "tenantschema", "left", &format!(r#"{{"spec":{{"config":{}}}}}"#, nested(200)));
     until_stalled(&world, "tenantschema", "left", "nested too deep").await;
     world.kubectl(&["-n", &world.namespace, "delete", "tenantschema", "left", "--wait=false"]);
-    until_stalled(&world, "tenantschema", "left", &format!("{ABANDON}=left")).await;
+    let uid = world.kubectl(&["-n", &world.namespace, "get", "tenantschema", "left", "-o", "jsonpath={.metadata.uid}"]);
+    let told = format!("{ABANDON}=left@{uid}");
+    until_stalled(&world, "tenantschema", "left", &told).await;
     world.kubectl(&["-n", &world.namespace, "annotate", "tenantschema", "left", &format!("{ABANDON}=left")]);
+    world.next_survey().await;
+    until_stalled(&world, "tenantschema", "left", &told).await;
+    world.kubectl(&["-n", &world.namespace, "annotate", "--overwrite", "tenantschema", "left", &told]);
     let left = ["-n", &world.namespace, "get", "tenantschema", "left", "--ignore-not-found", "-o", "name"];
     world.eventually("left is gone", async || world.kubectl(&left).is_empty()).await;
     assert_eq!(world.schemas("left"), ["left"], "and leaves everything where it is");
