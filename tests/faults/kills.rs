@@ -156,8 +156,10 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
 
 /// A status without times, sizes and identities.
 fn steady(mut status: Value) -> Value {
-    const UNSTEADY: [&str; 12] = [
+    const UNSTEADY: [&str; 14] = [
         "lastTransitionTime",
+        "since",
+        "roles",
         "observedGeneration",
         "startTime",
         "completionTime",
