@@ -1,12 +1,13 @@
 //! What each subcommand does, with its errors told in one line.
 
-use std::{io::Write, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 
+use clap::CommandFactory;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     api,
-    config::{CheckArgs, PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
+    config::{Args, CheckArgs, PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
     context::chain,
     controller::{
         self,
@@ -16,6 +17,9 @@ use crate::{
     postgres::script,
     telemetry::logs,
 };
+
+/// The program, as a user types it.
+const NAME: &str = "tenant-schema-operator";
 
 /// `run`.
 pub async fn run(args: RunArgs) -> Result<(), String> {
@@ -78,6 +82,19 @@ pub async fn check_connection(args: &CheckArgs) -> Result<(), String> {
 pub async fn release(args: &ReleaseArgs) -> Result<(), String> {
     let client = controller::client().await.map_err(|error| chain(&error))?;
     print(&controller::release::release_all(&client, &args.selection).await.map_err(|error| chain(&error))??)
+}
+
+/// `completion`.
+pub fn completion(shell: clap_complete::Shell) -> Result<(), String> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), NAME, &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
+
+/// `man`.
+pub fn man(folder: &Path) -> Result<(), String> {
+    let failed = |error| format!("cannot write man pages into {}: {error}", folder.display());
+    clap_mangen::generate_to(Args::command().name(NAME), folder).map_err(failed)
 }
 
 /// `version`.

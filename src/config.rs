@@ -39,6 +39,16 @@ pub enum Command {
     CheckConnection(CheckArgs),
     /// Prepare tenants for being deleted with their schemas left as they are: deletionPolicy becomes Retain.
     Release(ReleaseArgs),
+    /// Print the completions of a shell, for its startup file.
+    Completion {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages of all commands into a folder.
+    Man {
+        /// An existing folder, such as /usr/local/share/man/man1.
+        folder: std::path::PathBuf,
+    },
     /// Print the version.
     Version,
 }

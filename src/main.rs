@@ -18,6 +18,8 @@ async fn main() -> ExitCode {
         Command::Plan(args) => return told(command::plan(&args).await),
         Command::CheckConnection(args) => command::check_connection(&args).await,
         Command::Release(args) => command::release(&args).await,
+        Command::Completion { shell } => command::completion(shell),
+        Command::Man { folder } => command::man(&folder),
         Command::Version => command::version(),
     };
     told(result.map(|()| ExitCode::SUCCESS))

@@ -7,6 +7,7 @@ mod chart {
     mod cloudnativepg;
     mod conform;
     mod helm;
+    mod install;
     mod journey;
     mod monitoring;
     mod permissions;

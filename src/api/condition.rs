@@ -113,6 +113,12 @@ impl Verdict {
         Self::new(ready, Some(ConditionType::Paused), Reason::Paused, plan.into())
     }
 
+    /// The same, and this said besides.
+    #[must_use]
+    pub fn adding(self, text: &str) -> Self {
+        Self { message: cut(self.message + text), ..self }
+    }
+
     /// Why.
     #[must_use]
     pub fn reason(&self) -> Reason {

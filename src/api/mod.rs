@@ -150,6 +150,26 @@ pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
         .is_some_and(|found| found == value)
 }
 
+/// The annotations of this operator's group on an object that mean nothing: misspelt, or of another release.
+#[must_use]
+pub fn unknown_annotations(metadata: &ObjectMeta) -> Vec<&str> {
+    const KNOWN: [&str; 10] = [
+        RECONCILE_REQUESTED_AT,
+        CONFIRM_DROP,
+        RECREATE,
+        ABANDON,
+        RECLAIM,
+        PAUSED,
+        TAKE_OVER,
+        REBIND,
+        CONFIRM_DELETIONS,
+        WANTED_BY,
+    ];
+    let ours = |key: &str| key.split_once('/').is_some_and(|(group, _)| group == GROUP);
+    let keys = metadata.annotations.iter().flatten().map(|(key, _)| key.as_str());
+    keys.filter(|key| ours(key) && !KNOWN.contains(key)).collect()
+}
+
 /// The value of an annotation that counts for one life: the schema's name, so that a person reads what it is about, and the id
 /// of what the message was about, which comes only once.
 #[must_use]

@@ -74,6 +74,12 @@ reasons! {
     Suspended Settled
         "The tenant is suspended, as its spec says: only the owner reaches the schema."
         "Nothing; set `spec.access: ReadWrite` to give access back."
+    QuotaWarning Settled
+        "The tenant works, and uses more of its quota than `spec.quota.warningPercent`."
+        "Make room in the schema, or raise `spec.quota.limit`."
+    QuotaExceeded Settled
+        "The tenant works, and uses more than its quota. Nothing is enforced."
+        "Make room in the schema, or raise `spec.quota.limit`."
     Paused Settled
         "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
         "Remove the annotation when you want what the message says."

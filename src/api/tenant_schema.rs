@@ -38,9 +38,11 @@ pub const CONFIG_MAX_LEVELS: usize = 32;
     category = "edumatrixhub",
     derive = "PartialEq",
     doc = "A tenant: one PostgreSQL schema with its own roles, limits and backups.",
-    selectable = ".spec.databaseRef.name",
-    selectable = ".spec.deletionPolicy",
     selectable = ".spec.institutionId",
+    selectable = ".status.effective.databaseRef",
+    selectable = ".status.effective.deletionPolicy",
+    selectable = ".status.state",
+    selectable = ".status.summary.reason",
     printcolumn(name = "Schema", type_ = "string", json_path = ".status.schemaName"),
     printcolumn(name = "Database", type_ = "string", json_path = ".status.effective.databaseRef"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
@@ -95,7 +97,11 @@ pub struct TenantSchemaSpec {
     ///
     /// Default: none; the tenant belongs to no institution.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 36), regex(pattern = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"))]
+    #[schemars(length(max = 36))]
+    #[x_kube(validation = Rule::new(
+        "self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')"
+    )
+    .message("institutionId must be a UUID in lower case with hyphens, such as 3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11"))]
     pub institution_id: Option<String>,
 
     /// The name of the PostgreSQL schema: lower-case letters, digits and underscores, or `inst_` and a UUID; at most 63

@@ -138,7 +138,10 @@ pub async fn reconcile(
         // A Secret that is away closes nothing: what runs goes on with what it has.
         (Err(error), Some(open)) => (open.key.connection().clone(), Some(error)),
         (Err(error), None) => {
-            let verdict = status::unresolved(&error, false);
+            let verdict = match complaint(&database) {
+                Some(complaint) => Verdict::stalled(Reason::InvalidSpec, format!("{complaint}; {error}"), false),
+                None => status::unresolved(&error, false),
+            };
             let next = shut(&database, &verdict, &ctx, opens).await?;
             return Ok(next.failed(Error::Resolve(error)));
         }
@@ -147,6 +150,7 @@ pub async fn reconcile(
         Ok(opened) => opened,
         Err(closed) => return fail(&database, closed, &ctx, opens).await,
     };
+    open.survey_within(database.spec.survey_period());
     let mut answer = None;
     if asked || open.until_survey().is_zero() {
         match survey(&open.lane, &open.surveys, database.spec.survey_period(), &wishes(&database, &ctx), &ctx).await {

@@ -127,6 +127,12 @@ impl Open {
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
     }
 
+    /// The next survey is due after this at the latest: a period that became shorter holds at once.
+    pub fn survey_within(&self, period: Duration) {
+        let mut next = self.next_survey.lock().unwrap_or_else(PoisonError::into_inner);
+        *next = (*next).min(Instant::now() + period);
+    }
+
     /// The next survey is due after this.
     pub fn survey_after(&self, period: Duration) {
         *self.next_survey.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + period;

@@ -32,6 +32,8 @@ use crate::{
     },
 };
 
+/// How many of those that were released an Event names.
+const NAMED: usize = 5;
 /// What share of the tenants may be released at once, in percent of all, and how many in any case.
 const SHARE: usize = 2;
 const FEW: usize = 3;
@@ -126,7 +128,15 @@ pub async fn release(
         lane.forget(uid);
     }
     let released = results.into_iter().filter(|result| result.status == CallStatus::Success);
-    Ok(released.map(|result| Notice { reason: EventReason::Released, message: result.message }).collect())
+    let message = |result: CallResult| format!("{}: {}", result.message, names(&gone));
+    Ok(released.map(|result| Notice { reason: EventReason::Released, message: message(result) }).collect())
+}
+
+/// The first few by name.
+fn names(owners: &[Owner]) -> String {
+    let names = owners.iter().take(NAMED).map(|owner| format!("{}/{}", owner.namespace, owner.name));
+    let more = if owners.len() > NAMED { " and others" } else { "" };
+    names.collect::<Vec<_>>().join(", ") + more
 }
 
 /// Who is alive and who is not, of those whom the API server told of.

@@ -83,15 +83,18 @@ pub async fn resolve(
 #[must_use]
 pub fn complaint(database: &TenantDatabase) -> Option<String> {
     let spec = &database.spec;
-    let naming = || spec.naming.iter().flatten();
-    let selectors = spec.allowed_namespaces.iter().chain(naming().filter_map(|rule| rule.namespace_selector.as_ref()));
-    for selector in selectors {
+    let naming = || spec.naming.iter().flatten().enumerate();
+    let of_database = spec.allowed_namespaces.iter().map(|selector| ("spec.allowedNamespaces".to_owned(), selector));
+    let of_rules = naming().filter_map(|(index, rule)| {
+        Some((format!("spec.naming[{index}].namespaceSelector"), rule.namespace_selector.as_ref()?))
+    });
+    for (field, selector) in of_database.chain(of_rules) {
         if let Err(error) = Selector::try_from(selector.clone()) {
-            return Some(format!("a namespace selector is invalid: {error}"));
+            return Some(format!("{field} is invalid: {error}"));
         }
     }
-    if let Some(rule) = naming().find(|rule| Regex::new(&rule.pattern).is_err()) {
-        return Some(format!("spec.naming: {:?} is no regular expression", rule.pattern));
+    if let Some((index, rule)) = naming().find(|(_, rule)| Regex::new(&rule.pattern).is_err()) {
+        return Some(format!("spec.naming[{index}].pattern {:?} is no regular expression", rule.pattern));
     }
     let limits = spec.limits.as_ref().and_then(|limits| limits.max_quota().err());
     let defaults = spec.defaults.as_ref().and_then(|defaults| defaults.quota.as_ref()?.limit().err());

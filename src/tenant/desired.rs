@@ -62,6 +62,8 @@ pub struct Desired {
     pub given_by: Option<ObjectName>,
     /// Nothing is to be done; what would be is shown.
     pub paused: bool,
+    /// The database is being deleted and takes no new tenants.
+    pub leaving: bool,
     /// What holds after defaults and limits.
     pub effective: Effective,
     /// What the limits of today would refuse.
@@ -174,6 +176,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         quota: quota.limit,
         warning_percent: quota.warning_percent,
         access: spec.access(),
+        leaving: database.metadata.deletion_timestamp.is_some(),
         effective: Effective {
             database_ref: Some(spec.database().to_owned()),
             deletion_policy: Some(policy),

@@ -17,6 +17,7 @@ use crate::{
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
+        unknown_annotations,
     },
     context::Notice,
     postgres::answer::{TenantAnswer, TenantRow},
@@ -53,7 +54,11 @@ pub fn status(
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
-    let verdict = verdict(desired, &status, applied);
+    let unknown = unknown_annotations(&tenant.metadata);
+    let verdict = match verdict(desired, &status, applied) {
+        verdict if unknown.is_empty() => verdict,
+        verdict => verdict.adding(&format!("; this release does not know the annotation {}", unknown.join(", "))),
+    };
     finish(tenant, status, &verdict, now)
 }
 
@@ -111,6 +116,14 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
     if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
+    }
+    for (crossed, reason) in
+        [(Reason::QuotaWarning, EventReason::QuotaWarning), (Reason::QuotaExceeded, EventReason::QuotaExceeded)]
+    {
+        let ready = newly(old, &new.conditions, ConditionType::Ready);
+        if let Some(ready) = ready.filter(|ready| ready.reason == crossed.as_str()) {
+            notices.push(Notice { reason, message: ready.message.clone() });
+        }
     }
     let stalled = |conditions| find(conditions, ConditionType::Stalled).is_some();
     if stalled(old) && !stalled(&new.conditions) && is_ready(&new.conditions) {
@@ -190,16 +203,18 @@ fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) ->
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
     let quota = desired.effective.quota_limit.as_deref();
-    let message = match (warning, quota) {
+    match (warning, quota) {
         (Some(percent), Some(quota)) if percent >= 100 => {
-            format!("schema {schema} is ready; it uses more than its quota of {quota}")
+            let message = format!("schema {schema} is ready; it uses more than its quota of {quota}");
+            Verdict::ready(Reason::QuotaExceeded, message)
         }
         (Some(_), Some(quota)) => {
-            format!("schema {schema} is ready; it uses more than {} % of its quota of {quota}", desired.warning_percent)
+            let percent = desired.warning_percent;
+            let message = format!("schema {schema} is ready; it uses more than {percent} % of its quota of {quota}");
+            Verdict::ready(Reason::QuotaWarning, message)
         }
-        _ => format!("schema {schema} is ready"),
-    };
-    Verdict::ready(Reason::Succeeded, message)
+        _ => Verdict::ready(Reason::Succeeded, format!("schema {schema} is ready")),
+    }
 }
 
 fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {

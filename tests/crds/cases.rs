@@ -12,6 +12,9 @@ const NAME_RESERVED: &str =
     "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
 const NAME_IMMUTABLE: &str = "schemaName is immutable: it can be neither added, changed nor removed";
+const INSTITUTION_FORM: &str =
+    "institutionId must be a UUID in lower case with hyphens, such as 3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
+const OTHER: &str = "00000000-0000-4000-8000-00000000000b";
 const INSTITUTION_IMMUTABLE: &str = "institutionId is immutable: it can be neither added, changed nor removed";
 const DATABASE_IMMUTABLE: &str = "databaseRef is immutable: a tenant stays in its database";
 const LIMIT_FORM: &str = "limit must be a size such as 5Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E";
@@ -74,9 +77,10 @@ fn cases_of_tenants() -> Vec<Case> {
         change(json!({"schemaName": "a"}), json!({"schemaName": "b"}), &[NAME_IMMUTABLE]),
         change(json!({"schemaName": "a"}), json!({}), &[NAME_IMMUTABLE]),
         change(json!({}), json!({"schemaName": "a"}), &[NAME_IMMUTABLE]),
-        change(json!({"institutionId": "a"}), json!({"institutionId": "b"}), &[INSTITUTION_IMMUTABLE]),
-        change(json!({"institutionId": "a"}), json!({}), &[INSTITUTION_IMMUTABLE]),
-        change(json!({}), json!({"institutionId": "a"}), &[INSTITUTION_IMMUTABLE]),
+        change(json!({"institutionId": INSTITUTION}), json!({"institutionId": OTHER}), &[INSTITUTION_IMMUTABLE]),
+        change(json!({"institutionId": INSTITUTION}), json!({}), &[INSTITUTION_IMMUTABLE]),
+        change(json!({}), json!({"institutionId": INSTITUTION}), &[INSTITUTION_IMMUTABLE]),
+        tenant(json!({"institutionId": INSTITUTION.to_uppercase()}), &[INSTITUTION_FORM]),
         change(json!({}), json!({"databaseRef": {"name": "default"}}), &[]),
         change(json!({"databaseRef": {"name": "default"}}), json!({}), &[]),
         change(json!({}), json!({"databaseRef": {"name": "other"}}), &[DATABASE_IMMUTABLE]),

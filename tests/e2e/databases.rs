@@ -148,6 +148,21 @@ async fn a_database_stays_until_its_last_tenant_has_gone() {
     let database = world.databases().get(&name).await.unwrap();
     assert_eq!(database.metadata.finalizers.as_deref(), Some(&[TENANT_DATABASE_FINALIZER.to_owned()][..]));
 
+    // A new tenant is not made there, and says so; a shorter period holds at once, also on the way out.
+    world.apply_tenant("late", json!({ "schemaName": "late" })).await;
+    world.tenant_says("late", "Reconciling", "DatabaseNotReady", "is being deleted and takes no new tenants").await;
+    assert_eq!(world.schemas("late"), [""; 0]);
+    world.delete_tenant("late").await;
+    world.sql_as("second", "owner", "CREATE TABLE second.pupils (id int)");
+    world.apply_database(json!({ "surveyPeriodSeconds": 5 })).await;
+    world
+        .eventually("the survey comes", async || {
+            let second = world.api::<TenantSchema>().get("second").await.unwrap();
+            second.status.unwrap().table_count == Some(1)
+        })
+        .await;
+    world.apply_database(json!({ "surveyPeriodSeconds": 300 })).await;
+
     // Who is there can still be worked with, and can go.
     world.apply_tenant("first", json!({ "schemaName": "first", "config": { "grade": 7 } })).await;
     world.settled_tenant("first").await;

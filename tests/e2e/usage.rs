@@ -67,19 +67,19 @@ async fn usage_counts_tables_indexes_and_toast_and_follows_every_change() {
     world.sql_as("school", "owner", "CREATE INDEX ON school.files (left(body, 1500), id)");
     let tenant = world.until_measured("school").await;
     assert!(world.bytes("school") > whole + 200_000);
-    let (status, _, message) = condition(&tenant, "Ready").unwrap();
-    assert_eq!(
-        (status.as_str(), message.as_str()),
-        ("True", "schema school is ready; it uses more than 60 % of its quota of 4Mi")
-    );
+    let (status, reason, message) = condition(&tenant, "Ready").unwrap();
+    let told = "schema school is ready; it uses more than 60 % of its quota of 4Mi";
+    assert_eq!((status.as_str(), reason.as_str(), message.as_str()), ("True", "QuotaWarning", told));
+    world.event("school", "QuotaWarning", told).await;
 
     // More than its quota: that is told, and the tenant works on.
     world.sql_as("school", "owner", fill);
     let tenant = world.until_measured("school").await;
     assert!(tenant.status.as_ref().unwrap().quota_used_percent > Some(100));
     let (status, reason, message) = condition(&tenant, "Ready").unwrap();
-    assert_eq!((status.as_str(), reason.as_str()), ("True", "Succeeded"));
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "QuotaExceeded"));
     assert_eq!(message, "schema school is ready; it uses more than its quota of 4Mi");
+    world.event("school", "QuotaExceeded", &message).await;
 
     // Everything goes in a way that no row is counted.
     world.sql_as("school", "owner", "TRUNCATE school.files");

@@ -68,6 +68,13 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         };
         return vec![refuse(Reason::InstitutionUnknown, message)];
     }
+    if desired.leaving {
+        let database = desired.effective.database_ref.as_deref().unwrap_or_default();
+        let fact = format!(
+            "TenantDatabase {database} is being deleted and takes no new tenants; delete this object, or make the database again"
+        );
+        return vec![Effect::Await { reason: Reason::DatabaseNotReady, fact }];
+    }
     match &desired.config {
         Ok(config) => vec![Effect::Steps(vec![create(desired, config, beside)])],
         Err(complaint) => vec![refuse(Reason::InvalidSpec, complaint.clone())],
