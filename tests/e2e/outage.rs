@@ -6,6 +6,7 @@ use devcluster::StopMode;
 use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{ABANDON, TenantSchema};
+use tokio::{runtime::Handle, task::block_in_place};
 
 use crate::{
     tools::{operator::Process, own_server, peers::Wire},
@@ -105,17 +106,28 @@ async fn a_server_that_crashes_again_and_again_loses_no_tenant() {
     world.database_ready().await;
     let names: Vec<_> = (0..30).map(|number| format!("school{number:02}")).collect();
     for (round, part) in names.chunks(10).enumerate() {
-        for name in part {
-            world.apply_tenant(name, json!({ "schemaName": name })).await;
-        }
-        // While they are made, and once more while the database comes back.
+        let apply = async |names: &[String]| {
+            for name in names {
+                world.apply_tenant(name, json!({ "schemaName": name })).await;
+            }
+        };
+        let (first, others) = part.split_at(5);
+        apply(first).await;
         let made = async || {
             world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas").parse::<usize>().unwrap()
                 > round * 10
         };
         world.eventually("some are made", made).await;
-        server.restart(StopMode::Immediate).unwrap();
-        server.restart(StopMode::Immediate).unwrap();
+        // While the others come, and once more while the database comes back.
+        block_in_place(|| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    server.restart(StopMode::Immediate).unwrap();
+                    server.restart(StopMode::Immediate).unwrap();
+                });
+                Handle::current().block_on(apply(others));
+            });
+        });
     }
     for name in &names {
         world.settled_tenant(name).await;
