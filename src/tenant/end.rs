@@ -118,28 +118,25 @@ fn writer_of(metadata: &ObjectMeta, annotation: &str) -> String {
     }
 }
 
-/// A deletion that does not come to its end at once.
-pub(super) enum Waits {
-    /// It is told in this time, if it waits still.
-    Until(Duration),
-    /// It is told now.
-    Told(Notice),
-}
-
-/// Whether a deletion waits for what nothing else tells: who needs to act has an Event of its own.
-pub(super) fn waits(tenant: &TenantSchema, new: &TenantSchemaStatus, ctx: &Context) -> Option<Waits> {
-    let since = tenant.metadata.deletion_timestamp.as_ref()?.0;
+/// Tells once that a deletion waits for what nothing else tells: one that a person must act on has an Event of its own.
+pub(super) fn tell_if_it_waits(tenant: &TenantSchema, new: &TenantSchemaStatus, mut next: Next, ctx: &Context) -> Next {
+    let Some(since) = tenant.metadata.deletion_timestamp.as_ref() else { return next };
     if find(&new.conditions, ConditionType::Stalled).is_some() {
-        return None;
+        return next;
     }
-    let waited = Duration::try_from(ctx.clock.now().duration_since(since)).unwrap_or_default();
+    let waited = Duration::try_from(ctx.clock.now().duration_since(since.0)).unwrap_or_default();
     match PATIENCE.checked_sub(waited).filter(|left| !left.is_zero()) {
-        Some(left) => Some(Waits::Until(left)),
-        None => ctx.waiting.tell(&tenant.uid().unwrap_or_default()).then(|| {
-            let message = new.summary.as_ref().map_or_else(String::new, |summary| summary.message.clone());
-            Waits::Told(Notice { reason: EventReason::DeletionWaits, message })
-        }),
+        // One that is paused has no other reason to be looked at; what is tried again keeps its own pace.
+        Some(left) if matches!(next.after, After::Resync) => next.after = After::Delay(left),
+        Some(_) => {}
+        None => {
+            if ctx.waiting.tell(&tenant.uid().unwrap_or_default()) {
+                let message = new.summary.as_ref().map_or_else(String::new, |summary| summary.message.clone());
+                next.notices.push(Notice { reason: EventReason::DeletionWaits, message });
+            }
+        }
     }
+    next
 }
 
 /// A tenant that is deleted: what it made is dealt with, then it goes.

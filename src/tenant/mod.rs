@@ -193,8 +193,7 @@ async fn publish(
     applied: Option<&Applied>,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    let mut notices = notices(tenant, applied, &new);
-    let waits = end::waits(tenant, &new, ctx);
+    let notices = notices(tenant, applied, &new);
     let changed = differs(tenant.status.as_ref(), &new);
     if changed {
         match ctx.write_status(&api(tenant, ctx), tenant, &new).await? {
@@ -205,15 +204,8 @@ async fn publish(
             }
         }
     }
-    let next = Next::of(&new.conditions, changed);
-    Ok(match waits {
-        Some(end::Waits::Until(left)) => Next { notices, after: After::Delay(left), ..next },
-        Some(end::Waits::Told(notice)) => {
-            notices.push(notice);
-            Next { notices, ..next }
-        }
-        None => Next { notices, ..next },
-    })
+    let next = Next { notices, ..Next::of(&new.conditions, changed) };
+    Ok(end::tell_if_it_waits(tenant, &new, next, ctx))
 }
 
 /// What was done in the database is told, also when another has written the status meanwhile.
