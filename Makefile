@@ -28,11 +28,12 @@ test: tools ## Check format and lints and run every test, on a real Kubernetes a
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --workspace --no-run
-	@# All tests share one cluster; the last line sums up the results of all test programs.
+	@# All tests share one cluster; the last lines say why tests failed and sum up the results of all test programs.
 	@set -o pipefail; outcome=0; \
 	$(DEVCLUSTER) --dir $(TARGET)/devcluster-tests exec -- cargo test --locked --workspace --no-fail-fast 2>&1 \
 	    | tee $(TARGET)/test.log || outcome=$$?; \
-	awk '/^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
+	awk '/^---- .* stdout ----$$/ { told = 15 } /^stack backtrace:|^failures:/ { told = 0 } told-- > 0 { print substr($$0, 1, 600) } \
+	     /^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
 	exit $$outcome
 

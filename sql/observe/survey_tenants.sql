@@ -214,7 +214,7 @@ BEGIN
         LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
-        answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options));
+        answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options), 'bring_back', edu_matrix_hub_schema._to_bring_back());
         UPDATE edu_matrix_hub_schema.installation AS i
         SET surveyed_at = started, beats = i.beats + 1,
             -- A holder of a former release has no heartbeat and no number.

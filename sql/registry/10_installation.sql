@@ -103,7 +103,10 @@ ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS quiet_reason      text,
     -- Up to when a person confirmed what is taken away, and when too many backups expired at once.
     ADD COLUMN IF NOT EXISTS confirmed_until   timestamptz,
-    ADD COLUMN IF NOT EXISTS expiry_stopped_at timestamptz;
+    ADD COLUMN IF NOT EXISTS expiry_stopped_at timestamptz,
+    -- What was set aside between these is to be brought back: the time that a user wrote, and when it was first heard.
+    ADD COLUMN IF NOT EXISTS bring_back_since  timestamptz,
+    ADD COLUMN IF NOT EXISTS bring_back_until  timestamptz;
 ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 DO $forced$
 BEGIN

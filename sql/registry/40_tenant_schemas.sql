@@ -41,7 +41,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     updated_at       timestamptz NOT NULL DEFAULT pg_catalog.now(),
     dropped_at       timestamptz
 ) WITH (fillfactor = 80);
--- Its cluster was taken over by another one, and no TenantSchema of that has claimed it yet.
+-- Its cluster was taken over by another one, or it was brought back with all others that were set aside, and no TenantSchema has claimed
+-- it yet: the next one of its namespace and name has it without saying more.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS taken_over boolean NOT NULL DEFAULT false;
 -- Which schema and which roles they are, for a name may be another one's by tomorrow. Null means unknown: no call takes what
 -- bears the name for the tenant's then. The namespace of the TenantSchema has a UID for the same reason; it is null where the

@@ -44,6 +44,8 @@ CREATE INDEX IF NOT EXISTS schema_backups_schema_id
     ON edu_matrix_hub_schema.schema_backups (schema_id, completed_at DESC);
 CREATE INDEX IF NOT EXISTS schema_backups_expires_at
     ON edu_matrix_hub_schema.schema_backups (expires_at) WHERE state IN ('complete', 'purging');
+CREATE INDEX IF NOT EXISTS schema_backups_set_aside
+    ON edu_matrix_hub_schema.schema_backups (completed_at) WHERE method = 'SetAside' AND state = 'complete';
 CREATE INDEX IF NOT EXISTS schema_backups_updated_at
     ON edu_matrix_hub_schema.schema_backups (updated_at);
 -- Which schema `location` is, and the UID of the namespace that the SchemaBackup is in; see tenant_schemas.

@@ -23,6 +23,7 @@ BEGIN
             WHEN 'recreate_tenant_schema' THEN result := edu_matrix_hub_schema.recreate_tenant_schema(step -> 'options');
             WHEN 'reclaim_tenant_schema' THEN result := edu_matrix_hub_schema.reclaim_tenant_schema(step -> 'options');
             WHEN 'restore_tenant_schema' THEN result := edu_matrix_hub_schema.restore_tenant_schema(step -> 'options');
+            WHEN 'bring_back' THEN result := edu_matrix_hub_schema.bring_back(step -> 'options');
             WHEN 'rebind_tenants' THEN result := edu_matrix_hub_schema.rebind_tenants(step -> 'options');
             WHEN 'remember_namespaces' THEN result := edu_matrix_hub_schema.remember_namespaces(step -> 'options');
             WHEN 'release_tenants' THEN result := edu_matrix_hub_schema.release_tenants(step -> 'options');

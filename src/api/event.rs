@@ -70,6 +70,7 @@ event_reasons! {
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."
     Dropped Warning "The drop of a deleted tenant's schema without a backup has begun; the message has its size, and who wrote the confirming annotation."
     DeletionWaits Warning "A deletion has waited for ten seconds; the message says for what."
+    BroughtBack Normal "Schemas that were set aside are back under their names, because the annotation `edumatrixhub.io/bring-back` asked for it; the message has the number."
     Retained Normal "The tenant was deleted and its schema left as it is."
     Released Warning "The objects of tenants are gone without a deletion; their schemas stay and can be reclaimed."
     Rebound Warning "After a restore or an upgrade of the server it was found out again which schema is whose; the message says of which it was not."

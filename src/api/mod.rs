@@ -83,6 +83,11 @@ pub const REBIND: &str = "edumatrixhub.io/rebind";
 /// time such as `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion. One to come confirms nothing.
 pub const CONFIRM_DELETIONS: &str = "edumatrixhub.io/confirm-deletions";
 
+/// Annotation of a `TenantDatabase`: bring back all tenants that were set aside since this time, each for the next object of its
+/// namespace and name. The value is a time such as `2026-01-31T12:00:00Z`. It counts for what was set aside before the operator
+/// first heard it, so that one which is forgotten takes back no later deletion.
+pub const BRING_BACK: &str = "edumatrixhub.io/bring-back";
+
 /// Annotation of the Lease of a database: the replica that asks its holder for it. The value is the identity of that replica.
 pub const WANTED_BY: &str = "edumatrixhub.io/wanted-by";
 
@@ -137,7 +142,26 @@ pub fn confirmed_too_early(metadata: &ObjectMeta, now: Timestamp) -> Option<Time
 }
 
 fn said_deletions(metadata: &ObjectMeta) -> Option<Timestamp> {
-    metadata.annotations.as_ref()?.get(CONFIRM_DELETIONS)?.trim().parse().ok()
+    said_time(metadata, CONFIRM_DELETIONS)?.ok()
+}
+
+/// Since when what was set aside is to be brought back, if a user said so; as exact as PostgreSQL keeps it.
+#[must_use]
+pub fn bring_back_since(metadata: &ObjectMeta) -> Option<Timestamp> {
+    Timestamp::from_microsecond(said_time(metadata, BRING_BACK)?.ok()?.as_microsecond()).ok()
+}
+
+/// The time that an annotation has for its value, or the value if it is none.
+fn said_time<'a>(metadata: &'a ObjectMeta, annotation: &str) -> Option<Result<Timestamp, &'a str>> {
+    let value = metadata.annotations.as_ref()?.get(annotation)?.trim();
+    Some(value.parse().map_err(|_| value))
+}
+
+/// The annotations of a TenantDatabase whose value must be a time and is none, each with its value.
+#[must_use]
+pub fn no_times(metadata: &ObjectMeta) -> Vec<(&'static str, &str)> {
+    let said = |annotation: &'static str| Some((annotation, said_time(metadata, annotation)?.err()?));
+    [CONFIRM_DELETIONS, BRING_BACK].into_iter().filter_map(said).collect()
 }
 
 /// Whether the object has `annotation` with just this value; anything else confirms nothing.
@@ -153,7 +177,7 @@ pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
 /// The annotations of this operator's group on an object that mean nothing: misspelt, or of another release.
 #[must_use]
 pub fn unknown_annotations(metadata: &ObjectMeta) -> Vec<&str> {
-    const KNOWN: [&str; 10] = [
+    const KNOWN: [&str; 11] = [
         RECONCILE_REQUESTED_AT,
         CONFIRM_DROP,
         RECREATE,
@@ -163,6 +187,7 @@ pub fn unknown_annotations(metadata: &ObjectMeta) -> Vec<&str> {
         TAKE_OVER,
         REBIND,
         CONFIRM_DELETIONS,
+        BRING_BACK,
         WANTED_BY,
     ];
     let ours = |key: &str| key.split_once('/').is_some_and(|(group, _)| group == GROUP);

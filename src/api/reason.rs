@@ -155,6 +155,9 @@ reasons! {
     ManyOwnersMissing Stuck
         "The `TenantSchema` objects of many tenants are gone without a deletion. Their schemas are untouched and still count as theirs."
         "Apply the manifests again if they were lost. If the objects are meant to be gone, type the command in the message, and the schemas count as released."
+    BringingBack Stuck
+        "The annotation `edumatrixhub.io/bring-back` asks for what was set aside, and not all of it is back under its name yet."
+        "While it goes on there is nothing to do. When it is also `Stalled`, the message says what is in the way of one schema, and how to leave the rest where it is."
     IdentifiersChanged Stuck
         "The database was restored from a dump or its server upgraded, and it is not known any more which schema is whose. Nothing of the tenants is touched."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/rebind` on the `TenantDatabase`."

@@ -85,12 +85,17 @@ impl Kinds {
     }
 
     /// Whether writing to an object of this kind would lose what its owner wrote.
-    #[must_use]
-    pub fn would_lose(&self, kind: &str) -> bool {
-        match &*self.fit.borrow() {
-            Some(Fit::Older { databases, .. }) => *databases || kind != "TenantDatabase",
-            _ => false,
-        }
+    pub async fn would_lose(&self, kind: &str) -> Result<bool, Error> {
+        Ok(match self.check().await? {
+            Fit::Older { databases, .. } => databases || kind != "TenantDatabase",
+            Fit::Whole | Fit::Hidden(_) => false,
+        })
+    }
+
+    /// The next question is asked of the API server, however lately one was. A watch that lists again may do so because the
+    /// definition of its kind changed, and its objects are then what that left of them.
+    pub fn doubt(&self) {
+        *self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
     /// Hears of every change; nothing at first.

@@ -118,7 +118,7 @@ impl Context {
         K::Status: Serialize + PartialEq,
     {
         use kubernetes::status::Written;
-        if self.kinds.would_lose(&K::kind(&())) {
+        if self.kinds.would_lose(&K::kind(&())).await? {
             return Ok(Written::As(None));
         }
         let uid = object.uid().unwrap_or_default();

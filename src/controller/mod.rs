@@ -90,7 +90,7 @@ pub async fn run(
     let (wake, (databases_woken, tenants_woken, backups_woken)) = Wake::channels();
     let ((finished, finished_jobs), (passed_over, tenants_passed_over)) = (mpsc::unbounded(), mpsc::unbounded());
     let kinds = Arc::new(Kinds::new(client.clone()));
-    let hearing = Hearing::new(readiness.clone());
+    let hearing = Hearing::new(readiness.clone(), kinds.clone());
     let watches = Watches::start(&client, &config, &hearing, passed_over.clone());
     let stores = watches.stores();
     let lanes = Arc::new(Lanes::default());

@@ -85,7 +85,7 @@ async fn tell<K>(api: &Api<K>, kind: &Kind, object: &Unreadable, said: &mut Said
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    if ctx.kinds.would_lose(kind.word) || !is_ours_to_tell(kind, object, ctx) {
+    if ctx.kinds.would_lose(kind.word).await.unwrap_or(true) || !is_ours_to_tell(kind, object, ctx) {
         return;
     }
     if is_abandoned(kind, object) {

@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     api::{SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
-    context::{Stores, Unread, Written},
+    context::{Kinds, Stores, Unread, Written},
     kubernetes::{finalizers, reading::Read, world::World},
     telemetry::http::Readiness,
 };
@@ -48,13 +48,15 @@ pub struct Hearing {
     pub readiness: Readiness,
     /// What this process wrote.
     pub written: Arc<Written>,
+    /// Whether the kinds have what this release knows.
+    pub kinds: Arc<Kinds>,
 }
 
 impl Hearing {
     /// Nothing is heard yet.
     #[must_use]
-    pub fn new(readiness: Readiness) -> Self {
-        Self { unread: Unread::default(), world: Arc::default(), readiness, written: Arc::default() }
+    pub fn new(readiness: Readiness, kinds: Arc<Kinds>) -> Self {
+        Self { unread: Unread::default(), world: Arc::default(), readiness, written: Arc::default(), kinds }
     }
 }
 

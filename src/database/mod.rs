@@ -2,6 +2,7 @@
 //! tick and says what it found. While the lane does not open, this is the only probe of the database.
 
 pub mod balance;
+mod bring_back;
 pub mod election;
 mod identity;
 pub mod install;
@@ -181,21 +182,29 @@ pub async fn reconcile(
         let bound = notices.iter().any(|notice| notice.reason == EventReason::Rebound);
         open.survey_after(if bound { Duration::ZERO } else { database.spec.survey_period() });
     }
+    // What does not come about now is tried at the next tick.
+    let mut passed = open.bring_back.pass(&database, &open.lane, answer.as_ref()).await.unwrap_or_default();
+    notices.append(&mut passed.notices);
+    if passed.came_back {
+        wake_tenants(&name, &ctx);
+    }
     set_up(&name, true, &ctx);
     let remark = in_use
         .map(|message| Verdict::stalled(Reason::InUse, message, true))
         .or_else(|| unresolved.as_ref().map(|error| status::unresolved(error, true)))
-        .or_else(|| remarks::of_world(&open, &ctx))
-        .or_else(|| open.unbound.verdict())
-        .or_else(|| open.missing.verdict())
-        .or_else(|| remarks::of_deletions(&database, &ctx))
-        .or_else(|| remarks::of_confirmations(&database, &open, &ctx))
-        .or_else(|| complaint(&database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)));
+        .or_else(|| remarks::of_open(&database, &open, &ctx));
     let quiet = open.lane.quiet();
     let new = status(&database, &open.facts, answer.as_ref(), quiet.as_ref(), remark, ctx.now());
     let mut next = publish(&database, new, &ctx).await?;
     notices.append(&mut next.notices);
-    let wait = if leaving { open.until_survey().min(PROBE) } else { open.until_survey() };
+    let soonest = if passed.goes_on {
+        Duration::ZERO
+    } else if leaving {
+        PROBE
+    } else {
+        Duration::MAX
+    };
+    let wait = open.until_survey().min(soonest);
     let next = Next { after: After::Delay(wait), notices, ..next };
     Ok(match unresolved {
         Some(error) => next.failed(Error::Resolve(error)),

@@ -12,7 +12,9 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{identity::Unbound, owners::Missing, status::Facts, survey::SurveyCount, unseen::Unseen};
+use super::{
+    bring_back::BringBack, identity::Unbound, owners::Missing, status::Facts, survey::SurveyCount, unseen::Unseen,
+};
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
     lane::{Lane, Seen},
@@ -79,6 +81,8 @@ pub struct Open {
     pub unbound: Unbound,
     /// The tenants that are alive and out of view.
     pub unseen: Unseen,
+    /// What is brought back.
+    pub bring_back: BringBack,
     heard: Mutex<Wishes>,
     next_survey: Mutex<Instant>,
     runner: Mutex<Option<JoinHandle<()>>>,
@@ -97,6 +101,7 @@ impl Open {
             missing: Missing::default(),
             unbound: Unbound::default(),
             unseen: Unseen::default(),
+            bring_back: BringBack::default(),
             heard: Mutex::new(wishes),
             next_survey: Mutex::new(Instant::now()),
             runner: Mutex::new(Some(runner)),

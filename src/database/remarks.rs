@@ -3,12 +3,12 @@
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::{install::contested, opens::Open};
+use super::{install::contested, opens::Open, resolve::complaint};
 use crate::{
     api::{
         CONFIRM_DELETIONS, TenantDatabase,
         condition::{Reason, Verdict},
-        confirmed_too_early,
+        confirmed_too_early, no_times,
     },
     context::Context,
 };
@@ -16,8 +16,19 @@ use crate::{
 /// Clocks that differ by less are not worth a word.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
+/// What is most urgent to say of a database whose lane is open.
+pub fn of_open(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
+    of_world(open, ctx)
+        .or_else(|| open.unbound.verdict())
+        .or_else(|| open.missing.verdict())
+        .or_else(|| of_deletions(database, ctx))
+        .or_else(|| open.bring_back.verdict(database))
+        .or_else(|| of_confirmations(database, open, ctx))
+        .or_else(|| complaint(database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
+}
+
 /// Another operator wants the database, or its clock is not the API server's.
-pub fn of_world(open: &Open, ctx: &Context) -> Option<Verdict> {
+fn of_world(open: &Open, ctx: &Context) -> Option<Verdict> {
     if let Some(contest) = open.lane.contest() {
         return Some(Verdict::stalled(Reason::LaneContested, contested(&contest), false));
     }
@@ -38,7 +49,7 @@ fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
 }
 
 /// Deletions of tenants that the brake holds.
-pub fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
+fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let name = database.name_any();
     let tenants = ctx.stores.tenants.state();
     let mut held = tenants.iter().filter(|tenant| tenant.spec.database() == name && tenant.is_held_by_brake());
@@ -57,7 +68,11 @@ pub fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict>
 }
 
 /// Backups that expired and wait, or a confirmation that is none.
-pub fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
+fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
+    if let Some((annotation, value)) = no_times(&database.metadata).first() {
+        let message = format!("{annotation}={value} is no time such as 2026-01-31T12:00:00Z, and does nothing");
+        return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
+    }
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
     if let Some(until) = confirmed_too_early(&database.metadata, ctx.clock.now()) {
         let message = format!(

@@ -282,7 +282,7 @@ pub struct TenantRow {
     pub access: String,
     /// The object it belongs to; absent when made by hand.
     pub owner: Option<Owner>,
-    /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
+    /// It was made for a cluster whose place this one took, or was brought back, and waits for its object to be applied again.
     pub taken_over: bool,
     /// How often its schema was lost and made again, empty.
     pub recreations: i32,
@@ -456,9 +456,21 @@ pub struct SurveyAnswer {
     pub backups_changed: Vec<ChangedBackup>,
     /// Backups that expired and wait for a person.
     pub expiry: Option<HeldBackups>,
+    /// What was asked to be brought back.
+    #[serde(default)]
+    pub bring_back: Option<ToBringBack>,
     /// The state of the world.
     #[serde(flatten)]
     pub beat: Beat,
+}
+
+/// What was set aside and is to be brought back.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct ToBringBack {
+    /// What was set aside since this time.
+    pub since: Timestamp,
+    /// How many are not back.
+    pub left: u64,
 }
 
 /// A backup that the survey found changed.

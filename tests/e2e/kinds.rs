@@ -3,7 +3,10 @@
 use std::io::Write;
 
 use devcluster::{ControlPlane, ControlPlaneOptions};
-use kube::api::DeleteParams;
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams},
+};
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{TenantSchema, crds};
 
@@ -56,16 +59,20 @@ async fn what_older_kinds_cut_off_neither_opens_nor_drops_anything() {
     let before = access(&world);
     assert!(before.starts_with("closed Suspended"), "{before}");
 
-    let versions = |world: &World| {
-        let path = "jsonpath={range .items[*]}{.metadata.name} {.metadata.resourceVersion},{end}";
-        let found = world.kubectl(&["-n", &world.namespace, "get", "tenantschemas", "-o", path]);
-        found
-            .split(',')
-            .filter(|line| line.starts_with("closed") || line.starts_with("kept"))
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+    let stored = async |world: &World| {
+        let found = world.api::<TenantSchema>().list(&ListParams::default()).await.unwrap().items;
+        let about = |tenant: &TenantSchema| (tenant.name_any(), tenant.resource_version(), tenant.status.clone());
+        found.iter().map(about).filter(|(name, ..)| ["closed", "kept"].contains(&&**name)).collect::<Vec<_>>()
     };
-    let written = versions(&world);
+    world
+        .eventually("both were measured", async || {
+            stored(&world)
+                .await
+                .iter()
+                .all(|(.., status)| status.as_ref().is_some_and(|status| status.table_count.is_some()))
+        })
+        .await;
+    let written = stored(&world).await;
 
     // While it lives.
     install_older_kinds(&control_plane);
@@ -86,7 +93,7 @@ async fn what_older_kinds_cut_off_neither_opens_nor_drops_anything() {
     world.eventually("both were looked at", async || looked(5.0)).await;
     assert_eq!(access(&world), before);
     assert_eq!(
-        versions(&world),
+        stored(&world).await,
         written,
         "no tenant was written: the API server would store it without what is cut off"
     );

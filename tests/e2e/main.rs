@@ -7,6 +7,7 @@
 
 mod backups;
 mod bad_input;
+mod bring_back;
 mod clones;
 mod conflicts;
 mod connections;

@@ -245,17 +245,32 @@ impl Soak {
         }
     }
 
+    /// Types what the TenantDatabase asks for, again and again: whatever objects are missed are meant to be gone.
+    async fn confirm_deletions(&self) {
+        let (databases, name) = (self.ground.world.databases(), self.ground.world.database_ref());
+        loop {
+            let database = databases.get(&name).await.unwrap();
+            let said = condition(&database, "Stalled").map(|(.., message)| message).unwrap_or_default();
+            if said.contains(&format!("{CONFIRM_DELETIONS}=")) {
+                let value = World::value_told(&said, CONFIRM_DELETIONS);
+                let patch = json!({ "metadata": { "annotations": { CONFIRM_DELETIONS: value } } });
+                databases.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    }
+
     /// Nothing is broken any more, and no wire holds anything back.
     async fn mend(&mut self) {
+        self.ground.pen.fill(None);
         let world = &self.ground.world;
         for tenant in world.api::<TenantSchema>().list(&ListParams::default()).await.unwrap() {
             self.annotate(&tenant.name_any(), PAUSED, Value::Null).await;
         }
-        // Whatever objects are missed are meant to be gone.
-        let patch = json!({ "metadata": { "annotations": { CONFIRM_DELETIONS: "2999-01-01T00:00:00Z" } } });
-        let parameters = PatchParams::default();
-        world.databases().patch(&world.database_ref(), &parameters, &Patch::Merge(&patch)).await.unwrap();
-        self.ground.agree().await;
+        tokio::select! {
+            () = self.ground.agree() => {}
+            () = self.confirm_deletions() => {}
+        }
         // What the database changed by itself last, such as the end of a purge, is told by the next survey.
         self.ground.world.next_survey().await;
     }

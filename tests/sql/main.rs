@@ -16,6 +16,7 @@ mod access;
 mod adopt;
 mod backup_world;
 mod brake;
+mod bring_back;
 mod copies;
 mod create;
 mod drift;

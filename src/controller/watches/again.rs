@@ -11,12 +11,12 @@ pub fn watched<K: Send + 'static>(
     hearing: &Hearing,
     begin: impl Fn() -> BoxStream<'static, Result<Event<K>, Error>> + Send + 'static,
 ) -> BoxStream<'static, Result<Event<K>, Error>> {
-    let (world, readiness) = (hearing.world.clone(), hearing.readiness.clone());
+    let (world, readiness, kinds) = (hearing.world.clone(), hearing.readiness.clone(), hearing.kinds.clone());
     let watch = world.watch();
     let turns = world.turns();
     let first = (begin(), turns.borrow().worlds);
     let events = stream::unfold((first, turns, begin), move |((mut events, mut number), mut turns, begin)| {
-        let (world, readiness) = (world.clone(), readiness.clone());
+        let (world, readiness, kinds) = (world.clone(), readiness.clone(), kinds.clone());
         async move {
             loop {
                 tokio::select! {
@@ -27,6 +27,7 @@ pub fn watched<K: Send + 'static>(
                     }
                     event = events.next() => {
                         match &event {
+                            Some(Ok(Event::Init)) => kinds.doubt(),
                             Some(Ok(Event::InitDone)) => world.listed(watch, number),
                             Some(Err(error)) => readiness.watch_failed(watch, kind, &error.to_string()),
                             _ => {}

@@ -1,0 +1,167 @@
+//! Stage 5: bringing back what deletions set aside, when a user asks for that by an annotation on the TenantDatabase.
+//!
+//! Each tenant comes back in a call of its own, for a few seconds at a time, so that surveys and elections go on meanwhile. One
+//! that cannot come back holds up no other: it is tried again at the next survey, and the condition says why. Which ones they are
+//! is noted in the registry when the time is first heard, so that an annotation that stays brings back no later deletion.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::{
+    api::{
+        BRING_BACK, TenantDatabase, bring_back_since,
+        condition::{Readiness, Reason, Verdict},
+        event::EventReason,
+    },
+    context::Notice,
+    lane::Lane,
+    postgres::{
+        self,
+        answer::{CallResult, CallStatus, SurveyAnswer, ToBringBack},
+    },
+};
+
+/// For how long one pass goes on.
+const PASS: Duration = Duration::from_secs(3);
+
+/// How far it has come.
+#[derive(Default)]
+pub struct BringBack(Mutex<Option<Progress>>);
+
+#[derive(Clone)]
+struct Progress {
+    since: Timestamp,
+    done: u64,
+    left: u64,
+    /// Why one of those that are left did not come back; none while they have not all been tried.
+    problem: Option<String>,
+}
+
+/// What became of one pass.
+#[derive(Default)]
+pub struct Passed {
+    /// What a user would tell another.
+    pub notices: Vec<Notice>,
+    /// Tenants came back: objects that wait for them have to look.
+    pub came_back: bool,
+    /// There are more that were not tried.
+    pub goes_on: bool,
+}
+
+impl BringBack {
+    /// What is to be said of the database while something that was asked for is not back.
+    #[must_use]
+    pub fn verdict(&self, database: &TenantDatabase) -> Option<Verdict> {
+        let progress = self.get(bring_back_since(&database.metadata)?)?;
+        (progress.left > 0).then(|| told(&progress, &database.name_any()))
+    }
+
+    /// Brings back what there is time for. What did not come back before is tried again after a survey.
+    pub async fn pass(
+        &self,
+        database: &TenantDatabase,
+        lane: &Lane,
+        survey: Option<&SurveyAnswer>,
+    ) -> Result<Passed, postgres::Error> {
+        let Some(since) = bring_back_since(&database.metadata) else { return Ok(Passed::default()) };
+        let ended = ToBringBack { since, left: 0 };
+        let before = self.get(since);
+        let waits = |before: &Progress| before.left == 0 || before.problem.is_some() && survey.is_none();
+        if before.as_ref().is_some_and(waits) || survey.is_some_and(|survey| survey.bring_back.as_ref() == Some(&ended))
+        {
+            return Ok(Passed::default());
+        }
+        let begun = Instant::now();
+        let mut passed = Passed::default();
+        let mut progress = before.unwrap_or(Progress { since, done: 0, left: 0, problem: None });
+        progress.problem = None;
+        let mut skipped: Vec<String> = Vec::new();
+        loop {
+            let Some(result) = bring_one(database, lane, since, &skipped).await? else { return Ok(passed) };
+            let count = |key: &str| result.detail[key].as_u64();
+            (progress.done, progress.left) =
+                (count("done").unwrap_or(progress.done), count("left").unwrap_or(progress.left));
+            let chosen = result.text("backup_id").map(str::to_owned);
+            match (result.status, chosen) {
+                (CallStatus::Success, Some(_)) => passed.came_back = true,
+                // The first call only notes the time. One that another brought back meanwhile is not chosen again.
+                (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
+                (CallStatus::Unchanged, None) => break,
+                (_, Some(backup)) => {
+                    progress.problem.get_or_insert(result.message);
+                    skipped.push(backup);
+                }
+                // Functions of a release that knows no such call.
+                (_, None) => {
+                    progress.left = progress.left.max(1);
+                    progress.problem = Some(result.message);
+                    break;
+                }
+            }
+            if begun.elapsed() > PASS {
+                passed.goes_on = true;
+                progress.problem = None;
+                break;
+            }
+        }
+        if passed.came_back && !passed.goes_on {
+            passed.notices.push(Notice { reason: EventReason::BroughtBack, message: outcome(&progress) });
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+        Ok(passed)
+    }
+
+    /// How far it has come with what was set aside since just this time.
+    fn get(&self, since: Timestamp) -> Option<Progress> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|progress| progress.since == since)
+    }
+}
+
+/// One call; nothing when the lane was lost with it.
+async fn bring_one(
+    database: &TenantDatabase,
+    lane: &Lane,
+    since: Timestamp,
+    skipped: &[String],
+) -> Result<Option<CallResult>, postgres::Error> {
+    let requested_by = format!("TenantDatabase {}", database.name_any());
+    let options: Value = json!({ "since": since, "skip": skipped, "requested_by": requested_by });
+    let mut results = lane.apply(None, &json!([{ "call": "bring_back", "options": options }])).await?;
+    Ok(results.pop().filter(|_| !lane.is_refused()))
+}
+
+fn told(progress: &Progress, name: &str) -> Verdict {
+    let Progress { since, done, left, problem } = progress;
+    let all = done + left;
+    match problem {
+        None => {
+            let message =
+                format!("{done} of {all} schemas that were set aside since {since} are back under their names");
+            Verdict::reconciling(Reason::BringingBack, message, Readiness::True)
+        }
+        Some(problem) => {
+            let message = format!(
+                "{done} of {all} schemas that were set aside since {since} are back under their names, and {left} are not: \
+                 {problem}. They are tried again at every survey; to leave them where they are: kubectl annotate tenantdatabase \
+                 {name} {BRING_BACK}-"
+            );
+            Verdict::stalled(Reason::BringingBack, message, true)
+        }
+    }
+}
+
+fn outcome(progress: &Progress) -> String {
+    let Progress { since, done, left, .. } = progress;
+    let rest = if *left == 0 { String::new() } else { format!("; {left} are not") };
+    format!(
+        "{done} schemas that were set aside since {since} are back under their names and wait for their TenantSchemas, which get \
+         them when they are applied{rest}"
+    )
+}
