@@ -79,11 +79,11 @@ SELECT pg_catalog.jsonb_build_object(
     'server_version_num', f.version,
     'server_version', pg_catalog.current_setting('server_version'),
     'in_recovery', pg_catalog.pg_is_in_recovery(),
-    -- The statement that ends it, by where the setting is from.
+    -- The statement that ends it, by where the setting is from; in the database itself it would be read only, too.
     'read_only', (SELECT CASE s.source
                              WHEN 'user' THEN pg_catalog.format('ALTER ROLE %I RESET %I', session_user, s.name)
-                             WHEN 'database' THEN pg_catalog.format('ALTER DATABASE %I RESET %I', f.datname, s.name)
-                             WHEN 'database user' THEN pg_catalog.format('ALTER ROLE %I IN DATABASE %I RESET %I', session_user, f.datname, s.name)
+                             WHEN 'database' THEN pg_catalog.format('BEGIN READ WRITE; ALTER DATABASE %I RESET %I; COMMIT', f.datname, s.name)
+                             WHEN 'database user' THEN pg_catalog.format('BEGIN READ WRITE; ALTER ROLE %I IN DATABASE %I RESET %I; COMMIT', session_user, f.datname, s.name)
                              ELSE pg_catalog.format('ALTER SYSTEM RESET %I; SELECT pg_reload_conf()', s.name) END
                   FROM pg_catalog.pg_settings AS s WHERE s.name = 'default_transaction_read_only' AND s.setting = 'on'),
     'database_name', f.datname,

@@ -39,7 +39,7 @@ pub enum Unresolved {
     #[error(transparent)]
     Unreadable(#[from] kubernetes::Error),
     /// The Secret does not describe a database.
-    #[error("Secret {namespace}/{name}: {source}")]
+    #[error("Secret {namespace}/{name} describes no database")]
     Invalid {
         /// Its namespace.
         namespace: String,

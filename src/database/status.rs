@@ -123,8 +123,8 @@ pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Not
 /// The verdict on Secrets that do not resolve, while the lane is open all the same or not.
 #[must_use]
 pub fn unresolved(error: &Unresolved, open: bool) -> Verdict {
-    let message =
-        if open { format!("{error}; what runs goes on with what was read before") } else { error.to_string() };
+    let message = chain(error);
+    let message = if open { format!("{message}; what runs goes on with what was read before") } else { message };
     match error {
         Unresolved::NotFound { .. } => Verdict::stalled(Reason::SecretNotFound, message, open),
         Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => {
@@ -147,8 +147,9 @@ pub fn closed(error: &Closed) -> Verdict {
     match error {
         Closed::Postgres(error) => match error {
             postgres::Error::Connection(_) => stalled(Reason::SecretInvalid),
-            postgres::Error::Tls(_) | postgres::Error::Handshake { .. } => stalled(Reason::TlsFailed),
+            postgres::Error::Tls { .. } | postgres::Error::Handshake { .. } => stalled(Reason::TlsFailed),
             postgres::Error::AuthenticationRefused { .. } => stalled(Reason::AuthenticationRefused),
+            postgres::Error::ConnectRefused { .. } => stalled(Reason::InsufficientPrivilege),
             postgres::Error::NoSuchDatabase { .. } => stalled(Reason::NoSuchDatabase),
             postgres::Error::Statement { code, .. } if code == "42501" => stalled(Reason::InsufficientPrivilege),
             postgres::Error::Statement { code, .. } if code == "25006" => passing(Reason::ReadOnlyStandby),
@@ -156,9 +157,9 @@ pub fn closed(error: &Closed) -> Verdict {
             _ => stalled(Reason::OperationFailed),
         },
         Closed::OwnerRole(_) => stalled(Reason::InvalidSpec),
-        Closed::UnsupportedVersion(_) => stalled(Reason::UnsupportedVersion),
-        Closed::ReadOnlyStandby => passing(Reason::ReadOnlyStandby),
-        Closed::ReadOnlySetting(_) => stalled(Reason::ReadOnlySetting),
+        Closed::UnsupportedVersion { .. } => stalled(Reason::UnsupportedVersion),
+        Closed::ReadOnlyStandby(_) => passing(Reason::ReadOnlyStandby),
+        Closed::ReadOnlySetting { .. } => stalled(Reason::ReadOnlySetting),
         Closed::InsufficientPrivilege { .. } => stalled(Reason::InsufficientPrivilege),
         Closed::FunctionsNewer { .. } => stalled(Reason::FunctionsNewer),
         Closed::FunctionsUnverified(_) => stalled(Reason::FunctionsUnverified),

@@ -3,36 +3,14 @@
 //! This file opens no socket. [`super::tls`] turns the TLS part into a rustls configuration and [`super::pool`]
 //! connects. Nothing here prints a password: [`Connection`] has a `Debug` that leaves it out.
 
+mod secret;
+
 use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 
-use thiserror::Error;
+pub use secret::ConnectionError;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 
 use crate::api::connection::TlsMode;
-
-/// Why the keys of a connection Secret do not describe a database.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum ConnectionError {
-    /// A key is needed and neither it nor `uri` is there.
-    #[error(
-        "the Secret has no key {0}; give `uri`, or `host`, `database` (or `dbname`), `username` (or `user`) and `password`"
-    )]
-    MissingKey(&'static str),
-    /// A value is not text.
-    #[error("the value of key {0} is not UTF-8 text")]
-    NotText(String),
-    /// The port is not a number from 1 to 65535.
-    #[error("the value of key port is not a number from 1 to 65535")]
-    Port,
-    /// The URI does not parse. The value is not repeated: it may hold a password.
-    #[error("the value of key uri is not a PostgreSQL connection URI (postgresql://user:password@host:port/database)")]
-    Uri,
-    /// The URI asks for a TLS mode that does not exist.
-    #[error(
-        "the value of key uri has an unknown sslmode; known are disable, prefer, require, verify-ca and verify-full"
-    )]
-    SslMode,
-}
 
 /// How one database is reached, validated and complete.
 #[derive(Clone)]
@@ -55,8 +33,7 @@ impl Connection {
         mode: Option<TlsMode>,
         connect_timeout: Duration,
     ) -> Result<Self, ConnectionError> {
-        let (mut pg, uri_mode) =
-            if let Some(uri) = text(data, "uri")? { parse_uri(uri.trim())? } else { (parse_keys(data)?, None) };
+        let (mut pg, uri_mode) = secret::parse(data)?;
         let loopback = pg.get_hosts().iter().all(is_loopback) && pg.get_hostaddrs().iter().all(IpAddr::is_loopback);
         let tls = mode.or(uri_mode).unwrap_or(if loopback { TlsMode::Prefer } else { TlsMode::VerifyFull });
         pg.ssl_mode(match tls {
@@ -69,7 +46,7 @@ impl Connection {
         .keepalives_idle(Duration::from_secs(30))
         .tcp_user_timeout(Duration::from_secs(30))
         .application_name("tenant-schema-operator");
-        Ok(Self { pg, tls, ca_pem: data.get("ca.crt").cloned(), secret: String::new() })
+        Ok(Self { pg, tls, ca_pem: data.get("ca.crt").filter(|pem| !pem.is_empty()).cloned(), secret: String::new() })
     }
 
     /// The same with the Secret that it was read from.
@@ -119,6 +96,16 @@ impl Connection {
     pub fn database(&self) -> &str {
         self.pg.get_dbname().unwrap_or_else(|| self.user())
     }
+
+    /// What in the Secret makes the server refuse the login more often than a wrong password does.
+    #[must_use]
+    pub(super) fn doubt(&self) -> Option<&'static str> {
+        let ends = |password: &[u8]| password.ends_with(b"\n") || password.ends_with(b"\r");
+        self.pg
+            .get_password()
+            .is_some_and(ends)
+            .then_some("the password in the Secret ends in a line break, which counts")
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -138,130 +125,10 @@ impl PartialEq for Connection {
     }
 }
 
-fn text<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &str) -> Result<Option<&'a str>, ConnectionError> {
-    data.get(key)
-        .map(|value| std::str::from_utf8(value).map_err(|_| ConnectionError::NotText(key.to_owned())))
-        .transpose()
-}
-
-fn either<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &'static str, other: &str) -> Result<&'a str, ConnectionError> {
-    match text(data, key)? {
-        Some(value) => Ok(value),
-        None => text(data, other)?.ok_or(ConnectionError::MissingKey(key)),
-    }
-}
-
-fn parse_keys(data: &BTreeMap<String, Vec<u8>>) -> Result<tokio_postgres::Config, ConnectionError> {
-    let mut pg = tokio_postgres::Config::new();
-    pg.host(text(data, "host")?.ok_or(ConnectionError::MissingKey("host"))?.trim())
-        .dbname(either(data, "database", "dbname")?.trim())
-        .user(either(data, "username", "user")?.trim())
-        .password(text(data, "password")?.ok_or(ConnectionError::MissingKey("password"))?);
-    let port = match text(data, "port")? {
-        Some(port) => port.trim().parse::<u16>().ok().filter(|port| *port > 0).ok_or(ConnectionError::Port)?,
-        None => 5432,
-    };
-    pg.port(port);
-    Ok(pg)
-}
-
-/// `tokio_postgres` knows three of libpq's six TLS modes and refuses the rest, so `sslmode` and `sslrootcert` are
-/// taken out of the query first.
-fn parse_uri(uri: &str) -> Result<(tokio_postgres::Config, Option<TlsMode>), ConnectionError> {
-    let (base, query) = uri.split_once('?').unwrap_or((uri, ""));
-    let mut mode = None;
-    let mut kept = Vec::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=') {
-            Some(("sslmode", value)) => mode = Some(parse_ssl_mode(value)?),
-            Some(("sslrootcert", _)) => {}
-            _ => kept.push(pair),
-        }
-    }
-    let uri = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
-    let pg = uri.parse::<tokio_postgres::Config>().map_err(|_| ConnectionError::Uri)?;
-    if pg.get_hosts().is_empty() {
-        return Err(ConnectionError::Uri);
-    }
-    Ok((pg, mode))
-}
-
-fn parse_ssl_mode(value: &str) -> Result<TlsMode, ConnectionError> {
-    match value {
-        "disable" => Ok(TlsMode::Disable),
-        "allow" | "prefer" => Ok(TlsMode::Prefer),
-        "require" => Ok(TlsMode::Require),
-        "verify-ca" => Ok(TlsMode::VerifyCA),
-        "verify-full" => Ok(TlsMode::VerifyFull),
-        _ => Err(ConnectionError::SslMode),
-    }
-}
-
 fn is_loopback(host: &Host) -> bool {
     match host {
         Host::Tcp(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
         #[cfg(unix)]
         Host::Unix(_) => true,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret(pairs: &[(&str, &str)]) -> BTreeMap<String, Vec<u8>> {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), value.as_bytes().to_vec())).collect()
-    }
-
-    fn check(pairs: &[(&str, &str)], mode: Option<TlsMode>, expected: Result<(&str, &str, TlsMode), ConnectionError>) {
-        let found = Connection::from_secret(&secret(pairs), mode, Duration::from_secs(5));
-        match (found, expected) {
-            (Ok(found), Ok((target, user, tls))) => {
-                assert_eq!((found.target().as_str(), found.user(), found.tls), (target, user, tls));
-            }
-            (Err(found), Err(expected)) => assert_eq!(found, expected),
-            (found, expected) => panic!("found {found:?}, expected {expected:?}"),
-        }
-    }
-
-    #[test]
-    fn a_uri_wins_over_single_keys() {
-        check(
-            &[("uri", "postgresql://app:p%40ss@db.example:6432/edu?sslmode=verify-ca"), ("host", "other")],
-            None,
-            Ok(("db.example:6432/edu", "app", TlsMode::VerifyCA)),
-        );
-    }
-
-    #[test]
-    fn single_keys_take_either_spelling_and_default_to_verified_tls() {
-        check(
-            &[("host", "db.example"), ("dbname", "edu"), ("user", "app"), ("password", "x")],
-            None,
-            Ok(("db.example:5432/edu", "app", TlsMode::VerifyFull)),
-        );
-    }
-
-    #[test]
-    fn loopback_prefers_tls_and_the_spec_decides_over_the_uri() {
-        let uri = [("uri", "postgres://app:x@127.0.0.1/edu?sslmode=disable")];
-        check(&uri, None, Ok(("127.0.0.1:5432/edu", "app", TlsMode::Disable)));
-        check(&uri, Some(TlsMode::Require), Ok(("127.0.0.1:5432/edu", "app", TlsMode::Require)));
-        check(&[("uri", "postgres://app:x@localhost/edu")], None, Ok(("localhost:5432/edu", "app", TlsMode::Prefer)));
-    }
-
-    #[test]
-    fn what_is_missing_or_wrong_is_named_and_never_repeated() {
-        check(&[("host", "h")], None, Err(ConnectionError::MissingKey("database")));
-        check(&[("database", "d"), ("user", "u"), ("password", "p")], None, Err(ConnectionError::MissingKey("host")));
-        check(&[("uri", "mysql://u:hunter2@h/d")], None, Err(ConnectionError::Uri));
-        check(&[("uri", "postgres://u:p@h/d?sslmode=maybe")], None, Err(ConnectionError::SslMode));
-        check(
-            &[("host", "h"), ("port", "0"), ("database", "d"), ("user", "u"), ("password", "p")],
-            None,
-            Err(ConnectionError::Port),
-        );
-        let found = Connection::from_secret(&secret(&[("uri", "postgres://u:hunter2@h/d")]), None, Duration::ZERO);
-        assert!(!format!("{found:?}").contains("hunter2"));
     }
 }

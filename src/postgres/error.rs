@@ -20,8 +20,13 @@ pub enum Error {
     #[error("the connection Secret is not usable")]
     Connection(#[from] ConnectionError),
     /// No TLS configuration could be made from the Secret.
-    #[error("the TLS settings are not usable")]
-    Tls(#[from] TlsError),
+    #[error("{attempt}: the TLS settings are not usable")]
+    Tls {
+        /// What was to be tried.
+        attempt: String,
+        /// What is wrong with them.
+        source: TlsError,
+    },
     /// No connection could be made, or it was lost.
     #[error("cannot reach the database: {message}")]
     Unreachable {
@@ -41,6 +46,12 @@ pub enum Error {
     #[error("the server refused the login: {message}")]
     AuthenticationRefused {
         /// The server's words.
+        message: String,
+    },
+    /// The login may not connect to the database.
+    #[error("the login may not connect to the database: {message}")]
+    ConnectRefused {
+        /// The server's words, and the statement that gives the right.
         message: String,
     },
     /// The server has no database of that name.
@@ -126,6 +137,7 @@ impl Error {
         match self {
             Self::Unreachable { .. }
             | Self::AuthenticationRefused { .. }
+            | Self::ConnectRefused { .. }
             | Self::NoSuchDatabase { .. }
             | Self::Handshake { .. } => true,
             Self::Statement { code, .. } => code.starts_with("08") || code.starts_with("57P") || code == "25006",
@@ -156,9 +168,10 @@ impl Error {
     pub fn category(&self) -> &'static str {
         match self {
             Self::Connection(_) => "secret",
-            Self::Tls(_) | Self::Handshake { .. } => "tls",
+            Self::Tls { .. } | Self::Handshake { .. } => "tls",
             Self::Unreachable { .. } => "unreachable",
             Self::AuthenticationRefused { .. } => "authentication",
+            Self::ConnectRefused { .. } => "privilege",
             Self::NoSuchDatabase { .. } => "database",
             Self::PoolBusy(_) => "pool",
             Self::Deadline { .. } => "deadline",
@@ -182,12 +195,11 @@ impl Error {
         let message = describe(error);
         match error.code() {
             Some(code)
-                if *code == SqlState::INVALID_PASSWORD
-                    || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
-                    || *code == SqlState::INSUFFICIENT_PRIVILEGE =>
+                if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
             {
                 Self::AuthenticationRefused { message }
             }
+            Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::ConnectRefused { message },
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => Self::NoSuchDatabase { message },
             None if is_tls(error) => Self::Handshake { message },
             Some(_) | None => Self::Unreachable { message },
@@ -202,8 +214,22 @@ impl Error {
         match self {
             Self::Unreachable { message } => Self::Unreachable { message: at(message) },
             Self::Handshake { message } => Self::Handshake { message: at(message) },
-            Self::AuthenticationRefused { message } => Self::AuthenticationRefused { message: at(message) },
-            Self::NoSuchDatabase { message } => Self::NoSuchDatabase { message: at(message) },
+            Self::AuthenticationRefused { message } => {
+                let doubt = connection.doubt().map_or_else(String::new, |doubt| format!("; {doubt}"));
+                Self::AuthenticationRefused { message: at(message + &doubt) }
+            }
+            Self::ConnectRefused { message } => {
+                let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+                let (database, user) = (quoted(connection.database()), quoted(connection.user()));
+                let way_out = format!("; a DBA runs: GRANT CONNECT ON DATABASE {database} TO {user}");
+                Self::ConnectRefused { message: at(message + &way_out) }
+            }
+            Self::NoSuchDatabase { message } => {
+                // CloudNativePG's Secret of the superuser has this for a database.
+                let any =
+                    if connection.database() == "*" { "; give the Secret a key database with its name" } else { "" };
+                Self::NoSuchDatabase { message: at(message + any) }
+            }
             other => other,
         }
     }

@@ -72,7 +72,8 @@ pub struct PoolUse {
 impl Pool {
     /// Prepares a pool of at most `max_connections`; connects only when a call needs it.
     pub fn new(connection: Connection, max_connections: usize) -> Result<Self, Error> {
-        let tls = MakeRustlsConnect::new(client_config(&connection)?);
+        let unusable = |source| Error::Tls { attempt: connection.attempt(), source };
+        let tls = MakeRustlsConnect::new(client_config(&connection).map_err(unusable)?);
         let manager = Manager::from_config(
             connection.pg.clone(),
             tls.clone(),

@@ -28,10 +28,10 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     world.database_stalled("SecretNotFound", &format!("{}/postgres", world.operator_namespace)).await;
 
     world.replace_secret(json!({ "hostname": "db.example", "database": "edu" })).await;
-    world.database_stalled("SecretInvalid", "no key host").await;
+    world.database_stalled("SecretInvalid", "no value for key host").await;
 
     world.replace_secret(json!({ "uri": "mysql://app:hunter2-secret@db.example/edu" })).await;
-    world.database_stalled("SecretInvalid", "key uri is not a PostgreSQL connection URI").await;
+    world.database_stalled("SecretInvalid", "does not begin with postgresql://").await;
 
     world.replace_secret(secret(&world, &json!({ "password": "wrong" }))).await;
     let by = |place: &str| {
@@ -40,8 +40,16 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
     };
     world.database_stalled("AuthenticationRefused", &by(&format!("/{}", world.database))).await;
 
+    world.replace_secret(secret(&world, &json!({ "password": "pw\n" }))).await;
+    world.database_stalled("AuthenticationRefused", "ends in a line break").await;
+
+    // The login may not connect, and the statement in the message gives it the right.
+    world.sql_in("postgres", &format!("REVOKE CONNECT ON DATABASE {} FROM PUBLIC, {}", world.database, world.login()));
+    world.replace_secret(secret(&world, &json!({}))).await;
+    let message = world.database_stalled("InsufficientPrivilege", "a DBA runs: GRANT CONNECT ON DATABASE").await;
     world.write_secret(json!({ "database": "no_such_database" })).await;
     world.database_stalled("NoSuchDatabase", &by("/no_such_database")).await;
+    world.sql_in("postgres", message.split_once("a DBA runs: ").unwrap().1);
     assert!(check_connection(&world).unwrap_err().contains(&by("/no_such_database")), "as the condition says");
 
     let unused = devcluster::free_port().unwrap();
@@ -197,14 +205,14 @@ async fn a_standby_is_waited_for_and_the_primary_is_taken() {
 async fn a_setting_that_lets_the_login_read_only_is_told_with_the_statement_that_ends_it() {
     let mut world = World::without_operator(json!({})).await;
     let (login, database) = (world.login(), world.database.clone());
-    for (place, statement) in [
-        (format!("ROLE {login}"), format!("ALTER ROLE {login} RESET default_transaction_read_only")),
-        (format!("DATABASE {database}"), format!("ALTER DATABASE {database} RESET default_transaction_read_only")),
-    ] {
+    for place in [format!("ROLE {login}"), format!("DATABASE {database}")] {
         world.sql_in("postgres", &format!("ALTER {place} SET default_transaction_read_only = on"));
         world.start_operator().await;
-        world.database_stalled("ReadOnlySetting", &statement).await;
-        world.sql_in("postgres", &format!("BEGIN READ WRITE; {statement}; COMMIT"));
+        let message = world.database_stalled("ReadOnlySetting", &format!("ALTER {place} RESET")).await;
+        let attempt = format!("/{database} as {login}, by Secret {}/postgres: ", world.operator_namespace);
+        assert!(message.contains(&attempt), "{message}");
+        // As it is told, in the very database.
+        world.sql(message.split_once("a DBA runs: ").unwrap().1);
         world.database_ready().await;
         world.stop_operator().await;
     }

@@ -183,13 +183,14 @@ async fn a_password_is_never_told_to_anybody() {
     let operator = Process::start(&world, "debug,tenant_schema_operator=trace");
     world.database_stalled("AuthenticationRefused", &login).await;
     let target = format!("{}:{}/{}", world.postgres.host, world.postgres.port, world.database);
-    for (uri, reason) in [
-        (format!("postgresql://{login}:{wrong}@{target}"), "AuthenticationRefused"),
-        (format!("postgresql://{login}:{wrong}@{target}?sslmode=maybe"), "SecretInvalid"),
-        (format!("postgres//{login}:{wrong}@{target}"), "SecretInvalid"),
+    for (uri, reason, words) in [
+        (format!("postgresql://{login}:{wrong}@{target}"), "AuthenticationRefused", ""),
+        (format!("postgresql://{login}:{wrong}@{target}?sslmode=maybe"), "SecretInvalid", "sslmode"),
+        (format!("postgres//{login}:{wrong}@{target}"), "SecretInvalid", "does not begin with"),
+        (format!("postgresql://{login}:p@{wrong}/w#rd@{target}"), "SecretInvalid", "cannot be taken apart"),
     ] {
         world.write_secret(json!({ "uri": uri })).await;
-        world.database_stalled(reason, "").await;
+        world.database_stalled(reason, words).await;
     }
     world.write_secret(json!({ "uri": format!("postgresql://{login}:{right}@{target}") })).await;
     world.database_ready().await;

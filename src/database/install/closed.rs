@@ -20,14 +20,24 @@ pub enum Closed {
     #[error("spec.ownerRole: {0}")]
     OwnerRole(#[from] IdentError),
     /// The server is too old.
-    #[error("PostgreSQL {0} is not supported; versions 15 to 18 are")]
-    UnsupportedVersion(String),
+    #[error("{place}: PostgreSQL {version} is not supported; versions 15 to 18 are")]
+    UnsupportedVersion {
+        /// What was tried.
+        place: String,
+        /// Its version.
+        version: String,
+    },
     /// The server only reads.
-    #[error("the server is a read-only standby; point the Secret to the primary, or wait for the failover to end")]
-    ReadOnlyStandby,
+    #[error("{0}: the server is a read-only standby; point the Secret to the primary, or wait for the failover to end")]
+    ReadOnlyStandby(String),
     /// The server would write, and a setting forbids it.
-    #[error("a setting lets this login read only (default_transaction_read_only); a DBA runs: {0}")]
-    ReadOnlySetting(String),
+    #[error("{place}: a setting lets this login read only (default_transaction_read_only); a DBA runs: {statement}")]
+    ReadOnlySetting {
+        /// What was tried.
+        place: String,
+        /// What ends it.
+        statement: String,
+    },
     /// The login may not do what is needed.
     #[error("the login {user} lacks: {}", missing_text(.missing))]
     InsufficientPrivilege {

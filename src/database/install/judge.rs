@@ -24,16 +24,17 @@ pub enum Judgement {
     Install,
 }
 
-/// Whether server and database can be worked with at all.
-pub fn fit(facts: &DatabaseFacts) -> Result<(), Closed> {
+/// Whether server and database can be worked with at all. `attempt` is what was tried, for the message.
+pub fn fit(facts: &DatabaseFacts, attempt: &str) -> Result<(), Closed> {
+    let place = attempt.to_owned();
     if facts.server_version_num < OLDEST {
-        return Err(Closed::UnsupportedVersion(facts.server_version.clone()));
+        return Err(Closed::UnsupportedVersion { place, version: facts.server_version.clone() });
     }
     if facts.in_recovery {
-        return Err(Closed::ReadOnlyStandby);
+        return Err(Closed::ReadOnlyStandby(place));
     }
     if let Some(statement) = &facts.read_only {
-        return Err(Closed::ReadOnlySetting(statement.clone()));
+        return Err(Closed::ReadOnlySetting { place, statement: statement.clone() });
     }
     Ok(())
 }
@@ -134,9 +135,9 @@ mod tests {
 
     #[test]
     fn a_server_before_version_15_and_a_standby_are_not_worked_with() {
-        let found = |facts: &DatabaseFacts| fit(facts).map_err(|closed| closed.to_string());
+        let found = |facts: &DatabaseFacts| fit(facts, "db:5432/edu as op").map_err(|closed| closed.to_string());
         let old = found(&facts(140_019, false)).unwrap_err();
-        assert_eq!(old, "PostgreSQL 14.19 is not supported; versions 15 to 18 are");
+        assert_eq!(old, "db:5432/edu as op: PostgreSQL 14.19 is not supported; versions 15 to 18 are");
         assert!(found(&facts(140_019, true)).unwrap_err().contains("14.19"), "the version is what a person must mend");
         assert!(found(&facts(150_000, true)).unwrap_err().contains("read-only standby"));
         let statement = "ALTER ROLE operator RESET default_transaction_read_only".to_owned();

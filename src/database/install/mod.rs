@@ -82,10 +82,11 @@ pub async fn reach(
     metrics: Arc<Metrics>,
 ) -> Result<Reached, Closed> {
     let connecting = &database.spec.connection;
+    let attempt = connection.attempt();
     let pool = Pool::new(connection, connecting.max_connections())?;
     let functions = Functions::new(pool, metrics, connecting.statement_timeout());
     let facts = functions.database(&database.spec.owner_role()?).await?;
-    fit(&facts)?;
+    fit(&facts, &attempt)?;
     Ok(Reached { functions, facts })
 }
 
