@@ -97,7 +97,7 @@ pub struct TenantSchemaSpec {
     ///
     /// Default: none; the tenant belongs to no institution.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 36))]
+    #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new(
         "self.matches('^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')"
     )

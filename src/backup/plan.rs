@@ -130,7 +130,8 @@ fn follow(row: &BackupRow) -> Vec<Effect> {
         }],
         "cancelled" => vec![Effect::Refuse {
             reason: Reason::Cancelled,
-            message: "the backup was cancelled; make another SchemaBackup".to_owned(),
+            message: "the backup was cancelled, by hand or because its tenant was deleted; make another SchemaBackup"
+                .to_owned(),
         }],
         "requested" if row.error.is_some() => vec![Effect::Await {
             reason: Reason::ProgressingWithRetry,

@@ -8,6 +8,7 @@ use crate::{
         SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
+        in_vain,
         schema_backup::BackupMethod,
     },
     context::{End, Notice},
@@ -104,6 +105,7 @@ fn finish(
     now: Timestamp,
 ) -> SchemaBackupStatus {
     let generation = backup.metadata.generation.unwrap_or_default();
+    let verdict = verdict.clone().adding(&in_vain(&backup.metadata, "SchemaBackup", verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

@@ -148,18 +148,24 @@ impl Requests {
     }
 }
 
-/// The deletions of which it was told that they wait. A process tells each once; they are as many as the objects that wait.
+/// UIDs of objects, remembered for one purpose.
 #[derive(Default)]
-pub struct Waiting(Mutex<HashSet<String>>);
+pub struct Uids(Mutex<HashSet<String>>);
 
-impl Waiting {
-    /// True the first time for an object.
-    pub fn tell(&self, uid: &str) -> bool {
+impl Uids {
+    /// Remembers one; true if it is new.
+    pub fn add(&self, uid: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned())
     }
 
-    /// The object is gone.
-    pub fn forget(&self, uid: &str) {
+    /// Whether it is remembered.
+    #[must_use]
+    pub fn has(&self, uid: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+    }
+
+    /// Forgets one.
+    pub fn remove(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 }

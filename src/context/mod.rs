@@ -38,7 +38,7 @@ use crate::{
 pub use end::End;
 pub use kinds::{Fit, Kinds};
 pub use living::Living;
-pub use memory::{Making, Requests, Waiting, Written, fingerprint};
+pub use memory::{Making, Requests, Uids, Written, fingerprint};
 pub use outcome::{After, Failure, Next, Notice, chain};
 pub use stage::StageError;
 pub use unread::Unread;
@@ -80,7 +80,9 @@ pub struct Context {
     /// Which requests to look again were heard.
     pub requests: Requests,
     /// The deletions of which it was told that they wait.
-    pub waiting: Waiting,
+    pub waiting: Uids,
+    /// The deleted tenants that this process let go with their schemas left as they are, until a survey releases their rows.
+    pub let_go: Uids,
     /// The tenants that this process is making.
     pub making: Making,
 }

@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::{
     backup,
     config::Config,
-    context::{Context, Fit, Kinds, Making, Requests, Stores, Waiting, Wake},
+    context::{Context, Fit, Kinds, Making, Requests, Stores, Uids, Wake},
     database, jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
@@ -110,7 +110,8 @@ pub async fn run(
         written: hearing.written,
         requests: Requests::default(),
         making: Making::default(),
-        waiting: Waiting::default(),
+        waiting: Uids::default(),
+        let_go: Uids::default(),
         config,
         identity: identity.clone(),
         claim: Uuid::new_v4(),

@@ -99,20 +99,23 @@ pub async fn release(
         }
         gone.gone.extend(more.gone);
     }
-    let gone = gone.gone;
-    let uids: BTreeSet<_> = gone.iter().map(|owner| owner.uid.clone()).collect();
-    if gone.len() > most {
+    let (mut gone, mut lost): (Vec<_>, Vec<_>) = gone.gone.into_iter().partition(|owner| ctx.let_go.has(&owner.uid));
+    let mut held = None;
+    if lost.len() > most {
+        let uids = uids_of(&lost);
         let since = missing.since(&uids, ctx.now());
         if api::confirmed_deletions(&database.metadata, ctx.clock.now()).is_none_or(|until| until < since) {
-            let verdict = Verdict::stalled(Reason::ManyOwnersMissing, too_many(database, &gone, total, since), true);
-            missing.set(Some(Missed { uids, since, verdict }));
-            return Ok(Vec::new());
+            let verdict = Verdict::stalled(Reason::ManyOwnersMissing, too_many(database, &lost, total, since), true);
+            held = Some(Missed { uids, since, verdict });
+            lost.clear();
         }
     }
+    gone.append(&mut lost);
     if gone.is_empty() {
-        missing.set(None);
+        missing.set(held);
         return Ok(Vec::new());
     }
+    let uids = uids_of(&gone);
     let requested_by = format!("TenantDatabase {}", database.name_any());
     let steps = json!([{
         "call": "release_tenants", "options": { "owner_uids": uids, "requested_by": requested_by },
@@ -123,13 +126,18 @@ pub async fn release(
         // They are still tenants, missed by the next survey as by this one, and what was said of them stays.
         return Ok(Vec::new());
     }
-    missing.set(None);
+    missing.set(held);
     for uid in &uids {
         lane.forget(uid);
+        ctx.let_go.remove(uid);
     }
     let released = results.into_iter().filter(|result| result.status == CallStatus::Success);
     let message = |result: CallResult| format!("{}: {}", result.message, names(&gone));
     Ok(released.map(|result| Notice { reason: EventReason::Released, message: message(result) }).collect())
+}
+
+fn uids_of(owners: &[Owner]) -> BTreeSet<String> {
+    owners.iter().map(|owner| owner.uid.clone()).collect()
 }
 
 /// The first few by name.

@@ -7,7 +7,7 @@ use regex::Regex;
 use thiserror::Error;
 
 use crate::{
-    api::{TenantDatabase, connection::SecretRef},
+    api::{TenantDatabase, connection::SecretRef, tenant_database::Limits},
     kubernetes::{self, secrets},
     postgres::{Connection, ConnectionError},
 };
@@ -96,11 +96,18 @@ pub fn complaint(database: &TenantDatabase) -> Option<String> {
     if let Some((index, rule)) = naming().find(|(_, rule)| Regex::new(&rule.pattern).is_err()) {
         return Some(format!("spec.naming[{index}].pattern {:?} is no regular expression", rule.pattern));
     }
-    let limits = spec.limits.as_ref().and_then(|limits| limits.max_quota().err());
-    let defaults = spec.defaults.as_ref().and_then(|defaults| defaults.quota.as_ref()?.limit().err());
-    limits
-        .map(|error| format!("spec.limits.maxQuota: {error}"))
-        .or_else(|| defaults.map(|error| format!("spec.defaults.quota.limit: {error}")))
+    let limit = match spec.limits.as_ref().map_or(Ok(None), Limits::max_quota) {
+        Ok(limit) => limit,
+        Err(error) => return Some(format!("spec.limits.maxQuota: {error}")),
+    };
+    match spec.defaults.as_ref()?.quota.as_ref()?.limit() {
+        Err(error) => Some(format!("spec.defaults.quota.limit: {error}")),
+        Ok(Some(default)) if limit.is_some_and(|limit| limit < default) => Some(format!(
+            "spec.defaults.quota.limit {default} is more than spec.limits.maxQuota {}, so no tenant may have it",
+            limit.unwrap_or(default)
+        )),
+        Ok(_) => None,
+    }
 }
 
 async fn read(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Unresolved> {

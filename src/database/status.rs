@@ -12,6 +12,7 @@ use crate::{
         TenantDatabase, TenantDatabaseStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary},
         event::EventReason,
+        in_vain,
     },
     context::{Notice, chain},
     kubernetes,
@@ -182,6 +183,7 @@ fn finish(
     now: Timestamp,
 ) -> TenantDatabaseStatus {
     let generation = database.metadata.generation.unwrap_or_default();
+    let verdict = verdict.clone().adding(&in_vain(&database.metadata, "TenantDatabase", verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

@@ -74,10 +74,13 @@ impl SurveyBook {
     pub fn book(&mut self, tenants: Vec<TenantRow>, begun: Instant, asked: Asked) -> Vec<Arc<TenantRow>> {
         let mut news = Vec::new();
         let mut seen = HashSet::new();
+        // A tenant that another object has now is not that of the one before any more.
+        let mut owners = HashMap::new();
         for row in tenants {
             let Some(owner) = &row.owner else { continue };
             let uid = owner.uid.clone();
             seen.insert(uid.clone());
+            owners.insert(row.schema_id, uid.clone());
             let known = self.get(&uid);
             if self.applied.get(&uid).is_some_and(|at| *at > begun) {
                 // No observation, but perhaps news: the object that is woken asks the database.
@@ -94,7 +97,8 @@ impl SurveyBook {
         self.complete |= asked == Asked::All;
         // A row that was asked for and is not there is gone: who is woken asks the database and sees it so.
         self.rows.retain(|uid, row| {
-            let stays = !asked.covers(row.schema_id) || seen.contains(uid);
+            let moved = owners.get(&row.schema_id).is_some_and(|owner| owner != uid);
+            let stays = !moved && (!asked.covers(row.schema_id) || seen.contains(uid));
             if !stays {
                 news.push(row.clone());
             }
@@ -109,12 +113,13 @@ mod tests {
     use std::time::Duration;
 
     use serde_json::json;
+    use uuid::Uuid;
 
     use super::*;
 
     fn row(uid: &str, bytes: i64) -> TenantRow {
         serde_json::from_value(json!({
-            "schema_id": "00000000-0000-0000-0000-000000000001", "institution_id": null, "schema_name": "s",
+            "schema_id": Uuid::from_u128(uid.bytes().map(u128::from).sum()), "institution_id": null, "schema_name": "s",
             "status": "active", "access": "ReadWrite", "taken_over": false,
             "owner": { "cluster": "c", "namespace": "n", "name": "t", "uid": uid },
             "config": {}, "quota_limit": null, "schema_exists": true, "drift": [], "storage_bytes": bytes,
@@ -148,6 +153,19 @@ mod tests {
         assert_eq!(book.book(Vec::new(), begun, Asked::All), [Arc::new(row("a", 1))]);
         assert!(book.get("a").is_none());
         assert!(book.book(Vec::new(), begun, Asked::All).is_empty(), "once");
+    }
+
+    #[test]
+    fn a_tenant_that_another_object_has_now_is_that_of_the_one_before_no_more() {
+        let mut book = SurveyBook::default();
+        let begun = Instant::now();
+        book.book(vec![row("old", 1)], begun, Asked::All);
+        let mut moved = row("new", 1);
+        moved.schema_id = row("old", 1).schema_id;
+        let elsewhere = if Asked::Slice(0).covers(moved.schema_id) { 1 } else { 0 };
+        book.book(vec![moved], begun, Asked::Slice(elsewhere));
+        assert!(book.get("old").is_none() && book.get("new").is_some());
+        assert_eq!(book.living().len(), 1);
     }
 
     #[test]

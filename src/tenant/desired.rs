@@ -128,7 +128,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     let database = resolved.database.as_deref().ok_or_else(|| Invalid {
         reason: Reason::DatabaseNotFound,
         message: format!(
-            "there is no TenantDatabase {:?}; make it, or see which there are: kubectl get tenantdatabases",
+            "there is no TenantDatabase {:?}; the platform team makes it, and knows which there are (kubectl get tenantdatabases)",
             tenant.spec.database()
         ),
     })?;

@@ -130,7 +130,7 @@ pub(super) fn tell_if_it_waits(tenant: &TenantSchema, new: &TenantSchemaStatus, 
         Some(left) if matches!(next.after, After::Resync) => next.after = After::Delay(left),
         Some(_) => {}
         None => {
-            if ctx.waiting.tell(&tenant.uid().unwrap_or_default()) {
+            if ctx.waiting.add(&tenant.uid().unwrap_or_default()) {
                 let message = new.summary.as_ref().map_or_else(String::new, |summary| summary.message.clone());
                 next.notices.push(Notice { reason: EventReason::DeletionWaits, message });
             }
@@ -270,12 +270,14 @@ async fn let_go(
     ctx: &Context,
 ) -> Result<Next, Error> {
     ctx.let_go(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
-    ctx.waiting.forget(&removal.owner.uid);
-    // A row that stays is remembered: the next survey misses its object and releases it.
-    if let LaneState::Open(lane) = &resolved.lane
-        && (!removal.stays() || removal.given_to.is_some())
-    {
-        lane.forget(&removal.owner.uid);
+    ctx.waiting.remove(&removal.owner.uid);
+    if let LaneState::Open(lane) = &resolved.lane {
+        if removal.stays() && removal.given_to.is_none() {
+            // The next survey misses the object, and releases the row although many go at once: their deletions were seen.
+            ctx.let_go.add(&removal.owner.uid);
+        } else {
+            lane.forget(&removal.owner.uid);
+        }
     }
     wake_rivals(tenant, ctx);
     if resolved.database.as_ref().is_some_and(|database| database.metadata.deletion_timestamp.is_some()) {

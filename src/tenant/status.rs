@@ -16,8 +16,8 @@ use crate::{
         TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
+        in_vain,
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
-        unknown_annotations,
     },
     context::Notice,
     postgres::answer::{TenantAnswer, TenantRow},
@@ -54,18 +54,17 @@ pub fn status(
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
-    let unknown = unknown_annotations(&tenant.metadata);
-    let verdict = match verdict(desired, &status, applied) {
-        verdict if unknown.is_empty() => verdict,
-        verdict => verdict.adding(&format!("; this release does not know the annotation {}", unknown.join(", "))),
-    };
+    let verdict = verdict(desired, &status, applied);
     finish(tenant, status, &verdict, now)
 }
 
 /// The status when no plan was made or applied: everything else stays as it was.
 #[must_use]
 pub fn status_of_verdict(tenant: &TenantSchema, verdict: &Verdict, now: Timestamp) -> TenantSchemaStatus {
-    finish(tenant, tenant.status.clone().unwrap_or_default(), verdict, now)
+    let mut status = tenant.status.clone().unwrap_or_default();
+    // One that waits for its database is found by it.
+    status.effective.get_or_insert_default().database_ref.get_or_insert_with(|| tenant.spec.database().to_owned());
+    finish(tenant, status, verdict, now)
 }
 
 /// True when a person would care about the difference.
@@ -182,6 +181,7 @@ fn finish(
     now: Timestamp,
 ) -> TenantSchemaStatus {
     let generation = tenant.metadata.generation.unwrap_or_default();
+    let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, "TenantSchema", verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

@@ -167,6 +167,15 @@ async fn what_only_the_operator_can_tell_is_a_condition_and_the_running_tenant_s
     let school = world.until_ready(&world.api::<TenantSchema>(), "school", "True", "OutsideLimits").await;
     assert!(condition(&school, "Ready").unwrap().2.contains("the TenantDatabase is invalid"));
     stalled("waiting", json!({ "schemaName": "waiting" }), "InvalidSpec", "its owners must mend").await;
+    // Who waits is found by the database.
+    let database = format!("status.effective.databaseRef={}", world.database_ref());
+    let found =
+        world.kubectl(&["-n", &world.namespace, "get", "tenantschemas", "--field-selector", &database, "-o", "name"]);
+    assert!(found.contains("/waiting"), "{found}");
+    let mut above = limits.clone();
+    above["defaults"] = json!({ "quota": { "limit": "20Gi" } });
+    world.apply_database(above).await;
+    world.database_stalled("InvalidSpec", "spec.defaults.quota.limit 20Gi is more than spec.limits.maxQuota 1Gi").await;
     world.apply_database(limits).await;
     world.ready_tenant("school").await;
     world.ready_tenant("waiting").await;

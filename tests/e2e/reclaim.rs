@@ -21,9 +21,9 @@ async fn a_schema_that_was_set_aside_comes_back_when_asked_and_not_before() {
     for part in [aside.as_str(), "1 tables", "edumatrixhub.io/reclaim=school;", "edumatrixhub.io/recreate=school@"] {
         assert!(message.contains(part), "{message}");
     }
-    // A typo does nothing.
+    // A typo does nothing, and is told.
     world.annotate::<TenantSchema>("school", RECLAIM, "scholl").await;
-    world.stalled_tenant("school", "Conflict").await;
+    world.tenant_says("school", "Stalled", "Conflict", "reclaim does nothing: it has another value").await;
     world.annotate::<TenantSchema>("school", RECLAIM, "school").await;
     let back = world.ready_tenant("school").await;
     assert_eq!(back.status.unwrap().schema_id, id, "the same tenant, for life");
@@ -149,6 +149,26 @@ async fn many_objects_that_are_gone_at_once_release_nothing_until_that_is_confir
     world.eventually("they are released", async || of_status("released") == "5").await;
     world.database_ready().await;
     assert_eq!(world.schemas("school").len(), 6, "every schema stays");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_are_deleted_at_once_and_keep_their_schemas_are_released_without_a_question() {
+    let world = World::new(json!({})).await;
+    let names: Vec<_> = (0..8).map(|number| format!("school{number}")).collect();
+    for name in &names {
+        world.apply_tenant(name, json!({ "schemaName": name, "deletionPolicy": "Retain" })).await;
+    }
+    for name in &names {
+        world.ready_tenant(name).await;
+    }
+    let all = kube::api::ListParams::default();
+    world.api::<TenantSchema>().delete_collection(&DeleteParams::default(), &all).await.unwrap();
+    let released = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = 'released'";
+    world.eventually("all are released", async || world.sql(released) == "8").await;
+    let events = world.events_about(&world.database_ref()).await;
+    assert!(events.iter().all(|(reason, ..)| reason != "Stalled"), "{events:?}");
+    world.database_ready().await;
     world.finish().await;
 }
 
