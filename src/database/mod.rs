@@ -37,6 +37,7 @@ use crate::{
     postgres::{self, Connection, answer::SurveyAnswer},
     telemetry::metrics::DatabaseLabels,
 };
+use bring_back::Passed;
 use install::{Claimant, Closed, InstalledNow, job_slots, open};
 use opens::{LaneKey, Open, Opens};
 use resolve::{Unresolved, complaint, resolve};
@@ -182,12 +183,8 @@ pub async fn reconcile(
         let bound = notices.iter().any(|notice| notice.reason == EventReason::Rebound);
         open.survey_after(if bound { Duration::ZERO } else { database.spec.survey_period() });
     }
-    // What does not come about now is tried at the next tick.
-    let mut passed = open.bring_back.pass(&database, &open.lane, answer.as_ref()).await.unwrap_or_default();
+    let mut passed = bring_back(&database, &open, answer.as_ref(), &ctx).await;
     notices.append(&mut passed.notices);
-    if passed.came_back {
-        wake_tenants(&name, &ctx);
-    }
     set_up(&name, true, &ctx);
     let remark = in_use
         .map(|message| Verdict::stalled(Reason::InUse, message, true))
@@ -210,6 +207,15 @@ pub async fn reconcile(
         Some(error) => next.failed(Error::Resolve(error)),
         None => next,
     })
+}
+
+/// What is to come back, for as long as a pass takes. What does not come about now is tried at the next tick.
+async fn bring_back(database: &TenantDatabase, open: &Open, answer: Option<&SurveyAnswer>, ctx: &Context) -> Passed {
+    let passed = open.bring_back.pass(database, &open.lane, answer).await.unwrap_or_default();
+    if passed.came_back {
+        wake_tenants(&database.name_any(), ctx);
+    }
+    passed
 }
 
 /// Which schemas and namespaces the rows are of. What does not come about now is tried at the next tick.

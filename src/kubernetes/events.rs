@@ -17,12 +17,12 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{ObjectMeta, Patch, PatchParams, PostParams},
+    api::{ObjectMeta, Patch, PostParams},
 };
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use super::{DEADLINE, MANAGER};
+use super::{DEADLINE, MANAGER, as_manager};
 
 /// An Event's note is cut to this many bytes by the API's rules.
 const NOTE_BYTES: usize = 1024;
@@ -77,7 +77,7 @@ impl Events {
             match &before {
                 Some((name, _)) => {
                     let series = EventSeries { count, last_observed_time: MicroTime(Timestamp::now()) };
-                    api.patch(name, &PatchParams::default(), &Patch::Merge(json!({ "series": series }))).await
+                    api.patch(name, &as_manager(), &Patch::Merge(json!({ "series": series }))).await
                 }
                 None => api.create(&PostParams::default(), &self.event(regarding, namespace, warning, &told)).await,
             }

@@ -7,12 +7,12 @@
 
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ObjectMeta, Patch, PatchParams},
+    api::{ObjectMeta, Patch},
     core::Request,
 };
 use serde_json::json;
 
-use super::{Error, answer, within};
+use super::{Error, answer, as_manager, within};
 
 /// Adds `finalizer` unless it is there; returns the metadata as the API server has it then, or nothing if it had it.
 pub async fn ensure<K: Resource + Clone>(
@@ -73,6 +73,6 @@ async fn patch<K: Resource + Clone>(
     }
     let operations = serde_json::from_value(tested)
         .map_err(|error| Error::Unreachable { attempt: format!("{verb} {name}"), message: error.to_string() })?;
-    let request = Request::new(api.resource_url()).patch(name, &PatchParams::default(), &Patch::<()>::Json(operations));
+    let request = Request::new(api.resource_url()).patch(name, &as_manager(), &Patch::<()>::Json(operations));
     within(|| format!("{verb} {name}"), answer(api, request)).await
 }

@@ -16,7 +16,7 @@ use std::{future::Future, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::{
-    api::{GetParams, ListParams, ObjectMeta},
+    api::{GetParams, ListParams, ObjectMeta, PatchParams},
     core::{PartialObjectMeta, Status},
 };
 use thiserror::Error;
@@ -24,6 +24,11 @@ use tokio::time::timeout;
 
 /// Who writes: the field manager of server-side apply, and the reporter of Events.
 pub const MANAGER: &str = "tenant-schema-operator";
+
+/// A patch that is no apply, with its writer's name.
+fn as_manager() -> PatchParams {
+    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+}
 
 /// No call to the API may take longer. The client tries 429 and 503 again within this time.
 const DEADLINE: Duration = Duration::from_secs(15);

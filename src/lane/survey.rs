@@ -162,7 +162,7 @@ mod tests {
         book.book(vec![row("old", 1)], begun, Asked::All);
         let mut moved = row("new", 1);
         moved.schema_id = row("old", 1).schema_id;
-        let elsewhere = if Asked::Slice(0).covers(moved.schema_id) { 1 } else { 0 };
+        let elsewhere = u8::from(Asked::Slice(0).covers(moved.schema_id));
         book.book(vec![moved], begun, Asked::Slice(elsewhere));
         assert!(book.get("old").is_none() && book.get("new").is_some());
         assert_eq!(book.living().len(), 1);

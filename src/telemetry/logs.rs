@@ -28,7 +28,8 @@ pub enum LogError {
 
 /// Starts logging. `level` is a level or a filter such as `info,tenant_schema_operator=debug`.
 pub fn init(format: LogFormat, level: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(level)?;
+    // Its span repeats in every line what the line says itself. A level that is given for it comes later, and counts.
+    let filter = EnvFilter::try_new(format!("kube_runtime=warn,{level}"))?;
     let registry = tracing_subscriber::registry().with(filter);
     let layer = fmt::layer().with_writer(std::io::stderr).with_target(false);
     match format {

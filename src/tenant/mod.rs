@@ -39,7 +39,7 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
     };
     let resolved = resolve(&tenant, &ctx);
     if tenant.metadata.deletion_timestamp.is_some() {
-        return end(&tenant, &resolved, &ctx).await;
+        return Box::pin(end(&tenant, &resolved, &ctx)).await;
     }
     if let (None, LaneState::Unavailable { reason, message }) = (&resolved.database, &resolved.lane) {
         // It is there and in no cache, because it cannot be read.
