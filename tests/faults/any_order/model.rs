@@ -102,6 +102,15 @@ impl Model {
         self.given.push((schema.to_owned(), [from, to]));
     }
 
+    /// The platform team answered for it that the next object of the same name has what was set aside, in whatever namespace of the
+    /// same name it stands.
+    pub fn brings_back(&mut self) {
+        let named = |place: &Place| (place.namespace.clone(), place.name.clone());
+        let owned =
+            self.lives.values().flat_map(|life| life.owners.iter().map(|owner| (life.schema.clone(), named(owner))));
+        self.given.extend(owned.map(|(schema, name)| (schema, [name.clone(), name])));
+    }
+
     /// Whether a life is that of an object in this place, or was given to it.
     pub fn belongs_to(&self, life: &Life, place: &Place) -> bool {
         let named = |place: &Place| (place.namespace.clone(), place.name.clone());

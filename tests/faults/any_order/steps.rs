@@ -10,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{
-    ABANDON, CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, SchemaBackup, TenantSchema,
+    ABANDON, BRING_BACK, CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, SchemaBackup, TenantSchema,
 };
 use tokio::task::block_in_place;
 
@@ -77,7 +77,8 @@ impl Safety {
             79..81 => self.label_database().await,
             81..84 => self.change_database().await,
             84..86 => self.force_database_away().await,
-            86..89 => self.confirm_deletions().await,
+            86..88 => self.confirm_deletions().await,
+            88 => self.bring_back().await,
             89..92 => self.take_finalizer(tenant).await,
             92..95 => self.forge(tenant).await,
             95..97 => self.delete_namespace().await,
@@ -313,6 +314,16 @@ impl Safety {
         let (api, name) = (self.stage.world.databases(), self.stage.world.database_ref());
         drop(api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await);
         self.says("confirm all deletions until now");
+    }
+
+    /// What was set aside a short while ago is to come back. The annotation stays.
+    async fn bring_back(&mut self) {
+        let since = Timestamp::now() - self.chance.time(0, 60_000);
+        self.model.brings_back();
+        let patch = json!({ "metadata": { "annotations": { BRING_BACK: since.to_string() } } });
+        let (api, name) = (self.stage.world.databases(), self.stage.world.database_ref());
+        drop(api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await);
+        self.says(format!("bring back what was set aside since {since}"));
     }
 
     async fn take_finalizer(&mut self, tenant: Tenant) {
