@@ -28,6 +28,7 @@
 
 pub mod ident;
 pub mod quantity;
+pub mod text;
 pub mod telemetry;
 pub mod config;
 pub mod api;

@@ -16,6 +16,7 @@ use tenant_schema_operator::api::{condition::Reason, event::EventReason};
 
 /// The files that are given everything and touch nothing.
 const PURE: &[&str] = &[
+    "src/api/annotations.rs",
     "src/api/condition.rs",
     "src/api/connection.rs",
     "src/api/event.rs",
@@ -42,6 +43,7 @@ const PURE: &[&str] = &[
     "src/postgres/answer/identity.rs",
     "src/postgres/error.rs",
     "src/quantity.rs",
+    "src/text.rs",
     "src/tenant/desired.rs",
     "src/tenant/plan/bring_up.rs",
     "src/tenant/plan/absent.rs",

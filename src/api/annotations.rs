@@ -10,8 +10,8 @@ use super::GROUP;
 /// Annotation: look at the object now. The value is any text that changes, by custom a time.
 pub const RECONCILE_REQUESTED_AT: &str = "edumatrixhub.io/reconcile-requested-at";
 
-/// Annotation: the schema may really be dropped. The value is [`bound`] to the tenant's id in the registry, so that neither a
-/// typo does anything nor one that stays in Git to the next tenant of that name.
+/// Annotation: the schema may really be dropped. The value is [`bound`] to one [`life`], so that neither a typo does anything nor one that
+/// stays in Git: not to the next tenant of that name, and not to the next object of this one, which may have taken its data back.
 pub const CONFIRM_DROP: &str = "edumatrixhub.io/confirm-drop";
 
 /// Annotation: make the schema again, empty, after it was dropped by hand or beside what is set aside. The value is [`bound`] to
@@ -143,6 +143,12 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
 #[must_use]
 pub fn bound(schema_name: &str, id: impl Display) -> String {
     format!("{schema_name}@{id}")
+}
+
+/// One tenant as one object has it: by its id in the registry, and by the object's UID.
+#[must_use]
+pub fn life(schema_id: impl Display, uid: &str) -> String {
+    format!("{schema_id}.{uid}")
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::reason::{Reason, Shown};
+use crate::text::plain;
 
 /// The longest message of a condition, in characters; longer ones are cut.
 pub const MESSAGE_MAX_CHARS: usize = 4096;
@@ -116,7 +117,7 @@ impl Verdict {
     /// The same, and this said besides.
     #[must_use]
     pub fn adding(self, text: &str) -> Self {
-        Self { message: cut(self.message + text), ..self }
+        Self { message: cut(&(self.message + text)), ..self }
     }
 
     /// Why.
@@ -173,7 +174,7 @@ impl Verdict {
     }
 
     fn new(ready: Readiness, also: Option<ConditionType>, reason: Reason, message: String) -> Self {
-        Self { ready, also, reason, message: cut(message) }
+        Self { ready, also, reason, message: cut(&message) }
     }
 }
 
@@ -207,8 +208,9 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-/// The message, no longer than the API server takes.
-fn cut(message: String) -> String {
+/// The message without what a terminal would obey, and no longer than the API server takes.
+fn cut(message: &str) -> String {
+    let message = plain(message);
     match message.char_indices().nth(MESSAGE_MAX_CHARS) {
         None => message,
         Some(_) => message.chars().take(MESSAGE_MAX_CHARS - 1).chain(['…']).collect(),

@@ -8,6 +8,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::schema;
+
 /// How the operator reaches a database.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,7 +51,7 @@ pub struct Connection {
 #[serde(rename_all = "camelCase")]
 pub struct SecretRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
 
     /// The namespace of the Secret. In another namespace than its own the operator must be allowed to read this one
@@ -57,7 +59,7 @@ pub struct SecretRef {
     ///
     /// Default: the operator's own namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::NAMESPACE_NAME))]
     pub namespace: Option<String>,
 }
 
@@ -101,14 +103,14 @@ pub enum TlsMode {
 #[serde(rename_all = "camelCase")]
 pub struct CaSecretRef {
     /// The name of the Secret.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
 
     /// The namespace of the Secret.
     ///
     /// Default: the operator's own namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::NAMESPACE_NAME))]
     pub namespace: Option<String>,
 
     /// The key with the certificate, in PEM.

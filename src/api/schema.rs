@@ -21,6 +21,11 @@ macro_rules! size_form {
     };
 }
 
+/// What an object can be called; [`crate::text::is_object_name`] asks the same.
+pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// What a namespace can be called.
+pub(super) const NAMESPACE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+
 /// A size as [`crate::quantity::Bytes`] reads it.
 pub(super) const SIZE_RULE: &str = size_form!();
 

@@ -74,7 +74,7 @@ pub struct SchemaBackupSpec {
 #[serde(rename_all = "camelCase")]
 pub struct TenantSchemaRef {
     /// The name of the `TenantSchema`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
 }
 

@@ -173,7 +173,7 @@ pub struct TenantSchemaSpec {
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseRef {
     /// The name of the `TenantDatabase`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
 }
 

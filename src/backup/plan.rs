@@ -9,6 +9,7 @@ use crate::{
     api::condition::Reason,
     context::End,
     postgres::answer::{BackupAnswer, BackupRow, JobRow, Owner},
+    text::is_object_name,
 };
 
 /// What to do, in order.
@@ -98,6 +99,9 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
 #[must_use]
 pub fn no_tenant(desired: &Desired) -> String {
     let Desired { object: Owner { namespace, .. }, tenant_name, .. } = desired;
+    if !is_object_name(tenant_name) {
+        return format!("no TenantSchema can be called {tenant_name:?}; make another SchemaBackup");
+    }
     format!(
         "TenantSchema {tenant_name} of namespace {namespace} is not there or has no schema yet; the backup is made when it has: \
          kubectl -n {namespace} get tenantschema {tenant_name}"

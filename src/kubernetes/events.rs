@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::time::{Instant, timeout};
 
 use super::{DEADLINE, MANAGER, as_manager};
+use crate::text::plain;
 
 /// An Event's note is cut to this many bytes by the API's rules.
 const NOTE_BYTES: usize = 1024;
@@ -62,7 +63,8 @@ impl Events {
 
     /// Publishes one Event about `regarding`; failures are logged at debug level.
     pub async fn publish(&self, regarding: &ObjectReference, warning: bool, reason: &str, note: &str) {
-        let note = cut(note, NOTE_BYTES);
+        let note = plain(note);
+        let note = cut(&note, NOTE_BYTES);
         let told = Told { uid: regarding.uid.clone(), reason: reason.to_owned(), note: note.to_owned() };
         let before = {
             let mut recent = self.recent();

@@ -22,6 +22,8 @@ use kube::{
 use thiserror::Error;
 use tokio::time::timeout;
 
+use crate::text::is_object_name;
+
 /// Who writes: the field manager of server-side apply, and the reporter of Events.
 pub const MANAGER: &str = "tenant-schema-operator";
 
@@ -46,6 +48,9 @@ pub enum Error {
         /// The API server's words.
         message: String,
     },
+    /// No object can be called so, and the API server is not asked.
+    #[error("no object can be called {0:?}")]
+    NoName(String),
     /// The API server did not answer, or not in time.
     #[error("cannot {attempt}: {message}")]
     Unreachable {
@@ -69,7 +74,7 @@ impl Error {
         match self {
             Self::Refused { code: 409 | 422, .. } => "kubernetes_conflict",
             Self::Refused { code: 403, .. } => "kubernetes_forbidden",
-            Self::Refused { .. } => "kubernetes_refused",
+            Self::Refused { .. } | Self::NoName(_) => "kubernetes_refused",
             Self::Unreachable { .. } => "kubernetes_unreachable",
         }
     }
@@ -103,11 +108,21 @@ async fn answer<K: kube::Resource + Clone>(
     Ok(reading::metadata_of(&text))
 }
 
+/// Names go into the address of a request, where a character that no name has would mean something else.
+fn nameable(address: &str, name: &str) -> Result<(), Error> {
+    let strange = |byte: u8| !byte.is_ascii_alphanumeric() && !b"-./".contains(&byte);
+    match address.bytes().any(strange) || !is_object_name(name) {
+        true => Err(Error::NoName(name.to_owned())),
+        false => Ok(()),
+    }
+}
+
 /// One object, straight from the API server; nothing when it is not there.
 pub async fn read<K>(api: &kube::Api<K>, name: &str) -> Result<Option<K>, Error>
 where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
+    nameable(api.resource_url(), name)?;
     within(|| format!("read {name}"), async { if_there(name, api.get(name).await) }).await
 }
 
@@ -116,6 +131,7 @@ pub async fn read_metadata<K>(api: &kube::Api<K>, name: &str) -> Result<Option<P
 where
     K: kube::Resource<DynamicType = ()> + Clone,
 {
+    nameable(api.resource_url(), name)?;
     let request = kube::core::Request::new(api.resource_url()).get_metadata(name, &GetParams::default());
     let found = within(|| format!("read {name}"), async { if_there(name, answer(api, request).await) }).await?;
     Ok(found.map(|metadata| PartialObjectMeta { types: None, metadata, _phantom: std::marker::PhantomData }))
@@ -179,6 +195,17 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_object_is_called_is_asked_of_no_api_server() {
+        let path = "/apis/edumatrixhub.io/v1alpha1/namespaces/team-a/tenantschemas";
+        assert!(nameable(path, "school.a-1").is_ok());
+        for (path, name) in
+            [(path, "?watch=true&n=1"), (path, ".."), (path, "a/b"), ("/apis/g/v1/namespaces/a?b=c/k", "a")]
+        {
+            assert!(matches!(nameable(path, name), Err(Error::NoName(_))), "{path} {name}");
+        }
+    }
 
     #[test]
     fn a_path_that_leads_nowhere_is_no_object_that_is_gone() {

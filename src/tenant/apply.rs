@@ -1,4 +1,5 @@
-//! Stage 5: the plan's effects, in order, up to the first that waits, refuses or fails. No choices are left.
+//! Stage 5: the plan's effects, in order, up to the first that waits, refuses or fails. No choices are left. One that is only tried
+//! ends nothing, and where nothing else ends the plan, what became of it is told.
 
 use serde_json::{Value, json};
 
@@ -45,10 +46,12 @@ impl Applied {
 /// Applies a plan on behalf of the object with this UID.
 pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
+    let mut tried = None;
     for effect in plan.effects {
+        let is_tried = matches!(effect, Effect::Try(_));
         match effect {
             Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
-            Effect::Steps(steps) => {
+            Effect::Steps(steps) | Effect::Try(steps) => {
                 let results = match lane.apply(Some(uid), &document(&steps)).await {
                     // No other text of a plan has letters beyond ASCII.
                     Err(error) if error.is_unstorable() => {
@@ -60,9 +63,13 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
                 };
                 let end = results.last().and_then(End::of);
                 applied.results.extend(results);
-                if let Some(end) = end {
-                    applied.end = end;
-                    return Ok(applied);
+                match end {
+                    Some(end) if is_tried => tried = Some(end),
+                    Some(end) => {
+                        applied.end = end;
+                        return Ok(applied);
+                    }
+                    None => {}
                 }
             }
             Effect::Await { reason, fact } => {
@@ -78,6 +85,9 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
             }
             Effect::Release => applied.end = End::Released,
         }
+    }
+    if let (End::Done, Some(end)) = (&applied.end, tried) {
+        applied.end = end;
     }
     Ok(applied)
 }

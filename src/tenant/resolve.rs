@@ -13,6 +13,7 @@ use crate::{
     context::Context,
     kubernetes,
     lane::LaneState,
+    text::is_object_name,
 };
 
 /// What a tenant points to.
@@ -74,6 +75,9 @@ pub fn count_older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchem
 /// operator's view.
 pub async fn unseen_database(tenant: &TenantSchema, ctx: &Context) -> Unseen {
     let name = tenant.spec.database();
+    if !is_object_name(name) {
+        return Unseen::Gone;
+    }
     match kubernetes::read_metadata(&Api::<TenantDatabase>::all(ctx.client.clone()), name).await {
         Ok(None) => Unseen::Gone,
         Ok(Some(_)) => Unseen::OutOfView(format!(

@@ -9,7 +9,10 @@ use devcluster::PostgresInfo;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, connection::TlsMode, tenant_schema::Place},
+    api::{
+        CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, connection::TlsMode, life,
+        tenant_schema::Place,
+    },
     backup,
     context::End,
     database::install::{Claimant, open},
@@ -288,7 +291,8 @@ impl Subject {
     /// A user deletes it, and has confirmed that it may be dropped.
     pub fn delete(&mut self) {
         let id = self.object.status.as_ref().and_then(|status| status.schema_id.clone()).unwrap_or_default();
-        let confirmed = BTreeMap::from([(CONFIRM_DROP.to_owned(), format!("{}@{id}", name(&self.object)))]);
+        let life = life(id, self.object.metadata.uid.as_deref().unwrap_or_default());
+        let confirmed = BTreeMap::from([(CONFIRM_DROP.to_owned(), bound(&name(&self.object), life))]);
         self.object.metadata.annotations = Some(confirmed);
         self.object.metadata.deletion_timestamp =
             serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time of the API");
@@ -335,6 +339,7 @@ async fn open_lane(database: &TenantDatabase, connection: &Connection) -> Arc<La
 fn one_by_one(effect: Effect) -> Vec<Effect> {
     match effect {
         Effect::Steps(steps) => steps.into_iter().map(|step| Effect::Steps(vec![step])).collect(),
+        Effect::Try(steps) => steps.into_iter().map(|step| Effect::Try(vec![step])).collect(),
         other => vec![other],
     }
 }

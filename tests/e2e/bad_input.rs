@@ -42,6 +42,7 @@ async fn the_api_server_refuses_what_cannot_be() {
         (json!({ "schemaName": "school_bak_20260101000000" }), "form of a backup's name"),
         (json!({ "schemaName": "school_bak_20260101000000_2" }), "form of a backup's name"),
         (json!({ "institutionId": "school" }), "institutionId"),
+        (json!({ "databaseRef": { "name": "?watch=true&n=1" } }), "spec.databaseRef.name"),
         (json!({ "institutionId": INSTITUTION.to_uppercase() }), "institutionId must be a UUID in lower case"),
         (json!({ "quota": { "limit": "0" } }), "more than 0"),
         (json!({ "quota": { "limit": "0Gi" } }), "more than 0"),

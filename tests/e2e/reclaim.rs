@@ -2,7 +2,7 @@
 
 use kube::api::DeleteParams;
 use serde_json::json;
-use tenant_schema_operator::api::{CONFIRM_DELETIONS, RECLAIM, RECREATE, TenantSchema};
+use tenant_schema_operator::api::{CONFIRM_DELETIONS, CONFIRM_DROP, RECLAIM, RECREATE, TenantSchema, bound, life};
 
 use crate::world::World;
 
@@ -120,6 +120,27 @@ async fn a_schema_that_was_kept_is_released_and_comes_back_when_asked() {
     world.annotate::<TenantSchema>("school", RECLAIM, "school").await;
     assert_eq!(world.ready_tenant("school").await.status.unwrap().schema_id, id);
     assert_eq!((status().as_str(), world.sql("SELECT count(*) FROM school.pupils").as_str()), ("active", "1"));
+    world.finish().await;
+}
+
+/// The tenant's id in the registry survives all of this, and the object's UID does not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_confirmation_that_stays_in_git_drops_no_later_life() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    let first = world.ready_tenant("school").await;
+    let id = first.status.unwrap().schema_id.unwrap();
+    let confirmed = bound("school", life(&id, &first.metadata.uid.unwrap()));
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 1 AS n");
+    world.delete_tenant("school").await;
+    let annotations = json!({ RECLAIM: "school", CONFIRM_DROP: confirmed });
+    world.apply_annotated("school", json!({ "schemaName": "school", "deletionPolicy": "Drop" }), annotations).await;
+    assert_eq!(world.ready_tenant("school").await.status.unwrap().schema_id.as_deref(), Some(id.as_str()));
+    world.api::<TenantSchema>().delete("school", &DeleteParams::default()).await.unwrap();
+    world.tenant_says("school", "Stalled", "DropNotConfirmed", "confirm-drop does nothing: it has another value").await;
+    assert_eq!(world.sql("SELECT n FROM school.pupils"), "1");
+    world.confirm("school", CONFIRM_DROP).await;
+    world.until_gone(&world.api::<TenantSchema>(), "school").await;
     world.finish().await;
 }
 

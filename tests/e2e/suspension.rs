@@ -83,3 +83,25 @@ async fn suspension_closes_a_schema_to_all_but_its_owner_and_resuming_gives_back
     world.sql(&format!("REVOKE {reader} FROM {guest}; DROP ROLE {guest}"));
     world.finish().await;
 }
+
+/// A tenant can hold a repair up for as long as it likes, also with nobody connected.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_suspension_waits_for_a_repair() {
+    let mut world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    world.stop_operator().await;
+    world.sql_as("school", "owner", "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC");
+    let held = format!("held_{}", world.id);
+    let change = "ALTER DEFAULT PRIVILEGES REVOKE INSERT ON TABLES FROM PUBLIC";
+    world.sql_as("school", "owner", &format!("BEGIN; {change}; PREPARE TRANSACTION '{held}'"));
+    world.apply_tenant("school", json!({ "schemaName": "school", "access": "Suspended" })).await;
+    world.start_operator().await;
+    let access = "SELECT access FROM edu_matrix_hub_schema.tenant_schemas";
+    world.eventually("it is suspended all the same", async || world.sql(access) == "Suspended").await;
+    assert!(!world.may_use(&world.tenant_role("school", "writer"), "school"));
+    world.sql(&format!("ROLLBACK PREPARED '{held}'"));
+    world.event("school", "DriftRepaired", "default").await;
+    world.until_ready(&world.api::<TenantSchema>(), "school", "True", "Suspended").await;
+    world.finish().await;
+}

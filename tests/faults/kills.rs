@@ -9,7 +9,7 @@ use std::{fmt::Write, iter::once, time::Duration};
 use devcluster::shared;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema};
+use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema, bound, life};
 use tokio::time::{Instant, sleep};
 
 use super::{agreement::prefix, ground::Ground, wire::Cut};
@@ -68,8 +68,9 @@ impl Scenario {
         );
         match self {
             Drop => {
-                let id = world.ready_tenant(name).await.status.unwrap().schema_id.unwrap();
-                world.annotate::<TenantSchema>(name, CONFIRM_DROP, &format!("{schema}@{id}")).await;
+                let tenant = world.ready_tenant(name).await;
+                let life = life(tenant.status.unwrap().schema_id.unwrap(), &tenant.metadata.uid.unwrap());
+                world.annotate::<TenantSchema>(name, CONFIRM_DROP, &bound(schema, life)).await;
             }
             ReclaimLiving | ReclaimSetAside => world.delete_tenant(name).await,
             PurgeSnapshot => {

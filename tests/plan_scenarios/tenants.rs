@@ -171,7 +171,13 @@ fn a_deleted_tenants_jobs_end_first() {
 fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
     check_removal("drop_unconfirmed", &drop, &answer(json!({ "own": row(json!({})) })));
-    for value in ["school", "scool", &format!("scool@{ROW}"), &format!("school@{OTHER}")] {
+    for value in [
+        "school",
+        "scool",
+        &format!("scool@{ROW}.{UID}"),
+        &format!("school@{OTHER}.{UID}"),
+        &format!("school@{ROW}.{OTHER}"),
+    ] {
         let confirmed = annotated(drop.clone(), CONFIRM_DROP, value);
         check_removal("drop_unconfirmed", &confirmed, &answer(json!({ "own": row(json!({})) })));
     }
@@ -181,7 +187,7 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
 fn a_confirmed_drop_waits_until_everything_is_gone() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
     let unconfirmed = annotated(drop.clone(), CONFIRM_DROP, "school");
-    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}"));
+    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{UID}"));
     check_removal("drop", &drop, &answer(json!({ "own": row(json!({})) })));
     let grave = |state| json!({ "schema_id": ROW, "backup_id": OTHER, "location": "school_bak_20261121000000", "backup_state": state });
     check_removal("drop_going_on", &drop, &answer(json!({ "tombstone": grave("purging") })));

@@ -62,17 +62,18 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         )];
     }
     let id = row.schema_id;
-    let mut steps = Vec::new();
+    let mut effects = Vec::new();
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
-    // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded.
+    // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded. But no
+    // suspension waits for a repair: a tenant can hold one up for as long as it likes.
     if !repairable.is_empty() {
         let what: Vec<_> = repairable.iter().map(|drift| drift.what.as_str()).collect();
-        steps.push(step(
+        effects.push(Effect::Try(vec![step(
             "repair_tenant_schema",
             desired,
             json!({ "schema_id": id }),
             format!("repair: {}", what.join("; ")),
-        ));
+        )]));
     }
     if row.access != access_word(desired.access) {
         let text = match desired.access {
@@ -80,11 +81,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Access::ReadWrite => "resume: give back what suspension took",
         };
         let options = json!({ "schema_id": id, "access": access_word(desired.access) });
-        steps.push(step("set_tenant_access", desired, options, text.to_owned()));
-    }
-    let mut effects = Vec::new();
-    if !steps.is_empty() {
-        effects.push(Effect::Steps(steps));
+        effects.push(Effect::Steps(vec![step("set_tenant_access", desired, options, text.to_owned())]));
     }
     // By itself and last: a text that the database cannot store fails the whole call, and no tenant's access waits for that.
     effects.extend(set_config(desired, row));

@@ -43,6 +43,8 @@ pub enum Effect {
     },
     /// Calls of management functions that travel together.
     Steps(Vec<Step>),
+    /// The same, and what comes after is done also if one of them fails: a tenant can make them fail.
+    Try(Vec<Step>),
     /// Come back when it is so.
     Await {
         /// From the closed set.
@@ -82,7 +84,7 @@ impl Plan {
     /// True when applying it would change something, so that the finalizer must stand before.
     #[must_use]
     pub fn changes(&self) -> bool {
-        self.effects.iter().any(|effect| matches!(effect, Effect::Steps(_)))
+        self.effects.iter().any(|effect| matches!(effect, Effect::Steps(_) | Effect::Try(_)))
     }
 
     /// True when something becomes the object's that was another one's of its name.
@@ -100,7 +102,7 @@ impl Plan {
 
     fn steps(&self) -> impl Iterator<Item = &Step> {
         self.effects.iter().flat_map(|effect| match effect {
-            Effect::Steps(steps) => steps.as_slice(),
+            Effect::Steps(steps) | Effect::Try(steps) => steps.as_slice(),
             _ => &[],
         })
     }
@@ -164,8 +166,9 @@ impl fmt::Display for Plan {
         for effect in &self.effects {
             match effect {
                 Effect::EndJobs { .. } => writeln!(f, "  end its running jobs")?,
-                Effect::Steps(steps) => {
-                    writeln!(f, "  in order:")?;
+                Effect::Steps(steps) | Effect::Try(steps) => {
+                    let how = if matches!(effect, Effect::Try(_)) { "as far as it goes" } else { "in order" };
+                    writeln!(f, "  {how}:")?;
                     for step in steps {
                         writeln!(f, "    {}", step.text)?;
                     }

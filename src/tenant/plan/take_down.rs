@@ -9,7 +9,7 @@ use super::{
     refuse, requested_by,
 };
 use crate::{
-    api::{bound, condition::Reason, policy::DeletionPolicy, transfer::ObjectName},
+    api::{bound, condition::Reason, life, policy::DeletionPolicy, transfer::ObjectName},
     context::End,
     postgres::answer::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
     tenant::desired::Removal,
@@ -98,7 +98,7 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
                 row.table_count,
                 row.storage_bytes,
                 crate::api::CONFIRM_DROP,
-                bound(&row.schema_name, id),
+                bound(&row.schema_name, life(id, &removal.owner.uid)),
             ),
         )];
     }
@@ -141,7 +141,9 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     effects
 }
 
-/// Whether a person said that just this tenant may be dropped. What is said of its name alone may be meant for an earlier one.
+/// Whether a person said to just this object that just this tenant may be dropped. What is said of its name alone may be meant for an
+/// earlier one, and what was said to an earlier object that had it may be what that left in Git.
 fn is_confirmed(removal: &Removal, schema_name: Option<&str>, schema_id: Uuid) -> bool {
-    schema_name.is_some_and(|name| removal.confirm_drop.as_deref() == Some(&bound(name, schema_id)))
+    let value = |name| bound(name, life(schema_id, &removal.owner.uid));
+    schema_name.is_some_and(|name| removal.confirm_drop.as_deref() == Some(&value(name)))
 }

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{ABANDON, SchemaBackup, TenantDatabase, TenantSchema};
+use tenant_schema_operator::api::{ABANDON, CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, life};
 use tokio::time::{Instant, sleep};
 
 use super::{DEADLINE, World, merge};
@@ -85,8 +85,13 @@ impl World {
     pub async fn confirm(&self, name: &str, key: &str) {
         let tenant = self.api::<TenantSchema>().get(name).await.unwrap();
         let status = tenant.status.unwrap();
-        let id = if key == ABANDON { tenant.metadata.uid } else { status.schema_id };
-        self.annotate::<TenantSchema>(name, key, &format!("{}@{}", status.schema_name.unwrap(), id.unwrap())).await;
+        let (id, uid) = (status.schema_id.unwrap_or_default(), tenant.metadata.uid.unwrap());
+        let id = match key {
+            ABANDON => uid,
+            CONFIRM_DROP => life(id, &uid),
+            _ => id,
+        };
+        self.annotate::<TenantSchema>(name, key, &bound(&status.schema_name.unwrap(), id)).await;
     }
 
     /// The value of an annotation that a message tells to type.

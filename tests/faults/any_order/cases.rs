@@ -89,19 +89,20 @@ fn a_life_goes_only_when_its_own_object_was_deleted_and_this_life_confirmed() {
         }
         model
     };
-    check(after("uid-a", "s@i", true), &[], &[]);
-    check(after("uid-a", "s@i", false), &[], &lost);
-    check(after("uid-a", "s@other", true), &[], &lost);
-    check(after("uid-b", "s@i", true), &[], &lost);
+    check(after("uid-a", "s@i.uid-a", true), &[], &[]);
+    check(after("uid-a", "s@i.uid-a", false), &[], &lost);
+    check(after("uid-a", "s@other.uid-a", true), &[], &lost);
+    check(after("uid-a", "s@i.uid-of-before", true), &[], &lost);
+    check(after("uid-b", "s@i.uid-b", true), &[], &lost);
     // What was confirmed and asked for in a world that is gone may be under way, and nothing more.
-    let mut went_back = after("uid-a", "s@i", true);
+    let mut went_back = after("uid-a", "s@i.uid-a", true);
     let then = model().of_cluster();
     went_back.cluster_went_back(&then);
     assert!(went_back.may_go(1));
     went_back.is_calm();
     check(went_back, &[], &lost);
     // What was dropped after a copy is there again when the database went back to it, and has to stay.
-    let mut restored = after("uid-b", "s@i", true);
+    let mut restored = after("uid-b", "s@i.uid-b", true);
     let copy = model().of_database();
     restored.database_went_back(copy);
     check(restored, &[], &lost);

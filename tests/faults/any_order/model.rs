@@ -179,9 +179,12 @@ impl Model {
     /// A person confirmed that exactly this life may be dropped, of an object that had it and was really deleted.
     pub fn may_go(&self, life: u64) -> bool {
         let life = &self.lives[&life];
-        let confirms = |value: &String| value_names(value, life);
-        let owned = |object: &&Object| object.deleted && self.belongs_to(life, &object.place);
-        life.given_up || self.objects.0.values().filter(owned).any(|object| object.confirmed.iter().any(confirms))
+        let owned = |object: &Object| object.deleted && self.belongs_to(life, &object.place);
+        let confirms = |(uid, object): (&String, &Object)| {
+            let said_to_it = |value: &&String| value.ends_with(&format!(".{uid}"));
+            owned(object) && object.confirmed.iter().filter(said_to_it).any(|value| value_names(value, life))
+        };
+        life.given_up || self.objects.0.iter().any(confirms)
     }
 
     /// A person answered for it that this life is not in its place.
@@ -193,7 +196,8 @@ impl Model {
 /// Whether the value of an annotation names this life: its schema, and one of its ids.
 fn value_names(value: &str, life: &Life) -> bool {
     match value.split_once('@') {
-        Some((schema, id)) => schema == life.schema && life.ids.contains(id),
+        // Behind a point there is the UID of the object to which it is said.
+        Some((schema, id)) => schema == life.schema && life.ids.contains(id.split('.').next().unwrap_or_default()),
         None => false,
     }
 }

@@ -199,7 +199,10 @@ impl Safety {
         });
         let key = self.chance.one_of(&[RECLAIM, RECLAIM, RECREATE, CONFIRM_DROP, CONFIRM_DROP, ABANDON, PAUSED]);
         let value = match id {
-            Some(id) if self.chance.below(2) == 0 => format!("{schema}@{id}"),
+            Some(id) if self.chance.below(2) == 0 => {
+                let uid = self.get(tenant).await.and_then(|object| object.uid()).filter(|_| key == CONFIRM_DROP);
+                format!("{schema}@{id}{}", uid.map_or_else(String::new, |uid| format!(".{uid}")))
+            }
             _ => schema,
         };
         self.set_annotation(tenant, key, value).await;

@@ -1,0 +1,65 @@
+//! Texts that others wrote, on their way to people: in conditions, Events, logs and commands. Pure.
+
+/// The text with control characters, and those that change the direction of writing, written out: what a tenant called a table must
+/// neither move a reader's cursor nor hide what comes after. Line breaks stay.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let hides = |character: char| {
+        character.is_control() && character != '\n'
+            || matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut plain = String::with_capacity(text.len());
+    for character in text.chars() {
+        if hides(character) {
+            plain.extend(character.escape_default());
+        } else {
+            plain.push(character);
+        }
+    }
+    plain
+}
+
+/// Whether an object of Kubernetes can be called so: labels of lower-case letters, digits and hyphens, with points in between. What
+/// cannot is asked of no API server, in whose address it would mean something else, and stands in no command.
+#[must_use]
+pub fn is_object_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_the_cursor_is_written_out() {
+        assert_eq!(plain("one\ntwo"), "one\ntwo");
+        assert_eq!(plain("a\r\u{1b}[2Jb\u{7}\u{202e}c\0é"), "a\\r\\u{1b}[2Jb\\u{7}\\u{202e}c\\u{0}é");
+    }
+
+    #[test]
+    fn names_that_no_object_has_are_known() {
+        for name in ["a", "team-a", "a.b-c.7", &"a".repeat(253)] {
+            assert!(is_object_name(name), "{name}");
+        }
+        for name in [
+            "",
+            "..",
+            "a..b",
+            "-a",
+            "a-",
+            "A",
+            "a/b",
+            "?watch=true&n=1",
+            "a%2fb",
+            "x$(touch y)",
+            "a\n",
+            &"a".repeat(254),
+        ] {
+            assert!(!is_object_name(name), "{name}");
+        }
+    }
+}
