@@ -1,14 +1,32 @@
 # syntax=docker/dockerfile:1
 # The operator's image:  docker build -t tenant-schema-operator .
 
-FROM rust:1.91-slim-trixie AS build
+# The compiler runs on the builder's own processor and makes a program for the one that is asked for: emulated, it would take hours.
+FROM --platform=$BUILDPLATFORM rust:1.91-slim-trixie AS build
+ARG TARGETARCH
+# hadolint ignore=DL3008
+RUN case "$TARGETARCH" in \
+        amd64) cpu=x86_64 package=x86-64 ;; \
+        arm64) cpu=aarch64 package=aarch64 ;; \
+        *) echo "no image is made for $TARGETARCH" >&2; exit 1 ;; \
+    esac \
+    && if test "$cpu" != "$(uname -m)"; then \
+        apt-get update \
+        && apt-get install -y --no-install-recommends "gcc-$package-linux-gnu" "libc6-dev-$TARGETARCH-cross" \
+        && rm -rf /var/lib/apt/lists/* \
+        && rustup target add "$cpu-unknown-linux-gnu"; \
+    fi \
+    && echo "$cpu" >/cpu
 WORKDIR /source
 COPY . .
-# What is downloaded and built stays in the builder's cache, so the program is copied out of it.
+# What is downloaded and built stays in the builder's cache, so the program is copied out of it. The linker has this name also
+# where it is the builder's own.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target,sharing=locked \
-    cargo build --locked --release --bin tenant-schema-operator \
-    && cp target/release/tenant-schema-operator /tenant-schema-operator
+    cpu=$(cat /cpu) && target="$cpu-unknown-linux-gnu" \
+    && cargo build --locked --release --bin tenant-schema-operator --target "$target" \
+        --config "target.$target.linker='$cpu-linux-gnu-gcc'" \
+    && cp "target/$target/release/tenant-schema-operator" /tenant-schema-operator
 
 FROM debian:trixie-slim
 # Client programs of the newest PostgreSQL, since pg_dump reads all older servers and no newer one. They come from the

@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 target=$(mkdir -p "${CARGO_TARGET_DIR:-target}" && cd "${CARGO_TARGET_DIR:-target}" && pwd)
-state=$target/quickstart
+state=${QUICKSTART_STATE:-$target/quickstart}
 devcluster=("$target/debug/devcluster" --dir "$state/devcluster")
 operator=$target/debug/tenant-schema-operator
 http_addr=${QUICKSTART_HTTP_ADDR:-127.0.0.1:18080}
@@ -37,7 +37,8 @@ start_operator() {
 
 up() {
     step "Building the operator and the development cluster"
-    cargo build --locked --workspace --bins
+    # A test that has built them already says so.
+    [ "${QUICKSTART_BUILD:-yes}" = no ] || cargo build --locked --workspace --bins
 
     step "Starting Kubernetes and PostgreSQL"
     mkdir -p "$state"

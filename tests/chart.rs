@@ -14,4 +14,5 @@ mod chart {
     mod reference;
     mod rendering;
     mod stage;
+    mod values;
 }

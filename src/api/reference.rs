@@ -106,7 +106,13 @@ fn conditions_page() -> String {
         "{GENERATED}# Conditions and Events\n\n\
          Every object has the condition `Ready`. `Reconciling` is there only while the operator is at work or waits for\n\
          something that comes by itself; `Stalled` only while a person must act. All three follow kstatus, so that\n\
-         Flux, Argo CD and `kubectl wait` read them without configuration. An outage is never `Stalled`.\n\n\
+         Flux and `kubectl wait` read them without configuration, and Argo CD with [a script](../gitops/README.md).\n\
+         An outage is never `Stalled`.\n\n\
+         `Paused` is there only while a tenant has the annotation `edumatrixhub.io/paused`. Its message is the plan of what\n\
+         the operator would do without it.\n\n\
+         `status.summary` is the most urgent of them, in one place: `Stalled` before `Reconciling`, then `Paused`, then\n\
+         `Ready`, with reason, message and since when. The columns `REASON` and `MESSAGE` of `kubectl get` show it, and\n\
+         `--field-selector status.summary.reason=…` finds tenants by it. Wait for `Ready`, look at the summary.\n\n\
          ## Reasons of conditions\n\n\
          | Reason | Usually with | Meaning | What to do |\n|---|---|---|---|\n"
     );

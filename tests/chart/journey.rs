@@ -44,10 +44,14 @@ fn the_chart_is_installed_used_and_uninstalled() {
     install(&release, &server);
     assert_pods_are_restricted(&release);
     let operator = release.start();
+    let (agrees, said) = release.test();
+    assert!(!agrees && said.contains("TenantDatabase \"default\" does not exist"), "{said}");
     let values =
         json!({ "database": { "create": true, "spec": { "surveyPeriodSeconds": 5 } }, "log": { "level": DEBUG } });
     release.install(&values).unwrap();
     release.wait("condition=Ready", "tenantdatabase/default", "", &operator);
+    let (agrees, said) = release.test();
+    assert!(agrees && said.starts_with("connected to "), "{said}");
     assert_eq!(release.kubectl(&["get", "tenantdatabase/default", "-o", "jsonpath={.spec.surveyPeriodSeconds}"]), "5");
 
     let tenant = json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",

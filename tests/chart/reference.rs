@@ -1,9 +1,10 @@
 //! The chart's README says what values.yaml says, and values.schema.json knows the same values. A stale README is written
 //! again, and the test fails once so that the change is seen and committed.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tenant_schema_operator::api::crds;
 
 use super::helm::chart;
 
@@ -45,9 +46,12 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
-/// The paths of all values that the schema knows and whose parts it does not look into.
+/// The `spec` of a TenantDatabase, which the kind explains.
+const SPEC: &str = "database.spec";
+
+/// The paths of all values that the schema knows, without the parts of those that others explain.
 fn paths(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
-    match schema.get("properties").and_then(Value::as_object) {
+    match schema.get("properties").and_then(Value::as_object).filter(|_| path != SPEC) {
         Some(properties) => {
             assert_eq!(schema["additionalProperties"], Value::Bool(false), "a typo in {path} is told");
             for (key, part) in properties {
@@ -89,8 +93,61 @@ fn every_value_is_explained_and_has_its_rule() {
     assert_eq!(entries.into_iter().map(|entry| entry.path).collect::<BTreeSet<_>>(), known);
 }
 
+/// Rules without explanations, and without what only an API server checks.
+fn bare(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields
+                .retain(|key, value| !(key.starts_with("x-kubernetes-") || key == "description" && value.is_string()));
+            fields.values_mut().for_each(bare);
+        }
+        Value::Array(values) => values.iter_mut().for_each(bare),
+        _ => {}
+    }
+}
+
 #[test]
-fn the_chart_has_the_version_of_the_operator() {
-    let chart: Value = serde_saphyr::from_str(&fs::read_to_string(chart().join("Chart.yaml")).unwrap()).unwrap();
+fn the_rule_of_the_database_is_fresh() {
+    let kind = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/tenantdatabase_v1alpha1.json");
+    let mut kind: Value = serde_json::from_str(&fs::read_to_string(kind).unwrap()).unwrap();
+    let mut spec = kind["properties"]["spec"].take();
+    bare(&mut spec);
+    // The chart says itself which Secret it is.
+    spec.as_object_mut().unwrap().remove("required");
+    let connection = spec["properties"]["connection"].as_object_mut().unwrap();
+    connection.remove("required");
+    connection["properties"].as_object_mut().unwrap().remove("secretRef").expect("the Secret");
+    let file = chart().join("values.schema.json");
+    let text = fs::read_to_string(&file).unwrap();
+    let is_spec = |line: &&str| line.starts_with("        \"spec\": ");
+    let line = text.lines().find(is_spec).expect("the one line of database.spec");
+    let wanted = format!("        \"spec\": {spec}");
+    if line != wanted {
+        fs::write(&file, text.replacen(line, &wanted, 1)).unwrap();
+        panic!("{} was stale and has been written again; commit it", file.display());
+    }
+}
+
+#[test]
+fn the_chart_describes_this_operator() {
+    let read = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();
+    let chart = read(&fs::read_to_string(chart().join("Chart.yaml")).unwrap());
     assert_eq!([&chart["version"], &chart["appVersion"]], [env!("CARGO_PKG_VERSION"); 2]);
+    // What Artifact Hub shows is YAML within YAML.
+    let annotation = |name: &str| read(chart["annotations"][format!("artifacthub.io/{name}")].as_str().expect(name));
+    let image = format!("ghcr.io/edumatrixhub/tenant-schema-operator:{}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(annotation("images")[0]["image"], image);
+    let kinds = crds().into_iter().map(|crd| {
+        json!({ "kind": crd.spec.names.kind, "version": crd.spec.versions[0].name,
+            "name": format!("{}.{}", crd.spec.names.plural, crd.spec.group) })
+    });
+    let mut shown = annotation("crds");
+    for kind in shown.as_array_mut().unwrap() {
+        let kind = kind.as_object_mut().unwrap();
+        assert!(kind.remove("displayName").is_some() && kind.remove("description").is_some(), "{kind:?}");
+    }
+    assert_eq!(shown, Value::Array(kinds.collect()));
+    let examples = ["database", "school", "backup"];
+    let examples = examples.map(|name| read(&fs::read_to_string(format!("examples/{name}.yaml")).unwrap()));
+    assert_eq!(annotation("crdsExamples"), json!(examples));
 }

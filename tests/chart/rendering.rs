@@ -10,21 +10,31 @@ use super::{
 };
 
 /// Everything on, in `own`, for tenants of `watched`.
-fn everything(watched: &str, secrets: &str) -> Value {
+pub fn everything(watched: &str, secrets: &str) -> Value {
     json!({
+        "commonLabels": { "cost": "12", "app.kubernetes.io/part-of": "schools" }, "commonAnnotations": { "owner": "db" },
+        "podSecurityContext": { "runAsUser": 1000 }, "containerSecurityContext": { "runAsGroup": 1000 },
+        "extraArgs": ["--concurrency=8"], "volumes": [{ "name": "ca", "configMap": { "name": "ca" } }],
+        "volumeMounts": [{ "name": "ca", "mountPath": "/etc/ssl/certs", "readOnly": true }],
+        "hostAliases": [{ "ip": "10.0.0.1", "hostnames": ["db.example"] }], "dnsPolicy": "None",
+        "dnsConfig": { "nameservers": ["10.0.0.2"] }, "strategy": { "type": "Recreate" }, "revisionHistoryLimit": 2,
+        "deploymentAnnotations": { "a": "b" }, "service": { "labels": { "c": "d" }, "annotations": { "e": "f" } },
         "replicas": 2, "watchNamespaces": [watched], "watchSelector": "tier=test",
         "connectionSecrets": { secrets: ["tenants-app"] }, "imagePullSecrets": [{ "name": "registry" }],
         "database": { "create": true, "secretNamespace": secrets, "labels": { "tier": "test" },
             "spec": { "limits": { "maxQuota": "100Gi" } } },
         "log": { "format": "text" }, "extraEnv": [{ "name": "HTTPS_PROXY", "value": "http://proxy" }],
-        "serviceAccount": { "annotations": { "a": "b" } },
+        "serviceAccount": { "labels": { "c": "d" }, "annotations": { "a": "b" } },
         "podAnnotations": { "a": "b" }, "podLabels": { "team": "platform" }, "nodeSelector": { "disk": "ssd" },
         "tolerations": [{ "key": "spot", "operator": "Exists" }], "priorityClassName": "high",
         "affinity": { "nodeAffinity": {} },
         "topologySpreadConstraints":
             [{ "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway" }],
-        "serviceMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
-        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" } }, "dashboard": { "enabled": true },
+        "serviceMonitor": { "enabled": true, "labels": { "release": "prometheus" }, "scrapeTimeout": "5s",
+            "namespace": secrets, "relabelings": [{ "targetLabel": "stage", "replacement": "test" }],
+            "metricRelabelings": [{ "action": "labeldrop", "regex": "pod" }] },
+        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" }, "namespace": secrets },
+        "dashboard": { "enabled": true, "annotations": { "grafana_folder": "PostgreSQL" }, "namespace": secrets },
         "networkPolicy": { "enabled": true, "metricsFrom": [{ "namespaceSelector": {} }] },
     })
 }
@@ -61,6 +71,7 @@ spec:
           spec:
             type: object
             properties:
+              namespaceSelector: {type: object, properties: {matchNames: {type: array, items: {type: string}}}}
               selector: {type: object, properties: {matchLabels: {type: object, additionalProperties: {type: string}}}}
               endpoints:
                 type: array
@@ -70,6 +81,17 @@ spec:
                     port: {type: string}
                     path: {type: string}
                     interval: {type: string}
+                    scrapeTimeout: {type: string}
+                    relabelings: &relabelings
+                      type: array
+                      items:
+                        type: object
+                        properties:
+                          action: {type: string}
+                          regex: {type: string}
+                          targetLabel: {type: string}
+                          replacement: {type: string}
+                    metricRelabelings: *relabelings
                     honorLabels: {type: boolean}
 ";
 
@@ -136,6 +158,11 @@ fn the_api_server_takes_every_object() {
     plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
     for values in variants(&namespaces.tenants, &namespaces.databases) {
         let objects = helm.objects(&namespaces.own, &values);
+        // A dry run makes no account, and a pod is refused without.
+        let pod = objects.iter().find(|object| object["kind"] == "Pod").unwrap();
+        let account = json!({ "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": { "name": pod["spec"]["serviceAccountName"], "namespace": namespaces.own } });
+        plane.kubectl(&["apply", "--server-side", "-f", file(&account).path().to_str().unwrap()]).unwrap();
         let list = file(&json!({ "apiVersion": "v1", "kind": "List", "items": objects }));
         let arguments = ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "-f"];
         let printed = plane.kubectl(&[&arguments[..], &[list.path().to_str().unwrap()]].concat());
@@ -195,6 +222,16 @@ fn wrong_values_are_refused_with_their_place() {
         (json!({ "concurrency": 257 }), "/concurrency"),
         (json!({ "log": { "format": "xml" } }), "/log/format"),
         (json!({ "serviceMonitor": { "interval": "soon" } }), "/serviceMonitor/interval"),
+        (json!({ "commonLabels": { "cost": 12 } }), "/commonLabels/cost"),
+        (json!({ "extraArgs": ["concurrency"] }), "/extraArgs/0"),
+        (json!({ "dnsPolicy": "Never" }), "/dnsPolicy"),
+        (json!({ "volumeMounts": [{ "name": "ca" }] }), "missing property 'mountPath'"),
+        (json!({ "database": { "spec": { "limts": {} } } }), "additional properties 'limts' not allowed"),
+        (json!({ "database": { "spec": { "limits": { "maxQuota": 5 } } } }), "/database/spec/limits/maxQuota"),
+        (
+            json!({ "database": { "spec": { "connection": { "secretRef": { "name": "a" } } } } }),
+            "'secretRef' not allowed",
+        ),
         (json!({ "networkPolicy": { "postgresPorts": [0] } }), "/networkPolicy/postgresPorts/0"),
         (json!({ "serviceAccount": { "create": false } }), "serviceAccount.name is needed"),
         (json!({ "crds": { "keep": false }, "watchNamespaces": ["a"] }), "crds.keep must be true"),
@@ -211,7 +248,7 @@ fn wrong_values_are_refused_with_their_place() {
 }
 
 #[test]
-fn the_check_is_no_replica_of_the_operator() {
+fn check_and_test_are_no_replicas_of_the_operator() {
     let Some(helm) = Helm::offline() else { return };
     let objects = helm.objects("own", &everything("team-a", "databases"));
     let of_kind = |kind: &str| objects.iter().find(|object| object["kind"] == kind).expect(kind);
@@ -220,16 +257,18 @@ fn the_check_is_no_replica_of_the_operator() {
         selector.as_object().unwrap().iter().all(|(key, value)| labels.get(key) == Some(value))
     };
     let (operator, check) = (labels(of_kind("Deployment")), labels(of_kind("Job")));
+    let test = &of_kind("Pod")["metadata"]["labels"];
     let selectors = [
         &of_kind("Deployment")["spec"]["selector"]["matchLabels"],
         &of_kind("Service")["spec"]["selector"],
         &of_kind("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
     ];
     for selector in selectors {
-        assert!(selects(selector, &operator) && !selects(selector, &check), "{selector}");
+        assert!(selects(selector, &operator), "{selector}");
+        assert!(!selects(selector, &check) && !selects(selector, test), "{selector}");
     }
-    let both = &of_kind("NetworkPolicy")["spec"]["podSelector"]["matchLabels"];
-    assert!(selects(both, &operator) && selects(both, &check), "both reach the API server");
+    let all = &of_kind("NetworkPolicy")["spec"]["podSelector"]["matchLabels"];
+    assert!([&operator, &check, test].into_iter().all(|pod| selects(all, pod)), "all reach the API server");
     assert!(selects(
         &of_kind("ServiceMonitor")["spec"]["selector"]["matchLabels"],
         &of_kind("Service")["metadata"]["labels"]

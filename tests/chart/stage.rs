@@ -131,7 +131,7 @@ impl Release<'_> {
         documents(&self.helm(&["get", "manifest"], &[]).unwrap())
     }
 
-    /// The one hook of the release.
+    /// The hook before the release goes.
     pub fn check_job(&self) -> Value {
         documents(&self.helm(&["get", "hooks"], &[]).unwrap()).into_iter().find(|hook| hook["kind"] == "Job").unwrap()
     }
@@ -210,9 +210,19 @@ impl Release<'_> {
 
     /// Runs what the check before uninstalling runs: whether it agrees, and what it says.
     pub fn check(&self) -> (bool, String) {
+        self.judged(&self.check_job())
+    }
+
+    /// Runs what the pod of `helm test` runs: whether it agrees, and what it says.
+    pub fn test(&self) -> (bool, String) {
+        let hooks = documents(&self.helm(&["get", "hooks"], &[]).unwrap());
+        self.judged(&json!({ "spec": { "template": hooks.into_iter().find(|hook| hook["kind"] == "Pod").unwrap() } }))
+    }
+
+    fn judged(&self, workload: &Value) -> (bool, String) {
         let kubeconfig = self.kubeconfig();
-        let output = self.command(&self.check_job(), &kubeconfig).output().unwrap();
-        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+        let output = self.command(workload, &kubeconfig).stdout(Stdio::piped()).output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
     }
 
     /// Uninstalls the release, running the Job of the hook as a cluster would; what Helm says, and what the check said.

@@ -2,6 +2,7 @@
 //! CD uses. Needs Go; without it, the test says so and passes.
 
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -10,7 +11,7 @@ use std::{
 use kube::{Resource, api::DeleteParams};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
+use tenant_schema_operator::api::{GROUP, SchemaBackup, TenantSchema, crds};
 
 use crate::world::World;
 
@@ -37,14 +38,34 @@ fn health() -> Option<PathBuf> {
     built
 }
 
-/// The script of `argocd-cm`, in a file of its own.
-fn script() -> tempfile::NamedTempFile {
-    let patch: Value = serde_saphyr::from_str(include_str!("../../docs/gitops/argocd-cm.yaml")).unwrap();
-    let customizations: Value =
-        serde_saphyr::from_str(patch["data"]["resource.customizations"].as_str().unwrap()).unwrap();
+/// The script that Argo CD has for every kind after the page's patch, in a file of its own.
+fn script(world: &World) -> tempfile::NamedTempFile {
+    let cm = ["configmap", "argocd-cm", "-n", &world.namespace];
+    world.kubectl(&[&["create"], &cm[..], &["--from-literal=timeout.reconciliation=180s"]].concat());
+    world.kubectl(&[&["patch"], &cm[..], &["--patch-file", "docs/gitops/argocd-cm.yaml"]].concat());
+    let patched: Value = serde_json::from_str(&world.kubectl(&[&["get"], &cm[..], &["-o", "json"]].concat())).unwrap();
+    let mut keys = patched["data"].as_object().unwrap().clone();
+    assert_eq!(keys.remove("timeout.reconciliation"), Some(json!("180s")), "what was there stays");
+    let key = |kind: String| format!("resource.customizations.health.{GROUP}_{kind}");
+    let kinds: BTreeSet<String> = crds().into_iter().map(|crd| key(crd.spec.names.kind)).collect();
+    assert_eq!(keys.keys().cloned().collect::<BTreeSet<_>>(), kinds, "one key for each kind");
+    let scripts: BTreeSet<&str> = keys.values().map(|script| script.as_str().unwrap()).collect();
+    assert_eq!(scripts.len(), 1, "{scripts:?}");
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    file.write_all(customizations["edumatrixhub.io/*"]["health.lua"].as_str().unwrap().as_bytes()).unwrap();
+    file.write_all(scripts.first().unwrap().as_bytes()).unwrap();
     file
+}
+
+/// The names in the test's namespace that the page's first field selector finds.
+fn found(world: &World) -> Vec<String> {
+    let page = include_str!("../../docs/gitops/README.md");
+    let selector =
+        page.lines().find_map(|line| line.strip_prefix("kubectl get tenantschemas -A --field-selector ")).unwrap();
+    let columns = "custom-columns=NAMESPACE:.metadata.namespace,NAME:.metadata.name";
+    let arguments = ["get", "tenantschemas", "-A", "--no-headers", "-o", columns, "--field-selector", selector];
+    let printed = world.kubectl(&arguments);
+    let rows = printed.lines().filter_map(|row| row.strip_prefix(&world.namespace)?.strip_prefix(' '));
+    rows.map(|name| name.trim().to_owned()).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,6 +97,7 @@ async fn flux_and_argo_cd_see_what_is_the_case() {
     world.apply_tenant("loser", json!({ "schemaName": "school" })).await;
     world.stalled_tenant("loser", "Conflict").await;
     album.take(&tenants, "loser", "Failed", "Degraded").await;
+    assert_eq!(found(&world), ["loser"], "the page's selector finds what waits for a person");
     world.sql("CREATE TABLE school.strange ()");
     world.apply_backup("failed", json!({ "tenantSchemaRef": { "name": "school" } })).await;
     world.until_ready(&backups, "failed", "False", "Failed").await;
@@ -100,7 +122,7 @@ async fn flux_and_argo_cd_see_what_is_the_case() {
     world.start_operator().await;
     world.settled_tenant("school").await;
 
-    let script = script();
+    let script = script(&world);
     let mut child =
         Command::new(health).arg(script.path()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let objects: Vec<_> = album.0.iter().map(|(.., object)| object).collect();

@@ -15,11 +15,26 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride | trunc 63 |
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- define "operator.labels" -}}
+{{- define "operator.ownLabels" -}}
 {{ include "operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* Labels and annotations of an object: those by which the chart finds its objects, those of this object, and those that
+all objects have; of two with the same name the former wins. Takes root, and perhaps component, labels and annotations. */}}
+{{- define "operator.marks" -}}
+{{- $own := fromYaml (include "operator.ownLabels" .root) -}}
+{{- with .component -}}
+{{- $_ := set $own "app.kubernetes.io/component" . -}}
+{{- end -}}
+labels:
+  {{- merge $own (default dict .labels) .root.Values.commonLabels | toYaml | nindent 2 }}
+{{- with merge (deepCopy (default dict .annotations)) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- define "operator.serviceAccountName" -}}
@@ -38,28 +53,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* Restricted pods, in the words of the Pod Security Standards. */}}
-{{- define "operator.podSecurityContext" -}}
-runAsNonRoot: true
-seccompProfile:
-  type: RuntimeDefault
-{{- end -}}
-
-{{- define "operator.securityContext" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end -}}
-
 {{/* The operator's own pods; those of the check before it goes have another component. */}}
 {{- define "operator.podLabels" -}}
 {{ include "operator.selectorLabels" . }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
-{{/* Which objects this operator works for, and what else the user says: the same for the operator and for the check. */}}
+{{/* Which objects this operator works for, and what else the user says: the same for all of its pods. */}}
 {{- define "operator.env" -}}
+- name: TSO_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
 {{- with .Values.watchNamespaces }}
 - name: TSO_WATCH_NAMESPACES
   value: {{ join "," . | quote }}
@@ -70,6 +75,55 @@ app.kubernetes.io/component: operator
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* What all pods of the release have in common: who they are, how they find names, what they may, and where they run. */}}
+{{- define "operator.pod" -}}
+serviceAccountName: {{ include "operator.serviceAccountName" . }}
+automountServiceAccountToken: true
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- with .Values.volumes }}
+volumes:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.dnsPolicy }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- with .Values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The same of their containers. */}}
+{{- define "operator.container" -}}
+image: {{ include "operator.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+resources:
+  {{- toYaml .Values.resources | nindent 2 }}
+securityContext:
+  {{- toYaml .Values.containerSecurityContext | nindent 2 }}
+{{- with .Values.volumeMounts }}
+volumeMounts:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -107,8 +161,7 @@ kind: Role
 metadata:
   name: {{ .name }}
   namespace: {{ .namespace }}
-  labels:
-    {{- include "operator.labels" .root | nindent 4 }}
+  {{- include "operator.marks" (dict "root" .root) | nindent 2 }}
 rules:
   {{- .rules | nindent 2 }}
 ---
@@ -117,8 +170,7 @@ kind: RoleBinding
 metadata:
   name: {{ .name }}
   namespace: {{ .namespace }}
-  labels:
-    {{- include "operator.labels" .root | nindent 4 }}
+  {{- include "operator.marks" (dict "root" .root) | nindent 2 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: Role

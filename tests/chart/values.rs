@@ -1,0 +1,107 @@
+//! Where values end up.
+
+use serde_json::{Value, json};
+
+use super::{helm::Helm, rendering::everything};
+
+/// The objects of one kind that everything makes.
+fn of_kind<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
+    objects.iter().find(|object| object["kind"] == kind).expect(kind)
+}
+
+/// The descriptions of pods: those of workloads, and the pod itself.
+fn pods(objects: &[Value]) -> Vec<&Value> {
+    let template = |object: &'static str| &of_kind(objects, object)["spec"]["template"];
+    vec![template("Deployment"), template("Job"), of_kind(objects, "Pod")]
+}
+
+#[test]
+fn every_object_and_every_pod_has_the_common_labels_and_annotations() {
+    let Some(helm) = Helm::offline() else { return };
+    let mut values = everything("team-a", "databases");
+    values["commonLabels"]["app.kubernetes.io/name"] = json!("taken");
+    values["commonAnnotations"]["helm.sh/resource-policy"] = json!("taken");
+    let objects = helm.objects("own", &values);
+    assert!(objects.len() > 15, "everything is rendered");
+    for object in objects.iter().chain(pods(&objects)) {
+        let (labels, annotations) = (&object["metadata"]["labels"], &object["metadata"]["annotations"]);
+        assert_eq!(labels["cost"], "12", "{object}");
+        assert_eq!(annotations["owner"], "db", "{object}");
+        // What the chart itself needs is not taken away.
+        assert_eq!(labels["app.kubernetes.io/name"], "tenant-schema-operator", "{object}");
+        if ["CustomResourceDefinition", "TenantDatabase"].map(Value::from).contains(&object["kind"]) {
+            assert_eq!(annotations["helm.sh/resource-policy"], "keep", "{object}");
+        }
+    }
+}
+
+#[test]
+fn every_value_reaches_its_field() {
+    let Some(helm) = Helm::offline() else { return };
+    let objects = helm.objects("own", &everything("team-a", "databases"));
+    let cases = [
+        ("Deployment", "/spec/strategy", json!({ "type": "Recreate" })),
+        ("Deployment", "/spec/revisionHistoryLimit", json!(2)),
+        ("Deployment", "/metadata/annotations/a", json!("b")),
+        ("Deployment", "/spec/template/metadata/labels/team", json!("platform")),
+        ("Deployment", "/spec/template/spec/containers/0/args", json!(["run", "--concurrency=8"])),
+        ("Deployment", "/spec/template/spec/priorityClassName", json!("high")),
+        ("Job", "/spec/template/spec/containers/0/args", json!(["uninstall-check"])),
+        ("Pod", "/spec/containers/0/args", json!(["check-connection", "default"])),
+        ("Pod", "/metadata/annotations/helm.sh~1hook", json!("test")),
+        ("Pod", "/metadata/labels/team", json!("platform")),
+        ("Service", "/metadata/labels/c", json!("d")),
+        ("Service", "/metadata/annotations/e", json!("f")),
+        ("ServiceAccount", "/metadata/labels/c", json!("d")),
+        ("ServiceAccount", "/metadata/annotations/a", json!("b")),
+        ("ServiceMonitor", "/metadata/namespace", json!("databases")),
+        ("ServiceMonitor", "/spec/namespaceSelector/matchNames", json!(["own"])),
+        ("ServiceMonitor", "/spec/endpoints/0/scrapeTimeout", json!("5s")),
+        ("ServiceMonitor", "/spec/endpoints/0/relabelings/0/targetLabel", json!("stage")),
+        ("ServiceMonitor", "/spec/endpoints/0/metricRelabelings/0/action", json!("labeldrop")),
+        ("PrometheusRule", "/metadata/namespace", json!("databases")),
+        ("ConfigMap", "/metadata/namespace", json!("databases")),
+        ("ConfigMap", "/metadata/annotations/grafana_folder", json!("PostgreSQL")),
+        ("TenantDatabase", "/metadata/labels/tier", json!("test")),
+        ("TenantDatabase", "/spec/limits/maxQuota", json!("100Gi")),
+    ];
+    for (kind, path, expected) in cases {
+        assert_eq!(of_kind(&objects, kind).pointer(path), Some(&expected), "{kind} {path}");
+    }
+    // The pods of the check and of the test find the API server, the database and a node as the operator does.
+    for pod in pods(&objects) {
+        let (spec, container) = (&pod["spec"], &pod["spec"]["containers"][0]);
+        assert_eq!(spec["serviceAccountName"], "tso-tenant-schema-operator");
+        assert_eq!(spec["hostAliases"][0]["ip"], "10.0.0.1");
+        assert_eq!(spec["dnsPolicy"], "None");
+        assert_eq!(spec["dnsConfig"]["nameservers"], json!(["10.0.0.2"]));
+        assert_eq!(spec["volumes"][0]["name"], container["volumeMounts"][0]["name"]);
+        assert_eq!(spec["nodeSelector"]["disk"], "ssd");
+        let names: Vec<_> = container["env"].as_array().unwrap().iter().map(|variable| &variable["name"]).collect();
+        assert!(names.contains(&&json!("TSO_NAMESPACE")) && names.contains(&&json!("HTTPS_PROXY")), "{names:?}");
+    }
+}
+
+#[test]
+fn pods_stay_restricted_but_for_the_field_that_is_set() {
+    let Some(helm) = Helm::offline() else { return };
+    let contexts = |values: &Value| {
+        let objects = helm.objects("own", values);
+        let contexts = ["Deployment", "Job"].map(|kind| {
+            let spec = &of_kind(&objects, kind)["spec"]["template"]["spec"];
+            [spec["securityContext"].clone(), spec["containers"][0]["securityContext"].clone()]
+        });
+        assert_eq!(contexts[0], contexts[1]);
+        contexts[0].clone()
+    };
+    let mut pod = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
+    let mut container = json!({ "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true,
+        "capabilities": { "drop": ["ALL"] } });
+    assert_eq!(contexts(&json!({})), [pod.clone(), container.clone()]);
+    let values = json!({ "podSecurityContext": { "runAsUser": 1000, "runAsNonRoot": false },
+        "containerSecurityContext": { "readOnlyRootFilesystem": false } });
+    pod["runAsUser"] = json!(1000);
+    pod["runAsNonRoot"] = json!(false);
+    container["readOnlyRootFilesystem"] = json!(false);
+    assert_eq!(contexts(&values), [pod, container]);
+}
