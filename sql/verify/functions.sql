@@ -56,6 +56,7 @@ BEGIN
             ('_expired_backups', 'at timestamp with time zone', true, false),
             ('_failure', 'type text, schema_id uuid, requested_by text, started_at timestamp with time zone, attempt text, state text, error_message text, error_detail text', true, false),
             ('_falling', 'namespace oid, catalog oid, objects oid[]', true, false),
+            ('_foreign_tables', 'namespace oid, owner_role oid', true, false),
             ('_functions_fingerprint', '', true, false),
             ('_give_back_access', 'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_given', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, transfer jsonb', true, false),

@@ -20,7 +20,7 @@ use crate::{
         unknown_annotations,
     },
     context::Notice,
-    postgres::answer::{TenantAnswer, TenantRow},
+    postgres::answer::{ForeignTables, TenantAnswer, TenantRow},
     quantity::{Bytes, human, is_news},
 };
 
@@ -55,7 +55,7 @@ pub fn status(
         }
     }
     let unknown = unknown_annotations(&tenant.metadata);
-    let verdict = match verdict(desired, &status, applied) {
+    let verdict = match verdict(desired, &status, applied, row) {
         verdict if unknown.is_empty() => verdict,
         verdict => verdict.adding(&format!("; this release does not know the annotation {}", unknown.join(", "))),
     };
@@ -188,10 +188,15 @@ fn finish(
     status
 }
 
-fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
-    if let Some(verdict) = applied.end.verdict(Readiness::Kept) {
-        return verdict;
-    }
+fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied, row: Option<&TenantRow>) -> Verdict {
+    let strangers = row.and_then(|row| row.foreign_tables.as_ref());
+    applied
+        .end
+        .verdict(Readiness::Kept)
+        .unwrap_or_else(|| ready(desired, status).adding(&strangers.map(ForeignTables::to_string).unwrap_or_default()))
+}
+
+fn ready(desired: &Desired, status: &TenantSchemaStatus) -> Verdict {
     let schema = desired.schema_name.as_str();
     if let Some(complaint) = &desired.outside {
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);

@@ -307,3 +307,46 @@ async fn nothing_stays_stale_for_good() {
     })
     .await;
 }
+
+/// A table that a migration made as its own login is told with the statement that mends it; what an extension made is not, nor
+/// is what is ours.
+#[tokio::test]
+async fn tables_that_belong_to_other_roles_are_told_and_no_others() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let mig = database.role("mig", "NOLOGIN").await;
+        let made = format!(
+            "CREATE TABLE school.own (); ALTER TABLE school.own OWNER TO {}; CREATE TABLE school.pupils (id int);
+             CREATE TABLE school.\"New orders\" (); ALTER TABLE school.pupils OWNER TO {mig};
+             ALTER TABLE school.\"New orders\" OWNER TO {mig}; CREATE VIEW school.names AS SELECT 1 AS one",
+            tenant.owner
+        );
+        let told = async |change: &str| {
+            database.admin.batch_execute(change).await.unwrap();
+            let survey = lane.survey(false).await;
+            let row = surveyed(&survey, &tenant).unwrap_or_else(|| panic!("{change}: not reported"));
+            assert_eq!(lane.survey(false).await["tenants"], json!([]), "{change}: nothing happened since");
+            row["foreign_tables"].clone()
+        };
+        let statement = format!("ALTER TABLE school.\"New orders\" OWNER TO {}", tenant.owner);
+        let both = json!({ "count": 2, "name": "New orders", "owner": mig, "statement": statement });
+        assert_eq!(told(&made).await, both);
+        let mut request = crate::support::owner("school");
+        request["schema_name"] = json!("school");
+        assert_eq!(call(&database.admin, "observe_tenant", &request).await["own"]["foreign_tables"], both);
+
+        let one = told(&statement).await;
+        assert_eq!((&one["count"], &one["name"]), (&json!(1), &json!("pupils")));
+        database.admin.batch_execute("ALTER TABLE school.pupils RENAME TO learners").await.unwrap();
+        let renamed = surveyed(&lane.survey(true).await, &tenant).unwrap()["foreign_tables"].clone();
+        assert_eq!((&renamed["count"], &renamed["name"]), (&json!(1), &json!("learners")));
+        assert_eq!(
+            told("ALTER EXTENSION plpgsql ADD TABLE school.learners; CREATE TABLE school.more ()").await["name"],
+            "more"
+        );
+        let ours: String = database.one("SELECT owner_role FROM edu_matrix_hub_schema.installation").await;
+        assert_eq!(told(&format!("ALTER TABLE school.more OWNER TO {ours}")).await, json!(null));
+    })
+    .await;
+}
