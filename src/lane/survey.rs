@@ -58,7 +58,8 @@ impl SurveyBook {
             let uid = owner.uid.clone();
             if self.applied.get(&uid).is_none_or(|at| *at <= begun) {
                 self.applied.remove(&uid);
-                self.rows.insert(uid, Arc::new(row.clone()));
+                // What was measured besides is no part of what surveys tell, which it is compared with.
+                self.rows.insert(uid, Arc::new(TenantRow { measured: None, ..row.clone() }));
             }
         }
     }

@@ -18,7 +18,7 @@ mod tenant;
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use identity::{Absence, Bearer, Fate};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
-pub use tenant::{Drift, ForeignTables, LastBackup, LastOperation, TenantRow};
+pub use tenant::{Drift, ForeignTables, LastBackup, LastOperation, Measured, TenantRow};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -155,6 +155,8 @@ pub struct TenantQuestion<'a> {
     /// The application's own table of institutions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub institution_source: Option<&'a InstitutionSource>,
+    /// Its tables are counted and measured now.
+    pub measure: bool,
 }
 
 /// The application's own table of institutions.

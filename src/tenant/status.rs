@@ -229,8 +229,9 @@ fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State
 }
 
 fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
-    let bytes = row.map_or(0, |row| row.storage_bytes);
-    let tables = row.map_or(0, |row| row.table_count);
+    let measured = row.and_then(|row| row.measured.as_ref());
+    let bytes = measured.and_then(|now| now.storage_bytes).or(row.map(|row| row.storage_bytes)).unwrap_or_default();
+    let tables = measured.map(|now| now.table_count).or(row.map(|row| row.table_count)).unwrap_or_default();
     let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
     let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
     // What was shown stays unless the difference is news: other tables, a threshold crossed, or enough bytes.

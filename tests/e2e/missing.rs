@@ -80,5 +80,7 @@ async fn a_schema_that_was_dropped_by_hand_is_made_again_only_when_a_user_asks()
     let ended = world.sql("SELECT status FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'college'");
     assert_eq!(ended, "dropped");
     assert_eq!((roles.as_str(), world.count_roles("college").as_str()), ("3", "0"));
+    let taken = |(reason, ..): &(String, String, i32)| ["SetAside", "Dropped"].contains(&reason.as_str());
+    assert!(!world.events_about("college").await.iter().any(taken), "nothing was there to be taken away");
     world.finish().await;
 }

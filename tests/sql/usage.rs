@@ -350,3 +350,38 @@ async fn tables_that_belong_to_other_roles_are_told_and_no_others() {
     })
     .await;
 }
+
+/// Who is asked before a drop is told what is there now, whatever the survey knew, and nothing waits for a lock.
+#[tokio::test]
+async fn a_tenant_is_measured_when_it_is_asked_for() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let mut request = crate::support::owner("school");
+        request["schema_name"] = json!("school");
+        let observe = async |measure: bool| {
+            let mut request = request.clone();
+            request["measure"] = json!(measure);
+            call(&database.admin, "observe_tenant", &request).await["own"].clone()
+        };
+        database.as_owner(&tenant, "CREATE TABLE t (v text); CREATE TABLE p (id int) PARTITION BY RANGE (id)").await;
+        database.as_owner(&tenant, "INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 100)").await;
+        let seen = observe(true).await;
+        let measured = &seen["measured"];
+        assert_eq!((&measured["table_count"], &measured["exact"]), (&json!(2), &json!(true)));
+        assert_eq!(measured["storage_bytes"], json!(exact(&database, &tenant).await));
+        assert_eq!(
+            (&seen["table_count"], &seen["storage_bytes"]),
+            (&json!(0), &json!(0)),
+            "what the survey found stays"
+        );
+        assert!(observe(false).await.get("measured").is_none());
+
+        let locking = database.connect("postgres").await;
+        locking.batch_execute("BEGIN; LOCK TABLE school.t IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let measured = observe(true).await["measured"].clone();
+        assert_eq!((&measured["table_count"], &measured["exact"]), (&json!(2), &json!(false)));
+        locking.batch_execute("ROLLBACK; DROP SCHEMA school CASCADE").await.unwrap();
+        assert!(observe(true).await.get("measured").is_none(), "nothing stands");
+    })
+    .await;
+}

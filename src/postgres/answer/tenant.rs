@@ -52,6 +52,9 @@ pub struct TenantRow {
     pub foreign_tables: Option<ForeignTables>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
+    /// What it uses just now, where that was asked for; former releases do not tell it.
+    #[serde(default)]
+    pub measured: Option<Measured>,
     /// The newest finished backup.
     pub last_backup: Option<LastBackup>,
     /// The newest operation on it.
@@ -65,6 +68,36 @@ impl TenantRow {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.schema_exists && matches!(self.status.as_str(), "active" | "suspended")
+    }
+
+    /// What would be lost with it, for people.
+    #[must_use]
+    pub fn content(&self) -> String {
+        self.measured.as_ref().map_or_else(|| "its content was not measured".to_owned(), Measured::to_string)
+    }
+}
+
+/// What a tenant uses, measured when it was asked for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Measured {
+    /// When.
+    pub at: Timestamp,
+    /// Tables, partitions among them.
+    pub table_count: i32,
+    /// Tables, indexes and TOAST, in bytes; nothing where it could not be found out.
+    pub storage_bytes: Option<i64>,
+    /// Every table was opened: none is locked, and there are not thousands.
+    pub exact: bool,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, table_count, storage_bytes, exact } = self;
+        write!(f, "{table_count} tables, ")?;
+        match storage_bytes {
+            Some(bytes) => write!(f, "{}{bytes} bytes, as of {at}", if *exact { "" } else { "about " }),
+            None => write!(f, "as of {at}, and their size could not be measured"),
+        }
     }
 }
 
