@@ -176,6 +176,7 @@ BEGIN
             'surveyed_at', started,
             'unbound_count', unbound,
             'tenant_count', count(*),
+            'owned_count', count(*) FILTER (WHERE t.owner_uid IS NOT NULL),
             'storage_bytes', coalesce(sum(t.storage_used), 0),
             'stale_count', count(*) FILTER (WHERE t.usage_stale))
         INTO answer

@@ -178,9 +178,10 @@ pub async fn reconcile(
                 return Err(Error::Survey(error));
             }
         }
-        // What was bound again is told by the next survey, which comes at once.
+        // What was bound again is told by the next survey, which comes at once; so does the one that finds the rows that are gone.
         let bound = notices.iter().any(|notice| notice.reason == EventReason::Rebound);
-        open.survey_after(if bound { Duration::ZERO } else { database.spec.survey_period() });
+        let again = bound || answer.is_some() && open.lane.is_in_doubt();
+        open.survey_after(if again { Duration::ZERO } else { database.spec.survey_period() });
     }
     // What does not come about now is tried at the next tick.
     let mut passed = open.bring_back.pass(&database, &open.lane, answer.as_ref()).await.unwrap_or_default();

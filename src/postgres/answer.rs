@@ -341,6 +341,9 @@ impl<'de> Deserialize<'de> for Surveyed {
 pub struct SurveyAnswer {
     /// Tenants that are not dropped.
     pub tenant_count: i32,
+    /// Those of them that belong to an object; former functions do not tell.
+    #[serde(default)]
+    pub owned_count: Option<usize>,
     /// All of them together, in bytes.
     pub storage_bytes: i64,
     /// Set-aside schemas that are not purged.
