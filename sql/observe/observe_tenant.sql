@@ -1,5 +1,8 @@
 -- Everything that the database knows about one tenant and about what stands in the way of one. request: {cluster, namespace, name,
--- uid, schema_id?, institution_id?, schema_name, institution_source?}. It changes nothing.
+-- uid, schema_id?, institution_id?, schema_name, institution_source?, measure?}. It changes nothing.
+--
+-- With `measure` its own tenant is `measured` now, like a survey does: {at, table_count, storage_bytes, exact}; `storage_bytes` is null where
+-- that could not be found out, and nothing is measured where no schema stands.
 --
 -- `schema_exists` says of an existing tenant whether its schema stands, and of a new one whether a schema of the wanted name
 -- stands that is no tenant's; `bearer` is whose it is when another tenant's schema was renamed to that, with the statement that
@@ -40,6 +43,14 @@ BEGIN
             own.drift := '[]';
         END IF;
         own_row := own.document || jsonb_build_object('schema_exists', own.absence IS NULL, 'absence', own.absence, 'drift', own.drift);
+        IF own.absence IS NULL AND (request ->> 'measure')::boolean THEN
+            own_row := own_row || jsonb_build_object('measured', (
+                SELECT jsonb_build_object('at', date_trunc('second', clock_timestamp()), 'storage_bytes', m.bytes, 'exact', m.how = 'exact', 'table_count', (
+                    SELECT count(*) FROM pg_depend AS d JOIN pg_class AS c ON c.oid = d.objid
+                    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = t.schema_oid AND d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'p')))
+                FROM edu_matrix_hub_schema.tenant_schemas AS t CROSS JOIN LATERAL edu_matrix_hub_schema._measure_schema(t.schema_oid, 2000) AS m
+                WHERE t.id = own_id));
+        END IF;
     END IF;
 
     IF wanted_institution IS NOT NULL THEN

@@ -21,6 +21,10 @@ SELECT t.id AS schema_id,
            'table_count', t.table_count,
            'usage_stale', t.usage_stale,
            'usage_at', t.usage_at,
+           'foreign_tables', CASE WHEN t.foreign_tables IS NOT NULL THEN (
+               SELECT pg_catalog.jsonb_build_object('count', t.foreign_tables -> 'count', 'name', c.relname, 'owner', pg_catalog.pg_get_userbyid(c.relowner),
+                   'statement', pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I', t.schema_name, c.relname, t.owner_role))
+               FROM pg_catalog.pg_class AS c WHERE c.oid = (t.foreign_tables ->> 'first')::oid) END,
            'last_backup', (
                SELECT pg_catalog.jsonb_build_object(
                    'backup_id', b.id, 'location', b.location, 'method', b.method, 'completed_at', b.completed_at,

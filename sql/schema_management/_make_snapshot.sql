@@ -80,6 +80,7 @@ BEGIN
     FOR copy IN SELECT t.value ->> 'name' AS name, t.value ->> 'create_columns' AS create_columns FROM jsonb_array_elements(tables) AS t (value) LOOP
         EXECUTE format('CREATE TABLE %I.%I (%s)', location, copy.name, copy.create_columns);
     END LOOP;
+    PERFORM edu_matrix_hub_schema._no_row_security(location);
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', location, tenant.owner_role);
     EXECUTE format('GRANT INSERT ON ALL TABLES IN SCHEMA %I TO %I', location, tenant.owner_role);
 

@@ -19,7 +19,7 @@ BEGIN
     END IF;
     SELECT string_agg(quote_ident(c.relname), ', ' ORDER BY c.relname) AS tables,
            string_agg(format('ALTER TABLE edu_matrix_hub_schema.%I NO FORCE ROW LEVEL SECURITY', c.relname), '; ' ORDER BY c.relname) AS statements,
-           (SELECT string_agg(quote_ident(e.evtname), ', ' ORDER BY e.evtname) FROM pg_event_trigger AS e WHERE e.evtenabled <> 'D') AS event_triggers
+           edu_matrix_hub_schema._event_triggers() AS event_triggers
     INTO forced
     FROM pg_class AS c
     WHERE c.relnamespace = 'edu_matrix_hub_schema'::regnamespace AND c.relkind = 'r' AND row_security_active(c.oid);

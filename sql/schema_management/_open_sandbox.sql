@@ -26,6 +26,7 @@ BEGIN
     EXECUTE format('CREATE SCHEMA %I', sandbox);
     EXECUTE format('CREATE TABLE %I.work (step integer PRIMARY KEY, statement text NOT NULL, fallback text, optional boolean NOT NULL)', sandbox);
     EXECUTE format('CREATE TABLE %I.result (step integer NOT NULL, value jsonb)', sandbox);
+    PERFORM edu_matrix_hub_schema._no_row_security(sandbox);
     EXECUTE format($create$
         CREATE FUNCTION %1$I.run() RETURNS boolean
         LANGUAGE plpgsql VOLATILE SECURITY INVOKER

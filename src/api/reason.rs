@@ -192,8 +192,8 @@ reasons! {
         "The server's version of PostgreSQL is not supported."
         "Upgrade the server to 15 or later."
     InsufficientPrivilege Stuck
-        "The login of the operator lacks a right that it needs."
-        "Run the statement in the message as a database administrator."
+        "The login of the operator lacks a right that it needs, or an event trigger of the database took it away."
+        "Run the statement in the message as a database administrator. If the message names event triggers instead, let these leave out what the operator's owner role creates; then change the annotation `edumatrixhub.io/reconcile-requested-at`."
     FunctionsNewer Stuck
         "The management functions in the database are newer than this operator can work with."
         "Upgrade the operator."

@@ -179,9 +179,10 @@ pub async fn reconcile(
                 return Err(Error::Survey(error));
             }
         }
-        // What was bound again is told by the next survey, which comes at once.
+        // What was bound again is told by the next survey, which comes at once; so does the one that finds the rows that are gone.
         let bound = notices.iter().any(|notice| notice.reason == EventReason::Rebound);
-        open.survey_after(if bound { Duration::ZERO } else { database.spec.survey_period() });
+        let again = bound || answer.is_some() && open.lane.is_in_doubt();
+        open.survey_after(if again { Duration::ZERO } else { database.spec.survey_period() });
     }
     let mut passed = bring_back(&database, &open, answer.as_ref(), &ctx).await;
     notices.append(&mut passed.notices);

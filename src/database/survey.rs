@@ -1,7 +1,8 @@
 //! Stage 3: measuring all tenants in one batched query set, and waking the objects that are concerned.
 //!
 //! Surveys ask for what changed, and each for a tenth of all, so that a row that was edited or removed by hand is noticed even
-//! if the database believes that it told us. Only the first one is told all.
+//! if the database believes that it told us. Only the first one is told all, and the one after a survey that counted other
+//! tenants than are known.
 
 use std::{
     sync::{

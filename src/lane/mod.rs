@@ -272,6 +272,12 @@ impl Lane {
         self.book().living()
     }
 
+    /// True when the next survey is to tell all tenants.
+    #[must_use]
+    pub fn is_in_doubt(&self) -> bool {
+        !self.book().is_complete()
+    }
+
     /// The tenant is gone from the registry.
     pub fn forget(&self, uid: &str) {
         self.book().forget(uid);
@@ -309,6 +315,10 @@ impl Lane {
         };
         self.hear(&answer.beat, asked_at);
         let news = self.book().book(std::mem::take(&mut answer.tenants), begun, asked);
+        let owned = answer.owned_count.filter(|_| asked != Asked::All);
+        if owned.is_some_and(|owned| !self.book().agrees_with(owned, begun)) {
+            self.book().doubt();
+        }
         for object in answer.backups_changed.iter().filter_map(|backup| backup.object.as_ref()) {
             self.backup_changed(&object.uid);
         }

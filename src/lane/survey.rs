@@ -18,6 +18,8 @@ pub struct SurveyBook {
     rows: HashMap<String, Arc<TenantRow>>,
     /// When something was applied to a tenant whose row was not read again since.
     applied: HashMap<String, Instant>,
+    /// When a row came or went otherwise than by a survey.
+    touched: Option<Instant>,
     complete: bool,
 }
 
@@ -50,6 +52,7 @@ impl SurveyBook {
     /// Something was, or may have been, applied to the tenant: its row is not an observation any more.
     pub fn applied(&mut self, uid: &str, at: Instant) {
         self.applied.insert(uid.to_owned(), at);
+        self.touched = self.touched.max(Some(at));
     }
 
     /// A single look-up that began after everything that was applied. It is kept unless something was applied since.
@@ -58,7 +61,10 @@ impl SurveyBook {
             let uid = owner.uid.clone();
             if self.applied.get(&uid).is_none_or(|at| *at <= begun) {
                 self.applied.remove(&uid);
-                self.rows.insert(uid, Arc::new(row.clone()));
+                // What was measured besides is no part of what surveys tell, which it is compared with.
+                if self.rows.insert(uid, Arc::new(TenantRow { measured: None, ..row.clone() })).is_none() {
+                    self.touched = Some(Instant::now());
+                }
             }
         }
     }
@@ -67,6 +73,16 @@ impl SurveyBook {
     pub fn forget(&mut self, uid: &str) {
         self.rows.remove(uid);
         self.applied.remove(uid);
+        self.touched = Some(Instant::now());
+    }
+
+    /// Whether a survey that began at `begun` and is booked counted as many rows as are known. A row that was removed by hand
+    /// shows so at once, and not when its slice comes. What was touched meanwhile may be in the count or not, and a tenant
+    /// to which something was applied may have ended.
+    #[must_use]
+    pub fn agrees_with(&self, owned: usize, begun: Instant) -> bool {
+        let known = self.rows.keys().filter(|uid| !self.applied.contains_key(*uid)).count();
+        self.touched.is_some_and(|at| at > begun) || (known..=known + self.applied.len()).contains(&owned)
     }
 
     /// Books a survey that began at `begun`, and returns the rows that are news: also those that were known and are not there
@@ -178,5 +194,29 @@ mod tests {
         assert!(book.get("a").is_none());
         book.observed(&row("a", 1), begun);
         assert!(book.get("a").is_none(), "a look-up that began before the apply says nothing about it");
+    }
+
+    /// `check(rows that are known, of these applied to, counted, expected)` of a survey after which nothing was touched.
+    fn check_count(known: &[&str], applied: &[&str], counted: usize, expected: bool) {
+        let mut book = SurveyBook::default();
+        let begun = Instant::now();
+        book.book(known.iter().map(|uid| row(uid, 1)).collect(), begun, Asked::All);
+        for uid in applied {
+            book.applied(uid, begun);
+        }
+        assert_eq!(book.agrees_with(counted, begun), expected, "{known:?} {applied:?} {counted}");
+        book.applied("c", begun + Duration::from_secs(1));
+        assert!(book.agrees_with(counted, begun), "what is touched meanwhile may be in the count or not");
+    }
+
+    #[test]
+    fn a_row_that_is_gone_shows_by_the_count() {
+        check_count(&["a", "b"], &[], 2, true);
+        check_count(&["a", "b"], &[], 1, false);
+        check_count(&["a", "b"], &[], 3, false);
+        // One may be new and not told yet, or at its end.
+        check_count(&["a", "b"], &["b"], 1, true);
+        check_count(&["a"], &["b"], 2, true);
+        check_count(&["a", "b"], &["b"], 0, false);
     }
 }

@@ -5,19 +5,20 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use uuid::Uuid;
 
 use super::error::may_pass;
-use crate::api::tenant_schema::Roles;
 
 mod backup;
 mod identity;
 mod lane;
+mod tenant;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use identity::{Absence, Bearer, Fate};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
+pub use tenant::{Drift, ForeignTables, LastBackup, LastOperation, Measured, TenantRow};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -154,6 +155,8 @@ pub struct TenantQuestion<'a> {
     /// The application's own table of institutions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub institution_source: Option<&'a InstitutionSource>,
+    /// Its tables are counted and measured now.
+    pub measure: bool,
 }
 
 /// The application's own table of institutions.
@@ -267,105 +270,6 @@ pub struct HeldUp {
     pub reason: Option<String>,
 }
 
-/// A tenant's row in the registry, with what the catalogue says of it.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct TenantRow {
-    /// Its id, for life.
-    pub schema_id: Uuid,
-    /// Its institution.
-    pub institution_id: Option<Uuid>,
-    /// Its schema.
-    pub schema_name: String,
-    /// `active`, `suspended`, `dropping`, `released`.
-    pub status: String,
-    /// `ReadWrite` or `Suspended`.
-    pub access: String,
-    /// The object it belongs to; absent when made by hand.
-    pub owner: Option<Owner>,
-    /// It was made for a cluster whose place this one took, or was brought back, and waits for its object to be applied again.
-    pub taken_over: bool,
-    /// How often its schema was lost and made again, empty.
-    pub recreations: i32,
-    /// Its roles; former releases do not tell them.
-    #[serde(default)]
-    pub roles: Option<Roles>,
-    /// Free JSON.
-    pub config: Map<String, Value>,
-    /// In bytes.
-    pub quota_limit: Option<i64>,
-    /// The schema stands: the tenant's own, and not another one of its name.
-    pub schema_exists: bool,
-    /// What became of it, if it does not stand.
-    #[serde(default)]
-    pub absence: Option<Absence>,
-    /// What differs from what was applied.
-    pub drift: Vec<Drift>,
-    /// Tables, indexes and TOAST, in bytes.
-    pub storage_bytes: i64,
-    /// Tables, partitions among them.
-    pub table_count: i32,
-    /// The latest figures could not be taken, because a table is locked.
-    pub usage_stale: bool,
-    /// The newest finished backup.
-    pub last_backup: Option<LastBackup>,
-    /// The newest operation on it.
-    pub last_operation: Option<LastOperation>,
-    /// Long work that is requested or under way.
-    pub jobs: Vec<JobRow>,
-}
-
-impl TenantRow {
-    /// Whether it lives, and its schema with it.
-    #[must_use]
-    pub fn is_there(&self) -> bool {
-        self.schema_exists && matches!(self.status.as_str(), "active" | "suspended")
-    }
-}
-
-/// One difference between what was applied and what is.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Drift {
-    /// For people.
-    pub what: String,
-    /// The functions can put it right.
-    pub repairable: bool,
-    /// What a DBA runs when they cannot.
-    pub statement: Option<String>,
-}
-
-/// A tenant's newest backup.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct LastBackup {
-    /// Its id.
-    pub backup_id: Uuid,
-    /// The SchemaBackup that asked for it.
-    pub object_name: Option<String>,
-    /// `Snapshot` or `SetAside`.
-    pub method: String,
-    /// The schema that holds it.
-    pub location: Option<String>,
-    /// When it was finished.
-    pub completed_at: Option<Timestamp>,
-    /// In bytes.
-    pub size_bytes: Option<i64>,
-}
-
-/// A tenant's newest operation.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct LastOperation {
-    /// As `create_tenant_schema`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// How it ended.
-    pub status: String,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// How long it took.
-    pub duration_ms: Option<i64>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
 /// A job in the catalogue.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct JobRow {
@@ -437,6 +341,9 @@ impl<'de> Deserialize<'de> for Surveyed {
 pub struct SurveyAnswer {
     /// Tenants that are not dropped.
     pub tenant_count: i32,
+    /// Those of them that belong to an object; former functions do not tell.
+    #[serde(default)]
+    pub owned_count: Option<usize>,
     /// All of them together, in bytes.
     pub storage_bytes: i64,
     /// Set-aside schemas that are not purged.

@@ -19,7 +19,7 @@ use super::resolve::Resolved;
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
-        condition::Reason,
+        condition::{ConditionType, Reason, find},
         policy::{DeletionPolicy, Enforcement, Quota},
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup},
@@ -93,6 +93,8 @@ pub struct Removal {
     pub deleted_at: Option<Timestamp>,
     /// How many deletions may come before this one; nothing when it was confirmed.
     pub brake: Option<Brake>,
+    /// What its status says of why it waits.
+    pub told: Option<String>,
     /// Nothing is to be done; what would be is shown.
     pub paused: bool,
 }
@@ -206,6 +208,11 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
         expire_after_days: final_expiry(DeletionPolicy::BackupThenDrop, tenant, resolved.database.as_deref()),
         deleted_at: tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0),
         brake: brake(tenant, resolved),
+        told: tenant
+            .status
+            .as_ref()
+            .and_then(|status| find(&status.conditions, ConditionType::Stalled))
+            .map(|stalled| stalled.message.clone()),
         paused: api::is_paused(&tenant.metadata),
         schema_name,
         owner,

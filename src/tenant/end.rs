@@ -90,13 +90,17 @@ fn released(removal: &Removal, applied: &Applied) -> Option<Vec<Notice>> {
 /// What is told when a schema was set aside, or its drop was begun.
 fn taken_away(tenant: &TenantSchema, removal: &Removal, row: Option<&TenantRow>, applied: &Applied) -> Vec<Notice> {
     let Some(done) = applied.success("set_aside_tenant_schema") else { return Vec::new() };
+    if done.detail.get("schema_missing").is_some() {
+        // Nothing was there to be taken away.
+        return Vec::new();
+    }
     if removal.policy != DeletionPolicy::Drop {
         return vec![Notice { reason: EventReason::SetAside, message: done.message.clone() }];
     }
     let schema = removal.schema_name.as_deref().unwrap_or("of the tenant");
-    let (tables, bytes) = row.map_or((0, 0), |row| (row.table_count, row.storage_bytes));
+    let content = row.map_or_else(|| "its content was not measured".to_owned(), TenantRow::content);
     let message = format!(
-        "schema {schema} is dropped without a backup ({tables} tables, {bytes} bytes), as {CONFIRM_DROP} confirmed, which {} wrote",
+        "schema {schema} is dropped without a backup ({content}), as {CONFIRM_DROP} confirmed, which {} wrote",
         writer_of(&tenant.metadata, CONFIRM_DROP)
     );
     vec![Notice { reason: EventReason::Dropped, message }]

@@ -1,6 +1,7 @@
 //! Stage 3: what is, as the database says. One question, or none when the latest survey has the answer.
 
 use crate::{
+    api::policy::DeletionPolicy,
     lane::Lane,
     postgres::{
         Error,
@@ -31,6 +32,7 @@ pub fn question(desired: &Desired) -> TenantQuestion<'_> {
         institution_id: desired.institution.map(crate::ident::InstitutionId::uuid),
         schema_name: desired.schema_name.as_str(),
         institution_source: desired.institution_source.as_ref(),
+        measure: false,
     }
 }
 
@@ -48,5 +50,7 @@ pub fn removal_question(removal: &Removal) -> TenantQuestion<'_> {
         institution_id: None,
         schema_name: removal.schema_name.as_deref().unwrap_or_default(),
         institution_source: None,
+        // The question before a drop, and what is told of one, are about what is there now.
+        measure: removal.policy == DeletionPolicy::Drop && !removal.stays(),
     }
 }

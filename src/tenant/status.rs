@@ -20,7 +20,7 @@ use crate::{
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
     },
     context::Notice,
-    postgres::answer::{TenantAnswer, TenantRow},
+    postgres::answer::{ForeignTables, TenantAnswer, TenantRow},
     quantity::{Bytes, human, is_news},
 };
 
@@ -54,7 +54,7 @@ pub fn status(
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
-    let verdict = verdict(desired, &status, applied);
+    let verdict = verdict(desired, &status, applied, row);
     finish(tenant, status, &verdict, now)
 }
 
@@ -188,10 +188,15 @@ fn finish(
     status
 }
 
-fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
-    if let Some(verdict) = applied.end.verdict(Readiness::Kept) {
-        return verdict;
-    }
+fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied, row: Option<&TenantRow>) -> Verdict {
+    let strangers = row.and_then(|row| row.foreign_tables.as_ref());
+    applied
+        .end
+        .verdict(Readiness::Kept)
+        .unwrap_or_else(|| ready(desired, status).adding(&strangers.map(ForeignTables::to_string).unwrap_or_default()))
+}
+
+fn ready(desired: &Desired, status: &TenantSchemaStatus) -> Verdict {
     let schema = desired.schema_name.as_str();
     if let Some(complaint) = &desired.outside {
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
@@ -224,8 +229,9 @@ fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State
 }
 
 fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
-    let bytes = row.map_or(0, |row| row.storage_bytes);
-    let tables = row.map_or(0, |row| row.table_count);
+    let measured = row.and_then(|row| row.measured.as_ref());
+    let bytes = measured.and_then(|now| now.storage_bytes).or(row.map(|row| row.storage_bytes)).unwrap_or_default();
+    let tables = measured.map(|now| now.table_count).or(row.map(|row| row.table_count)).unwrap_or_default();
     let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
     let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
     // What was shown stays unless the difference is news: other tables, a threshold crossed, or enough bytes.

@@ -245,6 +245,7 @@ impl Stage {
                 institution_id: None,
                 schema_name: removal.schema_name.as_deref().unwrap_or_default(),
                 institution_source: None,
+                measure: false,
             };
             let observed = self.lane.observe_tenant(&question).await.unwrap();
             return (None, tenant::plan::plan_removal(&removal, &observed), observed);
@@ -256,6 +257,7 @@ impl Stage {
             institution_id: None,
             schema_name: desired.schema_name.as_str(),
             institution_source: None,
+            measure: false,
         };
         let observed = self.lane.observe_tenant(&question).await.unwrap();
         let plan = tenant::plan::plan(&desired, &observed);

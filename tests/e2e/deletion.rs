@@ -222,3 +222,23 @@ async fn what_others_built_on_a_schema_keeps_it_until_it_is_gone() {
     assert!(world.schemas("school")[0].starts_with("school_bak_"));
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_question_before_a_drop_is_about_what_is_there_when_it_is_put() {
+    // No survey comes between the table and the deletion.
+    let world = World::new(json!({ "surveyPeriodSeconds": 3600 })).await;
+    let tenants = world.api::<TenantSchema>();
+    world.apply_tenant("school", json!({ "schemaName": "school", "deletionPolicy": "Drop" })).await;
+    world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT generate_series(1, 1000) AS id");
+    let bytes = world.sql("SELECT pg_total_relation_size('school.pupils')");
+    let content = format!("without a backup (1 tables, {bytes} bytes, as of 20");
+    tenants.delete("school", &DeleteParams::default()).await.unwrap();
+    let message = world.stalled_tenant("school", "DropNotConfirmed").await;
+    assert!(message.contains(&content), "{message}");
+    assert_eq!(tenants.get("school").await.unwrap().status.unwrap().table_count, Some(1));
+    world.annotate::<TenantSchema>("school", CONFIRM_DROP, &World::value_told(&message, CONFIRM_DROP)).await;
+    world.event("school", "Dropped", &content).await;
+    world.until_gone(&tenants, "school").await;
+    world.finish().await;
+}

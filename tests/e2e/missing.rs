@@ -1,7 +1,7 @@
 //! A schema that was dropped by hand is missed at once and never made again by itself.
 
 use serde_json::json;
-use tenant_schema_operator::api::{REBIND, RECREATE, TenantSchema};
+use tenant_schema_operator::api::{REBIND, RECONCILE_REQUESTED_AT, RECREATE, TenantSchema};
 
 use crate::world::World;
 
@@ -80,5 +80,29 @@ async fn a_schema_that_was_dropped_by_hand_is_made_again_only_when_a_user_asks()
     let ended = world.sql("SELECT status FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'college'");
     assert_eq!(ended, "dropped");
     assert_eq!((roles.as_str(), world.count_roles("college").as_str()), ("3", "0"));
+    let taken = |(reason, ..): &(String, String, i32)| ["SetAside", "Dropped"].contains(&reason.as_str());
+    assert!(!world.events_about("college").await.iter().any(taken), "nothing was there to be taken away");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_was_removed_by_hand_is_noticed_by_the_next_survey() {
+    // No survey comes by itself, and the one that is asked for tells a tenth of all.
+    let world = World::new(json!({ "surveyPeriodSeconds": 3600 })).await;
+    for name in ["school", "kept"] {
+        world.apply_tenant(name, json!({ "schemaName": name })).await;
+        world.ready_tenant(name).await;
+    }
+    let survey = async |number: &str| {
+        let now = world.sql("SELECT clock_timestamp()");
+        world.annotate_database(RECONCILE_REQUESTED_AT, number).await;
+        let later = format!("SELECT surveyed_at > '{now}' FROM edu_matrix_hub_schema.installation");
+        world.eventually("a survey begins and ends", async || world.sql(&later) == "t").await;
+    };
+    survey("1").await;
+    world.sql("DELETE FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'");
+    survey("2").await;
+    world.stalled_tenant("school", "SchemaMissing").await;
+    world.ready_tenant("kept").await;
     world.finish().await;
 }

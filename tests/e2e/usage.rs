@@ -134,3 +134,36 @@ async fn a_locked_table_hides_itself_and_no_other() {
     world.eventually("none is stale any more", async || stale() == 0).await;
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_a_migration_made_as_its_own_login_is_told_with_the_statement() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let until_told = async |expected: &str| {
+        world
+            .eventually(&format!("the tenant says {expected}"), async || {
+                let tenant = world.ready_tenant("school").await;
+                let (_, reason, message) = condition(&tenant, "Ready").unwrap();
+                (reason.as_str(), message.as_str()) == ("Succeeded", expected)
+            })
+            .await;
+    };
+    world.sql("CREATE TABLE school.pupils (id int); CREATE TABLE school.orders (id int)");
+    let statement = |table: &str| {
+        format!("ALTER TABLE school.{table} OWNER TO {}", world.tenant_role("school", "owner").trim_matches('"'))
+    };
+    let (orders, pupils) = (statement("orders"), statement("pupils"));
+    until_told(&format!(
+        "schema school is ready; 2 tables belong to other roles than the tenant's owner role, orders to postgres for one: {orders}"
+    ))
+    .await;
+    world.sql(&orders);
+    until_told(&format!(
+        "schema school is ready; table pupils belongs to role postgres and not to the tenant's owner role: {pupils}"
+    ))
+    .await;
+    world.sql(&pupils);
+    until_told("schema school is ready").await;
+    world.finish().await;
+}

@@ -1,9 +1,16 @@
 //! Tenants that come, stay and go.
 
-use serde_json::json;
-use tenant_schema_operator::api::{CONFIRM_DROP, RECREATE};
+use serde_json::{Value, json};
+use tenant_schema_operator::{
+    api::{CONFIRM_DROP, RECREATE},
+    postgres::answer::TenantAnswer,
+    tenant::{
+        desired::{self, Removal},
+        plan::{self, Effect},
+    },
+};
 
-use crate::{ROW, UID, annotated, answer, check, check_removal, row, tenant};
+use crate::{ROW, UID, annotated, answer, check, check_removal, resolved, row, tenant};
 
 const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 const OTHER: &str = "33333333-3333-4333-8333-333333333333";
@@ -12,7 +19,7 @@ fn school() -> tenant_schema_operator::api::TenantSchema {
     tenant(json!({ "schemaName": "school" }), json!(null))
 }
 
-fn claim(namespace: &str, name: &str) -> serde_json::Value {
+fn claim(namespace: &str, name: &str) -> Value {
     json!({ "schema_id": OTHER, "schema_name": "school", "status": "active", "cluster": "cluster",
             "namespace": namespace, "name": name, "uid": OTHER, "taken_over": false })
 }
@@ -170,7 +177,12 @@ fn a_deleted_tenants_jobs_end_first() {
 #[test]
 fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
-    check_removal("drop_unconfirmed", &drop, &answer(json!({ "own": row(json!({})) })));
+    let measured = |at, bytes: Value, exact| {
+        let measured = json!({ "at": at, "table_count": 2, "storage_bytes": bytes, "exact": exact });
+        answer(json!({ "own": row(json!({ "measured": measured })) }))
+    };
+    let now = measured("2026-11-28T12:00:00Z", json!(81920), true);
+    check_removal("drop_unconfirmed", &drop, &now);
     for value in [
         "school",
         "scool",
@@ -179,8 +191,28 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
         &format!("school@{ROW}.{OTHER}"),
     ] {
         let confirmed = annotated(drop.clone(), CONFIRM_DROP, value);
-        check_removal("drop_unconfirmed", &confirmed, &answer(json!({ "own": row(json!({})) })));
+        check_removal("drop_unconfirmed", &confirmed, &now);
     }
+    check_removal("drop_unconfirmed_estimated", &drop, &measured("2026-11-28T12:00:00Z", json!(81920), false));
+    check_removal("drop_unconfirmed_unknown_size", &drop, &measured("2026-11-28T12:00:00Z", json!(null), false));
+    check_removal("drop_unconfirmed_unmeasured", &drop, &answer(json!({ "own": row(json!({})) })));
+
+    // What was asked stays as it was put while the same would be lost, so that no status is written for the time alone.
+    let removal = desired::removal(&drop, &resolved(json!({}), 0));
+    let asked = |told: Option<&str>, observed: &TenantAnswer| {
+        let removal = Removal { told: told.map(str::to_owned), ..removal.clone() };
+        match plan::plan_removal(&removal, observed).effects.into_iter().next() {
+            Some(Effect::Refuse { message, .. }) => message,
+            other => panic!("not a question: {other:?}"),
+        }
+    };
+    let first = asked(None, &now);
+    assert!(first.contains("as of 2026-11-28T12:00:00Z"), "{first}");
+    assert_eq!(asked(Some(&first), &measured("2026-11-29T12:00:00Z", json!(81920), true)), first);
+    let with_word = format!("{first}; an annotation does nothing");
+    assert_eq!(asked(Some(&with_word), &measured("2026-11-29T12:00:00Z", json!(81920), true)), first);
+    let more = asked(Some(&first), &measured("2026-11-29T12:00:00Z", json!(90112), true));
+    assert!(more.contains("(2 tables, 90112 bytes, as of 2026-11-29T12:00:00Z)"), "{more}");
 }
 
 #[test]

@@ -406,3 +406,54 @@ async fn a_statement_timeout_is_answered_and_logged() {
     })
     .await;
 }
+
+/// Whatever an event trigger of the database does to what is created, the message says which ones there are.
+#[tokio::test]
+async fn an_event_trigger_that_stands_in_the_way_is_named() {
+    with_database(async |database| {
+        let dba = database.role("dba", "NOLOGIN").await;
+        database.admin.batch_execute("CREATE TABLE public.ddl (what text); CREATE SCHEMA tools").await.unwrap();
+        let asleep = "CREATE FUNCTION tools.asleep() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+                      CREATE EVENT TRIGGER asleep ON ddl_command_end EXECUTE FUNCTION tools.asleep();
+                      ALTER EVENT TRIGGER asleep DISABLE";
+        database.admin.batch_execute(asleep).await.unwrap();
+        for (body, definer, reason, refused) in [
+            // It takes the schema away, or gives us no right on its own log, or wants no change at all.
+            (
+                format!(
+                    "FOR made IN SELECT object_identity FROM pg_event_trigger_ddl_commands() WHERE object_type = 'schema' LOOP
+                         EXECUTE format('ALTER SCHEMA %s OWNER TO {dba}', made.object_identity);
+                     END LOOP;"
+                ),
+                "SECURITY DEFINER",
+                "insufficient_privilege",
+                "must be owner of schema school (SQLSTATE 42501)",
+            ),
+            (
+                "INSERT INTO public.ddl VALUES (tg_tag);".to_owned(),
+                "",
+                "insufficient_privilege",
+                "permission denied for table ddl (SQLSTATE 42501)",
+            ),
+            ("RAISE 'nothing is changed in the holidays';".to_owned(), "", "internal", "in the holidays (SQLSTATE P0001)"),
+        ] {
+            let trigger = format!(
+                "CREATE OR REPLACE FUNCTION tools.reown() RETURNS event_trigger LANGUAGE plpgsql {definer}
+                     AS $$ DECLARE made record; BEGIN {body} END $$;
+                 DROP EVENT TRIGGER IF EXISTS reown;
+                 CREATE EVENT TRIGGER reown ON ddl_command_end WHEN TAG IN ('CREATE SCHEMA') EXECUTE FUNCTION tools.reown()"
+            );
+            database.admin.batch_execute(&trigger).await.unwrap();
+            let client = database.operator().await;
+            let answer = call(&client, "create_tenant_schema", &tenant_options("school")).await;
+            assert_eq!(expect(&answer, "error"), reason);
+            let message = answer["message"].as_str().unwrap();
+            let named = format!("{refused}; event triggers that may have run: reown (tools.reown)");
+            assert!(message.starts_with("cannot create schema") && message.ends_with(&named), "{message}");
+        }
+        database.admin.batch_execute("DROP EVENT TRIGGER reown").await.unwrap();
+        let client = database.operator().await;
+        expect(&call(&client, "create_tenant_schema", &tenant_options("school")).await, "success");
+    })
+    .await;
+}

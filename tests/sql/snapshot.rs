@@ -280,3 +280,50 @@ async fn a_schema_without_tables_and_a_suspended_one_are_copied_too() {
     })
     .await;
 }
+
+/// Rows of new tables that an event trigger hides are neither lost nor in the way; one that hides them again is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_trigger_that_secures_every_new_table_hides_no_row() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let made = "CREATE TABLE school.pupils AS SELECT generate_series(1, 3) AS id; CREATE SEQUENCE school.free START 7";
+        world.as_owner(&tenant, made).await;
+        let secure = |tags: &str, forms: &str| {
+            format!(
+                "CREATE OR REPLACE FUNCTION public.secure() RETURNS event_trigger LANGUAGE plpgsql AS $$
+                 DECLARE made record;
+                 BEGIN
+                     FOR made IN SELECT c.oid FROM pg_event_trigger_ddl_commands() AS d JOIN pg_class AS c ON c.oid = d.objid
+                                 WHERE c.relkind = 'r' AND NOT (c.relrowsecurity OR c.relforcerowsecurity) LOOP
+                         EXECUTE format('ALTER TABLE %s {forms}', made.oid::regclass);
+                     END LOOP;
+                 END $$;
+                 DROP EVENT TRIGGER IF EXISTS secure;
+                 CREATE EVENT TRIGGER secure ON ddl_command_end WHEN TAG IN ({tags}) EXECUTE FUNCTION public.secure()"
+            )
+        };
+        let (on, forced) = ("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY");
+        let session = world.session().await;
+        for forms in [on.to_owned(), forced.to_owned(), format!("{on}, {forced}")] {
+            world.run(&secure("'CREATE TABLE', 'CREATE TABLE AS'", &forms)).await;
+            succeed(&session, "backup_institution_schema", tenant.id).await;
+            let backup = world.newest_backup().await;
+            assert_eq!((&backup["row_count"], &backup["state"]), (&3.into(), &"complete".into()), "{forms}");
+            let location = backup["location"].as_str().unwrap();
+            let rows = format!(
+                "SELECT count(*) || '|' || (SELECT count(*) FROM pg_class WHERE (relrowsecurity OR relforcerowsecurity)
+                                            AND relnamespace = '{location}'::regnamespace) FROM {location}.pupils"
+            );
+            assert_eq!(world.text(&rows).await, "3|0", "{forms}");
+            let positions = "SELECT manifest #>> '{sequences,0,last_value}' FROM edu_matrix_hub_schema.schema_backups ORDER BY completed_at DESC LIMIT 1";
+            assert_eq!(world.text(positions).await, "7", "{forms}");
+        }
+        world.run(&secure("'CREATE TABLE', 'ALTER TABLE'", on)).await;
+        let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
+        assert!(status == "error" && message.contains("leave out what role \""), "{message}");
+        assert!(message.contains("(there are: secure (public.secure))"), "{message}");
+        assert_eq!(message.matches("public.secure").count(), 1, "it is named once: {message}");
+        world.assert_clean().await;
+    })
+    .await;
+}

@@ -307,3 +307,81 @@ async fn nothing_stays_stale_for_good() {
     })
     .await;
 }
+
+/// A table that a migration made as its own login is told with the statement that mends it; what an extension made is not, nor
+/// is what is ours.
+#[tokio::test]
+async fn tables_that_belong_to_other_roles_are_told_and_no_others() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        let mig = database.role("mig", "NOLOGIN").await;
+        let made = format!(
+            "CREATE TABLE school.own (); ALTER TABLE school.own OWNER TO {}; CREATE TABLE school.pupils (id int);
+             CREATE TABLE school.\"New orders\" (); ALTER TABLE school.pupils OWNER TO {mig};
+             ALTER TABLE school.\"New orders\" OWNER TO {mig}; CREATE VIEW school.names AS SELECT 1 AS one",
+            tenant.owner
+        );
+        let told = async |change: &str| {
+            database.admin.batch_execute(change).await.unwrap();
+            let survey = lane.survey(false).await;
+            let row = surveyed(&survey, &tenant).unwrap_or_else(|| panic!("{change}: not reported"));
+            assert_eq!(lane.survey(false).await["tenants"], json!([]), "{change}: nothing happened since");
+            row["foreign_tables"].clone()
+        };
+        let statement = format!("ALTER TABLE school.\"New orders\" OWNER TO {}", tenant.owner);
+        let both = json!({ "count": 2, "name": "New orders", "owner": mig, "statement": statement });
+        assert_eq!(told(&made).await, both);
+        let mut request = crate::support::owner("school");
+        request["schema_name"] = json!("school");
+        assert_eq!(call(&database.admin, "observe_tenant", &request).await["own"]["foreign_tables"], both);
+
+        let one = told(&statement).await;
+        assert_eq!((&one["count"], &one["name"]), (&json!(1), &json!("pupils")));
+        database.admin.batch_execute("ALTER TABLE school.pupils RENAME TO learners").await.unwrap();
+        let renamed = surveyed(&lane.survey(true).await, &tenant).unwrap()["foreign_tables"].clone();
+        assert_eq!((&renamed["count"], &renamed["name"]), (&json!(1), &json!("learners")));
+        assert_eq!(
+            told("ALTER EXTENSION plpgsql ADD TABLE school.learners; CREATE TABLE school.more ()").await["name"],
+            "more"
+        );
+        let ours: String = database.one("SELECT owner_role FROM edu_matrix_hub_schema.installation").await;
+        assert_eq!(told(&format!("ALTER TABLE school.more OWNER TO {ours}")).await, json!(null));
+    })
+    .await;
+}
+
+/// Who is asked before a drop is told what is there now, whatever the survey knew, and nothing waits for a lock.
+#[tokio::test]
+async fn a_tenant_is_measured_when_it_is_asked_for() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let mut request = crate::support::owner("school");
+        request["schema_name"] = json!("school");
+        let observe = async |measure: bool| {
+            let mut request = request.clone();
+            request["measure"] = json!(measure);
+            call(&database.admin, "observe_tenant", &request).await["own"].clone()
+        };
+        database.as_owner(&tenant, "CREATE TABLE t (v text); CREATE TABLE p (id int) PARTITION BY RANGE (id)").await;
+        database.as_owner(&tenant, "INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 100)").await;
+        let seen = observe(true).await;
+        let measured = &seen["measured"];
+        assert_eq!((&measured["table_count"], &measured["exact"]), (&json!(2), &json!(true)));
+        assert_eq!(measured["storage_bytes"], json!(exact(&database, &tenant).await));
+        assert_eq!(
+            (&seen["table_count"], &seen["storage_bytes"]),
+            (&json!(0), &json!(0)),
+            "what the survey found stays"
+        );
+        assert!(observe(false).await.get("measured").is_none());
+
+        let locking = database.connect("postgres").await;
+        locking.batch_execute("BEGIN; LOCK TABLE school.t IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let measured = observe(true).await["measured"].clone();
+        assert_eq!((&measured["table_count"], &measured["exact"]), (&json!(2), &json!(false)));
+        locking.batch_execute("ROLLBACK; DROP SCHEMA school CASCADE").await.unwrap();
+        assert!(observe(true).await.get("measured").is_none(), "nothing stands");
+    })
+    .await;
+}

@@ -1,5 +1,6 @@
 //! A tenant that is deleted: what becomes of its schema before the object may go.
 
+use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -78,7 +79,6 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         DeletionPolicy::BackupThenDrop => false,
         DeletionPolicy::Drop => true,
     };
-    let Owner { namespace, name, .. } = &removal.owner;
     // What is gone leaves nothing to set aside. What is only somewhere else must not be left behind with no object.
     if let Some(absence) = row.absence.as_ref().filter(|absence| absence.kind != Fate::Replaced)
         && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))
@@ -88,19 +88,7 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     }
     let id = row.schema_id;
     if purge && !is_confirmed(removal, Some(&row.schema_name), id) {
-        return vec![refuse(
-            Reason::DropNotConfirmed,
-            format!(
-                "schema {} would be dropped without a backup ({} tables, {} bytes) and nothing was done; to drop it: \
-                 kubectl -n {namespace} annotate tenantschema {name} --overwrite {}={}; to keep it: kubectl -n {namespace} patch \
-                 tenantschema {name} --type merge -p '{{\"spec\":{{\"deletionPolicy\":\"BackupThenDrop\"}}}}'",
-                row.schema_name,
-                row.table_count,
-                row.storage_bytes,
-                crate::api::CONFIRM_DROP,
-                bound(&row.schema_name, life(id, &removal.owner.uid)),
-            ),
-        )];
+        return vec![refuse(Reason::DropNotConfirmed, question(removal, row))];
     }
     let requested_by = requested_by(&removal.owner);
     let mut effects = Vec::new();
@@ -139,6 +127,27 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         effects.push(Effect::Release);
     }
     effects
+}
+
+/// What is asked before a schema is dropped. While the same would be lost, the question stays as it was put, with its time.
+fn question(removal: &Removal, row: &TenantRow) -> String {
+    let Owner { namespace, name, .. } = &removal.owner;
+    let message = format!(
+        "schema {} would be dropped without a backup ({}) and nothing was done; to drop it: kubectl -n {namespace} annotate tenantschema \
+         {name} --overwrite {}={}; to keep it: kubectl -n {namespace} patch tenantschema {name} --type merge -p \
+         '{{\"spec\":{{\"deletionPolicy\":\"BackupThenDrop\"}}}}'",
+        row.schema_name,
+        row.content(),
+        crate::api::CONFIRM_DROP,
+        bound(&row.schema_name, life(row.schema_id, &removal.owner.uid)),
+    );
+    let as_put = || {
+        let (told, measured) = (removal.told.as_ref()?, row.measured.as_ref()?);
+        let (before, after) = message.split_once(&measured.at.to_string())?;
+        let time = told.strip_prefix(before)?.split_once(after)?.0;
+        time.parse::<Timestamp>().ok().map(|_| format!("{before}{time}{after}"))
+    };
+    as_put().unwrap_or(message.clone())
 }
 
 /// Whether a person said to just this object that just this tenant may be dropped. What is said of its name alone may be meant for an

@@ -1,0 +1,172 @@
+//! A tenant's row, as the functions tell it. Pure.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::{Absence, JobRow, Owner};
+use crate::api::tenant_schema::Roles;
+
+/// A tenant's row in the registry, with what the catalogue says of it.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct TenantRow {
+    /// Its id, for life.
+    pub schema_id: Uuid,
+    /// Its institution.
+    pub institution_id: Option<Uuid>,
+    /// Its schema.
+    pub schema_name: String,
+    /// `active`, `suspended`, `dropping`, `released`.
+    pub status: String,
+    /// `ReadWrite` or `Suspended`.
+    pub access: String,
+    /// The object it belongs to; absent when made by hand.
+    pub owner: Option<Owner>,
+    /// It was made for a cluster whose place this one took, or was brought back, and waits for its object to be applied again.
+    pub taken_over: bool,
+    /// How often its schema was lost and made again, empty.
+    pub recreations: i32,
+    /// Its roles; former releases do not tell them.
+    #[serde(default)]
+    pub roles: Option<Roles>,
+    /// Free JSON.
+    pub config: Map<String, Value>,
+    /// In bytes.
+    pub quota_limit: Option<i64>,
+    /// The schema stands: the tenant's own, and not another one of its name.
+    pub schema_exists: bool,
+    /// What became of it, if it does not stand.
+    #[serde(default)]
+    pub absence: Option<Absence>,
+    /// What differs from what was applied.
+    pub drift: Vec<Drift>,
+    /// Tables, indexes and TOAST, in bytes.
+    pub storage_bytes: i64,
+    /// Tables, partitions among them.
+    pub table_count: i32,
+    /// Tables in its schema that belong to other roles; former releases do not tell them.
+    #[serde(default)]
+    pub foreign_tables: Option<ForeignTables>,
+    /// The latest figures could not be taken, because a table is locked.
+    pub usage_stale: bool,
+    /// What it uses just now, where that was asked for; former releases do not tell it.
+    #[serde(default)]
+    pub measured: Option<Measured>,
+    /// The newest finished backup.
+    pub last_backup: Option<LastBackup>,
+    /// The newest operation on it.
+    pub last_operation: Option<LastOperation>,
+    /// Long work that is requested or under way.
+    pub jobs: Vec<JobRow>,
+}
+
+impl TenantRow {
+    /// Whether it lives, and its schema with it.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.schema_exists && matches!(self.status.as_str(), "active" | "suspended")
+    }
+
+    /// What would be lost with it, for people.
+    #[must_use]
+    pub fn content(&self) -> String {
+        self.measured.as_ref().map_or_else(|| "its content was not measured".to_owned(), Measured::to_string)
+    }
+}
+
+/// What a tenant uses, measured when it was asked for.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Measured {
+    /// When.
+    pub at: Timestamp,
+    /// Tables, partitions among them.
+    pub table_count: i32,
+    /// Tables, indexes and TOAST, in bytes; nothing where it could not be found out.
+    pub storage_bytes: Option<i64>,
+    /// Every table was opened: none is locked, and there are not thousands.
+    pub exact: bool,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, table_count, storage_bytes, exact } = self;
+        write!(f, "{table_count} tables, ")?;
+        match storage_bytes {
+            Some(bytes) => write!(f, "{}{bytes} bytes, as of {at}", if *exact { "" } else { "about " }),
+            None => write!(f, "as of {at}, and their size could not be measured"),
+        }
+    }
+}
+
+/// Tables of a tenant's schema that do not belong to its owner role.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct ForeignTables {
+    /// How many.
+    pub count: i64,
+    /// The first of them by name.
+    pub name: String,
+    /// The role that this one belongs to.
+    pub owner: String,
+    /// What makes it the tenant's.
+    pub statement: String,
+}
+
+impl fmt::Display for ForeignTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, name, owner, statement } = self;
+        match count {
+            1 => write!(f, "; table {name} belongs to role {owner} and not to the tenant's owner role: {statement}"),
+            _ => write!(
+                f,
+                "; {count} tables belong to other roles than the tenant's owner role, {name} to {owner} for one: {statement}"
+            ),
+        }
+    }
+}
+
+/// One difference between what was applied and what is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Drift {
+    /// For people.
+    pub what: String,
+    /// The functions can put it right.
+    pub repairable: bool,
+    /// What a DBA runs when they cannot.
+    pub statement: Option<String>,
+}
+
+/// A tenant's newest backup.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct LastBackup {
+    /// Its id.
+    pub backup_id: Uuid,
+    /// The SchemaBackup that asked for it.
+    pub object_name: Option<String>,
+    /// `Snapshot` or `SetAside`.
+    pub method: String,
+    /// The schema that holds it.
+    pub location: Option<String>,
+    /// When it was finished.
+    pub completed_at: Option<Timestamp>,
+    /// In bytes.
+    pub size_bytes: Option<i64>,
+}
+
+/// A tenant's newest operation.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct LastOperation {
+    /// As `create_tenant_schema`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// How it ended.
+    pub status: String,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// How long it took.
+    pub duration_ms: Option<i64>,
+    /// Why it failed.
+    pub error: Option<String>,
+}
