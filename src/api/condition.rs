@@ -117,7 +117,7 @@ impl Verdict {
     /// The same, and this said besides.
     #[must_use]
     pub fn adding(self, text: &str) -> Self {
-        Self { message: cut(&(self.message + text)), ..self }
+        Self { message: cut(self.message + text), ..self }
     }
 
     /// Why.
@@ -174,7 +174,7 @@ impl Verdict {
     }
 
     fn new(ready: Readiness, also: Option<ConditionType>, reason: Reason, message: String) -> Self {
-        Self { ready, also, reason, message: cut(&message) }
+        Self { ready, also, reason, message: cut(message) }
     }
 }
 
@@ -209,7 +209,7 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
 }
 
 /// The message without what a terminal would obey, and no longer than the API server takes.
-fn cut(message: &str) -> String {
+fn cut(message: String) -> String {
     let message = plain(message);
     match message.char_indices().nth(MESSAGE_MAX_CHARS) {
         None => message,

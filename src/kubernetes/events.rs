@@ -63,7 +63,7 @@ impl Events {
 
     /// Publishes one Event about `regarding`; failures are logged at debug level.
     pub async fn publish(&self, regarding: &ObjectReference, warning: bool, reason: &str, note: &str) {
-        let note = plain(note);
+        let note = plain(note.to_owned());
         let note = cut(&note, NOTE_BYTES);
         let told = Told { uid: regarding.uid.clone(), reason: reason.to_owned(), note: note.to_owned() };
         let before = {

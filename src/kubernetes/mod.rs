@@ -111,10 +111,10 @@ async fn answer<K: kube::Resource + Clone>(
 /// Names go into the address of a request, where a character that no name has would mean something else.
 fn nameable(address: &str, name: &str) -> Result<(), Error> {
     let strange = |byte: u8| !byte.is_ascii_alphanumeric() && !b"-./".contains(&byte);
-    match address.bytes().any(strange) || !is_object_name(name) {
-        true => Err(Error::NoName(name.to_owned())),
-        false => Ok(()),
+    if address.bytes().any(strange) || !is_object_name(name) {
+        return Err(Error::NoName(name.to_owned()));
     }
+    Ok(())
 }
 
 /// One object, straight from the API server; nothing when it is not there.
