@@ -6,6 +6,7 @@ mod bring_back;
 pub mod election;
 mod identity;
 pub mod install;
+mod leaving;
 pub mod opens;
 mod owners;
 mod remarks;
@@ -19,7 +20,7 @@ mod users;
 use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
-use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -30,7 +31,7 @@ use crate::{
         confirmed_deletions,
         event::EventReason,
     },
-    context::{After, Context, Failure, Living, Next, Notice},
+    context::{After, Context, Failure, Next, Notice},
     jobs,
     kubernetes::{self, status::Written},
     lane::{LaneState, heartbeat},
@@ -39,6 +40,8 @@ use crate::{
 };
 use bring_back::Passed;
 use install::{Claimant, Closed, InstalledNow, job_slots, open};
+use leaving::{end, handed_over, refused, stand_by};
+pub use leaving::{leave, leave_unseen};
 use opens::{LaneKey, Open, Opens};
 use resolve::{Unresolved, complaint, resolve};
 use status::{Facts, notices, status, status_of_verdict};
@@ -252,12 +255,6 @@ async fn keep_off(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Re
     Ok(Some(next))
 }
 
-/// Leaves the stage: lanes are closed, jobs end, Leases are given back.
-pub async fn leave(ctx: &Context, opens: &Opens) {
-    opens.close_all().await;
-    election::leave_all(ctx).await;
-}
-
 /// The lane that is open, or one that is opened now.
 async fn open_lane(
     database: &TenantDatabase,
@@ -335,56 +332,6 @@ fn wishes(database: &TenantDatabase, ctx: &Context) -> Value {
     })
 }
 
-/// Another replica took the lane while this one believed to hold it: it leaves the election and joins it again.
-async fn refused(name: &str, ctx: &Context, opens: &Opens) -> Error {
-    stand_by(name, ctx, opens);
-    election::leave(name, ctx).await;
-    Error::Refused
-}
-
-/// Hands the database over to the replica that asks for it, unless a job runs: it would begin again there. No survey is under
-/// way, because that is a stage of this reconcile.
-async fn handed_over(name: &str, ctx: &Context, opens: &Opens) -> bool {
-    if let Some(open) = opens.usable(name)
-        && !open.lane.retire().await
-    {
-        return false;
-    }
-    stand_by(name, ctx, opens);
-    election::hand_over(name, ctx).await;
-    true
-}
-
-/// Leaves the databases that this operator does not see any more: those that are gone, and those that left its view by a label.
-/// The lane closes and the Lease is given back; nothing is touched in the database. While the API server cannot be asked,
-/// all stays as it is.
-pub async fn leave_unseen(ctx: &Context, opens: &Opens) {
-    let is_unseen = |name: &String| {
-        ctx.stores.databases.get(&ObjectRef::new(name)).is_none()
-            && ctx.unread.get("TenantDatabase", "", name).is_none()
-    };
-    let mut names = election::names(ctx).await;
-    names.extend(ctx.lanes.names());
-    for name in names.into_iter().filter(is_unseen) {
-        let Ok(found) = kubernetes::read_metadata(&api(ctx), &name).await else { continue };
-        if !is_unseen(&name) {
-            continue;
-        }
-        tracing::debug!(database = name, there = found.is_some(), "leaves a database that is out of view");
-        stand_by(&name, ctx, opens);
-        ctx.lanes.remove(&name);
-        election::leave(&name, ctx).await;
-    }
-}
-
-fn stand_by(name: &str, ctx: &Context, opens: &Opens) {
-    opens.close(name);
-    ctx.lanes.set(name, &LaneState::Elsewhere);
-    // What this replica measured says nothing any more.
-    ctx.metrics.forget_database(name);
-    ctx.metrics.lane_held.get_or_create(&DatabaseLabels { database: name.to_owned() }).set(0);
-}
-
 /// The lane is held and cannot be worked on: tenants that have work to do are told why, once.
 async fn shut(database: &TenantDatabase, verdict: &Verdict, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
     let name = database.name_any();
@@ -436,28 +383,6 @@ async fn fail(database: &TenantDatabase, closed: Closed, ctx: &Context, opens: &
         _ => After::Delay(PROBE),
     };
     Ok(Next { after, ..next }.failed(Error::Open(closed)))
-}
-
-/// Lets a database go to which no object refers. Another TenantDatabase may claim it then; when it cannot be told, its claim
-/// stays, and the message that the other one gets says how to take it back.
-async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Result<Next, Error> {
-    let name = database.name_any();
-    match ctx.living(&api(ctx), &name, &database.uid().unwrap_or_default()).await? {
-        Living::Deleting(_) => {}
-        Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
-        Living::Gone => return Ok(Next::new(After::Never, "gone")),
-    }
-    if let Some(open) = opens.usable(&name)
-        && let Err(error) = open.lane.functions().release_lane(open.lane.hold).await
-    {
-        tracing::debug!(database = name, %error, "cannot release the lane");
-    }
-    opens.close(&name);
-    ctx.lanes.remove(&name);
-    election::remove(database, ctx).await?;
-    ctx.let_go(&api(ctx), database, TENANT_DATABASE_FINALIZER).await?;
-    ctx.metrics.forget_database(&name);
-    Ok(Next::new(After::Never, "changed"))
 }
 
 /// Everybody who uses the database looks again.
