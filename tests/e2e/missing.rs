@@ -31,7 +31,8 @@ async fn a_schema_that_was_dropped_by_hand_is_made_again_only_when_a_user_asks()
 
     // The message has the command.
     let command = |message: &str| {
-        world.kubectl(&message.split_once("kubectl ").unwrap().1.split_whitespace().collect::<Vec<_>>());
+        let command = message.split_once("kubectl ").unwrap().1.split(';').next().unwrap();
+        world.kubectl(&command.split_whitespace().collect::<Vec<_>>());
     };
     command(&first);
     world.ready_tenant("school").await;
