@@ -68,6 +68,7 @@ BEGIN
             ('_institution_in_source', 'institution_id uuid, source jsonb', true, false),
             ('_isolation_problem', '', false, false),
             ('_job_answer', 'job edu_matrix_hub_schema.schema_jobs, answer jsonb', true, false),
+            ('_job_waits', 'job edu_matrix_hub_schema.schema_jobs', true, false),
             ('_join_members', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_keep', 'action text, roles text[], member text', true, false),
             ('_keep_quiet', 'reason text', true, false),
