@@ -41,7 +41,7 @@ BEGIN
     RETURN jsonb_build_object(
         'backup', CASE WHEN backup.id IS NOT NULL THEN edu_matrix_hub_schema._backup_row(backup) END,
         'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object('job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error,
-                                                                  'reason', job.reason) END,
+                                                                  'reason', job.reason, 'waits', edu_matrix_hub_schema._job_waits(job)) END,
         'tenant', CASE WHEN tenant.id IS NOT NULL THEN edu_matrix_hub_schema._claim(tenant) END);
 END
 $function$;
@@ -60,3 +60,18 @@ AS $function$
             'cluster', backup.object_cluster, 'namespace', backup.object_namespace, 'name', backup.object_name, 'uid', backup.object_uid) END)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._backup_row(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
+
+-- What keeps a requested snapshot from being made now: {own, since}; `own` is the kind of the tenant's own job that is running. Null
+-- when none is, or when the job waits for another reason.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_waits(job edu_matrix_hub_schema.schema_jobs) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT jsonb_build_object('own', o.kind, 'since', o.started_at)
+    FROM (SELECT CASE WHEN j.schema_id = job.schema_id THEN j.kind END AS kind, j.started_at
+          FROM edu_matrix_hub_schema.schema_jobs AS j
+          WHERE job.kind = 'snapshot' AND job.state = 'requested' AND j.state = 'running' AND (j.kind = 'snapshot' OR j.schema_id = job.schema_id)) AS o
+    ORDER BY o.kind IS NULL, o.started_at
+    LIMIT 1
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._job_waits(edu_matrix_hub_schema.schema_jobs) FROM PUBLIC;

@@ -19,6 +19,8 @@ AS $function$
     ), changed AS (
         SELECT p.xmax AS xid, 'has changed schema ' || quote_ident(p.nspname) AS what FROM place AS p
         UNION ALL SELECT t.xmax, 'has changed the row of this tenant' FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1
+        UNION ALL SELECT d.xmax, 'has changed the default privileges of role ' || quote_ident(t.owner_role)
+                  FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_default_acl AS d ON d.defaclrole = t.owner_role_oid WHERE t.id = $1
         UNION ALL SELECT b.xmax, 'has changed the row of a backup of this tenant' FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1
     ), lock AS MATERIALIZED (
         SELECT l.* FROM pg_locks AS l WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()

@@ -2,9 +2,12 @@
 -- more often a mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes nothing. `since` is by
 -- the clock of the API server, and so is what is counted; only a row of which no time of deletion is known counts by ours.
 --
--- Near the limit, who was let through drops before the next one counts: that one waits until the transaction has ended, or is
--- `busy`. No call waits where the limit is further away than two operators have connections, which is 64 each at the most.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deletion_brake(brake jsonb) RETURNS void
+-- It is asked twice. Before anything is done it only counts. `finally`, when the tenant `dropping` is set aside and nothing but the
+-- commit is left, who was let through near the limit commits before the next one counts: that one waits until then, or is `busy`.
+-- How long a deletion takes is the tenant's doing, so no other waits for it before. No call waits where the limit is further away than two
+-- operators have connections, which is 64 each at the most.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._deletion_brake(jsonb);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deletion_brake(brake jsonb, dropping uuid, finally boolean) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
@@ -20,8 +23,8 @@ BEGIN
     LOOP
         SELECT count(*) INTO dropped
         FROM edu_matrix_hub_schema.tenant_schemas AS t
-        WHERE t.status = 'dropped' AND t.owner_uid IS NOT NULL AND coalesce(t.deletion_requested_at, t.dropped_at) > (brake ->> 'since')::timestamptz;
-        EXIT WHEN waited OR dropped + 128 <= most;
+        WHERE t.status = 'dropped' AND t.id <> dropping AND t.owner_uid IS NOT NULL AND coalesce(t.deletion_requested_at, t.dropped_at) > (brake ->> 'since')::timestamptz;
+        EXIT WHEN waited OR NOT finally OR dropped + 128 <= most;
         PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'deletions' FOR UPDATE;
         waited := true;
     END LOOP;
@@ -33,4 +36,4 @@ BEGIN
     END IF;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._deletion_brake(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._deletion_brake(jsonb, uuid, boolean) FROM PUBLIC;

@@ -106,8 +106,15 @@ BEGIN
 
     BEGIN
         definitions := edu_matrix_hub_schema._describe_schema(namespace);
-    EXCEPTION WHEN lock_not_available THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'its definitions were locked while its tables were copied: ' || SQLERRM, '{"tenant": true, "sqlstate": "55P03"}');
+    EXCEPTION
+        -- The server cannot write a value of that length, or an expression of that depth.
+        WHEN program_limit_exceeded OR internal_error THEN
+            IF edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) OR SQLSTATE = 'XX000' AND NOT starts_with(SQLERRM, 'invalid memory alloc request size') THEN
+                RAISE;
+            END IF;
+            definitions := '{"left_out": {"relations": null, "types": null, "functions": null, "operators": null, "others": null, "grants": null, "comments": null}}';
+        WHEN lock_not_available THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', 'its definitions were locked while its tables were copied: ' || SQLERRM, '{"tenant": true, "sqlstate": "55P03"}');
     END;
     content := edu_matrix_hub_schema._snapshot_content(location, tables);
     manifest := jsonb_build_object(
@@ -150,6 +157,9 @@ BEGIN
     PERFORM pg_get_expr(c.relpartbound, c.oid), (SELECT max(pg_get_expr(d.adbin, c.oid)) FROM pg_attrdef AS d WHERE d.adrelid = c.oid),
             (SELECT max(pg_get_expr(p.polqual, c.oid) || pg_get_expr(p.polwithcheck, c.oid)) FROM pg_policy AS p WHERE p.polrelid = c.oid)
     FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind NOT IN ('r', 'i', 'S');
+EXCEPTION WHEN program_limit_exceeded THEN
+    -- What the server cannot write is found again when it is to be kept, and is left out of the manifest then.
+    RETURN;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._wait_for_definitions(oid) FROM PUBLIC;

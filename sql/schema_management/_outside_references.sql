@@ -7,16 +7,16 @@
 -- text, written by pg_catalog, and is run only as the tenant's owner. Reaching into pg_catalog, information_schema or an
 -- extension blocks nothing. Materialized views hold data and stay as they are, as do defaults, triggers and column types.
 --
--- How many there are and how long they are is the tenant's doing, so both are bounded: by the locks that a call may take, and by
--- what a manifest holds. A reference beyond that is returned without statements; it is left as it is.
+-- How many there are, how long they are and how long it takes to write them is the tenant's doing, so all are bounded: by the locks
+-- that a call may take, by what a manifest holds, and by the work (_definition_work); without `texts` none are written. A reference beyond that is returned without statements; it is left as it is.
 --
 -- What takes a reference away is run with our rights, so there is no expression of the tenant in it, only names and types:
 -- reading a constant again already runs its type's input function, and with it the checks of the tenant's domains.
 --
 -- The server locks the tables of a view to write its text. Who is `patient` gets an error when it cannot; otherwise the reference
 -- is returned without statements and with a `note`. `relations` are the tables that take part: of a foreign key first its own.
-DROP FUNCTION IF EXISTS edu_matrix_hub_schema._outside_references(oid);
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid, patient boolean)
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._outside_references(oid, boolean);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_references(namespace oid, patient boolean, texts boolean)
 RETURNS TABLE (kind text, name text, take_away text, remake text, fallback text, relations bigint[], note text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -28,6 +28,8 @@ DECLARE
     -- As the catalogue stores them, which is several times what they are as text.
     most_bytes  CONSTANT bigint := 8 * 1024 * 1024;
     total_bytes CONSTANT bigint := 64 * 1024 * 1024;
+    -- Some seconds at the worst.
+    total_work  CONSTANT bigint := 16 * 1024 * 1024;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
                    AND d.classid NOT IN ('pg_publication_namespace'::regclass, 'pg_default_acl'::regclass)) THEN
@@ -66,8 +68,11 @@ BEGIN
     ), bounded AS MATERIALIZED (
         -- Foreign keys first: they alone change what others can do with their rows.
         SELECT o.relation, o.function, o.constraint_id, o.relations,
-               o.bytes <= most_bytes AND row_number() OVER running <= most AND sum(least(o.bytes, most_bytes)) OVER running <= total_bytes AS fits
+               (texts OR o.constraint_id IS NOT NULL) AND o.bytes <= most_bytes AND row_number() OVER running <= most
+               AND w.work <= total_work AND sum(least(o.bytes, most_bytes)) OVER running <= total_bytes AND sum(least(w.work, total_work)) OVER running <= total_work AS fits
         FROM outward AS o
+        CROSS JOIN LATERAL (SELECT coalesce((SELECT edu_matrix_hub_schema._definition_work(u.ev_action::text) FROM pg_rewrite AS u WHERE u.ev_class = o.relation AND u.rulename = '_RETURN'),
+                                            (SELECT edu_matrix_hub_schema._definition_work(p.prosqlbody::text) FROM pg_proc AS p WHERE p.oid = o.function), 0) AS work) AS w
         WINDOW running AS (ORDER BY o.constraint_id NULLS LAST, o.bytes, o.relation, o.function ROWS UNBOUNDED PRECEDING)
     ), found AS (
         SELECT 'foreign key' AS kind, format('%s.%I', k.conrelid::regclass, k.conname) AS name,
@@ -114,7 +119,7 @@ BEGIN
     SELECT f.kind, f.name, f.take_away, f.remake, f.fallback, f.relations, f.note FROM found AS f ORDER BY f.kind = 'foreign key', f.kind, f.name;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid, boolean, boolean) FROM PUBLIC;
 
 -- The text of a view's query, or of a function, if it is wanted; or why there is none. What may pass is an error for the patient.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._definition(relation oid, function oid, wanted boolean, patient boolean, OUT text text, OUT note text)
@@ -123,7 +128,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     IF NOT wanted THEN
-        note := 'it is too long, or one of too many';
+        note := 'it is too long, or one of too many, or takes too long to write';
         RETURN;
     END IF;
     text := CASE WHEN relation IS NOT NULL THEN pg_get_viewdef(relation) ELSE pg_get_functiondef(function) END;

@@ -41,7 +41,7 @@ AS $function$
                 WHEN i.type IN ('collation', 'operator', 'operator class', 'operator family', 'conversion', 'text search configuration',
                                 'text search dictionary', 'statistics object') THEN upper(replace(i.type, ' object', '')) ELSE 'other' END,
            m.classid, m.objid,
-           CASE WHEN m.relkind IS NOT NULL THEN m.objid::regclass::text WHEN p.oid IS NOT NULL THEN p.oid::regprocedure::text
+           CASE WHEN m.relkind IS NOT NULL THEN m.objid::regclass::text WHEN p.oid IS NOT NULL THEN edu_matrix_hub_schema._routine_name(p.oid)
                 WHEN y.oid IS NOT NULL THEN format_type(y.oid, NULL) ELSE i.identity END,
            3 + (SELECT count(DISTINCT (part.classid, part.objid)) FROM pg_depend AS part
                 WHERE part.refclassid = m.classid AND part.refobjid = m.objid AND part.deptype IN ('a', 'i'))

@@ -63,7 +63,9 @@ BEGIN
     -- First, so that no session of the tenant's own can hold up what follows.
     sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
     SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(r))), '[]') INTO refs
-    FROM edu_matrix_hub_schema._outside_references(namespace, NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside')) AS r;
+    FROM edu_matrix_hub_schema._outside_references(namespace, NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside'),
+        -- Who did not come to an end for ten minutes does without the texts, which may be what took so long.
+        NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside', '57014')) AS r;
 
     -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.
     SELECT greatest(coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)), 0)::bigint * current_setting('block_size')::bigint,
@@ -260,13 +262,15 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_numbers(edu_matrix_hub_schema.tenant_schemas, jsonb, jsonb) FROM PUBLIC;
 
 -- Whether a call of this type has told for ten minutes that it waits for something: who holds it up then is no longer waited for.
--- A row that repeats itself keeps the time of the first; see _log.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._waited_long(tenant_id uuid, type text) RETURNS boolean
+-- A row that repeats itself keeps the time of the first; see _log. With `state` only rows with this SQLSTATE count.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._waited_long(uuid, text);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._waited_long(tenant_id uuid, type text, state text DEFAULT NULL) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
                    WHERE o.schema_id = tenant_id AND o.type = $2 AND (o.status = 'busy' OR o.metadata @> '{"retry": true}')
+                     AND ($3 IS NULL OR o.sqlstate = $3)
                      AND o.started_at < now() - interval '10 minutes' AND o.completed_at > now() - interval '1 day')
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._waited_long(uuid, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._waited_long(uuid, text, text) FROM PUBLIC;

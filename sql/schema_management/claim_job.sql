@@ -7,7 +7,8 @@
 -- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for up to a moment
 -- goes that a person confirmed after that began.
 --
--- options: {holder, kinds?: [text...], max_running?}. A job that was left behind five times is failed: it probably takes its
+-- options: {holder, kinds?: [text...], max_running?}. `max_running` bounds each kind by itself: a snapshot lasts as long as the
+-- tenant's code in it likes, and keeps no removal waiting. A job that was left behind five times is failed: it probably takes its
 -- session down.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -16,7 +17,7 @@ AS $function$
 DECLARE
     refused jsonb;
     job     edu_matrix_hub_schema.schema_jobs;
-    running integer;
+    taken    text[];
     backup  edu_matrix_hub_schema.schema_backups;
     purges  record;
 BEGIN
@@ -31,16 +32,14 @@ BEGIN
     INTO purges
     FROM edu_matrix_hub_schema.installation AS i;
     LOOP
-        SELECT count(*) INTO running
-        FROM edu_matrix_hub_schema.schema_jobs AS j
-        WHERE j.state = 'running' AND j.epoch = claim_job.epoch AND j.heartbeat_at >= clock_timestamp() - interval '60 s';
-        IF running >= (options ->> 'max_running')::integer THEN
-            RETURN edu_matrix_hub_schema._result('unchanged', format('%s jobs are running, no more may', running));
-        END IF;
+        taken := ARRAY(SELECT j.kind FROM edu_matrix_hub_schema.schema_jobs AS j
+                      WHERE j.state = 'running' AND j.epoch = claim_job.epoch AND j.heartbeat_at >= clock_timestamp() - interval '60 s'
+                      GROUP BY j.kind HAVING count(*) >= (options ->> 'max_running')::integer);
         SELECT * INTO job
         FROM edu_matrix_hub_schema.schema_jobs AS j
         WHERE j.state IN ('requested', 'running')
           AND (options -> 'kinds' IS NULL OR jsonb_typeof(options -> 'kinds') = 'null' OR options -> 'kinds' ? j.kind)
+          AND j.kind <> ALL (taken)
           AND (j.kind <> 'purge' OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
           AND CASE j.state
               WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
@@ -74,7 +73,8 @@ BEGIN
     SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = job.backup_id;
     RETURN edu_matrix_hub_schema._result('success', format('%s job %s claimed, attempt %s', job.kind, job.id, job.attempt + 1), job.schema_id,
         jsonb_build_object('job_id', job.id, 'kind', job.kind, 'schema_id', job.schema_id, 'schema_name', backup.schema_name,
-                           'backup_id', job.backup_id, 'attempt', job.attempt + 1));
+                           'backup_id', job.backup_id, 'attempt', job.attempt + 1,
+                           'storage_bytes', (SELECT t.storage_used FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = job.schema_id)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.claim_job(bigint, uuid, jsonb) FROM PUBLIC;

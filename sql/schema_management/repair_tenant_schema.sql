@@ -86,7 +86,7 @@ BEGIN
                 PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
                 owner_is_taken := true;
             END IF;
-            PERFORM edu_matrix_hub_schema._grant_on_objects(tenant);
+            not_repairable := not_repairable || edu_matrix_hub_schema._grant_to_new_roles(tenant);
         END IF;
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
@@ -145,35 +145,60 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._persist(text) FROM PUBLIC;
 -- Gives reader and writer, one of which was made again, what the default privileges would have given them on the objects that
 -- the owner has already; but for USAGE on types, which only a role that makes objects of a type needs. We are a member of the owner role. What
 -- one statement costs grows with the square of the objects that it names, so it names 500.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_on_objects(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+--
+-- What these are called and made of is the tenant's doing, such as an argument of a type in a schema that we may not use. So what
+-- fails is left, and returned as findings are that cannot be repaired, ten at the most.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._grant_on_objects(edu_matrix_hub_schema.tenant_schemas);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_to_new_roles(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    objects record;
+    objects   record;
+    granting  text;
+    grantees  text;
+    single    text;
+    remaining jsonb := '[]';
 BEGIN
     FOR objects IN
-        SELECT o.kind, o.reading, o.writing, string_agg(o.name, ', ') AS names
+        SELECT o.kind, o.granted, o.roles, array_agg(o.name) AS names
         FROM (
-            SELECT w.kind, w.reading, w.writing, format('%I.%I', n.nspname, c.relname) AS name, row_number() OVER (PARTITION BY w.kind ORDER BY c.oid) AS n
+            SELECT w.kind, w.granted, w.roles, format('%I.%I', n.nspname, c.relname) AS name, row_number() OVER (PARTITION BY w.kind, w.granted ORDER BY c.oid) AS n
             FROM pg_namespace AS n
             JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-            CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, 'SELECT' AS reading,
-                                       CASE WHEN c.relkind = 'S' THEN 'USAGE' ELSE 'INSERT, UPDATE, DELETE' END AS writing) AS w
+            CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, 'SELECT' AS granted, 'both' AS roles
+                                UNION ALL SELECT 'SEQUENCE', 'USAGE', 'writer' WHERE c.relkind = 'S'
+                                UNION ALL SELECT 'TABLE', 'INSERT, UPDATE, DELETE', 'writer' WHERE c.relkind <> 'S') AS w
             WHERE n.oid = tenant.schema_oid AND c.relowner = tenant.owner_role_oid
             UNION ALL
-            SELECT 'ROUTINE', 'EXECUTE', NULL, format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid)), row_number() OVER (ORDER BY p.oid)
-            FROM pg_namespace AS n
-            JOIN pg_proc AS p ON p.pronamespace = n.oid
-            WHERE n.oid = tenant.schema_oid AND p.proowner = tenant.owner_role_oid
+            SELECT 'ROUTINE', 'EXECUTE', 'both', edu_matrix_hub_schema._routine_name(p.oid), row_number() OVER (ORDER BY p.oid)
+            FROM pg_proc AS p
+            WHERE p.pronamespace = tenant.schema_oid AND p.proowner = tenant.owner_role_oid
         ) AS o
-        GROUP BY o.kind, o.reading, o.writing, (o.n - 1) / 500
+        GROUP BY o.kind, o.granted, o.roles, (o.n - 1) / 500
     LOOP
-        EXECUTE format('GRANT %s ON %s %s TO %I, %I', objects.reading, objects.kind, objects.names, tenant.reader_role, tenant.writer_role);
-        IF objects.writing IS NOT NULL THEN
-            EXECUTE format('GRANT %s ON %s %s TO %I', objects.writing, objects.kind, objects.names, tenant.writer_role);
-        END IF;
+        granting := format('GRANT %s ON %s ', objects.granted, objects.kind);
+        grantees := CASE objects.roles WHEN 'both' THEN format(' TO %I, %I', tenant.reader_role, tenant.writer_role) ELSE format(' TO %I', tenant.writer_role) END;
+        BEGIN
+            EXECUTE granting || array_to_string(objects.names, ', ') || grantees;
+            CONTINUE;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            NULL;
+        END;
+        -- One of these is in the way of the others.
+        FOREACH single IN ARRAY objects.names LOOP
+            BEGIN
+                EXECUTE granting || single || grantees;
+            EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+                IF jsonb_array_length(remaining) < 10 THEN
+                    remaining := remaining || jsonb_build_object(
+                        'what', format('%s on %s %s is not granted', objects.granted, lower(objects.kind), edu_matrix_hub_schema._cut(single)),
+                        'statement', granting || single || grantees, 'error', SQLERRM);
+                END IF;
+            END;
+        END LOOP;
     END LOOP;
+    RETURN remaining;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grant_on_objects(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grant_to_new_roles(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;

@@ -24,7 +24,8 @@ pub struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
-    /// How many connections the operator opens at most: one for the survey, some for jobs, the rest for applying.
+    /// How many connections the operator opens at most: one for the survey, some for snapshots, the rest for changes and
+    /// removals.
     ///
     /// Default: `4`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use super::desired::{Desired, Removal};
 use crate::{
     api::condition::Reason,
     context::End,
-    postgres::answer::{BackupAnswer, BackupRow, JobRow, Owner},
+    postgres::answer::{BackupAnswer, BackupRow, JobRow, JobWaits, Owner},
     text::is_object_name,
 };
 
@@ -55,7 +55,7 @@ pub enum Effect {
 #[must_use]
 pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
     let effects = match &observed.backup {
-        Some(row) => adopt(desired, row).into_iter().chain(follow(row)).collect(),
+        Some(row) => adopt(desired, row).into_iter().chain(follow(row, observed.job.as_ref())).collect(),
         None => start(desired, observed),
     };
     Plan { subject: subject(&desired.object), effects }
@@ -122,7 +122,7 @@ fn adopt(desired: &Desired, row: &BackupRow) -> Option<Effect> {
 }
 
 /// A backup that the catalogue has: it says itself how far it is.
-fn follow(row: &BackupRow) -> Vec<Effect> {
+fn follow(row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
     match row.state.as_str() {
         "complete" | "purging" | "purged" | "restored" => Vec::new(),
         "failed" => vec![Effect::Refuse {
@@ -141,7 +141,7 @@ fn follow(row: &BackupRow) -> Vec<Effect> {
             reason: Reason::ProgressingWithRetry,
             message: format!("an attempt failed and another follows: {}", row.error.as_deref().unwrap_or_default()),
         }],
-        _ => vec![running()],
+        _ => vec![job.and_then(|job| job.waits.as_ref()).map_or_else(running, queued)],
     }
 }
 
@@ -166,6 +166,19 @@ fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
 
 fn running() -> Effect {
     Effect::Await { reason: Reason::Running, message: "the snapshot is queued or being made".to_owned() }
+}
+
+/// What the snapshot waits for. Whose snapshots the others are is for the owners of the database to see.
+fn queued(waits: &JobWaits) -> Effect {
+    let since = waits.since.strftime("%Y-%m-%dT%H:%M:%SZ");
+    let message = match &waits.own {
+        Some(kind) => format!("the snapshot is queued: a {kind} of the same tenant has been running since {since}"),
+        None => format!(
+            "the snapshot is queued: those of other tenants are being made, the oldest since {since}; each has an end, at most \
+             after 10 minutes and a second for each MiB"
+        ),
+    };
+    Effect::Await { reason: Reason::Running, message }
 }
 
 /// What a removal waits for, and whether a person has to do something about it.

@@ -21,12 +21,22 @@ use crate::{
     },
 };
 
+/// The kind of job that makes a copy of a tenant.
+const SNAPSHOT: &str = "snapshot";
+/// The kind of job that removes what was set aside or copied.
+const PURGE: &str = "purge";
 /// How often a running job says that it is alive; the database takes it for dead after six of these.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often the catalogue is asked without being rung: jobs that another replica left, retries.
 const POLL: Duration = Duration::from_secs(30);
-/// No part of a job may take longer.
-const PART_DEADLINE: Duration = Duration::from_hours(6);
+/// No part of a removal may take longer; it runs no code of the tenant's.
+const PURGE_DEADLINE: Duration = Duration::from_hours(1);
+/// How long a snapshot of a tenant that has next to nothing may take.
+const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(10);
+/// How many bytes of a tenant are another second for its snapshot. A slow server copies and hashes many times as much.
+const BYTES_PER_SECOND: u64 = 1024 * 1024;
+/// No snapshot may take longer.
+const LONGEST_SNAPSHOT: Duration = Duration::from_hours(6);
 /// The catalogue says when a job that could not be done is due again; it is not asked more often than this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -43,15 +53,18 @@ pub struct Finished {
     pub message: String,
 }
 
-/// Runs jobs, at most `slots` at once, until the lane is lost.
+/// Runs jobs, at most `slots` of each kind at once, until the lane is lost. A snapshot lasts as long as the tenant's own code
+/// in it likes, so none of them ever has the place of a removal.
 pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finished>) {
-    let mut running = JoinSet::new();
+    let (mut snapshots, mut purges) = (JoinSet::new(), JoinSet::new());
     let mut pause = POLL;
     while !lane.is_lost() {
-        if running.len() < slots {
-            match claim(&lane, slots).await {
+        let kinds = free(slots, snapshots.len(), purges.len());
+        if !kinds.is_empty() {
+            match claim(&lane, &kinds, slots).await {
                 Ok(Claim::Job(job, cancelled)) => {
                     let (lane, finished) = (lane.clone(), finished.clone());
+                    let running = if job.is_purge() { &mut purges } else { &mut snapshots };
                     running.spawn(async move {
                         let (outcome, message) = run_one(&lane, &job, cancelled).await;
                         let database = lane.database.clone();
@@ -72,13 +85,24 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
         }
         tokio::select! {
             () = lane.jobs_waiting.notified() => {}
-            Some(_) = running.join_next() => {}
+            Some(_) = snapshots.join_next() => {}
+            Some(_) = purges.join_next() => {}
             () = sleep(pause) => end_strays(&lane).await,
         }
     }
     lane.cancel_all_jobs();
     // What does not end in time ends with its connection.
-    let _ = timeout(HEARTBEAT, async { while running.join_next().await.is_some() {} }).await;
+    let ended = async {
+        while snapshots.join_next().await.is_some() {}
+        while purges.join_next().await.is_some() {}
+    };
+    let _ = timeout(HEARTBEAT, ended).await;
+}
+
+/// The kinds of jobs that have a place, when so many of each are running.
+fn free(slots: usize, snapshots: usize, purges: usize) -> Vec<&'static str> {
+    let counts = [(SNAPSHOT, snapshots), (PURGE, purges)];
+    counts.into_iter().filter(|(_, running)| *running < slots).map(|(kind, _)| kind).collect()
 }
 
 /// What a cancelled job left running at the server is ended, at the pace of the poll.
@@ -101,13 +125,13 @@ enum Claim {
     },
 }
 
-/// Takes the next job.
-async fn claim(lane: &Lane, slots: usize) -> Result<Claim, Error> {
+/// Takes the next job of one of these kinds.
+async fn claim(lane: &Lane, kinds: &[&str], slots: usize) -> Result<Claim, Error> {
     let _claiming = lane.claiming.lock().await;
     if lane.is_lost() {
         return Ok(Claim::Nothing { due: None });
     }
-    let options = json!({ "holder": lane.holder, "max_running": slots });
+    let options = json!({ "holder": lane.holder, "kinds": kinds, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
     lane.judge(&result);
     if result.status != CallStatus::Success {
@@ -156,7 +180,7 @@ async fn work(
             // An error means that the sender is gone, which job_ended does only after this ended.
             let _ = cancel.wait_for(|cancelled| *cancelled).await;
         };
-        let result = lane.functions().run_job(lane.hold, job.job_id, PART_DEADLINE, ended).await?;
+        let result = lane.run_job(job, deadline(job), ended).await?;
         if result.lane_lost() {
             lane.refuse();
             return Ok(("lost", result.message));
@@ -172,6 +196,16 @@ async fn work(
             CallStatus::Error => return Ok(("error", result.message)),
         }
     }
+}
+
+/// How long a part of a job may take. What a tenant's code adds to its snapshot is at the cost of all who wait for theirs, so the
+/// time is that of the tenant's size.
+fn deadline(job: &ClaimedJob) -> Duration {
+    if job.is_purge() {
+        return PURGE_DEADLINE;
+    }
+    let size = u64::try_from(job.storage_bytes.unwrap_or_default()).unwrap_or_default();
+    (SNAPSHOT_DEADLINE + Duration::from_secs(size / BYTES_PER_SECOND)).min(LONGEST_SNAPSHOT)
 }
 
 /// Records how an attempt ended, and says what becomes of the job. What stays unrecorded is an attempt that was left behind,
@@ -211,5 +245,44 @@ async fn keep_alive(lane: &Lane, job: &ClaimedJob) {
             Ok(_) => {}
             Err(error) => tracing::warn!(job = %job.job_id, %error, "cannot send the heartbeat of a job"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(kind: &str, storage_bytes: Option<i64>, expected: Duration) {
+        let job = ClaimedJob {
+            job_id: uuid::Uuid::nil(),
+            kind: kind.to_owned(),
+            schema_id: None,
+            schema_name: None,
+            backup_id: None,
+            attempt: 1,
+            storage_bytes,
+        };
+        assert_eq!(deadline(&job), expected, "{kind} of {storage_bytes:?} bytes");
+    }
+
+    #[test]
+    fn a_snapshot_has_the_time_of_its_tenants_size() {
+        const GIB: i64 = 1024 * 1024 * 1024;
+        check(SNAPSHOT, None, Duration::from_mins(10));
+        check(SNAPSHOT, Some(-1), Duration::from_mins(10));
+        check(SNAPSHOT, Some(8192), Duration::from_mins(10));
+        check(SNAPSHOT, Some(GIB), Duration::from_secs(600 + 1024));
+        check(SNAPSHOT, Some(1000 * GIB), Duration::from_hours(6));
+        check(SNAPSHOT, Some(i64::MAX), Duration::from_hours(6));
+        check(PURGE, Some(1000 * GIB), Duration::from_hours(1));
+    }
+
+    #[test]
+    fn a_kind_whose_places_are_taken_leaves_the_other_its_own() {
+        assert_eq!(free(1, 0, 0), [SNAPSHOT, PURGE]);
+        assert_eq!(free(1, 1, 0), [PURGE]);
+        assert_eq!(free(1, 0, 1), [SNAPSHOT]);
+        assert!(free(1, 1, 1).is_empty());
+        assert_eq!(free(2, 1, 2), [SNAPSHOT]);
     }
 }

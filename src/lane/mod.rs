@@ -10,6 +10,7 @@ pub mod survey;
 
 use std::{
     collections::{HashMap, HashSet},
+    future::Future,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -34,7 +35,7 @@ use crate::api::tenant_schema::Place;
 use crate::postgres::{
     Error, Functions, Hold, PoolUse,
     answer::{
-        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, SurveyAnswer, Surveyed, TenantAnswer,
+        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, SurveyAnswer, Surveyed, TenantAnswer,
         TenantQuestion, TenantRow,
     },
 };
@@ -326,6 +327,18 @@ impl Lane {
             self.jobs_waiting.notify_one();
         }
         Ok(Some((answer, news)))
+    }
+
+    /// Does a job, or its next part. The parts of removals are short and take turns with what is applied; a snapshot has a
+    /// connection that nothing else uses.
+    pub async fn run_job(
+        &self,
+        job: &ClaimedJob,
+        deadline: Duration,
+        cancelled: impl Future<Output = ()>,
+    ) -> Result<CallResult, Error> {
+        let _slot = if job.is_purge() { Some(self.slot().await?) } else { None };
+        self.functions.run_job(self.hold, job.job_id, deadline, cancelled).await
     }
 
     /// Registers a running job; the receiver turns true when it is to end.

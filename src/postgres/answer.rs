@@ -290,6 +290,18 @@ pub struct JobRow {
     /// What kind of thing a person has to do about that; none when it may pass by itself.
     #[serde(default)]
     pub reason: Option<String>,
+    /// What it waits for, if it is requested and something else has its place.
+    #[serde(default)]
+    pub waits: Option<JobWaits>,
+}
+
+/// What a requested snapshot waits for. Other tenants are not named to who asks.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct JobWaits {
+    /// The kind of the tenant's own job that is running, of which there is one at a time; none when only those of others are.
+    pub own: Option<String>,
+    /// When the one that has been running longest began.
+    pub since: Timestamp,
 }
 
 /// Which tenants' rows a survey answers with besides those that changed.
@@ -404,4 +416,15 @@ pub struct ClaimedJob {
     pub backup_id: Option<Uuid>,
     /// Which try this is, from 1.
     pub attempt: i32,
+    /// Tables, indexes and TOAST of the tenant, as the latest survey measured them.
+    #[serde(default)]
+    pub storage_bytes: Option<i64>,
+}
+
+impl ClaimedJob {
+    /// Whether it removes something; otherwise it copies.
+    #[must_use]
+    pub fn is_purge(&self) -> bool {
+        self.kind == "purge"
+    }
 }

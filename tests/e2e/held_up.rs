@@ -8,7 +8,7 @@ use crate::world::{World, condition};
 
 impl World {
     /// A tenant that is to be dropped, deleted and confirmed as its condition tells.
-    async fn dropped_tenant(&self, name: &str) {
+    pub async fn dropped_tenant(&self, name: &str) {
         let tenants = self.api::<TenantSchema>();
         tenants.delete(name, &DeleteParams::default()).await.unwrap();
         let message = self.stalled_tenant(name, "DropNotConfirmed").await;

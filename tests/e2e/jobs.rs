@@ -4,7 +4,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
-use crate::world::{Session, World};
+use crate::world::{Session, World, condition};
 
 impl World {
     /// A tenant with a table that a session has locked, so that a snapshot of it does not get on.
@@ -123,6 +123,49 @@ async fn a_tenant_that_is_deleted_does_not_wait_for_its_jobs() {
     }
     let [aside] = <[String; 1]>::try_from(world.schemas("school")).unwrap();
     assert_eq!(world.sql(&format!("SELECT count(*) FROM {aside}.pupils")), "10");
+    world.until_clean().await;
+    world.finish().await;
+}
+
+/// One connection is for snapshots by default. What a tenant's code does with it is no reason for a removal to wait.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_snapshot_keeps_no_removal_waiting_and_is_told_to_who_waits() {
+    let world = World::new(json!({})).await;
+    let (tenants, backups) = (world.api::<TenantSchema>(), world.api::<SchemaBackup>());
+    world.apply_tenant("sly", json!({ "schemaName": "sly" })).await;
+    world.apply_tenant("gone", json!({ "schemaName": "gone", "deletionPolicy": "Drop" })).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    for name in ["sly", "gone", "school"] {
+        world.ready_tenant(name).await;
+    }
+    let slow = |body: &str| {
+        format!(
+            "CREATE OR REPLACE FUNCTION sly.slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN {body} RETURN 1; END'"
+        )
+    };
+    let index = "CREATE TABLE sly.t AS SELECT 1 AS a; CREATE INDEX ON sly.t ((sly.slow(1)))";
+    world.sql_as("sly", "owner", &format!("{}; {index}; {}", slow(""), slow("PERFORM pg_sleep(100000);")));
+    world.backup_of("endless", "sly").await;
+    world.eventually("the snapshot is running", async || world.job("endless") == "running|running|1").await;
+
+    world.backup_of("other", "school").await;
+    let queued = "the snapshot is queued: those of other tenants are being made, the oldest since 20";
+    world
+        .eventually("it says for what it waits", async || {
+            condition(&backups.get("other").await.unwrap(), "Ready")
+                .is_some_and(|(_, _, text)| text.starts_with(queued))
+        })
+        .await;
+    world.dropped_tenant("gone").await;
+    world.until_gone(&tenants, "gone").await;
+    assert_eq!(
+        (world.job("endless"), world.job("other")),
+        ("running|running|1".into(), "requested|requested|0".into())
+    );
+
+    backups.delete("endless", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&backups, "endless").await;
+    world.until_ready(&backups, "other", "True", "Completed").await;
     world.until_clean().await;
     world.finish().await;
 }

@@ -63,6 +63,19 @@ fn a_backup_follows_its_catalogue_row() {
 }
 
 #[test]
+fn a_backup_that_waits_says_for_what() {
+    let known = backup(&json!({}), json!({ "backupId": BACKUP }));
+    for (file, own) in [("backup_queued", json!(null)), ("backup_queued_behind_its_own", json!("purge"))] {
+        let mut queued = answer(Some("requested"), true);
+        queued.backup.as_mut().unwrap().error = None;
+        let waits = json!({ "own": own, "since": "2026-11-21T08:00:00.123Z" });
+        let job = json!({ "job_id": BACKUP, "kind": "snapshot", "state": "requested", "waits": waits });
+        queued.job = Some(serde_json::from_value(job).unwrap());
+        check_backup(file, &known, None, &queued);
+    }
+}
+
+#[test]
 fn a_backup_that_is_applied_again_is_the_one_that_its_earlier_object_made() {
     let mut observed = answer(Some("complete"), true);
     let object = json!({ "cluster": "cluster", "namespace": "team-a", "name": "before-exams", "uid": BACKUP });

@@ -6,6 +6,7 @@ use tenant_schema_operator::api::{RECLAIM, RECREATE, TenantSchema};
 use crate::{ROW, annotated, answer, check, row, tenant};
 
 const EARLIER: &str = "33333333-3333-4333-8333-333333333333";
+const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 const BACKUP: &str = "55555555-5555-4555-8555-555555555555";
 
 fn school() -> TenantSchema {
@@ -90,6 +91,25 @@ fn what_an_institution_left_under_another_name_is_said_and_not_brought_back_unde
     check("set_aside_institution", &school(), &observed);
     check("set_aside_institution", &annotated(school(), RECLAIM, "school"), &observed);
     check("set_aside_begin_again", &annotated(school(), RECREATE, &format!("school@{BACKUP}")), &observed);
+}
+
+#[test]
+fn who_asks_for_an_institution_alone_learns_no_name_of_another_namespace() {
+    let asking = tenant(json!({ "schemaName": "school", "institutionId": INSTITUTION }), json!(null));
+    let elsewhere = json!({ "namespace": "team-b", "name": "secret", "schema_name": "academy" });
+    let observed = answer(set_aside(json!({}), elsewhere.clone()));
+    check("set_aside_institution_elsewhere", &asking, &observed);
+    check("set_aside_institution_elsewhere", &annotated(asking.clone(), RECLAIM, "academy"), &observed);
+    let again = answer(set_aside(json!({}), json!({ "schema_name": "academy", "namespace_uid": "another" })));
+    check("set_aside_institution_elsewhere", &asking, &again);
+    let going = answer(set_aside(json!({ "state": "purging" }), elsewhere));
+    check("set_aside_institution_elsewhere_going", &asking, &going);
+    for file in ["set_aside_institution_elsewhere", "set_aside_institution_elsewhere_going"] {
+        let plan = std::fs::read_to_string(format!("{}/tests/plans/{file}.txt", env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for told in ["academy", "secret", "team-b", "2026-01-01", "school_bak", BACKUP] {
+            assert!(!plan.contains(told), "{file} tells {told}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use crate::backup_world::{Worker, World, id, observe, remade, succeed, with_world};
+use crate::backup_world::{Worker, World, id, observe, remade, succeed, wait_for_a_waiter, with_world};
 use crate::support::{Tenant, expect};
 
 const LONG_AGO: &str = "2001-01-01T00:00:00Z";
@@ -108,6 +108,62 @@ async fn without_a_brake_no_call_waits_for_the_count() {
         expect(&set_aside(&worker, &two, &brake(LONG_AGO, 9)).await, "busy");
         holder.batch_execute("ROLLBACK").await.unwrap();
         expect(&set_aside(&worker, &two, &brake(LONG_AGO, 9)).await, "success");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_view_that_takes_minutes_to_write_holds_up_neither_its_drop_nor_a_snapshot() {
+    with_world(|world: World| async move {
+        let tenant = world.database.tenant("school").await;
+        world.run("CREATE TABLE public.shared (id int PRIMARY KEY); GRANT SELECT ON public.shared TO PUBLIC").await;
+        let make = "DO $$ BEGIN
+            EXECUTE 'CREATE TABLE school.w (' || (SELECT string_agg('c' || g || ' int', ', ') FROM generate_series(1, 1500) AS g) || ')';
+            EXECUTE 'CREATE VIEW school.endless AS SELECT 1 AS one FROM (SELECT x.r FROM (SELECT row(1, 2) AS r) AS x, public.shared,
+                (((school.w AS a JOIN school.w AS b ON true) AS j1 JOIN school.w AS c ON true) AS j2 JOIN school.w AS d ON true) AS j3) AS q WHERE '
+                || (SELECT string_agg('(q.r).f1 = ' || g, ' OR ') FROM generate_series(1, 2000) AS g);
+        END $$";
+        world.as_owner(&tenant, make).await;
+        let worker = Worker::claim(world.session().await).await;
+        worker.client.batch_execute("SET statement_timeout = '20s'").await.unwrap();
+        let message = succeed(&worker.client, "backup_institution_schema", tenant.id).await;
+        assert!(message.contains("too long to be kept in its manifest are the definitions of its relations ("), "{message}");
+        let answer = set_aside(&worker, &tenant, &brake(LONG_AGO, 9)).await;
+        expect(&answer, "success");
+        let left = &answer["detail"]["references_left"];
+        assert_eq!(left[0]["name"], "school.endless", "{left}");
+        assert_eq!(left[0]["note"], "it is too long, or one of too many, or takes too long to write");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_deletion_waits_for_what_another_reads() {
+    with_world(|world: World| async move {
+        let tenant = world.database.tenant("school").await;
+        world.run("CREATE TABLE public.shared (id int PRIMARY KEY); GRANT SELECT ON public.shared TO PUBLIC").await;
+        world.as_owner(&tenant, "CREATE VIEW school.v AS SELECT * FROM public.shared").await;
+        let worker = Worker::claim(world.session().await).await;
+        worker.client.batch_execute("SET statement_timeout = '2s'").await.unwrap();
+        let holder = world.superuser().await;
+        holder.batch_execute("BEGIN; LOCK TABLE public.shared").await.unwrap();
+        let dropping = async {
+            let answer = set_aside(&worker, &tenant, &brake(LONG_AGO, 9)).await;
+            assert_eq!(expect(&answer, "error"), "cancelled");
+        };
+        let looking = async {
+            wait_for_a_waiter(&world).await;
+            let lock = "SELECT FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions' FOR UPDATE NOWAIT";
+            world.run(lock).await;
+        };
+        futures::join!(dropping, looking);
+
+        // What did not come to an end for ten minutes is done without the texts.
+        world.run("UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '11 minutes' WHERE type = 'set_aside'").await;
+        let answer = set_aside(&worker, &tenant, &brake(LONG_AGO, 9)).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["references_left"][0]["name"], "school.v", "{answer}");
+        holder.batch_execute("ROLLBACK").await.unwrap();
     })
     .await;
 }

@@ -124,6 +124,83 @@ async fn roles_made_again_can_do_what_the_old_ones_could() {
 }
 
 #[tokio::test]
+async fn no_routine_keeps_roles_from_being_made_again() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let routines = r#"
+            CREATE AGGREGATE ordered(ORDER BY int) (sfunc = int4pl, stype = int4, initcond = '0');
+            CREATE AGGREGATE direct(VARIADIC "any" ORDER BY VARIADIC "any")
+                (sfunc = ordered_set_transition_multi, stype = internal, finalfunc = rank_final, finalfunc_extra, hypothetical);
+            CREATE AGGREGATE summed(int) (sfunc = int4pl, stype = int4, initcond = '0');
+            CREATE FUNCTION many(VARIADIC a "char"[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
+            CREATE FUNCTION "o'dd %I"("a b" bit varying DEFAULT B'1', OUT c interval) LANGUAGE sql AS $$SELECT interval '1 s'$$;
+            CREATE PROCEDURE twice(OUT a int) LANGUAGE plpgsql AS 'BEGIN a := 1; END';
+            CREATE FUNCTION twice(a int) RETURNS int LANGUAGE sql AS 'SELECT 1'"#;
+        // The transition function takes `internal`, so only a superuser makes that aggregate; it is given to the owner.
+        let statements = format!(
+            "SET search_path = school, pg_catalog; {routines}; RESET search_path;
+             DO $do$ DECLARE r regprocedure; BEGIN FOR r IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'school'::regnamespace LOOP
+                 EXECUTE format('ALTER ROUTINE %s OWNER TO {}', edu_matrix_hub_schema._routine_name(r)); END LOOP; END $do$",
+            tenant.owner
+        );
+        database.admin.batch_execute(&statements).await.unwrap();
+        // A type that we may not use is not to be named by us.
+        let away = "CREATE SCHEMA away; CREATE TYPE away.t AS (a int); GRANT USAGE ON SCHEMA away TO PUBLIC";
+        database.admin.batch_execute(away).await.unwrap();
+        database.as_owner(&tenant, "CREATE FUNCTION takes(away.t) RETURNS int LANGUAGE sql AS 'SELECT 1'").await;
+        let take = format!("REVOKE USAGE ON SCHEMA away FROM PUBLIC; DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader);
+        database.admin.batch_execute(&take).await.unwrap();
+
+        let answer = repair(&database, &tenant).await;
+        expect(&answer, "success");
+        let left = answer["detail"]["not_repairable"].as_array().unwrap();
+        assert_eq!(left.len(), 1, "{left:#?}");
+        assert_eq!(left[0]["error"], "permission denied for schema away");
+        let lacking = format!(
+            "SELECT string_agg(p.proname, ', ') FROM pg_proc AS p WHERE p.pronamespace = 'school'::regnamespace
+             AND NOT has_function_privilege('{}', p.oid, 'EXECUTE')",
+            tenant.reader
+        );
+        assert_eq!(database.one::<Option<String>>(&lacking).await.as_deref(), Some("takes"));
+        database.admin.batch_execute(left[0]["statement"].as_str().unwrap()).await.unwrap();
+        assert_eq!(database.one::<Option<String>>(&lacking).await, None);
+        expect(&repair(&database, &tenant).await, "unchanged");
+        // A removal drops them by the same names.
+        let drop = "DO $$ DECLARE r oid; BEGIN FOR r IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'school'::regnamespace LOOP
+                        EXECUTE 'DROP ROUTINE ' || edu_matrix_hub_schema._routine_name(r); END LOOP; END $$";
+        database.admin.batch_execute(drop).await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_changed_default_privileges_is_named() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let login = database.role("maker", "LOGIN").await;
+        database.admin.batch_execute(&format!("GRANT {} TO {login}", tenant.owner)).await.unwrap();
+        let maker = database.connect(&login).await;
+        let grant =
+            |what| format!("ALTER DEFAULT PRIVILEGES FOR ROLE {} GRANT {what} ON TABLES TO PUBLIC", tenant.owner);
+        maker.batch_execute(&grant("SELECT")).await.unwrap();
+        maker.batch_execute(&format!("BEGIN; {}", grant("TRUNCATE"))).await.unwrap();
+        let answer = repair(&database, &tenant).await;
+        expect(&answer, "busy");
+        assert_eq!(answer["detail"]["blocker"]["role"], json!(login), "{answer}");
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains(&format!("has changed the default privileges of role {}", tenant.owner)), "{message}");
+        assert!(message.contains("SELECT pg_terminate_backend("), "{message}");
+        maker.batch_execute("PREPARE TRANSACTION 'hold'").await.unwrap();
+        let answer = repair(&database, &tenant).await;
+        expect(&answer, "busy");
+        assert!(answer["message"].as_str().unwrap().contains("ROLLBACK PREPARED 'hold'"), "{answer}");
+        maker.batch_execute("ROLLBACK PREPARED 'hold'").await.unwrap();
+        expect(&repair(&database, &tenant).await, "success");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_we_may_not_repair_comes_with_the_statement() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;

@@ -143,7 +143,7 @@ async fn a_reference_that_cannot_be_taken_away_is_left_and_named() {
         assert_eq!(left.len(), 50);
         let note = |name: &str| left.iter().find(|r| r["name"] == name).map(|r| r["note"].as_str().unwrap().to_owned());
         assert_eq!(note("school.a_foreign_one").as_deref(), Some("must be owner of view a_foreign_one"));
-        assert_eq!(note("school.long").as_deref(), Some("it is too long, or one of too many"));
+        assert_eq!(note("school.long").as_deref(), Some("it is too long, or one of too many, or takes too long to write"));
         assert_eq!((note("school.t.fk"), note("school.checked")), (None, None));
         assert!(backup["manifest"]["references"].as_array().unwrap().len() > 100);
 

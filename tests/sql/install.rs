@@ -118,7 +118,7 @@ const FORMER: &str = "
     CREATE FUNCTION edu_matrix_hub_schema._queue_expired(requested_by text DEFAULT NULL) RETURNS integer LANGUAGE sql AS 'SELECT 0';
     DELETE FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions';
     DROP FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb), edu_matrix_hub_schema.release_tenants(jsonb),
-        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb);";
+        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb, uuid, boolean);";
 
 #[tokio::test]
 async fn a_former_installation_is_upgraded_with_its_tenants() {

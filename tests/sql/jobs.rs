@@ -91,6 +91,55 @@ async fn one_job_a_tenant_and_no_more_than_wanted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_snapshot_has_no_place_of_a_removal_and_is_what_others_wait_for() {
+    with_world(|world: World| async move {
+        let [long, other, gone] = [world.tenant("long").await, world.tenant("other").await, world.tenant("gone").await];
+        world
+            .run(&format!(
+                "UPDATE edu_matrix_hub_schema.tenant_schemas SET storage_used = 123 WHERE id = '{}'",
+                long.id
+            ))
+            .await;
+        let worker = Worker::claim(world.session().await).await;
+        let made = worker.request(&gone, "g1").await;
+        let job = worker.next_job().await;
+        expect(&worker.run(job).await, "partial");
+        expect(&worker.run(job).await, "success");
+        let both = json!({ "kinds": ["snapshot", "purge"], "max_running": 1 });
+        for (tenant, uid) in [(&long, "l1"), (&long, "l2"), (&other, "o1")] {
+            expect(&worker.request(tenant, uid).await, "success");
+        }
+        assert_eq!(waits(&worker, "l2").await, json!(null), "nothing is running");
+        let claimed = worker.claim_job(&both).await;
+        assert_eq!(
+            (&claimed["detail"]["schema_name"], &claimed["detail"]["storage_bytes"]),
+            (&json!("long"), &json!(123))
+        );
+        expect(&worker.claim_job(&both).await, "unchanged");
+        assert_eq!(waits(&worker, "l1").await, json!(null), "it is running itself");
+        assert_eq!(waits(&worker, "l2").await["own"], "snapshot");
+        assert_eq!(waits(&worker, "o1").await["own"], json!(null));
+        assert!(waits(&worker, "o1").await["since"].is_string());
+
+        expect(&worker.step("request_purge", &json!({ "backup_id": made["detail"]["backup_id"] })).await, "success");
+        let purge = worker.claim_job(&both).await;
+        assert_eq!((&purge["detail"]["kind"], &purge["detail"]["schema_name"]), (&json!("purge"), &json!("gone")));
+        expect(&worker.claim_job(&both).await, "unchanged");
+        expect(&worker.request(&gone, "g2").await, "success");
+        assert_eq!(waits(&worker, "g2").await["own"], "purge");
+        expect(&worker.run(id(&purge["detail"]["job_id"])).await, "success");
+        assert_eq!(waits(&worker, "g2").await["own"], json!(null), "only the snapshot of another is running");
+    })
+    .await;
+}
+
+/// What the job of the backup with this UID is said to wait for.
+async fn waits(worker: &Worker, uid: &str) -> serde_json::Value {
+    let request = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": uid, "uid": uid });
+    call(&worker.client, "observe_backup", &request).await["job"]["waits"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_long_snapshot_keeps_no_call_waiting() {
     with_world(|world: World| async move {
         let (tenant, holder) = blocked(&world).await;

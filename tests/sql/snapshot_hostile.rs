@@ -340,3 +340,60 @@ async fn an_owner_that_took_its_own_right_away_is_told_how_to_get_it_back() {
     })
     .await;
 }
+
+/// Whatever a definition is long by, a snapshot has the rows, and the server's memory is not filled with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_definitions_are_left_out_wherever_they_are_long() {
+    with_world(|world: World| async move {
+        let session = world.session().await;
+        for (schema, part, make) in [
+            (
+                "settings",
+                "functions",
+                "FOR i IN 1..2 LOOP EXECUTE format('CREATE FUNCTION settings.f%s() RETURNS int LANGUAGE sql SET application_name TO %L AS ''SELECT 1''',
+                     i, repeat('x', 20000000)); END LOOP;",
+            ),
+            (
+                "starts",
+                "functions",
+                "EXECUTE format('CREATE AGGREGATE starts.a(text) (sfunc = textcat, stype = text, initcond = %L)', repeat('x', 40000000));",
+            ),
+            ("keys", "relations", "EXECUTE format('CREATE TABLE keys.p (a text) PARTITION BY RANGE ((a || %L))', repeat('x', 9000000));"),
+            (
+                "fired",
+                "relations",
+                "EXECUTE 'CREATE TABLE fired.w (' || (SELECT string_agg('c' || g || ' int', ', ') FROM generate_series(1, 1500) AS g) || ')';
+                 CREATE FUNCTION fired.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                 FOR i IN 1..180 LOOP EXECUTE format('CREATE TRIGGER t%s AFTER UPDATE OF %s ON fired.w EXECUTE FUNCTION fired.f()', i,
+                     (SELECT string_agg('c' || g, ', ') FROM generate_series(1, 1500) AS g)); END LOOP;",
+            ),
+        ] {
+            let tenant = world.tenant(schema).await;
+            world.as_owner(&tenant, &format!("DO $$ BEGIN {make} END $$; CREATE TABLE {schema}.t AS SELECT 1 AS a")).await;
+            let message = succeed(&session, "backup_institution_schema", tenant.id).await;
+            let left_out = format!("too long to be kept in its manifest are the definitions of its {part} (");
+            assert!(message.contains(&left_out), "{schema}: {message}");
+            let definitions = &world.newest_backup().await["manifest"]["definitions"];
+            assert_eq!(definitions["left_out"].as_object().unwrap().keys().collect::<Vec<_>>(), [part], "{schema}");
+            assert!(definitions[part].is_null(), "{schema}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_cannot_write_is_left_out() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world.as_owner(&tenant, "CREATE TABLE school.t AS SELECT 1 AS a").await;
+        let fail = "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._describe_tables(namespace oid) RETURNS jsonb LANGUAGE plpgsql
+                    AS $$ BEGIN RAISE EXCEPTION 'total size of jsonb array elements exceeds the maximum' USING ERRCODE = '54000'; END $$";
+        world.run(fail).await;
+        let message = succeed(&world.session().await, "backup_institution_schema", tenant.id).await;
+        assert!(message.contains("relations (more than the server can write)"), "{message}");
+        let backup = world.newest_backup().await;
+        assert_eq!(backup["row_count"], 1);
+        assert!(backup["manifest"]["definitions"]["relations"].is_null());
+    })
+    .await;
+}

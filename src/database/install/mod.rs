@@ -151,7 +151,7 @@ pub async fn open(
     let claim = claim(&functions, &claimant, &identity, before.as_ref()).await?;
     let installation = functions.installation().await?;
     let hold = Hold { epoch: claim.epoch, installation_id: claim.installation_id };
-    // One connection stays for the survey and the heartbeats, the job slots have theirs, the rest applies.
+    // One connection stays for the survey and the heartbeats, snapshots have theirs, the rest applies and removes.
     let apply_slots = size.saturating_sub(1 + job_slots(size));
     let parts = LaneParts {
         database: name.clone(),
@@ -175,7 +175,8 @@ pub async fn open(
     })
 }
 
-/// How many jobs may run at once with so many connections.
+/// How many jobs of a kind may run at once with so many connections. That many connections are for snapshots alone; removals
+/// run on those that apply.
 #[must_use]
 pub fn job_slots(connections: usize) -> usize {
     (connections / 4).max(1)

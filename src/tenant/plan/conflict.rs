@@ -1,5 +1,7 @@
 //! Who holds what a tenant asks for, and what that means for it.
 
+use uuid::Uuid;
+
 use crate::{
     api::{RECLAIM, RECREATE, bound},
     postgres::answer::{Bearer, Claim, Owner, SetAside, TenantAnswer},
@@ -11,6 +13,13 @@ fn is_earlier(holder: &Claim, asking: &Owner) -> bool {
     holder.cluster.as_deref() == Some(&asking.cluster)
         && holder.namespace.as_deref() == Some(&asking.namespace)
         && holder.name.as_deref() == Some(&asking.name)
+}
+
+/// True when the row is of no object of this namespace, as it is now.
+fn is_foreign(holder: &Claim, asking: &Owner) -> bool {
+    holder.is_stranger_to(asking)
+        || holder.cluster.as_deref() != Some(&asking.cluster)
+        || holder.namespace.as_deref() != Some(&asking.namespace)
 }
 
 /// The other name's holder is gone for this object: its namespace was another one.
@@ -171,6 +180,12 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
     let SetAside { backup_id, location, holder, .. } = left;
     let theirs = holder.schema_name.as_str();
     let at = left.dropped_at.strftime("%Y-%m-%dT%H:%M:%SZ");
+    if let Some(institution) = desired.institution
+        && theirs != desired.schema_name.as_str()
+        && is_foreign(holder, &desired.owner)
+    {
+        return institution_aside(institution.uuid(), left, desired);
+    }
     if left.state != "complete" {
         return format!(
             "schema {theirs} of {} is being removed, with its name and institution; this object goes on by itself when that \
@@ -212,6 +227,22 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
         left.table_count.unwrap_or_default(),
         annotate(desired, RECREATE),
         beside(left, desired),
+    )
+}
+
+/// What is said of an institution whose tenant of another namespace was deleted. Only the institution was asked for: what another
+/// namespace calls its schema, and what became of it when, is not for this one to know.
+fn institution_aside(id: Uuid, left: &SetAside, desired: &Desired) -> String {
+    let holder = holder_text(&left.holder, desired);
+    if left.state != "complete" {
+        return format!(
+            "institution {id} belonged to {holder}, which is being removed; this object goes on by itself when that has ended"
+        );
+    }
+    format!(
+        "institution {id} belonged to {holder}, which was deleted, and is kept for what was set aside of it. The platform team \
+         finds that in the database (SELECT id, location FROM edu_matrix_hub_schema.schema_backups WHERE institution_id = '{id}') \
+         and can bring it back by restore_set_aside(id) or remove it by purge_schema_backup(id); then this object goes on by itself"
     )
 }
 
