@@ -27,7 +27,7 @@ BEGIN
     END LOOP;
     IF dropped >= most THEN
         PERFORM edu_matrix_hub_schema._refuse('deletion_brake',
-            format('%s tenants were set aside or dropped since %s, and the limit is %s; it stays as it is until that is confirmed or time has passed',
+            format('%s tenants were set aside or dropped since %s, and the limit is %s; it stays as it is until that is confirmed',
                    dropped, brake ->> 'since', most),
             jsonb_build_object('count', dropped, 'limit', most));
     END IF;

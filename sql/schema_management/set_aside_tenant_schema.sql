@@ -35,7 +35,7 @@ BEGIN
         IF tenant.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such tenant');
         END IF;
-        attempt := format('drop schema "%s"', tenant.schema_name);
+        attempt := format(CASE WHEN with_purge THEN 'drop schema "%s"' ELSE 'set aside schema "%s"' END, tenant.schema_name);
         IF by_hand AND tenant.owner_uid IS NOT NULL AND tenant.status NOT IN ('released', 'dropped') THEN
             PERFORM edu_matrix_hub_schema._refuse('owned_by_tenant_schema',
                 format('it belongs to TenantSchema %s/%s; delete that instead, or let go of it with deletionPolicy: Retain', tenant.owner_namespace, tenant.owner_name),
@@ -62,7 +62,7 @@ BEGIN
                 PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
                 strangers := edu_matrix_hub_schema._take_schema_grants(tenant, true);
                 IF strangers > 0 THEN
-                    RETURN edu_matrix_hub_schema._result('busy', format('schema "%s" is not dropped yet: %s other roles still have rights on it, which are taken away '
+                    RETURN edu_matrix_hub_schema._result('busy', format('schema "%s" is not set aside yet: %s other roles still have rights on it, which are taken away '
                                                                         'in turns; call again', tenant.schema_name, strangers), tenant.id);
                 END IF;
             END IF;

@@ -1,12 +1,14 @@
 //! What is to be said of a database that is at work all the same.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
 use super::{install::contested, opens::Open, resolve::complaint};
 use crate::{
     api::{
-        CONFIRM_DELETIONS, TenantDatabase,
+        CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
         condition::{Reason, Verdict},
         confirmed_too_early, no_times,
     },
@@ -52,13 +54,17 @@ fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
 fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let name = database.name_any();
     let tenants = ctx.stores.tenants.state();
-    let mut held = tenants.iter().filter(|tenant| tenant.spec.database() == name && tenant.is_held_by_brake());
-    let first = held.next()?;
+    let held: Vec<_> =
+        tenants.iter().filter(|tenant| tenant.spec.database() == name && tenant.is_held_by_brake()).collect();
+    let deleted = |tenant: &Arc<TenantSchema>| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+    let first = *held.iter().min_by_key(|tenant| (deleted(tenant), tenant.namespace(), tenant.name_any()))?;
+    // The brake looks at the hour before a deletion, and held this one because the limit was reached then.
+    let since = deleted(first).unwrap_or_else(|| ctx.now()) - SignedDuration::from_hours(1);
     let message = format!(
-        "{} deletions of tenants are held, {}/{} for one, and their schemas are untouched: more than {} within an hour \
-         (spec.limits.maxDeletionsPerHour) may be a mistake. If all are meant: kubectl annotate tenantdatabase {name} --overwrite \
-         {CONFIRM_DELETIONS}={}. If not: docs/everything-was-deleted.md",
-        held.count() + 1,
+        "{} deletions of tenants are held, {}/{} first, and their schemas are untouched: since {since}, {} tenants or more were set \
+         aside or dropped, which is the limit (spec.limits.maxDeletionsPerHour), and that may be a mistake. If all are meant: kubectl annotate \
+         tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: docs/everything-was-deleted.md",
+        held.len(),
         first.namespace().unwrap_or_default(),
         first.name_any(),
         database.spec.max_deletions_per_hour(),
