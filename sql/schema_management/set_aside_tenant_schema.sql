@@ -89,6 +89,7 @@ BEGIN
              ELSE format('schema "%s" is set aside as "%s"', tenant.schema_name, facts ->> 'location') END
         || CASE WHEN queued IS NOT NULL THEN ', its removal is queued' ELSE '' END
         || coalesce(edu_matrix_hub_schema._shared_text(facts -> 'shared_with'), '')
+        || coalesce(edu_matrix_hub_schema._acting_text(facts -> 'acting'), '')
         || coalesce('; what it refers to cannot be dropped before it is, since these were left: '
                     || (SELECT string_agg(format('%s %s (%s)', r.value ->> 'kind', r.value ->> 'name', r.value ->> 'note'), ', ' ORDER BY r.n)
                         FROM jsonb_array_elements(facts -> 'references_left') WITH ORDINALITY AS r (value, n) WHERE r.n <= 5)

@@ -20,6 +20,7 @@ mod bring_back;
 mod copies;
 mod create;
 mod drift;
+mod emptied;
 mod expiry;
 mod hostile;
 mod hostile_backups;
