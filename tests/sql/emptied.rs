@@ -51,9 +51,15 @@ async fn what_was_emptied_after_it_was_set_aside_does_not_come_back_in_silence()
 async fn a_backup_from_before_the_list_goes_by_its_count_or_by_nothing() {
     with_world(|world: World| async move {
         let tenant = world.tenant("school").await;
-        world.as_owner(&tenant, "CREATE TABLE school.a (a int); CREATE TABLE school.b (a int); CREATE VIEW school.v AS SELECT 1 AS a").await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.a (a int); CREATE TABLE school.b (a int); CREATE VIEW school.v AS SELECT 1 AS a",
+            )
+            .await;
         let session = world.session().await;
-        let forget = "UPDATE edu_matrix_hub_schema.schema_backups SET manifest = manifest - 'tables' WHERE state = 'complete'";
+        let forget =
+            "UPDATE edu_matrix_hub_schema.schema_backups SET manifest = manifest - 'tables' WHERE state = 'complete'";
         let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
         world.run(forget).await;
         succeed(&session, "restore_set_aside", backup).await;
@@ -93,14 +99,22 @@ async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
             async move { succeed(session, "drop_institution_schema", id).await }
         };
         let message = set_aside(tenant.id).await;
-        assert!(message.contains("these can still act as its owner and drop its tables, until a superuser runs: "), "{message}");
-        assert!(message.contains(&format!("SELECT pg_terminate_backend({pid}) (session {pid} of login \"{login}\")")), "{message}");
+        assert!(
+            message.contains("these can still act as its owner and drop its tables, until a superuser runs: "),
+            "{message}"
+        );
+        assert!(
+            message.contains(&format!("SELECT pg_terminate_backend({pid}) (session {pid} of login \"{login}\")")),
+            "{message}"
+        );
         assert!(message.contains("DROP FUNCTION other.bomb() (function other.bomb())"), "{message}");
         migration.batch_execute("SELECT").await.unwrap();
         let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
         succeed(&session, "restore_set_aside", backup).await;
 
-        world.run(&format!("DROP FUNCTION other.bomb(); GRANT pg_signal_backend TO {}", world.database.owner_role)).await;
+        world
+            .run(&format!("DROP FUNCTION other.bomb(); GRANT pg_signal_backend TO {}", world.database.owner_role))
+            .await;
         let message = set_aside(tenant.id).await;
         assert!(!message.contains("still act"), "{message}");
         assert!(migration.batch_execute(&format!("DROP OWNED BY {owner}")).await.is_err());
