@@ -152,6 +152,7 @@ BEGIN
             ('_usual_acl', 'tenant edu_matrix_hub_schema.tenant_schemas', false, false),
             ('_wait_for_definitions', 'namespace oid', true, false),
             ('_waited_long', 'tenant_id uuid, type text', true, false),
+            ('_way_out', 'classid oid, objid oid', true, false),
             ('_world_moved', '', true, false),
             ('_write_keeper_function', 'keeper integer, role_name text', true, false),
             ('accept_missing_tables', 'backup_id uuid', true, true),
