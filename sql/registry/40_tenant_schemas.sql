@@ -59,6 +59,8 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS login_
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deletion_requested_at timestamptz;
 -- How often its schema was lost and made again, empty: a request to do so counts for one loss.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS recreations integer NOT NULL DEFAULT 0;
+-- The other databases of the server that use its roles, as the suspension found them: its logins are open because of these.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS shared_with text[] NOT NULL DEFAULT '{}';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key

@@ -12,10 +12,12 @@ use super::error::may_pass;
 use crate::api::tenant_schema::Roles;
 
 mod backup;
+mod grave;
 mod identity;
 mod lane;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
+pub use grave::{HeldUp, Tombstone};
 pub use identity::{Absence, Bearer, Fate};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 
@@ -242,31 +244,6 @@ pub struct Claim {
     pub gone: bool,
 }
 
-/// A dropped tenant.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Tombstone {
-    /// The tenant.
-    pub schema_id: Uuid,
-    /// The backup that holds what it was.
-    pub backup_id: Option<Uuid>,
-    /// The schema that holds it.
-    pub location: Option<String>,
-    /// `complete`, `purging`, `purged` …
-    pub backup_state: Option<String>,
-    /// What is in the way of its removal, if that was tried.
-    #[serde(default)]
-    pub held_up: Option<HeldUp>,
-}
-
-/// Why a removal that was tried is not done; it is tried again by itself.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct HeldUp {
-    /// The function's words.
-    pub error: String,
-    /// What kind of thing a person has to do; none when it may pass by itself.
-    pub reason: Option<String>,
-}
-
 /// A tenant's row in the registry, with what the catalogue says of it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct TenantRow {
@@ -286,6 +263,9 @@ pub struct TenantRow {
     pub taken_over: bool,
     /// How often its schema was lost and made again, empty.
     pub recreations: i32,
+    /// Other databases of the server that use its roles, whose logins a suspension leaves open.
+    #[serde(default)]
+    pub shared_with: Vec<String>,
     /// Its roles; former releases do not tell them.
     #[serde(default)]
     pub roles: Option<Roles>,

@@ -38,6 +38,7 @@ mod reserved;
 mod set_aside;
 mod snapshot;
 mod snapshot_hostile;
+mod strangers;
 mod support;
 mod survey;
 mod take_over;
