@@ -54,7 +54,7 @@ BEGIN
             IF NOT by_hand THEN
                 PERFORM edu_matrix_hub_schema._be_alone();
             END IF;
-            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake');
+            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake', tenant.owner_namespace);
             -- Rights of more strangers than one call can take back are drift; so they are no part of what is set aside, and go before it
             -- in calls of their own.
             IF (SELECT count(*) FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a

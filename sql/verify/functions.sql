@@ -43,7 +43,7 @@ BEGIN
             ('_cut_message', 'whole text', false, false),
             ('_cut_part', 'whole jsonb, depth integer', false, false),
             ('_definition', 'relation oid, function oid, wanted boolean, patient boolean, OUT text text, OUT note text', true, false),
-            ('_deletion_brake', 'brake jsonb', true, false),
+            ('_deletion_brake', 'brake jsonb, namespace text', true, false),
             ('_describe_schema', 'namespace oid', true, false),
             ('_describe_tables', 'namespace oid', true, false),
             ('_drift', 'schema_ids uuid[]', true, false),

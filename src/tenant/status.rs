@@ -226,7 +226,9 @@ fn suspended(schema: &str, shared_with: &[String]) -> String {
         String::new()
     } else {
         let databases = shared_with.join(", ");
-        format!("; its logins can still connect, since its roles own schemas in other databases of the server: {databases}")
+        format!(
+            "; its logins can still connect, since its roles own schemas in other databases of the server: {databases}"
+        )
     };
     format!("schema {schema} is suspended{open}; resume with spec.access: ReadWrite")
 }
