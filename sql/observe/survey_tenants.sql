@@ -66,10 +66,11 @@ BEGIN
         END IF;
 
         -- Who wrote, or holds a lock to write and may have without a commit, and how large is it now? Without a mark it is asked again.
+        -- A lock of a prepared transaction has no pid.
         SELECT coalesce(array_agg(DISTINCT c.relnamespace), '{}') INTO writing
         FROM pg_locks AS l
         JOIN pg_class AS c ON c.oid = l.relation
-        WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
+        WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
           AND l.mode IN ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
         FOR active IN
@@ -298,7 +299,7 @@ BEGIN
             WHEN lock_not_available THEN
                 SELECT coalesce(array_agg(l.relation), '{}') INTO locked
                 FROM pg_locks AS l
-                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid <> pg_backend_pid();
+                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid();
             WHEN OTHERS THEN
                 -- A file that cannot be read is one tenant's, and must not hide the others.
                 RAISE LOG 'cannot measure the schema with OID %: % (%)', namespace, SQLERRM, SQLSTATE;

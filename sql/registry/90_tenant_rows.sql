@@ -10,6 +10,7 @@ SELECT t.id AS schema_id,
            'access', t.access,
            'taken_over', t.taken_over,
            'recreations', t.recreations,
+           'shared_with', t.shared_with,
            'owner', CASE WHEN t.owner_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
                'cluster', t.owner_cluster, 'namespace', t.owner_namespace, 'name', t.owner_name, 'uid', t.owner_uid,
                'namespace_uid', t.owner_namespace_uid) END,

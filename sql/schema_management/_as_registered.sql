@@ -219,8 +219,11 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shared_text(jsonb) FROM PUBLIC;
 
--- The other databases of this server in which these roles own or hold something. Roles belong to the server: a copy of this
--- database has the same tenants with the same roles, and what is done to a role here is done to that one's users.
+-- The other databases of this server in which these roles own a schema, or that one of them owns. Roles belong to the server: a copy
+-- of this database has the same tenants with the same roles, and what is done to a role here is done to that one's users.
+--
+-- Nothing else counts, for any login can make the rest: grants on an object of its own, in every database that it may enter, or a
+-- temporary table there as a role that it is a member of. With these a tenant would keep its logins, or a stranger would.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._other_databases(roles text[]) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -230,8 +233,9 @@ AS $function$
     FROM pg_database AS d
     WHERE d.datname <> current_database()
       AND d.oid = ANY (ARRAY(SELECT s.dbid FROM pg_shdepend AS s
-                             WHERE s.refclassid = 'pg_authid'::regclass
-                               AND s.refobjid = ANY (ARRAY(SELECT r.oid FROM pg_roles AS r WHERE r.rolname = ANY (roles)))))
+                             WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' AND s.classid = 'pg_namespace'::regclass
+                               AND s.refobjid = ANY (ARRAY(SELECT r.oid FROM pg_roles AS r WHERE r.rolname = ANY (roles))))
+                       || ARRAY(SELECT b.oid FROM pg_database AS b JOIN pg_roles AS r ON r.oid = b.datdba WHERE r.rolname = ANY (roles)))
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._other_databases(text[]) FROM PUBLIC;
 

@@ -1,6 +1,6 @@
 -- Who keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has changed one of
 -- the rows that the functions change, or holds a lock on something in the tenant's schema, in what was set aside or copied of it,
--- or on one of these relations elsewhere. With `relations` null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when none
+-- on one of these relations elsewhere, or on one of the tenant's roles. With `relations` null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when none
 -- is found. `text` says what it holds and which statement ends it.
 --
 -- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is who is most likely in the way: who has
@@ -39,6 +39,14 @@ AS $function$
                                    OR EXISTS (SELECT FROM pg_class AS c JOIN place AS p ON p.oid = c.relnamespace WHERE c.oid = l.relation)
               WHEN 'object' THEN l.classid = 'pg_namespace'::regclass AND l.objid IN (SELECT p.oid FROM place AS p)
               ELSE false END
+        UNION ALL
+        -- A grant that is not committed locks the role that it is given to, in whatever database it is.
+        SELECT 9, 'holds a lock on role ' || r.name, l.pid, l.virtualtransaction
+        FROM lock AS l
+        JOIN (SELECT unnest(ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid] || t.login_oids) AS oid,
+                     unnest(ARRAY[t.owner_role, t.reader_role, t.writer_role] || t.logins) AS name
+              FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1) AS r ON r.oid = l.objid
+        WHERE relations IS NOT NULL AND l.locktype = 'object' AND l.database = 0 AND l.classid = 'pg_authid'::regclass
     ), found AS (
         SELECT h.rank, h.what, a.pid, p.gid, coalesce(a.usename::text, p.owner::text, a.backend_type) AS role, coalesce(a.xact_start, p.prepared) AS begun
         FROM held AS h

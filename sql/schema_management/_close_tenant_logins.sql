@@ -11,7 +11,7 @@ AS $function$
 DECLARE
     tenant      edu_matrix_hub_schema.tenant_schemas;
     own         text[];
-    shared_with text[];
+    shares      text[];
     open_logins text[];
     connected   text[];
     backend     record;
@@ -20,11 +20,13 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     own := edu_matrix_hub_schema._own_roles(tenant);
-    shared_with := edu_matrix_hub_schema._other_databases(own);
+    shares := edu_matrix_hub_schema._other_databases(own);
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET shared_with = shares, reported = NULL
+    WHERE t.id = schema_id AND t.shared_with <> shares;
     SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO open_logins
     FROM pg_roles AS r
     WHERE r.rolcanlogin AND r.rolname = ANY (own);
-    IF open_logins <> '{}' AND shared_with <> '{}' THEN
+    IF open_logins <> '{}' AND shares <> '{}' THEN
         open_logins := '{}';
     ELSIF open_logins <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'nologin', open_logins);
@@ -53,7 +55,7 @@ BEGIN
         END LOOP;
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
     END IF;
-    RETURN jsonb_build_object('closed', open_logins, 'ended', ended, 'not_ended', not_ended, 'shared_with', shared_with);
+    RETURN jsonb_build_object('closed', open_logins, 'ended', ended, 'not_ended', not_ended, 'shared_with', shares);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;

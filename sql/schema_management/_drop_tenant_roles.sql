@@ -23,9 +23,9 @@ BEGIN
     END IF;
 
     WITH held AS MATERIALIZED (
-        SELECT DISTINCT CASE WHEN s.dbid = here.oid THEN s.classid END AS classid, CASE WHEN s.dbid = here.oid THEN s.objid END AS objid,
-                        CASE WHEN s.dbid = here.oid THEN s.objsubid END AS objsubid,
-                        CASE WHEN s.dbid <> here.oid THEN r.rolname END AS role, CASE WHEN s.dbid <> here.oid THEN s.dbid END AS elsewhere
+        SELECT DISTINCT CASE WHEN s.dbid IN (0, here.oid) THEN s.classid END AS classid, CASE WHEN s.dbid IN (0, here.oid) THEN s.objid END AS objid,
+                        CASE WHEN s.dbid IN (0, here.oid) THEN s.objsubid END AS objsubid,
+                        CASE WHEN s.dbid NOT IN (0, here.oid) THEN r.rolname END AS role, CASE WHEN s.dbid NOT IN (0, here.oid) THEN s.dbid END AS elsewhere
         FROM pg_shdepend AS s
         JOIN pg_roles AS r ON r.oid = s.refobjid
         JOIN pg_database AS here ON here.datname = current_database()
@@ -35,11 +35,10 @@ BEGIN
     ), shown AS (
         -- There may be any number of them, such as large objects, and only a few are told.
         SELECT CASE WHEN h.elsewhere IS NULL THEN pg_describe_object(h.classid, h.objid, h.objsubid)
-                    ELSE format('objects of role %s in database %s', h.role, coalesce(d.datname, '(shared)')) END AS what,
+                    ELSE format('objects of role %s in database %s', h.role, d.datname) END AS what,
                CASE WHEN h.classid = 'pg_largeobject'::regclass THEN format('SELECT lo_unlink(%s)', h.objid)
-                    WHEN h.elsewhere IS NULL
-                    THEN (SELECT format('ALTER %s %s OWNER TO CURRENT_USER (or DROP it)', upper(i.type), i.identity) FROM pg_identify_object(h.classid, h.objid, 0) AS i)
-                    ELSE format('REASSIGN OWNED BY %I TO CURRENT_USER; DROP OWNED BY %1$I (in that database)', h.role) END AS statement
+                    WHEN h.elsewhere IS NULL THEN edu_matrix_hub_schema._way_out(h.classid, h.objid)
+                    ELSE format('DROP OWNED BY %I (in database %I)', h.role, d.datname) END AS statement
         FROM (SELECT * FROM held ORDER BY held.classid, held.objid, held.role, held.elsewhere LIMIT 50) AS h
         LEFT JOIN pg_database AS d ON d.oid = h.elsewhere
     )
@@ -48,7 +47,7 @@ BEGIN
     FROM shown AS f;
     IF total > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
-            format('the roles of schema "%s" still own or hold %s objects (%s); as a superuser: %s; it goes on by itself then', tenant.schema_name, total,
+            format('the roles of schema "%s" still own or hold %s objects (%s); a DBA can run: %s; it goes on by itself then', tenant.schema_name, total,
                    array_to_string(dependents[:10], ', ') || CASE WHEN total > 10 THEN ', ...' ELSE '' END,
                    array_to_string(statements[:3], '; ') || CASE WHEN total > 3 THEN '; and so on' ELSE '' END),
             jsonb_build_object('dependents', dependents, 'statements', statements, 'dependent_count', total));
@@ -88,3 +87,21 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_tenant_roles(uuid) FROM PUBLIC;
+
+-- The statement that a DBA runs about an object that a tenant's role owns. What may be code of the tenant's is dropped and never given to
+-- anybody: a function that runs with its owner's rights, or a view, would lend those of its new owner to the tenant. A table or
+-- sequence may stay, as the property of its schema's owner, unless that is a superuser.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._way_out(classid oid, objid oid) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT CASE WHEN i.type IN ('database', 'tablespace') THEN format('ALTER %s %s OWNER TO another_role', upper(i.type), i.identity)
+                ELSE format('DROP %s %s', CASE i.type WHEN 'statistics object' THEN 'STATISTICS' ELSE upper(replace(i.type, '-', ' ')) END, i.identity)
+                     || coalesce((SELECT format(', or to keep it, ALTER %s %s OWNER TO %I', upper(i.type), i.identity, o.rolname)
+                                  FROM pg_namespace AS n JOIN pg_roles AS o ON o.oid = n.nspowner
+                                  WHERE n.nspname = i.schema AND i.type IN ('table', 'sequence') AND NOT o.rolsuper
+                                    -- Membership in that role of public's is being the owner of the database, who is often a superuser.
+                                    AND o.rolname <> 'pg_database_owner'), '') END
+    FROM pg_identify_object($1, $2, 0) AS i
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._way_out(oid, oid) FROM PUBLIC;

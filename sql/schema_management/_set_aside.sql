@@ -12,6 +12,9 @@
 --
 -- Memberships and logins of roles that another database of the server uses are left alone.
 --
+-- The tables go on belonging to the owner role, for giving away thousands of them takes a lock on each. So sessions that may have
+-- become that role are ended, what can act as it all the same is named (`acting`), and the manifest lists the tables, which a restore asks for.
+--
 -- The caller holds both locks of the tenant and runs this in a sub-block.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._set_aside(tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text)
 RETURNS jsonb
@@ -34,6 +37,8 @@ DECLARE
     measured   record;
     manifest   jsonb;
     roles_note text;
+    pids       integer[];
+    acting     jsonb;
 BEGIN
     PERFORM edu_matrix_hub_schema._cancel_snapshots(tenant.id, NULL, true);
     SELECT n.oid, n.nspowner INTO namespace, holder FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid AND n.nspname = tenant.schema_name;
@@ -82,6 +87,7 @@ BEGIN
     LEFT JOIN pg_index AS i ON i.indrelid = toast.oid
     LEFT JOIN pg_class AS toast_index ON toast_index.oid = i.indexrelid;
 
+    pids := edu_matrix_hub_schema._owner_sessions(tenant);
     members := edu_matrix_hub_schema._leave_members(tenant, sessions -> 'shared_with' = '[]');
     grants := edu_matrix_hub_schema._schema_grants(namespace);
     PERFORM edu_matrix_hub_schema._take_schema_grants(tenant);
@@ -94,7 +100,8 @@ BEGIN
         'server_version_num', current_setting('server_version_num')::integer,
         'status', tenant.status, 'access', tenant.access, 'grants', grants, 'saved_acl', tenant.saved_acl,
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins), 'members', members, 'references', refs,
-        'references_left', refs_left, 'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants), 'publications', edu_matrix_hub_schema._publications(namespace));
+        'references_left', refs_left, 'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants), 'publications', edu_matrix_hub_schema._publications(namespace),
+        'tables', edu_matrix_hub_schema._tables_of(namespace));
     EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
     -- From 16 on a membership in the owner role that another role gave stays; the schema must not stay with it.
     EXECUTE format('ALTER SCHEMA %I OWNER TO %I', location, current_user);
@@ -108,9 +115,11 @@ BEGIN
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
     WHERE t.id = tenant.id;
+    -- Last, so that who comes in again at once is most likely no member any more.
+    acting := edu_matrix_hub_schema._end_owner_sessions(tenant, namespace, pids, members);
     RETURN jsonb_build_object('backup_id', backup, 'location', location, 'size_bytes', measured.bytes, 'table_count', measured.tables,
                               'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended', 'shared_with', sessions -> 'shared_with',
-                              'references_left', refs_left,
+                              'references_left', refs_left, 'acting', acting,
                               'members_left', (SELECT coalesce(jsonb_agg(m.value), '[]') FROM jsonb_array_elements(members) AS m (value) WHERE (m.value ->> 'left')::boolean));
 END
 $function$;

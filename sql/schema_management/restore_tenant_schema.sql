@@ -10,7 +10,7 @@
 -- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for new rows),
 -- and what cannot be made at all stays recorded in the backup; both are named in the message, since a tenant's data must not
 -- be out of reach because of another's. Refused are a name or an institution that another tenant has by now, a backup
--- whose removal has begun, and a snapshot, which is data and not a tenant.
+-- whose removal has begun or of which tables were dropped (`tables_missing`), and a snapshot, which is data and not a tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.restore_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -129,6 +129,7 @@ BEGIN
     ELSIF EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = backup.schema_name) THEN
         PERFORM edu_matrix_hub_schema._refuse('name_taken', 'a role has this name, and the schema would come first in its default search_path; rename the role');
     END IF;
+    PERFORM edu_matrix_hub_schema._refuse_missing_tables(backup, namespace);
     RETURN namespace;
 END
 $function$;

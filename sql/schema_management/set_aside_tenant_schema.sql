@@ -54,7 +54,7 @@ BEGIN
             IF NOT by_hand THEN
                 PERFORM edu_matrix_hub_schema._be_alone();
             END IF;
-            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake', tenant.id, false);
+            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake', tenant.id, tenant.owner_namespace, false);
             -- Rights of more strangers than one call can take back are drift; so they are no part of what is set aside, and go before it
             -- in calls of their own.
             IF (SELECT count(*) FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a
@@ -68,7 +68,7 @@ BEGIN
             END IF;
             facts := edu_matrix_hub_schema._set_aside(tenant, (options ->> 'expire_after_days')::integer, requester);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET deletion_requested_at = (options ->> 'deleted_at')::timestamptz WHERE t.id = tenant.id;
-            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake', tenant.id, true);
+            PERFORM edu_matrix_hub_schema._deletion_brake(options -> 'brake', tenant.id, tenant.owner_namespace, true);
             IF with_purge AND facts ->> 'backup_id' IS NOT NULL THEN
                 queued := edu_matrix_hub_schema._queue_purge((facts ->> 'backup_id')::uuid, requester);
             END IF;
@@ -90,6 +90,7 @@ BEGIN
              ELSE format('schema "%s" is set aside as "%s"', tenant.schema_name, facts ->> 'location') END
         || CASE WHEN queued IS NOT NULL THEN ', its removal is queued' ELSE '' END
         || coalesce(edu_matrix_hub_schema._shared_text(facts -> 'shared_with'), '')
+        || coalesce(edu_matrix_hub_schema._acting_text(facts -> 'acting'), '')
         || coalesce('; what it refers to cannot be dropped before it is, since these were left: '
                     || (SELECT string_agg(format('%s %s (%s)', r.value ->> 'kind', r.value ->> 'name', r.value ->> 'note'), ', ' ORDER BY r.n)
                         FROM jsonb_array_elements(facts -> 'references_left') WITH ORDINALITY AS r (value, n) WHERE r.n <= 5)

@@ -53,7 +53,7 @@ BEGIN
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET access = wanted, saved_acl = NULL, closed_logins = '{}', fingerprint = NULL, reported = NULL,
+            SET access = wanted, saved_acl = NULL, closed_logins = '{}', shared_with = '{}', fingerprint = NULL, reported = NULL,
                 status = CASE t.status WHEN 'suspended' THEN 'active' ELSE t.status END, updated_at = now()
             WHERE t.id = tenant.id;
         END IF;

@@ -244,7 +244,7 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_tenants_per_namespace: Option<i32>,
 
-    /// How many tenants may be set aside or dropped within an hour. Whatever was deleted beyond it stays open and
+    /// How many tenants may be set aside or dropped within an hour, four fifths of them of one namespace. Whatever was deleted beyond it stays open and
     /// untouched until the annotation `edumatrixhub.io/confirm-deletions` on the database lets it go, so that a wrong
     /// prune of a pipeline takes few with it.
     ///

@@ -53,6 +53,7 @@ impl End {
             "invalid_name" => Reason::InvalidSpec,
             "institution_unknown" => Reason::InstitutionUnknown,
             "schema_missing" => Reason::SchemaMissing,
+            "tables_missing" => Reason::TablesMissing,
             "dependents" => Reason::DependentsExist,
             "deletion_brake" => Reason::DeletionBrake,
             "lane_contested" => Reason::LaneContested,

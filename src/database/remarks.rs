@@ -60,14 +60,15 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let first = *held.iter().min_by_key(|tenant| (deleted(tenant), tenant.namespace(), tenant.name_any()))?;
     // The brake looks at the hour before a deletion, and held this one because the limit was reached then.
     let since = deleted(first).unwrap_or_else(|| ctx.now()) - SignedDuration::from_hours(1);
+    let most = database.spec.max_deletions_per_hour();
     let message = format!(
-        "{} deletions of tenants are held, {}/{} first, and their schemas are untouched: since {since}, {} tenants or more were set \
-         aside or dropped, which is the limit (spec.limits.maxDeletionsPerHour), and that may be a mistake. If all are meant: kubectl annotate \
-         tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: docs/everything-was-deleted.md",
+        "{} deletions of tenants are held, {}/{} first, and their schemas are untouched: since {since}, {most} tenants or more were set \
+         aside or dropped, which is the limit (spec.limits.maxDeletionsPerHour), or {} or more of that namespace, which is its share, and \
+         that may be a mistake. If all are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: docs/everything-was-deleted.md",
         held.len(),
         first.namespace().unwrap_or_default(),
         first.name_any(),
-        database.spec.max_deletions_per_hour(),
+        most - most / 5,
         ctx.stores.newest_deletion(&name).unwrap_or_else(|| ctx.now()),
     );
     Some(Verdict::stalled(Reason::DeletionBrake, message, true))

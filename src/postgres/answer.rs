@@ -11,11 +11,13 @@ use uuid::Uuid;
 use super::error::may_pass;
 
 mod backup;
+mod grave;
 mod identity;
 mod lane;
 mod tenant;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
+pub use grave::{HeldUp, Tombstone};
 pub use identity::{Absence, Bearer, Fate};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 pub use tenant::{Drift, ForeignTables, LastBackup, LastOperation, Measured, TenantRow};
@@ -243,31 +245,6 @@ pub struct Claim {
     /// Its object is not there any more, as the API server says; asked only where it matters.
     #[serde(skip)]
     pub gone: bool,
-}
-
-/// A dropped tenant.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct Tombstone {
-    /// The tenant.
-    pub schema_id: Uuid,
-    /// The backup that holds what it was.
-    pub backup_id: Option<Uuid>,
-    /// The schema that holds it.
-    pub location: Option<String>,
-    /// `complete`, `purging`, `purged` …
-    pub backup_state: Option<String>,
-    /// What is in the way of its removal, if that was tried.
-    #[serde(default)]
-    pub held_up: Option<HeldUp>,
-}
-
-/// Why a removal that was tried is not done; it is tried again by itself.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub struct HeldUp {
-    /// The function's words.
-    pub error: String,
-    /// What kind of thing a person has to do; none when it may pass by itself.
-    pub reason: Option<String>,
 }
 
 /// A job in the catalogue.

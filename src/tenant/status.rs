@@ -54,7 +54,7 @@ pub fn status(
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
-    let verdict = verdict(desired, &status, applied, row);
+    let verdict = verdict(desired, row, &status, applied);
     finish(tenant, status, &verdict, now)
 }
 
@@ -188,22 +188,24 @@ fn finish(
     status
 }
 
-fn verdict(desired: &Desired, status: &TenantSchemaStatus, applied: &Applied, row: Option<&TenantRow>) -> Verdict {
+fn verdict(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
     let strangers = row.and_then(|row| row.foreign_tables.as_ref());
-    applied
-        .end
-        .verdict(Readiness::Kept)
-        .unwrap_or_else(|| ready(desired, status).adding(&strangers.map(ForeignTables::to_string).unwrap_or_default()))
+    let strangers = strangers.map(ForeignTables::to_string).unwrap_or_default();
+    applied.end.verdict(Readiness::Kept).unwrap_or_else(|| ready(desired, row, status, applied).adding(&strangers))
 }
 
-fn ready(desired: &Desired, status: &TenantSchemaStatus) -> Verdict {
+fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
     let schema = desired.schema_name.as_str();
     if let Some(complaint) = &desired.outside {
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
         return Verdict::ready(Reason::OutsideLimits, message);
     }
     if desired.access == Access::Suspended {
-        let message = format!("schema {schema} is suspended; resume with spec.access: ReadWrite");
+        let told = applied
+            .success("set_tenant_access")
+            .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());
+        let databases: Vec<String> = told.or_else(|| row.map(|row| row.shared_with.clone())).unwrap_or_default();
+        let message = suspended(schema, &databases);
         return Verdict::ready(Reason::Suspended, message);
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
@@ -220,6 +222,18 @@ fn ready(desired: &Desired, status: &TenantSchemaStatus) -> Verdict {
         }
         _ => Verdict::ready(Reason::Succeeded, format!("schema {schema} is ready")),
     }
+}
+
+fn suspended(schema: &str, shared_with: &[String]) -> String {
+    let open = if shared_with.is_empty() {
+        String::new()
+    } else {
+        let databases = shared_with.join(", ");
+        format!(
+            "; its logins can still connect, since its roles own schemas in other databases of the server: {databases}"
+        )
+    };
+    format!("schema {schema} is suspended{open}; resume with spec.access: ReadWrite")
 }
 
 fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {
@@ -285,6 +299,13 @@ mod tests {
         let status = status_of_pause(&tenant, &plan, is_there, Timestamp::UNIX_EPOCH);
         let ready = find(&status.conditions, ConditionType::Ready).unwrap();
         assert_eq!(format!("{} {}", ready.status, ready.reason), expected);
+    }
+
+    #[test]
+    fn a_suspension_that_leaves_logins_open_says_so() {
+        assert_eq!(suspended("school", &[]), "schema school is suspended; resume with spec.access: ReadWrite");
+        let said = suspended("school", &["copy".to_owned(), "test".to_owned()]);
+        assert!(said.contains("can still connect") && said.contains("databases of the server: copy, test;"), "{said}");
     }
 
     #[test]

@@ -231,6 +231,10 @@ fn a_confirmed_drop_waits_until_everything_is_gone() {
     };
     check_removal("drop_held_up", &drop, &held_up(json!("dependents")));
     check_removal("drop_held_up_by_a_lock", &drop, &held_up(json!(null)));
+    // Roles that a stranger's grant keeps are the job's to end, and keep no object.
+    let mut gone = held_up(json!("dependents"));
+    gone.tombstone.as_mut().unwrap().schema_gone = true;
+    check_removal("drop_done", &drop, &gone);
     check_removal("drop_going_on", &unconfirmed, &answer(json!({ "tombstone": grave("purging") })));
     check_removal("drop_done", &drop, &answer(json!({ "tombstone": grave("purged") })));
     // Set aside under another policy, and then only the policy was changed.

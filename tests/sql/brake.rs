@@ -180,12 +180,41 @@ async fn of_many_deletions_at_once_as_many_go_as_may() {
         let limit = brake(LONG_AGO, 5);
         let answers = join_all(attempts.iter().map(|(worker, tenant)| set_aside(worker, tenant, &limit))).await;
         let dropped = answers.iter().filter(|answer| answer["status"] == "success").count();
-        assert_eq!(dropped, 5, "{answers:?}");
-        let refused = answers.iter().filter(|answer| answer["detail"]["reason"] == "deletion_brake" && answer["detail"]["count"] == 5);
-        assert_eq!(refused.count(), 7);
+        assert_eq!(dropped, 4, "a namespace's share: {answers:?}");
+        let refused = answers.iter().filter(|answer| answer["detail"]["reason"] == "deletion_brake" && answer["detail"]["count"] == 4);
+        assert_eq!(refused.count(), 8);
         let living = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_namespace AS n ON n.nspname = t.schema_name
                       WHERE t.status = 'active'";
-        assert_eq!(world.text(living).await, "7");
+        assert_eq!(world.text(living).await, "8");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_stopped_by_its_own_wave_before_all_others_are() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let limit = brake(LONG_AGO, 10);
+        let mut ends = Vec::new();
+        for n in 0..11 {
+            let tenant = world.database.tenant(&format!("school{n}")).await;
+            if n >= 9 {
+                let others = format!("UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_namespace = 'team-b' WHERE schema_name = '{}'", tenant.schema);
+                world.run(&others).await;
+            }
+            ends.push(set_aside(&worker, &tenant, &limit).await);
+        }
+        let stopped = ends.iter().position(|end| end["status"] == "error").unwrap();
+        assert_eq!(stopped, 8, "{ends:?}");
+        assert_eq!(ends[8]["detail"], json!({ "reason": "deletion_brake", "count": 8, "limit": 8, "namespace": "team-a" }));
+        let message = ends[8]["message"].as_str().unwrap();
+        assert!(message.contains("8 tenants of namespace team-a were set aside") && message.contains("may use 8 of the limit of 10"), "{message}");
+        // Another namespace still may, until the whole limit is used.
+        assert!(ends[9..].iter().all(|end| end["status"] == "success"), "{ends:?}");
+        let last = world.database.tenant("last").await;
+        world.run("UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_namespace = 'team-c' WHERE schema_name = 'last'").await;
+        let refused = set_aside(&worker, &last, &limit).await;
+        assert_eq!((expect(&refused, "error"), &refused["detail"]["count"]), ("deletion_brake".to_owned(), &json!(10)));
     })
     .await;
 }

@@ -105,7 +105,8 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
 const FORMER: &str = "
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
-        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid, DROP COLUMN login_oids;
+        DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid, DROP COLUMN login_oids,
+        DROP COLUMN shared_with;
     ALTER TABLE edu_matrix_hub_schema.schema_backups DROP COLUMN location_oid, DROP COLUMN object_namespace_uid;
     ALTER TABLE edu_matrix_hub_schema.role_keepers DROP COLUMN role_oid;
     ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN registry_oid, DROP COLUMN system_identifier;
@@ -118,7 +119,7 @@ const FORMER: &str = "
     CREATE FUNCTION edu_matrix_hub_schema._queue_expired(requested_by text DEFAULT NULL) RETURNS integer LANGUAGE sql AS 'SELECT 0';
     DELETE FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions';
     DROP FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb), edu_matrix_hub_schema.release_tenants(jsonb),
-        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb, uuid, boolean);";
+        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb, uuid, text, boolean);";
 
 #[tokio::test]
 async fn a_former_installation_is_upgraded_with_its_tenants() {

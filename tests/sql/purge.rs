@@ -216,7 +216,8 @@ async fn roles_that_own_something_elsewhere_are_named_and_left() {
         server().psql(&elsewhere, &create).unwrap();
         let (status, message) = front(&session, "purge_schema_backup", backup).await;
         assert_eq!(status, "error");
-        assert!(message.contains(&elsewhere), "{message}");
+        assert!(message.contains(&format!("DROP OWNED BY {} (in database {elsewhere})", tenant.owner)), "{message}");
+        assert!(message.contains(&format!("ALTER DATABASE {elsewhere} OWNER TO another_role")), "{message}");
         assert_eq!(
             world.text(&format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{location}'")).await,
             "0",
@@ -234,8 +235,29 @@ async fn roles_that_own_something_elsewhere_are_named_and_left() {
             .await;
         let (status, message) = front(&session, "purge_schema_backup", backup).await;
         assert_eq!(status, "error");
-        assert!(message.contains("library.books"), "{message}");
-        world.run("ALTER TABLE library.books OWNER TO CURRENT_USER; CREATE TABLE library.readers (a int)").await;
+        assert!(message.contains("a DBA can run: DROP TABLE library.books; it goes on"), "a superuser is offered nothing: {message}");
+        let librarian = world.database.role("librarian", "NOLOGIN").await;
+        // What is code of the tenant's is for nobody, and a table only for who has the schema.
+        world
+            .run(&format!(
+                "ALTER SCHEMA library OWNER TO {librarian}; CREATE FUNCTION library.esc(q text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+                 AS 'BEGIN EXECUTE q; END'; ALTER FUNCTION library.esc(text) OWNER TO {0}; CREATE VIEW library.v AS SELECT 1 AS a;
+                 ALTER VIEW library.v OWNER TO {0}",
+                tenant.owner
+            ))
+            .await;
+        let (status, message) = front(&session, "purge_schema_backup", backup).await;
+        assert_eq!(status, "error");
+        for wanted in [
+            "DROP FUNCTION library.esc(pg_catalog.text); ".to_owned(),
+            "DROP VIEW library.v; ".to_owned(),
+            format!("DROP TABLE library.books, or to keep it, ALTER TABLE library.books OWNER TO {librarian}; "),
+        ] {
+            assert!(message.contains(&wanted), "{message}");
+        }
+        assert!(!message.to_uppercase().contains("CURRENT_USER") && !message.contains("REASSIGN"), "{message}");
+        world.run(&format!("DROP FUNCTION library.esc(text); DROP VIEW library.v; ALTER TABLE library.books OWNER TO {librarian}")).await;
+        world.run("CREATE TABLE library.readers (a int)").await;
         world.run(&format!("GRANT SELECT ON library.readers TO {}", tenant.owner)).await;
         let (status, message) = front(&session, "purge_schema_backup", backup).await;
         assert_eq!(status, "error");

@@ -130,6 +130,33 @@ async fn a_locked_table_holds_up_nobody_else() {
     .await;
 }
 
+#[tokio::test]
+async fn a_lock_of_a_prepared_transaction_freezes_no_size() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        write(
+            &database,
+            &tenant,
+            "CREATE TABLE hold (g int); CREATE TABLE big AS SELECT g FROM generate_series(1, 100) AS g",
+        )
+        .await;
+        lane.survey(false).await;
+        // No session is left that holds it.
+        let hold =
+            format!("BEGIN; LOCK TABLE school.hold IN ACCESS EXCLUSIVE MODE; PREPARE TRANSACTION '{}'", database.name);
+        database.connect("postgres").await.batch_execute(&hold).await.unwrap();
+        write(&database, &tenant, "INSERT INTO big SELECT g FROM generate_series(1, 20000) AS g").await;
+        let big: i64 = database.one("SELECT pg_total_relation_size('school.big')").await;
+        let survey = lane.survey(false).await;
+        let row = surveyed(&survey, &tenant).unwrap();
+        assert!(row["storage_bytes"].as_i64().unwrap() >= big, "{row}");
+        assert_eq!(row["usage_stale"], json!(true));
+        database.admin.batch_execute(&format!("ROLLBACK PREPARED '{}'", database.name)).await.unwrap();
+    })
+    .await;
+}
+
 /// The memory that a session has in use; nearly all of it is caches.
 async fn memory(client: &tokio_postgres::Client) -> i64 {
     let query = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts";

@@ -29,6 +29,9 @@ pub struct TenantRow {
     pub taken_over: bool,
     /// How often its schema was lost and made again, empty.
     pub recreations: i32,
+    /// Other databases of the server that use its roles, whose logins a suspension leaves open.
+    #[serde(default)]
+    pub shared_with: Vec<String>,
     /// Its roles; former releases do not tell them.
     #[serde(default)]
     pub roles: Option<Roles>,

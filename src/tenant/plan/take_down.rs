@@ -25,6 +25,9 @@ pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effec
         (Some(row), _) => set_aside(removal, row),
         (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match grave.backup_state.as_deref() {
             None | Some("purged") => vec![Effect::Release],
+            // What a stranger granted to its roles, or where a session holds one, keeps them for as long as that lasts. The job
+            // goes on without the object.
+            Some("purging") if grave.schema_gone => vec![Effect::Release],
             // It was set aside while the policy was another one.
             Some("complete") if !is_confirmed(removal, removal.schema_name.as_deref(), grave.schema_id) => {
                 vec![Effect::Release]

@@ -1,0 +1,127 @@
+//! What is set aside still belongs, table by table, to the tenant's owner role. Who acts as that role is sent away or named, and what
+//! was dropped all the same does not come back looking whole.
+
+use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_emptied_after_it_was_set_aside_does_not_come_back_in_silence() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.pupils (a int); CREATE TABLE school.marks (a int) PARTITION BY LIST (a);
+                 CREATE MATERIALIZED VIEW school.sums AS SELECT 1 AS a",
+            )
+            .await;
+        let session = world.session().await;
+        // Whole, it comes back as ever, and so does what has other numbers since a dump was restored.
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        world.run(&format!("DROP TABLE {location}.pupils; CREATE TABLE {location}.pupils (a int); ALTER TABLE {location}.pupils OWNER TO {}", tenant.owner)).await;
+        succeed(&session, "restore_set_aside", backup).await;
+
+        // An owner needs no right on the schema to drop what is its own.
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        world.as_owner(&tenant, &format!("DROP OWNED BY {}", tenant.owner)).await;
+        let (status, message) = front(&session, "restore_set_aside", backup).await;
+        assert_eq!(status, "error");
+        let accept = format!("SELECT * FROM edu_matrix_hub_schema.accept_missing_tables('{backup}')");
+        assert!(message.contains("3 of the 3 tables that were set aside were dropped since then (marks, pupils, sums)"), "{message}");
+        assert!(message.contains(&format!("put them back into schema {location}")) && message.ends_with(&accept), "{message}");
+        let reason = "SELECT metadata ->> 'reason' FROM edu_matrix_hub_schema.schema_operations WHERE type = 'restore' ORDER BY id DESC LIMIT 1";
+        assert_eq!(world.text(reason).await, "tables_missing");
+        assert_eq!(world.text("SELECT status FROM edu_matrix_hub_schema.tenant_schemas").await, "dropped");
+
+        // What is put back is not missing any more; the rest a person accepts, once.
+        world.run(&format!("CREATE TABLE {location}.pupils (a int)")).await;
+        assert!(front(&session, "restore_set_aside", backup).await.1.contains("2 of the 3 tables"));
+        assert!(succeed(&session, "accept_missing_tables", backup).await.contains("2 of 3 tables"));
+        assert_eq!(front(&session, "accept_missing_tables", backup).await.0, "unchanged");
+        world.run(&format!("DROP TABLE {location}.pupils")).await;
+        assert!(front(&session, "restore_set_aside", backup).await.1.contains("1 of the 1 tables"));
+        succeed(&session, "accept_missing_tables", backup).await;
+        succeed(&session, "restore_set_aside", backup).await;
+        assert_eq!(front(&session, "accept_missing_tables", backup).await.0, "error");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_from_before_the_list_goes_by_its_count_or_by_nothing() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        world
+            .as_owner(
+                &tenant,
+                "CREATE TABLE school.a (a int); CREATE TABLE school.b (a int); CREATE VIEW school.v AS SELECT 1 AS a",
+            )
+            .await;
+        let session = world.session().await;
+        let forget =
+            "UPDATE edu_matrix_hub_schema.schema_backups SET manifest = manifest - 'tables' WHERE state = 'complete'";
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        world.run(forget).await;
+        succeed(&session, "restore_set_aside", backup).await;
+
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        world.run(&format!("{forget}; DROP TABLE {location}.a")).await;
+        let (status, message) = front(&session, "restore_set_aside", backup).await;
+        assert_eq!(status, "error");
+        assert!(message.contains("1 of the 2 tables that were set aside were dropped since then;"), "{message}");
+        world.run("UPDATE edu_matrix_hub_schema.schema_backups SET table_count = NULL WHERE state = 'complete'").await;
+        succeed(&session, "restore_set_aside", backup).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let owner = &tenant.owner;
+        world.as_owner(&tenant, "CREATE TABLE school.pupils (a int)").await;
+        let login = world.database.role("migrate", "LOGIN").await;
+        let other = world.tenant("other").await;
+        world
+            .run(&format!(
+                "GRANT {owner} TO {login}; GRANT USAGE, CREATE ON SCHEMA other TO {owner}; SET ROLE {owner};
+                 CREATE FUNCTION other.bomb() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'SELECT'; RESET ROLE"
+            ))
+            .await;
+        let migration = world.database.connect(&login).await;
+        migration.batch_execute(&format!("SET ROLE {owner}")).await.unwrap();
+        let pid: i32 = migration.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
+        let session = world.session().await;
+        // Another's session is not the operator's to end, unless a DBA allowed it.
+        let set_aside = |id| {
+            let session = &session;
+            async move { succeed(session, "drop_institution_schema", id).await }
+        };
+        let message = set_aside(tenant.id).await;
+        assert!(
+            message.contains("these can still act as its owner and drop its tables, until a superuser runs: "),
+            "{message}"
+        );
+        assert!(
+            message.contains(&format!("SELECT pg_terminate_backend({pid}) (session {pid} of login \"{login}\")")),
+            "{message}"
+        );
+        assert!(message.contains("DROP FUNCTION other.bomb() (function other.bomb())"), "{message}");
+        migration.batch_execute("SELECT").await.unwrap();
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "restore_set_aside", backup).await;
+
+        world
+            .run(&format!("DROP FUNCTION other.bomb(); GRANT pg_signal_backend TO {}", world.database.owner_role))
+            .await;
+        let message = set_aside(tenant.id).await;
+        assert!(!message.contains("still act"), "{message}");
+        assert!(migration.batch_execute(&format!("DROP OWNED BY {owner}")).await.is_err());
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "restore_set_aside", backup).await;
+        assert_eq!(world.text("SELECT count(*) FROM school.pupils").await, "0");
+        drop(other);
+    })
+    .await;
+}
