@@ -54,8 +54,11 @@ BEGIN
     ) || (
         SELECT coalesce(jsonb_agg(f.facts), '[]')
         FROM (SELECT jsonb_build_object('kind', 'member', 'name', m.value ->> 'member',
-                                        'statement', format('REVOKE %I FROM %I', m.value ->> 'role', m.value ->> 'member')) AS facts
+                                        'statement', format('REVOKE %I FROM %I', m.value ->> 'role', m.value ->> 'member')
+                                                     || coalesce(format(' GRANTED BY %I', g.rolname), '')) AS facts
               FROM jsonb_array_elements(members) AS m (value)
+              JOIN pg_auth_members AS a ON a.roleid = tenant.owner_role_oid AND a.member = to_regrole(quote_ident(m.value ->> 'member'))
+              LEFT JOIN pg_roles AS g ON g.oid = a.grantor
               WHERE (m.value ->> 'left')::boolean AND m.value ->> 'role' = tenant.owner_role
               LIMIT 10) AS f
     );

@@ -17,6 +17,7 @@ DECLARE
     error_detail  text;
 BEGIN
     BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
         SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE b.id = accept_missing_tables.backup_id AND b.method = 'SetAside' AND b.state = 'complete' FOR NO KEY UPDATE;
         IF backup.id IS NULL THEN

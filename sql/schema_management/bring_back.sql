@@ -18,7 +18,7 @@ DECLARE
     requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
     wanted        timestamptz;
     heard         edu_matrix_hub_schema.installation;
-    chosen        record;
+    chosen        edu_matrix_hub_schema.schema_backups;
     remaining     bigint;
     back          bigint;
     answer        jsonb;
@@ -40,7 +40,7 @@ BEGIN
         SELECT count(*) FILTER (WHERE b.state = 'complete'), count(*) FILTER (WHERE b.state = 'restored') INTO remaining, back
         FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE b.method = 'SetAside' AND b.completed_at BETWEEN heard.bring_back_since AND heard.bring_back_until;
-        SELECT b.id, b.schema_id, b.schema_name INTO chosen
+        SELECT b.* INTO chosen
         FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE b.method = 'SetAside' AND b.state = 'complete' AND b.completed_at BETWEEN heard.bring_back_since AND heard.bring_back_until
           AND b.id NOT IN (SELECT s.id::uuid FROM jsonb_array_elements_text(coalesce(options -> 'skip', '[]')) AS s (id))

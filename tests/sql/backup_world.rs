@@ -72,6 +72,16 @@ impl World {
         self.superuser().await.batch_execute(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 
+    /// Makes a foreign role a member of the tenant's owner role, in a way that is the functions' to end on every version.
+    pub async fn join(&self, tenant: &Tenant, member: &str) {
+        let keeper = format!("(SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}')", tenant.id);
+        self.run(&format!(
+            "SET ROLE {}; SELECT edu_matrix_hub_schema._role_command({keeper}, 'join set inherit', ARRAY['{member}'], '{}'); RESET ROLE",
+            self.database.owner_role, tenant.owner
+        ))
+        .await;
+    }
+
     /// The newest catalogue row.
     pub async fn newest_backup(&self) -> Value {
         let sql = "SELECT to_jsonb(b) FROM edu_matrix_hub_schema.schema_backups AS b ORDER BY requested_at DESC, completed_at DESC LIMIT 1";

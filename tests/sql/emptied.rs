@@ -2,6 +2,7 @@
 //! was dropped all the same does not come back looking whole.
 
 use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
+use crate::support::has_keepers;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_emptied_after_it_was_set_aside_does_not_come_back_in_silence() {
@@ -85,10 +86,11 @@ async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
         let other = world.tenant("other").await;
         world
             .run(&format!(
-                "GRANT {owner} TO {login}; GRANT USAGE, CREATE ON SCHEMA other TO {owner}; SET ROLE {owner};
+                "GRANT USAGE, CREATE ON SCHEMA other TO {owner}; SET ROLE {owner};
                  CREATE FUNCTION other.bomb() RETURNS void LANGUAGE sql SECURITY DEFINER AS 'SELECT'; RESET ROLE"
             ))
             .await;
+        world.join(&tenant, &login).await;
         let migration = world.database.connect(&login).await;
         migration.batch_execute(&format!("SET ROLE {owner}")).await.unwrap();
         let pid: i32 = migration.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
@@ -121,6 +123,18 @@ async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
         let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
         succeed(&session, "restore_set_aside", backup).await;
         assert_eq!(world.text("SELECT count(*) FROM school.pupils").await, "0");
+
+        // A membership that a superuser gave is ours to end on PostgreSQL 15 only.
+        let guest = world.database.role("guest", "LOGIN").await;
+        world.run(&format!("GRANT {owner} TO {guest} GRANTED BY postgres")).await;
+        let message = set_aside(tenant.id).await;
+        let revoke = format!("REVOKE {owner} FROM {guest} GRANTED BY postgres");
+        assert_eq!(message.contains(&revoke), has_keepers(), "{message}");
+        if has_keepers() {
+            world.run(&revoke).await;
+        }
+        let left = format!("SELECT count(*) FROM pg_auth_members WHERE member = '{guest}'::regrole");
+        assert_eq!(world.text(&left).await, "0");
         drop(other);
     })
     .await;

@@ -23,7 +23,7 @@ async fn a_strangers_grant_elsewhere_keeps_no_login_and_no_member() {
         world.database.declare_login(&tenant, &app, &tenant.writer).await;
         let (stranger, member) =
             (world.database.role("stranger", "LOGIN").await, world.database.role("member", "LOGIN").await);
-        world.run(&format!("GRANT {} TO {member}", tenant.owner)).await;
+        world.join(&tenant, &member).await;
         let create = format!("SET ROLE {stranger}; SELECT lo_create(0)");
         let number = server().psql("postgres", &create).unwrap().split_whitespace().last().unwrap().to_owned();
         let grant = format!("SET ROLE {stranger}; GRANT SELECT ON LARGE OBJECT {number} TO \"{}\"", tenant.owner);
