@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "src/postgres/answer/lane.rs",
     "src/postgres/answer/backup.rs",
     "src/postgres/answer/identity.rs",
+    "src/postgres/answer/job.rs",
     "src/postgres/error.rs",
     "src/quantity.rs",
     "src/tenant/desired.rs",
