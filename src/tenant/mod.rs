@@ -183,7 +183,7 @@ async fn wait_for_database(tenant: &TenantSchema, reason: Reason, message: &str,
 
 /// Publishes a verdict that comes from no plan.
 async fn conclude(tenant: &TenantSchema, verdict: &Verdict, ctx: &Context) -> Result<Next, Error> {
-    publish(tenant, status_of_verdict(tenant, verdict, ctx.now()), None, ctx).await
+    publish(tenant, status_of_verdict(tenant, tenant.spec.database(), verdict, ctx.now()), None, ctx).await
 }
 
 /// Writes the status if a person would care, and says when to look again.

@@ -60,10 +60,15 @@ pub fn status(
 
 /// The status when no plan was made or applied: everything else stays as it was.
 #[must_use]
-pub fn status_of_verdict(tenant: &TenantSchema, verdict: &Verdict, now: Timestamp) -> TenantSchemaStatus {
+pub fn status_of_verdict(
+    tenant: &TenantSchema,
+    database: &str,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> TenantSchemaStatus {
     let mut status = tenant.status.clone().unwrap_or_default();
     // One that waits for its database is found by it.
-    status.effective.get_or_insert_default().database_ref.get_or_insert_with(|| tenant.spec.database().to_owned());
+    status.effective.get_or_insert_default().database_ref.get_or_insert_with(|| database.to_owned());
     finish(tenant, status, verdict, now)
 }
 

@@ -241,8 +241,8 @@ fn institution_aside(id: Uuid, left: &SetAside, desired: &Desired) -> String {
     }
     format!(
         "institution {id} belonged to {holder}, which was deleted, and is kept for what was set aside of it. The platform team \
-         finds that in the database (SELECT id, location FROM edu_matrix_hub_schema.schema_backups WHERE institution_id = '{id}') \
-         and can bring it back by restore_set_aside(id) or remove it by purge_schema_backup(id); then this object goes on by itself"
+         finds it by institution_id in edu_matrix_hub_schema.schema_backups, and can bring it back by restore_set_aside(id) or \
+         remove it by purge_schema_backup(id); then this object goes on by itself"
     )
 }
 
