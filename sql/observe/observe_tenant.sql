@@ -90,7 +90,8 @@ BEGIN
         tombstone := (
             SELECT jsonb_build_object('schema_id', t.id, 'status', t.status, 'backup_id', b.id, 'location', b.location,
                                       'backup_state', b.state,
-                                      'schema_gone', b.state = 'purging' AND NOT edu_matrix_hub_schema._world_moved()
+                                      'schema_gone', coalesce(b.state = 'purging', false) AND b.location_oid IS NOT NULL
+                                                     AND NOT edu_matrix_hub_schema._world_moved()
                                                      AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = b.location_oid),
                                       'held_up', (SELECT jsonb_build_object('error', j.error, 'reason', j.reason)
                                                   FROM edu_matrix_hub_schema.schema_jobs AS j

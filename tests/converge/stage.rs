@@ -71,7 +71,8 @@ impl Stage {
         let connection = Connection::from_secret(&secret, Some(TlsMode::Disable), Duration::from_secs(5)).unwrap();
         let database: TenantDatabase = serde_json::from_value(json!({
             "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": { "name": "default" },
-            "spec": { "connection": { "secretRef": { "name": "postgres" } }, "ownerRole": format!("{name}_owner") },
+            "spec": { "connection": { "secretRef": { "name": "postgres" } }, "ownerRole": format!("{name}_owner"),
+                      "limits": { "maxDeletionsPerHour": 1_000_000 } },
         }))
         .unwrap();
         let lane = open_lane(&database, &connection).await;

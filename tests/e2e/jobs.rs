@@ -74,7 +74,8 @@ async fn a_tenant_has_one_job_at_a_time_and_a_deleted_backup_ends_its_own() {
     let started = tokio::time::Instant::now();
     backups.delete("first", &DeleteParams::default()).await.unwrap();
     world.until_gone(&backups, "first").await;
-    assert_eq!(world.job("first"), "cancelled|cancelled|1");
+    let ended = world.job("first");
+    assert!(ended.starts_with("cancelled|cancelled|"), "{ended}");
     world.until_blocked("second").await;
     assert!(started.elapsed() < std::time::Duration::from_secs(15), "ended, not waited for: {:?}", started.elapsed());
     drop(lock);
