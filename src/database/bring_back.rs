@@ -35,13 +35,19 @@ const PASS: Duration = Duration::from_secs(3);
 #[derive(Default)]
 pub struct BringBack(Mutex<Option<Progress>>);
 
-#[derive(Clone)]
+#[derive(Clone, Default)]
 struct Progress {
     since: Timestamp,
     done: u64,
     left: u64,
-    /// Why one of those that are left did not come back; none while they have not all been tried.
+    /// Those that did not come back when they were tried: the others come first, however many passes that takes.
+    skipped: Vec<String>,
+    /// Why the first of them did not come back.
     problem: Option<String>,
+    /// Every one was tried.
+    tried: bool,
+    /// One came back meanwhile.
+    came_back: bool,
 }
 
 /// What became of one pass.
@@ -73,18 +79,17 @@ impl BringBack {
         let Some(since) = bring_back_since(&database.metadata) else { return Ok(Passed::default()) };
         let ended = ToBringBack { since, left: 0 };
         let before = self.get(since);
-        let waits = |before: &Progress| before.left == 0 || before.problem.is_some() && survey.is_none();
+        let waits = |before: &Progress| before.tried && (before.left == 0 || survey.is_none());
         if before.as_ref().is_some_and(waits) || survey.is_some_and(|survey| survey.bring_back.as_ref() == Some(&ended))
         {
             return Ok(Passed::default());
         }
         let begun = Instant::now();
         let mut passed = Passed::default();
-        let mut progress = before.unwrap_or(Progress { since, done: 0, left: 0, problem: None });
-        progress.problem = None;
-        let mut skipped: Vec<String> = Vec::new();
-        loop {
-            let Some(result) = bring_one(database, lane, since, &skipped).await? else { return Ok(passed) };
+        let unfinished = before.filter(|before| !before.tried);
+        let mut progress = unfinished.unwrap_or(Progress { since, ..Progress::default() });
+        while !progress.tried {
+            let Some(result) = bring_one(database, lane, since, &progress.skipped).await? else { return Ok(passed) };
             let count = |key: &str| result.detail[key].as_u64();
             (progress.done, progress.left) =
                 (count("done").unwrap_or(progress.done), count("left").unwrap_or(progress.left));
@@ -93,25 +98,25 @@ impl BringBack {
                 (CallStatus::Success, Some(_)) => passed.came_back = true,
                 // The first call only notes the time. One that another brought back meanwhile is not chosen again.
                 (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
-                (CallStatus::Unchanged, None) => break,
+                (CallStatus::Unchanged, None) => progress.tried = true,
                 (_, Some(backup)) => {
                     progress.problem.get_or_insert(result.message);
-                    skipped.push(backup);
+                    progress.skipped.push(backup);
                 }
                 // Functions of a release that knows no such call.
                 (_, None) => {
                     progress.left = progress.left.max(1);
                     progress.problem = Some(result.message);
-                    break;
+                    progress.tried = true;
                 }
             }
             if begun.elapsed() > PASS {
-                passed.goes_on = true;
-                progress.problem = None;
                 break;
             }
         }
-        if passed.came_back && !passed.goes_on {
+        passed.goes_on = !progress.tried;
+        progress.came_back |= passed.came_back;
+        if progress.tried && progress.came_back {
             passed.notices.push(Notice { reason: EventReason::BroughtBack, message: outcome(&progress) });
         }
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
@@ -138,9 +143,9 @@ async fn bring_one(
 }
 
 fn told(progress: &Progress, name: &str) -> Verdict {
-    let Progress { since, done, left, problem } = progress;
+    let Progress { since, done, left, problem, tried, .. } = progress;
     let all = done + left;
-    match problem {
+    match problem.as_ref().filter(|_| *tried) {
         None => {
             let message =
                 format!("{done} of {all} schemas that were set aside since {since} are back under their names");
