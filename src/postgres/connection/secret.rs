@@ -56,7 +56,7 @@ pub enum ConnectionError {
 
 /// Reads the keys: `uri` wins over the others, unless it is empty. With the TLS mode that it asks for.
 pub fn parse(data: &BTreeMap<String, Vec<u8>>) -> Result<(Config, Option<TlsMode>), ConnectionError> {
-    let Some(uri) = text(data, "uri")?.map(str::trim).filter(|uri| !uri.is_empty()) else {
+    let Some(uri) = given(data, "uri")?.map(str::trim) else {
         return Ok((parse_keys(data)?, None));
     };
     let (mut pg, mode) = parse_uri(uri)?;
@@ -73,14 +73,19 @@ fn text<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &str) -> Result<Option<&'a
         .transpose()
 }
 
+/// A value that is empty is none.
+fn given<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &str) -> Result<Option<&'a str>, ConnectionError> {
+    Ok(text(data, key)?.filter(|value| !value.trim().is_empty()))
+}
+
 fn needed<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &'static str) -> Result<&'a str, ConnectionError> {
-    text(data, key)?.filter(|value| !value.trim().is_empty()).ok_or(ConnectionError::MissingKey(key))
+    given(data, key)?.ok_or(ConnectionError::MissingKey(key))
 }
 
 fn either<'a>(data: &'a BTreeMap<String, Vec<u8>>, key: &'static str, other: &str) -> Result<&'a str, ConnectionError> {
-    match text(data, key)?.filter(|value| !value.trim().is_empty()) {
+    match given(data, key)? {
         Some(value) => Ok(value),
-        None => text(data, other)?.filter(|value| !value.trim().is_empty()).ok_or(ConnectionError::MissingKey(key)),
+        None => given(data, other)?.ok_or(ConnectionError::MissingKey(key)),
     }
 }
 
@@ -95,8 +100,8 @@ fn parse_keys(data: &BTreeMap<String, Vec<u8>>) -> Result<Config, ConnectionErro
     if !pg.get_hosts().iter().all(is_host) {
         return Err(ConnectionError::Host);
     }
-    let port = match text(data, "port")?.map(str::trim).filter(|port| !port.is_empty()) {
-        Some(port) => port.parse::<u16>().ok().filter(|port| *port > 0).ok_or(ConnectionError::Port)?,
+    let port = match given(data, "port")? {
+        Some(port) => port.trim().parse::<u16>().ok().filter(|port| *port > 0).ok_or(ConnectionError::Port)?,
         None => 5432,
     };
     pg.port(port);
