@@ -16,7 +16,11 @@ use tenant_schema_operator::{
     backup,
     lane::LaneState,
     postgres::answer::{BackupAnswer, TenantAnswer},
-    tenant::{self, desired::Invalid, resolve::Resolved},
+    tenant::{
+        self,
+        desired::Invalid,
+        resolve::{Older, Resolved},
+    },
 };
 
 /// UID of the tenant of all scenarios.
@@ -41,7 +45,7 @@ fn annotated(mut tenant: TenantSchema, key: &str, value: &str) -> TenantSchema {
 }
 
 /// What a tenant points to: a database with this spec, beside its connection.
-fn resolved(mut spec: Value, older_tenants: usize) -> Resolved {
+fn resolved(mut spec: Value, older: usize) -> Resolved {
     spec["connection"] = json!({ "secretRef": { "name": "postgres" } });
     let database: TenantDatabase = serde_json::from_value(json!({
         "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase",
@@ -55,7 +59,7 @@ fn resolved(mut spec: Value, older_tenants: usize) -> Resolved {
         namespace_labels: Some(BTreeMap::from([("team".to_owned(), "a".to_owned())])),
         namespace_uid: Some("uid-team-a".to_owned()),
         now: "2026-12-31T00:00:00Z".parse().expect("a time"),
-        older_tenants,
+        older: Older { count: older, refused: None },
     }
 }
 

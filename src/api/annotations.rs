@@ -125,15 +125,21 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
             continue;
         }
         let told = message.split_once(&format!("{key}=")).map(|(_, rest)| rest.split([';', ' ', ')', ',']).next());
-        let why = match told {
-            _ if !known(kind).contains(&key.as_str()) => "this release does not know it on this kind",
-            Some(told) if told != Some(value) => "it has another value",
+        let (why, remove) = match told {
+            _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
+            // The message has the command with the right one.
+            Some(told) if told != Some(value) => ("it has another value", false),
             None if key == RECLAIM && message.contains("the first keeps it") => {
-                "it takes back only what this namespace and name left behind, or spec.transfers gives"
+                ("it takes back only what this namespace and name left behind, or spec.transfers gives", true)
             }
             _ => continue,
         };
         let _ = write!(words, "; the annotation {key} does nothing: {why}");
+        if remove {
+            let namespace = metadata.namespace.as_ref().map_or_else(String::new, |name| format!(" -n {name}"));
+            let name = metadata.name.as_deref().unwrap_or_default();
+            let _ = write!(words, "; to remove it: kubectl{namespace} annotate {} {name} {key}-", kind.to_lowercase());
+        }
     }
     words
 }
@@ -157,9 +163,11 @@ mod tests {
 
     fn check(kind: &str, key: &str, message: &str, expected: &str) {
         let annotations = [(key.to_owned(), "school@1".to_owned()), ("else.where/x".to_owned(), "y".to_owned())];
-        let metadata = ObjectMeta { annotations: Some(annotations.into()), ..ObjectMeta::default() };
+        let annotations = Some(annotations.into());
+        let (name, namespace) = (Some("school".to_owned()), Some("team-a".to_owned()));
+        let metadata = ObjectMeta { name, namespace, annotations, ..ObjectMeta::default() };
         let found = in_vain(&metadata, kind, message);
-        assert!(if expected.is_empty() { found.is_empty() } else { found.ends_with(expected) }, "{key}: {found}");
+        assert!(if expected.is_empty() { found.is_empty() } else { found.contains(expected) }, "{key}: {found}");
     }
 
     #[test]
@@ -168,7 +176,8 @@ mod tests {
         schema(
             "edumatrixhub.io/reclam",
             "ready",
-            "edumatrixhub.io/reclam does nothing: this release does not know it on this kind",
+            "edumatrixhub.io/reclam does nothing: this release does not know it on this kind; to remove it: kubectl -n team-a \
+             annotate tenantschema school edumatrixhub.io/reclam-",
         );
         schema(TAKE_OVER, "ready", "does not know it on this kind");
         check("TenantDatabase", TAKE_OVER, "ready", "");

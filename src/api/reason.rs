@@ -14,6 +14,8 @@ pub enum Shown {
     Passing,
     /// With `Stalled`: a person must act.
     Stuck,
+    /// With `Paused`, a condition of its own: a user asked for it.
+    Paused,
 }
 
 impl Shown {
@@ -24,6 +26,7 @@ impl Shown {
             Self::Settled => "Ready",
             Self::Passing => "Reconciling",
             Self::Stuck => "Stalled",
+            Self::Paused => "Paused",
         }
     }
 }
@@ -80,7 +83,7 @@ reasons! {
     QuotaExceeded Settled
         "The tenant works, and uses more than its quota. Nothing is enforced."
         "Make room in the schema, or raise `spec.quota.limit`."
-    Paused Settled
+    Paused Paused
         "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
         "Remove the annotation when you want what the message says."
     Completed Settled

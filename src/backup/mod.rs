@@ -175,7 +175,8 @@ async fn publish(backup: &SchemaBackup, new: SchemaBackupStatus, ctx: &Context) 
     // A backup that failed is not tried again: the next one is another object. What is in the way of a removal may go.
     let failed = next.outcome == "stalled" && backup.metadata.deletion_timestamp.is_none();
     let after = if failed { After::Never } else { next.after };
-    Ok(Next { after, notices, ..next })
+    let next = Next { after, notices, ..next };
+    Ok(ctx.tell_if_it_waits(&backup.metadata, &new.conditions, new.summary.as_ref(), next))
 }
 
 fn api(backup: &SchemaBackup, ctx: &Context) -> Api<SchemaBackup> {

@@ -5,6 +5,7 @@ mod kinds;
 mod living;
 mod memory;
 mod outcome;
+mod patience;
 mod stage;
 mod unread;
 
@@ -183,6 +184,7 @@ impl Context {
         let uid = object.meta().uid.clone().unwrap_or_default();
         self.written.release(&uid);
         self.requests.forget(&uid);
+        self.waiting.remove(&uid);
         Ok(())
     }
 }

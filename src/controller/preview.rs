@@ -26,16 +26,19 @@ use super::cluster_id;
 use crate::{
     api::{TenantDatabase, TenantSchema},
     context::chain,
-    database::resolve::{Unresolved, resolve},
+    database::{
+        install::{Closed, Reached, reach},
+        resolve::{Unresolved, resolve},
+    },
     kubernetes::{self, reading::Read},
     lane::LaneState,
-    postgres::{self, Functions, Pool},
+    postgres::{self, Functions},
     telemetry::Metrics,
     tenant::{
         desired::{desired, removal},
         observe::{question, removal_question},
         plan::{Effect, Plan, plan, plan_removal},
-        resolve::{Resolved, count_older},
+        resolve::{Resolved, older},
     },
 };
 
@@ -54,6 +57,9 @@ pub enum Error {
     /// The connection's Secrets.
     #[error("cannot connect to TenantDatabase {0}")]
     Unresolved(String, #[source] Unresolved),
+    /// What stands in the way of using the database.
+    #[error("cannot use TenantDatabase {0}")]
+    Closed(String, #[source] Closed),
     /// The database.
     #[error("cannot observe the tenant in TenantDatabase {0}")]
     Database(String, #[source] postgres::Error),
@@ -238,7 +244,7 @@ impl Asker<'_> {
             namespace_labels: found.as_ref().map(|found| found.labels().clone()),
             namespace_uid: found.and_then(|found| found.uid()),
             now: Timestamp::now(),
-            older_tenants: count_older(tenant, tenant.spec.database(), &others),
+            older: older(tenant, tenant.spec.database(), &others),
             database: Some(Arc::new(database)),
         })
     }
@@ -267,19 +273,15 @@ fn changed_fields(before: &Value, after: &Value) -> Vec<String> {
     names.iter().filter(differs).map(|name| format!("spec.{name}")).collect()
 }
 
-/// The functions of a database, over one connection.
+/// The functions of a database that has them.
 async fn open(client: &Client, database: Option<&TenantDatabase>, own_namespace: &str) -> Result<Functions, Error> {
     let Some(database) = database else { return Err(Error::NotInstalled(String::new())) };
     let name = database.name_any();
-    let failed = |source| Error::Database(name.clone(), source);
     let connection =
         resolve(database, client, own_namespace).await.map_err(|source| Error::Unresolved(name.clone(), source))?;
-    let pool = Pool::new(connection, 1).map_err(failed)?;
-    let functions = Functions::new(pool, Arc::new(Metrics::new()), database.spec.connection.statement_timeout());
-    let owner_role = database.spec.owner_role().map_err(|_| Error::NotInstalled(name.clone()))?;
-    if functions.database(&owner_role).await.map_err(failed)?.installed {
-        Ok(functions)
-    } else {
-        Err(Error::NotInstalled(name))
+    match reach(database, connection, Arc::new(Metrics::new())).await {
+        Ok(Reached { functions, facts }) if facts.installed => Ok(functions),
+        Ok(_) => Err(Error::NotInstalled(name)),
+        Err(closed) => Err(Error::Closed(name, closed)),
     }
 }

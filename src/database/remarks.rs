@@ -77,7 +77,11 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
 /// Backups that expired and wait, or a confirmation that is none.
 fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
     if let Some((annotation, value)) = no_times(&database.metadata).first() {
-        let message = format!("{annotation}={value} is no time such as 2026-01-31T12:00:00Z, and does nothing");
+        let message = format!(
+            "{annotation}={value} is no time such as 2026-01-31T12:00:00Z, and does nothing; write such a time, or remove it: \
+             kubectl annotate tenantdatabase {} {annotation}-",
+            database.name_any()
+        );
         return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
     }
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());

@@ -15,7 +15,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::resolve::Resolved;
+use super::resolve::{Older, Resolved};
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
@@ -453,14 +453,17 @@ fn broken_database(what: &str) -> Invalid {
 fn allow_count(database: &TenantDatabase, resolved: &Resolved, tenant: &TenantSchema, outside: &mut Vec<Invalid>) {
     let most = database.spec.limits.as_ref().and_then(|limits| limits.max_tenants_per_namespace);
     let Some(most) = most.and_then(|most| usize::try_from(most).ok()) else { return };
-    if resolved.older_tenants >= most {
+    let Older { count, refused } = &resolved.older;
+    if *count >= most {
+        let namespace = tenant.namespace().unwrap_or_default();
+        let refused = refused.as_ref().map_or_else(String::new, |name| {
+            format!("; {name} has no schema yet, and its own message says why: kubectl -n {namespace} describe tenantschema {name}")
+        });
         outside.push(Invalid {
             reason: Reason::TooManyTenants,
             message: format!(
-                "namespace {} has {} older tenants in TenantDatabase {}, and {most} are allowed; delete one, or ask the \
-                 platform team for more (spec.limits.maxTenantsPerNamespace)",
-                tenant.namespace().unwrap_or_default(),
-                resolved.older_tenants,
+                "{count} tenants of namespace {namespace} come before it in TenantDatabase {}, and {most} are allowed; delete \
+                 one, or ask the platform team for more (spec.limits.maxTenantsPerNamespace){refused}",
                 tenant.spec.database()
             ),
         });

@@ -1,6 +1,6 @@
 //! The end of a tenant: what its deletion waits for, what becomes of its schema, and when the object may go.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::{
-        CONFIRM_DROP, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema, TenantSchemaStatus,
+        CONFIRM_DROP, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
         event::EventReason,
         policy::DeletionPolicy,
@@ -29,9 +29,6 @@ use crate::{
     lane::{Lane, LaneState},
     postgres::answer::{TenantAnswer, TenantRow},
 };
-
-/// A deletion that takes longer is told as an Event.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A tenant that went although it had our finalizer, which the API server can pass over while a tenant is being made. What
 /// was made for it is dealt with as if the deletion had waited for us, but never dropped. All others are none of our business
@@ -120,27 +117,6 @@ fn writer_of(metadata: &ObjectMeta, annotation: &str) -> String {
         }
         None => "an unknown field manager".to_owned(),
     }
-}
-
-/// Tells once that a deletion waits for what nothing else tells: one that a person must act on has an Event of its own.
-pub(super) fn tell_if_it_waits(tenant: &TenantSchema, new: &TenantSchemaStatus, mut next: Next, ctx: &Context) -> Next {
-    let Some(since) = tenant.metadata.deletion_timestamp.as_ref() else { return next };
-    if find(&new.conditions, ConditionType::Stalled).is_some() {
-        return next;
-    }
-    let waited = Duration::try_from(ctx.clock.now().duration_since(since.0)).unwrap_or_default();
-    match PATIENCE.checked_sub(waited).filter(|left| !left.is_zero()) {
-        // One that is paused has no other reason to be looked at; what is tried again keeps its own pace.
-        Some(left) if matches!(next.after, After::Resync) => next.after = After::Delay(left),
-        Some(_) => {}
-        None => {
-            if ctx.waiting.add(&tenant.uid().unwrap_or_default()) {
-                let message = new.summary.as_ref().map_or_else(String::new, |summary| summary.message.clone());
-                next.notices.push(Notice { reason: EventReason::DeletionWaits, message });
-            }
-        }
-    }
-    next
 }
 
 /// A tenant that is deleted: what it made is dealt with, then it goes.
@@ -274,7 +250,6 @@ async fn let_go(
     ctx: &Context,
 ) -> Result<Next, Error> {
     ctx.let_go(&api(tenant, ctx), tenant, TENANT_SCHEMA_FINALIZER).await?;
-    ctx.waiting.remove(&removal.owner.uid);
     if let LaneState::Open(lane) = &resolved.lane {
         if removal.stays() && removal.given_to.is_none() {
             // The next survey misses the object, and releases the row although many go at once: their deletions were seen.

@@ -205,7 +205,7 @@ async fn publish(
         }
     }
     let next = Next { notices, ..Next::of(&new.conditions, changed) };
-    Ok(end::tell_if_it_waits(tenant, &new, next, ctx))
+    Ok(ctx.tell_if_it_waits(&tenant.metadata, &new.conditions, new.summary.as_ref(), next))
 }
 
 /// What was done in the database is told, also when another has written the status meanwhile.

@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
-    api::{TenantDatabase, TenantSchema},
+    api::{
+        TenantDatabase, TenantSchema,
+        condition::{ConditionType, find},
+    },
     context::Context,
     kubernetes,
     lane::LaneState,
@@ -30,8 +33,17 @@ pub struct Resolved {
     pub namespace_uid: Option<String>,
     /// The time by the API server's clock, which stamps deletions.
     pub now: Timestamp,
-    /// How many older tenants of this namespace the database has; counted only when a limit asks for it.
-    pub older_tenants: usize,
+    /// The older tenants of this namespace in the database; counted only when a limit asks for it.
+    pub older: Older,
+}
+
+/// The tenants of one namespace and database that come before one.
+#[derive(Default)]
+pub struct Older {
+    /// How many they are.
+    pub count: usize,
+    /// The name of one of them that is refused itself. It keeps its turn: what it waits for may come at any moment.
+    pub refused: Option<String>,
 }
 
 /// Looks up what the tenant points to.
@@ -47,28 +59,33 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
         .as_ref()
         .and_then(|database| database.spec.limits.as_ref())
         .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
-    let older_tenants = if limited { count_older(tenant, name, &ctx.stores.tenants.state()) } else { 0 };
+    let older = if limited { older(tenant, name, &ctx.stores.tenants.state()) } else { Older::default() };
     let (cluster, lane, now) = (ctx.cluster.clone(), ctx.lanes.get(name), ctx.clock.now());
-    Resolved { cluster, database, lane, namespace_labels, namespace_uid, now, older_tenants }
+    Resolved { cluster, database, lane, namespace_labels, namespace_uid, now, older }
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
 /// whichever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
 /// is not made room for by its name.
 #[must_use]
-pub fn count_older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> usize {
-    let rank = |tenant: &TenantSchema| {
-        let is_made = tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());
-        (!is_made, tenant.metadata.creation_timestamp.clone(), tenant.name_any())
-    };
+pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> Older {
+    let is_made = |tenant: &TenantSchema| tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());
+    let rank =
+        |tenant: &TenantSchema| (!is_made(tenant), tenant.metadata.creation_timestamp.clone(), tenant.name_any());
     let own = rank(tenant);
-    let older = |other: &Arc<TenantSchema>| {
+    let comes_before = |other: &&Arc<TenantSchema>| {
         other.metadata.namespace == tenant.metadata.namespace
             && other.spec.database() == database
             && other.metadata.deletion_timestamp.is_none()
             && rank(other) < own
     };
-    all.iter().filter(|other| older(other)).count()
+    let is_refused = |other: &&Arc<TenantSchema>| {
+        let conditions = other.status.as_ref().map(|status| status.conditions.as_slice());
+        !is_made(other) && find(conditions.unwrap_or_default(), ConditionType::Stalled).is_some()
+    };
+    let before: Vec<_> = all.iter().filter(comes_before).collect();
+    let refused = before.iter().find(|other| is_refused(other)).map(|other| other.name_any());
+    Older { count: before.len(), refused }
 }
 
 /// Why there is no TenantDatabase for this tenant, by the API server's word: the cache does not have one that is out of this

@@ -30,6 +30,22 @@ fn alerts_and_dashboard_are_the_files() {
     assert!(alerts.contains("{job=\"operator\"}"));
     assert_eq!(rule["spec"], serde_saphyr::from_str::<Value>(&alerts).unwrap());
 
+    let mut other = on.clone();
+    let own = json!({ "alert": "TenantQuotaNearlyUsed", "expr": "vector(1)" });
+    other["prometheusRule"]["disabled"] = json!(["TenantQuotaNearlyUsed"]);
+    other["prometheusRule"]["additionalRules"] = json!([own]);
+    let rules = |values: &Value| {
+        let rule = kinds(values, "PrometheusRule").remove(0);
+        rule["spec"]["groups"][0]["rules"].as_array().unwrap().clone()
+    };
+    let (all, changed) = (rules(&on), rules(&other));
+    assert_eq!(changed.last(), Some(&own));
+    assert_eq!(changed.len(), all.len());
+    assert_eq!(changed.iter().filter(|rule| rule["alert"] == own["alert"]).count(), 1);
+    other["prometheusRule"]["disabled"] = json!(["TenantQuotaNerlyUsed"]);
+    let refusal = helm.render(&["template", "tso"], &other).unwrap_err();
+    assert!(refusal.contains("the alerts are: TenantOperatorDown"), "{refusal}");
+
     let dashboard = &kinds(&on, "ConfigMap")[0];
     assert_eq!(dashboard["metadata"]["labels"]["grafana_dashboard"], "1");
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();

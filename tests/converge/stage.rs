@@ -22,7 +22,11 @@ use tenant_schema_operator::{
         answer::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
     },
     telemetry::Metrics,
-    tenant::{self, plan::Effect, resolve::Resolved},
+    tenant::{
+        self,
+        plan::Effect,
+        resolve::{Older, Resolved},
+    },
 };
 use tokio_postgres::SimpleQueryMessage;
 use uuid::Uuid;
@@ -236,7 +240,7 @@ impl Stage {
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: Some("team".to_owned()),
             now: Timestamp::now(),
-            older_tenants: 0,
+            older: Older::default(),
         };
         if subject.object.metadata.deletion_timestamp.is_some() {
             let removal = tenant::desired::removal(&subject.object, &resolved);

@@ -85,8 +85,13 @@ async fn a_backup_is_made_shown_and_kept_as_its_object_says() {
     let goes = world.finished_backup("goes", json!({ "deletionPolicy": "Delete" })).await;
     let stays = world.finished_backup("stays", json!({ "deletionPolicy": "Retain" })).await;
     assert_ne!(location(&goes), location(&stays));
+    let lock = world.session(&format!("BEGIN; LOCK TABLE {}.pupils IN ACCESS SHARE MODE", location(&goes)));
     for name in ["goes", "stays", "whole"] {
         backups.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    world.event("goes", "DeletionWaits", "").await;
+    drop(lock);
+    for name in ["goes", "stays", "whole"] {
         world.until_gone(&backups, name).await;
     }
     assert!(!world.stands(&location(&goes)));

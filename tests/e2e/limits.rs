@@ -52,7 +52,7 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
     world.ready_tenant("fourth").await;
     world.apply_tenant("fifth", json!({ "schemaName": "fifth" })).await;
     let message = world.stalled_tenant("fifth", "TooManyTenants").await;
-    assert!(message.contains("has 4 older tenants") && message.contains("4 are allowed"), "{message}");
+    assert!(message.contains("4 tenants of namespace") && message.contains("4 are allowed"), "{message}");
     world.delete_tenant("fourth").await;
     world.ready_tenant("fifth").await;
 

@@ -1,7 +1,9 @@
 //! What the owners of a database allow: new tenants meet it or are not made, running ones are clamped or marked.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
-use tenant_schema_operator::tenant::desired::desired;
+use tenant_schema_operator::tenant::{desired::desired, resolve::older};
 
 use crate::{ROW, check_refused, resolved, tenant};
 
@@ -76,7 +78,20 @@ fn a_name_needs_a_pattern_for_its_namespace() {
 fn a_namespace_has_only_so_many_tenants() {
     let limit = json!({ "limits": { "maxTenantsPerNamespace": 2 } });
     assert!(desired(&new(json!({})), &resolved(limit.clone(), 1)).is_ok());
-    check_refused(&new(json!({})), &resolved(limit, 2), "TooManyTenants", &["2", "maxTenantsPerNamespace"]);
+    let mut full = resolved(limit, 2);
+    check_refused(&new(json!({})), &full, "TooManyTenants", &["2 tenants", "maxTenantsPerNamespace"]);
+    // Of those that come before it one is refused itself: it keeps its turn, and its name helps to free one.
+    let named = |name: &str, status: Value| {
+        let mut tenant = tenant(json!({ "schemaName": name }), status);
+        tenant.metadata.name = Some(name.to_owned());
+        Arc::new(tenant)
+    };
+    let stalled = json!({ "conditions": [{ "type": "Stalled", "status": "True", "reason": "Conflict", "message": "",
+        "lastTransitionTime": "2026-12-31T00:00:00Z" }] });
+    let all = [named("a", stalled), named("b", json!({ "schemaId": ROW })), named("c", json!(null))];
+    full.older = older(&all[2], "default", &all);
+    let names = ["2 tenants", "describe tenantschema a"];
+    check_refused(&all[2], &full, "TooManyTenants", &names);
 }
 
 #[test]
