@@ -1,6 +1,6 @@
 //! What a person types ([`Args`]) and what the operator needs ([`Config`]), with one conversion between them.
 
-use std::net::SocketAddr;
+use std::{fmt::Write, net::SocketAddr};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -105,6 +105,44 @@ pub struct Selection {
     pub watch_selector: Option<String>,
 }
 
+impl Selection {
+    /// The flags with which kubectl finds the same objects: one entry for each command that it takes.
+    #[must_use]
+    pub fn for_kubectl(&self) -> Vec<String> {
+        let which = self.watch_selector.as_ref().map_or_else(|| "--all".to_owned(), |labels| format!("-l '{labels}'"));
+        if self.watch_namespaces.is_empty() {
+            return vec![format!("--all-namespaces {which}")];
+        }
+        self.watch_namespaces.iter().map(|namespace| format!("-n {namespace} {which}")).collect()
+    }
+
+    /// The flags with which a command of this program finds the same objects, each after a space.
+    #[must_use]
+    pub fn for_commands(&self) -> String {
+        let mut flags = String::new();
+        if !self.watch_namespaces.is_empty() {
+            let _ = write!(flags, " --watch-namespaces {}", self.watch_namespaces.join(","));
+        }
+        if let Some(labels) = &self.watch_selector {
+            let _ = write!(flags, " --watch-selector '{labels}'");
+        }
+        flags
+    }
+
+    /// What it takes, as it follows the name of a kind.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let mut words = String::new();
+        if !self.watch_namespaces.is_empty() {
+            let _ = write!(words, " of {}", self.watch_namespaces.join(", "));
+        }
+        if let Some(labels) = &self.watch_selector {
+            let _ = write!(words, " with {labels}");
+        }
+        words
+    }
+}
+
 /// Flags of `run`; each has an environment variable.
 #[derive(Debug, ClapArgs)]
 pub struct RunArgs {
@@ -180,4 +218,29 @@ fn own_namespace() -> String {
         .ok()
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(namespaces: &[&str], selector: Option<&str>, kubectl: &[&str], flags: &str) {
+        let watch_namespaces = namespaces.iter().map(|&name| name.to_owned()).collect();
+        let selection = Selection { watch_namespaces, watch_selector: selector.map(str::to_owned) };
+        assert_eq!(selection.for_kubectl(), kubectl);
+        assert_eq!(selection.for_commands(), flags);
+    }
+
+    #[test]
+    fn commands_take_what_was_selected_and_nothing_else() {
+        check(&[], None, &["--all-namespaces --all"], "");
+        check(
+            &["team-a", "team-b"],
+            None,
+            &["-n team-a --all", "-n team-b --all"],
+            " --watch-namespaces team-a,team-b",
+        );
+        check(&[], Some("a=b,c"), &["--all-namespaces -l 'a=b,c'"], " --watch-selector 'a=b,c'");
+        check(&["team-a"], Some("c"), &["-n team-a -l 'c'"], " --watch-namespaces team-a --watch-selector 'c'");
+    }
 }

@@ -119,6 +119,7 @@ fn check_backup(file: &str, backup: &SchemaBackup, tenant: Option<TenantSchema>,
     let resolved = backup::resolve::Resolved {
         cluster: "cluster".to_owned(),
         namespace_uid: None,
+        database: None,
         tenant: tenant.map(Arc::new),
         lane: None,
     };
@@ -128,8 +129,13 @@ fn check_backup(file: &str, backup: &SchemaBackup, tenant: Option<TenantSchema>,
 
 /// The plan of a deleted backup is the golden file.
 fn check_backup_removal(file: &str, backup: &SchemaBackup, namespace_ends: bool, observed: &BackupAnswer) {
-    let resolved =
-        backup::resolve::Resolved { cluster: "cluster".to_owned(), namespace_uid: None, tenant: None, lane: None };
+    let resolved = backup::resolve::Resolved {
+        cluster: "cluster".to_owned(),
+        namespace_uid: None,
+        database: None,
+        tenant: None,
+        lane: None,
+    };
     let removal = backup::desired::removal(backup, &resolved, namespace_ends);
     golden(file, &backup::plan::plan_removal(&removal, observed).to_string());
 }

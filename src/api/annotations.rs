@@ -109,7 +109,7 @@ pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
 /// The annotations that mean something on an object of this kind.
 fn known(kind: &str) -> &'static [&'static str] {
     match kind {
-        "TenantDatabase" => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK, ABANDON],
+        "TenantDatabase" => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK],
         "TenantSchema" => &[RECONCILE_REQUESTED_AT, CONFIRM_DROP, RECREATE, ABANDON, RECLAIM, PAUSED],
         _ => &[RECONCILE_REQUESTED_AT, ABANDON],
     }
@@ -126,6 +126,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
         }
         let told = message.split_once(&format!("{key}=")).map(|(_, rest)| rest.split([';', ' ', ')', ',']).next());
         let (why, remove) = match told {
+            _ if key == ABANDON && kind == "TenantDatabase" => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
             // The message has the command with the right one.
             Some(told) if told != Some(value) => ("it has another value", false),

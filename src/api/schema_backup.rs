@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::condition::Summary;
-use super::schema;
+use super::{SCHEMA_BACKUP_FINALIZER, schema};
 
 /// Which tenant is backed up, how, and what becomes of the backup.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
@@ -178,6 +178,22 @@ pub struct SchemaBackupStatus {
     /// When it will be removed; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expire_time: Option<Time>,
+}
+
+impl SchemaBackup {
+    /// It came to an end, one way or the other.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.completion_time.is_some())
+    }
+
+    /// Whether the object needs this TenantDatabase in order to go: its backup goes with it, or must be cancelled.
+    #[must_use]
+    pub fn needs_database(&self, name: &str) -> bool {
+        self.status.as_ref().and_then(|status| status.database_ref.as_deref()) == Some(name)
+            && self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == SCHEMA_BACKUP_FINALIZER)
+            && (self.spec.deletion_policy() == BackupDeletionPolicy::Delete || !self.is_complete())
+    }
 }
 
 impl SchemaBackupSpec {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::resolve::Resolved;
 use crate::{
     api::{
-        SchemaBackup,
+        ABANDON, SchemaBackup, bound, confirms,
         schema_backup::{BackupDeletionPolicy, BackupMethod},
     },
     postgres::answer::Owner,
@@ -49,6 +49,8 @@ pub struct Removal {
     pub delete: bool,
     /// The backup is finished, so that nothing must be cancelled.
     pub complete: bool,
+    /// The object may go without the database: a user said so.
+    pub abandoned: bool,
 }
 
 /// What the backup is to be.
@@ -76,7 +78,8 @@ pub fn removal(backup: &SchemaBackup, resolved: &Resolved, namespace_ends: bool)
         object: object(backup, resolved),
         known: known(backup),
         delete: backup.spec.deletion_policy() == BackupDeletionPolicy::Delete && !namespace_ends,
-        complete: backup.status.as_ref().is_some_and(|status| status.completion_time.is_some()),
+        complete: backup.is_complete(),
+        abandoned: confirms(&backup.metadata, ABANDON, &bound(&backup.name_any(), backup.uid().unwrap_or_default())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod desired;
+mod end;
 mod observe;
 pub mod plan;
 pub mod resolve;
@@ -16,16 +17,16 @@ use crate::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, End, Living, Next, StageError as Error, chain},
+    context::{After, Context, End, Next, StageError as Error, chain},
     kubernetes::status::Written,
     lane::{Lane, LaneState},
-    postgres::answer::BackupAnswer,
 };
-use apply::{Applied, apply};
-use desired::{Desired, Removal, desired, removal};
-use observe::{observe, observe_removal};
-use plan::{Effect, no_tenant, plan, plan_removal};
-use resolve::{Resolved, namespace_ends, resolve};
+use apply::apply;
+use desired::{Desired, desired};
+use end::end;
+use observe::observe;
+use plan::{Effect, no_tenant, plan};
+use resolve::resolve;
 use status::{notices, status, status_of_verdict};
 
 /// Brings one backup to what its spec says, or lets it go.
@@ -83,54 +84,6 @@ async fn keep(backup: Arc<SchemaBackup>, desired: &Desired, lane: &Lane, ctx: &C
     publish(&backup, status(&backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
 }
 
-/// A backup whose object is deleted: kept or removed, then the object goes.
-async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Context) -> Result<Next, Error> {
-    if !backup.finalizers().iter().any(|finalizer| finalizer == SCHEMA_BACKUP_FINALIZER) {
-        return Ok(Next::new(After::Never, "gone"));
-    }
-    let ends = namespace_ends(backup, ctx).await?;
-    let removal = removal(backup, resolved, ends);
-    if removal.complete && !removal.delete {
-        return let_go(backup, ctx).await;
-    }
-    let lane = match &resolved.lane {
-        Some(LaneState::Open(lane)) => lane,
-        Some(LaneState::Elsewhere) => return Ok(Next::new(After::Resync, "standby")),
-        Some(LaneState::Unavailable { message, .. }) => {
-            return conclude(backup, &unavailable(message.clone()), ctx).await;
-        }
-        // It never came so far that a catalogue could have it.
-        None => return let_go(backup, ctx).await,
-    };
-    // What the cache has may be of a world that went back. The object decides as it is now, or nothing is taken away.
-    let backup = &match ctx.living_whole(&api(backup, ctx), &removal.object.name, &removal.object.uid).await? {
-        Living::Deleting(now) => now,
-        Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
-        Living::Gone => return Ok(Next::new(After::Never, "gone")),
-    };
-    let removal = desired::removal(backup, resolved, ends);
-    match end_in_database(&removal, lane).await {
-        Ok((_, applied)) if matches!(applied.end, End::Released | End::Done) => let_go(backup, ctx).await,
-        Ok(_) if lane.is_refused() => Ok(Next::new(After::Retry, "standby")),
-        Ok((observed, applied)) => {
-            publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
-        }
-        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
-        Err(failed) => trouble(backup, lane, failed, ctx).await,
-    }
-}
-
-async fn end_in_database(removal: &Removal, lane: &Lane) -> Result<(BackupAnswer, Applied), Error> {
-    let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
-    let plan = plan_removal(removal, &observed);
-    tracing::debug!(stage = "plan", plan = %plan);
-    if let Some(job) = observed.job.as_ref().filter(|job| job.kind == "snapshot") {
-        lane.cancel_job(job.job_id);
-    }
-    let applied = apply(lane, None, plan).await.map_err(Error::Apply)?;
-    Ok((observed, applied))
-}
-
 /// The database could not be asked: the status says so, and the pass counts as failed. Who lost the lane says nothing.
 async fn trouble(backup: &SchemaBackup, lane: &Lane, failed: Error, ctx: &Context) -> Result<Next, Error> {
     if !ctx.still_holds(lane).await {
@@ -154,11 +107,6 @@ fn is_settled(backup: &SchemaBackup) -> bool {
             && status.observed_generation == backup.metadata.generation
             && find(&status.conditions, ConditionType::Reconciling).is_none()
     })
-}
-
-async fn let_go(backup: &SchemaBackup, ctx: &Context) -> Result<Next, Error> {
-    ctx.let_go(&api(backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await?;
-    Ok(Next::new(After::Never, "changed"))
 }
 
 async fn conclude(backup: &SchemaBackup, verdict: &Verdict, ctx: &Context) -> Result<Next, Error> {

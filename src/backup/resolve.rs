@@ -20,6 +20,8 @@ pub struct Resolved {
     pub namespace_uid: Option<String>,
     /// The tenant, if it is there.
     pub tenant: Option<Arc<TenantSchema>>,
+    /// The TenantDatabase that has the backup, or will have it, if that is known.
+    pub database: Option<String>,
     /// Where the database stands that has the backup, or will have it; nothing when neither is known.
     pub lane: Option<LaneState>,
 }
@@ -34,7 +36,8 @@ pub fn resolve(backup: &SchemaBackup, ctx: &Context) -> Resolved {
     let database = remembered.or_else(|| tenant.as_ref().map(|tenant| tenant.spec.database()));
     let lane = database.map(|database| ctx.lanes.get(database));
     let namespace_uid = ctx.stores.namespaces.get(&ObjectRef::new(&namespace)).and_then(|found| found.uid());
-    Resolved { cluster: ctx.cluster.clone(), namespace_uid, tenant, lane }
+    let database = database.map(str::to_owned);
+    Resolved { cluster: ctx.cluster.clone(), namespace_uid, database, tenant, lane }
 }
 
 /// Whether the backup's namespace is being deleted, by the API server's word: a cache that is a moment behind would let

@@ -1,9 +1,11 @@
 //! Letting every tenant go with its schema left as it is: what remains is plain PostgreSQL. The objects are not deleted, they
-//! are made ready for it.
+//! are made ready for it. One that this release cannot read is changed like the others and holds up none of them.
+
+use std::{collections::BTreeSet, fmt::Write};
 
 use kube::{
-    Api, Client, ResourceExt,
-    api::{ListParams, Patch, PatchParams},
+    Api, Client,
+    api::{ListParams, ObjectMeta, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -11,51 +13,95 @@ use super::watches::apis;
 use crate::{
     api::{TenantDatabase, TenantSchema, policy::DeletionPolicy},
     config::Selection,
-    kubernetes,
+    kubernetes::{self, reading::Read},
 };
 
-/// Sets `deletionPolicy: Retain` on every selected tenant and says what it did. A database that does not allow `Retain` is
-/// named first, and nothing is changed: its tenants would be set aside all the same.
-pub async fn release_all(client: &Client, selection: &Selection) -> Result<Result<String, String>, kubernetes::Error> {
-    let databases: Api<TenantDatabase> = Api::all(client.clone());
-    let list = kubernetes::within(|| "list TenantDatabases".to_owned(), databases.list(&ListParams::default())).await?;
-    let limited = |database: &&TenantDatabase| {
-        database.spec.limits.as_ref().is_some_and(|limits| !limits.allows(DeletionPolicy::Retain))
-    };
-    if let Some(database) = list.items.iter().find(limited) {
-        let name = database.name_any();
-        return Ok(Err(format!(
-            "TenantDatabase {name} does not allow the deletion policy Retain and nothing was changed; allow it: kubectl patch \
-             tenantdatabase {name} --type json -p '[{{\"op\":\"add\",\"path\":\"/spec/limits/deletionPolicies/-\",\"value\":\"Retain\"}}]'"
-        )));
-    }
-    let selected = ListParams { label_selector: selection.watch_selector.clone(), ..ListParams::default() };
-    let (mut changed, mut total) = (0, 0);
-    for api in apis::<TenantSchema>(client, &selection.watch_namespaces) {
-        let tenants = kubernetes::within(|| "list TenantSchemas".to_owned(), api.list(&selected)).await?;
-        for tenant in tenants.items {
-            total += 1;
-            if tenant.spec.deletion_policy != Some(DeletionPolicy::Retain) {
-                retain(client, &tenant).await?;
-                changed += 1;
+/// A tenant as far as releasing it needs to know it.
+struct Tenant {
+    metadata: ObjectMeta,
+    /// Its TenantDatabase, if that could be read.
+    database: Option<String>,
+    is_retained: bool,
+}
+
+impl From<Read<TenantSchema>> for Tenant {
+    fn from(tenant: Read<TenantSchema>) -> Self {
+        match tenant {
+            Read::Whole(tenant) => Self {
+                database: Some(tenant.spec.database().to_owned()),
+                is_retained: tenant.spec.deletion_policy == Some(DeletionPolicy::Retain),
+                metadata: tenant.metadata,
+            },
+            Read::Unreadable(unread) => {
+                Self { metadata: unread.metadata, database: unread.database, is_retained: false }
             }
         }
     }
+}
+
+/// Sets `deletionPolicy: Retain` on every selected tenant and says what it did. A database of theirs that does not allow
+/// `Retain` is named first, and nothing is changed: its tenants would be set aside all the same.
+pub async fn release_all(client: &Client, selection: &Selection) -> Result<Result<String, String>, kubernetes::Error> {
+    let selected = ListParams { label_selector: selection.watch_selector.clone(), ..ListParams::default() };
+    let mut tenants: Vec<Tenant> = Vec::new();
+    for api in apis::<Read<TenantSchema>>(client, &selection.watch_namespaces) {
+        let list = kubernetes::within(|| "list TenantSchemas".to_owned(), api.list(&selected)).await?;
+        tenants.extend(list.items.into_iter().map(Tenant::from));
+    }
+    let mut doubts = String::new();
+    for name in tenants.iter().filter_map(|tenant| tenant.database.as_deref()).collect::<BTreeSet<_>>() {
+        let databases: Api<Read<TenantDatabase>> = Api::all(client.clone());
+        match kubernetes::read(&databases, name).await {
+            Ok(Some(Read::Whole(database))) => {
+                let limits = database.spec.limits.as_ref();
+                if limits.is_some_and(|limits| !limits.allows(DeletionPolicy::Retain)) {
+                    return Ok(Err(forbids(name)));
+                }
+            }
+            Ok(Some(Read::Unreadable(unread))) => {
+                let why = &unread.why;
+                let _ = writeln!(doubts, "whether TenantDatabase {name} allows Retain is not known: {why}");
+            }
+            // Without its TenantDatabase nothing is done to a schema, and no object has a name that cannot be one.
+            Ok(None) | Err(kubernetes::Error::NoName(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut changed = 0;
+    for tenant in tenants.iter().filter(|tenant| !tenant.is_retained) {
+        retain(client, &tenant.metadata).await?;
+        changed += 1;
+    }
+    let are_deleted = tenants.iter().all(|tenant| tenant.metadata.deletion_timestamp.is_some());
     Ok(Ok(format!(
-        "{changed} of {total} TenantSchemas changed to deletionPolicy: Retain, all of them have it now; if they come from a \
-         repository, change it there too. When they are deleted, their schemas stay: kubectl delete tenantschemas \
-         --all-namespaces --all\n"
+        "{changed} of {} TenantSchemas{} changed to deletionPolicy: Retain, all of these have it now; if they come from a \
+         repository, change it there too. {}\n{doubts}",
+        tenants.len(),
+        selection.in_words(),
+        if are_deleted {
+            "Those that wait for their deletion go by themselves, and their schemas stay.".to_owned()
+        } else {
+            let commands: Vec<_> =
+                selection.for_kubectl().iter().map(|flags| format!("kubectl delete tenantschemas {flags}")).collect();
+            format!("When they are deleted, their schemas stay: {}", commands.join("; "))
+        }
     )))
 }
 
-async fn retain(client: &Client, tenant: &TenantSchema) -> Result<(), kubernetes::Error> {
-    let (namespace, name) = (tenant.namespace().unwrap_or_default(), tenant.name_any());
-    let api: Api<TenantSchema> = Api::namespaced(client.clone(), &namespace);
-    let patch = json!({
-        "metadata": { "uid": tenant.uid() }, "spec": { "deletionPolicy": DeletionPolicy::Retain },
-    });
+fn forbids(database: &str) -> String {
+    format!(
+        "TenantDatabase {database} does not allow the deletion policy Retain and nothing was changed; allow it: kubectl patch \
+         tenantdatabase {database} --type json -p '[{{\"op\":\"add\",\"path\":\"/spec/limits/deletionPolicies/-\",\"value\":\"Retain\"}}]'"
+    )
+}
+
+async fn retain(client: &Client, tenant: &ObjectMeta) -> Result<(), kubernetes::Error> {
+    let (namespace, name) =
+        (tenant.namespace.as_deref().unwrap_or_default(), tenant.name.as_deref().unwrap_or_default());
+    let api: Api<Read<TenantSchema>> = Api::namespaced(client.clone(), namespace);
+    let patch = json!({ "metadata": { "uid": tenant.uid }, "spec": { "deletionPolicy": DeletionPolicy::Retain } });
     let attempt = || format!("set the deletion policy of {namespace}/{name}");
-    match kubernetes::within(attempt, api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))).await {
+    match kubernetes::within(attempt, api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))).await {
         Err(error) if error.is_not_found() => Ok(()),
         other => other.map(|_| ()),
     }

@@ -28,9 +28,12 @@ pub async fn obstacle(client: &Client, selection: &Selection) -> Result<Option<S
     let namespaces = &selection.watch_namespaces;
     let tenants = held(apis::<TenantSchema>(client, namespaces), &selected, TENANT_SCHEMA_FINALIZER).await?;
     if !tenants.is_empty() {
-        let advice = "to leave every schema as it is, first: tenant-schema-operator release --all; what becomes of each is \
-                      said by: kubectl get tenantschemas --all-namespaces -o wide, in DELETION-POLICY";
-        return Ok(Some(told("TenantSchema", &tenants, advice)));
+        let advice = format!(
+            "to leave every schema as it is, first: tenant-schema-operator release --all{}; to see what becomes of each: \
+             kubectl get tenantschemas --all-namespaces -o wide, in DELETION-POLICY",
+            selection.for_commands()
+        );
+        return Ok(Some(told("TenantSchema", &tenants, &advice)));
     }
     let backups = held(apis::<SchemaBackup>(client, namespaces), &selected, SCHEMA_BACKUP_FINALIZER).await?;
     if !backups.is_empty() {

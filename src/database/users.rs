@@ -1,10 +1,13 @@
-//! Who still uses a database that is deleted: its tenants need its lane for their own end.
+//! Who still uses a database that is deleted: its tenants, and some of its backups, need its lane for their own end.
 
-use kube::{Api, ResourceExt, api::ListParams};
+use std::fmt::Debug;
+
+use kube::{Api, Resource, ResourceExt, api::ListParams};
+use serde::de::DeserializeOwned;
 
 use super::opens::Open;
 use crate::{
-    api::{TenantDatabase, TenantSchema},
+    api::{SchemaBackup, TenantDatabase, TenantSchema},
     context::Context,
     kubernetes::{self, reading::Read},
 };
@@ -20,14 +23,32 @@ pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Contex
     let mut users = tenants.iter().filter(|tenant| tenant.spec.database() == name);
     if let Some(first) = users.next() {
         let of = format!("{}/{}", first.namespace().unwrap_or_default(), first.name_any());
-        return Some(told(&format!("{} TenantSchemas", users.count() + 1), &of));
+        return Some(told(&format!("{} TenantSchemas", users.count() + 1), "tenantschemas", &of));
+    }
+    let backups = ctx.stores.backups.state();
+    let mut users = backups.iter().filter(|backup| backup.needs_database(&name));
+    if let Some(first) = users.next() {
+        let of = format!("{}/{}", first.namespace().unwrap_or_default(), first.name_any());
+        return Some(told(&format!("{} SchemaBackups", users.count() + 1), "schemabackups", &of));
     }
     let installed = database.status.as_ref().is_some_and(|status| status.installation_id.is_some());
     if !installed {
         return None;
     }
-    match unseen_user(&name, ctx).await {
-        Ok(first) => first.map(|of| told("TenantSchemas that this operator does not watch", &of)),
+    let refers = |tenant: &Read<TenantSchema>| match tenant {
+        Read::Whole(tenant) => tenant.spec.database() == name,
+        // One that cannot be read may be meant for any.
+        Read::Unreadable(tenant) => tenant.database.as_deref().is_none_or(|named| named == name),
+    };
+    match unseen_user("TenantSchemas", refers, ctx).await {
+        Ok(Some(of)) => Some(told("TenantSchemas that this operator does not watch", "tenantschemas", &of)),
+        Ok(None) => {
+            let needs =
+                |backup: &Read<SchemaBackup>| matches!(backup, Read::Whole(backup) if backup.needs_database(&name));
+            // A backup that is not known of keeps its object, and its message has the way out: nothing is lost by it.
+            let found = unseen_user("SchemaBackups", needs, ctx).await.ok().flatten();
+            found.map(|of| told("SchemaBackups that this operator does not watch", "schemabackups", &of))
+        }
         Err(error) => match open {
             Some(open) => in_registry(open, ctx),
             None => Some(format!(
@@ -38,18 +59,20 @@ pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Contex
     }
 }
 
-/// A tenant of the database in any namespace, with any label.
-async fn unseen_user(database: &str, ctx: &Context) -> Result<Option<String>, kubernetes::Error> {
-    let api: Api<Read<TenantSchema>> = Api::all(ctx.client.clone());
-    let refers = |tenant: &&Read<TenantSchema>| match tenant {
-        Read::Whole(tenant) => tenant.spec.database() == database,
-        // One that cannot be read may be meant for any.
-        Read::Unreadable(tenant) => tenant.database.as_deref().is_none_or(|named| named == database),
-    };
+/// An object of any namespace, with any label, that uses the database.
+async fn unseen_user<K>(
+    kind: &str,
+    uses: impl Fn(&Read<K>) -> bool,
+    ctx: &Context,
+) -> Result<Option<String>, kubernetes::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<Read<K>> = Api::all(ctx.client.clone());
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let list = kubernetes::within(|| "list TenantSchemas of all namespaces".to_owned(), api.list(&page)).await?;
-        if let Some(user) = list.items.iter().find(refers) {
+        let list = kubernetes::within(|| format!("list {kind} of all namespaces"), api.list(&page)).await?;
+        if let Some(user) = list.items.iter().find(|object| uses(object)) {
             return Ok(Some(format!("{}/{}", user.namespace().unwrap_or_default(), user.name_any())));
         }
         match list.metadata.continue_.filter(|next| !next.is_empty()) {
@@ -65,9 +88,15 @@ fn in_registry(open: &Open, ctx: &Context) -> Option<String> {
     let mut users = rows.iter().filter_map(|row| row.owner.as_ref()).filter(|owner| owner.cluster == ctx.cluster);
     let first = users.next()?;
     let of = format!("{}/{}", first.namespace, first.name);
-    Some(told(&format!("{} schemas of TenantSchemas that this operator may not see", users.count() + 1), &of))
+    Some(told(
+        &format!("{} schemas of TenantSchemas that this operator may not see", users.count() + 1),
+        "tenantschemas",
+        &of,
+    ))
 }
 
-fn told(who: &str, first: &str) -> String {
-    format!("{who} still refer to this database, {first} for one; delete them first: kubectl get tenantschemas -A")
+fn told(who: &str, kind: &str, first: &str) -> String {
+    format!(
+        "{who} still need this database, {first} for one; it goes by itself when they have gone; to see them: kubectl get {kind} -A"
+    )
 }

@@ -14,7 +14,7 @@ use super::{
     pause,
     plan::plan_removal,
     publish,
-    resolve::{Resolved, Unseen, resolve, unseen_database},
+    resolve::{Resolved, resolve},
     status::status_of_end,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
         event::EventReason,
         policy::DeletionPolicy,
     },
-    context::{After, Context, End, Fit, Living, Next, Notice, StageError as Error, chain},
+    context::{After, Context, End, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain},
     kubernetes,
     lane::{Lane, LaneState},
     postgres::answer::{TenantAnswer, TenantRow},
@@ -142,9 +142,9 @@ pub(super) async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Contex
     let lane = match &resolved.lane {
         // What a database says of its tenants' end is not known without it, although its lane may still be open.
         _ if resolved.database.is_none() => {
-            let message = match unseen_database(tenant, ctx).await {
-                Unseen::Gone => format!("TenantDatabase {} is gone", tenant.spec.database()),
-                Unseen::OutOfView(message) => message,
+            let message = match ctx.unseen_database(tenant.spec.database()).await {
+                MissingDatabase::Gone => format!("TenantDatabase {} is gone", tenant.spec.database()),
+                MissingDatabase::OutOfView(message) => message,
             };
             return blocked(tenant, &removal, &message, ctx).await;
         }

@@ -18,7 +18,7 @@ use crate::{
         TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, Fit, Living, Next, Notice, StageError as Error, chain},
+    context::{After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
     postgres::answer::{Claim, Owner, TenantRow},
@@ -29,7 +29,7 @@ use end::end;
 pub use end::finish_passed_over;
 use observe::observe;
 use plan::{Plan, awaited, plan};
-use resolve::{Unseen, resolve, unseen_database};
+use resolve::resolve;
 use status::{differs, notices, status, status_of_pause, status_of_verdict};
 
 /// Brings one tenant to what its spec says, or lets it go.
@@ -52,7 +52,7 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
         }
         Err(invalid) => {
             if invalid.reason == Reason::DatabaseNotFound
-                && let Unseen::OutOfView(message) = unseen_database(&tenant, &ctx).await
+                && let MissingDatabase::OutOfView(message) = ctx.unseen_database(tenant.spec.database()).await
             {
                 return wait_for_database(&tenant, invalid.reason, &message, &ctx).await;
             }

@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
+use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{
@@ -14,9 +14,7 @@ use crate::{
         condition::{ConditionType, find},
     },
     context::Context,
-    kubernetes,
     lane::LaneState,
-    text::is_object_name,
 };
 
 /// What a tenant points to.
@@ -86,33 +84,4 @@ pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -
     let before: Vec<_> = all.iter().filter(comes_before).collect();
     let refused = before.iter().find(|other| is_refused(other)).map(|other| other.name_any());
     Older { count: before.len(), refused }
-}
-
-/// Why there is no TenantDatabase for this tenant, by the API server's word: the cache does not have one that is out of this
-/// operator's view.
-pub async fn unseen_database(tenant: &TenantSchema, ctx: &Context) -> Unseen {
-    let name = tenant.spec.database();
-    if !is_object_name(name) {
-        return Unseen::Gone;
-    }
-    match kubernetes::read_metadata(&Api::<TenantDatabase>::all(ctx.client.clone()), name).await {
-        Ok(None) => Unseen::Gone,
-        Ok(Some(_)) => Unseen::OutOfView(format!(
-            "TenantDatabase {name} is there and out of this operator's view, which is {}; label both alike: kubectl label \
-             tenantdatabase {name} KEY=VALUE",
-            ctx.config
-                .watch_selector
-                .as_deref()
-                .map_or_else(|| "everything".to_owned(), |it| format!("--watch-selector {it}")),
-        )),
-        Err(error) => Unseen::OutOfView(error.to_string()),
-    }
-}
-
-/// What a TenantDatabase is that the cache does not have.
-pub enum Unseen {
-    /// There is none.
-    Gone,
-    /// There is one, or it is not known; the text is for people.
-    OutOfView(String),
 }

@@ -197,6 +197,7 @@ impl Stage {
         let resolved = backup::resolve::Resolved {
             cluster: "cluster".to_owned(),
             namespace_uid: None,
+            database: None,
             tenant: Some(Arc::new(subject.object.clone())),
             lane: None,
         };

@@ -182,3 +182,43 @@ async fn a_backup_that_is_applied_again_is_not_made_again() {
     assert_ne!(location(&another), location(&removed));
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_needs_its_database_holds_it_and_a_word_lets_the_object_go_without() {
+    let mut world = World::new(json!({})).await;
+    let backups = world.api::<SchemaBackup>();
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let goes = world.finished_backup("goes", json!({ "deletionPolicy": "Delete" })).await;
+    world.finished_backup("stays", json!({ "deletionPolicy": "Retain" })).await;
+    world.delete_tenant("school").await;
+    let name = world.database_ref();
+    world.databases().delete(&name, &DeleteParams::default()).await.unwrap();
+    world.database_stalled("InUse", "1 SchemaBackups still need this database").await;
+
+    // Taken away by force, it leaves a backup whose end waits for it, and says so.
+    world.stop_operator().await;
+    let none = json!({ "metadata": { "finalizers": null } });
+    world.databases().patch(&name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
+    world.until_gone(&world.databases(), &name).await;
+    world.start_operator().await;
+    for name in ["goes", "stays"] {
+        backups.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    world.until_gone(&backups, "stays").await;
+    let mut message = String::new();
+    world
+        .eventually("the deletion says for what it waits", async || {
+            let found = backups.get("goes").await.unwrap();
+            message = condition(&found, "Reconciling").map_or_else(String::new, |(_, _, message)| message);
+            message.contains(&format!("TenantDatabase {name} is gone"))
+        })
+        .await;
+    let command = message.split("kubectl ").nth(1).unwrap();
+    world.kubectl(&command.split_whitespace().collect::<Vec<_>>());
+    world.until_gone(&backups, "goes").await;
+    assert!(world.stands(&location(&goes)), "it takes nothing with it");
+    world.apply_database(json!({})).await;
+    world.until_ready(&world.databases(), &name, "True", "Succeeded").await;
+    world.finish().await;
+}

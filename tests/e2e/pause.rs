@@ -151,7 +151,9 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     // Everybody is let go with their schemas, at the command of a person.
     let selector = format!("e2e={}", world.id);
     let (status, out, err) = world.command(&["release", "--all", "--watch-selector", &selector]);
-    assert!(status.success() && out.starts_with("1 of 1 TenantSchemas changed"), "{out}{err}");
+    assert!(status.success() && out.starts_with("1 of 1 TenantSchemas with e2e="), "{out}{err}");
+    let command = format!("kubectl delete tenantschemas --all-namespaces -l '{selector}'\n");
+    assert!(out.ends_with(&command), "it deletes what was released, and no other: {out}");
     world.delete_tenant("school").await;
     assert_eq!(world.schemas("school"), ["school"]);
     world.finish().await;

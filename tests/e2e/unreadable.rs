@@ -71,6 +71,13 @@ async fn a_config_however_deep_stops_no_other_tenant() {
     };
     assert_eq!(state("deep"), "active", "it is not taken for gone");
 
+    // What lets all tenants go changes one that cannot be read like the others.
+    let selector = format!("e2e={}", world.id);
+    let (status, out, err) = world.command(&["release", "--all", "--watch-selector", &selector]);
+    assert!(status.success() && out.starts_with("4 of 4 TenantSchemas"), "{out}{err}");
+    assert_eq!(said(&world, "tenantschema", "deep", ".spec.deletionPolicy"), "Retain");
+    patch(&world, "tenantschema", "deep", r#"{"spec":{"deletionPolicy":null}}"#);
+
     // It waits when it is deleted, and goes on by itself when it can be read.
     world.kubectl(&["-n", &world.namespace, "delete", "tenantschema", "deep", "--wait=false"]);
     until_stalled(&world, "tenantschema", "deep", "deletion waits").await;

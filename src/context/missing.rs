@@ -1,0 +1,61 @@
+//! A TenantDatabase that no watch tells of: gone, or only out of this operator's view.
+
+use kube::Api;
+
+use super::Context;
+use crate::{api::TenantDatabase, kubernetes, text::is_object_name};
+
+/// What a TenantDatabase is that the cache does not have.
+pub enum MissingDatabase {
+    /// There is none.
+    Gone,
+    /// There is one, or it is not known; the text is for people.
+    OutOfView(String),
+}
+
+impl Context {
+    /// Why the cache does not have this TenantDatabase, by the API server's word.
+    pub async fn unseen_database(&self, name: &str) -> MissingDatabase {
+        if !is_object_name(name) {
+            return MissingDatabase::Gone;
+        }
+        match kubernetes::read_metadata(&Api::<TenantDatabase>::all(self.client.clone()), name).await {
+            Ok(None) => MissingDatabase::Gone,
+            Ok(Some(_)) => MissingDatabase::OutOfView(out_of_view(name, self.config.watch_selector.as_deref())),
+            Err(error) => MissingDatabase::OutOfView(error.to_string()),
+        }
+    }
+}
+
+fn out_of_view(name: &str, selector: Option<&str>) -> String {
+    let Some(selector) = selector else {
+        return format!("TenantDatabase {name} is there and not read yet; this goes on by itself");
+    };
+    let is_equality = |part: &str| part.contains('=') && !part.contains(['!', '(', ' ']);
+    let labels = if selector.split(',').all(is_equality) {
+        selector.replace("==", "=").replace(',', " ")
+    } else {
+        "KEY=VALUE".to_owned()
+    };
+    format!(
+        "TenantDatabase {name} is there and out of this operator's view, which is --watch-selector {selector}; label both \
+         alike: kubectl label tenantdatabase {name} {labels}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_has_the_labels_where_the_selector_tells_them() {
+        let check = |selector, end: &str| {
+            let told = out_of_view("default", selector);
+            assert!(told.ends_with(end), "{told}");
+        };
+        check(None, "not read yet; this goes on by itself");
+        check(Some("team=a,tier==test"), "kubectl label tenantdatabase default team=a tier=test");
+        check(Some("team=a,tier!=test"), "KEY=VALUE");
+        check(Some("team in (a, b)"), "KEY=VALUE");
+    }
+}
