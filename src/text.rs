@@ -1,5 +1,8 @@
 //! Texts that others wrote, on their way to people: in conditions, Events, logs and commands. Pure.
 
+/// Where the documents are, for messages: a user who reads one has no copy of the repository.
+pub const DOCS: &str = "https://github.com/edumatrixhub/tenant-schema-operator/blob/main/docs";
+
 /// The text with control characters, and those that change the direction of writing, written out: what a tenant called a table must
 /// neither move a reader's cursor nor hide what comes after. Line breaks stay.
 #[must_use]

@@ -106,7 +106,9 @@ ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS expiry_stopped_at timestamptz,
     -- What was set aside between these is to be brought back: the time that a user wrote, and when it was first heard.
     ADD COLUMN IF NOT EXISTS bring_back_since  timestamptz,
-    ADD COLUMN IF NOT EXISTS bring_back_until  timestamptz;
+    ADD COLUMN IF NOT EXISTS bring_back_until  timestamptz,
+    -- The times before this one, [{since, until}...]: one that is written again keeps its end.
+    ADD COLUMN IF NOT EXISTS bring_backs       jsonb NOT NULL DEFAULT '[]';
 ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 DO $forced$
 BEGIN

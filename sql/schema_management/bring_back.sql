@@ -3,11 +3,11 @@
 -- name that it had gets it without saying more, also when the namespace was deleted and made again.
 --
 -- The first call with another time than before only notes it. What is set aside after that moment stays, however long the wish
--- stays where it is written.
+-- stays where it is written; also when another time was written in between.
 --
 -- options: {since, skip?: [backup id...], requested_by?}: the latest that is not in `skip` comes first, as it has the name.
 -- What restore_tenant_schema refuses is its error. detail: {backup_id?, schema_name?, done, left}, where `left` counts this one if it
--- did not come back; `unchanged` without a backup_id when there is nothing to do beside `skip`.
+-- did not come back; `unchanged` without a backup_id, and with what _to_bring_back() tells, when there is nothing to do beside `skip`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.bring_back(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -31,7 +31,15 @@ BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
         wanted := (options ->> 'since')::timestamptz;
         UPDATE edu_matrix_hub_schema.installation AS i
-        SET bring_back_since = wanted, bring_back_until = clock_timestamp(), updated_at = now()
+        SET bring_back_since = wanted, bring_back_until = coalesce(earlier.until, clock_timestamp()), updated_at = now(),
+            bring_backs = CASE WHEN i.bring_back_since IS NULL THEN i.bring_backs ELSE
+                (SELECT coalesce(jsonb_agg(e.value ORDER BY e.n), '[]')
+                 FROM jsonb_array_elements(i.bring_backs) WITH ORDINALITY AS e (value, n)
+                 WHERE (e.value ->> 'since')::timestamptz <> i.bring_back_since AND e.n > jsonb_array_length(i.bring_backs) - 99)
+                || jsonb_build_object('since', i.bring_back_since, 'until', i.bring_back_until) END
+        FROM (SELECT max((e.value ->> 'until')::timestamptz) AS until
+              FROM edu_matrix_hub_schema.installation AS o CROSS JOIN jsonb_array_elements(o.bring_backs) AS e (value)
+              WHERE (e.value ->> 'since')::timestamptz = wanted) AS earlier
         WHERE i.bring_back_since IS DISTINCT FROM wanted;
         IF FOUND THEN
             PERFORM edu_matrix_hub_schema._log(NULL, 'bring_back', 'success', requester, started,
@@ -49,7 +57,7 @@ BEGIN
         ORDER BY b.completed_at DESC, b.id
         LIMIT 1;
         IF chosen.id IS NULL THEN
-            RETURN edu_matrix_hub_schema._result('unchanged', 'nothing is to be brought back', NULL, jsonb_build_object('done', back, 'left', remaining));
+            RETURN edu_matrix_hub_schema._result('unchanged', 'nothing is to be brought back', NULL, edu_matrix_hub_schema._to_bring_back());
         END IF;
         answer := edu_matrix_hub_schema.restore_tenant_schema(jsonb_build_object('backup_id', chosen.id, 'requested_by', requester));
         IF answer ->> 'status' = 'success' THEN
@@ -74,14 +82,17 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.bring_back(jsonb) FROM PUBLIC;
 
--- What the survey tells of it, so that one which has ended is not asked for again: {since, left}, or null.
+-- What the survey tells of it, so that one which has ended is not asked for again: {since, done, left, latest}, or null. `latest` is when
+-- a schema that is still set aside was set aside last: a user who wrote too late a time reads it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._to_bring_back() RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT jsonb_build_object('since', i.bring_back_since, 'left', (
-        SELECT count(*) FROM edu_matrix_hub_schema.schema_backups AS b
-        WHERE b.method = 'SetAside' AND b.state = 'complete' AND b.completed_at BETWEEN i.bring_back_since AND i.bring_back_until))
+    SELECT (SELECT jsonb_build_object('since', i.bring_back_since, 'latest', max(b.completed_at) FILTER (WHERE b.state = 'complete'),
+                'done', count(*) FILTER (WHERE b.state = 'restored' AND b.completed_at BETWEEN i.bring_back_since AND i.bring_back_until),
+                'left', count(*) FILTER (WHERE b.state = 'complete' AND b.completed_at BETWEEN i.bring_back_since AND i.bring_back_until))
+            FROM edu_matrix_hub_schema.schema_backups AS b
+            WHERE b.method = 'SetAside')
     FROM edu_matrix_hub_schema.installation AS i
     WHERE i.bring_back_since IS NOT NULL
 $function$;

@@ -64,23 +64,22 @@ pub fn is_paused(metadata: &ObjectMeta) -> bool {
 /// nothing, and nor does a time to come, which would confirm what no user has seen yet.
 #[must_use]
 pub fn confirmed_deletions(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
-    said_deletions(metadata).filter(|until| *until <= now + CLOCKS)
+    said_time(metadata, CONFIRM_DELETIONS)?.ok().filter(|until| *until <= now + CLOCKS)
 }
 
-/// Up to which time deletions would be confirmed, if it is too far ahead to confirm anything.
+/// An annotation of a TenantDatabase whose time is too far ahead to mean anything, with that time.
 #[must_use]
-pub fn confirmed_too_early(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
-    said_deletions(metadata).filter(|until| *until > now + CLOCKS)
+pub fn time_to_come(metadata: &ObjectMeta, now: Timestamp) -> Option<(&'static str, Timestamp)> {
+    let said = |annotation| Some((annotation, said_time(metadata, annotation)?.ok()?));
+    [CONFIRM_DELETIONS, BRING_BACK].into_iter().filter_map(said).find(|(_, time)| *time > now + CLOCKS)
 }
 
-fn said_deletions(metadata: &ObjectMeta) -> Option<Timestamp> {
-    said_time(metadata, CONFIRM_DELETIONS)?.ok()
-}
-
-/// Since when what was set aside is to be brought back, if a user said so; as exact as PostgreSQL keeps it.
+/// Since when what was set aside is to be brought back, if a user said so; as exact as PostgreSQL keeps it. A time to come is
+/// none.
 #[must_use]
-pub fn bring_back_since(metadata: &ObjectMeta) -> Option<Timestamp> {
-    Timestamp::from_microsecond(said_time(metadata, BRING_BACK)?.ok()?.as_microsecond()).ok()
+pub fn bring_back_since(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
+    let since = said_time(metadata, BRING_BACK)?.ok()?;
+    Timestamp::from_microsecond(since.as_microsecond()).ok().filter(|_| since <= now + CLOCKS)
 }
 
 /// The time that an annotation has for its value, or the value if it is none.

@@ -125,9 +125,9 @@ reasons! {
     ReadOnlyStandby Passing
         "The address leads to a standby, on which nothing can be written."
         "Point the connection at the primary; after a failover it goes on by itself."
-    InUse Passing
-        "The `TenantDatabase` is being deleted, but tenants still refer to it."
-        "Delete the tenants, or those of them that the message names; the deletion then goes on by itself."
+    InUse Stuck
+        "The `TenantDatabase` is being deleted, but tenants, or backups that go with their objects, still need it."
+        "Delete them, the message has the command that lists them; the deletion then goes on by itself."
     InvalidSpec Stuck
         "The spec asks for something that cannot be. What runs stays as it was."
         "Correct the field that the message names, or revert it."
@@ -156,12 +156,12 @@ reasons! {
         "The tenant is being deleted with `deletionPolicy: Drop`, and no user confirmed that its data may go. Nothing was dropped."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/confirm-drop`, or choose another deletion policy."
     DeletionBrake Stuck
-        "More tenants were deleted within an hour than `spec.limits.maxDeletionsPerHour` of the `TenantDatabase` allows. This one is open and untouched."
+        "Within an hour as many tenants were deleted as `spec.limits.maxDeletionsPerHour` of the `TenantDatabase` allows, or four fifths of that in one namespace. This one is open and untouched."
         "If the deletions are meant, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions` on the `TenantDatabase`. If they are not, the message says how to keep the tenants."
     ManyOwnersMissing Stuck
         "The `TenantSchema` objects of many tenants are gone without a deletion. Their schemas are untouched and still count as theirs."
         "Apply the manifests again if they were lost. If the objects are meant to be gone, type the command in the message, and the schemas count as released."
-    BringingBack Stuck
+    BringingBack Passing
         "The annotation `edumatrixhub.io/bring-back` asks for what was set aside, and not all of it is back under its name yet."
         "While it goes on there is nothing to do. When it is also `Stalled`, the message says what is in the way of one schema, and how to leave the rest where it is."
     IdentifiersChanged Stuck
@@ -178,7 +178,7 @@ reasons! {
         "Add the institution to the database's table, or correct `spec.institutionId` by creating the tenant again."
     OperationFailed Stuck
         "The database refused an operation for a reason that does not pass by itself."
-        "See the message and `status.lastOperation`; remove the cause, then change the annotation `edumatrixhub.io/reconcile-requested-at`."
+        "See the message and `status.lastOperation`, and remove the cause. Tenants and databases go on by themselves within a minute; for a `SchemaBackup` change the annotation `edumatrixhub.io/reconcile-requested-at`."
     AuthenticationRefused Stuck
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."
@@ -199,7 +199,7 @@ reasons! {
         "Upgrade the server to 15 or later."
     InsufficientPrivilege Stuck
         "The login of the operator lacks a right that it needs, or an event trigger of the database took it away."
-        "Run the statement in the message as a database administrator. If the message names event triggers instead, let these leave out what the operator's owner role creates; then change the annotation `edumatrixhub.io/reconcile-requested-at`."
+        "Run the statement in the message as a database administrator. If the message names event triggers instead, let these leave out what the operator's owner role creates. Tenants and databases go on by themselves within a minute."
     FunctionsNewer Stuck
         "The management functions in the database are newer than this operator can work with."
         "Upgrade the operator."
@@ -226,7 +226,7 @@ reasons! {
         "Use another database. If the other cluster is gone for good, type the command in the message, which sets the annotation `edumatrixhub.io/take-over`."
     LaneContested Stuck
         "Two operators want the same database: the one that works on it goes on, except that nothing is deleted and nothing expires; the other does nothing. Or a process holds the database's Lease and does nothing."
-        "Stop the operator that is not meant, or give it a database of its own; the message names both and where they are, or the Lease to delete. It ends by itself when one is alone for a minute."
+        "Stop the operator that is not meant, or give it a database of its own; the message names both and where they are, or the Lease to delete. It ends by itself when one is alone for half a minute."
     ExpiryBrake Stuck
         "Backups are past their time and were not removed: too many expired within an hour, or no operator looked for days, as after a restore."
         "If they are meant to go, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions`. If not, restore what you want to keep, or set `expires_at` of the backup in the catalogue."

@@ -55,7 +55,7 @@ pub enum Effect {
 #[must_use]
 pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
     let effects = match &observed.backup {
-        Some(row) => adopt(desired, row).into_iter().chain(follow(row, observed.job.as_ref())).collect(),
+        Some(row) => adopt(desired, row).into_iter().chain(follow(desired, row, observed.job.as_ref())).collect(),
         None => start(desired, observed),
     };
     Plan { subject: subject(&desired.object), effects }
@@ -75,7 +75,7 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
     if let Some(id) = desired.known {
         return vec![Effect::Refuse {
             reason: Reason::Failed,
-            message: format!("the catalogue has no backup {id} any more; make another SchemaBackup"),
+            message: format!("the catalogue has no backup {id} any more; {}", make_another(desired)),
         }];
     }
     let Some(tenant) = observed.tenant.as_ref().filter(|_| desired.tenant.is_some()) else {
@@ -121,21 +121,34 @@ fn adopt(desired: &Desired, row: &BackupRow) -> Option<Effect> {
     })
 }
 
+/// How a user comes to a backup that this object cannot have.
+fn make_another(desired: &Desired) -> String {
+    let Owner { namespace, name, .. } = &desired.object;
+    format!(
+        "make another, which needs another object: kubectl -n {namespace} delete schemabackup {name}, and apply its manifest again"
+    )
+}
+
 /// A backup that the catalogue has: it says itself how far it is.
-fn follow(row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
+fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
     match row.state.as_str() {
         "complete" | "purging" | "purged" | "restored" => Vec::new(),
         "failed" => vec![Effect::Refuse {
             reason: Reason::Failed,
             message: format!(
-                "the backup could not be made: {}; make another SchemaBackup when that is mended",
-                row.error.as_deref().unwrap_or("the operation log has the reason")
+                "the backup of TenantSchema {} could not be made: {}; when that is mended, {}",
+                desired.tenant_name,
+                row.error.as_deref().unwrap_or("the operation log has the reason"),
+                make_another(desired)
             ),
         }],
         "cancelled" => vec![Effect::Refuse {
             reason: Reason::Cancelled,
-            message: "the backup was cancelled, by hand or because its tenant was deleted; make another SchemaBackup"
-                .to_owned(),
+            message: format!(
+                "the backup of TenantSchema {} was cancelled, by hand or because the tenant was deleted; {}",
+                desired.tenant_name,
+                make_another(desired)
+            ),
         }],
         "requested" if row.error.is_some() => vec![Effect::Await {
             reason: Reason::ProgressingWithRetry,

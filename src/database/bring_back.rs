@@ -48,6 +48,8 @@ struct Progress {
     tried: bool,
     /// One came back meanwhile.
     came_back: bool,
+    /// When a schema that is still set aside was set aside last.
+    latest: Option<Timestamp>,
 }
 
 /// What became of one pass.
@@ -64,9 +66,9 @@ pub struct Passed {
 impl BringBack {
     /// What is to be said of the database while something that was asked for is not back.
     #[must_use]
-    pub fn verdict(&self, database: &TenantDatabase) -> Option<Verdict> {
-        let progress = self.get(bring_back_since(&database.metadata)?)?;
-        (progress.left > 0).then(|| told(&progress, &database.name_any()))
+    pub fn verdict(&self, database: &TenantDatabase, now: Timestamp) -> Option<Verdict> {
+        let progress = self.get(bring_back_since(&database.metadata, now)?)?;
+        (progress.left > 0 || progress.was_in_vain()).then(|| told(&progress, &database.name_any()))
     }
 
     /// Brings back what there is time for. What did not come back before is tried again after a survey.
@@ -75,13 +77,18 @@ impl BringBack {
         database: &TenantDatabase,
         lane: &Lane,
         survey: Option<&SurveyAnswer>,
+        now: Timestamp,
     ) -> Result<Passed, postgres::Error> {
-        let Some(since) = bring_back_since(&database.metadata) else { return Ok(Passed::default()) };
-        let ended = ToBringBack { since, left: 0 };
+        let Some(since) = bring_back_since(&database.metadata, now) else { return Ok(Passed::default()) };
         let before = self.get(since);
         let waits = |before: &Progress| before.tried && (before.left == 0 || survey.is_none());
-        if before.as_ref().is_some_and(waits) || survey.is_some_and(|survey| survey.bring_back.as_ref() == Some(&ended))
-        {
+        if before.as_ref().is_some_and(waits) {
+            return Ok(Passed::default());
+        }
+        let surveyed = survey.and_then(|survey| survey.bring_back.as_ref());
+        if let Some(&ToBringBack { done, left: 0, latest, .. }) = surveyed.filter(|found| found.since == since) {
+            let ended = Progress { since, done, latest, tried: true, ..Progress::default() };
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
             return Ok(Passed::default());
         }
         let begun = Instant::now();
@@ -98,7 +105,10 @@ impl BringBack {
                 (CallStatus::Success, Some(_)) => passed.came_back = true,
                 // The first call only notes the time. One that another brought back meanwhile is not chosen again.
                 (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
-                (CallStatus::Unchanged, None) => progress.tried = true,
+                (CallStatus::Unchanged, None) => {
+                    progress.latest = result.text("latest").and_then(|latest| latest.parse().ok());
+                    progress.tried = true;
+                }
                 (_, Some(backup)) => {
                     progress.problem.get_or_insert(result.message);
                     progress.skipped.push(backup);
@@ -129,6 +139,13 @@ impl BringBack {
     }
 }
 
+impl Progress {
+    /// There was nothing to bring back.
+    fn was_in_vain(&self) -> bool {
+        self.tried && self.done + self.left == 0
+    }
+}
+
 /// One call; nothing when the lane was lost with it.
 async fn bring_one(
     database: &TenantDatabase,
@@ -145,6 +162,17 @@ async fn bring_one(
 fn told(progress: &Progress, name: &str) -> Verdict {
     let Progress { since, done, left, problem, tried, .. } = progress;
     let all = done + left;
+    if progress.was_in_vain() {
+        let latest = progress.latest.map_or_else(
+            || "nothing is set aside here".to_owned(),
+            |latest| format!("of what is set aside now the latest was at {latest}; write an earlier time"),
+        );
+        let message = format!(
+            "{BRING_BACK}={since} brings back nothing: nothing was set aside between then and when this was first read; {latest}, or \
+             remove it: kubectl annotate tenantdatabase {name} {BRING_BACK}-"
+        );
+        return Verdict::stalled(Reason::InvalidSpec, message, true);
+    }
     match problem.as_ref().filter(|_| *tried) {
         None => {
             let message =

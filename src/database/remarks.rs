@@ -8,11 +8,12 @@ use kube::ResourceExt;
 use super::{install::contested, opens::Open, resolve::complaint};
 use crate::{
     api::{
-        CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
+        BRING_BACK, CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
         condition::{Reason, Verdict},
-        confirmed_too_early, no_times,
+        no_times, time_to_come,
     },
     context::Context,
+    text::DOCS,
 };
 
 /// Clocks that differ by less are not worth a word.
@@ -24,7 +25,7 @@ pub fn of_open(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<
         .or_else(|| open.unbound.verdict())
         .or_else(|| open.missing.verdict())
         .or_else(|| of_deletions(database, ctx))
-        .or_else(|| open.bring_back.verdict(database))
+        .or_else(|| open.bring_back.verdict(database, ctx.clock.now()))
         .or_else(|| of_confirmations(database, open, ctx))
         .or_else(|| complaint(database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
 }
@@ -42,9 +43,9 @@ fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
     (ahead.abs() > SKEW).then(|| {
         let direction = if ahead.is_positive() { "ahead of" } else { "behind" };
         let message = format!(
-            "the clock of the database server is {} minutes {direction} the API server's; let both take their time from one \
+            "the clock of the database server is {} s {direction} the API server's; let both take their time from one \
              source. Until then nothing expires before it is time by both",
-            ahead.abs().as_mins()
+            ahead.abs().as_secs()
         );
         Verdict::stalled(Reason::ClockSkew, message, true)
     })
@@ -62,9 +63,11 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let since = deleted(first).unwrap_or_else(|| ctx.now()) - SignedDuration::from_hours(1);
     let most = database.spec.max_deletions_per_hour();
     let message = format!(
-        "{} deletions of tenants are held, {}/{} first, and their schemas are untouched: since {since}, {most} tenants or more were set \
-         aside or dropped, which is the limit (spec.limits.maxDeletionsPerHour), or {} or more of that namespace, which is its share, and \
-         that may be a mistake. If all are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: docs/everything-was-deleted.md",
+        "{} deletions of tenants are held, {}/{} first; their schemas are open and untouched. From {since} on as many were set aside or \
+         dropped as spec.limits.maxDeletionsPerHour allows, {most} in all or {} of one namespace, and that may be a mistake. If all \
+         are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: \
+         {DOCS}/everything-was-deleted.md; what was set aside since then comes back by: kubectl annotate tenantdatabase {name} \
+         --overwrite {BRING_BACK}={since}",
         held.len(),
         first.namespace().unwrap_or_default(),
         first.name_any(),
@@ -85,11 +88,10 @@ fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Op
         return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
     }
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
-    if let Some(until) = confirmed_too_early(&database.metadata, ctx.clock.now()) {
+    if let Some((annotation, time)) = time_to_come(&database.metadata, ctx.clock.now()) {
         let message = format!(
-            "{CONFIRM_DELETIONS}={until} is a time to come and confirms nothing; write the time that the message of what waits \
-             tells, or remove it: {}",
-            command.replace("--overwrite ", "") + "-"
+            "{annotation}={time} is a time to come, and does nothing; write one that has passed, or remove it: kubectl annotate tenantdatabase {} {annotation}-",
+            database.name_any()
         );
         return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
     }
@@ -116,7 +118,7 @@ mod tests {
         let told = |seconds| of_clocks(SignedDuration::from_secs(seconds)).map(|verdict| verdict.message().to_owned());
         assert_eq!((told(0), told(60), told(-60)), (None, None, None));
         let (ahead, behind) = (told(7_205).unwrap(), told(-61).unwrap());
-        assert!(ahead.contains("database server is 120 minutes ahead of the API server's"), "{ahead}");
-        assert!(behind.contains("database server is 1 minutes behind the API server's"), "{behind}");
+        assert!(ahead.contains("database server is 7205 s ahead of the API server's"), "{ahead}");
+        assert!(behind.contains("database server is 61 s behind the API server's"), "{behind}");
     }
 }

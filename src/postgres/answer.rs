@@ -333,8 +333,14 @@ pub struct SurveyAnswer {
 pub struct ToBringBack {
     /// What was set aside since this time.
     pub since: Timestamp,
+    /// How many are back.
+    #[serde(default)]
+    pub done: u64,
     /// How many are not back.
     pub left: u64,
+    /// When a schema that is still set aside was set aside last.
+    #[serde(default)]
+    pub latest: Option<Timestamp>,
 }
 
 /// A backup that the survey found changed.

@@ -150,7 +150,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     };
     let mut outside = Vec::new();
     allow_namespace(database, labels, tenant, &mut outside);
-    allow_name(database, labels, &schema_name, &mut outside);
+    allow_name(database, labels, &schema_name, tenant, &mut outside);
     allow_count(database, resolved, tenant, &mut outside);
     let quota = quota(spec.quota.as_ref(), database, &mut outside)?;
     let policy = policy(tenant, Some(database), &mut outside);
@@ -322,7 +322,7 @@ fn policy(tenant: &TenantSchema, database: Option<&TenantDatabase>, outside: &mu
     outside.push(Invalid {
         reason: Reason::OutsideLimits,
         message: format!(
-            "deletionPolicy {} is not allowed here; set spec.deletionPolicy to one of {}",
+            "spec.deletionPolicy {} is not allowed here; set it to one of {}",
             wanted.as_str(),
             allowed.join(", ")
         ),
@@ -351,7 +351,9 @@ fn quota(
     let mut limit = None;
     let mut shown = None;
     for quota in chain.clone() {
-        if let (None, Some(bytes)) = (limit, quota.limit().map_err(|error| invalid(format!("quota.limit: {error}")))?) {
+        if let (None, Some(bytes)) =
+            (limit, quota.limit().map_err(|error| invalid(format!("spec.quota.limit: {error}")))?)
+        {
             limit = Some(bytes);
             shown.clone_from(&quota.limit);
         }
@@ -370,7 +372,7 @@ fn quota(
             outside.push(Invalid {
                 reason: Reason::OutsideLimits,
                 message: format!(
-                    "quota.limit {asked} is more than the {most} allowed here; set spec.quota.limit to at most {most}"
+                    "spec.quota.limit {asked} is more than the {most} allowed here; set it to at most {most}"
                 ),
             });
         }
@@ -413,6 +415,7 @@ fn allow_name(
     database: &TenantDatabase,
     labels: &BTreeMap<String, String>,
     name: &SchemaName,
+    tenant: &TenantSchema,
     outside: &mut Vec<Invalid>,
 ) {
     let Some(naming) = &database.spec.naming else { return };
@@ -426,17 +429,30 @@ fn allow_name(
         match Regex::new(&rule.pattern) {
             Ok(pattern) if pattern.is_match(name.as_str()) => return,
             Ok(_) => patterns.push(rule.pattern.as_str()),
-            Err(_) => {
-                return outside
-                    .push(broken_database(&format!("{:?} in spec.naming is no regular expression", rule.pattern)));
+            Err(error) => {
+                // Its last line has the cause, the lines before show the place.
+                let error = error.to_string();
+                let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+                return outside.push(broken_database(&format!(
+                    "{:?} in spec.naming is no regular expression: {why}",
+                    rule.pattern
+                )));
             }
         }
     }
-    let allowed = if patterns.is_empty() { "none".to_owned() } else { patterns.join(", ") };
+    let (namespace, database) = (tenant.namespace().unwrap_or_default(), tenant.spec.database());
+    let way_out = if patterns.is_empty() {
+        "none of its entries selects this namespace: ask the platform team for one".to_owned()
+    } else {
+        format!(
+            "allowed patterns: {}; make the object again with another spec.schemaName, or ask the platform team",
+            patterns.join(", ")
+        )
+    };
     outside.push(Invalid {
         reason: Reason::NameNotAllowed,
         message: format!(
-            "schema name {} is not allowed for this namespace; allowed patterns: {allowed}",
+            "spec.naming of TenantDatabase {database} does not allow the schema name {} in namespace {namespace}; {way_out}",
             name.as_str()
         ),
     });

@@ -176,6 +176,10 @@ pub fn status_of_end(
         let limit = quota(Some(&status)).and_then(|limit| limit.parse().ok());
         usage(&mut status, row, limit, 100);
     }
+    // What has no row any more and is not let go is set aside under another name, closed, and removed in parts.
+    if row.is_none() || verdict.reason() == Reason::AwaitingJob {
+        status.state = Some(State::Dropping);
+    }
     finish(tenant, status, verdict, now)
 }
 

@@ -25,6 +25,13 @@ async fn what_deletions_set_aside_comes_back_at_once_and_no_later_deletion_does(
     world.annotate_database(BRING_BACK, "yesterday").await;
     world.database_stalled("InvalidSpec", "edumatrixhub.io/bring-back=yesterday is no time").await;
 
+    let never = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2)).to_string();
+    world.annotate_database(BRING_BACK, &never).await;
+    world.database_stalled("InvalidSpec", "is a time to come, and does nothing").await;
+    world.annotate_database(BRING_BACK, &jiff::Timestamp::now().to_string()).await;
+    let message = world.database_stalled("InvalidSpec", "brings back nothing").await;
+    assert!(message.contains("the latest was at 20") && message.contains("annotate tenantdatabase"), "{message}");
+
     world.annotate_database(BRING_BACK, &since).await;
     let message = world.database_stalled("BringingBack", "2 of 3 schemas").await;
     for part in ["a schema of this name stands that is no tenant of ours", "edumatrixhub.io/bring-back-"] {

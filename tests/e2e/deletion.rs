@@ -5,7 +5,9 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use tenant_schema_operator::api::{CONFIRM_DROP, RECREATE, TENANT_SCHEMA_FINALIZER, TenantSchema};
+use tenant_schema_operator::api::{
+    CONFIRM_DROP, RECREATE, TENANT_SCHEMA_FINALIZER, TenantSchema, tenant_schema::State,
+};
 
 use crate::world::World;
 
@@ -121,7 +123,8 @@ async fn drop_waits_for_the_schemas_name_and_then_leaves_nothing() {
     let command = message.split("kubectl ").nth(1).unwrap().split("; to keep it").next().unwrap();
     let command: Vec<_> = command.trim_end_matches(';').split_whitespace().collect();
     world.kubectl(&[command.as_slice(), &["--overwrite"]].concat());
-    world.until_ready(&tenants, "school", "False", "AwaitingJob").await;
+    let dropping = world.until_ready(&tenants, "school", "False", "AwaitingJob").await;
+    assert_eq!(dropping.status.unwrap().state, Some(State::Dropping));
     let told = world.event("school", "Dropped", "(1 tables, ").await;
     assert!(told.contains("confirm-drop confirmed, which field manager kubectl-annotate at 20"), "{told}");
     world.event("school", "DeletionWaits", "is dropped").await;

@@ -85,6 +85,19 @@ async fn what_was_set_aside_since_a_time_comes_back_and_nothing_later() {
         expect(&again, "unchanged");
         assert_eq!(counts(&again), (3, 0));
 
+        // Nor does another time that was written in between change that.
+        let between = |n: i64| format!("2030-01-01T00:00:00.{n:06}Z");
+        expect(&bring_back(&worker, &between(0), &[]).await, "success");
+        expect(&bring_back(&worker, &since, &[]).await, "success");
+        let again = bring_back(&worker, &since, &[]).await;
+        expect(&again, "unchanged");
+        assert_eq!(counts(&again), (3, 0));
+        for n in 1..120 {
+            expect(&bring_back(&worker, &between(n), &[]).await, "success");
+        }
+        let kept = "SELECT jsonb_array_length(bring_backs) FROM edu_matrix_hub_schema.installation";
+        assert_eq!(world.text(kept).await, "100", "the list of them has an end");
+
         // Another time is another wish; of two that had one name the later has it.
         let next = json!({ "owner": next, "institution_id": Value::Null, "schema_name": "school", "config": {},
                            "beside": world.newest_backup().await["id"] });

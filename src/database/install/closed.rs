@@ -58,9 +58,7 @@ pub enum Closed {
     #[error("{0}")]
     FunctionsUnverified(String),
     /// `Verified`, and nothing is installed.
-    #[error(
-        "the functions are not installed and spec.functions is Verified; a DBA runs: tenant-schema-operator sql --owner-role {0} | psql"
-    )]
+    #[error("the functions are not installed and spec.functions is Verified; a DBA runs: {0}")]
     FunctionsMissing(String),
     /// The Secret leads to another database than before.
     #[error(

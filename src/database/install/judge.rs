@@ -5,7 +5,6 @@ use std::cmp::Ordering;
 use super::Closed;
 use crate::{
     api::tenant_database::Functions as Mode,
-    ident::Ident,
     postgres::{
         answer::{DatabaseFacts, Installation, Missing},
         script,
@@ -39,12 +38,12 @@ pub fn fit(facts: &DatabaseFacts, attempt: &str) -> Result<(), Closed> {
     Ok(())
 }
 
-/// What to do about the functions that are there, if any.
-pub fn judge(before: Option<&Installation>, mode: Mode, owner_role: &Ident) -> Result<Judgement, Closed> {
+/// What to do about the functions that are there, if any. `by_hand` is how a database administrator installs them.
+pub fn judge(before: Option<&Installation>, mode: Mode, by_hand: &str) -> Result<Judgement, Closed> {
     let Some(before) = before else {
         return match mode {
             Mode::Managed => Ok(Judgement::Install),
-            Mode::Verified => Err(Closed::FunctionsMissing(owner_role.as_str().to_owned())),
+            Mode::Verified => Err(Closed::FunctionsMissing(by_hand.to_owned())),
         };
     };
     // An operator works with its own contract and the next, so that a rollback by one release runs on.
@@ -58,17 +57,13 @@ pub fn judge(before: Option<&Installation>, mode: Mode, owner_role: &Ident) -> R
         Mode::Managed if newer || (ours && before.fingerprint_matches) => Ok(Judgement::Use),
         Mode::Managed => Ok(Judgement::Install),
         Mode::Verified if !before.fingerprint_matches => Err(Closed::FunctionsUnverified(format!(
-            "a function in the database was changed by hand since it was installed; a DBA runs: tenant-schema-operator sql \
-             --owner-role {} | psql",
-            owner_role.as_str()
+            "a function in the database was changed by hand since it was installed; a DBA runs: {by_hand}"
         ))),
         Mode::Verified if newer || ours => Ok(Judgement::Use),
         Mode::Verified => Err(Closed::FunctionsUnverified(format!(
-            "the functions in the database are of release {}, this operator brings {}; a DBA runs: tenant-schema-operator \
-             sql --owner-role {} | psql",
+            "the functions in the database are of release {}, this operator brings {}; a DBA runs: {by_hand}",
             before.functions_version,
             env!("CARGO_PKG_VERSION"),
-            owner_role.as_str()
         ))),
     }
 }
@@ -108,8 +103,7 @@ mod tests {
     }
 
     fn check(before: Option<&Installation>, mode: Mode, expected: &str) {
-        let role = Ident::new("edu_matrix_owner").unwrap();
-        let found = match judge(before, mode, &role) {
+        let found = match judge(before, mode, "psql") {
             Ok(judgement) => format!("{judgement:?}"),
             Err(closed) => format!("{closed:?}").split(['(', ' ', '{']).next().unwrap().to_owned(),
         };

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode, tenant_schema::Place},
+    ident::Ident,
     lane::{Lane, LaneParts, Seen},
     postgres::{Connection, Functions, Hold, Pool, answer::DatabaseFacts, script},
     telemetry::Metrics,
@@ -90,6 +91,13 @@ pub async fn reach(
     Ok(Reached { functions, facts })
 }
 
+/// How a database administrator installs the functions.
+fn by_hand(owner_role: &Ident, database: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    let database = if database.bytes().all(is_plain) { database.to_owned() } else { "NAME_OF_THE_DATABASE".to_owned() };
+    format!("tenant-schema-operator sql --owner-role {} | psql -v ON_ERROR_STOP=1 -d {database}", owner_role.as_str())
+}
+
 /// Opens the lane of a database.
 pub async fn open(
     database: &TenantDatabase,
@@ -133,7 +141,7 @@ pub async fn open(
     // bootstrap, and a login that could not bootstrap can still upgrade.
     let stands = facts.can_set_owner_role && facts.owner_can_create_in_database;
     let form = if stands { script::Form::Managed } else { script::Form::Bootstrapping };
-    let installed = match judge(before.as_ref(), spec.functions(), &owner_role)? {
+    let installed = match judge(before.as_ref(), spec.functions(), &by_hand(&owner_role, &facts.database_name))? {
         Judgement::Use => {
             lacks_nothing(&user, facts.missing_for_verified)?;
             None

@@ -96,7 +96,7 @@ pub struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, table_count, storage_bytes, exact } = self;
-        write!(f, "{table_count} tables, ")?;
+        write!(f, "{table_count} {}, ", if *table_count == 1 { "table" } else { "tables" })?;
         match storage_bytes {
             Some(bytes) => write!(f, "{}{bytes} bytes, as of {at}", if *exact { "" } else { "about " }),
             None => write!(f, "as of {at}, and their size could not be measured"),

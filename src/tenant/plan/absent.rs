@@ -3,6 +3,7 @@
 use crate::{
     api::{ABANDON, REBIND, bound},
     postgres::answer::{Absence, Fate, Owner},
+    text::DOCS,
 };
 
 /// What is said of a schema that is not simply gone; nothing when it is.
@@ -22,7 +23,7 @@ pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>)
         ),
         Fate::Unknown => format!(
             "the registry does not know which schema was this tenant's, and schema {schema} belongs to role {owner}; it is \
-             not touched. A DBA has to find out whose it is: docs/operations.md, \"Whose schema is it?\"",
+             not touched. A DBA has to find out whose it is: {DOCS}/operations.md#whose-schema-is-it",
         ),
         Fate::Unbound => format!(
             "since a restore or an upgrade of the server it is not known which schema is whose, and schema {schema} is not \

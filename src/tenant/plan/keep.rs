@@ -9,6 +9,7 @@ use crate::{
     postgres::answer::TenantRow,
     quantity::Bytes,
     tenant::desired::Desired,
+    text::DOCS,
 };
 
 /// A tenant with a row: kept as it is wanted.
@@ -18,11 +19,13 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         return vec![refuse(
             Reason::Conflict,
             format!(
-                "the registry row {} of this tenant says schema {} and institution {}, the spec says otherwise; the row \
-                 was edited by hand: put it back, nothing is touched until then",
-                row.schema_id,
+                "the registry row of this tenant says schema {} and institution {}, the spec says otherwise: the row was edited by \
+                 hand, and nothing is touched until a DBA puts it back: UPDATE edu_matrix_hub_schema.tenant_schemas SET \
+                 schema_name = '{schema}', institution_id = {} WHERE id = '{}'",
                 row.schema_name,
                 row.institution_id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
+                desired.institution.map_or_else(|| "NULL".to_owned(), |id| format!("'{}'", id.uuid())),
+                row.schema_id,
             ),
         )];
     }
@@ -33,7 +36,13 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     if row.status != "active" && row.status != "suspended" {
         return vec![refuse(
             Reason::Conflict,
-            format!("the registry has this tenant as {}; nothing is touched until a person decided", row.status),
+            format!(
+                "the registry has this tenant as {}, which no call of the operator leaves behind, and nothing is touched. To see why: \
+                 SELECT * FROM edu_matrix_hub_schema.schema_operations WHERE schema_id = '{id}' ORDER BY id DESC; if its schema stands, \
+                 a DBA runs: UPDATE edu_matrix_hub_schema.tenant_schemas SET status = 'active' WHERE id = '{id}'",
+                row.status,
+                id = row.schema_id,
+            ),
         )];
     }
     if !row.schema_exists {
@@ -54,7 +63,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Reason::SchemaMissing,
             format!(
                 "schema {schema} was dropped by hand; it is not made again by itself, because that would hide the \
-                 loss. Restore it; or have it made again, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
+                 loss. Restore it ({DOCS}/everything-was-deleted.md#one-schema); or have it made again, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
                 desired.owner.namespace,
                 desired.owner.name,
                 crate::api::RECREATE,
