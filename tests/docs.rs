@@ -56,6 +56,23 @@ fn links_lead_somewhere() {
 }
 
 #[test]
+fn messages_name_documents_that_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let all = sources(&root.join("src"));
+    let named: Vec<_> = all
+        .split("{DOCS}/")
+        .skip(1)
+        .filter_map(|rest| rest.split([' ', '"', ';', ')', ',']).next())
+        .map(|link| link.split_once('#').unwrap_or((link, "")))
+        .collect();
+    assert!(named.len() > 3, "{named:?}");
+    for (page, heading) in named {
+        let page = root.join("docs").join(page);
+        assert!(page.is_file() && (heading.is_empty() || has_heading(&page, heading)), "{page:?} {heading}");
+    }
+}
+
+#[test]
 fn anchors_are_made_as_github_makes_them() {
     assert_eq!(anchor(" Deleting: set aside, drop, retain"), "deleting-set-aside-drop-retain");
     assert_eq!(anchor("A: a login that prepares its own database"), "a-a-login-that-prepares-its-own-database");

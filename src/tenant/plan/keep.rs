@@ -19,13 +19,11 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         return vec![refuse(
             Reason::Conflict,
             format!(
-                "the registry row of this tenant says schema {} and institution {}, the spec says otherwise: the row was edited by \
-                 hand, and nothing is touched until a DBA puts it back: UPDATE edu_matrix_hub_schema.tenant_schemas SET \
-                 schema_name = '{schema}', institution_id = {} WHERE id = '{}'",
+                "the registry row {} of this tenant says schema {} and institution {}, the spec says otherwise: the row was edited by \
+                 hand, and nothing is touched until a DBA puts it back: {DOCS}/operations.md#a-row-of-the-registry-that-was-edited",
+                row.schema_id,
                 row.schema_name,
                 row.institution_id.map_or_else(|| "none".to_owned(), |id| id.to_string()),
-                desired.institution.map_or_else(|| "NULL".to_owned(), |id| format!("'{}'", id.uuid())),
-                row.schema_id,
             ),
         )];
     }
@@ -37,11 +35,9 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         return vec![refuse(
             Reason::Conflict,
             format!(
-                "the registry has this tenant as {}, which no call of the operator leaves behind, and nothing is touched. To see why: \
-                 SELECT * FROM edu_matrix_hub_schema.schema_operations WHERE schema_id = '{id}' ORDER BY id DESC; if its schema stands, \
-                 a DBA runs: UPDATE edu_matrix_hub_schema.tenant_schemas SET status = 'active' WHERE id = '{id}'",
-                row.status,
-                id = row.schema_id,
+                "the registry row {} of this tenant is {}, which no call of the operator leaves behind, and nothing is touched until \
+                 a DBA puts it back: {DOCS}/operations.md#a-row-of-the-registry-that-was-edited",
+                row.schema_id, row.status,
             ),
         )];
     }
