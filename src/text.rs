@@ -25,6 +25,19 @@ pub fn plain(text: String) -> String {
     plain
 }
 
+/// A number of things, such as `1 table` and `2 tables`.
+#[must_use]
+pub fn count(number: i64, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// What is wrong with a regular expression, in one line. The lines before the last one of the error draw the place.
+#[must_use]
+pub fn why_no_regex(error: &regex::Error) -> String {
+    let text = error.to_string();
+    text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
 /// Whether an object of Kubernetes can be called so: labels of lower-case letters, digits and hyphens, with points in between. What
 /// cannot is asked of no API server, in whose address it would mean something else, and stands in no command.
 #[must_use]
@@ -44,6 +57,12 @@ mod tests {
     fn what_moves_the_cursor_is_written_out() {
         assert_eq!(plain("one\ntwo".to_owned()), "one\ntwo");
         assert_eq!(plain("a\r\u{1b}[2Jb\u{7}\u{202e}c\0é".to_owned()), "a\\r\\u{1b}[2Jb\\u{7}\\u{202e}c\\u{0}é");
+    }
+
+    #[test]
+    fn a_regular_expression_is_refused_in_one_line() {
+        let why = |pattern: &str| why_no_regex(&regex::Regex::new(pattern).unwrap_err());
+        assert_eq!(why("([a-z"), "unclosed character class");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     context::{End, Notice},
     postgres::answer::{BackupAnswer, BackupRow},
     quantity::human,
+    text::count,
 };
 
 /// The status after a plan was applied.
@@ -87,10 +88,10 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
         Some(row) => Verdict::ready(
             Reason::Completed,
             format!(
-                "schema {} holds {} tables and {} rows of schema {}",
+                "schema {} holds {} and {} of schema {}",
                 row.location.as_deref().unwrap_or_default(),
-                row.table_count.unwrap_or_default(),
-                row.row_count.unwrap_or_default(),
+                count(i64::from(row.table_count.unwrap_or_default()), "table"),
+                count(row.row_count.unwrap_or_default(), "row"),
                 row.schema_name
             ),
         ),

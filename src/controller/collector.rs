@@ -1,5 +1,5 @@
-//! Numbers that are read at a scrape: from the watch caches tenants by state and each tenant's usage, from the open
-//! lanes how busy they are.
+//! Numbers that are read at a scrape: from the watch caches databases that wait for a person, tenants by state and each
+//! tenant's usage, from the open lanes how busy they are.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -14,7 +14,7 @@ use prometheus_client::{
 
 use crate::{
     api::{
-        TenantSchema, TenantSchemaSpec,
+        TenantDatabase, TenantSchema, TenantSchemaSpec,
         condition::{ConditionType, find},
     },
     context::Unread,
@@ -88,6 +88,44 @@ impl Collector for TenantCollector {
             encoder.encode_descriptor("deletion_blocked", text, Some(&Unit::Seconds), blocked.metric_type())?;
         blocked.encode(descriptor)?;
         if self.each { encode_each(&tenants, &mut encoder) } else { Ok(()) }
+    }
+}
+
+/// Reads the databases' cache at every scrape.
+pub struct DatabaseCollector {
+    databases: Store<TenantDatabase>,
+    unread: Unread,
+}
+
+impl fmt::Debug for DatabaseCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseCollector").finish_non_exhaustive()
+    }
+}
+
+impl DatabaseCollector {
+    /// Reads `databases`, and those that cannot be read.
+    #[must_use]
+    pub fn new(databases: Store<TenantDatabase>, unread: Unread) -> Self {
+        Self { databases, unread }
+    }
+}
+
+impl Collector for DatabaseCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let stalled = Family::<Labels, Gauge>::default();
+        for database in self.databases.state() {
+            let conditions = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+            let is_stalled = find(conditions, ConditionType::Stalled).is_some();
+            stalled.get_or_create(&vec![("database", database.name_any())]).set(i64::from(is_stalled));
+        }
+        for unread in self.unread.all("TenantDatabase") {
+            let name = unread.metadata.name.clone().unwrap_or_default();
+            stalled.get_or_create(&vec![("database", name)]).set(1);
+        }
+        let help = "Whether a person must act on the TenantDatabase";
+        let descriptor = encoder.encode_descriptor("database_stalled", help, None, stalled.metric_type())?;
+        stalled.encode(descriptor)
     }
 }
 

@@ -36,7 +36,7 @@ use crate::{
     tenant,
 };
 use backoff::Backoff;
-use collector::{LaneCollector, TenantCollector};
+use collector::{DatabaseCollector, LaneCollector, TenantCollector};
 use runner::Runner;
 use watches::{Hearing, Watches};
 
@@ -184,6 +184,8 @@ pub async fn run(
 fn add_collectors(metrics: &Metrics, stores: &Stores, hearing: &Hearing, lanes: &Arc<Lanes>, config: &Config) {
     let tenants = TenantCollector::new(stores.tenants.clone(), hearing.unread.clone(), config.tenant_metrics);
     metrics.add_collector(Box::new(tenants));
+    let databases = DatabaseCollector::new(stores.databases.clone(), hearing.unread.clone());
+    metrics.add_collector(Box::new(databases));
     metrics.add_collector(Box::new(LaneCollector::new(lanes.clone())));
 }
 

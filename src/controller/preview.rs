@@ -4,7 +4,7 @@
 mod documents;
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fmt::Debug,
     path::PathBuf,
     sync::Arc,
@@ -24,11 +24,11 @@ use thiserror::Error;
 use self::documents::Document;
 use super::cluster_id;
 use crate::{
-    api::{TenantDatabase, TenantSchema},
+    api::{SchemaBackup, TenantDatabase, TenantSchema},
     context::chain,
     database::{
         install::{Closed, Reached, reach},
-        resolve::{Unresolved, resolve},
+        resolve::{Unresolved, complaint, resolve},
     },
     kubernetes::{self, reading::Read},
     lane::LaneState,
@@ -37,7 +37,7 @@ use crate::{
     tenant::{
         desired::{desired, removal},
         observe::{question, removal_question},
-        plan::{Effect, Plan, plan, plan_removal},
+        plan::{Effect, Plan, awaited, plan, plan_removal},
         resolve::{Resolved, older},
     },
 };
@@ -113,8 +113,9 @@ struct Asker<'a> {
     client: &'a Client,
     own_namespace: &'a str,
     cluster: String,
-    /// The `TenantDatabase`s and Namespaces that the files have.
-    databases: HashSet<String>,
+    /// The `TenantDatabase`s that the files have, as they would be; nothing where the API server refuses one.
+    databases: HashMap<String, Option<TenantDatabase>>,
+    /// The Namespaces that the files have.
     namespaces: HashSet<String>,
 }
 
@@ -128,10 +129,12 @@ pub async fn preview(client: &Client, files: &[PathBuf], own_namespace: &str) ->
         Ok(cluster) => cluster,
         Err(error) => return Preview::new(Outcome::Unasked, format!("{}\n", chain(&error))),
     };
-    let names = |kind: &str| {
-        documents.iter().filter(|document| document.kind() == kind).map(|document| document.name().to_owned()).collect()
-    };
-    let (databases, namespaces) = (names("TenantDatabase"), names("Namespace"));
+    let of_kind = |kind: &'static str| documents.iter().filter(move |document| document.kind() == kind);
+    let namespaces = of_kind("Namespace").map(|document| document.name().to_owned()).collect();
+    let mut databases = HashMap::new();
+    for document in of_kind("TenantDatabase") {
+        databases.insert(document.name().to_owned(), database_after(client, document).await.ok());
+    }
     let asker = Asker { client, own_namespace, cluster, databases, namespaces };
     let mut whole = Preview::new(Outcome::Nothing, String::new());
     for document in &documents {
@@ -151,8 +154,13 @@ impl Asker<'_> {
                 (what, self.tenant(document, &namespace).await)
             }
             "TenantDatabase" => (format!("database {}", document.name()), self.database(document).await),
+            "SchemaBackup" => {
+                let namespace = document.namespace().unwrap_or_else(|| self.client.default_namespace()).to_owned();
+                let what = format!("backup {namespace}/{}", document.name());
+                (what, self.backup(document, &namespace).await)
+            }
             kind => {
-                let text = format!("{kind}: not planned, only TenantSchemas and TenantDatabases are\n");
+                let text = format!("{kind}: not planned, only this operator's kinds are\n");
                 return Preview::new(Outcome::Nothing, text);
             }
         };
@@ -168,7 +176,7 @@ impl Asker<'_> {
             {
                 Preview::new(Outcome::Changes, format!("{what}:\n  waits for the Namespace of these files\n"))
             }
-            Error::NoDatabase(name) if self.databases.contains(&name) => {
+            Error::NoDatabase(name) if self.databases.contains_key(&name) => {
                 let text = format!("{what}:\n  waits for TenantDatabase {name} of these files\n");
                 Preview::new(Outcome::Changes, text)
             }
@@ -181,8 +189,11 @@ impl Asker<'_> {
         let api: Api<TenantDatabase> = Api::all(self.client.clone());
         let name = document.name();
         let before = kubernetes::read(&api, name).await?;
-        let after =
-            dry_run(&api, name, document.json(), || format!("apply TenantDatabase {name} as a dry run")).await?;
+        let after = database_after(self.client, document).await?;
+        if let Some(complaint) = complaint(&after) {
+            let text = format!("database {name}:\n  refuse (InvalidSpec): {complaint}\n");
+            return Ok(Preview::new(Outcome::Refused, text));
+        }
         let spec = |database: &TenantDatabase| serde_json::to_value(&database.spec).unwrap_or_default();
         let (outcome, text) = match before {
             None => (Outcome::Changes, "create".to_owned()),
@@ -194,6 +205,19 @@ impl Asker<'_> {
         Ok(Preview::new(outcome, format!("database {name}:\n  {text}\n")))
     }
 
+    /// A backup is made once, so that the API server's word is all that there is to know.
+    async fn backup(&self, document: &Document, namespace: &str) -> Result<Preview, Error> {
+        let api: Api<SchemaBackup> = Api::namespaced(self.client.clone(), namespace);
+        let name = document.name();
+        let before = kubernetes::read_metadata(&api, name).await?;
+        dry_run(&api, name, document.json(), || format!("apply {namespace}/{name} as a dry run")).await?;
+        let (outcome, text) = match before {
+            None => (Outcome::Changes, "create"),
+            Some(_) => (Outcome::Nothing, "nothing to do"),
+        };
+        Ok(Preview::new(outcome, format!("backup {namespace}/{name}:\n  {text}\n")))
+    }
+
     async fn tenant(&self, document: &Document, namespace: &str) -> Result<Preview, Error> {
         let api: Api<TenantSchema> = Api::namespaced(self.client.clone(), namespace);
         let name = document.name();
@@ -202,6 +226,8 @@ impl Asker<'_> {
         let databases: Api<TenantDatabase> = Api::all(self.client.clone());
         let database = kubernetes::read(&databases, &database_name).await?;
         let database = database.ok_or_else(|| Error::NoDatabase(database_name.clone()))?;
+        // What the same files change of it holds for their tenants, such as an entry of spec.transfers.
+        let database = self.databases.get(&database_name).cloned().flatten().unwrap_or(database);
         let resolved = self.resolved(&tenant, namespace, database).await?;
         let functions = open(self.client, resolved.database.as_deref(), self.own_namespace).await?;
         let failed = |source| Error::Database(database_name.clone(), source);
@@ -217,8 +243,17 @@ impl Asker<'_> {
                 return Ok(Preview::new(Outcome::Refused, text));
             }
         };
-        let observed = functions.observe_tenant(&question(&desired)).await.map_err(failed)?;
-        Ok(Preview::of(&plan(&desired, &observed)))
+        let mut observed = functions.observe_tenant(&question(&desired)).await.map_err(failed)?;
+        let waits = awaited(&desired, &observed).is_some();
+        if let Some(holder) = observed.name_holder.as_mut().filter(|_| waits) {
+            // Both halves of a move are there: its old object, which only a deletion ends, is no reason to stop a pipeline.
+            holder.gone = true;
+        }
+        let mut preview = Preview::of(&plan(&desired, &observed));
+        if waits {
+            preview.text.push_str("  once the object that has the schema now is deleted\n");
+        }
+        Ok(preview)
     }
 
     /// What a tenant refers to, as the operator would find it.
@@ -248,6 +283,13 @@ impl Asker<'_> {
             database: Some(Arc::new(database)),
         })
     }
+}
+
+/// The database as it would be.
+async fn database_after(client: &Client, document: &Document) -> Result<TenantDatabase, Error> {
+    let api: Api<TenantDatabase> = Api::all(client.clone());
+    let name = document.name();
+    dry_run(&api, name, document.json(), || format!("apply TenantDatabase {name} as a dry run")).await
 }
 
 /// Applies a manifest as it is written, unknown fields included, and changes nothing.

@@ -10,6 +10,7 @@ use crate::{
     api::{TenantDatabase, connection::SecretRef, tenant_database::Limits},
     kubernetes::{self, secrets},
     postgres::{Connection, ConnectionError},
+    text::why_no_regex,
 };
 
 /// Why there is nothing to connect with.
@@ -93,8 +94,11 @@ pub fn complaint(database: &TenantDatabase) -> Option<String> {
             return Some(format!("{field} is invalid: {error}"));
         }
     }
-    if let Some((index, rule)) = naming().find(|(_, rule)| Regex::new(&rule.pattern).is_err()) {
-        return Some(format!("spec.naming[{index}].pattern {:?} is no regular expression", rule.pattern));
+    for (index, rule) in naming() {
+        if let Err(error) = Regex::new(&rule.pattern) {
+            let why = why_no_regex(&error);
+            return Some(format!("spec.naming[{index}].pattern {:?} is no regular expression: {why}", rule.pattern));
+        }
     }
     let limit = match spec.limits.as_ref().map_or(Ok(None), Limits::max_quota) {
         Ok(limit) => limit,

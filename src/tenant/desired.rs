@@ -28,6 +28,7 @@ use crate::{
     ident::{InstitutionId, SchemaName},
     postgres::answer::{InstitutionSource, Owner},
     quantity::Bytes,
+    text::why_no_regex,
 };
 
 /// What a living tenant is to be.
@@ -430,13 +431,9 @@ fn allow_name(
             Ok(pattern) if pattern.is_match(name.as_str()) => return,
             Ok(_) => patterns.push(rule.pattern.as_str()),
             Err(error) => {
-                // Its last line has the cause, the lines before show the place.
-                let error = error.to_string();
-                let why = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                return outside.push(broken_database(&format!(
-                    "{:?} in spec.naming is no regular expression: {why}",
-                    rule.pattern
-                )));
+                let (pattern, why) = (&rule.pattern, why_no_regex(&error));
+                let what = format!("{pattern:?} in spec.naming is no regular expression: {why}");
+                return outside.push(broken_database(&what));
             }
         }
     }

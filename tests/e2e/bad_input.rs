@@ -214,7 +214,7 @@ async fn a_registry_row_that_was_edited_by_hand_does_no_harm() {
         assert_eq!(world.sql(tables), "bystander,school");
     };
     for (number, (edit, undo, reason, words)) in [
-        ("schema_name = 'bystander_2'", "schema_name = 'school'", "Conflict", "edited by hand: put it back"),
+        ("schema_name = 'bystander_2'", "schema_name = 'school'", "Conflict", "#a-row-of-the-registry-that-was-edited"),
         ("owner_uid = 'earlier'", "owner_uid = old", "Conflict", "left behind by an earlier TenantSchema"),
         ("status = 'dropping'", "status = 'active'", "Conflict", "dropping"),
         ("status = 'dropped'", "status = 'active'", "SchemaMissing", "was dropped"),

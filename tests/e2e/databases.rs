@@ -145,6 +145,8 @@ async fn a_database_stays_until_its_last_tenant_has_gone() {
             .await;
     };
     said("2").await;
+    let stalled = format!("tenant_schema_operator_database_stalled{{database=\"{name}\"}}");
+    world.eventually("it is counted", async || world.metric(&stalled) >= 1.0).await;
     let database = world.databases().get(&name).await.unwrap();
     assert_eq!(database.metadata.finalizers.as_deref(), Some(&[TENANT_DATABASE_FINALIZER.to_owned()][..]));
 

@@ -125,7 +125,7 @@ async fn drop_waits_for_the_schemas_name_and_then_leaves_nothing() {
     world.kubectl(&[command.as_slice(), &["--overwrite"]].concat());
     let dropping = world.until_ready(&tenants, "school", "False", "AwaitingJob").await;
     assert_eq!(dropping.status.unwrap().state, Some(State::Dropping));
-    let told = world.event("school", "Dropped", "(1 tables, ").await;
+    let told = world.event("school", "Dropped", "(1 table, ").await;
     assert!(told.contains("confirm-drop confirmed, which field manager kubectl-annotate at 20"), "{told}");
     world.event("school", "DeletionWaits", "is dropped").await;
     assert_eq!(world.schemas("school").len(), 1);
@@ -235,7 +235,7 @@ async fn the_question_before_a_drop_is_about_what_is_there_when_it_is_put() {
     world.ready_tenant("school").await;
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT generate_series(1, 1000) AS id");
     let bytes = world.sql("SELECT pg_total_relation_size('school.pupils')");
-    let content = format!("without a backup (1 tables, {bytes} bytes, as of 20");
+    let content = format!("without a backup (1 table, {bytes} bytes, as of 20");
     tenants.delete("school", &DeleteParams::default()).await.unwrap();
     let message = world.stalled_tenant("school", "DropNotConfirmed").await;
     assert!(message.contains(&content), "{message}");

@@ -188,3 +188,31 @@ async fn a_database_that_was_restored_to_an_earlier_instant_is_worked_with() {
     }
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_was_dropped_comes_back_from_a_dump_as_the_page_says() {
+    let world = World::new(json!({})).await;
+    let (operations, deleted) = (Path::new("docs/operations.md"), Path::new("docs/everything-was-deleted.md"));
+    let typed = |path: &Path, words: &str, place: &Path| {
+        let page = read(path);
+        let block = blocks(&page, "sh").into_iter().find(|block| block.contains(words)).map(str::to_owned);
+        world.shell(path, place, &block.unwrap_or_else(|| panic!("no block with {words}")));
+    };
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 7 AS id");
+    let place = tempfile::tempdir().unwrap();
+    typed(operations, "pg_dump ", place.path());
+    world.sql("DROP SCHEMA school CASCADE");
+    let message = world.stalled_tenant("school", "SchemaMissing").await;
+    assert!(message.contains("docs/everything-was-deleted.md#one-schema"), "{message}");
+    typed(deleted, "pg_restore --schema", place.path());
+    let told = async || world.stalled_tenant("school", "SchemaMissing").await.contains(REBIND);
+    world.eventually("the tenant says what to type", told).await;
+    let message = world.stalled_tenant("school", "SchemaMissing").await;
+    let command = message.split_once("kubectl ").unwrap().1.split(';').next().unwrap();
+    world.kubectl(&command.split_whitespace().collect::<Vec<_>>());
+    world.ready_tenant("school").await;
+    assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7");
+    world.finish().await;
+}

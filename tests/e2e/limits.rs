@@ -38,7 +38,7 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
     // Who asks for more is told what there is, and made once he asks for that.
     world.apply_tenant("greedy", json!({ "schemaName": "greedy", "quota": { "limit": "2Gi" } })).await;
     let message = world.stalled_tenant("greedy", "OutsideLimits").await;
-    assert_eq!(message, "quota.limit 2Gi is more than the 1Gi allowed here; set spec.quota.limit to at most 1Gi");
+    assert_eq!(message, "spec.quota.limit 2Gi is more than the 1Gi allowed here; set it to at most 1Gi");
     assert!(world.schemas("greedy").is_empty());
     world.apply_tenant("greedy", json!({ "schemaName": "greedy", "deletionPolicy": "Drop" })).await;
     let message = world.stalled_tenant("greedy", "OutsideLimits").await;
@@ -64,7 +64,7 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
         (&json!("256Mi"), &json!("Retain"))
     );
     let (_, _, message) = condition(&clamped, "Ready").unwrap();
-    assert!(message.contains("outside today's limits: quota.limit 1Gi is more than the 256Mi"), "{message}");
+    assert!(message.contains("outside today's limits: spec.quota.limit 1Gi is more than the 256Mi"), "{message}");
     let quotas = async |expected: &str| {
         let all = "SELECT string_agg(DISTINCT quota_limit >> 20 || ' Mi', ', ' ORDER BY quota_limit >> 20 || ' Mi') \
                    FROM edu_matrix_hub_schema.tenant_schemas WHERE owner_name <> 'fourth'";

@@ -102,7 +102,7 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
              owner, reader, writer; quota none\ntenant {namespace}/rival, schema school:\n  refuse (Conflict): schema school \
              belongs to TenantSchema school of this namespace; the first keeps it, and deleting this object drops \
              nothing. If it is the same tenant under a new name, the platform team gives it to this object in \
-             spec.transfers of TenantDatabase {database}\nNamespace: not planned, only TenantSchemas and TenantDatabases are\n"
+             spec.transfers of TenantDatabase {database}\nNamespace: not planned, only this operator's kinds are\n"
             )
         )
     );
@@ -130,6 +130,38 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
         plan(&[&write("database.yaml", &of_database(secret))]),
         (0, format!("database {database}:\n  nothing to do\n"))
     );
+    let broken = write("database.yaml", &of_database(&format!("{secret}, naming: [{{pattern: \"([a-z\"}}]")));
+    let (code, out) = plan(&[&broken]);
+    assert!(code == 3 && out.contains("spec.naming[0].pattern") && out.contains("unclosed character class"), "{out}");
+    write("database.yaml", &of_database(secret));
+    let backup = |field: &str| {
+        let text = format!(
+            "apiVersion: edumatrixhub.io/v1alpha1\nkind: SchemaBackup\nmetadata: {{name: before, namespace: {namespace}}}\n\
+             spec: {{{field}: {{name: school}}}}\n",
+            namespace = world.namespace
+        );
+        write("backup.yml", &text)
+    };
+    assert_eq!(plan(&[&backup("tenantSchemaRef")]), (1, format!("backup {}/before:\n  create\n", world.namespace)));
+    let (code, out) = plan(&[&backup("tenantRef")]);
+    assert!(code == 3 && out.contains("tenantRef"), "{out}");
+    std::fs::remove_file(folder.path().join("backup.yml")).unwrap();
+
+    // One commit that moves a tenant: the entry, the new object, and the old one's file removed.
+    let entry = format!(
+        "transfers: [{{schemaName: school, from: {{namespace: {n}, name: school}}, to: {{namespace: {n}, name: moved}}}}]",
+        n = world.namespace
+    );
+    let entry = write("moved-database.yaml", &of_database(&format!("{secret}, {entry}")));
+    let moved = manifest("moved", "schemaName: school")
+        .replace("name: moved", "name: moved, annotations: {edumatrixhub.io/reclaim: school}");
+    let moved = write("moved.yaml", &moved);
+    let (code, out) = plan(&[&moved]);
+    assert!(code == 3 && out.contains("spec.transfers"), "without the entry it is another's: {out}");
+    let (code, out) = plan(&[&entry, &moved]);
+    assert!(code == 1 && out.contains("take back the schema") && out.contains("once the object"), "{code} {out}");
+    std::fs::remove_file(&entry).unwrap();
+    std::fs::remove_file(&moved).unwrap();
     let (code, out) = plan(&[folder.path().to_str().unwrap()]);
     assert!(code == 1 && out.matches("\ntenant ").count() == 2, "a folder is planned whole: {out}");
     let elsewhere = manifest("elsewhere", "schemaName: elsewhere").replace(&format!("name: {database}"), "name: none");

@@ -18,7 +18,7 @@ async fn a_schema_that_was_set_aside_comes_back_when_asked_and_not_before() {
 
     world.apply_tenant("school", spec.clone()).await;
     let message = world.stalled_tenant("school", "Conflict").await;
-    for part in [aside.as_str(), "1 tables", "edumatrixhub.io/reclaim=school;", "edumatrixhub.io/recreate=school@"] {
+    for part in [aside.as_str(), "1 table,", "edumatrixhub.io/reclaim=school;", "edumatrixhub.io/recreate=school@"] {
         assert!(message.contains(part), "{message}");
     }
     // A typo does nothing, and is told.

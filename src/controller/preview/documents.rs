@@ -33,7 +33,7 @@ impl Document {
 
     /// Whether it is of a kind that is planned.
     fn is_ours(&self) -> bool {
-        ["TenantSchema", "TenantDatabase"].contains(&self.kind())
+        ["TenantSchema", "TenantDatabase", "SchemaBackup"].contains(&self.kind())
     }
 
     pub fn name(&self) -> &str {

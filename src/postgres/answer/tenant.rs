@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Absence, JobRow, Owner};
-use crate::api::tenant_schema::Roles;
+use crate::{api::tenant_schema::Roles, text::count};
 
 /// A tenant's row in the registry, with what the catalogue says of it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -96,7 +96,7 @@ pub struct Measured {
 impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { at, table_count, storage_bytes, exact } = self;
-        write!(f, "{table_count} {}, ", if *table_count == 1 { "table" } else { "tables" })?;
+        write!(f, "{}, ", count(i64::from(*table_count), "table"))?;
         match storage_bytes {
             Some(bytes) => write!(f, "{}{bytes} bytes, as of {at}", if *exact { "" } else { "about " }),
             None => write!(f, "as of {at}, and their size could not be measured"),

@@ -6,6 +6,7 @@ use crate::{
     api::{RECLAIM, RECREATE, bound},
     postgres::answer::{Bearer, Claim, Owner, SetAside, TenantAnswer},
     tenant::desired::Desired,
+    text::count,
 };
 
 /// True when the row belonged to an object of the same namespace and name, which is gone: this one has its place.
@@ -221,10 +222,10 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
         format!("it comes back to a TenantSchema {} with spec.schemaName {theirs}", desired.owner.name)
     };
     format!(
-        "an earlier TenantSchema {} of this namespace was deleted at {at} and its schema {theirs}, {} tables, is set aside as \
+        "an earlier TenantSchema {} of this namespace was deleted at {at} and its schema {theirs}, {}, is set aside as \
          {location}; {take_back}; to begin with an empty schema and leave it there: {}={}",
         desired.owner.name,
-        left.table_count.unwrap_or_default(),
+        count(i64::from(left.table_count.unwrap_or_default()), "table"),
         annotate(desired, RECREATE),
         beside(left, desired),
     )
