@@ -208,7 +208,7 @@ pub struct InstitutionSource {
     #[schemars(length(min = 1, max = 63))]
     pub table: String,
 
-    /// The column with the institution's id, of type uuid.
+    /// The column with the institution's id, of type uuid, text or varchar.
     #[schemars(length(min = 1, max = 63))]
     pub id_column: String,
 }

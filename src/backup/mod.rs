@@ -17,7 +17,7 @@ use crate::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, End, Next, StageError as Error, chain},
+    context::{After, Context, End, Next, StageError as Error, failed_for_good},
     kubernetes::status::Written,
     lane::{Lane, LaneState},
 };
@@ -91,7 +91,7 @@ async fn trouble(backup: &SchemaBackup, lane: &Lane, failed: Error, ctx: &Contex
     }
     let verdict = match &failed {
         Error::Observe(error) | Error::Apply(error) if error.is_transient() => unavailable(error.to_string()),
-        _ => Verdict::stalled(Reason::OperationFailed, chain(&failed), false),
+        _ => Verdict::stalled(Reason::OperationFailed, failed_for_good(&failed), false),
     };
     Ok(conclude(backup, &verdict, ctx).await?.failed(failed))
 }

@@ -42,7 +42,7 @@ pub use kinds::{Fit, Kinds};
 pub use living::Living;
 pub use memory::{Making, Requests, Uids, Written, fingerprint};
 pub use missing::MissingDatabase;
-pub use outcome::{After, Failure, Next, Notice, chain};
+pub use outcome::{After, Failure, Next, Notice, chain, failed_for_good};
 pub use stage::StageError;
 pub use unread::Unread;
 

@@ -4,9 +4,12 @@ use std::{error::Error, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
-use crate::api::{
-    condition::{ConditionType, find},
-    event::EventReason,
+use crate::{
+    api::{
+        condition::{ConditionType, find},
+        event::EventReason,
+    },
+    text::DOCS,
 };
 
 /// What the report and the retry need to know of a driver's error.
@@ -77,6 +80,16 @@ impl Next {
     pub fn failed(self, failure: impl Failure + 'static) -> Self {
         Self { failure: Some(Box::new(failure)), outcome: "error", ..self }
     }
+}
+
+/// What is said of a call that failed and will not pass by itself.
+#[must_use]
+pub fn failed_for_good(error: &dyn Error) -> String {
+    format!(
+        "{}; what was tried before is in the log of operations ({DOCS}/operations.md#what-to-look-at), and it is tried again within a \
+         minute",
+        chain(error)
+    )
 }
 
 /// An error with its causes on one line; our own errors never repeat their source.

@@ -18,7 +18,7 @@ use crate::{
         TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain},
+    context::{After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, failed_for_good},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
     postgres::answer::{Claim, Owner, TenantRow},
@@ -88,7 +88,7 @@ async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
                 Error::Observe(error) | Error::Apply(error) if error.is_transient() => {
                     Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept)
                 }
-                _ => Verdict::stalled(Reason::OperationFailed, chain(&failed), false),
+                _ => Verdict::stalled(Reason::OperationFailed, failed_for_good(&failed), false),
             };
             Ok(conclude(&tenant, &verdict, ctx).await?.failed(failed))
         }

@@ -23,6 +23,7 @@ mod examples;
 mod expressions;
 mod gitops;
 mod held_up;
+mod institutions;
 mod jobs;
 mod kinds;
 mod lifecycle;

@@ -16,6 +16,7 @@ use crate::{
     postgres::answer::{SetAside, TenantAnswer},
     quantity::Bytes,
     tenant::desired::Desired,
+    text::DOCS,
 };
 
 /// A tenant without a row: made, unless something stands in the way.
@@ -63,7 +64,8 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
                  goes on by itself then"
             ),
             None => format!(
-                "institution {id} is not known in this database; register it there, this tenant goes on by itself then"
+                "institution {id} is not known in this database; register it there, this tenant goes on by itself then: \
+                 {DOCS}/operations.md#institutions-that-must-exist"
             ),
         };
         return vec![refuse(Reason::InstitutionUnknown, message)];
