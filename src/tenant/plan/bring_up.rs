@@ -105,7 +105,8 @@ fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
     }
     let id = desired.known?;
     let held = observed.name_holder.as_ref().is_some_and(|holder| is_left_behind(holder, desired));
-    if held || observed.set_aside.as_ref().is_some_and(|left| comes_back(left, desired)) {
+    let is_own = |left: &SetAside| comes_back(left, desired) && left.holder.schema_id == id;
+    if held || observed.set_aside.as_ref().is_some_and(is_own) {
         // It is there under its name, and what has it says how it comes back.
         return None;
     }
