@@ -26,7 +26,7 @@ use kube::{
     api::{ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{PAUSED, TenantSchema};
+use tenant_schema_operator::api::{PAUSED, TenantSchema, TenantSchemaStatus};
 use tokio::{task::block_in_place, time::sleep};
 
 use self::{
@@ -53,6 +53,8 @@ struct Safety {
     model: Model,
     /// What the repository has, from which a pipeline applies.
     repository: BTreeMap<Tenant, Manifest>,
+    /// The statuses of objects that were deleted, which a restore of objects may bring back.
+    statuses: BTreeMap<Tenant, TenantSchemaStatus>,
     /// What the platform team gave last, by application.
     transfers: BTreeMap<u64, Value>,
     /// What is broken for a while, and until when.
@@ -84,6 +86,7 @@ async fn no_row_is_lost_or_mixed_and_no_object_says_ready_of_what_is_not_there()
         stage,
         model: Model::default(),
         repository: BTreeMap::new(),
+        statuses: BTreeMap::new(),
         transfers: BTreeMap::new(),
         broken: None,
         copies: Vec::new(),
@@ -138,6 +141,19 @@ impl Safety {
         }
         self.turn();
         self.leave_one_database().await;
+        // Two at once, and one soon after the other, are another world than each of them.
+        for _ in 0..=self.chance.below(2) {
+            self.exchange_a_world().await;
+            sleep(self.chance.time(5, 4_000)).await;
+        }
+        self.check();
+        self.repair();
+        self.stage.start();
+        self.take_back().await;
+        self.calm().await;
+    }
+
+    async fn exchange_a_world(&mut self) {
         match self.chance.below(9) {
             0 | 1 => self.restore_cluster().await,
             2..6 => self.restore_database().await,
@@ -148,11 +164,6 @@ impl Safety {
             }
             _ => {}
         }
-        self.check();
-        self.repair();
-        self.stage.start();
-        self.take_back().await;
-        self.calm().await;
     }
 
     /// The rows are where they have to be, whatever is broken.

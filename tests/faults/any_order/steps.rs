@@ -188,6 +188,7 @@ impl Safety {
         let Some(object) = self.get(tenant).await else { return };
         let (namespace, name) = (self.namespace(tenant), tenant.name());
         self.model.deletes(&object.uid().unwrap());
+        self.statuses.extend(object.status.clone().map(|status| (tenant, status)));
         drop(self.stage.tenants(&namespace).delete(&name, &DeleteParams::default()).await);
         self.says(format!("delete {namespace}/{name}: {}", object.uid().unwrap()));
     }
@@ -344,11 +345,15 @@ impl Safety {
         self.says(format!("take the finalizer of {namespace}/{name}"));
     }
 
-    /// An object gets the status of another one, or none.
+    /// An object gets the status of another one, or that of an earlier one of its name as a restore of objects writes it, or none.
     async fn forge(&mut self, tenant: Tenant) {
         let other = self.any_tenant();
         let (Some(mut object), other) = (self.get(tenant).await, self.get(other).await) else { return };
-        object.status = other.filter(|_| self.chance.below(3) > 0).and_then(|other| other.status);
+        object.status = match self.chance.below(4) {
+            0 => None,
+            1 | 2 => self.statuses.get(&tenant).cloned(),
+            _ => other.and_then(|other| other.status),
+        };
         let (namespace, name) = (self.namespace(tenant), tenant.name());
         drop(self.stage.tenants(&namespace).replace_status(&name, &PostParams::default(), &object).await);
         self.says(format!(
