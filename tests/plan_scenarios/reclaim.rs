@@ -158,6 +158,13 @@ fn an_object_that_came_back_with_its_cluster_may_take_back_what_it_left() {
 }
 
 #[test]
+fn an_object_that_came_back_with_its_cluster_is_told_of_the_tenant_that_came_after_it() {
+    let mut observed = left("released", false);
+    observed["tombstone"] = json!({ "schema_id": ROW, "location": null, "backup_state": "purged" });
+    check("dropped_and_followed", &school(), &answer(observed));
+}
+
+#[test]
 fn a_row_that_was_released_is_its_objects_again_if_that_is_there() {
     check("released_own", &school(), &answer(json!({ "own": row(json!({ "status": "released" })) })));
 }

@@ -97,9 +97,10 @@ fn restore(desired: &Desired, left: &SetAside, from: Option<&ObjectName>) -> Vec
 fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
     if observed.tombstone.is_some() {
         // An object that came back with its cluster, or a tenant that was dropped by hand.
-        let way_out = match observed.set_aside {
-            None => "; nothing of it is left: delete this object, and apply it again for a new, empty schema",
-            Some(_) => "",
+        let way_out = match (&observed.set_aside, &observed.name_holder) {
+            (None, None) => "; nothing of it is left: delete this object, and apply it again for a new, empty schema",
+            // What is told of these has another way out.
+            _ => "",
         };
         return Some(format!("this tenant was dropped{way_out}"));
     }

@@ -35,6 +35,8 @@ pub struct Beside {
     lives: BTreeMap<u64, Life>,
 }
 
+/// The roles before and after the data was dumped, since tenants come and go meanwhile.
+const ROLES: [&str; 2] = ["roles-before.sql", "roles-after.sql"];
 /// The holder's last sign of life is a minute old, as when it is gone.
 const SILENT: &str = "UPDATE edu_matrix_hub_schema.installation SET heartbeat_at = heartbeat_at - interval '60 s'";
 /// What an operator of another cluster sends, with the words that the message of its condition tells.
@@ -109,11 +111,12 @@ impl Safety {
     /// Dumps the roles and the database while the operators live on. One that drops something meanwhile may be in the way.
     fn dump(&mut self) -> Option<Dump> {
         let dump = Dump { files: TempDir::new().unwrap(), lives: self.model.of_database() };
-        let roles = self.tool("pg_dumpall", &["--roles-only", "-f", &dump.file("roles.sql")]);
         let database = self.stage.world.database.clone();
-        let data = roles.and_then(|()| self.tool("pg_dump", &["-Fc", "-f", &dump.file("data"), &database]));
-        self.says(format!("dump the database: {data:?}"));
-        data.is_ok().then_some(dump)
+        let data = ["-Fc", "-f", &dump.file("data"), &database];
+        let roles = |name: &str| self.tool("pg_dumpall", &["--roles-only", "-f", &dump.file(name)]);
+        let done = roles(ROLES[0]).and_then(|()| self.tool("pg_dump", &data)).and_then(|()| roles(ROLES[1]));
+        self.says(format!("dump the database: {done:?}"));
+        done.is_ok().then_some(dump)
     }
 
     /// Restores a dump, the one of this number or one that is made now, under the database's own name. All identifiers change.
@@ -129,7 +132,9 @@ impl Safety {
         let (files, lives) = (dump.files.path().to_owned(), dump.lives.clone());
         let (database, restored) = (self.stage.world.database.clone(), "restored");
         // What is there already is told as an error, and no other is expected.
-        drop(self.tool("psql", &["-X", "-q", "-d", "postgres", "-f", &path(&files, "roles.sql")]));
+        for roles in ROLES {
+            drop(self.tool("psql", &["-X", "-q", "-d", "postgres", "-f", &path(&files, roles)]));
+        }
         self.make_database(restored, "");
         self.tool("pg_restore", &["--exit-on-error", "-d", restored, &path(&files, "data")]).unwrap();
         self.server_sql(&format!("DROP DATABASE {database} WITH (FORCE)"));
