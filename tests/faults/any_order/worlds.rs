@@ -140,6 +140,7 @@ impl Safety {
         self.server_sql(&format!("DROP DATABASE {database} WITH (FORCE)"));
         self.server_sql(&format!("ALTER DATABASE {restored} RENAME TO {database}"));
         self.model.database_went_back(lives);
+        self.has_restored_a_dump = true;
         self.says(format!("restored the dump {chosen:?}"));
         if self.chance.below(2) == 0 {
             self.bind_again().await;
