@@ -1,8 +1,9 @@
 -- Lets go of tenants whose TenantSchemas are gone: they become `released` and stay as they are, open, measured, but no longer
 -- protected from being dropped by hand, until a TenantSchema of the same namespace and name reclaims them. Those of other
--- clusters than the one that manages this database stay, and so do those that were taken over and wait for their TenantSchema.
+-- clusters than the one that manages this database stay, and so do those that were taken over and wait for their TenantSchema. One whose
+-- TenantSchema was there and was deleted waits for none: `deleted_uids` names it among the others.
 --
--- options: {owner_uids: [text...], requested_by?}. While another operator asks for the lane it is refused (`lane_contested`). detail: {released: [schema name...]}; `unchanged` when there are none.
+-- options: {owner_uids: [text...], deleted_uids?: [text...], requested_by?}. While another operator asks for the lane it is refused (`lane_contested`). detail: {released: [schema name...]}; `unchanged` when there are none.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.release_tenants(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -20,10 +21,10 @@ BEGIN
         PERFORM edu_matrix_hub_schema._be_alone();
         FOR tenant IN
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET status = 'released', reported = NULL, updated_at = now()
+            SET status = 'released', taken_over = false, reported = NULL, updated_at = now()
             FROM edu_matrix_hub_schema.installation AS i
             WHERE t.owner_uid IN (SELECT jsonb_array_elements_text(options -> 'owner_uids')) AND t.owner_cluster = i.cluster
-              AND t.status IN ('active', 'suspended') AND NOT t.taken_over
+              AND t.status IN ('active', 'suspended') AND (NOT t.taken_over OR coalesce(options -> 'deleted_uids', '[]') ? t.owner_uid)
             RETURNING t.*
         LOOP
             released := released || tenant.schema_name;

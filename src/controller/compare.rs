@@ -1,4 +1,4 @@
-//! Lists every kind now and then and compares it with the cache, for what a watch left out.
+//! Lists every kind now and then, and when the world is in doubt, and compares it with the cache, for what a watch left out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -26,7 +26,10 @@ const LAG: Duration = Duration::from_secs(15);
 /// Compares for as long as the operator runs.
 pub async fn compared(ctx: &Context) {
     loop {
-        tokio::time::sleep(PERIOD.mul_f64(0.8 + 0.4 * jitter())).await;
+        tokio::select! {
+            () = tokio::time::sleep(PERIOD.mul_f64(0.8 + 0.4 * jitter())) => {}
+            () = ctx.world.doubted() => {}
+        }
         let databases = vec![Api::all(ctx.client.clone())];
         one(databases, "TenantDatabase", &ctx.stores.databases, ctx).await;
         one(apis::<TenantSchema>(&ctx.client, &ctx.config.watch_namespaces), "TenantSchema", &ctx.stores.tenants, ctx)

@@ -85,7 +85,11 @@ pub async fn release(
     let living = lane.living();
     let total = living.len();
     let most = (total * SHARE / 100).max(FEW);
-    let missed = living.into_iter().filter_map(|row| row.owner.clone()).filter(|owner| is_missed(owner, ctx)).collect();
+    let owners = living.into_iter().filter_map(|row| row.owner.clone());
+    // A tenant that was taken over waits for its object, unless that was there and its deletion was seen.
+    let let_go = lane.taken_over().into_iter().filter_map(|row| row.owner.clone());
+    let let_go = let_go.filter(|owner| ctx.let_go.has(&owner.uid));
+    let missed = owners.chain(let_go).filter(|owner| is_missed(owner, ctx)).collect();
     let asked = unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now());
     let mut gone = gone_of(asked.now, ctx).await;
     for owner in &gone.alive {
@@ -116,9 +120,11 @@ pub async fn release(
         return Ok(Vec::new());
     }
     let uids = uids_of(&gone);
+    let deleted: Vec<_> = uids.iter().filter(|uid| ctx.let_go.has(uid)).collect();
     let requested_by = format!("TenantDatabase {}", database.name_any());
     let steps = json!([{
-        "call": "release_tenants", "options": { "owner_uids": uids, "requested_by": requested_by },
+        "call": "release_tenants",
+        "options": { "owner_uids": uids, "deleted_uids": deleted, "requested_by": requested_by },
     }]);
     let results = lane.apply(None, &steps).await?;
     let refused = |result: &CallResult| !matches!(result.status, CallStatus::Success | CallStatus::Unchanged);

@@ -11,7 +11,7 @@ use std::{
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// What was seen of a Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,6 +75,7 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct World {
     turn: watch::Sender<Turn>,
+    doubt: Notify,
     state: Mutex<State>,
 }
 
@@ -90,7 +91,7 @@ struct State {
 
 impl Default for World {
     fn default() -> Self {
-        Self { turn: watch::Sender::new(Turn::default()), state: Mutex::default() }
+        Self { turn: watch::Sender::new(Turn::default()), doubt: Notify::new(), state: Mutex::default() }
     }
 }
 
@@ -99,9 +100,18 @@ impl World {
     pub fn saw(&self, name: &str, lease: &Lease) {
         let now = Marks::of(lease);
         let before = self.lock().leases.insert(name.to_owned(), now.clone());
-        if let Some(why) = before.and_then(|before| before.contradicted_by(&now)) {
+        let Some(before) = before else { return };
+        if let Some(why) = before.contradicted_by(&now) {
             self.went_back(&format!("Lease {name} {why}"));
+        } else if before.uid != now.uid {
+            // A user removed it, or the world is from before it was made: the objects tell which.
+            self.doubt.notify_one();
         }
+    }
+
+    /// Returns when something was seen that an older world would explain, and a user's doing as well.
+    pub async fn doubted(&self) {
+        self.doubt.notified().await;
     }
 
     /// The world went back: all watches begin again, and all lanes are opened again.
@@ -250,6 +260,18 @@ mod tests {
         let mut of_another = earlier;
         of_another["/spec/holderIdentity"] = json!("two");
         check(&lease("301", of_another), None);
+    }
+
+    #[tokio::test]
+    async fn a_lease_that_was_made_again_makes_the_objects_be_compared_and_nothing_more() {
+        let doubted = async |world: &World| tokio::time::timeout(std::time::Duration::ZERO, world.doubted()).await;
+        let world = World::default();
+        world.saw("main", &lease("300", json!({})));
+        world.saw("main", &lease("301", json!({})));
+        assert!(doubted(&world).await.is_err());
+        world.saw("main", &lease("302", json!({ "/metadata/uid": "b", "/spec/leaseTransitions": 1 })));
+        assert!(doubted(&world).await.is_ok());
+        assert_eq!(world.turn.borrow().lists, 0);
     }
 
     #[test]

@@ -273,6 +273,12 @@ impl Lane {
         self.book().living()
     }
 
+    /// The rows of tenants that were taken over and wait for their object.
+    #[must_use]
+    pub fn taken_over(&self) -> Vec<Arc<TenantRow>> {
+        self.book().taken_over()
+    }
+
     /// True when the next survey is to tell all tenants.
     #[must_use]
     pub fn is_in_doubt(&self) -> bool {

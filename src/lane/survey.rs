@@ -33,7 +33,18 @@ impl SurveyBook {
     /// The rows that are as good as asking now, of tenants that belong to an object which should be there.
     #[must_use]
     pub fn living(&self) -> Vec<Arc<TenantRow>> {
-        let lives = |row: &TenantRow| matches!(row.status.as_str(), "active" | "suspended") && !row.taken_over;
+        self.of_objects(false)
+    }
+
+    /// The same of tenants that were taken over and wait for their object.
+    #[must_use]
+    pub fn taken_over(&self) -> Vec<Arc<TenantRow>> {
+        self.of_objects(true)
+    }
+
+    fn of_objects(&self, taken_over: bool) -> Vec<Arc<TenantRow>> {
+        let lives =
+            |row: &TenantRow| matches!(row.status.as_str(), "active" | "suspended") && row.taken_over == taken_over;
         let rows = self.rows.iter().filter(|(uid, row)| !self.applied.contains_key(*uid) && lives(row));
         rows.map(|(_, row)| row.clone()).collect()
     }

@@ -3,7 +3,7 @@
 use devcluster::{ControlPlane, ControlPlaneOptions};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
-use tenant_schema_operator::api::{TAKE_OVER, TenantSchema};
+use tenant_schema_operator::api::{PAUSED, TAKE_OVER, TenantSchema};
 
 use crate::{tools::operator::Process, world::World};
 
@@ -66,6 +66,9 @@ async fn annotations_that_are_left_on_both_sides_take_nothing_over_again() {
     let mut here = World::new(json!({})).await;
     here.apply_tenant("school", json!({ "schemaName": "school" })).await;
     here.ready_tenant("school").await;
+    here.apply_tenant("paused", json!({ "schemaName": "paused", "deletionPolicy": "Retain" })).await;
+    here.ready_tenant("paused").await;
+    here.annotate::<TenantSchema>("paused", PAUSED, "paused").await;
     here.stop_operator().await;
     let value = |message: &str| {
         let told = message.split(&format!("{TAKE_OVER}=")).nth(1).unwrap();
@@ -101,6 +104,11 @@ async fn annotations_that_are_left_on_both_sides_take_nothing_over_again() {
     there.stop_operator().await;
     there.remove_objects().await;
     here.settled_tenant("school").await;
+    // One that was not looked at since has its object all the same, and is released when that is deleted.
+    here.api::<TenantSchema>().delete("paused", &DeleteParams::default()).await.unwrap();
+    here.remove_annotation("paused", PAUSED).await;
+    let row = "SELECT status, taken_over FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'paused'";
+    here.eventually("the tenant is released", async || here.sql(row) == "released|f").await;
     here.finish().await;
 }
 

@@ -4,7 +4,7 @@ use std::{path::Path, process::Command, time::Instant};
 
 use devcluster::StopMode;
 use serde_json::json;
-use tenant_schema_operator::api::{TenantDatabase, TenantSchema};
+use tenant_schema_operator::api::{RECLAIM, RECREATE, TenantDatabase, TenantSchema};
 
 use crate::{
     tools::own_server,
@@ -106,5 +106,36 @@ async fn a_standby_that_is_promoted_without_the_last_commits_is_noticed() {
     // The name is not another's meanwhile, and who wants it again says so.
     let tenant = world.api::<TenantSchema>().get("lost").await.unwrap();
     assert_eq!(condition(&tenant, "Ready").unwrap().0, "False");
+    world.finish().await;
+}
+
+/// What a person said before the tenant was made stays in Git, and is not said again when the tenant is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_that_once_began_empty_does_not_begin_empty_again_when_its_tenant_is_lost() {
+    let mut server = own_server();
+    let mut world = World::on_server(&server).await;
+    world.apply_database(json!({})).await;
+    world.start_operator().await;
+    let spec = || json!({ "schemaName": "school" });
+    world.apply_tenant("school", spec()).await;
+    world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 7 AS id");
+    world.delete_tenant("school").await;
+    let older = server.copy().unwrap();
+    world.apply_tenant("school", spec()).await;
+    let message = world.stalled_tenant("school", "Conflict").await;
+    let annotations = json!({ RECREATE: World::value_told(&message, RECREATE) });
+    world.apply_annotated("school", spec(), annotations).await;
+    world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 8 AS id");
+
+    server.restore(&older).unwrap();
+    let message = world.stalled_tenant("school", "SchemaMissing").await;
+    assert!(message.contains("it is not there") && message.contains("is set aside as school_bak_"), "{message}");
+    assert_eq!(world.schemas("school").len(), 1, "nothing was made beside what is set aside");
+    // Who knows of the loss can say so, or take back what is left.
+    world.apply_annotated("school", spec(), json!({ RECLAIM: "school" })).await;
+    world.ready_tenant("school").await;
+    assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7");
     world.finish().await;
 }

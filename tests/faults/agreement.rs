@@ -10,9 +10,9 @@ use crate::world::{World, condition};
 /// Why a tenant may stay as it is until a person acts.
 const EXPLAINED: [&str; 4] = ["Conflict", "DropNotConfirmed", "SchemaMissing", "OutsideLimits"];
 
-/// The rows of tenants that belong to an object.
+/// The rows of tenants that belong to an object. One that was taken over waits for its object, however long.
 const ROWS: &str = "SELECT owner_uid, id, schema_name FROM edu_matrix_hub_schema.tenant_schemas \
-                    WHERE status IN ('active', 'suspended') AND owner_uid IS NOT NULL";
+                    WHERE status IN ('active', 'suspended') AND owner_uid IS NOT NULL AND NOT taken_over";
 
 /// With what the name of every schema of this world begins, so that its roles can be told from those of others.
 pub fn prefix(world: &World) -> String {

@@ -118,10 +118,20 @@ fn what_was_restored_with_its_status_is_told_where_its_tenant_is_and_may_take_it
     check("conflict_earlier_self", &known(), &released);
     check("reclaim_released", &annotated(known(), RECLAIM, "school"), &released);
     check("reclaim_taken_over", &known(), &answer(left("active", true)));
-    let aside = answer(set_aside(json!({}), json!({})));
+    let aside = answer(set_aside(json!({}), json!({ "schema_id": ROW })));
     check("set_aside_left", &known(), &aside);
     check("set_aside_reclaim", &annotated(known(), RECLAIM, "school"), &aside);
     check("set_aside_begin_again", &annotated(known(), RECREATE, &format!("school@{BACKUP}")), &aside);
+}
+
+#[test]
+fn what_was_said_before_a_tenant_was_made_makes_no_other_when_that_is_lost() {
+    // The object began beside what an earlier one left, and the database went back to before that.
+    let aside = answer(set_aside(json!({}), json!({})));
+    check("set_aside_and_row_lost", &known(), &aside);
+    check("set_aside_and_row_lost", &annotated(known(), RECREATE, &format!("school@{BACKUP}")), &aside);
+    check("set_aside_reclaim", &annotated(known(), RECLAIM, "school"), &aside);
+    check("set_aside_begin_again", &annotated(known(), RECREATE, &format!("school@{BACKUP}.{ROW}")), &aside);
 }
 
 #[test]
@@ -145,6 +155,13 @@ fn an_object_that_came_back_with_its_cluster_may_take_back_what_it_left() {
         json!({ "schema_id": ROW, "location": "school_bak_20260101120000", "backup_state": "complete" });
     check("dropped_aside", &school(), &answer(observed.clone()));
     check("set_aside_reclaim", &annotated(school(), RECLAIM, "school"), &answer(observed));
+}
+
+#[test]
+fn an_object_that_came_back_with_its_cluster_is_told_of_the_tenant_that_came_after_it() {
+    let mut observed = left("released", false);
+    observed["tombstone"] = json!({ "schema_id": ROW, "location": null, "backup_state": "purged" });
+    check("dropped_and_followed", &school(), &answer(observed));
 }
 
 #[test]

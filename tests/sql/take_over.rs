@@ -118,6 +118,19 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         assert_eq!(found["tenant"]["schema_id"], json!(school.id));
         expect(&worker.step("release_tenants", &json!({ "owner_uids": ["uid-school-2"] })).await, "success");
         assert_eq!(log(&world).await, once);
+
+        // A drill moves the database there and back. One whose object was there all the while, and is deleted, waits for none.
+        expect(&call(&worker.client, "claim_lane", &taking_over("cluster-3", "cluster-2")).await, "success");
+        expect(&call(&worker.client, "claim_lane", &taking_over("cluster-2", "cluster-3")).await, "success");
+        let epoch = call(&worker.client, "claim_lane", &identity("cluster-2", "default")).await;
+        let worker = Worker { epoch: epoch["detail"]["epoch"].as_i64().unwrap(), ..worker };
+        let lost = json!({ "owner_uids": ["uid-left-2", "uid-gone-2"] });
+        expect(&worker.step("release_tenants", &lost).await, "unchanged");
+        let mut deleted = lost;
+        deleted["deleted_uids"] = json!(["uid-left-2"]);
+        expect(&worker.step("release_tenants", &deleted).await, "success");
+        let expected = "gone cluster-2 active taken over, hand active, left cluster-2 released, school cluster-2 released taken over";
+        assert_eq!(rows(&world).await, expected);
     })
     .await;
 }

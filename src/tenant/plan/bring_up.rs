@@ -99,15 +99,17 @@ fn restore(desired: &Desired, left: &SetAside, from: Option<&ObjectName>) -> Vec
 fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
     if observed.tombstone.is_some() {
         // An object that came back with its cluster, or a tenant that was dropped by hand.
-        let way_out = match observed.set_aside {
-            None => "; nothing of it is left: delete this object, and apply it again for a new, empty schema",
-            Some(_) => "",
+        let way_out = match (&observed.set_aside, &observed.name_holder) {
+            (None, None) => "; nothing of it is left: delete this object, and apply it again for a new, empty schema",
+            // What is told of these has another way out.
+            _ => "",
         };
         return Some(format!("this tenant was dropped{way_out}"));
     }
     let id = desired.known?;
     let held = observed.name_holder.as_ref().is_some_and(|holder| is_left_behind(holder, desired));
-    if held || observed.set_aside.as_ref().is_some_and(|left| comes_back(left, desired)) {
+    let is_own = |left: &SetAside| comes_back(left, desired) && left.holder.schema_id == id;
+    if held || observed.set_aside.as_ref().is_some_and(is_own) {
         // It is there under its name, and what has it says how it comes back.
         return None;
     }

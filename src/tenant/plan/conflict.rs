@@ -97,9 +97,14 @@ pub(super) fn is_left_beside(left: &SetAside, desired: &Desired) -> bool {
         && desired.recreate.as_deref() == Some(&beside(left, desired))
 }
 
-/// What an annotation says to begin with an empty schema and leave this backup where it is.
+/// What an annotation says to begin with an empty schema and leave this backup where it is. Who had another tenant since, by its
+/// status, says that of it too: what it said before it had that one was about this backup alone, and may be left in Git.
 fn beside(left: &SetAside, desired: &Desired) -> String {
-    bound(desired.schema_name.as_str(), left.backup_id)
+    let (schema, backup) = (desired.schema_name.as_str(), left.backup_id);
+    match desired.known.filter(|known| *known != left.holder.schema_id) {
+        Some(known) => bound(schema, format!("{backup}.{known}")),
+        None => bound(schema, backup),
+    }
 }
 
 /// The holder as the one who asks may see it: another namespace and its objects are not named.

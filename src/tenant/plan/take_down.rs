@@ -68,7 +68,10 @@ fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<E
     if observed.own.as_ref().is_some_and(|row| row.status != "released") {
         effects.push(Effect::Steps(vec![Step {
             call: "release_tenants",
-            options: json!({ "owner_uids": [removal.owner.uid], "requested_by": requested_by(&removal.owner) }),
+            options: json!({
+                "owner_uids": [removal.owner.uid], "deleted_uids": [removal.owner.uid],
+                "requested_by": requested_by(&removal.owner),
+            }),
             text: format!("release the schema, as it is, for TenantSchema {to}"),
         }]));
     }

@@ -102,7 +102,7 @@ impl World {
             "SELECT t.owner_namespace, t.owner_name, count(c.oid) FROM edu_matrix_hub_schema.tenant_schemas AS t \
              JOIN pg_namespace AS n ON n.nspname = t.schema_name \
              LEFT JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p') \
-             WHERE t.status IN ('active', 'suspended') AND t.owner_name IS NOT NULL GROUP BY 1, 2",
+             WHERE t.status IN ('active', 'suspended') AND t.owner_name IS NOT NULL AND NOT t.taken_over GROUP BY 1, 2",
         );
         let row = |line: &str| {
             let mut parts = line.split('|').map(str::to_owned);

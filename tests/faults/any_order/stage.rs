@@ -90,7 +90,7 @@ impl Stage {
     }
 
     /// The Secret of each installation, which leads over its own wire.
-    async fn write_secrets(&self) {
+    pub async fn write_secrets(&self) {
         for (namespace, wire) in self.operator_namespaces.iter().zip(&self.databases) {
             let secret: Secret = serde_json::from_value(json!({
                 "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "postgres" },

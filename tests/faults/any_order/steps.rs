@@ -8,6 +8,7 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{
     ABANDON, BRING_BACK, CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, SchemaBackup, TenantSchema,
@@ -65,11 +66,14 @@ impl Safety {
     pub async fn act(&mut self) {
         let tenant = self.any_tenant();
         match self.chance.below(100) {
-            0..20 => self.apply(tenant).await,
-            20..22 => self.back_up(tenant).await,
-            22..25 => self.transfer(tenant).await,
-            25..44 => self.write(tenant).await,
-            44..56 => self.delete(tenant).await,
+            0..17 => self.apply(tenant).await,
+            17..19 => self.back_up(tenant).await,
+            19..22 => self.transfer(tenant).await,
+            22..39 => self.write(tenant).await,
+            39..49 => self.delete(tenant).await,
+            49..51 => self.copy_database().await,
+            51..53 => self.claim_from_elsewhere().await,
+            53..56 => self.follow_database().await,
             56..66 => self.annotate(tenant).await,
             66..72 => self.follow(tenant).await,
             72..76 => self.forget(tenant).await,
@@ -184,6 +188,7 @@ impl Safety {
         let Some(object) = self.get(tenant).await else { return };
         let (namespace, name) = (self.namespace(tenant), tenant.name());
         self.model.deletes(&object.uid().unwrap());
+        self.statuses.extend(object.status.clone().map(|status| (tenant, status)));
         drop(self.stage.tenants(&namespace).delete(&name, &DeleteParams::default()).await);
         self.says(format!("delete {namespace}/{name}: {}", object.uid().unwrap()));
     }
@@ -217,17 +222,20 @@ impl Safety {
     /// A person types what the message of a condition says.
     async fn follow(&mut self, tenant: Tenant) {
         let Some(object) = self.get(tenant).await else { return };
-        let messages = ["Ready", "Stalled", "Reconciling"].map(|type_| condition(&object, type_));
+        if let Some((key, value)) = self.told(&object) {
+            self.set_annotation(tenant, &key, value).await;
+        }
+    }
+
+    /// One of the annotations that the messages of an object's conditions tell.
+    pub fn told(&mut self, object: &impl Serialize) -> Option<(String, String)> {
+        let messages = ["Ready", "Stalled", "Reconciling"].map(|type_| condition(object, type_));
         let text: String = messages.into_iter().flatten().map(|(_, _, message)| message + " ").collect();
         let pattern = regex::Regex::new(r"(edumatrixhub\.io/[a-z-]+)=([^\s;,]+)").unwrap();
         let told: Vec<_> =
             pattern.captures_iter(&text).map(|found| (found[1].to_owned(), found[2].to_owned())).collect();
-        if told.is_empty() {
-            return;
-        }
-        let chosen = self.chance.below(told.len() as u64);
-        let (key, value) = told[usize::try_from(chosen).unwrap()].clone();
-        self.set_annotation(tenant, &key, value).await;
+        let chosen = self.any_of(told.len())?;
+        Some(told[chosen].clone())
     }
 
     /// The annotations go from the repository.
@@ -310,6 +318,7 @@ impl Safety {
         self.says("take the database away by force, and make it again");
         self.stage.apply_database(json!({})).await;
         self.stage.label_database(LABELS[0]).await;
+        self.repeat_annotations().await;
     }
 
     pub async fn confirm_deletions(&mut self) {
@@ -336,11 +345,15 @@ impl Safety {
         self.says(format!("take the finalizer of {namespace}/{name}"));
     }
 
-    /// An object gets the status of another one, or none.
+    /// An object gets the status of another one, or that of an earlier one of its name as a restore of objects writes it, or none.
     async fn forge(&mut self, tenant: Tenant) {
         let other = self.any_tenant();
         let (Some(mut object), other) = (self.get(tenant).await, self.get(other).await) else { return };
-        object.status = other.filter(|_| self.chance.below(3) > 0).and_then(|other| other.status);
+        object.status = match self.chance.below(4) {
+            0 => None,
+            1 | 2 => self.statuses.get(&tenant).cloned(),
+            _ => other.and_then(|other| other.status),
+        };
         let (namespace, name) = (self.namespace(tenant), tenant.name());
         drop(self.stage.tenants(&namespace).replace_status(&name, &PostParams::default(), &object).await);
         self.says(format!(
