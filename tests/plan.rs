@@ -27,6 +27,8 @@ use tenant_schema_operator::{
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 /// Its row in the registry.
 const ROW: &str = "22222222-2222-4222-8222-222222222222";
+/// When its object was deleted, where it was.
+const DELETED_AT: &str = "2026-11-28T11:00:00Z";
 
 /// A tenant of namespace team-a called school, with this spec and status.
 fn tenant(spec: Value, status: Value) -> TenantSchema {
@@ -98,9 +100,16 @@ fn check(file: &str, tenant: &TenantSchema, observed: &TenantAnswer) {
     golden(file, &tenant::plan::plan(&desired, observed).to_string());
 }
 
+/// The same object after a user deleted it.
+fn deleted(tenant: &TenantSchema) -> TenantSchema {
+    let mut tenant = tenant.clone();
+    tenant.metadata.deletion_timestamp = Some(serde_json::from_value(json!(DELETED_AT)).expect("a time"));
+    tenant
+}
+
 /// The plan of a deleted tenant is the golden file.
 fn check_removal(file: &str, tenant: &TenantSchema, observed: &TenantAnswer) {
-    let removal = tenant::desired::removal(tenant, &resolved(json!({}), 0));
+    let removal = tenant::desired::removal(&deleted(tenant), &resolved(json!({}), 0));
     golden(file, &tenant::plan::plan_removal(&removal, observed).to_string());
 }
 

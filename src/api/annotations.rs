@@ -10,8 +10,9 @@ use super::GROUP;
 /// Annotation: look at the object now. The value is any text that changes, by custom a time.
 pub const RECONCILE_REQUESTED_AT: &str = "edumatrixhub.io/reconcile-requested-at";
 
-/// Annotation: the schema may really be dropped. The value is [`bound`] to one [`life`], so that neither a typo does anything nor one that
-/// stays in Git: not to the next tenant of that name, and not to the next object of this one, which may have taken its data back.
+/// Annotation: the schema may really be dropped. The value is [`bound`] to one [`deletion`], so that neither a typo does anything nor one
+/// that stays in Git: not to the next tenant of that name, not to the next object of this one, which may have taken its data back, and not
+/// to this object when it was restored to before it was deleted.
 pub const CONFIRM_DROP: &str = "edumatrixhub.io/confirm-drop";
 
 /// Annotation: make the schema again, empty, after it was dropped by hand or beside what is set aside. The value is [`bound`] to
@@ -151,10 +152,10 @@ pub fn bound(schema_name: &str, id: impl Display) -> String {
     format!("{schema_name}@{id}")
 }
 
-/// One tenant as one object has it: by its id in the registry, and by the object's UID.
+/// One deletion of one tenant: by its id in the registry, and by the time at which its object was deleted.
 #[must_use]
-pub fn life(schema_id: impl Display, uid: &str) -> String {
-    format!("{schema_id}.{uid}")
+pub fn deletion(schema_id: impl Display, deleted_at: Timestamp) -> String {
+    format!("{schema_id}.{deleted_at}")
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@ use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use devcluster::PostgresInfo;
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{
-        CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, connection::TlsMode, life,
+        CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, connection::TlsMode, deletion,
         tenant_schema::Place,
     },
     backup,
@@ -299,11 +300,10 @@ impl Subject {
     /// A user deletes it, and has confirmed that it may be dropped.
     pub fn delete(&mut self) {
         let id = self.object.status.as_ref().and_then(|status| status.schema_id.clone()).unwrap_or_default();
-        let life = life(id, self.object.metadata.uid.as_deref().unwrap_or_default());
-        let confirmed = BTreeMap::from([(CONFIRM_DROP.to_owned(), bound(&name(&self.object), life))]);
-        self.object.metadata.annotations = Some(confirmed);
-        self.object.metadata.deletion_timestamp =
-            serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time of the API");
+        let deleted_at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let confirmed = bound(&name(&self.object), deletion(id, deleted_at));
+        self.object.metadata.annotations = Some(BTreeMap::from([(CONFIRM_DROP.to_owned(), confirmed)]));
+        self.object.metadata.deletion_timestamp = Some(Time(deleted_at));
     }
 
     /// A SchemaBackup of it.

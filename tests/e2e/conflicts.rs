@@ -2,7 +2,7 @@
 
 use kube::{Api, api::DeleteParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_DROP, TenantSchema};
+use tenant_schema_operator::api::TenantSchema;
 
 use crate::world::{World, condition};
 
@@ -69,12 +69,9 @@ async fn the_loser_is_made_within_seconds_after_the_winner_went() {
     world.next_survey().await;
     world.next_survey().await;
 
-    for name in ["by-name", "by-institution"] {
-        world.confirm(name, CONFIRM_DROP).await;
-    }
     let started = tokio::time::Instant::now();
-    world.delete_tenant("by-name").await;
-    world.delete_tenant("by-institution").await;
+    world.drop_tenant("by-name").await;
+    world.drop_tenant("by-institution").await;
     world.ready_tenant("waits-for-name").await;
     world.until_ready(&elsewhere, "waits-for-institution", "True", "Succeeded").await;
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "woken, not polled: {:?}", started.elapsed());

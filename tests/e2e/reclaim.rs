@@ -2,7 +2,7 @@
 
 use kube::api::DeleteParams;
 use serde_json::json;
-use tenant_schema_operator::api::{CONFIRM_DELETIONS, CONFIRM_DROP, RECLAIM, RECREATE, TenantSchema, bound, life};
+use tenant_schema_operator::api::{CONFIRM_DELETIONS, CONFIRM_DROP, RECLAIM, RECREATE, TenantSchema, bound, deletion};
 
 use crate::world::World;
 
@@ -123,16 +123,19 @@ async fn a_schema_that_was_kept_is_released_and_comes_back_when_asked() {
     world.finish().await;
 }
 
-/// The tenant's id in the registry survives all of this, and the object's UID does not.
+/// The tenant's id in the registry survives all of this, and the time of the deletion does not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_confirmation_that_stays_in_git_drops_no_later_life() {
     let world = World::new(json!({})).await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     let first = world.ready_tenant("school").await;
     let id = first.status.unwrap().schema_id.unwrap();
-    let confirmed = bound("school", life(&id, &first.metadata.uid.unwrap()));
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 1 AS n");
-    world.delete_tenant("school").await;
+    world.api::<TenantSchema>().delete("school", &DeleteParams::default()).await.unwrap();
+    let deleting = world.api::<TenantSchema>().get_opt("school").await.unwrap();
+    let deleted_at = deleting.and_then(|tenant| tenant.metadata.deletion_timestamp);
+    let confirmed = bound("school", deletion(&id, deleted_at.map_or_else(jiff::Timestamp::now, |at| at.0)));
+    world.until_gone(&world.api::<TenantSchema>(), "school").await;
     let annotations = json!({ RECLAIM: "school", CONFIRM_DROP: confirmed });
     world.apply_annotated("school", json!({ "schemaName": "school", "deletionPolicy": "Drop" }), annotations).await;
     assert_eq!(world.ready_tenant("school").await.status.unwrap().schema_id.as_deref(), Some(id.as_str()));

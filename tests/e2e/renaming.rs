@@ -6,7 +6,7 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, TenantSchema, bound, life};
+use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, TenantSchema};
 
 use crate::world::World;
 
@@ -52,9 +52,7 @@ async fn a_renamed_tenant_keeps_its_data_when_the_new_object_comes_first() {
     let tenants = world.api::<TenantSchema>();
     // With the policy that would take most, and confirmed.
     let id = world.pupils("git-old", json!({ "schemaName": SCHEMA, "deletionPolicy": "Drop" })).await;
-    let uid = tenants.get("git-old").await.unwrap().metadata.uid.unwrap();
-    let confirmed = bound(SCHEMA, life(id.as_deref().unwrap(), &uid));
-    world.annotate::<TenantSchema>("git-old", CONFIRM_DROP, &confirmed).await;
+    world.confirm("git-old", CONFIRM_DROP).await;
     let login = format!("{}_app", world.login());
     let writer = world.tenant_role(SCHEMA, "writer");
     world.sql(&format!("CREATE ROLE {login} LOGIN PASSWORD 'pw'; GRANT {writer} TO {login}"));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_DROP, TenantSchema, bound, life};
+use tenant_schema_operator::api::{CONFIRM_DROP, TenantSchema, bound, deletion};
 
 use crate::world::{World, condition};
 
@@ -132,10 +132,11 @@ async fn a_status_is_never_believed_against_the_database() {
     // With the forged status, and the forged name confirmed, both are deleted.
     world.stop_operator().await;
     for name in ["forger", "rogue"] {
-        let forged = tenants.patch_status(name, &PatchParams::default(), &status).await.unwrap();
-        let confirmed = bound("victim", life(victim.schema_id.as_deref().unwrap(), &forged.metadata.uid.unwrap()));
-        world.annotate::<TenantSchema>(name, CONFIRM_DROP, &confirmed).await;
+        tenants.patch_status(name, &PatchParams::default(), &status).await.unwrap();
         tenants.delete(name, &DeleteParams::default()).await.unwrap();
+        let deleted_at = tenants.get(name).await.unwrap().metadata.deletion_timestamp.unwrap().0;
+        let confirmed = bound("victim", deletion(victim.schema_id.as_deref().unwrap(), deleted_at));
+        world.annotate::<TenantSchema>(name, CONFIRM_DROP, &confirmed).await;
     }
     world.start_operator().await;
     world.until_gone(&tenants, "forger").await;

@@ -9,7 +9,7 @@ use std::{fmt::Write, iter::once, time::Duration};
 use devcluster::shared;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema, bound, life};
+use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema};
 use tokio::time::{Instant, sleep};
 
 use super::{agreement::prefix, ground::Ground, wire::Cut};
@@ -68,9 +68,8 @@ impl Scenario {
         );
         match self {
             Drop => {
-                let tenant = world.ready_tenant(name).await;
-                let life = life(tenant.status.unwrap().schema_id.unwrap(), &tenant.metadata.uid.unwrap());
-                world.annotate::<TenantSchema>(name, CONFIRM_DROP, &bound(schema, life)).await;
+                world.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
+                world.stalled_tenant(name, "DropNotConfirmed").await;
             }
             ReclaimLiving | ReclaimSetAside => world.delete_tenant(name).await,
             PurgeSnapshot => {
@@ -99,7 +98,8 @@ impl Scenario {
             Suspend => drop(world.apply_tenant(name, change(json!({ "access": "Suspended" }))).await),
             Snapshot => drop(world.apply_backup(name, json!({ "tenantSchemaRef": { "name": name } })).await),
             PurgeSnapshot => drop(world.api::<SchemaBackup>().delete(name, &DeleteParams::default()).await.unwrap()),
-            SetAside | Drop | Retain => {
+            Drop => world.confirm(name, CONFIRM_DROP).await,
+            SetAside | Retain => {
                 world.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
             }
             ReclaimLiving | ReclaimSetAside => {

@@ -10,7 +10,7 @@ use tenant_schema_operator::{
     },
 };
 
-use crate::{ROW, UID, annotated, answer, check, check_removal, resolved, row, tenant};
+use crate::{DELETED_AT, ROW, UID, annotated, answer, check, check_removal, deleted, resolved, row, tenant};
 
 const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 const OTHER: &str = "33333333-3333-4333-8333-333333333333";
@@ -186,9 +186,10 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
     for value in [
         "school",
         "scool",
-        &format!("scool@{ROW}.{UID}"),
-        &format!("school@{OTHER}.{UID}"),
-        &format!("school@{ROW}.{OTHER}"),
+        &format!("scool@{ROW}.{DELETED_AT}"),
+        &format!("school@{OTHER}.{DELETED_AT}"),
+        &format!("school@{ROW}.{UID}"),
+        &format!("school@{ROW}.2026-11-28T11:59:59Z"),
     ] {
         let confirmed = annotated(drop.clone(), CONFIRM_DROP, value);
         check_removal("drop_unconfirmed", &confirmed, &now);
@@ -198,7 +199,7 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
     check_removal("drop_unconfirmed_unmeasured", &drop, &answer(json!({ "own": row(json!({})) })));
 
     // What was asked stays as it was put while the same would be lost, so that no status is written for the time alone.
-    let removal = desired::removal(&drop, &resolved(json!({}), 0));
+    let removal = desired::removal(&deleted(&drop), &resolved(json!({}), 0));
     let asked = |told: Option<&str>, observed: &TenantAnswer| {
         let removal = Removal { told: told.map(str::to_owned), ..removal.clone() };
         match plan::plan_removal(&removal, observed).effects.into_iter().next() {
@@ -219,7 +220,7 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
 fn a_confirmed_drop_waits_until_everything_is_gone() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
     let unconfirmed = annotated(drop.clone(), CONFIRM_DROP, "school");
-    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{UID}"));
+    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{DELETED_AT}"));
     check_removal("drop", &drop, &answer(json!({ "own": row(json!({})) })));
     let grave = |state| json!({ "schema_id": ROW, "backup_id": OTHER, "location": "school_bak_20261121000000", "backup_state": state });
     check_removal("drop_going_on", &drop, &answer(json!({ "tombstone": grave("purging") })));

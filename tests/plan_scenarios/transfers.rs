@@ -6,7 +6,7 @@ use tenant_schema_operator::{
     tenant::{desired, plan},
 };
 
-use crate::{ROW, UID, annotated, answer, golden, resolved, row, tenant};
+use crate::{DELETED_AT, ROW, UID, annotated, answer, deleted, golden, resolved, row, tenant};
 
 const OLD: &str = "33333333-3333-4333-8333-333333333333";
 const BACKUP: &str = "55555555-5555-4555-8555-555555555555";
@@ -130,7 +130,7 @@ fn an_object_whose_tenant_is_given_away_is_let_go_and_nothing_is_set_aside_or_dr
     check_removal("transfer_release", &school(), away.clone(), own());
     for policy in ["BackupThenDrop", "Drop", "Retain"] {
         let mut object = tenant(json!({ "schemaName": "school", "deletionPolicy": policy }), json!(null));
-        object = annotated(object, CONFIRM_DROP, &format!("school@{ROW}.{UID}"));
+        object = annotated(object, CONFIRM_DROP, &format!("school@{ROW}.{DELETED_AT}"));
         check_removal("transfer_release", &object, away.clone(), own());
         let released = json!({ "own": row(json!({ "status": "released" })) });
         check_removal("remove_nothing", &object, away.clone(), released);

@@ -10,7 +10,7 @@ use super::{
     refuse, requested_by,
 };
 use crate::{
-    api::{bound, condition::Reason, life, policy::DeletionPolicy, transfer::ObjectName},
+    api::{bound, condition::Reason, deletion, policy::DeletionPolicy, transfer::ObjectName},
     context::End,
     postgres::answer::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
     tenant::desired::Removal,
@@ -145,7 +145,7 @@ fn question(removal: &Removal, row: &TenantRow) -> String {
         row.schema_name,
         row.content(),
         crate::api::CONFIRM_DROP,
-        bound(&row.schema_name, life(row.schema_id, &removal.owner.uid)),
+        bound(&row.schema_name, deletion(row.schema_id, removal.deleted_at.unwrap_or_default())),
     );
     let as_put = || {
         let (told, measured) = (removal.told.as_ref()?, row.measured.as_ref()?);
@@ -156,9 +156,9 @@ fn question(removal: &Removal, row: &TenantRow) -> String {
     as_put().unwrap_or(message.clone())
 }
 
-/// Whether a person said to just this object that just this tenant may be dropped. What is said of its name alone may be meant for an
-/// earlier one, and what was said to an earlier object that had it may be what that left in Git.
+/// Whether a user said of just this deletion that just this tenant may be dropped. What is said of its name alone may be meant for an
+/// earlier one, and what was said before the object was deleted may be what an earlier life or another world left in Git.
 fn is_confirmed(removal: &Removal, schema_name: Option<&str>, schema_id: Uuid) -> bool {
-    let value = |name| bound(name, life(schema_id, &removal.owner.uid));
-    schema_name.is_some_and(|name| removal.confirm_drop.as_deref() == Some(&value(name)))
+    let value = |name| Some(bound(name, deletion(schema_id, removal.deleted_at?)));
+    removal.confirm_drop.is_some() && schema_name.is_some_and(|name| value(name) == removal.confirm_drop)
 }

@@ -10,7 +10,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{ABANDON, CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, life};
+use tenant_schema_operator::api::{ABANDON, CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, deletion};
 use tokio::time::{Instant, sleep};
 
 use super::{DEADLINE, World, merge};
@@ -86,12 +86,21 @@ impl World {
         let tenant = self.api::<TenantSchema>().get(name).await.unwrap();
         let status = tenant.status.unwrap();
         let (id, uid) = (status.schema_id.unwrap_or_default(), tenant.metadata.uid.unwrap());
+        // Before the deletion its time is not known, and what is written then confirms nothing.
+        let deleted_at = tenant.metadata.deletion_timestamp.map_or_else(jiff::Timestamp::now, |at| at.0);
         let id = match key {
             ABANDON => uid,
-            CONFIRM_DROP => life(id, &uid),
+            CONFIRM_DROP => deletion(id, deleted_at),
             _ => id,
         };
         self.annotate::<TenantSchema>(name, key, &bound(&status.schema_name.unwrap(), id)).await;
+    }
+
+    /// Deletes a tenant of policy `Drop`, confirms that, and waits until it is gone.
+    pub async fn drop_tenant(&self, name: &str) {
+        self.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
+        self.confirm(name, CONFIRM_DROP).await;
+        self.until_gone(&self.api::<TenantSchema>(), name).await;
     }
 
     /// The value of an annotation that a message tells to type.

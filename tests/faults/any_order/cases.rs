@@ -83,26 +83,27 @@ fn a_life_goes_only_when_its_own_object_was_deleted_and_this_life_confirmed() {
     let lost = ["life 1 of s (team(1)/a) is whole in no one place: nowhere"];
     let after = |uid: &str, value: &str, deleted: bool| {
         let mut model = model();
-        model.annotated(uid, &BTreeMap::from([(CONFIRM_DROP.to_owned(), value.to_owned())]));
         if deleted {
             model.deletes(uid);
         }
+        let annotations = BTreeMap::from([(CONFIRM_DROP.to_owned(), value.to_owned())]);
+        model.annotated(uid, &annotations, deleted.then_some("noon"));
         model
     };
-    check(after("uid-a", "s@i.uid-a", true), &[], &[]);
-    check(after("uid-a", "s@i.uid-a", false), &[], &lost);
-    check(after("uid-a", "s@other.uid-a", true), &[], &lost);
-    check(after("uid-a", "s@i.uid-of-before", true), &[], &lost);
-    check(after("uid-b", "s@i.uid-b", true), &[], &lost);
+    check(after("uid-a", "s@i.noon", true), &[], &[]);
+    check(after("uid-a", "s@i.noon", false), &[], &lost);
+    check(after("uid-a", "s@other.noon", true), &[], &lost);
+    check(after("uid-a", "s@i.morning", true), &[], &lost);
+    check(after("uid-b", "s@i.noon", true), &[], &lost);
     // What was confirmed and asked for in a world that is gone may be under way, and nothing more.
-    let mut went_back = after("uid-a", "s@i.uid-a", true);
+    let mut went_back = after("uid-a", "s@i.noon", true);
     let then = model().of_cluster();
     went_back.cluster_went_back(&then);
     assert!(went_back.may_go(1));
     went_back.is_calm();
     check(went_back, &[], &lost);
     // What was dropped after a copy is there again when the database went back to it, and has to stay.
-    let mut restored = after("uid-b", "s@i.uid-b", true);
+    let mut restored = after("uid-b", "s@i.noon", true);
     let copy = model().of_database();
     restored.database_went_back(copy);
     check(restored, &[], &lost);

@@ -41,7 +41,7 @@ pub struct Life {
 #[derive(Clone, Debug)]
 struct Object {
     place: Place,
-    /// The value of its annotation `confirm-drop`, or all that it had since it was deleted.
+    /// The values of its annotation `confirm-drop` that named the time of its deletion.
     confirmed: BTreeSet<String>,
     deleted: bool,
 }
@@ -86,14 +86,12 @@ impl Model {
             .for_each(|object| object.deleted = true);
     }
 
-    /// An object has these annotations and no others.
-    pub fn annotated(&mut self, uid: &str, annotations: &BTreeMap<String, String>) {
+    /// An object that was deleted at this time, if it was, has these annotations. What is said before a deletion confirms none.
+    pub fn annotated(&mut self, uid: &str, annotations: &BTreeMap<String, String>, deleted_at: Option<&str>) {
         self.replaced.extend(annotations.get(RECREATE).cloned());
-        if let Some(object) = self.objects.0.get_mut(uid) {
-            if !object.deleted {
-                object.confirmed.clear();
-            }
-            object.confirmed.extend(annotations.get(CONFIRM_DROP).cloned());
+        if let (Some(object), Some(deleted_at)) = (self.objects.0.get_mut(uid), deleted_at) {
+            let said_of_it = |value: &&String| value.ends_with(&format!(".{deleted_at}"));
+            object.confirmed.extend(annotations.get(CONFIRM_DROP).filter(said_of_it).cloned());
         }
     }
 
@@ -180,11 +178,8 @@ impl Model {
     pub fn may_go(&self, life: u64) -> bool {
         let life = &self.lives[&life];
         let owned = |object: &Object| object.deleted && self.belongs_to(life, &object.place);
-        let confirms = |(uid, object): (&String, &Object)| {
-            let said_to_it = |value: &&String| value.ends_with(&format!(".{uid}"));
-            owned(object) && object.confirmed.iter().filter(said_to_it).any(|value| value_names(value, life))
-        };
-        life.given_up || self.objects.0.iter().any(confirms)
+        let confirms = |object: &Object| owned(object) && object.confirmed.iter().any(|value| value_names(value, life));
+        life.given_up || self.objects.0.values().any(confirms)
     }
 
     /// A person answered for it that this life is not in its place.
@@ -196,7 +191,7 @@ impl Model {
 /// Whether the value of an annotation names this life: its schema, and one of its ids.
 fn value_names(value: &str, life: &Life) -> bool {
     match value.split_once('@') {
-        // Behind a point there is the UID of the object to which it is said.
+        // Behind a point there is the time of a deletion.
         Some((schema, id)) => schema == life.schema && life.ids.contains(id.split('.').next().unwrap_or_default()),
         None => false,
     }

@@ -177,7 +177,8 @@ impl Safety {
             Ok(object) => {
                 let uid = object.uid().unwrap();
                 self.model.saw(&uid, &Place { namespace, namespace_uid, name });
-                self.model.annotated(&uid, object.annotations());
+                let deleted_at = object.metadata.deletion_timestamp.as_ref().map(|at| at.0.to_string());
+                self.model.annotated(&uid, object.annotations(), deleted_at.as_deref());
                 self.says(format!("{said}: {uid}"));
             }
             Err(error) => self.says(format!("{said}: {error}")),
@@ -205,8 +206,9 @@ impl Safety {
         let key = self.chance.one_of(&[RECLAIM, RECLAIM, RECREATE, CONFIRM_DROP, CONFIRM_DROP, ABANDON, PAUSED]);
         let value = match id {
             Some(id) if self.chance.below(2) == 0 => {
-                let uid = self.get(tenant).await.and_then(|object| object.uid()).filter(|_| key == CONFIRM_DROP);
-                format!("{schema}@{id}{}", uid.map_or_else(String::new, |uid| format!(".{uid}")))
+                let deleted_at = self.get(tenant).await.and_then(|object| object.metadata.deletion_timestamp);
+                let deleted_at = deleted_at.filter(|_| key == CONFIRM_DROP);
+                format!("{schema}@{id}{}", deleted_at.map_or_else(String::new, |at| format!(".{}", at.0)))
             }
             _ => schema,
         };
