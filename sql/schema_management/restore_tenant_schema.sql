@@ -64,7 +64,7 @@ BEGIN
             owner_cluster = coalesce(owner ->> 'cluster', t.owner_cluster), owner_namespace = coalesce(owner ->> 'namespace', t.owner_namespace),
             owner_name = coalesce(owner ->> 'name', t.owner_name), owner_uid = coalesce(owner ->> 'uid', t.owner_uid),
             owner_namespace_uid = coalesce(owner ->> 'namespace_uid', t.owner_namespace_uid), schema_oid = namespace,
-            taken_over = false, dropped_at = NULL, reported = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, updated_at = now()
+            taken_over = false, dropped_at = NULL, reported = NULL, fingerprint = NULL, usage_stale = true, size_estimate = NULL, write_signature = -1, updated_at = now()
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
         SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;

@@ -140,6 +140,7 @@ BEGIN
             ('_server_start', '', true, false),
             ('_set_aside', 'tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text', true, false),
             ('_shared_text', 'databases jsonb', true, false),
+            ('_size_estimate', 'known jsonb, namespace oid, at timestamp with time zone', true, false),
             ('_snapshot_content', 'location text, tables jsonb', true, false),
             ('_snapshot_tables', 'namespace oid, reader oid', true, false),
             ('_standing_tenant', 'wanted edu_matrix_hub_schema.tenant_schemas', true, false),
