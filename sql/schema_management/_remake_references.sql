@@ -5,14 +5,16 @@
 --
 -- A tenant's code can also sleep until the call is cancelled, and nothing inside of a call bounds a part of it: statement_timeout
 -- is one clock for all of it, and when it has struck, the operator gives up a second later. So each attempt that was cancelled
--- lets the next one try less (_attempt_at), and the fourth brings the tenant back without entering the sandbox.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
+-- lets the next one try less (_attempt_at), and the fourth brings the tenant back without entering the sandbox. An attempt of which the
+-- caller got no answer, since the code caught every cancellation and was ended with its session, left no row: it is `unanswered`.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._remake_references(edu_matrix_hub_schema.schema_backups);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups, unanswered bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     refs    CONSTANT jsonb := backup.manifest -> 'references';
-    cut_off CONSTANT bigint := edu_matrix_hub_schema._cut_off(backup);
+    cut_off CONSTANT bigint := edu_matrix_hub_schema._cut_off(backup) + unanswered;
     since   CONSTANT text := 'an attempt to make the references again did not come to an end';
     tasks   jsonb;
     sandbox text;
@@ -74,7 +76,7 @@ BEGIN
             WHERE n.note IS NOT NULL);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_references(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_references(edu_matrix_hub_schema.schema_backups, bigint) FROM PUBLIC;
 
 -- How many attempts at restoring this backup were cancelled while they ran what the tenant wrote.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cut_off(backup edu_matrix_hub_schema.schema_backups) RETURNS bigint

@@ -1,8 +1,8 @@
 -- Brings back a tenant that was set aside: the schema under its name, its roles, the grants on it, the memberships and logins
 -- that were recorded, the references to others, and its row in the registry; or nothing at all.
 --
--- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, requested_by?}. With an
--- owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
+-- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, cut_off?, requested_by?}.
+-- `cut_off` is how many attempts got no answer besides those in the log (_remake_references). With an owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
 -- the same cluster, namespace and name, or the one that is named as `transfer` (else `not_owner`).
 -- Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
 -- new one may reclaim it; one made by hand comes back as it was. detail: {schema_id, backup_id, references, lost}.
@@ -73,7 +73,7 @@ BEGIN
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
-        changed := edu_matrix_hub_schema._remake_references(backup);
+        changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0));
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET state = 'restored', expires_at = NULL, updated_at = clock_timestamp(), manifest = b.manifest || jsonb_build_object('not_remade', changed)
         WHERE b.id = backup.id;

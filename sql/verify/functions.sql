@@ -118,7 +118,7 @@ BEGIN
             ('_refuse_copy', '', true, false),
             ('_refuse_missing_tables', 'backup edu_matrix_hub_schema.schema_backups, namespace oid', true, false),
             ('_refuse_dependents', 'namespace oid, way_out text, catalog oid, objects oid[]', true, false),
-            ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups', true, false),
+            ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups, unanswered bigint', true, false),
             ('_remember_logins', '', true, false),
             ('_remember_roles', 'schema_id uuid, made text[]', true, false),
             ('_require_location', 'backup edu_matrix_hub_schema.schema_backups', true, false),

@@ -25,7 +25,7 @@ pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applie
     for effect in plan.effects {
         match effect {
             Effect::Request { call, options, .. } => {
-                let results = lane.apply(caller, &json!([{ "call": call, "options": options }])).await?;
+                let results = lane.apply(caller, json!([{ "call": call, "options": options }])).await?;
                 let Some(result) = results.into_iter().next() else { continue };
                 if let Some(end) = End::of(&result) {
                     applied.end = end;

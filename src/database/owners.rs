@@ -120,7 +120,7 @@ pub async fn release(
     let steps = json!([{
         "call": "release_tenants", "options": { "owner_uids": uids, "requested_by": requested_by },
     }]);
-    let results = lane.apply(Caller::default(), &steps).await?;
+    let results = lane.apply(Caller::default(), steps).await?;
     let refused = |result: &CallResult| !matches!(result.status, CallStatus::Success | CallStatus::Unchanged);
     if results.iter().any(refused) {
         // They are still tenants, missed by the next survey as by this one, and what was said of them stays.

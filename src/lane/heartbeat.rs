@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::{Lane, places};
+use super::{Lane, overruns::Overruns, places};
 use crate::postgres::{
     Error, Heard,
     answer::{Beat, CallResult, CallStatus, Contest, Quiet},
@@ -28,6 +28,7 @@ const LEAVING: Duration = Duration::from_secs(2);
 pub struct Seen {
     heard: Mutex<Option<(Uuid, i64, i64)>>,
     pub(super) pace: places::Memory,
+    pub(super) overruns: Mutex<Overruns>,
 }
 
 impl Seen {

@@ -6,6 +6,7 @@
 
 pub mod directory;
 pub mod heartbeat;
+pub mod overruns;
 pub mod places;
 pub mod survey;
 
@@ -30,6 +31,7 @@ use uuid::Uuid;
 pub use directory::{LaneState, Lanes};
 pub use heartbeat::Seen;
 use heartbeat::World;
+use overruns::Overruns;
 use places::Places;
 use survey::SurveyBook;
 
@@ -37,8 +39,8 @@ use crate::api::tenant_schema::Place;
 use crate::postgres::{
     Error, Functions, Hold, PoolUse,
     answer::{
-        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, SurveyAnswer, Surveyed, TenantAnswer,
-        TenantQuestion, TenantRow,
+        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, Owner, SurveyAnswer, Surveyed,
+        TenantAnswer, TenantQuestion, TenantRow,
     },
 };
 
@@ -95,6 +97,12 @@ pub struct Caller<'a> {
     pub namespace: &'a str,
     /// The UID of the tenant's object.
     pub tenant: Option<&'a str>,
+}
+
+impl<'a> From<&'a Owner> for Caller<'a> {
+    fn from(owner: &'a Owner) -> Self {
+        Self { namespace: &owner.namespace, tenant: Some(&owner.uid) }
+    }
 }
 
 /// One of a count, while it lives: a call that gives up waiting is not counted any more either.
@@ -235,7 +243,7 @@ impl Lane {
     }
 
     /// Applies steps that change what is known of the caller's tenant.
-    pub async fn apply(&self, caller: Caller<'_>, steps: &Value) -> Result<Vec<CallResult>, Error> {
+    pub async fn apply(&self, caller: Caller<'_>, steps: Value) -> Result<Vec<CallResult>, Error> {
         let _turn = self.waited(self.places.take(caller.namespace)).await?;
         // Booked before as well: a call whose answer is lost may have been done.
         let booked = || {
@@ -244,9 +252,15 @@ impl Lane {
             }
         };
         booked();
-        let results = self.watched(self.functions.apply_steps(self.hold, steps).await);
+        let uid = caller.tenant.unwrap_or_default();
+        let steps = self.overruns().told(uid, steps);
+        let results = self.watched(self.functions.apply_steps(self.hold, &steps).await);
         booked();
+        if results.is_ok() {
+            self.overruns().forget(uid);
+        }
         if matches!(results, Err(Error::Deadline { .. })) {
+            self.overruns().note(uid, Instant::now());
             // The statement was cancelled and may all the same commit in a moment. The next holder of the lane waits until
             // every former call has ended, and what it observes then stays so.
             self.lose();
@@ -396,6 +410,10 @@ impl Lane {
     fn book(&self) -> std::sync::MutexGuard<'_, SurveyBook> {
         // The book is only ever replaced entry by entry, so a panic elsewhere leaves it usable.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overruns(&self) -> std::sync::MutexGuard<'_, Overruns> {
+        self.seen.overruns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, RunningJob>> {

@@ -268,7 +268,7 @@ mod tests {
         let places = places(2, &slow);
         let turn = places.take("a").now_or_never();
         let mut waiting: Vec<_> = slow.iter().map(|namespace| Box::pin(places.take(namespace))).collect();
-        let answers: Vec<_> = waiting.iter_mut().map(|call| call.now_or_never()).collect();
+        let answers: Vec<_> = waiting.iter_mut().map(FutureExt::now_or_never).collect();
         assert!(answers[..4].iter().all(Option::is_none), "{answers:?}");
         assert!(matches!(answers[4], Some(Err(Error::Crowded))));
         drop(answers);

@@ -10,7 +10,7 @@ use crate::{
     lane::{Caller, Lane},
     postgres::{
         Error,
-        answer::{CallResult, CallStatus, Owner},
+        answer::{CallResult, CallStatus},
     },
 };
 
@@ -43,9 +43,8 @@ impl Applied {
     }
 }
 
-/// Applies a plan on behalf of the object that owns the tenant, or is to own it.
-pub async fn apply(lane: &Lane, owner: &Owner, plan: Plan) -> Result<Applied, Error> {
-    let caller = Caller { namespace: &owner.namespace, tenant: Some(&owner.uid) };
+/// Applies a plan on behalf of the tenant's object.
+pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
     let mut tried = None;
     for effect in plan.effects {
@@ -53,7 +52,7 @@ pub async fn apply(lane: &Lane, owner: &Owner, plan: Plan) -> Result<Applied, Er
         match effect {
             Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
             Effect::Steps(steps) | Effect::Try(steps) => {
-                let results = match lane.apply(caller, &document(&steps)).await {
+                let results = match lane.apply(caller, document(&steps)).await {
                     // No other text of a plan has letters beyond ASCII.
                     Err(error) if error.is_unstorable() => {
                         let message = format!("spec.config has a text that this database cannot store: {error}");

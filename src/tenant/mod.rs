@@ -142,7 +142,7 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     if observed.own.is_none() {
         ctx.making.begin(&desired.owner.uid);
     }
-    let applied = apply(lane, &desired.owner, plan).await.map_err(Error::Apply)?;
+    let applied = apply(lane, (&desired.owner).into(), plan).await.map_err(Error::Apply)?;
     if lane.is_refused() {
         // Who has the lane now looks at every tenant and says how it is.
         return Ok(Next::new(After::Retry, "standby"));

@@ -1,5 +1,7 @@
 //! A namespace whose calls last long keeps no other one waiting.
 
+use std::fmt::Write as _;
+
 use kube::Api;
 use serde_json::json;
 use tenant_schema_operator::api::TenantSchema;
@@ -23,10 +25,9 @@ async fn a_namespace_whose_calls_last_long_leaves_a_place_to_others() {
     for name in SLOW {
         world.ready_tenant(name).await;
         let role = format!("ALTER DEFAULT PRIVILEGES FOR ROLE {}", world.tenant_role(name, "owner"));
-        drift.push_str(&format!("{role} GRANT ALL ON TABLES TO PUBLIC; "));
-        hold.push_str(&format!(
-            "{role} GRANT TRUNCATE ON TABLES TO PUBLIC; {role} REVOKE INSERT ON TABLES FROM PUBLIC; "
-        ));
+        write!(drift, "{role} GRANT ALL ON TABLES TO PUBLIC; ").unwrap();
+        write!(hold, "{role} GRANT TRUNCATE ON TABLES TO PUBLIC; {role} REVOKE INSERT ON TABLES FROM PUBLIC; ")
+            .unwrap();
     }
     world.sql(&drift);
     let session = world.session(hold.trim_end_matches("; "));

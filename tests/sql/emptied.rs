@@ -170,29 +170,29 @@ async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
         world.join(&tenant, &team).await;
         world.join(&other, &login).await;
         world.join(&other, &stranger).await;
-        let own = format!("{}_own", world.database.name);
-        world.database.declare_login(&tenant, &own, owner).await;
+        let declared = format!("{}_own", world.database.name);
+        world.database.declare_login(&tenant, &declared, owner).await;
 
         let session = world.session().await;
         // Sets the tenant aside, and lets sessions in before the commit.
         let set_aside = async || {
             session.batch_execute("BEGIN").await.unwrap();
             succeed(&session, "drop_institution_schema", tenant.id).await;
-            let mut late = Vec::new();
-            for (name, role) in [(&login, owner), (&own, owner), (&stranger, &other.owner)] {
+            let mut guests = Vec::new();
+            for (name, role) in [(&login, owner), (&declared, owner), (&stranger, &other.owner)] {
                 let client = world.database.connect(name).await;
                 client.batch_execute(&format!("SET ROLE \"{role}\"")).await.unwrap();
-                late.push(client);
+                guests.push(client);
             }
             session.batch_execute("COMMIT").await.unwrap();
-            late
+            guests
         };
         let is_there = async |client: &tokio_postgres::Client| client.batch_execute("SELECT").await.is_ok();
 
         // Without the right to end it, the session is named; the tenant's own login is the operator's to end in any case.
-        let late = set_aside().await;
+        let guests = set_aside().await;
         assert!(
-            is_there(&late[0]).await && is_there(&late[1]).await,
+            is_there(&guests[0]).await && is_there(&guests[1]).await,
             "the membership has ended, and they act as the owner"
         );
         beat(&world, &lane).await;
@@ -201,17 +201,20 @@ async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
             row.starts_with("error schema \"school\" is set aside as ") && row.contains("SELECT pg_terminate_backend("),
             "{row}"
         );
-        assert_eq!((is_there(&late[0]).await, is_there(&late[1]).await, is_there(&late[2]).await), (true, false, true));
+        assert_eq!(
+            (is_there(&guests[0]).await, is_there(&guests[1]).await, is_there(&guests[2]).await),
+            (true, false, true)
+        );
         let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
         succeed(&session, "restore_set_aside", backup).await;
-        drop(late);
+        drop(guests);
 
         world.run(&format!("GRANT pg_signal_backend TO {}", world.database.owner_role)).await;
-        let late = set_aside().await;
+        let guests = set_aside().await;
         beat(&world, &lane).await;
         assert_eq!(world.text(ROW).await, "success ");
         assert_eq!(
-            (is_there(&late[0]).await, is_there(&late[1]).await, is_there(&late[2]).await),
+            (is_there(&guests[0]).await, is_there(&guests[1]).await, is_there(&guests[2]).await),
             (false, false, true)
         );
         // Once: who comes in afterwards is no member any more, and stays.
@@ -226,11 +229,11 @@ async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
         assert_eq!(world.text("SELECT count(*) FROM school.pupils").await, "0");
 
         // A tenant that is back by then keeps its sessions.
-        let late = set_aside().await;
+        let guests = set_aside().await;
         let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
         succeed(&session, "restore_set_aside", backup).await;
         beat(&world, &lane).await;
-        assert!(is_there(&late[0]).await && is_there(&late[1]).await);
+        assert!(is_there(&guests[0]).await && is_there(&guests[1]).await);
     })
     .await;
 }

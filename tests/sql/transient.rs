@@ -206,6 +206,27 @@ async fn a_tenant_whose_code_sleeps_comes_back_with_what_can_be_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_got_no_answer_count_as_well() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        let answer =
+            crate::support::call(&session, "restore_tenant_schema", &json!({ "backup_id": backup, "cut_off": 1 }))
+                .await;
+        assert!(
+            answer["message"]
+                .as_str()
+                .unwrap()
+                .ends_with(&format!("{UNCHECKED}: an attempt to make the references again did not come to an end")),
+            "{answer}"
+        );
+        assert_eq!(world.text(KEYS).await, "school.t false");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_three_attempts_a_restore_makes_no_reference_again() {
     with_world(|world: World| async move {
         let tenant = with_shared(&world).await;
