@@ -160,8 +160,8 @@ impl fmt::Display for SizeEstimate {
             ),
             _ => write!(
                 f,
-                "; its size is only estimated since {since}, since a table of it could not be opened at any survey; look for who locks it: \
-                 SELECT pid, relation::regclass FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND granted, and in the server's log"
+                "; its size is only estimated since {since}, since a table of it could not be opened at any survey; how to find who locks \
+                 it is in docs/runbooks/TenantSizeUnknown.md, and what else may be wrong in the server's log"
             ),
         }
     }
