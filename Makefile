@@ -53,8 +53,10 @@ test-long: tools ## Run the tests of tenants of extreme size (5,000 roles, 100,0
 .PHONY: test-pooler
 test-pooler: tools ## Run the end-to-end tests through PgBouncer in transaction mode, which is fetched if it is not installed
 	@.ci/pgbouncer --version
-	@# Logins that PostgreSQL refuses are left out: the pooler tells of them in words of its own.
-	E2E_POOLER=pgbouncer cargo test --locked --test e2e -- --skip a_secret_that_leads_nowhere --skip a_password_is
+	@# Logins that PostgreSQL refuses are left out: the pooler tells of them in words of its own. So is a setting of the login that
+	@# only new sessions have: the pooler keeps those that it has.
+	E2E_POOLER=pgbouncer cargo test --locked --test e2e -- --skip a_secret_that_leads_nowhere --skip a_password_is \
+		--skip a_setting_that_lets_the_login_read_only
 
 .PHONY: soak
 soak: tools ## Break everything at random for MINUTES=10, with the choices of SEED if given

@@ -96,7 +96,7 @@ impl Direct {
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: None,
             now: jiff::Timestamp::now(),
-            older_tenants: 0,
+            older: tenant::resolve::Older::default(),
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();
         let plan = tenant::plan::plan(&desired, &TenantAnswer::default());

@@ -35,6 +35,7 @@ DECLARE
     measured_marks     numeric[] := '{}';
     measured_exactly   boolean[] := '{}';
     measured_foreign   jsonb[] := '{}';
+    measured_estimate  jsonb[] := '{}';
     bytes              bigint;
     mark               numeric;
     how                text;
@@ -74,7 +75,7 @@ BEGIN
           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
           AND l.mode IN ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
         FOR active IN
-            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at, t.storage_used, t.owner_role_oid
+            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at, t.storage_used, t.owner_role_oid, t.size_estimate
             FROM edu_matrix_hub_schema.schema_activity AS a
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = a.schema_id
             WHERE a.signature IS DISTINCT FROM t.write_signature OR a.namespace = ANY (writing)
@@ -99,6 +100,8 @@ BEGIN
             measured_tables := measured_tables || active.table_count;
             measured_marks := measured_marks || mark;
             measured_exactly := measured_exactly || (how = 'exact');
+            measured_estimate := array_append(measured_estimate,
+                CASE WHEN how IN ('locked', 'unknown') THEN edu_matrix_hub_schema._size_estimate(active.size_estimate, active.namespace, started) END);
             measured_foreign := array_append(measured_foreign, edu_matrix_hub_schema._foreign_tables(active.namespace, active.owner_role_oid));
         END LOOP;
 
@@ -114,8 +117,8 @@ BEGIN
         PERFORM edu_matrix_hub_schema._prune_log();
 
         WITH measured AS (
-            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly, measured_foreign)
-                          AS m (id, bytes, tables, mark, exactly, foreign_tables)
+            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly, measured_foreign, measured_estimate)
+                          AS m (id, bytes, tables, mark, exactly, foreign_tables, size_estimate)
         ), drifting AS (
             SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
         ), next AS (
@@ -123,6 +126,7 @@ BEGIN
                    coalesce(m.bytes, t.storage_used) AS storage_used,
                    coalesce(m.tables, t.table_count) AS table_count,
                    CASE WHEN m.id IS NULL THEN t.foreign_tables ELSE m.foreign_tables END AS foreign_tables,
+                   CASE WHEN m.id IS NULL THEN t.size_estimate ELSE m.size_estimate END AS size_estimate,
                    coalesce(NOT m.exactly, t.usage_stale) AS usage_stale,
                    CASE WHEN m.mark IS NOT NULL THEN started ELSE t.usage_at END AS usage_at,
                    -- No schema has the signature -1.
@@ -138,7 +142,8 @@ BEGIN
             WHERE t.status <> 'dropped'
         ), report AS (
             SELECT next.*, hashtextextended(concat_ws('|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale,
-                                                            next.drift, next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables), 0) AS reported
+                                                            next.drift, next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
+                                                            CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate END), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN (
@@ -153,13 +158,13 @@ BEGIN
             SELECT t.id
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN report AS r ON r.id = t.id
-            WHERE (t.storage_used, t.table_count, t.foreign_tables, t.usage_stale, t.usage_at, t.write_signature, t.fingerprint, t.drift, t.reported)
+            WHERE (t.storage_used, t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at, t.write_signature, t.fingerprint, t.drift, t.reported)
                   IS DISTINCT FROM
-                  (r.storage_used, r.table_count, r.foreign_tables, r.usage_stale, r.usage_at, r.write_signature, r.fingerprint, r.drift, r.reported)
+                  (r.storage_used, r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at, r.write_signature, r.fingerprint, r.drift, r.reported)
             FOR UPDATE OF t SKIP LOCKED
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET storage_used = r.storage_used, table_count = r.table_count, foreign_tables = r.foreign_tables, usage_stale = r.usage_stale, usage_at = r.usage_at,
+            SET storage_used = r.storage_used, table_count = r.table_count, foreign_tables = r.foreign_tables, size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
                 write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported
             FROM report AS r JOIN different AS d ON d.id = r.id
             WHERE t.id = r.id

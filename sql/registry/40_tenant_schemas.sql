@@ -61,6 +61,8 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deleti
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS recreations integer NOT NULL DEFAULT 0;
 -- Tables in its schema that belong to other roles, as the survey found them (see _foreign_tables); null when there are none.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS foreign_tables jsonb;
+-- Since when, and because of whom, its size is an estimate (see _size_estimate); null when it was measured.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS size_estimate jsonb;
 -- The other databases of the server that use its roles, as the suspension found them: its logins are open because of these.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS shared_with text[] NOT NULL DEFAULT '{}';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key

@@ -51,6 +51,10 @@ CREATE INDEX IF NOT EXISTS schema_backups_updated_at
 -- Which schema `location` is, and the UID of the namespace that the SchemaBackup is in; see tenant_schemas.
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS location_oid oid;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS object_namespace_uid text;
+-- It was set aside just now, and sessions that came in meanwhile are still to be ended (see _end_late_sessions).
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS sessions_due boolean NOT NULL DEFAULT false;
+CREATE INDEX IF NOT EXISTS schema_backups_sessions_due
+    ON edu_matrix_hub_schema.schema_backups (completed_at) WHERE sessions_due;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- Rows from before take the schema of their name if it is ours, or still the tenant's that was set aside; and with it the roles

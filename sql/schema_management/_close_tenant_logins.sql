@@ -3,7 +3,7 @@
 -- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
 -- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions takes effect at once, whatever becomes of
--- the transaction; a login that comes in between this and the commit is found by the next call, or by _end_suspended_sessions.
+-- the transaction; a login that comes in between this and the commit is found by the next call, by _end_suspended_sessions or by _end_late_sessions.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -4,7 +4,8 @@
 -- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so neither its
 -- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word. That something may pass
 -- is believed, since another tenant can fill the lock table or hold a lock, but not for ever: a job that hears it is tried for a
--- day, and what is being restored waits for ten minutes unless the lock is seen. Advisory locks are
+-- day, and what is being restored waits for ten minutes unless the lock is seen; what was cancelled is not tried so for ever
+-- either (_remake_references). Advisory locks are
 -- what the server does not undo: the session's are always released, seen or not, since one on a key that is held already
 -- looks like the other in pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._enter_sandbox(schema_id uuid, sandbox text, tasks jsonb) RETURNS jsonb
@@ -76,7 +77,8 @@ BEGIN
     END IF;
     IF timed_out THEN
         PERFORM edu_matrix_hub_schema._refuse('cancelled',
-            format('as role "%s": it took longer than statement_timeout (%s), and code of that role caught the cancellation', owner, time_limit));
+            format('as role "%s": it took longer than statement_timeout (%s), and code of that role caught the cancellation', owner, time_limit),
+            '{"sqlstate": "57014", "tenant": true}');
     END IF;
     EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]''), count(*)
                     FROM (SELECT s.step, s.value FROM %I.result AS s WHERE pg_column_size(s.value) <= 16384 LIMIT %s) AS r', sandbox, most)

@@ -109,13 +109,13 @@ BEGIN
 
     INSERT INTO edu_matrix_hub_schema.schema_backups
         (id, schema_id, institution_id, schema_name, method, state, location, location_oid, manifest, size_bytes, table_count,
-         expire_after_days, expires_at, requested_by, started_at, completed_at)
+         expire_after_days, expires_at, requested_by, started_at, completed_at, sessions_due)
     VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'SetAside', 'complete', location, namespace, manifest, measured.bytes, measured.tables,
-            expire_after_days, clock_timestamp() + make_interval(days => expire_after_days), requested_by, clock_timestamp(), clock_timestamp());
+            expire_after_days, clock_timestamp() + make_interval(days => expire_after_days), requested_by, clock_timestamp(), clock_timestamp(), true);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
     WHERE t.id = tenant.id;
-    -- Last, so that who comes in again at once is most likely no member any more.
+    -- Last, so that who comes in again at once is most likely no member any more; who still is, is found by _end_late_sessions.
     acting := edu_matrix_hub_schema._end_owner_sessions(tenant, namespace, pids, members);
     RETURN jsonb_build_object('backup_id', backup, 'location', location, 'size_bytes', measured.bytes, 'table_count', measured.tables,
                               'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended', 'shared_with', sessions -> 'shared_with',

@@ -5,7 +5,7 @@
 -- The first call with another time than before only notes it. What is set aside after that moment stays, however long the wish
 -- stays where it is written; also when another time was written in between.
 --
--- options: {since, skip?: [backup id...], requested_by?}: the latest that is not in `skip` comes first, as it has the name.
+-- options: {since, skip?: [backup id...], cut_off?, requested_by?}: the latest that is not in `skip` comes first, as it has the name.
 -- What restore_tenant_schema refuses is its error. detail: {backup_id?, schema_name?, done, left}, where `left` counts this one if it
 -- did not come back; `unchanged` without a backup_id, and with what _to_bring_back() tells, when there is nothing to do beside `skip`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.bring_back(options jsonb) RETURNS jsonb
@@ -59,7 +59,7 @@ BEGIN
         IF chosen.id IS NULL THEN
             RETURN edu_matrix_hub_schema._result('unchanged', 'nothing is to be brought back', NULL, edu_matrix_hub_schema._to_bring_back());
         END IF;
-        answer := edu_matrix_hub_schema.restore_tenant_schema(jsonb_build_object('backup_id', chosen.id, 'requested_by', requester));
+        answer := edu_matrix_hub_schema.restore_tenant_schema(jsonb_build_object('backup_id', chosen.id, 'requested_by', requester, 'cut_off', options -> 'cut_off'));
         IF answer ->> 'status' = 'success' THEN
             -- One that was made by hand waits for no TenantSchema.
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t

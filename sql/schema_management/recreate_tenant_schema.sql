@@ -37,7 +37,7 @@ BEGIN
         PERFORM edu_matrix_hub_schema._build_tenant_schema(tenant);
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET saved_acl = CASE t.access WHEN 'Suspended' THEN coalesce(t.saved_acl, edu_matrix_hub_schema._usual_acl(tenant)) END,
-            recreations = t.recreations + 1, table_count = 0, storage_used = 0, usage_stale = false, write_signature = 0, foreign_tables = NULL, fingerprint = NULL, reported = NULL, updated_at = now()
+            recreations = t.recreations + 1, table_count = 0, storage_used = 0, usage_stale = false, size_estimate = NULL, write_signature = 0, foreign_tables = NULL, fingerprint = NULL, reported = NULL, updated_at = now()
         WHERE t.id = tenant.id;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;

@@ -1,15 +1,15 @@
 -- Brings back a tenant that was set aside: the schema under its name, its roles, the grants on it, the memberships and logins
 -- that were recorded, the references to others, and its row in the registry; or nothing at all.
 --
--- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, requested_by?}. With an
--- owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
+-- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, cut_off?, requested_by?}.
+-- `cut_off` is how many attempts got no answer besides those in the log (_remake_references). With an owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
 -- the same cluster, namespace and name, or the one that is named as `transfer` (else `not_owner`).
 -- Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
 -- new one may reclaim it; one made by hand comes back as it was. detail: {schema_id, backup_id, references, lost}.
 --
 -- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for new rows),
 -- and what cannot be made at all stays recorded in the backup; both are named in the message, since a tenant's data must not
--- be out of reach because of another's. Refused are a name or an institution that another tenant has by now, a backup
+-- be out of reach because of another's, or of its own code (_remake_references). Refused are a name or an institution that another tenant has by now, a backup
 -- whose removal has begun or of which tables were dropped (`tables_missing`), and a snapshot, which is data and not a tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.restore_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -64,7 +64,7 @@ BEGIN
             owner_cluster = coalesce(owner ->> 'cluster', t.owner_cluster), owner_namespace = coalesce(owner ->> 'namespace', t.owner_namespace),
             owner_name = coalesce(owner ->> 'name', t.owner_name), owner_uid = coalesce(owner ->> 'uid', t.owner_uid),
             owner_namespace_uid = coalesce(owner ->> 'namespace_uid', t.owner_namespace_uid), schema_oid = namespace,
-            taken_over = false, dropped_at = NULL, reported = NULL, fingerprint = NULL, usage_stale = true, write_signature = -1, updated_at = now()
+            taken_over = false, dropped_at = NULL, reported = NULL, fingerprint = NULL, usage_stale = true, size_estimate = NULL, write_signature = -1, updated_at = now()
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
         SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
@@ -73,7 +73,7 @@ BEGIN
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
-        changed := edu_matrix_hub_schema._remake_references(backup);
+        changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0));
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET state = 'restored', expires_at = NULL, updated_at = clock_timestamp(), manifest = b.manifest || jsonb_build_object('not_remade', changed)
         WHERE b.id = backup.id;
@@ -190,72 +190,3 @@ AS $function$
         WHERE g.value ->> 'grantee' IS NULL OR g.value ->> 'grantee' <> ALL (names)) END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grants_without(jsonb, text[]) FROM PUBLIC;
-
--- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind, name, remake, note}...].
---
--- What may pass makes all of it `busy`, so that nothing is lost to a lock. That a tenant's own code only says so cannot be told
--- from outside: it is believed as long as a session is seen that holds one, and without that for ten minutes.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_references(backup edu_matrix_hub_schema.schema_backups) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    refs    CONSTANT jsonb := backup.manifest -> 'references';
-    sandbox text;
-    results jsonb;
-    waits   record;
-    blocker jsonb;
-BEGIN
-    IF jsonb_array_length(refs) = 0 THEN
-        RETURN '[]';
-    END IF;
-    sandbox := edu_matrix_hub_schema._open_sandbox(backup.schema_id);
-    results := edu_matrix_hub_schema._enter_sandbox(backup.schema_id, sandbox,
-        (SELECT jsonb_agg(jsonb_build_object('statement', edu_matrix_hub_schema._checking_all_rows(r.value), 'fallback', r.value -> 'fallback', 'optional', true)
-                          ORDER BY r.n)
-         FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)));
-    PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
-
-    SELECT refs -> ((f.value ->> 'step')::integer - 1) AS reference, f.value -> 'value' AS failure,
-           coalesce(f.value #>> '{value,error}', f.value #>> '{value,fallback_error}') AS error
-    INTO waits
-    FROM jsonb_array_elements(results) AS f (value)
-    WHERE edu_matrix_hub_schema._may_pass(f.value #>> '{value,sqlstate}', coalesce(f.value #>> '{value,error}', f.value #>> '{value,fallback_error}'))
-    ORDER BY (f.value ->> 'step')::integer LIMIT 1;
-    IF FOUND THEN
-        blocker := edu_matrix_hub_schema._blocker(backup.schema_id, ARRAY(SELECT jsonb_array_elements_text(waits.reference -> 'relations')::oid));
-        IF blocker IS NOT NULL OR NOT edu_matrix_hub_schema._waited_long(backup.schema_id, 'restore') THEN
-            PERFORM edu_matrix_hub_schema._refuse('busy',
-                format('%s %s cannot be made again now: %s', waits.reference ->> 'kind', waits.reference ->> 'name', edu_matrix_hub_schema._cut(waits.error)),
-                jsonb_build_object('sqlstate', waits.failure -> 'sqlstate', 'blocker', blocker));
-        END IF;
-    END IF;
-    RETURN (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'kind', r.value -> 'kind', 'name', r.value -> 'name', 'remake', r.value -> 'remake',
-                'note', CASE WHEN failed.twice IS NOT NULL OR r.value ->> 'fallback' IS NULL THEN 'could not be made again and is recorded in the backup: '
-                             WHEN failed.state = '23503' THEN 'is NOT VALID, since its rows do not match any more: '
-                             ELSE 'is NOT VALID, since its rows could not be checked: ' END || edu_matrix_hub_schema._cut(failed.error)) ORDER BY r.n), '[]')
-            FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)
-            JOIN LATERAL (SELECT max(f.value #>> '{value,error}') AS error, max(f.value #>> '{value,fallback_error}') AS twice,
-                                 max(f.value #>> '{value,sqlstate}') FILTER (WHERE f.value #>> '{value,error}' IS NOT NULL) AS state
-                          FROM jsonb_array_elements(results) AS f (value) WHERE (f.value ->> 'step')::integer = r.n) AS failed ON failed.error IS NOT NULL);
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_references(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
-
--- The statement that makes a reference again, between two that let a foreign key be checked. Row-level security that is forced on
--- the owner is taken off its tables for that moment: with it the server would look at the rows that the policies show, and call
--- valid what is not.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._checking_all_rows(reference jsonb) RETURNS text
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-    SELECT coalesce(string_agg(format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY; ', c.oid::regclass), ''), '')
-           || (reference ->> 'remake')
-           || coalesce(string_agg(format('; ALTER TABLE %s FORCE ROW LEVEL SECURITY', c.oid::regclass), ''), '')
-    FROM pg_class AS own
-    JOIN pg_class AS c ON c.relowner = own.relowner AND c.relrowsecurity AND c.relforcerowsecurity
-    WHERE reference ->> 'kind' = 'foreign key' AND own.oid = (reference #>> '{relations,0}')::oid
-      AND c.oid IN (SELECT p.relid FROM pg_partition_tree(own.oid) AS p UNION ALL SELECT own.oid UNION ALL SELECT (reference #>> '{relations,1}')::oid)
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._checking_all_rows(jsonb) FROM PUBLIC;

@@ -23,7 +23,7 @@ BEGIN
         'id', 'institution_id', 'schema_name', 'owner_cluster', 'owner_namespace', 'owner_name', 'owner_uid', 'status', 'access', 'config', 'version',
         'quota_limit', 'keeper', 'owner_role', 'reader_role', 'writer_role', 'logins', 'saved_acl', 'closed_logins', 'table_count', 'storage_used',
         'usage_stale', 'usage_at', 'write_signature', 'fingerprint', 'drift', 'reported', 'last_optimized', 'last_backup', 'created_at', 'updated_at', 'dropped_at', 'taken_over',
-        'schema_oid', 'owner_role_oid', 'reader_role_oid', 'writer_role_oid', 'owner_namespace_uid', 'deletion_requested_at', 'recreations', 'login_oids', 'foreign_tables', 'shared_with']) AS w (name)
+        'schema_oid', 'owner_role_oid', 'reader_role_oid', 'writer_role_oid', 'owner_namespace_uid', 'deletion_requested_at', 'recreations', 'login_oids', 'foreign_tables', 'shared_with', 'size_estimate']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN

@@ -23,14 +23,14 @@ BEGIN
         'id', 'schema_id', 'institution_id', 'schema_name', 'method', 'state', 'location', 'manifest', 'size_bytes', 'table_count',
         'row_count', 'checksum', 'object_cluster', 'object_namespace', 'object_name', 'object_uid', 'expire_after_days', 'expires_at',
         'error', 'requested_by', 'requested_at', 'started_at', 'completed_at', 'purged_at', 'updated_at', 'reported_update',
-        'location_oid', 'object_namespace_uid']) AS w (name)
+        'location_oid', 'object_namespace_uid', 'sessions_due']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION 'table schema_backups lacks columns: %', problem;
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
-    FROM unnest(ARRAY['schema_backups_pkey', 'schema_backups_location_key', 'schema_backups_location', 'schema_backups_object_uid_key', 'schema_backups_schema_id', 'schema_backups_expires_at', 'schema_backups_updated_at', 'schema_backups_unreported']) AS w (name)
+    FROM unnest(ARRAY['schema_backups_pkey', 'schema_backups_location_key', 'schema_backups_location', 'schema_backups_object_uid_key', 'schema_backups_schema_id', 'schema_backups_expires_at', 'schema_backups_updated_at', 'schema_backups_unreported', 'schema_backups_sessions_due']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_index AS i ON i.indexrelid = c.oid
                       WHERE i.indrelid = registry.oid AND c.relname = w.name AND i.indisvalid);
     IF problem IS NOT NULL THEN

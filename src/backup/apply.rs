@@ -4,7 +4,11 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::plan::{Effect, Plan};
-use crate::{context::End, lane::Lane, postgres::Error};
+use crate::{
+    context::End,
+    lane::{Caller, Lane},
+    postgres::Error,
+};
 
 /// Where applying ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,13 +19,13 @@ pub struct Applied {
     pub end: End,
 }
 
-/// Applies a plan about a backup of the tenant with this UID, if that is there.
-pub async fn apply(lane: &Lane, tenant: Option<&str>, plan: Plan) -> Result<Applied, Error> {
+/// Applies a plan about a backup.
+pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applied, Error> {
     let mut applied = Applied { backup_id: None, end: End::Done };
     for effect in plan.effects {
         match effect {
             Effect::Request { call, options, .. } => {
-                let results = lane.apply(tenant, &json!([{ "call": call, "options": options }])).await?;
+                let results = lane.apply(caller, json!([{ "call": call, "options": options }])).await?;
                 let Some(result) = results.into_iter().next() else { continue };
                 if let Some(end) = End::of(&result) {
                     applied.end = end;

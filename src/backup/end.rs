@@ -20,7 +20,7 @@ use crate::{
         condition::{Readiness, Reason, Verdict},
     },
     context::{After, Context, End, Living, MissingDatabase, Next, StageError as Error},
-    lane::{Lane, LaneState},
+    lane::{Caller, Lane, LaneState},
     postgres::answer::BackupAnswer,
 };
 
@@ -56,7 +56,7 @@ pub(super) async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Contex
         Ok((observed, applied)) => {
             publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
         }
-        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
+        Err(failed) if failed.has_no_turn() => Ok(Next::new(After::Retry, "standby")),
         Err(failed) => trouble(backup, lane, failed, ctx).await,
     }
 }
@@ -68,7 +68,8 @@ async fn end_in_database(removal: &Removal, lane: &Lane) -> Result<(BackupAnswer
     if let Some(job) = observed.job.as_ref().filter(|job| job.kind == "snapshot") {
         lane.cancel_job(job.job_id);
     }
-    let applied = apply(lane, None, plan).await.map_err(Error::Apply)?;
+    let caller = Caller { namespace: &removal.object.namespace, tenant: None };
+    let applied = apply(lane, caller, plan).await.map_err(Error::Apply)?;
     Ok((observed, applied))
 }
 

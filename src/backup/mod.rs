@@ -19,7 +19,7 @@ use crate::{
     },
     context::{After, Context, End, Next, StageError as Error, failed_for_good},
     kubernetes::status::Written,
-    lane::{Lane, LaneState},
+    lane::{Caller, Lane, LaneState},
 };
 use apply::apply;
 use desired::{Desired, desired};
@@ -46,7 +46,7 @@ pub async fn reconcile(backup: Arc<SchemaBackup>, ctx: Arc<Context>) -> Result<N
             Ok(Next::new(After::Never, "unchanged"))
         }
         Some(LaneState::Open(lane)) => match keep(backup.clone(), &desired, lane, &ctx).await {
-            Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
+            Err(failed) if failed.has_no_turn() => Ok(Next::new(After::Retry, "standby")),
             Err(failed @ (Error::Observe(_) | Error::Apply(_))) => trouble(&backup, lane, failed, &ctx).await,
             other => other,
         },
@@ -68,12 +68,13 @@ async fn keep(backup: Arc<SchemaBackup>, desired: &Desired, lane: &Lane, ctx: &C
     let backup =
         if requests { ctx.with_finalizer(&api(&backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await? } else { backup };
     let tenant = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
-    let mut applied = apply(lane, tenant, made).await.map_err(Error::Apply)?;
+    let caller = Caller { namespace: &desired.object.namespace, tenant };
+    let mut applied = apply(lane, caller, made).await.map_err(Error::Apply)?;
     if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) {
         // Dropped between the look and the request, the tenant is one that the backup waits for.
         let now = observe(lane, desired).await.map_err(Error::Observe)?;
         if now.tenant.is_none() {
-            applied = apply(lane, tenant, plan(desired, &now)).await.map_err(Error::Apply)?;
+            applied = apply(lane, caller, plan(desired, &now)).await.map_err(Error::Apply)?;
             observed = now;
         }
     }

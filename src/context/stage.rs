@@ -20,10 +20,17 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// The lane was closed while the pass waited for its turn: the replica that opens it next looks again.
+    /// The pass got no turn at the database, and comes again: the lane was closed while it waited, or too many wait.
     #[must_use]
-    pub fn is_lane_closed(&self) -> bool {
+    pub fn has_no_turn(&self) -> bool {
         matches!(self, Self::Observe(postgres::Error::LaneClosed) | Self::Apply(postgres::Error::LaneClosed))
+            || self.is_crowded()
+    }
+
+    /// Too many of a namespace whose calls last long wait for their turn.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        matches!(self, Self::Apply(postgres::Error::Crowded))
     }
 }
 

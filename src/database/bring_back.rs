@@ -21,7 +21,7 @@ use crate::{
         event::EventReason,
     },
     context::Notice,
-    lane::Lane,
+    lane::{Caller, Lane},
     postgres::{
         self,
         answer::{CallResult, CallStatus, SurveyAnswer, ToBringBack},
@@ -155,7 +155,7 @@ async fn bring_one(
 ) -> Result<Option<CallResult>, postgres::Error> {
     let requested_by = format!("TenantDatabase {}", database.name_any());
     let options: Value = json!({ "since": since, "skip": skipped, "requested_by": requested_by });
-    let mut results = lane.apply(None, &json!([{ "call": "bring_back", "options": options }])).await?;
+    let mut results = lane.apply(Caller::default(), json!([{ "call": "bring_back", "options": options }])).await?;
     Ok(results.pop().filter(|_| !lane.is_refused()))
 }
 

@@ -16,7 +16,7 @@ use crate::{
         event::EventReason,
     },
     context::{Context, Notice},
-    lane::Lane,
+    lane::{Caller, Lane},
     postgres::{
         self,
         answer::{CallStatus, Owner, SurveyAnswer},
@@ -65,7 +65,7 @@ pub async fn bind(
         return Ok(Vec::new());
     }
     let options = json!({ "installation_id": id, "requested_by": format!("TenantDatabase {name}") });
-    let results = lane.apply(None, &json!([{ "call": "rebind_tenants", "options": options }])).await?;
+    let results = lane.apply(Caller::default(), json!([{ "call": "rebind_tenants", "options": options }])).await?;
     let done = results.into_iter().filter(|result| result.status == CallStatus::Success);
     Ok(done.map(|result| Notice { reason: EventReason::Rebound, message: result.message }).collect())
 }
@@ -84,7 +84,7 @@ pub async fn remember_namespaces(lane: &Lane, ctx: &Context) -> Result<(), postg
     let namespaces: BTreeMap<_, _> = owners.filter_map(untold).take(AT_ONCE).collect();
     if !namespaces.is_empty() {
         let options = json!({ "namespaces": namespaces });
-        lane.apply(None, &json!([{ "call": "remember_namespaces", "options": options }])).await?;
+        lane.apply(Caller::default(), json!([{ "call": "remember_namespaces", "options": options }])).await?;
     }
     Ok(())
 }

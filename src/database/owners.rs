@@ -25,7 +25,7 @@ use crate::{
     },
     context::{Context, Notice},
     kubernetes,
-    lane::Lane,
+    lane::{Caller, Lane},
     postgres::{
         self,
         answer::{CallResult, CallStatus, Owner},
@@ -126,7 +126,7 @@ pub async fn release(
         "call": "release_tenants",
         "options": { "owner_uids": uids, "deleted_uids": deleted, "requested_by": requested_by },
     }]);
-    let results = lane.apply(None, &steps).await?;
+    let results = lane.apply(Caller::default(), steps).await?;
     let refused = |result: &CallResult| !matches!(result.status, CallStatus::Success | CallStatus::Unchanged);
     if results.iter().any(refused) {
         // They are still tenants, missed by the next survey as by this one, and what was said of them stays.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::Lane;
+use super::{Lane, overruns::Overruns, places};
 use crate::postgres::{
     Error, Heard,
     answer::{Beat, CallResult, CallStatus, Contest, Quiet},
@@ -25,18 +25,22 @@ const LEAVING: Duration = Duration::from_secs(2);
 
 /// What one process has seen of a database. It outlives the lane, so that an older state is known for one.
 #[derive(Debug, Default)]
-pub struct Seen(Mutex<Option<(Uuid, i64, i64)>>);
+pub struct Seen {
+    heard: Mutex<Option<(Uuid, i64, i64)>>,
+    pub(super) pace: places::Memory,
+    pub(super) overruns: Mutex<Overruns>,
+}
 
 impl Seen {
     /// Epoch and signs of life of this installation, as the options of a claim have them.
     #[must_use]
     pub fn of(&self, installation: Uuid) -> Option<(i64, i64)> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         seen.filter(|(known, ..)| *known == installation).map(|(_, epoch, beats)| (epoch, beats))
     }
 
     fn note(&self, installation: Uuid, epoch: i64, beats: i64) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((installation, epoch, beats));
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((installation, epoch, beats));
     }
 }
 

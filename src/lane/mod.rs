@@ -6,6 +6,8 @@
 
 pub mod directory;
 pub mod heartbeat;
+pub mod overruns;
+pub mod places;
 pub mod survey;
 
 use std::{
@@ -21,7 +23,7 @@ use std::{
 use jiff::Timestamp;
 use serde_json::Value;
 use tokio::{
-    sync::{Notify, Semaphore, SemaphorePermit, watch},
+    sync::{Notify, watch},
     time::Instant,
 };
 use uuid::Uuid;
@@ -29,14 +31,16 @@ use uuid::Uuid;
 pub use directory::{LaneState, Lanes};
 pub use heartbeat::Seen;
 use heartbeat::World;
+use overruns::Overruns;
+use places::Places;
 use survey::SurveyBook;
 
 use crate::api::tenant_schema::Place;
 use crate::postgres::{
     Error, Functions, Hold, PoolUse,
     answer::{
-        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, SurveyAnswer, Surveyed, TenantAnswer,
-        TenantQuestion, TenantRow,
+        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, Owner, SurveyAnswer, Surveyed,
+        TenantAnswer, TenantQuestion, TenantRow,
     },
 };
 
@@ -52,8 +56,7 @@ pub struct Lane {
     /// Epoch and installation.
     pub hold: Hold,
     functions: Functions,
-    applying: Semaphore,
-    apply_slots: usize,
+    places: Places,
     waiting: AtomicUsize,
     book: Mutex<SurveyBook>,
     /// This replica, as the catalogue of jobs shows it.
@@ -87,6 +90,21 @@ pub struct LaneParts {
     pub seen: Arc<Seen>,
 }
 
+/// On whose behalf steps are applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Caller<'a> {
+    /// The namespace of the object; empty for what the operator does by itself.
+    pub namespace: &'a str,
+    /// The UID of the tenant's object.
+    pub tenant: Option<&'a str>,
+}
+
+impl<'a> From<&'a Owner> for Caller<'a> {
+    fn from(owner: &'a Owner) -> Self {
+        Self { namespace: &owner.namespace, tenant: Some(&owner.uid) }
+    }
+}
+
 /// One of a count, while it lives: a call that gives up waiting is not counted any more either.
 struct Counted<'a>(&'a AtomicUsize);
 
@@ -113,7 +131,6 @@ impl Lane {
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
         let LaneParts { database, place, holder, hold, apply_slots, seen } = parts;
-        let apply_slots = apply_slots.max(1);
         Self {
             database,
             place,
@@ -121,8 +138,7 @@ impl Lane {
             functions,
             holder,
             ring,
-            applying: Semaphore::new(apply_slots),
-            apply_slots,
+            places: Places::new(apply_slots, seen.pace.clone()),
             waiting: AtomicUsize::new(0),
             book: Mutex::new(SurveyBook::default()),
             lost: watch::Sender::new(false),
@@ -181,7 +197,7 @@ impl Lane {
     pub fn lose(&self) {
         if !self.lost.send_replace(true) {
             // A call that waits for a turn need not wait for it any longer.
-            self.applying.close();
+            self.places.close();
             self.jobs_waiting.notify_one();
             (self.ring)();
         }
@@ -194,9 +210,8 @@ impl Lane {
         if !self.running().is_empty() {
             return false;
         }
-        let all = u32::try_from(self.apply_slots).unwrap_or(u32::MAX);
         // An error means that the lane was lost meanwhile, and is closed as well.
-        let ended = self.applying.acquire_many(all).await;
+        let ended = self.places.drain().await;
         self.lose();
         if ended.is_ok() {
             self.leave().await;
@@ -212,7 +227,7 @@ impl Lane {
 
     /// Asks the database about one tenant.
     pub async fn observe_tenant(&self, question: &TenantQuestion<'_>) -> Result<TenantAnswer, Error> {
-        let _slot = self.slot().await?;
+        let _place = self.waited(self.places.look()).await?;
         let begun = Instant::now();
         let answer = self.watched(self.functions.observe_tenant(question).await)?;
         if let Some(row) = &answer.own {
@@ -223,23 +238,29 @@ impl Lane {
 
     /// Asks the database about one backup.
     pub async fn observe_backup(&self, question: &BackupQuestion<'_>) -> Result<BackupAnswer, Error> {
-        let _slot = self.slot().await?;
+        let _place = self.waited(self.places.look()).await?;
         self.watched(self.functions.observe_backup(question).await)
     }
 
-    /// Applies steps that change what is known of the tenant with this UID.
-    pub async fn apply(&self, tenant: Option<&str>, steps: &Value) -> Result<Vec<CallResult>, Error> {
-        let _slot = self.slot().await?;
+    /// Applies steps that change what is known of the caller's tenant.
+    pub async fn apply(&self, caller: Caller<'_>, steps: Value) -> Result<Vec<CallResult>, Error> {
+        let _turn = self.waited(self.places.take(caller.namespace)).await?;
         // Booked before as well: a call whose answer is lost may have been done.
         let booked = || {
-            if let Some(uid) = tenant {
+            if let Some(uid) = caller.tenant {
                 self.book().applied(uid, Instant::now());
             }
         };
         booked();
-        let results = self.watched(self.functions.apply_steps(self.hold, steps).await);
+        let uid = caller.tenant.unwrap_or_default();
+        let steps = self.overruns().told(uid, steps);
+        let results = self.watched(self.functions.apply_steps(self.hold, &steps).await);
         booked();
+        if results.is_ok() {
+            self.overruns().forget(uid);
+        }
         if matches!(results, Err(Error::Deadline { .. })) {
+            self.overruns().note(uid, Instant::now());
             // The statement was cancelled and may all the same commit in a moment. The next holder of the lane waits until
             // every former call has ended, and what it observes then stays so.
             self.lose();
@@ -343,7 +364,7 @@ impl Lane {
         deadline: Duration,
         cancelled: impl Future<Output = ()>,
     ) -> Result<CallResult, Error> {
-        let _slot = if job.is_purge() { Some(self.slot().await?) } else { None };
+        let _place = if job.is_purge() { Some(self.waited(self.places.look()).await?) } else { None };
         self.functions.run_job(self.hold, job.job_id, deadline, cancelled).await
     }
 
@@ -380,9 +401,9 @@ impl Lane {
         }
     }
 
-    async fn slot(&self) -> Result<SemaphorePermit<'_>, Error> {
+    async fn waited<T>(&self, place: impl Future<Output = T>) -> T {
         let _waiting = Counted::new(&self.waiting);
-        self.applying.acquire().await.map_err(|_| Error::LaneClosed)
+        place.await
     }
 
     fn watched<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
@@ -395,6 +416,10 @@ impl Lane {
     fn book(&self) -> std::sync::MutexGuard<'_, SurveyBook> {
         // The book is only ever replaced entry by entry, so a panic elsewhere leaves it usable.
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overruns(&self) -> std::sync::MutexGuard<'_, Overruns> {
+        self.seen.overruns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, RunningJob>> {

@@ -22,7 +22,7 @@ pub use grave::{HeldUp, Tombstone};
 pub use identity::{Absence, Bearer, Fate};
 pub use job::{ClaimedJob, JobRow, JobWaits};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
-pub use tenant::{Drift, ForeignTables, LastBackup, LastOperation, Measured, TenantRow};
+pub use tenant::{Drift, ForeignTables, LastBackup, LastOperation, Measured, SizeEstimate, TenantRow};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]

@@ -66,6 +66,9 @@ pub enum Error {
     /// The lane was closed while the call waited for its turn.
     #[error("the lane of the database is closed and will be opened again")]
     LaneClosed,
+    /// Others of a namespace whose calls last long wait for their turn already.
+    #[error("calls of this namespace last long, so they are done one after the other; this one waits for its turn")]
+    Crowded,
     /// A function refused for a reason that is no fault of the tenant's.
     #[error("{call} was refused: {message}")]
     Refused {
@@ -109,7 +112,9 @@ impl Error {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } | Self::LaneClosed => true,
+            Self::Unreachable { .. } | Self::PoolBusy(_) | Self::Deadline { .. } | Self::LaneClosed | Self::Crowded => {
+                true
+            }
             Self::Statement { code, .. } => may_pass(code),
             Self::Refused { may_pass, .. } => *may_pass,
             _ => false,
@@ -176,6 +181,7 @@ impl Error {
             Self::PoolBusy(_) => "pool",
             Self::Deadline { .. } => "deadline",
             Self::LaneClosed => "lane_closed",
+            Self::Crowded => "crowded",
             Self::Refused { .. } => "refused",
             Self::Statement { .. } => "statement",
             Self::Answer { .. } => "answer",

@@ -7,7 +7,7 @@ use super::plan::{Effect, Plan, Step};
 use crate::{
     api::condition::Reason,
     context::End,
-    lane::Lane,
+    lane::{Caller, Lane},
     postgres::{
         Error,
         answer::{CallResult, CallStatus},
@@ -43,8 +43,8 @@ impl Applied {
     }
 }
 
-/// Applies a plan on behalf of the object with this UID.
-pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error> {
+/// Applies a plan on behalf of the tenant's object.
+pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
     let mut tried = None;
     for effect in plan.effects {
@@ -52,7 +52,7 @@ pub async fn apply(lane: &Lane, uid: &str, plan: Plan) -> Result<Applied, Error>
         match effect {
             Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
             Effect::Steps(steps) | Effect::Try(steps) => {
-                let results = match lane.apply(Some(uid), &document(&steps)).await {
+                let results = match lane.apply(caller, document(&steps)).await {
                     // No other text of a plan has letters beyond ASCII.
                     Err(error) if error.is_unstorable() => {
                         let message = format!("spec.config has a text that this database cannot store: {error}");

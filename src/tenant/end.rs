@@ -54,7 +54,7 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
         return Ok(gone());
     }
     let plan = plan_removal(&removal, &observed);
-    let applied = apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply)?;
+    let applied = apply(lane, (&removal.owner).into(), plan).await.map_err(Error::Apply)?;
     match applied.end {
         End::Released | End::Done => {}
         // A person would have to act and has no object to act on: the row is released, and the schema stays.
@@ -176,7 +176,7 @@ pub(super) async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Contex
     if removal.paused {
         return pause(tenant, &plan, row.as_ref().is_some_and(TenantRow::is_there), ctx).await;
     }
-    let applied = match apply(lane, &removal.owner.uid, plan).await.map_err(Error::Apply) {
+    let applied = match apply(lane, (&removal.owner).into(), plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
         Err(failed) => return cannot_end(tenant, &removal, lane, failed, ctx).await,
     };
@@ -218,7 +218,7 @@ async fn cannot_end(
     failed: Error,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    if failed.is_lane_closed() {
+    if failed.has_no_turn() {
         return Ok(Next::new(After::Retry, "standby"));
     }
     if !ctx.still_holds(lane).await {

@@ -18,7 +18,9 @@ use crate::{
         TENANT_SCHEMA_FINALIZER, TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, failed_for_good},
+    context::{
+        After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain, failed_for_good,
+    },
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
     postgres::answer::{Claim, Owner, TenantRow},
@@ -79,7 +81,12 @@ pub async fn reconcile(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<N
 /// A living tenant on an open lane; what goes wrong on the way is said in its status.
 async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &Context) -> Result<Next, Error> {
     match keep(tenant.clone(), desired, lane, ctx).await {
-        Err(failed) if failed.is_lane_closed() => Ok(Next::new(After::Retry, "standby")),
+        // What was asked for since the status was written is not met with silence.
+        Err(failed) if failed.is_crowded() && !is_told(&tenant) => {
+            let verdict = Verdict::reconciling(Reason::ProgressingWithRetry, chain(&failed), Readiness::Kept);
+            conclude(&tenant, &verdict, ctx).await
+        }
+        Err(failed) if failed.has_no_turn() => Ok(Next::new(After::Retry, "standby")),
         Err(failed @ (Error::Observe(_) | Error::Apply(_))) if !ctx.still_holds(lane).await => {
             Ok(Next::new(After::Retry, "standby").failed(failed))
         }
@@ -94,6 +101,11 @@ async fn work(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
         }
         other => other,
     }
+}
+
+/// Whether the status is of the spec as it is.
+fn is_told(tenant: &TenantSchema) -> bool {
+    tenant.status.as_ref().is_some_and(|status| status.observed_generation == tenant.metadata.generation)
 }
 
 /// Observe, plan, apply, publish.
@@ -132,7 +144,7 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     if observed.own.is_none() {
         ctx.making.begin(&desired.owner.uid);
     }
-    let applied = apply(lane, &desired.owner.uid, plan).await.map_err(Error::Apply)?;
+    let applied = apply(lane, (&desired.owner).into(), plan).await.map_err(Error::Apply)?;
     if lane.is_refused() {
         // Who has the lane now looks at every tenant and says how it is.
         return Ok(Next::new(After::Retry, "standby"));

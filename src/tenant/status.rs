@@ -20,7 +20,7 @@ use crate::{
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
     },
     context::Notice,
-    postgres::answer::{ForeignTables, TenantAnswer, TenantRow},
+    postgres::answer::{ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
     quantity::{Bytes, human, is_news},
 };
 
@@ -198,9 +198,15 @@ fn finish(
 }
 
 fn verdict(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
-    let strangers = row.and_then(|row| row.foreign_tables.as_ref());
-    let strangers = strangers.map(ForeignTables::to_string).unwrap_or_default();
-    applied.end.verdict(Readiness::Kept).unwrap_or_else(|| ready(desired, row, status, applied).adding(&strangers))
+    let ready = || ready(desired, row, status, applied).adding(&remarks(row));
+    applied.end.verdict(Readiness::Kept).unwrap_or_else(ready)
+}
+
+/// What a person should know of a tenant that is ready all the same.
+fn remarks(row: Option<&TenantRow>) -> String {
+    let strangers = row.and_then(|row| row.foreign_tables.as_ref()).map(ForeignTables::to_string);
+    let estimate = row.and_then(|row| row.size_estimate.as_ref()).map(SizeEstimate::to_string);
+    strangers.into_iter().chain(estimate).collect()
 }
 
 fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
@@ -315,6 +321,31 @@ mod tests {
         assert_eq!(suspended("school", &[]), "schema school is suspended; resume with spec.access: ReadWrite");
         let said = suspended("school", &["copy".to_owned(), "test".to_owned()]);
         assert!(said.contains("can still connect") && said.contains("databases of the server: copy, test;"), "{said}");
+    }
+
+    #[test]
+    fn a_size_that_stays_an_estimate_is_told_with_who_keeps_it_so() {
+        let check = |estimate: serde_json::Value, expected: &str| {
+            let row: TenantRow = from_value(json!({
+                "schema_id": uuid::Uuid::nil(), "institution_id": null, "schema_name": "school", "status": "active", "access": "ReadWrite",
+                "taken_over": false, "owner": null, "config": {}, "quota_limit": null, "schema_exists": true, "drift": [],
+                "storage_bytes": 8192, "table_count": 1, "usage_stale": true, "last_backup": null, "last_operation": null, "jobs": [],
+                "recreations": 0, "size_estimate": estimate,
+            }))
+            .unwrap();
+            assert_eq!(remarks(Some(&row)), expected);
+        };
+        check(json!(null), "");
+        check(
+            json!({ "since": "2026-11-28T20:00:00Z", "told": true, "pid": 77, "login": "mig", "table": "wide",
+                    "holder": "session 77 of login \"mig\"", "statement": "SELECT pg_terminate_backend(77)" }),
+            "; its size is only estimated since 2026-11-28T20:00:00Z, since session 77 of login \"mig\" keeps table wide locked \
+             against readers; as a superuser, in this database: SELECT pg_terminate_backend(77)",
+        );
+        let unnamed =
+            SizeEstimate { since: Timestamp::UNIX_EPOCH, holder: None, table: None, statement: None }.to_string();
+        check(json!({ "since": "1970-01-01T00:00:00Z", "told": true }), &unnamed);
+        assert!(unnamed.contains("could not be opened at any survey"), "{unnamed}");
     }
 
     #[test]

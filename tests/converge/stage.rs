@@ -17,7 +17,7 @@ use tenant_schema_operator::{
     backup,
     context::End,
     database::install::{Claimant, open},
-    lane::{Lane, LaneState},
+    lane::{Caller, Lane, LaneState},
     postgres::{
         Connection,
         answer::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
@@ -136,13 +136,13 @@ impl Stage {
         let (_, plan, _) = self.look(subject).await;
         let some = plan.effects.into_iter().flat_map(one_by_one).take(effects).collect();
         let cut = tenant::plan::Plan { effects: some, ..plan };
-        tenant::apply::apply(&self.lane, &uid(&subject.object), cut).await.unwrap();
+        tenant::apply::apply(&self.lane, caller(&uid(&subject.object)), cut).await.unwrap();
     }
 
     /// One whole pass, with its status; says where it ended.
     pub async fn pass(&self, subject: &mut Subject) -> End {
         let (desired, plan, observed) = self.look(subject).await;
-        let applied = tenant::apply::apply(&self.lane, &uid(&subject.object), plan).await.unwrap();
+        let applied = tenant::apply::apply(&self.lane, caller(&uid(&subject.object)), plan).await.unwrap();
         if let Some(desired) = desired {
             let now = Timestamp::UNIX_EPOCH;
             let status = tenant::status::status(&subject.object, &desired, &observed, &applied, &Place::default(), now);
@@ -216,7 +216,7 @@ impl Stage {
         if stop_before_end {
             plan.effects.truncate(1);
         }
-        let applied = backup::apply::apply(&self.lane, Some(&tenant_uid), plan).await.unwrap();
+        let applied = backup::apply::apply(&self.lane, caller(&tenant_uid), plan).await.unwrap();
         (text, applied.end)
     }
 
@@ -350,4 +350,8 @@ fn one_by_one(effect: Effect) -> Vec<Effect> {
         Effect::Try(steps) => steps.into_iter().map(|step| Effect::Try(vec![step])).collect(),
         other => vec![other],
     }
+}
+
+fn caller(uid: &str) -> Caller<'_> {
+    Caller { namespace: "team-a", tenant: Some(uid) }
 }

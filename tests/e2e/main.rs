@@ -45,6 +45,7 @@ mod suspension;
 mod take_over;
 #[allow(dead_code, reason = "tests/faults uses the rest")]
 mod tools;
+mod turns;
 mod two_databases;
 mod unreadable;
 mod usage;

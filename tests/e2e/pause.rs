@@ -64,36 +64,19 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.settled_tenant("school").await;
     let before = world.written().await;
-    let manifest = |name: &str, spec: &str| {
-        format!(
-            "---\napiVersion: edumatrixhub.io/v1alpha1\nkind: TenantSchema\nmetadata: {{name: {name}, namespace: {}, labels: \
-             {{e2e: {}}}}}\nspec: {{databaseRef: {{name: {}}}, {spec}}}\n",
-            world.namespace,
-            world.id,
-            world.database_ref()
-        )
-    };
     let mut file = tempfile::NamedTempFile::new().unwrap();
     let text = [
-        manifest("school", "schemaName: school, quota: {limit: 5Gi}, access: Suspended"),
-        manifest("newcomer", "schemaName: newcomer"),
-        manifest("rival", "schemaName: school"),
+        world.manifest("school", "schemaName: school, quota: {limit: 5Gi}, access: Suspended"),
+        world.manifest("newcomer", "schemaName: newcomer"),
+        world.manifest("rival", "schemaName: school"),
         "---\nkind: Namespace\n".to_owned(),
     ];
     file.write_all(text.concat().as_bytes()).unwrap();
     let path = file.path().display().to_string();
-    let plan = |files: &[&str]| {
-        let files = files.iter().flat_map(|file| ["-f", *file]);
-        let arguments: Vec<_> =
-            ["plan"].into_iter().chain(files).chain(["--namespace", &world.operator_namespace]).collect();
-        let (status, out, err) = world.command(&arguments);
-        assert_eq!(err, "");
-        (status.code().unwrap(), out)
-    };
     let namespace = &world.namespace;
     let database = world.database_ref();
     assert_eq!(
-        plan(&[&path]),
+        world.plan(&[&path]),
         (
             3,
             format!(
@@ -107,7 +90,52 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
         )
     );
 
-    // What a pipeline goes by: each way in which it may end.
+    assert_eq!(world.written().await, before);
+    assert_eq!(world.schemas("newcomer"), [""; 0]);
+
+    // Everybody is let go with their schemas, at the command of a person.
+    let selector = format!("e2e={}", world.id);
+    let (status, out, err) = world.command(&["release", "--all", "--watch-selector", &selector]);
+    assert!(status.success() && out.starts_with("1 of 1 TenantSchemas with e2e="), "{out}{err}");
+    let command = format!("kubectl delete tenantschemas --all-namespaces -l '{selector}'\n");
+    assert!(out.ends_with(&command), "it deletes what was released, and no other: {out}");
+    world.delete_tenant("school").await;
+    assert_eq!(world.schemas("school"), ["school"]);
+    world.finish().await;
+}
+
+impl World {
+    /// The manifest of a tenant of the test.
+    fn manifest(&self, name: &str, spec: &str) -> String {
+        format!(
+            "---\napiVersion: edumatrixhub.io/v1alpha1\nkind: TenantSchema\nmetadata: {{name: {name}, namespace: {}, labels: \
+             {{e2e: {}}}}}\nspec: {{databaseRef: {{name: {}}}, {spec}}}\n",
+            self.namespace,
+            self.id,
+            self.database_ref()
+        )
+    }
+
+    /// What `plan -f` says of files, and how it ends.
+    fn plan(&self, files: &[&str]) -> (i32, String) {
+        let files = files.iter().flat_map(|file| ["-f", *file]);
+        let arguments: Vec<_> =
+            ["plan"].into_iter().chain(files).chain(["--namespace", &self.operator_namespace]).collect();
+        let (status, out, err) = self.command(&arguments);
+        assert_eq!(err, "");
+        (status.code().unwrap(), out)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_goes_by_the_code_with_which_plan_ends() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.settled_tenant("school").await;
+    let before = world.written().await;
+    let database = world.database_ref();
+    let plan = |files: &[&str]| world.plan(files);
+    let manifest = |name: &str, spec: &str| world.manifest(name, spec);
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| {
         std::fs::write(folder.path().join(name), text).unwrap();
@@ -179,14 +207,5 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     assert_eq!(world.command(&["plan"]).0.code(), Some(2));
     assert_eq!(world.written().await, before);
     assert_eq!(world.schemas("newcomer"), [""; 0]);
-
-    // Everybody is let go with their schemas, at the command of a person.
-    let selector = format!("e2e={}", world.id);
-    let (status, out, err) = world.command(&["release", "--all", "--watch-selector", &selector]);
-    assert!(status.success() && out.starts_with("1 of 1 TenantSchemas with e2e="), "{out}{err}");
-    let command = format!("kubectl delete tenantschemas --all-namespaces -l '{selector}'\n");
-    assert!(out.ends_with(&command), "it deletes what was released, and no other: {out}");
-    world.delete_tenant("school").await;
-    assert_eq!(world.schemas("school"), ["school"]);
     world.finish().await;
 }

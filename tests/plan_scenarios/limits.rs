@@ -90,8 +90,7 @@ fn a_namespace_has_only_so_many_tenants() {
         "lastTransitionTime": "2026-12-31T00:00:00Z" }] });
     let all = [named("a", stalled), named("b", json!({ "schemaId": ROW })), named("c", json!(null))];
     full.older = older(&all[2], "default", &all);
-    let names = ["2 tenants", "describe tenantschema a"];
-    check_refused(&all[2], &full, "TooManyTenants", &names);
+    check_refused(&all[2], &full, "TooManyTenants", &["2 tenants", "describe tenantschema a"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ fn check(file: &str, tenant: &TenantSchema, database: Value, observed: Value, go
 }
 
 fn check_removal(file: &str, tenant: &TenantSchema, database: Value, observed: Value) {
-    let removal = desired::removal(tenant, &resolved(database, 0));
+    let removal = desired::removal(&deleted(tenant), &resolved(database, 0));
     golden(file, &plan::plan_removal(&removal, &answer(observed)).to_string());
 }
 

@@ -2,7 +2,7 @@
 //! was dropped all the same does not come back looking whole.
 
 use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
-use crate::support::has_keepers;
+use crate::support::{Lane, has_keepers};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_emptied_after_it_was_set_aside_does_not_come_back_in_silence() {
@@ -136,6 +136,104 @@ async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
         let left = format!("SELECT count(*) FROM pg_auth_members WHERE member = '{guest}'::regrole");
         assert_eq!(world.text(&left).await, "0");
         drop(other);
+    })
+    .await;
+}
+
+/// The latest row of the log about sessions that were ended.
+const ROW: &str = "SELECT status || ' ' || coalesce(error, '') FROM edu_matrix_hub_schema.schema_operations WHERE type = 'end_sessions' ORDER BY id DESC LIMIT 1";
+
+/// Heartbeats until no look is due.
+async fn beat(world: &World, lane: &Lane) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while world.text("SELECT count(*) FROM edu_matrix_hub_schema.schema_backups WHERE sessions_due").await != "0" {
+        crate::support::expect(&lane.beat().await, "success");
+        assert!(std::time::Instant::now() < deadline, "a look is due a second after the schema was set aside");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
+    with_world(|world: World| async move {
+        let tenant = world.tenant("school").await;
+        let other = world.tenant("other").await;
+        let owner = &tenant.owner;
+        world.as_owner(&tenant, "CREATE TABLE school.pupils (a int)").await;
+        let lane = Lane::claim(world.session().await).await;
+        // One is a member by way of another role, and of another tenant too; one of another tenant alone.
+        let (team, login, stranger) = (
+            world.database.role("team", "").await,
+            world.database.role("migrate", "LOGIN").await,
+            world.database.role("stranger", "LOGIN").await,
+        );
+        world.run(&format!("GRANT {team} TO {login}")).await;
+        world.join(&tenant, &team).await;
+        world.join(&other, &login).await;
+        world.join(&other, &stranger).await;
+        let declared = format!("{}_own", world.database.name);
+        world.database.declare_login(&tenant, &declared, owner).await;
+
+        let session = world.session().await;
+        // Sets the tenant aside, and lets sessions in before the commit.
+        let set_aside = async || {
+            session.batch_execute("BEGIN").await.unwrap();
+            succeed(&session, "drop_institution_schema", tenant.id).await;
+            let mut guests = Vec::new();
+            for (name, role) in [(&login, owner), (&declared, owner), (&stranger, &other.owner)] {
+                let client = world.database.connect(name).await;
+                client.batch_execute(&format!("SET ROLE \"{role}\"")).await.unwrap();
+                guests.push(client);
+            }
+            session.batch_execute("COMMIT").await.unwrap();
+            guests
+        };
+        let is_there = async |client: &tokio_postgres::Client| client.batch_execute("SELECT").await.is_ok();
+
+        // Without the right to end it, the session is named; the tenant's own login is the operator's to end in any case.
+        let guests = set_aside().await;
+        assert!(
+            is_there(&guests[0]).await && is_there(&guests[1]).await,
+            "the membership has ended, and they act as the owner"
+        );
+        beat(&world, &lane).await;
+        let row = world.text(ROW).await;
+        assert!(
+            row.starts_with("error schema \"school\" is set aside as ") && row.contains("SELECT pg_terminate_backend("),
+            "{row}"
+        );
+        assert_eq!(
+            (is_there(&guests[0]).await, is_there(&guests[1]).await, is_there(&guests[2]).await),
+            (true, false, true)
+        );
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "restore_set_aside", backup).await;
+        drop(guests);
+
+        world.run(&format!("GRANT pg_signal_backend TO {}", world.database.owner_role)).await;
+        let guests = set_aside().await;
+        beat(&world, &lane).await;
+        assert_eq!(world.text(ROW).await, "success ");
+        assert_eq!(
+            (is_there(&guests[0]).await, is_there(&guests[1]).await, is_there(&guests[2]).await),
+            (false, false, true)
+        );
+        // Once: who comes in afterwards is no member any more, and stays.
+        let next = world.database.connect(&login).await;
+        assert!(next.batch_execute(&format!("SET ROLE \"{owner}\"")).await.is_err());
+        for _ in 0..2 {
+            lane.beat().await;
+        }
+        assert!(is_there(&next).await);
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "restore_set_aside", backup).await;
+        assert_eq!(world.text("SELECT count(*) FROM school.pupils").await, "0");
+
+        // A tenant that is back by then keeps its sessions.
+        let guests = set_aside().await;
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "restore_set_aside", backup).await;
+        beat(&world, &lane).await;
+        assert!(is_there(&guests[0]).await && is_there(&guests[1]).await);
     })
     .await;
 }

@@ -151,6 +151,105 @@ async fn a_restore_believes_a_tenant_that_it_may_pass_for_ten_minutes() {
     .await;
 }
 
+const QUICK: &str = "CREATE OR REPLACE FUNCTION school.nap(i int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN true; END'";
+
+/// `check(what the tenant has, what its code does, [what an attempt to restore it says...])`: the last attempt succeeds.
+async fn check_sleeper(has: &'static str, nap: &'static str, attempts: Vec<&'static str>) {
+    with_world(move |world: World| async move {
+        let tenant = with_shared(&world).await;
+        world.as_owner(&tenant, &format!("{QUICK}; {has}; CREATE OR REPLACE FUNCTION school.nap(i int) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN {nap} RETURN true; END $$")).await;
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        session.batch_execute("SET statement_timeout = '3s'").await.unwrap();
+        for (n, expected) in attempts.iter().enumerate() {
+            let (status, message) = front(&session, "restore_set_aside", backup).await;
+            assert_eq!(status, if n + 1 < attempts.len() { "error" } else { "success" }, "{message}");
+            assert!(message.contains(expected), "attempt {n} of {has}: {message}");
+            world.assert_clean().await;
+        }
+        session.batch_execute("RESET statement_timeout").await.unwrap();
+        assert_eq!(
+            world.text("SELECT manifest #>> '{not_remade,-1,name}' FROM edu_matrix_hub_schema.schema_backups").await,
+            "school.t.fk"
+        );
+
+        // What was held against this backup is not held against the next one.
+        let mend = format!("{QUICK}; ALTER TABLE school.t DROP CONSTRAINT IF EXISTS fk, ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES public.shared");
+        world.as_owner(&tenant, &mend).await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        assert_eq!(succeed(&session, "restore_set_aside", backup).await, "schema \"school\" is restored");
+        assert_eq!(world.text(KEYS).await, "school.t true");
+    })
+    .await;
+}
+
+const CANCELLED: &str = "canceling statement due to statement timeout (SQLSTATE 57014); the next attempt does without checking the rows of foreign keys";
+const UNCHECKED: &str = "foreign key school.t.fk is NOT VALID, since its rows were not checked";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_whose_code_sleeps_comes_back_with_what_can_be_made() {
+    const INDEX: &str = "CREATE INDEX ON school.t ((1)) WHERE school.nap(1)";
+    check_sleeper(INDEX, "PERFORM pg_sleep(120);", vec![CANCELLED, UNCHECKED]).await;
+    let swallows = "BEGIN PERFORM pg_sleep(120); EXCEPTION WHEN query_canceled THEN NULL; END;";
+    let caught = "code of that role caught the cancellation; the next attempt does without checking";
+    check_sleeper(INDEX, swallows, vec![caught, UNCHECKED]).await;
+    check_sleeper(INDEX, "RAISE query_canceled;", vec!["query_canceled", UNCHECKED]).await;
+    let domain = "CREATE DOMAIN school.slow AS int CHECK (school.nap(VALUE)); CREATE TYPE school.pair AS (a school.slow); CREATE VIEW school.w AS SELECT s.id, '(1)'::school.pair AS one FROM public.shared AS s";
+    let view = "view school.w was not made again and is recorded in the backup: an attempt to make the references again did not come to an end; \
+                foreign key school.t.fk is NOT VALID";
+    check_sleeper(
+        domain,
+        "PERFORM pg_sleep(120);",
+        vec![CANCELLED, "the next attempt does without views and functions", view],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attempts_that_got_no_answer_count_as_well() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        let answer =
+            crate::support::call(&session, "restore_tenant_schema", &json!({ "backup_id": backup, "cut_off": 1 }))
+                .await;
+        assert!(
+            answer["message"]
+                .as_str()
+                .unwrap()
+                .ends_with(&format!("{UNCHECKED}: an attempt to make the references again did not come to an end")),
+            "{answer}"
+        );
+        assert_eq!(world.text(KEYS).await, "school.t false");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_three_attempts_a_restore_makes_no_reference_again() {
+    with_world(|world: World| async move {
+        let tenant = with_shared(&world).await;
+        let session = world.session().await;
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
+        let heard = format!(
+            "INSERT INTO edu_matrix_hub_schema.schema_operations (schema_id, type, status, metadata, requested_by, started_at, completed_at)
+             VALUES ('{}', 'restore', 'error', '{{\"reason\": \"cancelled\", \"tenant\": true, \"attempts\": 3}}', 'a test', now(), now())",
+            tenant.id
+        );
+        world.run(&heard).await;
+        let message = succeed(&session, "restore_set_aside", backup).await;
+        for name in ["view school.v", "foreign key school.t.fk"] {
+            assert!(message.contains(&format!("{name} was not made again and is recorded in the backup")), "{message}");
+        }
+        assert_eq!(world.text(KEYS).await, "");
+        assert_eq!(world.text("SELECT manifest #>> '{not_remade,1,remake}' FROM edu_matrix_hub_schema.schema_backups").await,
+            "ALTER TABLE school.t ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES public.shared(id)");
+        world.assert_clean().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_key_under_forced_row_security_comes_back_as_true_as_it_was() {
     with_world(|world: World| async move {

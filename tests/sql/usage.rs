@@ -157,6 +157,56 @@ async fn a_lock_of_a_prepared_transaction_freezes_no_size() {
     .await;
 }
 
+#[tokio::test]
+async fn a_size_that_stays_an_estimate_is_told_with_who_keeps_it_so() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        write(&database, &tenant, "CREATE TABLE wide (v text); INSERT INTO wide VALUES ('a')").await;
+        lane.survey(false).await;
+        let hold = "BEGIN; LOCK TABLE school.wide IN ACCESS EXCLUSIVE MODE";
+        let pid = async |client: &tokio_postgres::Client| -> i32 {
+            client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0)
+        };
+        let first = database.connect("postgres").await;
+        first.batch_execute(hold).await.unwrap();
+        let row = surveyed(&lane.survey(false).await, &tenant).cloned().unwrap();
+        assert_eq!((&row["usage_stale"], &row["size_estimate"]), (&json!(true), &json!(null)), "for a moment");
+
+        let age = "UPDATE edu_matrix_hub_schema.tenant_schemas
+                   SET size_estimate = jsonb_set(size_estimate, '{since}', to_jsonb(clock_timestamp() - interval '6 min'))";
+        database.admin.batch_execute(age).await.unwrap();
+        let told = surveyed(&lane.survey(false).await, &tenant).unwrap()["size_estimate"].clone();
+        let statement = format!("SELECT pg_terminate_backend({})", pid(&first).await);
+        assert_eq!(
+            (&told["pid"], &told["login"], &told["table"], &told["statement"]),
+            (&json!(pid(&first).await), &json!("postgres"), &json!("wide"), &json!(statement))
+        );
+        // It commits and locks again at once: the same size, the same session, and no news.
+        for _ in 0..2 {
+            first.batch_execute(&format!("INSERT INTO school.wide VALUES ('b'); COMMIT; {hold}")).await.unwrap();
+            assert_eq!(lane.survey(false).await["tenants"], json!([]));
+        }
+        let everything = surveyed(&lane.survey(true).await, &tenant).cloned().unwrap();
+        assert_eq!(everything["size_estimate"], told);
+
+        // Another takes its place, and then one that no session is left of.
+        drop(first);
+        let second = database.connect("postgres").await;
+        second.batch_execute(hold).await.unwrap();
+        let told = surveyed(&lane.survey(false).await, &tenant).unwrap()["size_estimate"].clone();
+        assert_eq!(told["pid"], json!(pid(&second).await));
+        second.batch_execute(&format!("PREPARE TRANSACTION '{}'", database.name)).await.unwrap();
+        let rollback = format!("ROLLBACK PREPARED '{}'", database.name);
+        let told = surveyed(&lane.survey(false).await, &tenant).unwrap()["size_estimate"].clone();
+        assert_eq!((&told["statement"], &told["pid"]), (&json!(rollback), &json!(null)));
+        database.admin.batch_execute(&rollback).await.unwrap();
+        let row = surveyed(&lane.survey(false).await, &tenant).cloned().unwrap();
+        assert_eq!((&row["usage_stale"], &row["size_estimate"]), (&json!(false), &json!(null)), "measured");
+    })
+    .await;
+}
+
 /// The memory that a session has in use; nearly all of it is caches.
 async fn memory(client: &tokio_postgres::Client) -> i64 {
     let query = "SELECT sum(used_bytes)::bigint FROM pg_backend_memory_contexts";

@@ -55,6 +55,9 @@ pub struct TenantRow {
     pub foreign_tables: Option<ForeignTables>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
+    /// Why, when that has been so for long; former releases do not tell it.
+    #[serde(default)]
+    pub size_estimate: Option<SizeEstimate>,
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
     pub measured: Option<Measured>,
@@ -125,6 +128,40 @@ impl fmt::Display for ForeignTables {
             _ => write!(
                 f,
                 "; {count} tables belong to other roles than the tenant's owner role, {name} to {owner} for one: {statement}"
+            ),
+        }
+    }
+}
+
+/// Why a size has been an estimate for longer than a migration takes.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct SizeEstimate {
+    /// Since the first survey that could not measure it.
+    pub since: Timestamp,
+    /// The session or prepared transaction that holds a table, for people; nothing when none was found.
+    #[serde(default)]
+    pub holder: Option<String>,
+    /// The table.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// What ends it.
+    #[serde(default)]
+    pub statement: Option<String>,
+}
+
+impl fmt::Display for SizeEstimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.since;
+        match (&self.holder, &self.table, &self.statement) {
+            (Some(holder), Some(table), Some(statement)) => write!(
+                f,
+                "; its size is only estimated since {since}, since {holder} keeps table {table} locked against readers; as a superuser, in \
+                 this database: {statement}"
+            ),
+            _ => write!(
+                f,
+                "; its size is only estimated since {since}, since a table of it could not be opened at any survey; how to find who locks \
+                 it is in docs/runbooks/TenantSizeUnknown.md, and what else may be wrong in the server's log"
             ),
         }
     }

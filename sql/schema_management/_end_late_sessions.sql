@@ -1,0 +1,103 @@
+-- Ends the sessions that came in while a schema was being set aside. A login that returns between the end of its session and the commit
+-- is let in, can still become the tenant's owner role, stays it when the membership has ended, and can drop what is set aside.
+-- Returns for how many tenants any were found; a heartbeat calls this. Where nothing was set aside since the last one it costs one
+-- probe of an index.
+--
+-- It looks once for each, after the commit, and a second after the end of the work besides, when the server shows also a session
+-- that it was just letting in. Which of its roles a session acts as, and when exactly the commit was, the server does not show. So
+-- all sessions here end whose login could become the owner role by a membership that the set-aside took, or is the tenant's own; also where it
+-- is a member of other tenants, or came in within the seconds between commit and look. A pool connects again at once, and what a lost
+-- table costs is not made good by anything. A login that never was such a member keeps its sessions, and so does one whose
+-- membership was left: it would be back at once, and is named in the result of the set-aside. So do all when the tenant is back.
+--
+-- It waits for no lock, and what fails is tried again by the next heartbeats, for a day.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_late_sessions() RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '100ms'
+AS $function$
+DECLARE
+    started CONSTANT timestamptz := clock_timestamp();
+    backup  edu_matrix_hub_schema.schema_backups;
+    tenant  edu_matrix_hub_schema.tenant_schemas;
+    session record;
+    own     jsonb;
+    ended   jsonb;
+    stay    jsonb;
+    tenants integer := 0;
+BEGIN
+    FOR backup IN
+        SELECT b.* FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.sessions_due AND b.completed_at BETWEEN started - interval '1 day' AND started - interval '1 second'
+        ORDER BY b.completed_at LIMIT 50 FOR NO KEY UPDATE SKIP LOCKED
+    LOOP
+        BEGIN
+            CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'access', true);
+            UPDATE edu_matrix_hub_schema.schema_backups AS b SET sessions_due = false WHERE b.id = backup.id;
+            SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
+            CONTINUE WHEN tenant.status IS DISTINCT FROM 'dropped' OR backup.state NOT IN ('complete', 'purging');
+            ended := '[]';
+            stay := '[]';
+            own := NULL;
+            IF EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.usename = ANY (edu_matrix_hub_schema._own_roles(tenant))) THEN
+                own := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+            END IF;
+            FOR session IN SELECT l.pid, l.login FROM edu_matrix_hub_schema._late_sessions(backup, tenant) AS l LOOP
+                BEGIN
+                    PERFORM pg_terminate_backend(session.pid);
+                    ended := ended || jsonb_build_object('pid', session.pid, 'login', session.login);
+                EXCEPTION WHEN insufficient_privilege THEN
+                    stay := stay || jsonb_build_object('kind', 'session', 'name', format('%s of login "%s"', session.pid, session.login),
+                                                       'statement', format('SELECT pg_terminate_backend(%s)', session.pid));
+                END;
+            END LOOP;
+            CONTINUE WHEN own IS NULL AND ended = '[]' AND stay = '[]';
+            tenants := tenants + 1;
+            PERFORM edu_matrix_hub_schema._log(tenant.id, 'end_sessions', CASE WHEN stay = '[]' THEN 'success' ELSE 'error' END, NULL, started,
+                format('end the sessions that came in while schema "%s" was set aside', tenant.schema_name),
+                jsonb_build_object('ended', ended, 'own', own, 'acting', stay),
+                CASE WHEN stay <> '[]' THEN format('schema "%s" is set aside as "%s"', tenant.schema_name, backup.location)
+                                            || edu_matrix_hub_schema._acting_text(stay) END);
+        EXCEPTION WHEN OTHERS THEN
+            CONTINUE;
+        END;
+    END LOOP;
+    RETURN tenants;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_late_sessions() FROM PUBLIC;
+
+-- Those of others: of logins that reached the owner role by way of a membership which the set-aside took, and do not any more. The manifest
+-- has the memberships that it took, and the numbers of their roles; those between roles of others are as they are.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._late_sessions(
+    backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas
+) RETURNS TABLE (pid integer, login text)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    WITH RECURSIVE taken AS MATERIALIZED (
+        SELECT role.oid AS role, member.oid AS member
+        FROM jsonb_array_elements(backup.manifest -> 'members') AS m (value)
+        JOIN pg_roles AS role ON role.rolname = m.value ->> 'role' AND role.rolname = ANY (edu_matrix_hub_schema._own_roles(tenant))
+        JOIN pg_roles AS member ON member.rolname = m.value ->> 'member' AND member.oid::bigint = (backup.manifest #>> ARRAY['roles', member.rolname])::bigint
+        WHERE NOT (m.value ->> 'left')::boolean
+    ), before AS (
+        SELECT tenant.owner_role_oid AS oid
+        UNION
+        SELECT e.member FROM before AS f
+        CROSS JOIN LATERAL (SELECT t.member FROM taken AS t WHERE t.role = f.oid
+                            UNION ALL SELECT a.member FROM pg_auth_members AS a WHERE a.roleid = f.oid) AS e
+    ), now AS (
+        SELECT tenant.owner_role_oid AS oid
+        UNION
+        SELECT a.member FROM now AS f JOIN pg_auth_members AS a ON a.roleid = f.oid
+    )
+    SELECT a.pid, a.usename::text
+    FROM pg_stat_activity AS a
+    JOIN before AS f ON f.oid = a.usesysid
+    JOIN pg_roles AS r ON r.oid = f.oid AND NOT r.rolsuper AND r.rolname NOT IN (current_user, session_user)
+    WHERE a.datname = current_database() AND NOT EXISTS (SELECT FROM now AS n WHERE n.oid = f.oid)
+      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.role_oid = f.oid)
+    ORDER BY a.pid
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._late_sessions(edu_matrix_hub_schema.schema_backups, edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;

@@ -1,0 +1,287 @@
+//! The places of a lane: how many reconciles may use the database at once, and whose turn it is.
+//!
+//! There are two by default, and how long a call lasts is partly its tenant's doing: its index expressions run when a foreign key
+//! is checked, and its sessions hold locks. Three tenants that make each call last until it is cancelled, again and again, would keep
+//! all others waiting. So a namespace with a call that lasted longer than a second, or does so now, counts as slow for ten minutes
+//! after it, and all that are slow have together one place less than there are: others find that one as soon as the calls have ended
+//! that were under way when it showed. A namespace that is quick may have all places, however much it does. Who waits for the same
+//! place is served in the order of coming, so that the quick ones do not pass the others by for ever. A reconcile that waits also keeps
+//! one of the operator's workers busy, of which there are few. So one call of a slow namespace waits at a time, four of all, and the
+//! others are told to come again, later and later. The memory outlives a lane, for a call that passes its deadline ends the lane.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
+
+use crate::postgres::Error;
+
+/// A call that lasts longer is slow: a hundred times what a creation takes, and half of the shortest wait for a lock.
+const SLOW: Duration = Duration::from_secs(1);
+/// For so long after its latest slow call a namespace counts as slow. The longest pause between two attempts is a minute.
+const REMEMBERED: Duration = Duration::from_mins(10);
+/// So many calls of slow namespaces wait, each of another one.
+const MOST_WAITING: usize = 4;
+
+/// Which namespaces are slow. Pure: who asks says what time it is.
+#[derive(Debug, Default)]
+pub struct Pace {
+    running: HashMap<u64, (String, Instant)>,
+    begun: u64,
+    /// When a namespace's latest slow call ended.
+    slow: HashMap<String, Instant>,
+    waiting: HashSet<String>,
+}
+
+impl Pace {
+    fn is_slow(&self, namespace: &str, now: Instant) -> bool {
+        self.slow.get(namespace).is_some_and(|ended| *ended + REMEMBERED > now)
+            || self.running.values().any(|(of, begun)| of == namespace && *begun + SLOW < now)
+    }
+
+    fn begin(&mut self, namespace: &str, now: Instant) -> u64 {
+        self.begun += 1;
+        self.running.insert(self.begun, (namespace.to_owned(), now));
+        self.begun
+    }
+
+    fn end(&mut self, call: u64, now: Instant) {
+        let Some((namespace, begun)) = self.running.remove(&call) else { return };
+        if begun + SLOW < now {
+            self.slow.retain(|_, ended| *ended + REMEMBERED > now);
+            self.slow.insert(namespace, now);
+        }
+    }
+
+    /// Whether one more call of this namespace may wait; it counts until it is taken out of `waiting`.
+    fn may_wait(&mut self, namespace: &str) -> bool {
+        self.waiting.len() < MOST_WAITING && self.waiting.insert(namespace.to_owned())
+    }
+}
+
+/// What a process remembers of the pace of namespaces at one database.
+pub type Memory = Arc<Mutex<Pace>>;
+
+/// The places of one lane.
+#[derive(Debug)]
+pub struct Places {
+    all: Semaphore,
+    /// Those that slow namespaces may have.
+    slow: Semaphore,
+    count: usize,
+    pace: Memory,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    places: &'a Places,
+    call: u64,
+    _permits: (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>),
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.places.pace().end(self.call, Instant::now());
+    }
+}
+
+/// A call that waits for a place of the slow ones.
+struct Waiting<'a, 'b>(&'a Places, &'b str);
+
+impl Drop for Waiting<'_, '_> {
+    fn drop(&mut self) {
+        self.0.pace().waiting.remove(self.1);
+    }
+}
+
+impl Places {
+    /// So many places, at least one.
+    #[must_use]
+    pub fn new(count: usize, pace: Memory) -> Self {
+        let count = count.max(1);
+        // Of one place none can be kept.
+        let slow = (count - 1).max(1);
+        Self { all: Semaphore::new(count), slow: Semaphore::new(slow), count, pace }
+    }
+
+    /// A place for a look, which takes no longer for what a tenant does.
+    pub async fn look(&self) -> Result<SemaphorePermit<'_>, Error> {
+        self.all.acquire().await.map_err(|_| Error::LaneClosed)
+    }
+
+    /// A place for a call on behalf of a namespace; an empty name is the operator's own.
+    pub async fn take(&self, namespace: &str) -> Result<Turn<'_>, Error> {
+        let mut slow = None;
+        loop {
+            if slow.is_none() && self.is_slow(namespace) {
+                slow = Some(self.slow_place(namespace).await?);
+            }
+            let place = self.look().await?;
+            // It may have shown while this one waited.
+            if slow.is_some() || !self.is_slow(namespace) {
+                let call = self.pace().begin(namespace, Instant::now());
+                return Ok(Turn { places: self, call, _permits: (slow, place) });
+            }
+        }
+    }
+
+    /// Waits until nobody has a place.
+    pub async fn drain(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let all = u32::try_from(self.count).unwrap_or(u32::MAX);
+        self.all.acquire_many(all).await.map_err(|_| Error::LaneClosed)
+    }
+
+    /// Who waits need not wait any longer.
+    pub fn close(&self) {
+        self.slow.close();
+        self.all.close();
+    }
+
+    async fn slow_place(&self, namespace: &str) -> Result<SemaphorePermit<'_>, Error> {
+        // There is none that is free as long as one waits.
+        if let Ok(place) = self.slow.try_acquire() {
+            return Ok(place);
+        }
+        if !self.pace().may_wait(namespace) {
+            return Err(Error::Crowded);
+        }
+        let _waiting = Waiting(self, namespace);
+        self.slow.acquire().await.map_err(|_| Error::LaneClosed)
+    }
+
+    fn is_slow(&self, namespace: &str) -> bool {
+        self.pace().is_slow(namespace, Instant::now())
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        // Each change is whole, so a panic elsewhere leaves it usable.
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// Places of which these namespaces had a slow call just now.
+    fn places(count: usize, slow: &[&str]) -> Places {
+        let places = Places::new(count, Memory::default());
+        for namespace in slow {
+            let mut pace = places.pace();
+            let call = pace.begin(namespace, Instant::now().checked_sub(SLOW * 2).unwrap());
+            pace.end(call, Instant::now());
+            drop(pace);
+        }
+        places
+    }
+
+    /// `check(when a call began and ended, asked, expected)`, in milliseconds.
+    fn check_pace(calls: &[(u64, Option<u64>)], asked: u64, expected: bool) {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut pace = Pace::default();
+        for (begun, ended) in calls {
+            let call = pace.begin("a", at(*begun));
+            if let Some(ended) = ended {
+                pace.end(call, at(*ended));
+            }
+        }
+        assert_eq!(pace.is_slow("a", at(asked)), expected, "{calls:?} at {asked}");
+        assert!(!pace.is_slow("b", at(asked)), "another namespace is not");
+    }
+
+    #[test]
+    fn a_namespace_is_slow_from_the_second_second_of_a_call_until_ten_minutes_after() {
+        check_pace(&[(0, Some(900)), (0, Some(1_000)), (900, Some(1_500))], 1_600, false);
+        check_pace(&[(0, None)], 1_000, false);
+        check_pace(&[(0, None)], 1_001, true);
+        check_pace(&[(0, Some(1_001))], 1_002, true);
+        check_pace(&[(0, Some(29_000))], 629_000 - 1, true);
+        check_pace(&[(0, Some(29_000))], 629_000, false);
+        check_pace(&[(0, Some(29_000)), (29_000, Some(29_100))], 629_000, false);
+        check_pace(&[(0, Some(29_000)), (30_000, Some(32_000))], 631_000, true);
+    }
+
+    #[test]
+    fn what_is_over_is_forgotten() {
+        let start = Instant::now();
+        let mut pace = Pace::default();
+        for n in 0..100 {
+            let call = pace.begin(&format!("n{n}"), start);
+            pace.end(call, start + SLOW * 2);
+        }
+        assert_eq!((pace.slow.len(), pace.running.len()), (100, 0));
+        let call = pace.begin("a", start + REMEMBERED);
+        pace.end(call, start + REMEMBERED + SLOW * 2);
+        assert_eq!(pace.slow.keys().collect::<Vec<_>>(), ["a"]);
+    }
+
+    /// `check(places, slow namespaces, those that ask, who gets a place at once)`.
+    fn check_places(count: usize, slow: &[&str], ask: &[&str], expected: &[bool]) {
+        let places = places(count, slow);
+        let turns: Vec<_> = ask.iter().map(|namespace| places.take(namespace).now_or_never()).collect();
+        let got: Vec<bool> = turns.iter().map(|turn| matches!(turn, Some(Ok(_)))).collect();
+        assert_eq!(got, expected, "{count} places, slow {slow:?}, asked {ask:?}");
+    }
+
+    #[test]
+    fn one_place_is_kept_from_those_that_are_slow() {
+        check_places(2, &[], &["a", "a", "b"], &[true, true, false]);
+        check_places(2, &["a"], &["a", "a", "b", "b"], &[true, false, true, false]);
+        check_places(2, &["a", "c"], &["a", "c", "b"], &[true, false, true]);
+        check_places(2, &["a"], &["b", "b", "a"], &[true, true, false]);
+        check_places(4, &["a"], &["a", "a", "a", "a", "b"], &[true, true, true, false, true]);
+        check_places(1, &["a"], &["a", "b"], &[true, false]);
+        check_places(0, &["a"], &["a"], &[true]);
+    }
+
+    #[test]
+    fn a_namespace_that_shows_slow_while_it_waits_leaves_the_place_to_others() {
+        let places = places(2, &[]);
+        let mut first = places.take("a").now_or_never();
+        let second = places.take("a").now_or_never().unwrap().unwrap();
+        let mut third = Box::pin(places.take("a"));
+        let mut other = Box::pin(places.take("b"));
+        assert!((&mut third).now_or_never().is_none() && (&mut other).now_or_never().is_none());
+        places.pace().slow.insert("a".into(), Instant::now());
+        // `second` goes on, and the place that is free goes on to the one that is quick.
+        drop(first.take());
+        let slow = places.slow.try_acquire().unwrap();
+        assert!((&mut third).now_or_never().is_none());
+        assert!(other.now_or_never().unwrap().is_ok());
+        drop((slow, second));
+        assert!(third.now_or_never().unwrap().is_ok());
+    }
+
+    #[test]
+    fn one_call_of_a_slow_namespace_waits_and_four_in_all() {
+        let slow = ["a", "b", "c", "d", "e"];
+        let places = places(2, &slow);
+        let turn = places.take("a").now_or_never();
+        let mut waiting: Vec<_> = slow.iter().map(|namespace| Box::pin(places.take(namespace))).collect();
+        let answers: Vec<_> = waiting.iter_mut().map(FutureExt::now_or_never).collect();
+        assert!(answers[..4].iter().all(Option::is_none), "{answers:?}");
+        assert!(matches!(answers[4], Some(Err(Error::Crowded))));
+        drop(answers);
+        assert!(matches!(places.take("a").now_or_never(), Some(Err(Error::Crowded))), "one of it waits");
+        drop(turn);
+        // In the order of coming; one that gives up is not counted any more.
+        assert!((&mut waiting[1]).now_or_never().is_none());
+        assert!((&mut waiting[0]).now_or_never().unwrap().is_ok());
+        drop(waiting.remove(3));
+        let mut last = Box::pin(places.take("e"));
+        assert!((&mut last).now_or_never().is_none());
+        places.close();
+        assert!(matches!(last.now_or_never(), Some(Err(Error::LaneClosed))));
+        assert!(matches!(places.drain().now_or_never(), Some(Err(Error::LaneClosed))));
+    }
+}
