@@ -89,7 +89,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_tenant_roles(uuid) FROM PUBLIC;
 
 -- The statement that a DBA runs about an object that a tenant's role owns. What may be code of the tenant's is dropped and never given to
--- anybody: a function that runs with its owner's rights, or a view, would lend those of its new owner to the tenant. A table or
+-- another role: a function that runs with its owner's rights, or a view, would lend those of its new owner to the tenant. A table or
 -- sequence may stay, as the property of its schema's owner, unless that is a superuser.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._way_out(classid oid, objid oid) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER

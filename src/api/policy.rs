@@ -34,9 +34,9 @@ pub enum Enforcement {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
-    /// The storage that the tenant may use: tables, indexes and TOAST together, such as `5Gi` (suffixes Ki, Mi, Gi,
-    /// Ti, Pi, Ei of 1024; k, M, G, T, P, E of 1000; a bare number is bytes and needs quotes
-    /// in YAML). More than 0 and at most `8Pi`.
+    /// The storage that the tenant may use: tables, materialized views, indexes, sequences and TOAST together, such as
+    /// `5Gi` (suffixes Ki, Mi, Gi, Ti, Pi, Ei of 1024; k, M, G, T, P, E of 1000; a bare number is bytes and needs quotes in
+    /// YAML). More than 0 and at most `8Pi`.
     ///
     /// Default: the database's `defaults.quota.limit`, and without it no limit.
     #[serde(skip_serializing_if = "Option::is_none")]

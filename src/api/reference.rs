@@ -163,6 +163,10 @@ fn collect(schema: &JSONSchemaProps, path: &str, found: &mut Vec<Field>) {
     for (name, child) in schema.properties.iter().flatten() {
         let path = format!("{path}.{name}");
         let (description, default) = split_default(child.description.as_deref().unwrap_or_default());
+        // The defaults of a database have the type of a tenant's fields, whose default is what the database says.
+        let without_it =
+            |text: String| text.rsplit_once(", and without it ").map_or(text.clone(), |(_, rest)| rest.to_owned());
+        let default = if path.starts_with("spec.defaults.") { default.map(without_it) } else { default };
         found.push(Field {
             path: path.clone(),
             kind: kind(child),

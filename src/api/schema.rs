@@ -171,7 +171,7 @@ pub(super) fn finish(mut crd: CustomResourceDefinition) -> CustomResourceDefinit
 
 /// The same value with the keys of maps sorted and whole numbers written as such.
 ///
-/// Bounds are floats in the types of Kubernetes, but `maximum: 100.0` is not what anybody would write; and the order of
+/// Bounds are floats in the types of Kubernetes, but `maximum: 100.0` is not what a person would write; and the order of
 /// `serde_json` depends on a feature that any crate of the build may switch on.
 pub(super) fn plain(value: Value) -> Value {
     match value {

@@ -238,7 +238,7 @@ pub struct TenantSchemaStatus {
     #[schemars(length(max = 16))]
     pub storage_used: Option<String>,
 
-    /// The storage in use in bytes: tables, indexes and TOAST together.
+    /// The storage in use in bytes: tables, materialized views, indexes, sequences and TOAST together.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
     pub storage_used_bytes: Option<i64>,

@@ -61,7 +61,7 @@ pub struct Roles {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LastBackup {
-    /// The name of the backup: of its schema in the database.
+    /// The name of the SchemaBackup that asked for it, or of its schema in the database where none did.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub name: Option<String>,

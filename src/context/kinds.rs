@@ -30,8 +30,8 @@ pub enum Fit {
     Older {
         /// Which, and the way out.
         message: String,
-        /// Whether they cut off what a TenantDatabase says: the API server stores an object without them again when anybody
-        /// writes no more than its status.
+        /// Whether they cut off what a TenantDatabase says: the API server stores an object without them again when any
+        /// client writes no more than its status.
         databases: bool,
     },
     /// This operator may not look.

@@ -78,13 +78,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_holds_is_for_whoever_is_first() {
+    fn a_database_without_a_holder_is_for_the_first_that_asks() {
         check("l1 , l2 ", "b", None);
         check("l1 , l2 a, l3 a", "b", Some("l2"));
     }
 
     #[test]
-    fn questions_end_in_balance_whoever_asks_first() {
+    fn questions_end_in_balance_in_any_order() {
         for (databases, replicas) in [(2, 2), (3, 2), (7, 3), (20, 4), (3, 5)] {
             let names: Vec<_> = (0..replicas).map(|replica| format!("r{replica}")).collect();
             let leases: Vec<_> = (0..databases).map(|database| format!("l{database:02}")).collect();

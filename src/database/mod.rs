@@ -306,7 +306,7 @@ async fn open_lane(
     let notices = returned.into_iter().chain(installed).chain(went_back).collect();
     let facts = Facts::new(&opened, &ctx.identity, ctx.claim);
     let lane = opened.lane;
-    // The first survey comes before anybody uses the lane: it serves as their observation.
+    // The first survey comes before any tenant uses the lane: it serves as their observation.
     let surveys = SurveyCount::default();
     if let Err(error) = survey(&lane, &surveys, database.spec.survey_period(), &wishes(database, ctx), ctx).await {
         lane.lose();
@@ -385,7 +385,7 @@ async fn fail(database: &TenantDatabase, closed: Closed, ctx: &Context, opens: &
     Ok(Next { after, ..next }.failed(Error::Open(closed)))
 }
 
-/// Everybody who uses the database looks again.
+/// All tenants and backups of the database look again.
 fn wake_tenants(name: &str, ctx: &Context) {
     let tenants = ctx.stores.tenants.state();
     for tenant in tenants.iter().filter(|tenant| tenant.spec.database() == name) {

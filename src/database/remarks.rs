@@ -66,7 +66,7 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
         "{} deletions of tenants are held, {}/{} first; their schemas are open and untouched. From {since} on as many were set aside or \
          dropped as spec.limits.maxDeletionsPerHour allows, {most} in all or {} of one namespace, and that may be a mistake. If all \
          are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: \
-         {DOCS}/everything-was-deleted.md; what was set aside since then comes back by: kubectl annotate tenantdatabase {name} \
+         {DOCS}/everything-was-deleted.md; what was set aside since then, also what was meant, comes back by: kubectl annotate tenantdatabase {name} \
          --overwrite {BRING_BACK}={since}",
         held.len(),
         first.namespace().unwrap_or_default(),

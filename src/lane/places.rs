@@ -132,13 +132,13 @@ impl Places {
         }
     }
 
-    /// Waits until nobody has a place.
+    /// Waits until all places are free.
     pub async fn drain(&self) -> Result<SemaphorePermit<'_>, Error> {
         let all = u32::try_from(self.count).unwrap_or(u32::MAX);
         self.all.acquire_many(all).await.map_err(|_| Error::LaneClosed)
     }
 
-    /// Who waits need not wait any longer.
+    /// Calls that wait are answered that the lane is closed.
     pub fn close(&self) {
         self.slow.close();
         self.all.close();

@@ -74,7 +74,7 @@ struct Safety {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_row_is_lost_or_mixed_and_no_object_says_ready_of_what_is_not_there() {
-    let minutes = setting("SAFETY_MINUTES").unwrap_or(1);
+    let minutes = setting("SAFETY_MINUTES").unwrap_or(2);
     let seed = setting("SAFETY_SEED").unwrap_or_else(|| uuid::Uuid::new_v4().as_u64_pair().0);
     println!("to have the same choices again: make safety MINUTES={minutes} SEED={seed}");
     let mut chance = Chance::new(seed);
