@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use tenant_schema_operator::api::event::EventReason;
 use tenant_schema_operator::api::reason::Reason;
@@ -58,4 +59,24 @@ fn reasons_are_words_that_conditions_and_events_take() {
     assert_eq!(distinct.len(), Reason::ALL.len());
     let distinct: BTreeSet<&str> = events.map(|(word, ..)| word).collect();
     assert_eq!(distinct.len(), EventReason::ALL.len());
+}
+
+#[test]
+fn the_program_writes_completion_for_each_shell_and_a_man_page_for_each_command() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator")).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let commands = ["run", "crds", "sql", "plan", "check-connection", "release", "uninstall-check"];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let text = run(&["completion", shell]);
+        assert!(commands.iter().all(|command| text.contains(command)), "{shell}: {text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    run(&["man", folder.path().to_str().unwrap()]);
+    for command in commands {
+        let page = fs::read_to_string(folder.path().join(format!("tenant-schema-operator-{command}.1"))).unwrap();
+        assert!(page.contains(".SH DESCRIPTION"), "{page}");
+    }
 }
