@@ -82,17 +82,19 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.bring_back(jsonb) FROM PUBLIC;
 
--- What the survey tells of it, so that one which has ended is not asked for again: {since, done, left, latest}, or null. `latest` is when
+-- What the survey tells of it, so that one which has ended is not asked for again: {since, done, left, ever, latest}, or null. `ever` also counts
+-- what was purged meanwhile. `latest` is when
 -- a schema that is still set aside was set aside last: a user who wrote too late a time reads it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._to_bring_back() RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT (SELECT jsonb_build_object('since', i.bring_back_since, 'latest', max(b.completed_at) FILTER (WHERE b.state = 'complete'),
-                'done', count(*) FILTER (WHERE b.state = 'restored' AND b.completed_at BETWEEN i.bring_back_since AND i.bring_back_until),
-                'left', count(*) FILTER (WHERE b.state = 'complete' AND b.completed_at BETWEEN i.bring_back_since AND i.bring_back_until))
+    SELECT (SELECT jsonb_build_object('since', i.bring_back_since, 'ever', count(*),
+                'done', count(*) FILTER (WHERE b.state = 'restored'), 'left', count(*) FILTER (WHERE b.state = 'complete'),
+                'latest', (SELECT max(l.completed_at) FROM edu_matrix_hub_schema.schema_backups AS l
+                           WHERE l.method = 'SetAside' AND l.state = 'complete'))
             FROM edu_matrix_hub_schema.schema_backups AS b
-            WHERE b.method = 'SetAside')
+            WHERE b.method = 'SetAside' AND b.completed_at BETWEEN i.bring_back_since AND i.bring_back_until)
     FROM edu_matrix_hub_schema.installation AS i
     WHERE i.bring_back_since IS NOT NULL
 $function$;

@@ -128,6 +128,8 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
         let (why, remove) = match told {
             _ if key == ABANDON && kind == "TenantDatabase" => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
+            // Any time means something, whichever the message proposes.
+            Some(_) if [CONFIRM_DELETIONS, BRING_BACK].contains(&key.as_str()) => continue,
             // The message has the command with the right one.
             Some(told) if told != Some(value) => ("it has another value", false),
             None if key == RECLAIM && message.contains("the first keeps it") => {
@@ -186,6 +188,8 @@ mod tests {
         check("SchemaBackup", PAUSED, "ready", "does not know it on this kind");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@2; or", "it has another value");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@1; or", "");
+        let brake = "if all are meant: kubectl annotate tenantdatabase default --overwrite edumatrixhub.io/bring-back=2026-01-01T00:00:00Z";
+        check("TenantDatabase", BRING_BACK, brake, "");
         schema(RECLAIM, "ready", "");
         schema(
             RECLAIM,

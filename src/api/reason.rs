@@ -126,8 +126,8 @@ reasons! {
         "The address leads to a standby, on which nothing can be written."
         "Point the connection at the primary; after a failover it goes on by itself."
     InUse Stuck
-        "The `TenantDatabase` is being deleted, but tenants, or backups that go with their objects, still need it."
-        "Delete them, the message has the command that lists them; the deletion then goes on by itself."
+        "The `TenantDatabase` is being deleted, but tenants, or backups that are being made or removed, still need it."
+        "The message has the command that lists them; the database goes by itself when they have gone. Delete the tenants if they are to go."
     InvalidSpec Stuck
         "The spec asks for something that cannot be. What runs stays as it was."
         "Correct the field that the message names, or revert it."

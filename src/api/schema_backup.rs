@@ -187,12 +187,15 @@ impl SchemaBackup {
         self.status.as_ref().is_some_and(|status| status.completion_time.is_some())
     }
 
-    /// Whether the object needs this TenantDatabase in order to go: its backup goes with it, or must be cancelled.
+    /// Whether the object needs this TenantDatabase now: its backup is being made, or is to go with the object. One that is finished and
+    /// not deleted needs none until then, and says so when there is none.
     #[must_use]
     pub fn needs_database(&self, name: &str) -> bool {
         self.status.as_ref().and_then(|status| status.database_ref.as_deref()) == Some(name)
             && self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == SCHEMA_BACKUP_FINALIZER)
-            && (self.spec.deletion_policy() == BackupDeletionPolicy::Delete || !self.is_complete())
+            && (!self.is_complete()
+                || self.metadata.deletion_timestamp.is_some()
+                    && self.spec.deletion_policy() == BackupDeletionPolicy::Delete)
     }
 }
 

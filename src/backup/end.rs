@@ -56,7 +56,7 @@ pub(super) async fn end(backup: &SchemaBackup, resolved: &Resolved, ctx: &Contex
         Ok((observed, applied)) => {
             publish(backup, status(backup, &observed, &applied, &lane.database, ctx.now()), ctx).await
         }
-        Err(failed) if failed.has_no_turn() => Ok(Next::new(After::Retry, "standby")),
+        Err(failed) if failed.has_no_turn() && !failed.is_crowded() => Ok(Next::new(After::Retry, "standby")),
         Err(failed) => trouble(backup, lane, failed, ctx).await,
     }
 }

@@ -67,10 +67,29 @@ pub async fn release_all(client: &Client, selection: &Selection) -> Result<Resul
             Err(error) => return Err(error),
         }
     }
-    let mut changed = 0;
+    if tenants.is_empty() {
+        return Ok(Err(format!("there are no TenantSchemas{}, and nothing was changed", selection.in_words())));
+    }
+    if tenants.iter().any(|tenant| tenant.database.is_none()) {
+        doubts.push_str(
+            "of TenantSchemas that cannot be read it is not known whether their TenantDatabase allows Retain\n",
+        );
+    }
+    let (mut changed, mut failed) = (0, Vec::new());
     for tenant in tenants.iter().filter(|tenant| !tenant.is_retained) {
-        retain(client, &tenant.metadata).await?;
-        changed += 1;
+        match retain(client, &tenant.metadata).await {
+            Ok(()) => changed += 1,
+            Err(error) => failed.push(error.to_string()),
+        }
+    }
+    if let Some(first) = failed.first() {
+        return Ok(Err(format!(
+            "{changed} of {} TenantSchemas{} changed to deletionPolicy: Retain, and {} could not be changed, so delete none of these yet; the \
+             first: {first}",
+            tenants.len(),
+            selection.in_words(),
+            failed.len()
+        )));
     }
     let are_deleted = tenants.iter().all(|tenant| tenant.metadata.deletion_timestamp.is_some());
     Ok(Ok(format!(

@@ -48,6 +48,8 @@ struct Progress {
     tried: bool,
     /// One came back meanwhile.
     came_back: bool,
+    /// How many were set aside in that time, whatever became of them; nothing from functions that do not tell.
+    ever: Option<u64>,
     /// When a schema that is still set aside was set aside last.
     latest: Option<Timestamp>,
 }
@@ -68,7 +70,14 @@ impl BringBack {
     #[must_use]
     pub fn verdict(&self, database: &TenantDatabase, now: Timestamp) -> Option<Verdict> {
         let progress = self.get(bring_back_since(&database.metadata, now)?)?;
-        (progress.left > 0 || progress.was_in_vain()).then(|| told(&progress, &database.name_any()))
+        (progress.left > 0).then(|| told(&progress, &database.name_any()))
+    }
+
+    /// What is to be said when there was nothing to bring back.
+    #[must_use]
+    pub fn in_vain(&self, database: &TenantDatabase, now: Timestamp) -> Option<Verdict> {
+        let progress = self.get(bring_back_since(&database.metadata, now)?)?;
+        (progress.tried && progress.ever == Some(0)).then(|| told_in_vain(&progress, &database.name_any()))
     }
 
     /// Brings back what there is time for. What did not come back before is tried again after a survey.
@@ -78,25 +87,34 @@ impl BringBack {
         lane: &Lane,
         survey: Option<&SurveyAnswer>,
         now: Timestamp,
-    ) -> Result<Passed, postgres::Error> {
-        let Some(since) = bring_back_since(&database.metadata, now) else { return Ok(Passed::default()) };
+    ) -> Passed {
+        let Some(since) = bring_back_since(&database.metadata, now) else { return Passed::default() };
         let before = self.get(since);
         let waits = |before: &Progress| before.tried && (before.left == 0 || survey.is_none());
         if before.as_ref().is_some_and(waits) {
-            return Ok(Passed::default());
+            return Passed::default();
         }
         let surveyed = survey.and_then(|survey| survey.bring_back.as_ref());
-        if let Some(&ToBringBack { done, left: 0, latest, .. }) = surveyed.filter(|found| found.since == since) {
-            let ended = Progress { since, done, latest, tried: true, ..Progress::default() };
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
-            return Ok(Passed::default());
+        if let Some(&ToBringBack { done, left: 0, ever, latest, .. }) = surveyed.filter(|found| found.since == since) {
+            self.set(Progress { since, done, ever, latest, tried: true, ..Progress::default() });
+            return Passed::default();
         }
         let begun = Instant::now();
         let mut passed = Passed::default();
         let unfinished = before.filter(|before| !before.tried);
         let mut progress = unfinished.unwrap_or(Progress { since, ..Progress::default() });
         while !progress.tried {
-            let Some(result) = bring_one(database, lane, since, &progress.skipped).await? else { return Ok(passed) };
+            // What came back so far did, also when a later call fails. The next pass goes on from there.
+            let result = match bring_one(database, lane, since, &progress.skipped).await {
+                Ok(Some(result)) => result,
+                Ok(None) => return passed,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot bring back what was set aside");
+                    progress.came_back |= passed.came_back;
+                    self.set(progress);
+                    return passed;
+                }
+            };
             let count = |key: &str| result.detail[key].as_u64();
             (progress.done, progress.left) =
                 (count("done").unwrap_or(progress.done), count("left").unwrap_or(progress.left));
@@ -106,6 +124,7 @@ impl BringBack {
                 // The first call only notes the time. One that another brought back meanwhile is not chosen again.
                 (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
                 (CallStatus::Unchanged, None) => {
+                    progress.ever = count("ever");
                     progress.latest = result.text("latest").and_then(|latest| latest.parse().ok());
                     progress.tried = true;
                 }
@@ -129,20 +148,17 @@ impl BringBack {
         if progress.tried && progress.came_back {
             passed.notices.push(Notice { reason: EventReason::BroughtBack, message: outcome(&progress) });
         }
+        self.set(progress);
+        passed
+    }
+
+    fn set(&self, progress: Progress) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
-        Ok(passed)
     }
 
     /// How far it has come with what was set aside since just this time.
     fn get(&self, since: Timestamp) -> Option<Progress> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|progress| progress.since == since)
-    }
-}
-
-impl Progress {
-    /// There was nothing to bring back.
-    fn was_in_vain(&self) -> bool {
-        self.tried && self.done + self.left == 0
     }
 }
 
@@ -162,17 +178,6 @@ async fn bring_one(
 fn told(progress: &Progress, name: &str) -> Verdict {
     let Progress { since, done, left, problem, tried, .. } = progress;
     let all = done + left;
-    if progress.was_in_vain() {
-        let latest = progress.latest.map_or_else(
-            || "nothing is set aside here".to_owned(),
-            |latest| format!("of what is set aside now the latest was at {latest}; write an earlier time"),
-        );
-        let message = format!(
-            "{BRING_BACK}={since} brings back nothing: nothing was set aside between then and when this was first read; {latest}, or \
-             remove it: kubectl annotate tenantdatabase {name} {BRING_BACK}-"
-        );
-        return Verdict::stalled(Reason::InvalidSpec, message, true);
-    }
     match problem.as_ref().filter(|_| *tried) {
         None => {
             let message =
@@ -188,6 +193,19 @@ fn told(progress: &Progress, name: &str) -> Verdict {
             Verdict::stalled(Reason::BringingBack, message, true)
         }
     }
+}
+
+fn told_in_vain(progress: &Progress, name: &str) -> Verdict {
+    let Progress { since, latest, .. } = progress;
+    let latest = latest.map_or_else(
+        || "nothing is set aside here".to_owned(),
+        |latest| format!("of what is set aside now the latest was at {latest}; write an earlier time"),
+    );
+    let message = format!(
+        "{BRING_BACK}={since} brings back nothing: nothing was set aside between then and when this was first read; {latest}, or \
+         remove it: kubectl annotate tenantdatabase {name} {BRING_BACK}-"
+    );
+    Verdict::stalled(Reason::InvalidSpec, message, true)
 }
 
 fn outcome(progress: &Progress) -> String {

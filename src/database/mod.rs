@@ -215,7 +215,7 @@ pub async fn reconcile(
 
 /// What is to come back, for as long as a pass takes. What does not come about now is tried at the next tick.
 async fn bring_back(database: &TenantDatabase, open: &Open, answer: Option<&SurveyAnswer>, ctx: &Context) -> Passed {
-    let passed = open.bring_back.pass(database, &open.lane, answer, ctx.clock.now()).await.unwrap_or_default();
+    let passed = open.bring_back.pass(database, &open.lane, answer, ctx.clock.now()).await;
     if passed.came_back {
         wake_tenants(&database.name_any(), ctx);
     }

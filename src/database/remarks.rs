@@ -24,10 +24,12 @@ pub fn of_open(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<
     of_world(open, ctx)
         .or_else(|| open.unbound.verdict())
         .or_else(|| open.missing.verdict())
+        .or_else(|| of_times(database, ctx))
         .or_else(|| of_deletions(database, ctx))
         .or_else(|| open.bring_back.verdict(database, ctx.clock.now()))
-        .or_else(|| of_confirmations(database, open, ctx))
+        .or_else(|| of_expiry(database, open))
         .or_else(|| complaint(database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
+        .or_else(|| open.bring_back.in_vain(database, ctx.clock.now()))
 }
 
 /// Another operator wants the database, or its clock is not the API server's.
@@ -64,8 +66,8 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let most = database.spec.max_deletions_per_hour();
     let message = format!(
         "{} deletions of tenants are held, {}/{} first; their schemas are open and untouched. From {since} on as many were set aside or \
-         dropped as spec.limits.maxDeletionsPerHour allows, {most} in all or {} of one namespace, and that may be a mistake. If all \
-         are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}. If not: \
+         dropped as spec.limits.maxDeletionsPerHour allows, {most} in all or {} of one namespace, and that may be a mistake; if all \
+         are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}; if not: \
          {DOCS}/everything-was-deleted.md; what was set aside since then, also what was meant, comes back by: kubectl annotate tenantdatabase {name} \
          --overwrite {BRING_BACK}={since}",
         held.len(),
@@ -77,8 +79,8 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     Some(Verdict::stalled(Reason::DeletionBrake, message, true))
 }
 
-/// Backups that expired and wait, or a confirmation that is none.
-fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
+/// A time in an annotation that is none, or that is to come.
+fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     if let Some((annotation, value)) = no_times(&database.metadata).first() {
         let message = format!(
             "{annotation}={value} is no time such as 2026-01-31T12:00:00Z, and does nothing; write such a time, or remove it: \
@@ -87,14 +89,20 @@ fn of_confirmations(database: &TenantDatabase, open: &Open, ctx: &Context) -> Op
         );
         return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
     }
-    let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
     if let Some((annotation, time)) = time_to_come(&database.metadata, ctx.clock.now()) {
         let message = format!(
-            "{annotation}={time} is a time to come, and does nothing; write one that has passed, or remove it: kubectl annotate tenantdatabase {} {annotation}-",
+            "{annotation}={time} is a time to come, and does nothing until then; what comes before it would count then, also what no \
+             user has seen. Write a time that has passed, or remove it: kubectl annotate tenantdatabase {} {annotation}-",
             database.name_any()
         );
         return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
     }
+    None
+}
+
+/// Backups that expired and wait.
+fn of_expiry(database: &TenantDatabase, open: &Open) -> Option<Verdict> {
+    let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
     let held = open.held()?;
     let why = if held.stopped {
         "more tenants' last backups expired within an hour than spec.limits.maxDeletionsPerHour allows"

@@ -45,9 +45,17 @@ pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Contex
         Ok(None) => {
             let needs =
                 |backup: &Read<SchemaBackup>| matches!(backup, Read::Whole(backup) if backup.needs_database(&name));
-            // A backup that is not known of keeps its object, and its message has the way out: nothing is lost by it.
-            let found = unseen_user("SchemaBackups", needs, ctx).await.ok().flatten();
-            found.map(|of| told("SchemaBackups that this operator does not watch", "schemabackups", &of))
+            match unseen_user("SchemaBackups", needs, ctx).await {
+                Ok(found) => {
+                    found.map(|of| told("SchemaBackups that this operator does not watch", "schemabackups", &of))
+                }
+                // One that may not be asked about keeps its object, and its message has the way out: nothing is lost by it.
+                Err(error) if error.is_forbidden() || error.is_not_found() => None,
+                Err(error) => Some(format!(
+                    "whether SchemaBackups outside of this operator's view need this database is not known: {error}; it waits until they \
+                     can be asked"
+                )),
+            }
         }
         Err(error) => match open {
             Some(open) => in_registry(open, ctx),

@@ -68,6 +68,12 @@ impl Error {
         matches!(self, Self::Refused { code: 404, .. })
     }
 
+    /// This user may not do it.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { code: 403, .. })
+    }
+
     /// The closed set that error metrics are labelled with.
     #[must_use]
     pub fn category(&self) -> &'static str {

@@ -252,15 +252,23 @@ impl Lane {
             }
         };
         booked();
-        let uid = caller.tenant.unwrap_or_default();
-        let steps = self.overruns().told(uid, steps);
+        let key = overruns::key(caller.tenant, &steps);
+        let steps = match &key {
+            Some(key) => self.overruns().told(key, steps),
+            None => steps,
+        };
         let results = self.watched(self.functions.apply_steps(self.hold, &steps).await);
         booked();
-        if results.is_ok() {
-            self.overruns().forget(uid);
+        let is_done = |result: &CallResult| matches!(result.status, CallStatus::Success | CallStatus::Unchanged);
+        if let (Some(key), Ok(results)) = (&key, &results)
+            && results.iter().all(is_done)
+        {
+            self.overruns().forget(key);
         }
         if matches!(results, Err(Error::Deadline { .. })) {
-            self.overruns().note(uid, Instant::now());
+            if let Some(key) = &key {
+                self.overruns().note(key, Instant::now());
+            }
             // The statement was cancelled and may all the same commit in a moment. The next holder of the lane waits until
             // every former call has ended, and what it observes then stays so.
             self.lose();

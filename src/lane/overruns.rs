@@ -12,30 +12,46 @@ use tokio::time::Instant;
 
 /// The longest pause between two attempts is a minute.
 const REMEMBERED: Duration = Duration::from_mins(10);
+/// The calls that run code of a tenant.
+const RESTORE: &str = "restore_tenant_schema";
+const BRING_BACK: &str = "bring_back";
 
-/// How many calls in a row, and when the latest ended, by the UID of the tenant's object. Pure: who asks says what time it is.
+/// How many restores in a row, and when the latest ended, by the UID of the tenant's object. What a TenantDatabase brings back has no
+/// object yet, and is restored one at a time: it has the name of the call. Pure: who asks says what time it is.
 #[derive(Debug, Default)]
 pub struct Overruns(HashMap<String, (u32, Instant)>);
 
+/// By what a call is remembered; nothing if it restores nothing.
+#[must_use]
+pub fn key(uid: Option<&str>, steps: &Value) -> Option<String> {
+    let calls = |name: &str| steps.as_array().into_iter().flatten().any(|step| step["call"] == name);
+    match uid {
+        _ if calls(BRING_BACK) => Some(BRING_BACK.to_owned()),
+        Some(uid) if calls(RESTORE) => Some(uid.to_owned()),
+        _ => None,
+    }
+}
+
 impl Overruns {
     /// A call got no answer.
-    pub fn note(&mut self, uid: &str, now: Instant) {
+    pub fn note(&mut self, key: &str, now: Instant) {
         self.0.retain(|_, (_, at)| *at + REMEMBERED > now);
-        self.0.entry(uid.to_owned()).or_insert((0, now)).0 += 1;
+        let (count, latest) = self.0.entry(key.to_owned()).or_insert((0, now));
+        (*count, *latest) = (*count + 1, now);
     }
 
-    /// A call was answered.
-    pub fn forget(&mut self, uid: &str) {
-        self.0.remove(uid);
+    /// It came to its end. An answer that it is busy, or failed, may be the tenant's doing and ends nothing.
+    pub fn forget(&mut self, key: &str) {
+        self.0.remove(key);
     }
 
     /// The steps, and in those that restore how many attempts at it are to be counted as cut off.
     #[must_use]
-    pub fn told(&self, uid: &str, mut steps: Value) -> Value {
-        let count = self.0.get(uid).map_or(0, |(count, _)| count - 1);
+    pub fn told(&self, key: &str, mut steps: Value) -> Value {
+        let count = self.0.get(key).map_or(0, |(count, _)| count - 1);
         if let (1.., Some(steps)) = (count, steps.as_array_mut()) {
             for step in steps {
-                if matches!(step["call"].as_str(), Some("restore_tenant_schema" | "bring_back")) {
+                if matches!(step["call"].as_str(), Some(RESTORE | BRING_BACK)) {
                     step["options"]["cut_off"] = json!(count);
                 }
             }
@@ -47,6 +63,15 @@ impl Overruns {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_restores_is_remembered() {
+        let steps = |call: &str| json!([{ "call": call, "options": {} }]);
+        assert_eq!(key(Some("a"), &steps("restore_tenant_schema")).as_deref(), Some("a"));
+        assert_eq!(key(None, &steps("bring_back")).as_deref(), Some("bring_back"));
+        assert_eq!(key(None, &steps("release_tenants")), None);
+        assert_eq!(key(Some("a"), &steps("cancel_backup")), None);
+    }
 
     #[test]
     fn a_restore_that_got_no_answer_is_told_so_until_one_is_answered() {
@@ -69,7 +94,10 @@ mod tests {
         for _ in 0..3 {
             overruns.note("a", start);
         }
-        overruns.note("b", start + REMEMBERED);
+        overruns.note("a", start + REMEMBERED / 10 * 9);
+        overruns.note("b", start + REMEMBERED + Duration::from_secs(1));
+        assert_eq!(told(&overruns), json!(3), "the latest counts");
+        overruns.note("b", start + REMEMBERED * 2);
         assert_eq!(told(&overruns), json!(null), "what is old is not remembered");
     }
 }

@@ -338,6 +338,9 @@ pub struct ToBringBack {
     pub done: u64,
     /// How many are not back.
     pub left: u64,
+    /// How many were set aside since then, whatever became of them.
+    #[serde(default)]
+    pub ever: Option<u64>,
     /// When a schema that is still set aside was set aside last.
     #[serde(default)]
     pub latest: Option<Timestamp>,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
+use serde_json::json;
 
 use super::{
     api,
@@ -12,7 +13,7 @@ use super::{
     desired::{self, Removal, given_to, removal, removal_of_passed_over},
     observe::observe_removal,
     pause,
-    plan::plan_removal,
+    plan::{plan_removal, requested_by},
     publish,
     resolve::{Resolved, resolve},
     status::status_of_end,
@@ -54,7 +55,11 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
         return Ok(gone());
     }
     let plan = plan_removal(&removal, &observed);
-    let applied = apply(lane, (&removal.owner).into(), plan).await.map_err(Error::Apply)?;
+    let applied = match apply(lane, (&removal.owner).into(), plan).await.map_err(Error::Apply) {
+        Ok(applied) => applied,
+        Err(failed) if failed.has_no_turn() => return Ok(Next::new(After::Retry, "waiting")),
+        Err(failed) => return Err(failed),
+    };
     match applied.end {
         End::Released | End::Done => {}
         // A person would have to act and has no object to act on: the row is released, and the schema stays.
@@ -134,6 +139,7 @@ pub(super) async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Contex
         return pause(tenant, &plan_removal(&removal, &TenantAnswer::default()), true, ctx).await;
     }
     if removal.stays() && !released_there {
+        release_if_taken_over(&removal, resolved).await;
         let reason = EventReason::Retained;
         let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
         let message = format!("schema {name} stays as it is");
@@ -210,6 +216,21 @@ pub(super) async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Contex
     }
 }
 
+/// A row that was taken over waits for its object for ever, so it is released while that is there. If that does not come about, it
+/// serves that this process remembers the deletion.
+async fn release_if_taken_over(removal: &Removal, resolved: &Resolved) {
+    let LaneState::Open(lane) = &resolved.lane else { return };
+    let uid = &removal.owner.uid;
+    if !lane.surveyed(uid).is_some_and(|row| row.taken_over) {
+        return;
+    }
+    let options = json!({ "owner_uids": [uid], "deleted_uids": [uid], "requested_by": requested_by(&removal.owner) });
+    let steps = json!([{ "call": "release_tenants", "options": options }]);
+    if let Err(error) = lane.apply((&removal.owner).into(), steps).await {
+        tracing::debug!(%error, "cannot release the tenant of a deleted object");
+    }
+}
+
 /// The database could not be asked about a deletion. Who lost the lane says nothing: it is another's turn.
 async fn cannot_end(
     tenant: &TenantSchema,
@@ -218,11 +239,15 @@ async fn cannot_end(
     failed: Error,
     ctx: &Context,
 ) -> Result<Next, Error> {
-    if failed.has_no_turn() {
+    if failed.has_no_turn() && !failed.is_crowded() {
         return Ok(Next::new(After::Retry, "standby"));
     }
     if !ctx.still_holds(lane).await {
         return Ok(Next::new(After::Retry, "standby").failed(failed));
+    }
+    if failed.is_crowded() {
+        let verdict = Verdict::reconciling(Reason::ProgressingWithRetry, chain(&failed), Readiness::Kept);
+        return conclude(tenant, &verdict, ctx).await;
     }
     Ok(blocked(tenant, removal, &chain(&failed), ctx).await?.failed(failed))
 }

@@ -189,22 +189,25 @@ async fn a_backup_that_needs_its_database_holds_it_and_a_word_lets_the_object_go
     let backups = world.api::<SchemaBackup>();
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 7 AS id");
     let goes = world.finished_backup("goes", json!({ "deletionPolicy": "Delete" })).await;
     world.finished_backup("stays", json!({ "deletionPolicy": "Retain" })).await;
     world.delete_tenant("school").await;
     let name = world.database_ref();
+    let lock = world.session(&format!("BEGIN; LOCK TABLE {}.pupils IN ACCESS SHARE MODE", location(&goes)));
+    backups.delete("goes", &DeleteParams::default()).await.unwrap();
+    world.until_ready(&backups, "goes", "False", "AwaitingJob").await;
     world.databases().delete(&name, &DeleteParams::default()).await.unwrap();
     world.database_stalled("InUse", "1 SchemaBackups still need this database").await;
 
     // Taken away by force, it leaves a backup whose end waits for it, and says so.
     world.stop_operator().await;
+    drop(lock);
     let none = json!({ "metadata": { "finalizers": null } });
     world.databases().patch(&name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();
     world.until_gone(&world.databases(), &name).await;
     world.start_operator().await;
-    for name in ["goes", "stays"] {
-        backups.delete(name, &DeleteParams::default()).await.unwrap();
-    }
+    backups.delete("stays", &DeleteParams::default()).await.unwrap();
     world.until_gone(&backups, "stays").await;
     let mut message = String::new();
     world

@@ -1,8 +1,8 @@
 //! What an earlier object of the same namespace and name left behind is taken back when asked, and never by guess.
 
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use tenant_schema_operator::api::{CONFIRM_DELETIONS, CONFIRM_DROP, RECLAIM, RECREATE, TenantSchema, bound, deletion};
+use tenant_schema_operator::api::{CONFIRM_DELETIONS, CONFIRM_DROP, RECLAIM, RECREATE, TenantSchema};
 
 use crate::world::World;
 
@@ -127,14 +127,15 @@ async fn a_schema_that_was_kept_is_released_and_comes_back_when_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_confirmation_that_stays_in_git_drops_no_later_life() {
     let world = World::new(json!({})).await;
-    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.apply_tenant("school", json!({ "schemaName": "school", "deletionPolicy": "Drop" })).await;
     let first = world.ready_tenant("school").await;
     let id = first.status.unwrap().schema_id.unwrap();
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 1 AS n");
+    // What its question told to type, and was not typed.
     world.api::<TenantSchema>().delete("school", &DeleteParams::default()).await.unwrap();
-    let deleting = world.api::<TenantSchema>().get_opt("school").await.unwrap();
-    let deleted_at = deleting.and_then(|tenant| tenant.metadata.deletion_timestamp);
-    let confirmed = bound("school", deletion(&id, deleted_at.map_or_else(jiff::Timestamp::now, |at| at.0)));
+    let confirmed = World::value_told(&world.stalled_tenant("school", "DropNotConfirmed").await, CONFIRM_DROP);
+    let keep = json!({ "spec": { "deletionPolicy": "BackupThenDrop" } });
+    world.api::<TenantSchema>().patch("school", &PatchParams::default(), &Patch::Merge(&keep)).await.unwrap();
     world.until_gone(&world.api::<TenantSchema>(), "school").await;
     let annotations = json!({ RECLAIM: "school", CONFIRM_DROP: confirmed });
     world.apply_annotated("school", json!({ "schemaName": "school", "deletionPolicy": "Drop" }), annotations).await;

@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{Absence, JobRow, Owner};
-use crate::{api::tenant_schema::Roles, text::count};
+use crate::{
+    api::tenant_schema::Roles,
+    text::{DOCS, count},
+};
 
 /// A tenant's row in the registry, with what the catalogue says of it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -161,7 +164,7 @@ impl fmt::Display for SizeEstimate {
             _ => write!(
                 f,
                 "; its size is only estimated since {since}, since a table of it could not be opened at any survey; how to find who locks \
-                 it is in docs/runbooks/TenantSizeUnknown.md, and what else may be wrong in the server's log"
+                 it is in {DOCS}/runbooks/TenantSizeUnknown.md, and what else may be wrong in the server's log"
             ),
         }
     }

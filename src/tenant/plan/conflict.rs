@@ -215,8 +215,8 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
         return format!(
             "schema {theirs} belonged to {}, which was deleted at {at}, and is set aside; its name and institution are kept \
              for it. The platform team can give it to this object (spec.transfers of TenantDatabase {}), bring it back: SELECT \
-             edu_matrix_hub_schema.restore_set_aside('{backup_id}'), or remove it, again and again until it says success: SELECT \
-             edu_matrix_hub_schema.purge_schema_backup('{backup_id}'); then this object goes on by itself",
+             edu_matrix_hub_schema.restore_set_aside('{backup_id}'), or destroy it for good by purge_schema_backup(id); then this object \
+             goes on by itself",
             holder_text(holder, desired),
             desired.effective.database_ref.as_deref().unwrap_or_default(),
         );
@@ -248,8 +248,7 @@ fn institution_aside(id: Uuid, left: &SetAside, desired: &Desired) -> String {
     format!(
         "institution {id} belonged to {holder}, which was deleted, and is kept for what was set aside of it. The platform team \
          finds it by institution_id in edu_matrix_hub_schema.schema_backups, and can bring it back: SELECT \
-         edu_matrix_hub_schema.restore_set_aside(id), or remove it, again and again until it says success: SELECT \
-         edu_matrix_hub_schema.purge_schema_backup(id); then this object goes on by itself"
+         edu_matrix_hub_schema.restore_set_aside(id), or destroy it for good by purge_schema_backup(id); then this object goes on by itself"
     )
 }
 

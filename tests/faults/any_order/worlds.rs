@@ -11,6 +11,7 @@ use tenant_schema_operator::api::{REBIND, TAKE_OVER};
 use tokio::task::block_in_place;
 
 use super::{Safety, model::Life};
+use crate::faults::agreement::prefix;
 
 /// What the database was once.
 pub enum Older {
@@ -140,11 +141,22 @@ impl Safety {
         self.server_sql(&format!("DROP DATABASE {database} WITH (FORCE)"));
         self.server_sql(&format!("ALTER DATABASE {restored} RENAME TO {database}"));
         self.model.database_went_back(lives);
-        self.has_restored_a_dump = true;
+        self.left_by_dumps.extend(self.roles_of_no_row());
         self.says(format!("restored the dump {chosen:?}"));
         if self.chance.below(2) == 0 {
             self.bind_again().await;
         }
+    }
+
+    /// Roles of tenants that the registry does not know, as a restored dump leaves them on the server.
+    fn roles_of_no_row(&self) -> Vec<String> {
+        let prefix = prefix(&self.stage.world);
+        let sql = format!(
+            "SELECT p.rolname FROM pg_roles AS p WHERE starts_with(p.rolname, '{prefix}') AND NOT EXISTS (
+                SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                WHERE p.rolname IN (t.owner_role, t.reader_role, t.writer_role))"
+        );
+        block_in_place(|| self.stage.world.sql(&sql)).lines().map(str::to_owned).collect()
     }
 
     fn server_sql(&self, sql: &str) -> String {
