@@ -196,7 +196,7 @@ async fn a_backup_that_needs_its_database_holds_it_and_a_word_lets_the_object_go
     let name = world.database_ref();
     let lock = world.session(&format!("BEGIN; LOCK TABLE {}.pupils IN ACCESS SHARE MODE", location(&goes)));
     backups.delete("goes", &DeleteParams::default()).await.unwrap();
-    world.until_ready(&backups, "goes", "False", "AwaitingJob").await;
+    world.until_ready(&backups, "goes", "False", "Deleting").await;
     world.databases().delete(&name, &DeleteParams::default()).await.unwrap();
     world.database_stalled("InUse", "1 SchemaBackups still need this database").await;
 
