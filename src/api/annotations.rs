@@ -62,7 +62,7 @@ pub fn is_paused(metadata: &ObjectMeta) -> bool {
 }
 
 /// Up to which time deletions are confirmed, if it is `now` by the API server's clock; a value that is no time confirms
-/// nothing, and nor does a time to come, which would confirm what no user has seen yet.
+/// nothing, and nor does a time that has not passed yet, which the condition of the TenantDatabase tells.
 #[must_use]
 pub fn confirmed_deletions(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
     said_time(metadata, CONFIRM_DELETIONS)?.ok().filter(|until| *until <= now + CLOCKS)
