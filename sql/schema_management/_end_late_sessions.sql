@@ -75,22 +75,16 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._late_sessions(
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    WITH RECURSIVE taken AS MATERIALIZED (
-        SELECT role.oid AS role, member.oid AS member
+    WITH taken AS (
+        SELECT jsonb_agg(jsonb_build_object('role', role.oid::bigint, 'member', member.oid::bigint)) AS edges
         FROM jsonb_array_elements(backup.manifest -> 'members') AS m (value)
         JOIN pg_roles AS role ON role.rolname = m.value ->> 'role' AND role.rolname = ANY (edu_matrix_hub_schema._own_roles(tenant))
         JOIN pg_roles AS member ON member.rolname = m.value ->> 'member' AND member.oid::bigint = (backup.manifest #>> ARRAY['roles', member.rolname])::bigint
-        WHERE NOT (m.value ->> 'left')::boolean
+        WHERE NOT (m.value ->> 'left')::boolean AND coalesce((m.value ->> 'set')::boolean, true)
     ), before AS (
-        SELECT tenant.owner_role_oid AS oid
-        UNION
-        SELECT e.member FROM before AS f
-        CROSS JOIN LATERAL (SELECT t.member FROM taken AS t WHERE t.role = f.oid
-                            UNION ALL SELECT a.member FROM pg_auth_members AS a WHERE a.roleid = f.oid) AS e
+        SELECT e.oid FROM taken AS t CROSS JOIN LATERAL edu_matrix_hub_schema._can_become(tenant.owner_role_oid, coalesce(t.edges, '[]')) AS e (oid)
     ), now AS (
-        SELECT tenant.owner_role_oid AS oid
-        UNION
-        SELECT a.member FROM now AS f JOIN pg_auth_members AS a ON a.roleid = f.oid
+        SELECT e.oid FROM edu_matrix_hub_schema._can_become(tenant.owner_role_oid) AS e (oid)
     )
     SELECT a.pid, a.usename::text
     FROM pg_stat_activity AS a

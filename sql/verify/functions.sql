@@ -27,6 +27,7 @@ BEGIN
             ('_bindable_schema', 'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_blocker', 'schema_id uuid, relations oid[]', true, false),
             ('_build_tenant_schema', 'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
+            ('_can_become', 'wanted oid, taken jsonb', true, false),
             ('_cancel_snapshots', 'schema_id uuid, backup_id uuid, waiting_only boolean', true, false),
             ('_check_institution', 'institution_id uuid, register boolean, source jsonb', true, false),
             ('_check_owner', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, answered_for text', true, false),
