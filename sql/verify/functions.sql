@@ -90,6 +90,7 @@ BEGIN
             ('_lock_tables', 'tables oid[]', true, false),
             ('_lock_tenant', 'schema_id uuid, kind text, exclusive boolean', true, false),
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, description text, metadata jsonb, error text, sqlstate text', true, false),
+            ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, failure text, facts jsonb', true, false),
             ('_make_snapshot', 'schema_id uuid, sandbox text', true, false),
             ('_may_pass', 'state text, message text', false, false),
             ('_measure_schema', 'namespace oid, most integer, OUT bytes bigint, OUT how text', true, false),
