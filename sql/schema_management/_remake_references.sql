@@ -72,7 +72,7 @@ BEGIN
     END IF;
     -- What is still to be done for a key that is NOT VALID is to check its rows.
     SELECT coalesce(jsonb_agg(jsonb_build_object('kind', r.value -> 'kind', 'name', r.value -> 'name', 'note', n.note, 'remake',
-                CASE WHEN starts_with(n.note, 'is NOT VALID') THEN to_jsonb(regexp_replace(r.value ->> 'take_away', '^(.*) DROP CONSTRAINT ', '\1 VALIDATE CONSTRAINT '))
+                CASE WHEN starts_with(n.note, 'is NOT VALID') THEN to_jsonb(replace(r.value ->> 'take_away', ' DROP CONSTRAINT ', ' VALIDATE CONSTRAINT '))
                      ELSE r.value -> 'remake' END) ORDER BY r.n), '[]')
             INTO changed
             FROM jsonb_array_elements(refs) WITH ORDINALITY AS r (value, n)
