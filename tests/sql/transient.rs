@@ -194,13 +194,23 @@ async fn a_tenant_whose_code_sleeps_comes_back_with_what_can_be_made() {
     let caught = "code of that role caught the cancellation; the next attempt does without checking";
     check_sleeper(INDEX, swallows, vec![caught, UNCHECKED]).await;
     check_sleeper(INDEX, "RAISE query_canceled;", vec!["query_canceled", UNCHECKED]).await;
-    check_sleeper(INDEX, "RAISE assert_failure USING MESSAGE = 'no';", vec!["NOT VALID, since its rows could not be checked: no"]).await;
+    check_sleeper(
+        INDEX,
+        "RAISE assert_failure USING MESSAGE = 'no';",
+        vec!["NOT VALID, since its rows could not be checked: no"],
+    )
+    .await;
     let refused = "remove it from index, statistics and policy expressions; the next attempt does without checking";
     check_sleeper(INDEX, "PERFORM pg_advisory_xact_lock(1);", vec![refused, UNCHECKED]).await;
     let writes = "CREATE FUNCTION school.do(q text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE q; END'; CREATE INDEX ON school.t ((1)) WHERE school.nap(1)";
     let results = "PERFORM school.do(format('INSERT INTO %I.result SELECT 1, ''{}'' FROM generate_series(1, 100000)',
                        (SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'edu_matrix_work_') LIMIT 1)));";
-    check_sleeper(writes, results, vec!["writes into the results; remove it; the next attempt does without checking", UNCHECKED]).await;
+    check_sleeper(
+        writes,
+        results,
+        vec!["writes into the results; remove it; the next attempt does without checking", UNCHECKED],
+    )
+    .await;
     let domain = "CREATE DOMAIN school.slow AS int CHECK (school.nap(VALUE)); CREATE TYPE school.pair AS (a school.slow); CREATE VIEW school.w AS SELECT s.id, '(1)'::school.pair AS one FROM public.shared AS s";
     let view = "view school.w was not made again and is recorded in the backup: an attempt to make the references again did not come to an end; \
                 foreign key school.t.fk is NOT VALID";
@@ -222,10 +232,9 @@ async fn attempts_that_got_no_answer_count_as_well() {
             crate::support::call(&session, "restore_tenant_schema", &json!({ "backup_id": backup, "cut_off": 1 }))
                 .await;
         assert!(
-            answer["message"]
-                .as_str()
-                .unwrap()
-                .contains(&format!("{UNCHECKED}: an attempt to make the references again did not come to an end; a login that ")),
+            answer["message"].as_str().unwrap().contains(&format!(
+                "{UNCHECKED}: an attempt to make the references again did not come to an end; a login that "
+            )),
             "{answer}"
         );
         assert_eq!(
