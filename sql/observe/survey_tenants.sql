@@ -90,7 +90,7 @@ BEGIN
             ELSIF active.usage_at IS NULL THEN
                 bytes := NULL;
                 mark := NULL;
-                how := 'unknown';
+                how := 'waits';
             ELSE
                 -- A later survey's turn; what is known of it stays until then.
                 CONTINUE;
@@ -101,7 +101,8 @@ BEGIN
             measured_marks := measured_marks || mark;
             measured_exactly := measured_exactly || (how = 'exact');
             measured_estimate := array_append(measured_estimate,
-                CASE WHEN how IN ('locked', 'unknown') THEN edu_matrix_hub_schema._size_estimate(active.size_estimate, active.namespace, started) END);
+                CASE WHEN how IN ('locked', 'unknown', 'unreadable') THEN
+                    edu_matrix_hub_schema._size_estimate(active.size_estimate, CASE WHEN how <> 'unreadable' THEN active.namespace END, started) END);
             measured_foreign := array_append(measured_foreign, edu_matrix_hub_schema._foreign_tables(active.namespace, active.owner_role_oid));
         END LOOP;
 
@@ -143,7 +144,7 @@ BEGIN
         ), report AS (
             SELECT next.*, hashtextextended(concat_ws('|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale,
                                                             next.drift, next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
-                                                            CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate END), 0) AS reported
+                                                            CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN (
@@ -250,7 +251,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema.survey_tenants(bigint, uuid, jsonb)
 --          rest, which stand for all of the rest; a tenant cannot know which those are
 -- locked   tables that a session has locked against readers were counted by what is known of them without opening: their
 --          indexes and TOAST, and the pages and rows that were counted last
--- unknown  neither; bytes is null
+-- unknown  neither, since even their indexes are locked; bytes is null
+-- unreadable  the server could not read one of them; bytes is null
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._measure_schema(oid, boolean);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_schema(namespace oid, most integer, OUT bytes bigint, OUT how text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -308,7 +310,9 @@ BEGIN
             WHEN OTHERS THEN
                 -- A file that cannot be read is one tenant's, and must not hide the others.
                 RAISE LOG 'cannot measure the schema with OID %: % (%)', namespace, SQLERRM, SQLSTATE;
-                EXIT;
+                bytes := NULL;
+                how := 'unreadable';
+                RETURN;
         END;
     END LOOP;
     bytes := NULL;

@@ -53,6 +53,8 @@ ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS locati
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS object_namespace_uid text;
 -- It was set aside just now, and sessions that came in meanwhile are still to be ended (see _end_late_sessions).
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS sessions_due boolean NOT NULL DEFAULT false;
+-- When a heartbeat saw it first, which is after the commit.
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS sessions_due_seen_at timestamptz;
 CREATE INDEX IF NOT EXISTS schema_backups_sessions_due
     ON edu_matrix_hub_schema.schema_backups (completed_at) WHERE sessions_due;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

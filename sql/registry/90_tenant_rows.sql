@@ -22,7 +22,7 @@ SELECT t.id AS schema_id,
            'table_count', t.table_count,
            'usage_stale', t.usage_stale,
            'usage_at', t.usage_at,
-           'size_estimate', CASE WHEN (t.size_estimate ->> 'told')::boolean THEN t.size_estimate END,
+           'size_estimate', CASE WHEN (t.size_estimate ->> 'told')::boolean THEN t.size_estimate - 'seen' END,
            'foreign_tables', CASE WHEN t.foreign_tables IS NOT NULL THEN (
                SELECT pg_catalog.jsonb_build_object('count', t.foreign_tables -> 'count', 'name', c.relname, 'owner', pg_catalog.pg_get_userbyid(c.relowner),
                    'statement', pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I', t.schema_name, c.relname, t.owner_role))

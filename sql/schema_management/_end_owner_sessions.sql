@@ -1,18 +1,13 @@
--- Who may act as a tenant's owner role from elsewhere: sessions here of logins that are members of it, whether directly or through
+-- Who may act as a tenant's owner role from elsewhere: sessions here of logins that can become it, whether directly or through
 -- another role. Who has become a role stays it after the membership has ended, and an owner may drop what it cannot name. Not
 -- those of the tenant's own logins, which _close_tenant_logins ends, of superusers, and of who asks.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._owner_sessions(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS integer[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    WITH RECURSIVE member AS (
-        SELECT m.member AS oid FROM pg_auth_members AS m WHERE m.roleid = tenant.owner_role_oid
-        UNION
-        SELECT m.member FROM member AS f JOIN pg_auth_members AS m ON m.roleid = f.oid
-    )
     SELECT coalesce(array_agg(a.pid ORDER BY a.pid), '{}')
     FROM pg_stat_activity AS a
-    JOIN member AS f ON f.oid = a.usesysid
+    JOIN edu_matrix_hub_schema._can_become(tenant.owner_role_oid) AS f (oid) ON f.oid = a.usesysid
     JOIN pg_roles AS r ON r.oid = f.oid AND NOT r.rolsuper AND r.rolname NOT IN (current_user, session_user)
     WHERE a.datname = current_database() AND r.rolname <> ALL (edu_matrix_hub_schema._own_logins(tenant))
       AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.role_oid = r.oid)

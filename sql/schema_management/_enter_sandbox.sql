@@ -4,7 +4,7 @@
 -- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so neither its
 -- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word. That something may pass
 -- is believed, since another tenant can fill the lock table or hold a lock, but not for ever: a job that hears it is tried for a
--- day, and what is being restored waits for ten minutes unless the lock is seen; what was cancelled is not tried so for ever
+-- day, and what is being restored waits for ten minutes unless the lock is seen; what else ends it is not tried so for ever
 -- either (_remake_references). Advisory locks are
 -- what the server does not undo: the session's are always released, seen or not, since one on a key that is held already
 -- looks like the other in pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
@@ -62,7 +62,7 @@ BEGIN
     PERFORM pg_advisory_unlock_all();
     IF locks > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('internal',
-            format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner));
+            format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner), '{"tenant": true}');
     END IF;
     IF state IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._refuse(
@@ -84,7 +84,7 @@ BEGIN
                     FROM (SELECT s.step, s.value FROM %I.result AS s WHERE pg_column_size(s.value) <= 16384 LIMIT %s) AS r', sandbox, most)
     INTO results, locks;
     IF locks >= most THEN
-        PERFORM edu_matrix_hub_schema._refuse('internal', format('code that role "%s" runs when its tables are read writes into the results; remove it', owner));
+        PERFORM edu_matrix_hub_schema._refuse('internal', format('code that role "%s" runs when its tables are read writes into the results; remove it', owner), '{"tenant": true}');
     END IF;
     RETURN results;
 END

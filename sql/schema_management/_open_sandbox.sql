@@ -44,7 +44,7 @@ BEGIN
                 END IF;
                 BEGIN
                     EXECUTE task.statement;
-                EXCEPTION WHEN OTHERS THEN
+                EXCEPTION WHEN assert_failure OR OTHERS THEN
                     INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('error', left(SQLERRM, 500), 'sqlstate', SQLSTATE));
                     -- Who holds one lock often holds more: the others are tried and not waited for.
                     IF SQLSTATE = '55P03' THEN
@@ -52,7 +52,7 @@ BEGIN
                     END IF;
                     BEGIN
                         EXECUTE coalesce(task.fallback, 'SELECT 1');
-                    EXCEPTION WHEN OTHERS THEN
+                    EXCEPTION WHEN assert_failure OR OTHERS THEN
                         IF NOT task.optional THEN
                             RAISE;
                         END IF;

@@ -86,7 +86,7 @@ BEGIN
         UNION ALL
         -- WITH CHECK OPTION says what may be written through a view, and nothing can be written through an empty one.
         SELECT 'view', b.relation::regclass::text,
-               CASE WHEN f.text IS NOT NULL THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s', b.relation::regclass, a.names, w.without_check, a.nothing) END,
+               CASE WHEN f.text IS NOT NULL THEN format('CREATE OR REPLACE VIEW %s (%s)%s AS SELECT %s WHERE false', b.relation::regclass, a.names, w.without_check, a.nothing) END,
                format('CREATE OR REPLACE VIEW %s (%s)%s AS ', b.relation::regclass, a.names, w.options) || f.text, NULL, b.relations, f.note
         FROM bounded AS b
         JOIN pg_class AS c ON c.oid = b.relation

@@ -1,9 +1,11 @@
 -- What the registry notes of a size that the survey could only estimate, since tables were locked or could not be read: {since, told, table?,
--- holder?, statement?}. `known` is what the survey before noted, null when it measured.
+-- holder?, statement?, seen?}. `known` is what the survey before noted, null when it measured; `namespace` is null where no lock is the reason.
 --
 -- A migration locks a table for a moment, and that is no news. After five minutes, whatever the number of surveys, it is `told` in the
 -- tenant's status, with who holds a lock against readers. A session that locks the table again at once is the same as one that never
--- lets it go: between two of its transactions it stays named, and a status does not change with every one of them.
+-- lets it go: between two of its transactions it stays named, and a status does not change with every one of them. But who was not seen
+-- with a lock for two minutes is not named any more: what a person does to a named session must not hit one that has let go. `seen` is
+-- when, to the minute, and no part of what is told.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._size_estimate(known jsonb, namespace oid, at timestamptz) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -33,11 +35,15 @@ BEGIN
           AND (a.usename IS NOT NULL OR x.gid IS NOT NULL)
         ORDER BY a.pid = (known ->> 'pid')::integer DESC NULLS LAST, a.xact_start NULLS LAST, a.pid, x.gid, c.oid
         LIMIT 1) AS f;
-    IF named ->> 'pid' = known ->> 'pid'
-       OR named IS NULL AND EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = (known ->> 'pid')::integer AND a.usename = known ->> 'login') THEN
-        RETURN known;
+    IF named IS NULL THEN
+        IF (known ->> 'seen')::timestamptz > at - interval '2 minutes'
+           AND EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.pid = (known ->> 'pid')::integer AND a.usename = known ->> 'login') THEN
+            RETURN known;
+        END IF;
+    ELSIF known ? 'seen' AND (named ->> 'pid', named ->> 'login', named ->> 'prepared') IS NOT DISTINCT FROM (known ->> 'pid', known ->> 'login', known ->> 'prepared') THEN
+        RETURN known || CASE WHEN (known ->> 'seen')::timestamptz > at - interval '1 minute' THEN '{}' ELSE jsonb_build_object('seen', at) END;
     END IF;
-    RETURN jsonb_build_object('since', since, 'told', true) || coalesce(named, '{}');
+    RETURN jsonb_build_object('since', since, 'told', true) || coalesce(named || jsonb_build_object('seen', at), '{}');
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._size_estimate(jsonb, oid, timestamptz) FROM PUBLIC;

@@ -1,8 +1,8 @@
 -- Brings back a tenant that was set aside: the schema under its name, its roles, the grants on it, the memberships and logins
 -- that were recorded, the references to others, and its row in the registry; or nothing at all.
 --
--- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, cut_off?, requested_by?}.
--- `cut_off` is how many attempts got no answer besides those in the log (_remake_references). With an owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
+-- options: {backup_id, owner?: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name}, cut_off?, references?, requested_by?}.
+-- `cut_off` is how many attempts got no answer besides those in the log (_remake_references); `references` = 'all' makes neither count. With an owner the tenant belongs to that TenantSchema and is active or suspended as it was; if it had an owner, that must have been one of
 -- the same cluster, namespace and name, or the one that is named as `transfer` (else `not_owner`).
 -- Without, a tenant that had an owner comes back `released`: its TenantSchema is gone, and a
 -- new one may reclaim it; one made by hand comes back as it was. detail: {schema_id, backup_id, references, lost}.
@@ -73,7 +73,8 @@ BEGIN
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
-        changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0));
+        changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0),
+                                                             coalesce(options ->> 'references' = 'all', false));
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET state = 'restored', expires_at = NULL, updated_at = clock_timestamp(), manifest = b.manifest || jsonb_build_object('not_remade', changed)
         WHERE b.id = backup.id;
@@ -88,6 +89,8 @@ BEGIN
     RETURN edu_matrix_hub_schema._result('success',
         format('schema "%s" is restored', tenant.schema_name)
         || coalesce('; ' || (SELECT string_agg(format('%s %s %s', r.value ->> 'kind', r.value ->> 'name', r.value ->> 'note'), '; ') FROM jsonb_array_elements(changed) AS r (value)), '')
+        || CASE WHEN changed <> '[]' THEN format('; a login that may do no more than role "%s" can run, in this order, what is told by: SELECT r ->> ''remake'' FROM edu_matrix_hub_schema.schema_backups AS b, '
+                                                 'jsonb_array_elements(b.manifest -> ''not_remade'') AS r WHERE b.id = %L', tenant.owner_role, backup.id) ELSE '' END
         || CASE WHEN lost <> '{}' THEN '; roles that are gone got nothing back: ' || array_to_string(lost, ', ') ELSE '' END,
         tenant.id, jsonb_build_object('schema_id', tenant.id, 'backup_id', backup.id, 'references', changed, 'lost', to_jsonb(lost)));
 END

@@ -27,7 +27,8 @@ BEGIN
         'singleton', 'installation_id', 'owner_role', 'admin_role', 'functions_version', 'functions_checksum', 'functions_fingerprint', 'contract',
         'cluster', 'tenant_database', 'holder', 'epoch', 'claimed_at', 'surveyed_at', 'pruned_at', 'installed_at', 'updated_at',
         'claim_id', 'lease', 'claimed_from', 'heartbeat_at', 'beats', 'contested_at', 'contested_by', 'unsettled_until', 'timeline', 'place',
-        'quiet_since', 'quiet_until', 'quiet_reason', 'confirmed_until', 'expiry_stopped_at', 'registry_oid', 'system_identifier', 'fingerprint_key']) AS w (name)
+        'quiet_since', 'quiet_until', 'quiet_reason', 'confirmed_until', 'expiry_stopped_at', 'registry_oid', 'system_identifier', 'fingerprint_key',
+        'bring_back_since', 'bring_back_until', 'bring_backs']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN

@@ -23,7 +23,7 @@ BEGIN
         'id', 'schema_id', 'institution_id', 'schema_name', 'method', 'state', 'location', 'manifest', 'size_bytes', 'table_count',
         'row_count', 'checksum', 'object_cluster', 'object_namespace', 'object_name', 'object_uid', 'expire_after_days', 'expires_at',
         'error', 'requested_by', 'requested_at', 'started_at', 'completed_at', 'purged_at', 'updated_at', 'reported_update',
-        'location_oid', 'object_namespace_uid', 'sessions_due']) AS w (name)
+        'location_oid', 'object_namespace_uid', 'sessions_due', 'sessions_due_seen_at']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN

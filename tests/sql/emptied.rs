@@ -140,6 +140,21 @@ async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_after_the_functions_cannot_become_an_owner_and_stays() {
+    with_world(|world: World| async move {
+        let (tenant, functions) = (world.tenant("school").await, &world.database.owner_role);
+        let login = world.database.role("dba", "LOGIN").await;
+        world.run(&format!("GRANT {functions} TO {login}; GRANT pg_signal_backend TO {functions}")).await;
+        let dba = world.database.connect(&login).await;
+        assert!(dba.batch_execute(&format!("SET ROLE \"{}\"", tenant.owner)).await.is_err());
+        let message = succeed(&world.session().await, "drop_institution_schema", tenant.id).await;
+        assert!(!message.contains("still act"), "{message}");
+        dba.batch_execute("SELECT").await.unwrap();
+    })
+    .await;
+}
+
 /// The latest row of the log about sessions that were ended.
 const ROW: &str = "SELECT status || ' ' || coalesce(error, '') FROM edu_matrix_hub_schema.schema_operations WHERE type = 'end_sessions' ORDER BY id DESC LIMIT 1";
 
@@ -170,6 +185,8 @@ async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
         world.join(&tenant, &team).await;
         world.join(&other, &login).await;
         world.join(&other, &stranger).await;
+        // Through it it cannot become the owner role: the keepers have ADMIN alone.
+        world.run(&format!("GRANT {} TO {login}", world.database.owner_role)).await;
         let declared = format!("{}_own", world.database.name);
         world.database.declare_login(&tenant, &declared, owner).await;
 
@@ -227,6 +244,30 @@ async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
         let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
         succeed(&session, "restore_set_aside", backup).await;
         assert_eq!(world.text("SELECT count(*) FROM school.pupils").await, "0");
+
+        // The first heartbeat only notes it, however late the commit was. What cannot be ended now is told and tried again, and does
+        // not keep the other sessions.
+        let guests = set_aside().await;
+        world.run("UPDATE edu_matrix_hub_schema.schema_backups SET completed_at = completed_at - interval '10 seconds' WHERE sessions_due").await;
+        lane.beat().await;
+        assert_eq!(world.text("SELECT count(*) FROM edu_matrix_hub_schema.schema_backups WHERE sessions_due").await, "1");
+        assert!(is_there(&guests[0]).await);
+        let held = world.superuser().await;
+        held.batch_execute(&format!("BEGIN; GRANT \"{declared}\" TO {}", world.database.owner_role)).await.unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while is_there(&guests[0]).await {
+            crate::support::expect(&lane.beat().await, "success");
+            assert!(std::time::Instant::now() < deadline, "the sessions of others end all the same");
+        }
+        let row = world.text(ROW).await;
+        assert!(row.starts_with("error ") && row.contains("could not be ended: canceling statement due to lock timeout; "), "{row}");
+        assert!(is_there(&guests[1]).await);
+        held.batch_execute("ROLLBACK").await.unwrap();
+        beat(&world, &lane).await;
+        assert!(!is_there(&guests[1]).await);
+        assert_eq!(world.text(ROW).await, "success ");
+        let backup = crate::backup_world::id(&world.newest_backup().await["id"]);
+        succeed(&session, "restore_set_aside", backup).await;
 
         // A tenant that is back by then keeps its sessions.
         let guests = set_aside().await;

@@ -194,6 +194,23 @@ async fn a_tenant_whose_code_sleeps_comes_back_with_what_can_be_made() {
     let caught = "code of that role caught the cancellation; the next attempt does without checking";
     check_sleeper(INDEX, swallows, vec![caught, UNCHECKED]).await;
     check_sleeper(INDEX, "RAISE query_canceled;", vec!["query_canceled", UNCHECKED]).await;
+    check_sleeper(
+        INDEX,
+        "RAISE assert_failure USING MESSAGE = 'no';",
+        vec!["NOT VALID, since its rows could not be checked: no"],
+    )
+    .await;
+    let refused = "remove it from index, statistics and policy expressions; the next attempt does without checking";
+    check_sleeper(INDEX, "PERFORM pg_advisory_xact_lock(1);", vec![refused, UNCHECKED]).await;
+    let writes = "CREATE FUNCTION school.do(q text) RETURNS void LANGUAGE plpgsql AS 'BEGIN EXECUTE q; END'; CREATE INDEX ON school.t ((1)) WHERE school.nap(1)";
+    let results = "PERFORM school.do(format('INSERT INTO %I.result SELECT 1, ''{}'' FROM generate_series(1, 100000)',
+                       (SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'edu_matrix_work_') LIMIT 1)));";
+    check_sleeper(
+        writes,
+        results,
+        vec!["writes into the results; remove it; the next attempt does without checking", UNCHECKED],
+    )
+    .await;
     let domain = "CREATE DOMAIN school.slow AS int CHECK (school.nap(VALUE)); CREATE TYPE school.pair AS (a school.slow); CREATE VIEW school.w AS SELECT s.id, '(1)'::school.pair AS one FROM public.shared AS s";
     let view = "view school.w was not made again and is recorded in the backup: an attempt to make the references again did not come to an end; \
                 foreign key school.t.fk is NOT VALID";
@@ -215,11 +232,14 @@ async fn attempts_that_got_no_answer_count_as_well() {
             crate::support::call(&session, "restore_tenant_schema", &json!({ "backup_id": backup, "cut_off": 1 }))
                 .await;
         assert!(
-            answer["message"]
-                .as_str()
-                .unwrap()
-                .ends_with(&format!("{UNCHECKED}: an attempt to make the references again did not come to an end")),
+            answer["message"].as_str().unwrap().contains(&format!(
+                "{UNCHECKED}: an attempt to make the references again did not come to an end; a login that "
+            )),
             "{answer}"
+        );
+        assert_eq!(
+            world.text("SELECT manifest #>> '{not_remade,0,remake}' FROM edu_matrix_hub_schema.schema_backups").await,
+            "ALTER TABLE school.t VALIDATE CONSTRAINT fk"
         );
         assert_eq!(world.text(KEYS).await, "school.t false");
     })
@@ -231,20 +251,38 @@ async fn after_three_attempts_a_restore_makes_no_reference_again() {
     with_world(|world: World| async move {
         let tenant = with_shared(&world).await;
         let session = world.session().await;
-        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
         let heard = format!(
             "INSERT INTO edu_matrix_hub_schema.schema_operations (schema_id, type, status, metadata, requested_by, started_at, completed_at)
              VALUES ('{}', 'restore', 'error', '{{\"reason\": \"cancelled\", \"tenant\": true, \"attempts\": 3}}', 'a test', now(), now())",
             tenant.id
         );
+        // A person who mended the code asks for all of them.
+        let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
         world.run(&heard).await;
+        let all = json!({ "backup_id": backup, "references": "all", "cut_off": 3 });
+        let answer = crate::support::call(&session, "restore_tenant_schema", &all).await;
+        assert_eq!(answer["message"], "schema \"school\" is restored");
+        assert_eq!(world.text(KEYS).await, "school.t true");
+
+        let (backup, location) = drop_by_hand(&world, &session, &tenant).await;
+        assert_eq!(world.text(&format!("SELECT count(*) FROM {location}.v")).await, "0");
+        // A former release left a view with a row in it.
+        world
+            .run(&format!(
+                "{heard}; CREATE OR REPLACE VIEW {location}.v (id) AS SELECT NULL::integer; UPDATE edu_matrix_hub_schema.schema_backups
+                 SET manifest = replace(manifest::text, ' WHERE false', '')::jsonb WHERE id = '{backup}'"
+            ))
+            .await;
         let message = succeed(&session, "restore_set_aside", backup).await;
         for name in ["view school.v", "foreign key school.t.fk"] {
             assert!(message.contains(&format!("{name} was not made again and is recorded in the backup")), "{message}");
         }
-        assert_eq!(world.text(KEYS).await, "");
-        assert_eq!(world.text("SELECT manifest #>> '{not_remade,1,remake}' FROM edu_matrix_hub_schema.schema_backups").await,
-            "ALTER TABLE school.t ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES public.shared(id)");
+        assert_eq!((world.text(KEYS).await, world.text("SELECT count(*) FROM school.v").await), (String::new(), "0".to_owned()));
+        let told = message.rsplit_once("told by: ").unwrap().1;
+        assert_eq!(
+            world.text(&format!("SELECT max(s.remake) FROM ({told}) AS s (remake) WHERE s.remake LIKE 'ALTER%'")).await,
+            "ALTER TABLE school.t ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES public.shared(id)"
+        );
         world.assert_clean().await;
     })
     .await;

@@ -1,6 +1,6 @@
 //! What a tenant costs: exact after every kind of change, and never held up or frozen by a lock.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{Database, Lane, Tenant, call, expect, surveyed, with_database};
 
@@ -190,6 +190,19 @@ async fn a_size_that_stays_an_estimate_is_told_with_who_keeps_it_so() {
         let everything = surveyed(&lane.survey(true).await, &tenant).cloned().unwrap();
         assert_eq!(everything["size_estimate"], told);
 
+        // Who has let go is named for two minutes at most, also when it goes on to be connected and the size is unknown for another reason.
+        let estimate = async |known: &str, namespace: &str| -> Value {
+            database.one(&format!("SELECT edu_matrix_hub_schema._size_estimate({known}, {namespace}, clock_timestamp())")).await
+        };
+        let known = "(SELECT size_estimate FROM edu_matrix_hub_schema.tenant_schemas WHERE size_estimate IS NOT NULL)";
+        assert_eq!(estimate(known, "NULL").await["pid"], told["pid"]);
+        let unseen = format!("jsonb_set({known}, '{{seen}}', to_jsonb(clock_timestamp() - interval '3 min'))");
+        let nobody = estimate(&unseen, "NULL").await;
+        assert_eq!((&nobody["told"], &nobody["pid"]), (&json!(true), &json!(null)));
+        assert_eq!(estimate(&unseen, "'school'::regnamespace").await["pid"], told["pid"], "it is seen now");
+        let reused = format!("{known} || '{{\"login\": \"another\"}}'");
+        assert_eq!(estimate(&reused, "'school'::regnamespace").await["login"], json!("postgres"));
+
         // Another takes its place, and then one that no session is left of.
         drop(first);
         let second = database.connect("postgres").await;
@@ -203,6 +216,24 @@ async fn a_size_that_stays_an_estimate_is_told_with_who_keeps_it_so() {
         database.admin.batch_execute(&rollback).await.unwrap();
         let row = surveyed(&lane.survey(false).await, &tenant).cloned().unwrap();
         assert_eq!((&row["usage_stale"], &row["size_estimate"]), (&json!(false), &json!(null)), "measured");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_only_waits_for_a_turn_is_told_of_no_lock() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let lane = Lane::claim(database.operator().await).await;
+        write(&database, &tenant, "CREATE TABLE wide (v text)").await;
+        let survey: String = database
+            .one("SELECT replace(pg_get_functiondef('edu_matrix_hub_schema.survey_tenants'::regproc), ':= 10000;', ':= 0;')")
+            .await;
+        assert!(survey.contains("relations_per_tick CONSTANT integer := 0;"));
+        database.admin.batch_execute(&survey).await.unwrap();
+        lane.survey(false).await;
+        let noted = "SELECT usage_stale AND size_estimate IS NULL FROM edu_matrix_hub_schema.tenant_schemas";
+        assert!(database.one::<bool>(noted).await);
     })
     .await;
 }
