@@ -2,9 +2,10 @@
 //!
 //! There are two by default, and how long a call lasts is partly its tenant's doing: its index expressions run when a foreign key
 //! is checked, and its sessions hold locks. Three tenants that make each call last until it is cancelled, again and again, would keep
-//! all others waiting. So a namespace with a call that lasted longer than a second, or does so now, counts as slow for ten minutes
-//! after it, and all that are slow have together one place less than there are: others find that one as soon as the calls have ended
-//! that were under way when it showed. A namespace that is quick may have all places, however much it does. Who waits for the same
+//! all others waiting. So a namespace that spends a good part of its time in calls of more than a second, or has one under way for
+//! longer than five, counts as slow for ten minutes after it, and all that are slow have together one place less than there are:
+//! others find that one as soon as the calls have ended that were under way when it showed. A namespace that is quick may have all
+//! places, however much it does, and single calls that a busy server delays do not make it slow. Who waits for the same
 //! place is served in the order of coming, so that the quick ones do not pass the others by for ever. A reconcile that waits also keeps
 //! one of the operator's workers busy, of which there are few. So one call of a slow namespace waits at a time, four of all, and the
 //! others are told to come again, later and later. The memory outlives a lane, for a call that passes its deadline ends the lane.
@@ -22,20 +23,33 @@ use tokio::{
 
 use crate::postgres::Error;
 
-/// A call that lasts longer is slow: a hundred times what a creation takes, and half of the shortest wait for a lock.
+/// A call that lasts longer counts as slow: a hundred times what a creation takes, and half of the shortest wait for a lock.
 const SLOW: Duration = Duration::from_secs(1);
+/// A namespace is slow when its slow calls took so long together, and a fourth of all the time that its calls took.
+const MUCH: Duration = Duration::from_secs(5);
+const SHARE: u32 = 4;
 /// For so long after its latest slow call a namespace counts as slow. The longest pause between two attempts is a minute.
 const REMEMBERED: Duration = Duration::from_mins(10);
 /// So many calls of slow namespaces wait, each of another one.
 const MOST_WAITING: usize = 4;
+
+/// The calls of one namespace.
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    /// How long all of them took, and how long the slow ones.
+    all: Duration,
+    slow: Duration,
+    /// When the latest slow one ended.
+    ended: Instant,
+}
 
 /// Which namespaces are slow. Pure: who asks says what time it is.
 #[derive(Debug, Default)]
 pub struct Pace {
     running: HashMap<u64, (String, Instant)>,
     begun: u64,
-    /// When a namespace's latest slow call ended.
-    slow: HashMap<String, Instant>,
+    /// Namespaces that had a slow call of late.
+    spent: HashMap<String, Spent>,
     waiting: HashSet<String>,
 }
 
@@ -45,8 +59,10 @@ impl Pace {
         if namespace.is_empty() {
             return false;
         }
-        self.slow.get(namespace).is_some_and(|ended| *ended + REMEMBERED > now)
-            || self.running.values().any(|(of, begun)| of == namespace && *begun + SLOW < now)
+        let is_much =
+            |spent: &Spent| spent.ended + REMEMBERED > now && spent.slow >= MUCH && spent.slow * SHARE >= spent.all;
+        self.spent.get(namespace).is_some_and(is_much)
+            || self.running.values().any(|(of, begun)| of == namespace && *begun + MUCH < now)
     }
 
     fn begin(&mut self, namespace: &str, now: Instant) -> u64 {
@@ -57,9 +73,14 @@ impl Pace {
 
     fn end(&mut self, call: u64, now: Instant) {
         let Some((namespace, begun)) = self.running.remove(&call) else { return };
-        if begun + SLOW < now {
-            self.slow.retain(|_, ended| *ended + REMEMBERED > now);
-            self.slow.insert(namespace, now);
+        let took = now - begun;
+        if took > SLOW {
+            self.spent.retain(|_, spent| spent.ended + REMEMBERED > now);
+            let none = Spent { all: Duration::ZERO, slow: Duration::ZERO, ended: now };
+            let spent = self.spent.entry(namespace).or_insert(none);
+            *spent = Spent { all: spent.all + took, slow: spent.slow + took, ended: now };
+        } else if let Some(spent) = self.spent.get_mut(&namespace) {
+            spent.all += took;
         }
     }
 
@@ -178,12 +199,12 @@ mod tests {
 
     use super::*;
 
-    /// Places of which these namespaces had a slow call just now.
+    /// Places of which these namespaces had a long call just now.
     fn places(count: usize, slow: &[&str]) -> Places {
         let places = Places::new(count, Memory::default());
         for namespace in slow {
             let mut pace = places.pace();
-            let call = pace.begin(namespace, Instant::now().checked_sub(SLOW * 2).unwrap());
+            let call = pace.begin(namespace, Instant::now().checked_sub(MUCH).unwrap());
             pace.end(call, Instant::now());
             drop(pace);
         }
@@ -206,15 +227,26 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_is_slow_from_the_second_second_of_a_call_until_ten_minutes_after() {
+    fn a_namespace_is_slow_from_the_sixth_second_of_a_call_until_ten_minutes_after() {
         check_pace(&[(0, Some(900)), (0, Some(1_000)), (900, Some(1_500))], 1_600, false);
-        check_pace(&[(0, None)], 1_000, false);
-        check_pace(&[(0, None)], 1_001, true);
-        check_pace(&[(0, Some(1_001))], 1_002, true);
+        check_pace(&[(0, None)], 5_000, false);
+        check_pace(&[(0, None)], 5_001, true);
+        check_pace(&[(0, Some(4_999))], 5_000, false);
         check_pace(&[(0, Some(29_000))], 629_000 - 1, true);
         check_pace(&[(0, Some(29_000))], 629_000, false);
         check_pace(&[(0, Some(29_000)), (29_000, Some(29_100))], 629_000, false);
         check_pace(&[(0, Some(29_000)), (30_000, Some(32_000))], 631_000, true);
+    }
+
+    #[test]
+    fn short_slow_calls_count_together_and_beside_what_is_quick() {
+        let waits_for_locks: Vec<_> = (0..3).map(|n| (n * 2_000, Some(n * 2_000 + 2_000))).collect();
+        check_pace(&waits_for_locks[..2], 6_000, false);
+        check_pace(&waits_for_locks, 6_000, true);
+        // A thousand quick calls among which a busy server delays a few.
+        let mut busy: Vec<_> = (0..1_000).map(|n| (n * 50, Some(n * 50 + 50))).collect();
+        busy.splice(0..0, (0..4).map(|n| (n * 2_000, Some(n * 2_000 + 2_000))));
+        check_pace(&busy, 50_000, false);
     }
 
     #[test]
@@ -225,10 +257,10 @@ mod tests {
             let call = pace.begin(&format!("n{n}"), start);
             pace.end(call, start + SLOW * 2);
         }
-        assert_eq!((pace.slow.len(), pace.running.len()), (100, 0));
+        assert_eq!((pace.spent.len(), pace.running.len()), (100, 0));
         let call = pace.begin("a", start + REMEMBERED);
         pace.end(call, start + REMEMBERED + SLOW * 2);
-        assert_eq!(pace.slow.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(pace.spent.keys().collect::<Vec<_>>(), ["a"]);
     }
 
     /// `check(places, slow namespaces, those that ask, who gets a place at once)`.
@@ -260,7 +292,8 @@ mod tests {
         let mut third = Box::pin(places.take("a"));
         let mut other = Box::pin(places.take("b"));
         assert!((&mut third).now_or_never().is_none() && (&mut other).now_or_never().is_none());
-        places.pace().slow.insert("a".into(), Instant::now());
+        let spent = Spent { all: MUCH, slow: MUCH, ended: Instant::now() };
+        places.pace().spent.insert("a".into(), spent);
         // `second` goes on, and the place that is free goes on to the one that is quick.
         drop(first.take());
         let slow = places.slow.try_acquire().unwrap();
