@@ -63,7 +63,7 @@ SQL
 
     step "Installing the operator"
     run kubectl apply -f crds/
-    kubectl wait --for=condition=Established -f crds/ --timeout="${deadline}s" >/dev/null
+    kubectl wait --for='jsonpath={.status.conditions[?(@.type=="Established")].status}=True' -f crds/ --timeout="${deadline}s" >/dev/null
     kubectl create namespace tenant-schema-system --dry-run=client -o yaml | kubectl apply -f -
     kubectl -n tenant-schema-system create secret generic default-postgres --dry-run=client -o yaml \
         --from-literal=host="$PGHOST" --from-literal=port="$PGPORT" --from-literal=database=tenants \

@@ -53,7 +53,7 @@ impl Ground {
         manifest.write_all(crds_yaml().unwrap().as_bytes()).unwrap();
         let kubectl = |arguments: &[&str]| self.plane.info().kubectl(arguments).unwrap();
         kubectl(&["apply", "--server-side", "-f", &manifest.path().display().to_string()]);
-        kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+        kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]);
         let new = PostParams::default();
         for name in [OPERATED, LIMIT, OPERATOR_NAMESPACE] {
             let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();

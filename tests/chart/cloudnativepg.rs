@@ -42,7 +42,7 @@ fn an_operator_of_one_namespace_works_with_the_secrets_of_cloudnativepg() {
     let namespaces = Namespaces::new(plane, "cnpg");
     let Namespaces { id, own, tenants, databases, other, .. } = &namespaces;
     plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]).unwrap();
-    plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
+    plane.kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]).unwrap();
 
     // What the example's Cluster asks CloudNativePG for, and what CloudNativePG then makes.
     let server = PostgresServer::start(PostgresOptions::default()).unwrap();

@@ -120,7 +120,7 @@ fn install(release: &Release, server: &PostgresServer) {
     let error = release.install(&json!({ "database": { "create": true } })).expect_err("the kinds are not there");
     assert!(error.contains("--reset-then-reuse-values --set database.create=true"), "{error}");
     release.install(&json!({ "log": { "level": DEBUG } })).unwrap();
-    release.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]);
+    release.kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]);
 }
 
 fn assert_pods_are_restricted(release: &Release) {

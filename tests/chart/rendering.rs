@@ -155,7 +155,7 @@ fn the_api_server_takes_every_object() {
         plane.kubectl(&["apply", "--server-side", "-f", kind.path().to_str().unwrap()]).unwrap();
     }
     plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]).unwrap();
-    plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
+    plane.kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]).unwrap();
     for values in variants(&namespaces.tenants, &namespaces.databases) {
         let objects = helm.objects(&namespaces.own, &values);
         // A dry run makes no account, and a pod is refused without.

@@ -121,7 +121,7 @@ fn install_loose_kinds(control_plane: &ControlPlane) {
     }
     let path = file.path().display().to_string();
     control_plane.info().kubectl(&["apply", "--server-side", "-f", &path]).unwrap();
-    control_plane.info().kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"]).unwrap();
+    control_plane.info().kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -219,6 +219,10 @@ async fn undisturbed(ground: &Ground, scenario: Scenario, subject: &Subject) -> 
     scenario.prepare(ground, subject).await;
     ground.pen.fill(None);
     scenario.act(ground, subject).await;
+    if scenario == Drop {
+        // Until the operator has heard the confirmation, its question is still an end that a person explains.
+        ground.world.until_gone(&ground.world.api::<TenantSchema>(), &subject.name).await;
+    }
     ground.agree().await;
     state(ground, subject).await
 }

@@ -57,3 +57,6 @@ pub use process::ProcessId;
 pub use shared::{Shared, shared};
 pub use state::Member;
 pub use wait::{free_port, wait_until};
+
+/// How `kubectl wait` waits for definitions of kinds: `--for=condition=Established` fails on one that has no conditions yet.
+pub const ESTABLISHED: &str = "--for=jsonpath={.status.conditions[?(@.type==\"Established\")].status}=True";

@@ -457,7 +457,7 @@ pub fn install_crds(plane: &ControlPlaneInfo) {
     let path = file.path().display().to_string();
     let kubectl = |arguments: &[&str]| plane.kubectl(arguments).unwrap();
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
-    kubectl(&["wait", "--for=condition=Established", "crd", "-l", "", "--all", "--timeout=60s"]);
+    kubectl(&["wait", devcluster::ESTABLISHED, "crd", "-l", "", "--all", "--timeout=60s"]);
 }
 
 /// Metadata with a name, for objects that a test makes itself.
