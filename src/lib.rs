@@ -26,12 +26,11 @@
 //! 6. Logs, Events and metrics about outcomes are written in [`controller::report`] alone.
 //! 7. No file has more than 500 lines.
 
-pub mod ident;
-pub mod quantity;
-pub mod text;
+pub use tenant_schema_api as api;
+pub use tenant_schema_api::{ident, quantity, text};
+
 pub mod telemetry;
 pub mod config;
-pub mod api;
 pub mod postgres;
 pub mod kubernetes;
 pub mod lane;

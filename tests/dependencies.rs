@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 /// The sections of the page, with the manifest and the table in it that each is about.
-const SECTIONS: [(&str, &str, &str); 3] = [
+const SECTIONS: [(&str, &str, &str); 4] = [
     ("Operator", "Cargo.toml", "dependencies"),
     ("Tests", "Cargo.toml", "dev-dependencies"),
+    ("Kinds", "crates/api/Cargo.toml", "dependencies"),
     ("Development cluster", "tests/devcluster/Cargo.toml", "dependencies"),
 ];
 
@@ -49,7 +50,7 @@ fn explained(page: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 #[test]
 fn every_dependency_has_its_reason() {
     let mut page = explained(&read("docs/dependencies.md"));
-    for manifest in ["Cargo.toml", "tests/devcluster/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "crates/api/Cargo.toml", "tests/devcluster/Cargo.toml"] {
         for (table, mut names) in declared(&read(manifest)) {
             let section = SECTIONS.iter().find(|(_, file, name)| (*file, *name) == (manifest, table.as_str()));
             let Some((section, ..)) = section else { panic!("[{table}] of {manifest} has no section of its own yet") };
@@ -66,4 +67,30 @@ fn every_dependency_has_its_reason() {
         }
     }
     assert!(page.is_empty(), "sections without a manifest: {page:?}");
+}
+
+#[test]
+fn the_kinds_need_neither_a_runtime_nor_a_client() {
+    let tree = Command::new(env!("CARGO"))
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--package",
+            "tenant-schema-api",
+            "--edges",
+            "normal",
+            "--prefix",
+            "none",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"kube-core"), "{tree}");
+    for unwanted in ["tokio", "kube-client", "kube-runtime", "hyper", "rustls"] {
+        assert!(!names.contains(&unwanted), "{unwanted}");
+    }
 }

@@ -25,8 +25,11 @@ pub struct Source {
 }
 
 impl Source {
-    /// The room it is in: the first part of its path below `src/`.
+    /// The room it is in: the crate, or the first part of its path below `src/`.
     pub fn room(&self) -> &str {
+        if let Some(below) = self.path.strip_prefix("crates/") {
+            return below.split('/').next().unwrap_or(below);
+        }
         let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
         below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
     }
@@ -91,10 +94,11 @@ pub fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-/// Every Rust file of the crate, taken apart.
+/// Every Rust file of the crates, taken apart.
 pub fn sources() -> &'static [Source] {
     static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
-        files("src", "rs").iter().map(|path| read(relative(path), fs::read_to_string(path).unwrap())).collect()
+        let all = [files("crates", "rs"), files("src", "rs")].concat();
+        all.iter().map(|path| read(relative(path), fs::read_to_string(path).unwrap())).collect()
     });
     &SOURCES
 }

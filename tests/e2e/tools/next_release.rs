@@ -13,7 +13,8 @@ use tenant_schema_operator::postgres::script::CONTRACT;
 /// What it is called beside today's program, which it must not overwrite.
 const PROGRAM: &str = "tenant-schema-operator-next";
 /// What a build needs of a checkout.
-const SOURCES: [&str; 7] = ["Cargo.toml", "Cargo.lock", "build.rs", "src", "sql", "benches", "tests/devcluster"];
+const SOURCES: [&str; 8] =
+    ["Cargo.toml", "Cargo.lock", "build.rs", "crates", "src", "sql", "benches", "tests/devcluster"];
 
 /// One more column in a table whose rows are arguments of functions.
 const REGISTRY: &str = "\
@@ -90,7 +91,7 @@ fn sources(version: &str, contract: i32) -> Sources {
     edit(&mut sources, "Cargo.toml", &here, &there);
     let program = format!("\n[[bin]]\nname = \"{PROGRAM}\"\npath = \"src/main.rs\"\n\n[lints]\n");
     edit(&mut sources, "Cargo.toml", "\n[lints]\n", &program);
-    for package in ["devcluster", "tenant-schema-operator"] {
+    for package in ["devcluster", "tenant-schema-api", "tenant-schema-operator"] {
         let entry = |version: &str| format!("name = \"{package}\"\n{version}\n");
         edit(&mut sources, "Cargo.lock", &entry(&here), &entry(&there));
     }

@@ -54,7 +54,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::crds;
+    use crate::crds;
 
     fn tenant() -> CustomResourceDefinition {
         crds().into_iter().find(|definition| definition.spec.names.kind == "TenantSchema").unwrap()

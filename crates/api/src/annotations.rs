@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::ObjectMeta;
+use kube::core::ObjectMeta;
 
 use super::GROUP;
 

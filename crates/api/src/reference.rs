@@ -13,7 +13,7 @@ use super::event::EventReason;
 use super::reason::Reason;
 
 /// The first line of every page, so that a copy is not edited.
-const GENERATED: &str = "<!-- Generated from src/api; run `cargo test --test api_docs` to write it again. -->\n\n";
+const GENERATED: &str = "<!-- Generated from crates/api; run `cargo test --test api_docs` to write it again. -->\n\n";
 
 /// One page: its file name below `docs/reference/`, and its text.
 #[derive(Debug, Clone, PartialEq, Eq)]

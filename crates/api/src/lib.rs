@@ -1,7 +1,9 @@
-//! The kinds of the API, and the words that conditions and Events are made of.
+//! The kinds of tenant-schema-operator: `TenantDatabase`, `TenantSchema`, `SchemaBackup`, and the words that their conditions and
+//! Events are made of.
 //!
 //! Everything here is data and its description: the manifests in `crds/` and the pages in `docs/reference/` are
-//! generated from it. Nothing here talks to Kubernetes or PostgreSQL.
+//! generated from it. Nothing here talks to Kubernetes or PostgreSQL, so that a plugin, a console or a test that only
+//! reads and writes objects needs no more than this crate.
 
 #![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, not code")]
 
@@ -9,14 +11,17 @@ pub mod annotations;
 pub mod condition;
 pub mod connection;
 pub mod event;
+pub mod ident;
 pub mod kinds;
 pub mod policy;
+pub mod quantity;
 pub mod reason;
 pub mod reference;
 pub mod schema_backup;
 pub mod tenant_database;
 pub mod tenant_schema;
 pub mod tenant_status;
+pub mod text;
 pub mod transfer;
 
 mod schema;
