@@ -31,6 +31,7 @@ pub use tenant_schema_api::{ident, quantity, text};
 
 pub mod telemetry;
 pub mod config;
+pub mod contract;
 pub mod postgres;
 pub mod kubernetes;
 pub mod lane;

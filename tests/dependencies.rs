@@ -5,10 +5,11 @@
 use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 /// The sections of the page, with the manifest and the table in it that each is about.
-const SECTIONS: [(&str, &str, &str); 4] = [
+const SECTIONS: [(&str, &str, &str); 5] = [
     ("Operator", "Cargo.toml", "dependencies"),
     ("Tests", "Cargo.toml", "dev-dependencies"),
     ("Kinds", "crates/api/Cargo.toml", "dependencies"),
+    ("Tests of the kinds", "crates/api/Cargo.toml", "dev-dependencies"),
     ("Development cluster", "tests/devcluster/Cargo.toml", "dependencies"),
 ];
 

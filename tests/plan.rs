@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     backup,
+    contract::{BackupAnswer, TenantAnswer},
     lane::LaneState,
-    postgres::answer::{BackupAnswer, TenantAnswer},
     tenant::{
         self,
         desired::Invalid,

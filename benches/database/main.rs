@@ -17,7 +17,7 @@ use devcluster::PostgresInfo;
 use direct::{Direct, new_database, server, superuser};
 use futures::future::join_all;
 use report::{Report, setting};
-use tenant_schema_operator::postgres::answer::{Asked, Surveyed};
+use tenant_schema_operator::contract::{Asked, Surveyed};
 use tokio_postgres::Client;
 
 /// Tenants of a block whose cost is told.

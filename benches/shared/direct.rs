@@ -15,9 +15,10 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{TenantDatabase, TenantSchema, connection::TlsMode},
+    contract::TenantAnswer,
     database::install::{Claimant, open},
     lane::{Lane, LaneState},
-    postgres::{Connection, answer::TenantAnswer},
+    postgres::Connection,
     telemetry::Metrics,
     tenant::{self, apply::document, observe::question, resolve::Resolved},
 };

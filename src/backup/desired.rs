@@ -9,7 +9,7 @@ use crate::{
         ABANDON, SchemaBackup, bound, confirms,
         schema_backup::{BackupDeletionPolicy, BackupMethod},
     },
-    postgres::answer::Owner,
+    contract::Owner,
 };
 
 /// What a backup is to be.

@@ -20,8 +20,8 @@ use crate::{
         condition::{Readiness, Reason, Verdict},
     },
     context::{After, Context, End, Living, MissingDatabase, Next, StageError as Error},
+    contract::BackupAnswer,
     lane::{Caller, Lane, LaneState},
-    postgres::answer::BackupAnswer,
 };
 
 /// A backup whose object is deleted: kept or removed, then the object goes.

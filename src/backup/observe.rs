@@ -4,11 +4,9 @@ use uuid::Uuid;
 
 use super::desired::{Desired, Removal};
 use crate::{
+    contract::{BackupAnswer, BackupQuestion, Owner},
     lane::Lane,
-    postgres::{
-        Error,
-        answer::{BackupAnswer, BackupQuestion, Owner},
-    },
+    postgres::Error,
 };
 
 /// Observes a backup that is wanted, on the lane of its tenant.

@@ -8,7 +8,7 @@ use super::desired::{Desired, Removal};
 use crate::{
     api::condition::Reason,
     context::End,
-    postgres::answer::{BackupAnswer, BackupRow, JobRow, JobWaits, Owner},
+    contract::{BackupAnswer, BackupRow, JobRow, JobWaits, Owner},
     text::is_object_name,
 };
 

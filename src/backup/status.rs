@@ -12,7 +12,7 @@ use crate::{
         schema_backup::BackupMethod,
     },
     context::{End, Notice},
-    postgres::answer::{BackupAnswer, BackupRow},
+    contract::{BackupAnswer, BackupRow},
     quantity::human,
     text::count,
 };

@@ -2,7 +2,7 @@
 
 use crate::{
     api::condition::{Readiness, Reason, Verdict},
-    postgres::answer::{CallResult, CallStatus},
+    contract::{CallResult, CallStatus},
 };
 
 /// Where applying a plan ended.

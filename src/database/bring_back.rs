@@ -21,11 +21,9 @@ use crate::{
         event::EventReason,
     },
     context::Notice,
+    contract::{CallResult, CallStatus, SurveyAnswer, ToBringBack},
     lane::{Caller, Lane},
-    postgres::{
-        self,
-        answer::{CallResult, CallStatus, SurveyAnswer, ToBringBack},
-    },
+    postgres::{self},
 };
 
 /// For how long one pass goes on.

@@ -16,11 +16,9 @@ use crate::{
         event::EventReason,
     },
     context::{Context, Notice},
+    contract::{CallStatus, Owner, SurveyAnswer},
     lane::{Caller, Lane},
-    postgres::{
-        self,
-        answer::{CallStatus, Owner, SurveyAnswer},
-    },
+    postgres::{self},
 };
 
 /// How many rows are told their namespace at once.

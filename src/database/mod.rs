@@ -32,10 +32,11 @@ use crate::{
         event::EventReason,
     },
     context::{After, Context, Failure, Next, Notice},
+    contract::SurveyAnswer,
     jobs,
     kubernetes::{self, status::Written},
     lane::{LaneState, heartbeat},
-    postgres::{self, Connection, answer::SurveyAnswer},
+    postgres::{self, Connection},
     telemetry::metrics::DatabaseLabels,
 };
 use bring_back::Passed;

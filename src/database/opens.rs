@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     api::{TenantDatabase, tenant_database::Functions as Mode},
+    contract::HeldBackups,
     lane::{Lane, Seen},
-    postgres::{Connection, answer::HeldBackups},
+    postgres::Connection,
 };
 
 /// Jobs that do not end in this time at shutdown end with the process; the catalogue has them as running.

@@ -24,12 +24,10 @@ use crate::{
         event::EventReason,
     },
     context::{Context, Notice},
+    contract::{CallResult, CallStatus, Owner},
     kubernetes,
     lane::{Caller, Lane},
-    postgres::{
-        self,
-        answer::{CallResult, CallStatus, Owner},
-    },
+    postgres::{self},
 };
 
 /// How many of those that were released an Event names.

@@ -20,7 +20,8 @@ use crate::{
         condition::{ConditionType, Reason, Verdict, find},
     },
     context::{After, Context, Next},
-    postgres::{Functions, Pool, answer::Installation},
+    contract::Installation,
+    postgres::{Functions, Pool},
 };
 
 /// After how long a holder of which the database hears nothing is said to do nothing, and how often it is looked for.

@@ -15,11 +15,9 @@ use crate::{
         in_vain,
     },
     context::{Notice, chain},
+    contract::{Quiet, SurveyAnswer},
     kubernetes,
-    postgres::{
-        self,
-        answer::{Quiet, SurveyAnswer},
-    },
+    postgres::{self},
     quantity::{human, is_news},
 };
 

@@ -17,11 +17,9 @@ use tokio::time::Instant;
 
 use crate::{
     context::Context,
+    contract::{Asked, SurveyAnswer, TenantRow},
     lane::Lane,
-    postgres::{
-        Error,
-        answer::{Asked, SurveyAnswer, TenantRow},
-    },
+    postgres::Error,
     telemetry::metrics::{DatabaseLabels, Metrics},
 };
 

@@ -14,11 +14,9 @@ use tokio::{
 };
 
 use crate::{
+    contract::{CallResult, CallStatus, ClaimedJob},
     lane::Lane,
-    postgres::{
-        Error,
-        answer::{CallResult, CallStatus, ClaimedJob},
-    },
+    postgres::Error,
 };
 
 /// The kind of job that makes a copy of a tenant.

@@ -12,10 +12,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{Lane, overruns::Overruns, places};
-use crate::postgres::{
-    Error, Heard,
-    answer::{Beat, CallResult, CallStatus, Contest, Quiet},
-};
+use crate::contract::{Beat, CallResult, CallStatus, Contest, Quiet};
+use crate::postgres::{Error, Heard};
 
 /// How often the holder says that it is alive. The database takes it for gone after 45 s, after 20 s if the process that asks
 /// is of the same Lease, and after 8 s if that process knows the holder's claim as well.

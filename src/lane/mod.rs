@@ -36,13 +36,11 @@ use places::Places;
 use survey::SurveyBook;
 
 use crate::api::tenant_schema::Place;
-use crate::postgres::{
-    Error, Functions, Hold, PoolUse,
-    answer::{
-        Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, Owner, SurveyAnswer, Surveyed,
-        TenantAnswer, TenantQuestion, TenantRow,
-    },
+use crate::contract::{
+    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, Owner, SurveyAnswer, Surveyed,
+    TenantAnswer, TenantQuestion, TenantRow,
 };
+use crate::postgres::{Error, Functions, Hold, PoolUse};
 
 /// A survey may take this long before it is cancelled; it measures in bounded slices.
 const SURVEY_DEADLINE: Duration = Duration::from_mins(2);

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::postgres::answer::{Asked, TenantRow};
+use crate::contract::{Asked, TenantRow};
 
 /// The rows of one database's tenants, by the UID of their object.
 #[derive(Debug, Default)]

@@ -9,14 +9,17 @@ use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{
-    answer::{
-        Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Surveyed, TenantAnswer,
-        TenantQuestion,
-    },
     error::Error,
     pool::{Call, Parameter, Pool},
 };
-use crate::{ident::Ident, telemetry::Metrics};
+use crate::{
+    contract::{
+        Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Surveyed, TenantAnswer,
+        TenantQuestion,
+    },
+    ident::Ident,
+    telemetry::Metrics,
+};
 
 macro_rules! call {
     ($name:ident) => {

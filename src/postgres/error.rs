@@ -12,6 +12,7 @@ use super::{
     connection::{Connection, ConnectionError},
     tls::TlsError,
 };
+use crate::contract::may_pass;
 
 /// What failed at the edge to PostgreSQL.
 #[derive(Debug, Error)]
@@ -239,17 +240,6 @@ impl Error {
             other => other,
         }
     }
-}
-
-/// Whether what has this SQLSTATE may pass by itself: the same list as `sql/schema_management/_may_pass.sql`, which has the
-/// reasons and knows some messages besides.
-#[must_use]
-pub fn may_pass(code: &str) -> bool {
-    const STATES: [&str; 13] = [
-        "25006", "25P03", "25P04", "55006", "55P03", "57000", "57014", "57P01", "57P02", "57P03", "57P05", "58000",
-        "58030",
-    ];
-    ["08", "40", "53"].iter().any(|class| code.starts_with(class)) || STATES.contains(&code)
 }
 
 fn is_tls(error: &tokio_postgres::Error) -> bool {

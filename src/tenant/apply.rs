@@ -7,11 +7,9 @@ use super::plan::{Effect, Plan, Step};
 use crate::{
     api::condition::Reason,
     context::End,
+    contract::{CallResult, CallStatus},
     lane::{Caller, Lane},
-    postgres::{
-        Error,
-        answer::{CallResult, CallStatus},
-    },
+    postgres::Error,
 };
 
 /// What was done, and where it ended.

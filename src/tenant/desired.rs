@@ -25,8 +25,8 @@ use crate::{
         tenant_schema::{Access, Effective, FinalBackup},
         transfer::{ObjectName, Transfer},
     },
+    contract::{InstitutionSource, Owner},
     ident::{InstitutionId, SchemaName},
-    postgres::answer::{InstitutionSource, Owner},
     quantity::Bytes,
     text::why_no_regex,
 };

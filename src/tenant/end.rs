@@ -26,9 +26,9 @@ use crate::{
         policy::DeletionPolicy,
     },
     context::{After, Context, End, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain},
+    contract::{TenantAnswer, TenantRow},
     kubernetes,
     lane::{Lane, LaneState},
-    postgres::answer::{TenantAnswer, TenantRow},
 };
 
 /// A tenant that went although it had our finalizer, which the API server can pass over while a tenant is being made. What

@@ -21,9 +21,9 @@ use crate::{
     context::{
         After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain, failed_for_good,
     },
+    contract::{Claim, Owner, TenantRow},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
-    postgres::answer::{Claim, Owner, TenantRow},
 };
 use apply::{Applied, apply};
 use desired::{Desired, desired};

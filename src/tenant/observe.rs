@@ -2,11 +2,9 @@
 
 use crate::{
     api::policy::DeletionPolicy,
+    contract::{TenantAnswer, TenantQuestion},
     lane::Lane,
-    postgres::{
-        Error,
-        answer::{TenantAnswer, TenantQuestion},
-    },
+    postgres::Error,
 };
 
 use super::desired::{Desired, Removal};

@@ -20,7 +20,7 @@ use crate::{
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
     },
     context::Notice,
-    postgres::answer::{ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
     quantity::{Bytes, human, is_news},
 };
 
@@ -274,7 +274,7 @@ fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option
     status.quota_used_percent = percent(bytes);
 }
 
-fn last_backup(backup: &crate::postgres::answer::LastBackup) -> LastBackup {
+fn last_backup(backup: &crate::contract::LastBackup) -> LastBackup {
     LastBackup {
         name: backup.object_name.clone().or_else(|| backup.location.clone()),
         method: (backup.method == "Snapshot").then_some(crate::api::schema_backup::BackupMethod::Snapshot),
@@ -283,7 +283,7 @@ fn last_backup(backup: &crate::postgres::answer::LastBackup) -> LastBackup {
     }
 }
 
-fn last_operation(operation: &crate::postgres::answer::LastOperation) -> LastOperation {
+fn last_operation(operation: &crate::contract::LastOperation) -> LastOperation {
     LastOperation {
         type_: operation.kind.clone(),
         status: operation.status.clone(),

@@ -16,12 +16,10 @@ use tenant_schema_operator::{
     },
     backup,
     context::End,
+    contract::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
     database::install::{Claimant, open},
     lane::{Caller, Lane, LaneState},
-    postgres::{
-        Connection,
-        answer::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
-    },
+    postgres::Connection,
     telemetry::Metrics,
     tenant::{
         self,

@@ -1,7 +1,7 @@
 //! Backups that are asked for, followed and let go.
 
 use serde_json::{Value, json};
-use tenant_schema_operator::{api::SchemaBackup, postgres::answer::BackupAnswer};
+use tenant_schema_operator::{api::SchemaBackup, contract::BackupAnswer};
 
 use crate::{ROW, UID, check_backup, check_backup_removal, tenant};
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{CONFIRM_DROP, RECREATE},
-    postgres::answer::TenantAnswer,
+    contract::TenantAnswer,
     tenant::{
         desired::{self, Removal},
         plan::{self, Effect},

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use tenant_schema_operator::postgres::answer::Asked;
+use tenant_schema_operator::contract::Asked;
 use uuid::Uuid;
 
 use crate::support::{Lane, call, expect, owner, surveyed, tenant_options, with_database};

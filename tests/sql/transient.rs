@@ -1,7 +1,7 @@
 //! Errors that may pass are never an end, nothing is lost to one, and who is in the way is named.
 
 use serde_json::json;
-use tenant_schema_operator::postgres::error::may_pass;
+use tenant_schema_operator::contract::may_pass;
 use tokio_postgres::Client;
 
 use crate::backup_world::{Worker, World, drop_by_hand, front, set_access, succeed, wait_for_a_waiter, with_world};

@@ -4,10 +4,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Claimant, Closed};
-use crate::postgres::{
-    self, Functions,
-    answer::{CallStatus, Contest, Installation, LaneClaim},
-};
+use crate::contract::{CallStatus, Contest, Installation, LaneClaim};
+use crate::postgres::{self, Functions};
 
 /// Who wants to manage a database, and which.
 pub struct Identity<'a> {

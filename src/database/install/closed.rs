@@ -3,11 +3,9 @@
 use thiserror::Error;
 
 use crate::{
+    contract::{Contest, Missing, Party},
     ident::IdentError,
-    postgres::{
-        self,
-        answer::{Contest, Missing, Party},
-    },
+    postgres::{self},
 };
 
 /// Why the lane does not open.

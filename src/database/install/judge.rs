@@ -5,10 +5,8 @@ use std::cmp::Ordering;
 use super::Closed;
 use crate::{
     api::tenant_database::Functions as Mode,
-    postgres::{
-        answer::{DatabaseFacts, Installation, Missing},
-        script,
-    },
+    contract::{DatabaseFacts, Installation, Missing},
+    postgres::script,
 };
 
 /// The oldest server that is supported, as `server_version_num` has it.

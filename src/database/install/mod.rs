@@ -14,9 +14,10 @@ use uuid::Uuid;
 
 use crate::{
     api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode, tenant_schema::Place},
+    contract::DatabaseFacts,
     ident::Ident,
     lane::{Lane, LaneParts, Seen},
-    postgres::{Connection, Functions, Hold, Pool, answer::DatabaseFacts, script},
+    postgres::{Connection, Functions, Hold, Pool, script},
     telemetry::Metrics,
 };
 use claim::{Identity, claim};

@@ -2,7 +2,7 @@
 
 use crate::{
     api::{ABANDON, REBIND, bound},
-    postgres::answer::{Absence, Fate, Owner},
+    contract::{Absence, Fate, Owner},
     text::DOCS,
 };
 

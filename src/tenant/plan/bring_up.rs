@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     api::{condition::Reason, tenant_schema::Access, transfer::ObjectName},
+    contract::{SetAside, TenantAnswer},
     ident::InstitutionId,
-    postgres::answer::{SetAside, TenantAnswer},
     quantity::Bytes,
     tenant::desired::Desired,
     text::DOCS,

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{RECLAIM, RECREATE, bound},
-    postgres::answer::{Bearer, Claim, Owner, SetAside, TenantAnswer},
+    contract::{Bearer, Claim, Owner, SetAside, TenantAnswer},
     tenant::desired::Desired,
     text::count,
 };

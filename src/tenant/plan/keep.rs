@@ -5,8 +5,8 @@ use serde_json::json;
 use super::{Effect, absent::elsewhere, access_word, bring_up::reclaim, quota_text, refuse, step};
 use crate::{
     api::{bound, condition::Reason, tenant_schema::Access},
+    contract::TenantRow,
     ident::InstitutionId,
-    postgres::answer::TenantRow,
     quantity::Bytes,
     tenant::desired::Desired,
     text::DOCS,

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::desired::{Desired, Removal};
 use crate::{
     api::{condition::Reason, tenant_schema::Access},
-    postgres::answer::{Owner, TenantAnswer},
+    contract::{Owner, TenantAnswer},
 };
 
 /// What to do, in order.

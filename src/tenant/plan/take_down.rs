@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{bound, condition::Reason, deletion, policy::DeletionPolicy, transfer::ObjectName},
     context::End,
-    postgres::answer::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
+    contract::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
     tenant::desired::Removal,
 };
 

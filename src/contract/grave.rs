@@ -1,7 +1,10 @@
-//! What is left of a tenant that was dropped.
+//! What is left of a tenant that was dropped or set aside. Pure.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
+
+use super::Claim;
 
 /// A dropped tenant.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -29,4 +32,23 @@ pub struct HeldUp {
     pub error: String,
     /// What kind of thing a person has to do; none when it may pass by itself.
     pub reason: Option<String>,
+}
+
+/// A schema that was set aside when its tenant was deleted.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+pub struct SetAside {
+    /// The backup that it is.
+    pub backup_id: Uuid,
+    /// The tenant that it was.
+    pub holder: Claim,
+    /// `complete`, or `purging` once its removal has begun.
+    pub state: String,
+    /// The schema that holds it.
+    pub location: String,
+    /// In bytes.
+    pub size_bytes: Option<i64>,
+    /// Its tables.
+    pub table_count: Option<i32>,
+    /// When the tenant was dropped.
+    pub dropped_at: Timestamp,
 }

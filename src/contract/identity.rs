@@ -1,9 +1,50 @@
-//! Whether what bears a tenant's name is the tenant's. Pure.
+//! Whose a tenant is, and whether what bears its name is the tenant's. Pure.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Claim, Owner};
+/// Which object a tenant belongs to.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Owner {
+    /// UID of the cluster's kube-system namespace.
+    pub cluster: String,
+    /// The object's namespace.
+    pub namespace: String,
+    /// The object's name.
+    pub name: String,
+    /// The object's UID.
+    pub uid: String,
+    /// The UID of the object's namespace; absent while it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_uid: Option<String>,
+}
+
+/// Who has what another wants.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct Claim {
+    /// The tenant.
+    pub schema_id: Uuid,
+    /// Its schema.
+    pub schema_name: String,
+    /// UID of the cluster; absent when made by hand.
+    pub cluster: Option<String>,
+    /// Namespace of its object.
+    pub namespace: Option<String>,
+    /// Name of its object.
+    pub name: Option<String>,
+    /// UID of its object.
+    pub uid: Option<String>,
+    /// UID of its object's namespace; absent where it was not told yet.
+    #[serde(default)]
+    pub namespace_uid: Option<String>,
+    /// The row's status, as [`TenantRow::status`].
+    pub status: String,
+    /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
+    pub taken_over: bool,
+    /// Its object is not there any more, as the API server says; asked only where it matters.
+    #[serde(skip)]
+    pub gone: bool,
+}
 
 /// Why a tenant's schema does not stand under its name.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]

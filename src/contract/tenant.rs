@@ -1,17 +1,76 @@
-//! A tenant's row, as the functions tell it. Pure.
+//! What is asked and answered about one tenant. Pure.
 
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Absence, JobRow, Owner};
+use super::{Absence, Bearer, Claim, JobRow, Owner, SetAside, Tombstone};
 use crate::{
     api::tenant_schema::Roles,
     text::{DOCS, count},
 };
+
+/// One question about one tenant.
+#[derive(Clone, Debug, Serialize)]
+pub struct TenantQuestion<'a> {
+    /// Who asks.
+    #[serde(flatten)]
+    pub owner: &'a Owner,
+    /// The row it had, if its status knows.
+    pub schema_id: Option<Uuid>,
+    /// The institution it is for.
+    pub institution_id: Option<Uuid>,
+    /// The schema it wants.
+    pub schema_name: &'a str,
+    /// The application's own table of institutions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub institution_source: Option<&'a InstitutionSource>,
+    /// Its tables are counted and measured now.
+    pub measure: bool,
+}
+
+/// The application's own table of institutions.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct InstitutionSource {
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub table: String,
+    /// The column that holds the institution's UUID.
+    pub id_column: String,
+}
+
+/// Everything the database knows that concerns one tenant.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+pub struct TenantAnswer {
+    /// The row that belongs to the one who asks, not dropped.
+    pub own: Option<TenantRow>,
+    /// What is left of a row that was dropped.
+    pub tombstone: Option<Tombstone>,
+    /// Another's row of the same schema name.
+    pub name_holder: Option<Claim>,
+    /// Another's row of the same institution.
+    pub institution_holder: Option<Claim>,
+    /// A schema of this name stands.
+    pub schema_exists: bool,
+    /// The tenant whose schema was renamed by hand to this name.
+    #[serde(default)]
+    pub bearer: Option<Bearer>,
+    /// A role of this name stands.
+    pub name_is_role: bool,
+    /// The institution is registered, or found in the configured table.
+    pub institution_known: bool,
+    /// Why the application's table could not be asked for the institution.
+    #[serde(default)]
+    pub institution_problem: Option<String>,
+    /// What is set aside under the wanted name or institution, of any owner.
+    pub set_aside: Option<SetAside>,
+    /// The row of the id that the status remembers, of any owner now.
+    pub known: Option<Claim>,
+}
 
 /// A tenant's row in the registry, with what the catalogue says of it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]

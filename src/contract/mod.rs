@@ -1,0 +1,27 @@
+//! What operator and management functions say to each other: the wire contract between `sql/` and this crate. Pure.
+//!
+//! Each function returns one JSON document. Unknown fields are ignored, so that newer functions serve an older operator;
+//! a missing field is an error, never a default that looks like an observation.
+
+mod backup;
+mod call;
+mod database;
+mod grave;
+mod identity;
+mod job;
+mod lane;
+mod survey;
+mod tenant;
+
+pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
+pub use call::{CallResult, CallStatus, may_pass};
+pub use database::{DatabaseFacts, Missing};
+pub use grave::{HeldUp, SetAside, Tombstone};
+pub use identity::{Absence, Bearer, Claim, Fate, Owner};
+pub use job::{ClaimedJob, JobRow, JobWaits};
+pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
+pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};
+pub use tenant::{
+    Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
+    TenantQuestion, TenantRow,
+};
