@@ -36,6 +36,7 @@ pub mod postgres;
 pub mod kubernetes;
 pub mod lane;
 pub mod jobs;
+pub mod plan;
 pub mod context;
 pub mod tenant;
 pub mod backup;

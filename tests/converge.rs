@@ -18,7 +18,7 @@ use proptest::{
 };
 use serde_json::{Value, json};
 use stage::{Stage, Subject};
-use tenant_schema_operator::{context::End, tenant::plan::Effect};
+use tenant_schema_operator::plan::{Effect, End};
 
 /// What happens to a tenant, one after the other.
 #[derive(Clone, Debug)]

@@ -15,12 +15,12 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{TenantDatabase, TenantSchema, connection::TlsMode},
-    contract::TenantAnswer,
+    contract::{TenantAnswer, document},
     database::install::{Claimant, open},
     lane::{Lane, LaneState},
     postgres::Connection,
     telemetry::Metrics,
-    tenant::{self, apply::document, observe::question, resolve::Resolved},
+    tenant::{self, observe::question, resolve::Resolved},
 };
 use tokio_postgres::{NoTls, Statement};
 use uuid::Uuid;
@@ -101,11 +101,9 @@ impl Direct {
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();
         let plan = tenant::plan::plan(&desired, &TenantAnswer::default());
-        let steps = plan.effects.iter().find_map(|effect| match effect {
-            tenant::plan::Effect::Steps(steps) => Some(document(steps)),
-            _ => None,
-        });
-        (serde_json::to_value(question(&desired)).unwrap(), steps.expect("a tenant that is not there has steps"))
+        let steps: Vec<_> = plan.steps().cloned().collect();
+        assert!(!steps.is_empty(), "a tenant that is not there has steps");
+        (serde_json::to_value(question(&desired)).unwrap(), document(&steps, &plan.caller.requested_by).unwrap())
     }
 }
 

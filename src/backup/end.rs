@@ -3,9 +3,7 @@
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use super::{
-    api,
-    apply::{Applied, apply},
-    conclude,
+    api, conclude,
     desired::{Removal, removal},
     observe::observe_removal,
     plan::plan_removal,
@@ -19,9 +17,10 @@ use crate::{
         ABANDON, SCHEMA_BACKUP_FINALIZER, SchemaBackup, bound,
         condition::{Readiness, Reason, Verdict},
     },
-    context::{After, Context, End, Living, MissingDatabase, Next, StageError as Error},
+    context::{After, Context, Living, MissingDatabase, Next, StageError as Error},
     contract::BackupAnswer,
-    lane::{Caller, Lane, LaneState},
+    lane::{Lane, LaneState},
+    plan::{Applied, End, apply},
 };
 
 /// A backup whose object is deleted: kept or removed, then the object goes.
@@ -65,11 +64,7 @@ async fn end_in_database(removal: &Removal, lane: &Lane) -> Result<(BackupAnswer
     let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
     let plan = plan_removal(removal, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
-    if let Some(job) = observed.job.as_ref().filter(|job| job.kind == "snapshot") {
-        lane.cancel_job(job.job_id);
-    }
-    let caller = Caller { namespace: &removal.object.namespace, tenant: None };
-    let applied = apply(lane, caller, plan).await.map_err(Error::Apply)?;
+    let applied = apply(lane, plan).await.map_err(Error::Apply)?;
     Ok((observed, applied))
 }
 

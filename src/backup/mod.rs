@@ -1,6 +1,5 @@
 //! `SchemaBackup`: the driver. The object asks for a backup; the catalogue has it and outlives the object.
 
-pub mod apply;
 pub mod desired;
 mod end;
 mod observe;
@@ -17,15 +16,15 @@ use crate::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, SchemaBackupStatus,
         condition::{ConditionType, Readiness, Reason, Verdict, find},
     },
-    context::{After, Context, End, Next, StageError as Error, failed_for_good},
+    context::{After, Context, Next, StageError as Error, failed_for_good},
     kubernetes::status::Written,
-    lane::{Caller, Lane, LaneState},
+    lane::{Lane, LaneState},
+    plan::{End, apply},
 };
-use apply::apply;
 use desired::{Desired, desired};
 use end::end;
 use observe::observe;
-use plan::{Effect, no_tenant, plan};
+use plan::{no_tenant, plan};
 use resolve::resolve;
 use status::{notices, status, status_of_verdict};
 
@@ -64,17 +63,17 @@ async fn keep(backup: Arc<SchemaBackup>, desired: &Desired, lane: &Lane, ctx: &C
     let mut observed = observe(lane, desired).await.map_err(Error::Observe)?;
     let made = plan(desired, &observed);
     tracing::debug!(stage = "plan", plan = %made);
-    let requests = made.effects.iter().any(|effect| matches!(effect, Effect::Request { .. }));
-    let backup =
-        if requests { ctx.with_finalizer(&api(&backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await? } else { backup };
-    let tenant = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
-    let caller = Caller { namespace: &desired.object.namespace, tenant };
-    let mut applied = apply(lane, caller, made).await.map_err(Error::Apply)?;
+    let backup = if made.changes() {
+        ctx.with_finalizer(&api(&backup, ctx), backup, SCHEMA_BACKUP_FINALIZER).await?
+    } else {
+        backup
+    };
+    let mut applied = apply(lane, made).await.map_err(Error::Apply)?;
     if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) {
         // Dropped between the look and the request, the tenant is one that the backup waits for.
         let now = observe(lane, desired).await.map_err(Error::Observe)?;
         if now.tenant.is_none() {
-            applied = apply(lane, caller, plan(desired, &now)).await.map_err(Error::Apply)?;
+            applied = apply(lane, plan(desired, &now)).await.map_err(Error::Apply)?;
             observed = now;
         }
     }

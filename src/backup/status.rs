@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use super::apply::Applied;
 use crate::{
     api::{
         SchemaBackup, SchemaBackupStatus,
@@ -11,8 +10,9 @@ use crate::{
         in_vain,
         schema_backup::BackupMethod,
     },
-    context::{End, Notice},
-    contract::{BackupAnswer, BackupRow},
+    context::Notice,
+    contract::{BackupAnswer, BackupRow, BackupState, Call},
+    plan::{Applied, End},
     quantity::human,
     text::count,
 };
@@ -27,7 +27,8 @@ pub fn status(
     now: Timestamp,
 ) -> SchemaBackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
-    if observed.backup.is_some() || applied.backup_id.is_some() {
+    let requested = applied.text(&Call::RequestBackup, "backup_id");
+    if observed.backup.is_some() || requested.is_some() {
         status.database_ref = Some(database.to_owned());
     }
     if let Some(row) = &observed.backup {
@@ -43,8 +44,8 @@ pub fn status(
         status.row_count = row.row_count;
         status.checksum.clone_from(&row.checksum);
         status.expire_time = row.expires_at.map(whole_seconds);
-    } else if let Some(id) = applied.backup_id {
-        status.backup_id = Some(id.to_string());
+    } else if let Some(id) = requested {
+        status.backup_id = Some(id.to_owned());
         status.schema_id = observed.tenant.as_ref().map(|tenant| tenant.schema_id.to_string());
     }
     finish(backup, status, &verdict(observed.backup.as_ref(), &applied.end), now)
@@ -82,7 +83,7 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
     }
     match row {
         // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
-        Some(row) if row.state == "purging" || row.state == "purged" => {
+        Some(row) if matches!(row.state, BackupState::Purging | BackupState::Purged) => {
             Verdict::ready(Reason::Expired, "the backup expired and was removed; delete this object")
         }
         Some(row) => Verdict::ready(

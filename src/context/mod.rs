@@ -1,6 +1,5 @@
 //! What every reconcile shares, and what it hands back: no stage keeps state of its own.
 
-mod end;
 mod kinds;
 mod living;
 mod memory;
@@ -37,7 +36,6 @@ use crate::{
     telemetry::Metrics,
 };
 
-pub use end::End;
 pub use kinds::{Fit, Kinds};
 pub use living::Living;
 pub use memory::{Making, Requests, Uids, Written, fingerprint};

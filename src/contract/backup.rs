@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Claim, JobRow, Owner};
+use super::{BackupState, Claim, JobRow, Owner};
 
 /// One question about one backup.
 #[derive(Clone, Debug, Serialize)]
@@ -45,7 +45,7 @@ pub struct BackupRow {
     /// The schema that holds it.
     pub location: Option<String>,
     /// `requested`, `running`, `complete`, `failed`, `cancelled`, `purging`, `purged`.
-    pub state: String,
+    pub state: BackupState,
     /// When work on it began.
     pub started_at: Option<Timestamp>,
     /// When it was finished.

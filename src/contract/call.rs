@@ -4,6 +4,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::{Call, Refusal};
+
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
@@ -23,9 +25,9 @@ pub enum CallStatus {
 /// What one management function answered.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct CallResult {
-    /// The function's name, when it was called as one of several steps.
-    #[serde(default)]
-    pub call: String,
+    /// The function, when it was called as one of several steps.
+    #[serde(default = "no_step")]
+    pub call: Call,
     /// How it ended.
     pub status: CallStatus,
     /// For people: attempt, thing and way out.
@@ -40,8 +42,8 @@ pub struct CallResult {
 impl CallResult {
     /// The machine-readable reason of an error, from a closed set.
     #[must_use]
-    pub fn reason(&self) -> &str {
-        self.detail.get("reason").and_then(Value::as_str).unwrap_or_default()
+    pub fn reason(&self) -> Refusal {
+        Refusal::from(self.text("reason").unwrap_or_default())
     }
 
     /// A text of the detail.
@@ -59,14 +61,18 @@ impl CallResult {
     /// True when this operator's epoch is older than the lane's, or the database is another installation.
     #[must_use]
     pub fn lane_lost(&self) -> bool {
-        matches!(self.reason(), "stale_epoch" | "wrong_installation")
+        matches!(self.reason(), Refusal::StaleEpoch | Refusal::WrongInstallation)
     }
 
     /// True when the server was started again or the database went back to an older state: the lane is to be claimed again.
     #[must_use]
     pub fn needs_new_claim(&self) -> bool {
-        matches!(self.reason(), "went_back" | "server_restarted")
+        matches!(self.reason(), Refusal::WentBack | Refusal::ServerRestarted)
     }
+}
+
+fn no_step() -> Call {
+    Call::Other(Box::default())
 }
 
 /// Whether what has this SQLSTATE may pass by itself: the same list as `sql/schema_management/_may_pass.sql`, which has the

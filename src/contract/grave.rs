@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::Claim;
+use super::{BackupState, Claim, Refusal};
 
 /// A dropped tenant.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Tombstone {
     /// The schema that holds it.
     pub location: Option<String>,
     /// `complete`, `purging`, `purged` …
-    pub backup_state: Option<String>,
+    pub backup_state: Option<BackupState>,
     /// Its schema is gone, whatever becomes of its roles.
     #[serde(default)]
     pub schema_gone: bool,
@@ -31,7 +31,7 @@ pub struct HeldUp {
     /// The function's words.
     pub error: String,
     /// What kind of thing a person has to do; none when it may pass by itself.
-    pub reason: Option<String>,
+    pub reason: Option<Refusal>,
 }
 
 /// A schema that was set aside when its tenant was deleted.
@@ -42,7 +42,7 @@ pub struct SetAside {
     /// The tenant that it was.
     pub holder: Claim,
     /// `complete`, or `purging` once its removal has begun.
-    pub state: String,
+    pub state: BackupState,
     /// The schema that holds it.
     pub location: String,
     /// In bytes.

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::RowStatus;
+
 /// Which object a tenant belongs to.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Owner {
@@ -38,7 +40,7 @@ pub struct Claim {
     #[serde(default)]
     pub namespace_uid: Option<String>,
     /// The row's status, as [`TenantRow::status`].
-    pub status: String,
+    pub status: RowStatus,
     /// It was made for a cluster whose place this one took, and waits for its object to be applied again.
     pub taken_over: bool,
     /// Its object is not there any more, as the API server says; asked only where it matters.

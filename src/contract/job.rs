@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::Refusal;
+
 /// A job in the catalogue.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct JobRow {
@@ -23,7 +25,7 @@ pub struct JobRow {
     pub error: Option<String>,
     /// What kind of thing a person has to do about that; none when it may pass by itself.
     #[serde(default)]
-    pub reason: Option<String>,
+    pub reason: Option<Refusal>,
     /// What it waits for, if it is requested and something else has its place.
     #[serde(default)]
     pub waits: Option<JobWaits>,

@@ -10,8 +10,10 @@ mod grave;
 mod identity;
 mod job;
 mod lane;
+mod step;
 mod survey;
 mod tenant;
+mod words;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use call::{CallResult, CallStatus, may_pass};
@@ -20,8 +22,10 @@ pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
 pub use job::{ClaimedJob, JobRow, JobWaits};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
+pub use step::{Brake, Call, Caller, ConfigChange, Quota, Step, document};
 pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
     TenantQuestion, TenantRow,
 };
+pub use words::{AccessWord, BackupState, Refusal, RowStatus};

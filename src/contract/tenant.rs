@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Absence, Bearer, Claim, JobRow, Owner, SetAside, Tombstone};
+use super::{Absence, AccessWord, Bearer, Claim, JobRow, Owner, RowStatus, SetAside, Tombstone};
 use crate::{
     api::tenant_schema::Roles,
     text::{DOCS, count},
@@ -81,10 +81,10 @@ pub struct TenantRow {
     pub institution_id: Option<Uuid>,
     /// Its schema.
     pub schema_name: String,
-    /// `active`, `suspended`, `dropping`, `released`.
-    pub status: String,
-    /// `ReadWrite` or `Suspended`.
-    pub access: String,
+    /// How it stands.
+    pub status: RowStatus,
+    /// Who may come in.
+    pub access: AccessWord,
     /// The object it belongs to; absent when made by hand.
     pub owner: Option<Owner>,
     /// It was made for a cluster whose place this one took, or was brought back, and waits for its object to be applied again.
@@ -135,7 +135,7 @@ impl TenantRow {
     /// Whether it lives, and its schema with it.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        self.schema_exists && matches!(self.status.as_str(), "active" | "suspended")
+        self.schema_exists && self.status.lives()
     }
 
     /// What would be lost with it, for people.

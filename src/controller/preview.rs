@@ -32,12 +32,13 @@ use crate::{
     },
     kubernetes::{self, reading::Read},
     lane::LaneState,
+    plan::Plan,
     postgres::{self, Functions},
     telemetry::Metrics,
     tenant::{
         desired::{desired, removal},
         observe::{question, removal_question},
-        plan::{Effect, Plan, awaited, plan, plan_removal},
+        plan::{awaited, plan, plan_removal},
         resolve::{Resolved, older},
     },
 };
@@ -98,9 +99,8 @@ impl Preview {
     }
 
     fn of(plan: &Plan) -> Self {
-        let refuses = plan.effects.iter().any(|effect| matches!(effect, Effect::Refuse { .. }));
         let outcome = match plan.is_empty() {
-            _ if refuses => Outcome::Refused,
+            _ if plan.refuses() => Outcome::Refused,
             true => Outcome::Nothing,
             false => Outcome::Changes,
         };

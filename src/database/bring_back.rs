@@ -11,9 +11,9 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt;
-use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::caller;
 use crate::{
     api::{
         BRING_BACK, TenantDatabase, bring_back_since,
@@ -21,8 +21,8 @@ use crate::{
         event::EventReason,
     },
     context::Notice,
-    contract::{CallResult, CallStatus, SurveyAnswer, ToBringBack},
-    lane::{Caller, Lane},
+    contract::{CallResult, CallStatus, Step, SurveyAnswer, ToBringBack},
+    lane::Lane,
     postgres::{self},
 };
 
@@ -167,9 +167,8 @@ async fn bring_one(
     since: Timestamp,
     skipped: &[String],
 ) -> Result<Option<CallResult>, postgres::Error> {
-    let requested_by = format!("TenantDatabase {}", database.name_any());
-    let options: Value = json!({ "since": since, "skip": skipped, "requested_by": requested_by });
-    let mut results = lane.apply(Caller::default(), json!([{ "call": "bring_back", "options": options }])).await?;
+    let step = Step::BringBack { since, skip: skipped.to_vec(), cut_off: None };
+    let mut results = lane.apply(&caller(&database.name_any()), vec![step]).await?;
     Ok(results.pop().filter(|_| !lane.is_refused()))
 }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
-use serde_json::json;
 
+use super::caller;
 use crate::{
     api::{
         REBIND, TenantDatabase,
@@ -16,8 +16,8 @@ use crate::{
         event::EventReason,
     },
     context::{Context, Notice},
-    contract::{CallStatus, Owner, SurveyAnswer},
-    lane::{Caller, Lane},
+    contract::{CallStatus, Owner, Step, SurveyAnswer},
+    lane::Lane,
     postgres::{self},
 };
 
@@ -62,8 +62,7 @@ pub async fn bind(
         unbound.set(Some(Verdict::stalled(Reason::IdentifiersChanged, message, true)));
         return Ok(Vec::new());
     }
-    let options = json!({ "installation_id": id, "requested_by": format!("TenantDatabase {name}") });
-    let results = lane.apply(Caller::default(), json!([{ "call": "rebind_tenants", "options": options }])).await?;
+    let results = lane.apply(&caller(&name), vec![Step::RebindTenants { installation_id: id }]).await?;
     let done = results.into_iter().filter(|result| result.status == CallStatus::Success);
     Ok(done.map(|result| Notice { reason: EventReason::Rebound, message: result.message }).collect())
 }
@@ -81,8 +80,7 @@ pub async fn remember_namespaces(lane: &Lane, ctx: &Context) -> Result<(), postg
     let owners = living.iter().filter_map(|row| row.owner.as_ref());
     let namespaces: BTreeMap<_, _> = owners.filter_map(untold).take(AT_ONCE).collect();
     if !namespaces.is_empty() {
-        let options = json!({ "namespaces": namespaces });
-        lane.apply(Caller::default(), json!([{ "call": "remember_namespaces", "options": options }])).await?;
+        lane.apply(&caller(&lane.database), vec![Step::RememberNamespaces { namespaces }]).await?;
     }
     Ok(())
 }

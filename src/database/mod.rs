@@ -32,7 +32,7 @@ use crate::{
         event::EventReason,
     },
     context::{After, Context, Failure, Next, Notice},
-    contract::SurveyAnswer,
+    contract::{Caller, SurveyAnswer},
     jobs,
     kubernetes::{self, status::Written},
     lane::{LaneState, heartbeat},
@@ -432,4 +432,9 @@ async fn publish(database: &TenantDatabase, new: TenantDatabaseStatus, ctx: &Con
 
 fn api(ctx: &Context) -> Api<TenantDatabase> {
     Api::all(ctx.client.clone())
+}
+
+/// On whose behalf the steps of a database are applied: no tenant's.
+fn caller(name: &str) -> Caller {
+    Caller { requested_by: format!("TenantDatabase {name}"), ..Caller::default() }
 }

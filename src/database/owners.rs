@@ -13,9 +13,9 @@ use std::{
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
-use serde_json::json;
 use tokio::time::Instant;
 
+use super::caller;
 use super::unseen::Unseen;
 use crate::{
     api::{
@@ -24,9 +24,9 @@ use crate::{
         event::EventReason,
     },
     context::{Context, Notice},
-    contract::{CallResult, CallStatus, Owner},
+    contract::{CallResult, CallStatus, Owner, Step},
     kubernetes,
-    lane::{Caller, Lane},
+    lane::Lane,
     postgres::{self},
 };
 
@@ -118,13 +118,9 @@ pub async fn release(
         return Ok(Vec::new());
     }
     let uids = uids_of(&gone);
-    let deleted: Vec<_> = uids.iter().filter(|uid| ctx.let_go.has(uid)).collect();
-    let requested_by = format!("TenantDatabase {}", database.name_any());
-    let steps = json!([{
-        "call": "release_tenants",
-        "options": { "owner_uids": uids, "deleted_uids": deleted, "requested_by": requested_by },
-    }]);
-    let results = lane.apply(Caller::default(), steps).await?;
+    let deleted_uids = uids.iter().filter(|uid| ctx.let_go.has(uid)).cloned().collect();
+    let release = Step::ReleaseTenants { owner_uids: uids.clone(), deleted_uids, to: None };
+    let results = lane.apply(&caller(&database.name_any()), vec![release]).await?;
     let refused = |result: &CallResult| !matches!(result.status, CallStatus::Success | CallStatus::Unchanged);
     if results.iter().any(refused) {
         // They are still tenants, missed by the next survey as by this one, and what was said of them stays.

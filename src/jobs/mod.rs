@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    contract::{CallResult, CallStatus, ClaimedJob},
+    contract::{CallResult, CallStatus, ClaimedJob, Refusal},
     lane::Lane,
     postgres::Error,
 };
@@ -190,7 +190,7 @@ async fn work(
             CallStatus::Busy => return Ok(("retry", result.message)),
             // A removal that a person has to make way for is tried again as well, and counts as an error for who watches.
             CallStatus::Error if is_retried(&result) && result.may_pass() => return Ok(("retry", result.message)),
-            CallStatus::Error if result.reason() == "cancelled" => return Ok(("cancelled", result.message)),
+            CallStatus::Error if result.reason() == Refusal::Cancelled => return Ok(("cancelled", result.message)),
             CallStatus::Error => return Ok(("error", result.message)),
         }
     }
@@ -239,7 +239,7 @@ async fn keep_alive(lane: &Lane, job: &ClaimedJob) {
         beat.tick().await;
         match lane.functions().heartbeat_job(lane.hold, job.job_id).await {
             Ok(result) if result.lane_lost() => lane.refuse(),
-            Ok(result) if result.reason() == "cancelled" => return,
+            Ok(result) if result.reason() == Refusal::Cancelled => return,
             Ok(_) => {}
             Err(error) => tracing::warn!(job = %job.job_id, %error, "cannot send the heartbeat of a job"),
         }

@@ -37,7 +37,7 @@ use survey::SurveyBook;
 
 use crate::api::tenant_schema::Place;
 use crate::contract::{
-    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, ClaimedJob, Owner, SurveyAnswer, Surveyed,
+    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, ClaimedJob, Step, SurveyAnswer, Surveyed,
     TenantAnswer, TenantQuestion, TenantRow,
 };
 use crate::postgres::{Error, Functions, Hold, PoolUse};
@@ -86,21 +86,6 @@ pub struct LaneParts {
     pub apply_slots: usize,
     /// What this process has seen of the database, also before this lane.
     pub seen: Arc<Seen>,
-}
-
-/// On whose behalf steps are applied.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Caller<'a> {
-    /// The namespace of the object; empty for what the operator does by itself.
-    pub namespace: &'a str,
-    /// The UID of the tenant's object.
-    pub tenant: Option<&'a str>,
-}
-
-impl<'a> From<&'a Owner> for Caller<'a> {
-    fn from(owner: &'a Owner) -> Self {
-        Self { namespace: &owner.namespace, tenant: Some(&owner.uid) }
-    }
 }
 
 /// One of a count, while it lives: a call that gives up waiting is not counted any more either.
@@ -241,21 +226,20 @@ impl Lane {
     }
 
     /// Applies steps that change what is known of the caller's tenant.
-    pub async fn apply(&self, caller: Caller<'_>, steps: Value) -> Result<Vec<CallResult>, Error> {
-        let _turn = self.waited(self.places.take(caller.namespace)).await?;
+    pub async fn apply(&self, caller: &Caller, mut steps: Vec<Step>) -> Result<Vec<CallResult>, Error> {
+        let _turn = self.waited(self.places.take(&caller.namespace)).await?;
         // Booked before as well: a call whose answer is lost may have been done.
         let booked = || {
-            if let Some(uid) = caller.tenant {
+            if let Some(uid) = &caller.tenant {
                 self.book().applied(uid, Instant::now());
             }
         };
         booked();
-        let key = overruns::key(caller.tenant, &steps);
-        let steps = match &key {
-            Some(key) => self.overruns().told(key, steps),
-            None => steps,
-        };
-        let results = self.watched(self.functions.apply_steps(self.hold, &steps).await);
+        let key = overruns::key(caller.tenant.as_deref(), &steps);
+        if let Some(key) = &key {
+            self.overruns().tell(key, &mut steps);
+        }
+        let results = self.watched(self.functions.apply_steps(self.hold, &steps, &caller.requested_by).await);
         booked();
         let is_done = |result: &CallResult| matches!(result.status, CallStatus::Success | CallStatus::Unchanged);
         if let (Some(key), Ok(results)) = (&key, &results)

@@ -7,14 +7,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use serde_json::{Value, json};
 use tokio::time::Instant;
+
+use crate::contract::{Call, Step};
 
 /// The longest pause between two attempts is a minute.
 const REMEMBERED: Duration = Duration::from_mins(10);
-/// The calls that run code of a tenant.
-const RESTORE: &str = "restore_tenant_schema";
-const BRING_BACK: &str = "bring_back";
 
 /// How many restores in a row, and when the latest ended, by the UID of the tenant's object. What a TenantDatabase brings back has no
 /// object yet, and is restored one at a time: it has the name of the call. Pure: who asks says what time it is.
@@ -23,11 +21,11 @@ pub struct Overruns(HashMap<String, (u32, Instant)>);
 
 /// By what a call is remembered; nothing if it restores nothing.
 #[must_use]
-pub fn key(uid: Option<&str>, steps: &Value) -> Option<String> {
-    let calls = |name: &str| steps.as_array().into_iter().flatten().any(|step| step["call"] == name);
+pub fn key(uid: Option<&str>, steps: &[Step]) -> Option<String> {
+    let calls = |call: &Call| steps.iter().any(|step| step.call() == *call);
     match uid {
-        _ if calls(BRING_BACK) => Some(BRING_BACK.to_owned()),
-        Some(uid) if calls(RESTORE) => Some(uid.to_owned()),
+        _ if calls(&Call::BringBack) => Some(Call::BringBack.to_string()),
+        Some(uid) if calls(&Call::RestoreTenantSchema) => Some(uid.to_owned()),
         _ => None,
     }
 }
@@ -45,59 +43,78 @@ impl Overruns {
         self.0.remove(key);
     }
 
-    /// The steps, and in those that restore how many attempts at it are to be counted as cut off.
-    #[must_use]
-    pub fn told(&self, key: &str, mut steps: Value) -> Value {
+    /// Tells the steps that restore how many attempts are to be counted as cut off.
+    pub fn tell(&self, key: &str, steps: &mut [Step]) {
         let count = self.0.get(key).map_or(0, |(count, _)| count - 1);
-        if let (1.., Some(steps)) = (count, steps.as_array_mut()) {
-            for step in steps {
-                if matches!(step["call"].as_str(), Some(RESTORE | BRING_BACK)) {
-                    step["options"]["cut_off"] = json!(count);
-                }
+        if count > 0 {
+            for cut_off in steps.iter_mut().filter_map(Step::cut_off) {
+                *cut_off = Some(count);
             }
         }
-        steps
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+    use uuid::Uuid;
+
     use super::*;
+
+    fn restore() -> Step {
+        Step::RestoreTenantSchema {
+            backup_id: Uuid::nil(),
+            owner: serde_json::from_value(json!({ "cluster": "", "namespace": "", "name": "", "uid": "a" })).unwrap(),
+            transfer: None,
+            cut_off: None,
+            location: String::new(),
+        }
+    }
+
+    fn bring_back() -> Step {
+        Step::BringBack { since: Timestamp::UNIX_EPOCH, skip: Vec::new(), cut_off: None }
+    }
 
     #[test]
     fn only_what_restores_is_remembered() {
-        let steps = |call: &str| json!([{ "call": call, "options": {} }]);
-        assert_eq!(key(Some("a"), &steps("restore_tenant_schema")).as_deref(), Some("a"));
-        assert_eq!(key(None, &steps("bring_back")).as_deref(), Some("bring_back"));
-        assert_eq!(key(None, &steps("release_tenants")), None);
-        assert_eq!(key(Some("a"), &steps("cancel_backup")), None);
+        assert_eq!(key(Some("a"), &[restore()]).as_deref(), Some("a"));
+        assert_eq!(key(None, &[bring_back()]).as_deref(), Some("bring_back"));
+        let cancel = Step::CancelBackup { backup_id: Uuid::nil() };
+        assert_eq!(key(None, std::slice::from_ref(&cancel)), None);
+        assert_eq!(key(Some("a"), &[cancel]), None);
     }
 
     #[test]
     fn a_restore_that_got_no_answer_is_told_so_until_one_is_answered() {
         let start = Instant::now();
         let mut overruns = Overruns::default();
-        let restore = json!([{ "call": "restore_tenant_schema", "options": { "backup_id": "b" } }]);
-        let told = |overruns: &Overruns| overruns.told("a", restore.clone())[0]["options"]["cut_off"].clone();
-        assert_eq!(told(&overruns), json!(null));
+        let of = |overruns: &Overruns, key: &str| {
+            let mut steps = [restore()];
+            overruns.tell(key, &mut steps);
+            *steps[0].cut_off().unwrap()
+        };
+        let told = |overruns: &Overruns| of(overruns, "a");
+        assert_eq!(told(&overruns), None);
         overruns.note("a", start);
-        assert_eq!(told(&overruns), json!(null), "it may have been an outage");
+        assert_eq!(told(&overruns), None, "it may have been an outage");
         overruns.note("a", start);
-        assert_eq!(told(&overruns), json!(1));
+        assert_eq!(told(&overruns), Some(1));
         overruns.note("a", start);
-        assert_eq!(told(&overruns), json!(2));
-        assert_eq!(overruns.told("b", restore.clone()), restore, "another's");
-        let create = json!([{ "call": "create_tenant_schema", "options": {} }]);
-        assert_eq!(overruns.told("a", create.clone()), create);
+        assert_eq!(told(&overruns), Some(2));
+        assert_eq!(of(&overruns, "b"), None, "another's");
+        let mut cancel = [Step::CancelBackup { backup_id: Uuid::nil() }];
+        overruns.tell("a", &mut cancel);
+        assert!(cancel[0].cut_off().is_none());
         overruns.forget("a");
-        assert_eq!(told(&overruns), json!(null));
+        assert_eq!(told(&overruns), None);
         for _ in 0..3 {
             overruns.note("a", start);
         }
         overruns.note("a", start + REMEMBERED / 10 * 9);
         overruns.note("b", start + REMEMBERED + Duration::from_secs(1));
-        assert_eq!(told(&overruns), json!(3), "the latest counts");
+        assert_eq!(told(&overruns), Some(3), "the latest counts");
         overruns.note("b", start + REMEMBERED * 2);
-        assert_eq!(told(&overruns), json!(null), "what is old is not remembered");
+        assert_eq!(told(&overruns), None, "what is old is not remembered");
     }
 }

@@ -43,8 +43,7 @@ impl SurveyBook {
     }
 
     fn of_objects(&self, taken_over: bool) -> Vec<Arc<TenantRow>> {
-        let lives =
-            |row: &TenantRow| matches!(row.status.as_str(), "active" | "suspended") && row.taken_over == taken_over;
+        let lives = |row: &TenantRow| row.status.lives() && row.taken_over == taken_over;
         let rows = self.rows.iter().filter(|(uid, row)| !self.applied.contains_key(*uid) && lives(row));
         rows.map(|(_, row)| row.clone()).collect()
     }

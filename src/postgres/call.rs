@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     contract::{
-        Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Surveyed, TenantAnswer,
-        TenantQuestion,
+        self, Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Step, Surveyed,
+        TenantAnswer, TenantQuestion,
     },
     ident::Ident,
     telemetry::Metrics,
@@ -110,12 +110,11 @@ impl Functions {
     }
 
     /// Runs steps in order up to the first that is neither success nor unchanged.
-    pub async fn apply_steps(&self, hold: Hold, steps: &Value) -> Result<Vec<CallResult>, Error> {
-        self.ask(
-            call!(apply_steps),
-            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (steps, Type::JSONB)],
-        )
-        .await
+    pub async fn apply_steps(&self, hold: Hold, steps: &[Step], requested_by: &str) -> Result<Vec<CallResult>, Error> {
+        let call = call!(apply_steps);
+        let steps =
+            contract::document(steps, requested_by).map_err(|source| Error::Answer { call: call.name, source })?;
+        self.ask(call, &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&steps, Type::JSONB)]).await
     }
 
     /// Measures all tenants of the database and answers with what changed and what is `asked` for; `wishes` say what may

@@ -20,14 +20,13 @@ use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
         condition::{ConditionType, Reason, find},
-        policy::{DeletionPolicy, Enforcement, Quota},
+        policy::{self, DeletionPolicy, Enforcement},
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup},
         transfer::{ObjectName, Transfer},
     },
-    contract::{InstitutionSource, Owner},
+    contract::{Brake, InstitutionSource, Owner, Quota},
     ident::{InstitutionId, SchemaName},
-    quantity::Bytes,
     text::why_no_regex,
 };
 
@@ -50,7 +49,7 @@ pub struct Desired {
     /// Free JSON for the registry; or what is wrong with that of a tenant that exists: everything else goes on.
     pub config: Result<Map<String, Value>, String>,
     /// The limit in force.
-    pub quota: Option<Bytes>,
+    pub quota: Option<Quota>,
     /// From how many percent of it on there is a warning.
     pub warning_percent: i32,
     /// Whether it may be used.
@@ -106,15 +105,6 @@ impl Removal {
     pub fn stays(&self) -> bool {
         self.policy == DeletionPolicy::Retain || self.abandoned || self.given_to.is_some()
     }
-}
-
-/// What keeps a wave of deletions from taking everything with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Brake {
-    /// An hour before this deletion.
-    pub since: Timestamp,
-    /// How many tenants may be dropped since then.
-    pub limit: i32,
 }
 
 /// Why the spec cannot be followed.
@@ -176,7 +166,6 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
         institution_source: source(database),
         config,
-        quota: quota.limit,
         warning_percent: quota.warning_percent,
         access: spec.access(),
         leaving: database.metadata.deletion_timestamp.is_some(),
@@ -185,9 +174,10 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
             deletion_policy: Some(policy),
             final_backup: Some(final_backup(policy)),
             final_expire_after_days: final_expiry(policy, tenant, Some(database)),
-            quota_limit: quota.shown,
-            enforcement: quota.limit.is_some().then_some(quota.enforcement),
+            quota_limit: quota.quota.as_ref().map(|quota| quota.shown.clone()),
+            enforcement: quota.quota.is_some().then_some(quota.enforcement),
         },
+        quota: quota.quota,
         outside,
     })
 }
@@ -335,29 +325,23 @@ fn policy(tenant: &TenantSchema, database: Option<&TenantDatabase>, outside: &mu
 }
 
 struct QuotaInForce {
-    limit: Option<Bytes>,
-    shown: Option<String>,
+    quota: Option<Quota>,
     warning_percent: i32,
     enforcement: Enforcement,
 }
 
 /// The quota after defaults, field by field, and clamped to the database's largest.
 fn quota(
-    wanted: Option<&Quota>,
+    wanted: Option<&policy::Quota>,
     database: &TenantDatabase,
     outside: &mut Vec<Invalid>,
 ) -> Result<QuotaInForce, Invalid> {
     let by_default = database.spec.defaults.as_ref().and_then(|defaults| defaults.quota.as_ref());
     let mut chain = [wanted, by_default].into_iter().flatten();
-    let mut limit = None;
-    let mut shown = None;
+    let mut found = None;
     for quota in chain.clone() {
-        if let (None, Some(bytes)) =
-            (limit, quota.limit().map_err(|error| invalid(format!("spec.quota.limit: {error}")))?)
-        {
-            limit = Some(bytes);
-            shown.clone_from(&quota.limit);
-        }
+        let limit = quota.limit().map_err(|error| invalid(format!("spec.quota.limit: {error}")))?;
+        found = found.or(limit.map(|limit| Quota { limit, shown: quota.limit.clone().unwrap_or_default() }));
     }
     let limits = database.spec.limits.as_ref();
     let max = limits
@@ -366,10 +350,10 @@ fn quota(
         .map_err(|error| invalid(format!("limits.maxQuota of the TenantDatabase: {error}")))?
         .flatten();
     if let Some(max) = max
-        && limit.is_none_or(|limit| limit > max)
+        && found.as_ref().is_none_or(|quota| quota.limit > max)
     {
-        let most = limits.and_then(|limits| limits.max_quota.clone());
-        if let (Some(asked), Some(most)) = (&shown, &most) {
+        let most = limits.and_then(|limits| limits.max_quota.clone()).unwrap_or_default();
+        if let Some(Quota { shown: asked, .. }) = &found {
             outside.push(Invalid {
                 reason: Reason::OutsideLimits,
                 message: format!(
@@ -377,16 +361,14 @@ fn quota(
                 ),
             });
         }
-        limit = Some(max);
-        shown = most;
+        found = Some(Quota { limit: max, shown: most });
     }
     Ok(QuotaInForce {
-        limit,
-        shown,
+        quota: found,
         warning_percent: chain
             .clone()
             .find_map(|quota| quota.warning_percent)
-            .unwrap_or(Quota::DEFAULT_WARNING_PERCENT),
+            .unwrap_or(policy::Quota::DEFAULT_WARNING_PERCENT),
         enforcement: chain.find_map(|quota| quota.enforcement).unwrap_or_default(),
     })
 }

@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, ResourceExt};
-use serde_json::json;
 
 use super::{
-    api,
-    apply::{Applied, apply},
-    conclude,
+    api, conclude,
     desired::{self, Removal, given_to, removal, removal_of_passed_over},
     observe::observe_removal,
     pause,
-    plan::{plan_removal, requested_by},
+    plan::{caller, plan_removal, release_step},
     publish,
     resolve::{Resolved, resolve},
     status::status_of_end,
@@ -25,10 +22,11 @@ use crate::{
         event::EventReason,
         policy::DeletionPolicy,
     },
-    context::{After, Context, End, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain},
-    contract::{TenantAnswer, TenantRow},
+    context::{After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain},
+    contract::{Call, RowStatus, TenantAnswer, TenantRow},
     kubernetes,
     lane::{Lane, LaneState},
+    plan::{Applied, End, apply},
 };
 
 /// A tenant that went although it had our finalizer, which the API server can pass over while a tenant is being made. What
@@ -51,11 +49,11 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
         LaneState::Unavailable { .. } => return Ok(Next::new(After::Retry, "waiting")),
     };
     let observed = observe_removal(lane, &removal).await.map_err(Error::Observe)?;
-    if observed.own.as_ref().is_some_and(|row| row.status == "released") {
+    if observed.own.as_ref().is_some_and(|row| row.status == RowStatus::Released) {
         return Ok(gone());
     }
     let plan = plan_removal(&removal, &observed);
-    let applied = match apply(lane, (&removal.owner).into(), plan).await.map_err(Error::Apply) {
+    let applied = match apply(lane, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
         Err(failed) if failed.has_no_turn() => return Ok(Next::new(After::Retry, "waiting")),
         Err(failed) => return Err(failed),
@@ -83,7 +81,7 @@ fn is_elsewhere_or_open(resolved: &Resolved) -> bool {
 /// What is told when a tenant was released for another object.
 fn released(removal: &Removal, applied: &Applied) -> Option<Vec<Notice>> {
     let to = removal.given_to.as_ref()?;
-    applied.success("release_tenants")?;
+    applied.success(&Call::ReleaseTenants)?;
     let name = removal.schema_name.as_deref().unwrap_or("of the tenant");
     let message = format!("schema {name} stays as it is, for TenantSchema {to}");
     Some(vec![Notice { reason: EventReason::Retained, message }])
@@ -91,7 +89,7 @@ fn released(removal: &Removal, applied: &Applied) -> Option<Vec<Notice>> {
 
 /// What is told when a schema was set aside, or its drop was begun.
 fn taken_away(tenant: &TenantSchema, removal: &Removal, row: Option<&TenantRow>, applied: &Applied) -> Vec<Notice> {
-    let Some(done) = applied.success("set_aside_tenant_schema") else { return Vec::new() };
+    let Some(done) = applied.success(&Call::SetAsideTenantSchema) else { return Vec::new() };
     if done.detail.get("schema_missing").is_some() {
         // Nothing was there to be taken away.
         return Vec::new();
@@ -182,7 +180,7 @@ pub(super) async fn end(tenant: &TenantSchema, resolved: &Resolved, ctx: &Contex
     if removal.paused {
         return pause(tenant, &plan, row.as_ref().is_some_and(TenantRow::is_there), ctx).await;
     }
-    let applied = match apply(lane, (&removal.owner).into(), plan).await.map_err(Error::Apply) {
+    let applied = match apply(lane, plan).await.map_err(Error::Apply) {
         Ok(applied) => applied,
         Err(failed) => return cannot_end(tenant, &removal, lane, failed, ctx).await,
     };
@@ -224,9 +222,7 @@ async fn release_if_taken_over(removal: &Removal, resolved: &Resolved) {
     if !lane.surveyed(uid).is_some_and(|row| row.taken_over) {
         return;
     }
-    let options = json!({ "owner_uids": [uid], "deleted_uids": [uid], "requested_by": requested_by(&removal.owner) });
-    let steps = json!([{ "call": "release_tenants", "options": options }]);
-    if let Err(error) = lane.apply((&removal.owner).into(), steps).await {
+    if let Err(error) = lane.apply(&caller(&removal.owner), vec![release_step(removal, None)]).await {
         tracing::debug!(%error, "cannot release the tenant of a deleted object");
     }
 }

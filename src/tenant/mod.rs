@@ -1,6 +1,5 @@
 //! `TenantSchema`: the driver. It reads as a table of contents; each stage is the function of its file's name.
 
-pub mod apply;
 pub mod desired;
 mod end;
 pub mod observe;
@@ -21,16 +20,16 @@ use crate::{
     context::{
         After, Context, Fit, Living, MissingDatabase, Next, Notice, StageError as Error, chain, failed_for_good,
     },
-    contract::{Claim, Owner, TenantRow},
+    contract::{Call, Claim, Owner, Step, TenantRow},
     kubernetes::{self, status::Written},
     lane::{Lane, LaneState},
+    plan::{Applied, Plan, apply},
 };
-use apply::{Applied, apply};
 use desired::{Desired, desired};
 use end::end;
 pub use end::finish_passed_over;
 use observe::observe;
-use plan::{Plan, awaited, plan};
+use plan::{awaited, plan};
 use resolve::resolve;
 use status::{differs, notices, status, status_of_pause, status_of_verdict};
 
@@ -131,8 +130,8 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
         // What this very object let go is given back only to an object that is there, and not to a cache that is late.
         return Ok(Next::new(After::Never, "gone"));
     }
-    if plan.takes_back() && !is_at_home(&desired.owner, ctx).await?
-        || plan.opens() && matches!(ctx.kinds.check().await?, Fit::Older { .. })
+    if plan.steps().any(Step::takes_back) && !is_at_home(&desired.owner, ctx).await?
+        || plan.steps().any(Step::opens) && matches!(ctx.kinds.check().await?, Fit::Older { .. })
     {
         return Ok(Next::new(After::Retry, "waiting"));
     }
@@ -144,14 +143,14 @@ async fn keep(tenant: Arc<TenantSchema>, desired: &Desired, lane: &Lane, ctx: &C
     if observed.own.is_none() {
         ctx.making.begin(&desired.owner.uid);
     }
-    let applied = apply(lane, (&desired.owner).into(), plan).await.map_err(Error::Apply)?;
+    let applied = apply(lane, plan).await.map_err(Error::Apply)?;
     if lane.is_refused() {
         // Who has the lane now looks at every tenant and says how it is.
         return Ok(Next::new(After::Retry, "standby"));
     }
     let new = status(&tenant, desired, &observed, &applied, &lane.place, ctx.now());
     let next = publish(&tenant, new, Some(&applied), ctx).await?;
-    if next.outcome == "gone" && applied.success("create_tenant_schema").is_some() {
+    if next.outcome == "gone" && applied.success(&Call::CreateTenantSchema).is_some() {
         // Its end was perhaps seen, and nothing found, before this pass made something. A closed channel means that the
         // operator stops.
         let _ = ctx.passed_over.unbounded_send(tenant);

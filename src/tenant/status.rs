@@ -6,11 +6,7 @@
 use jiff::Timestamp;
 use serde_json::from_value;
 
-use super::{
-    apply::Applied,
-    desired::Desired,
-    plan::{Plan, access_word},
-};
+use super::desired::Desired;
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
@@ -20,7 +16,8 @@ use crate::{
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
     },
     context::Notice,
-    contract::{ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    plan::{Applied, Plan},
     quantity::{Bytes, human, is_news},
 };
 
@@ -35,7 +32,7 @@ pub fn status(
     now: Timestamp,
 ) -> TenantSchemaStatus {
     let mut status = tenant.status.clone().unwrap_or_default();
-    let made = applied.success("create_tenant_schema");
+    let made = applied.success(&Call::CreateTenantSchema);
     let row = observed.own.as_ref();
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
@@ -48,7 +45,7 @@ pub fn status(
         let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
         status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
         status.state = Some(state(desired, row, applied));
-        usage(&mut status, row, desired.quota, desired.warning_percent);
+        usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_ref().map(last_backup);
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
@@ -94,17 +91,17 @@ fn quota(status: Option<&TenantSchemaStatus>) -> Option<&str> {
 pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSchemaStatus) -> Vec<Notice> {
     let mut notices = Vec::new();
     let done = [
-        ("recreate_tenant_schema", EventReason::Recreated),
-        ("reclaim_tenant_schema", EventReason::Reclaimed),
-        ("restore_tenant_schema", EventReason::Reclaimed),
-        ("repair_tenant_schema", EventReason::DriftRepaired),
+        (Call::RecreateTenantSchema, EventReason::Recreated),
+        (Call::ReclaimTenantSchema, EventReason::Reclaimed),
+        (Call::RestoreTenantSchema, EventReason::Reclaimed),
+        (Call::RepairTenantSchema, EventReason::DriftRepaired),
     ];
     for (call, reason) in done {
-        if let Some(result) = applied.and_then(|applied| applied.success(call)) {
+        if let Some(result) = applied.and_then(|applied| applied.success(&call)) {
             notices.push(Notice { reason, message: result.message.clone() });
         }
     }
-    if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_config")) {
+    if let Some(result) = applied.and_then(|applied| applied.success(&Call::SetTenantConfig)) {
         let message = match (quota(tenant.status.as_ref()), quota(Some(new))) {
             (before, now) if before == now => result.message.clone(),
             (_, Some(now)) => format!("{}; its quota is {now}", result.message),
@@ -112,7 +109,7 @@ pub fn notices(tenant: &TenantSchema, applied: Option<&Applied>, new: &TenantSch
         };
         notices.push(Notice { reason: EventReason::Updated, message });
     }
-    if let Some(result) = applied.and_then(|applied| applied.success("set_tenant_access")) {
+    if let Some(result) = applied.and_then(|applied| applied.success(&Call::SetTenantAccess)) {
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
         notices.push(Notice { reason, message: result.message.clone() });
     }
@@ -217,7 +214,7 @@ fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus
     }
     if desired.access == Access::Suspended {
         let told = applied
-            .success("set_tenant_access")
+            .success(&Call::SetTenantAccess)
             .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());
         let databases: Vec<String> = told.or_else(|| row.map(|row| row.shared_with.clone())).unwrap_or_default();
         let message = suspended(schema, &databases);
@@ -252,9 +249,12 @@ fn suspended(schema: &str, shared_with: &[String]) -> String {
 }
 
 fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {
-    let changed = applied.success("set_tenant_access").is_some() || row.is_none();
-    let access = if changed { access_word(desired.access) } else { row.map_or("ReadWrite", |row| row.access.as_str()) };
-    if access == "Suspended" { State::Suspended } else { State::Active }
+    let changed = applied.success(&Call::SetTenantAccess).is_some() || row.is_none();
+    let suspended = match row {
+        Some(row) if !changed => row.access == AccessWord::Suspended,
+        _ => desired.access == Access::Suspended,
+    };
+    if suspended { State::Suspended } else { State::Active }
 }
 
 fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
@@ -298,7 +298,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
-    use crate::tenant::plan::Effect;
+    use crate::plan::Effect;
 
     /// `check(before, plan has something to do, the schema is there, expected)` of the condition `Ready`.
     fn check(before: &Verdict, has_work: bool, is_there: bool, expected: &str) {

@@ -15,15 +15,14 @@ use tenant_schema_operator::{
         tenant_schema::Place,
     },
     backup,
-    context::End,
     contract::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
     database::install::{Claimant, open},
-    lane::{Caller, Lane, LaneState},
+    lane::{Lane, LaneState},
+    plan::{Effect, End, Plan, apply},
     postgres::Connection,
     telemetry::Metrics,
     tenant::{
         self,
-        plan::Effect,
         resolve::{Older, Resolved},
     },
 };
@@ -133,14 +132,14 @@ impl Stage {
     pub async fn pass_until(&self, subject: &Subject, effects: usize) {
         let (_, plan, _) = self.look(subject).await;
         let some = plan.effects.into_iter().flat_map(one_by_one).take(effects).collect();
-        let cut = tenant::plan::Plan { effects: some, ..plan };
-        tenant::apply::apply(&self.lane, caller(&uid(&subject.object)), cut).await.unwrap();
+        let cut = Plan { effects: some, ..plan };
+        apply(&self.lane, cut).await.unwrap();
     }
 
     /// One whole pass, with its status; says where it ended.
     pub async fn pass(&self, subject: &mut Subject) -> End {
         let (desired, plan, observed) = self.look(subject).await;
-        let applied = tenant::apply::apply(&self.lane, caller(&uid(&subject.object)), plan).await.unwrap();
+        let applied = apply(&self.lane, plan).await.unwrap();
         if let Some(desired) = desired {
             let now = Timestamp::UNIX_EPOCH;
             let status = tenant::status::status(&subject.object, &desired, &observed, &applied, &Place::default(), now);
@@ -214,7 +213,7 @@ impl Stage {
         if stop_before_end {
             plan.effects.truncate(1);
         }
-        let applied = backup::apply::apply(&self.lane, caller(&tenant_uid), plan).await.unwrap();
+        let applied = apply(&self.lane, plan).await.unwrap();
         (text, applied.end)
     }
 
@@ -232,7 +231,7 @@ impl Stage {
         text.replace(&name, "NAME").replace(&format!("converge_{}", self.id), "LOGIN")
     }
 
-    async fn look(&self, subject: &Subject) -> (Option<tenant::desired::Desired>, tenant::plan::Plan, TenantAnswer) {
+    async fn look(&self, subject: &Subject) -> (Option<tenant::desired::Desired>, Plan, TenantAnswer) {
         let resolved = Resolved {
             cluster: "cluster".to_owned(),
             database: Some(self.database.clone()),
@@ -348,8 +347,4 @@ fn one_by_one(effect: Effect) -> Vec<Effect> {
         Effect::Try(steps) => steps.into_iter().map(|step| Effect::Try(vec![step])).collect(),
         other => vec![other],
     }
-}
-
-fn caller(uid: &str) -> Caller<'_> {
-    Caller { namespace: "team-a", tenant: Some(uid) }
 }

@@ -99,10 +99,10 @@ fn a_new_tenant_may_not_ask_for_more_than_the_largest_quota_and_a_running_one_is
     let spec = json!({ "schemaName": "school", "quota": { "limit": "5Gi" } });
     check_refused(&new(spec.clone()), &resolved(limit.clone(), 0), "OutsideLimits", &["5Gi", "1Gi"]);
     let clamped = desired(&running(spec), &resolved(limit.clone(), 0)).unwrap();
-    assert_eq!(clamped.quota.unwrap().get(), 1 << 30);
+    assert_eq!(clamped.quota.unwrap().limit.get(), 1 << 30);
     assert_eq!(clamped.effective.quota_limit.as_deref(), Some("1Gi"));
     let unlimited = desired(&new(json!({})), &resolved(limit, 0)).unwrap();
-    assert_eq!(unlimited.quota.unwrap().get(), 1 << 30, "no quota means the largest one");
+    assert_eq!(unlimited.quota.unwrap().limit.get(), 1 << 30, "no quota means the largest one");
 }
 
 #[test]

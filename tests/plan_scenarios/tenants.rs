@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{CONFIRM_DROP, RECREATE},
     contract::TenantAnswer,
+    plan::Effect,
     tenant::{
         desired::{self, Removal},
-        plan::{self, Effect},
+        plan,
     },
 };
 

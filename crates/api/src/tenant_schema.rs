@@ -188,6 +188,17 @@ pub enum Access {
     Suspended,
 }
 
+impl Access {
+    /// The word as manifests and the registry have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadWrite => "ReadWrite",
+            Self::Suspended => "Suspended",
+        }
+    }
+}
+
 /// What is known about a tenant.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

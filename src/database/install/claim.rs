@@ -4,7 +4,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Claimant, Closed};
-use crate::contract::{CallStatus, Contest, Installation, LaneClaim};
+use crate::contract::{CallStatus, Contest, Installation, LaneClaim, Refusal};
 use crate::postgres::{self, Functions};
 
 /// Who wants to manage a database, and which.
@@ -117,9 +117,9 @@ pub async fn claim(
     let epoch = result.detail.get("epoch").and_then(serde_json::Value::as_i64).unwrap_or_default();
     // Between the look and the claim another may have come.
     Err(match result.reason() {
-        "wrong_installation" => identity.changed(result.text("installation_id").unwrap_or("another")),
-        "managed_elsewhere" => identity.managed(managed_by("cluster"), managed_by("tenant_database"), epoch),
-        "contested" => {
+        Refusal::WrongInstallation => identity.changed(result.text("installation_id").unwrap_or("another")),
+        Refusal::ManagedElsewhere => identity.managed(managed_by("cluster"), managed_by("tenant_database"), epoch),
+        Refusal::Contested => {
             let contest = result.detail.get("contest").cloned().unwrap_or_default();
             Closed::Contested(Box::new(serde_json::from_value::<Contest>(contest).map_err(answer)?))
         }

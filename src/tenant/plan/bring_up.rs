@@ -1,20 +1,16 @@
 //! A tenant without a row in the registry: made, taken back, or refused for what stands in the way.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{
-    Effect, Step, access_word,
-    conflict::{
-        borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
-    },
-    quota_text, refuse, step,
+use super::conflict::{
+    borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
 };
 use crate::{
-    api::{condition::Reason, tenant_schema::Access, transfer::ObjectName},
-    contract::{SetAside, TenantAnswer},
+    api::{condition::Reason, transfer::ObjectName},
+    contract::{RowStatus, SetAside, Step, TenantAnswer},
     ident::InstitutionId,
-    quantity::Bytes,
+    plan::Effect,
     tenant::desired::Desired,
     text::DOCS,
 };
@@ -35,8 +31,8 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     let lost = lost(desired, observed);
     if let Some(message) = in_the_way(desired, observed) {
         return vec![match lost {
-            Some(lost) => refuse(Reason::SchemaMissing, format!("{lost}; {message}")),
-            None => refuse(Reason::Conflict, message),
+            Some(lost) => Effect::refuse(Reason::SchemaMissing, format!("{lost}; {message}")),
+            None => Effect::refuse(Reason::Conflict, message),
         }];
     }
     let left = observed.set_aside.as_ref();
@@ -47,11 +43,11 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     let beside = left.filter(|left| is_left_beside(left, desired));
     match (left, lost) {
         (Some(_), _) if beside.is_some() => {}
-        (Some(left), None) => return vec![refuse(Reason::Conflict, set_aside(left, desired))],
+        (Some(left), None) => return vec![Effect::refuse(Reason::Conflict, set_aside(left, desired))],
         (Some(left), Some(lost)) => {
-            return vec![refuse(Reason::SchemaMissing, format!("{lost}; {}", set_aside(left, desired)))];
+            return vec![Effect::refuse(Reason::SchemaMissing, format!("{lost}; {}", set_aside(left, desired)))];
         }
-        (None, Some(lost)) => return vec![refuse(Reason::SchemaMissing, lost)],
+        (None, Some(lost)) => return vec![Effect::refuse(Reason::SchemaMissing, lost)],
         (None, None) => {}
     }
     if let (Some(institution), false, false) =
@@ -68,31 +64,36 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
                  {DOCS}/operations.md#institutions-that-must-exist"
             ),
         };
-        return vec![refuse(Reason::InstitutionUnknown, message)];
+        return vec![Effect::refuse(Reason::InstitutionUnknown, message)];
     }
     if desired.leaving {
         let database = desired.effective.database_ref.as_deref().unwrap_or_default();
         let fact = format!(
             "TenantDatabase {database} is being deleted and takes no new tenants; delete this object, or make the database again"
         );
-        return vec![Effect::Await { reason: Reason::DatabaseNotReady, fact }];
+        return vec![Effect::wait(Reason::DatabaseNotReady, fact)];
     }
     match &desired.config {
         Ok(config) => vec![Effect::Steps(vec![create(desired, config, beside)])],
-        Err(complaint) => vec![refuse(Reason::InvalidSpec, complaint.clone())],
+        Err(complaint) => vec![Effect::refuse(Reason::InvalidSpec, complaint.clone())],
     }
 }
 
 /// A tenant that comes from elsewhere meets the limits here, also if the object says that it had one before.
 fn limited(desired: &Desired) -> Option<Vec<Effect>> {
-    desired.outside.as_ref().map(|complaint| vec![refuse(complaint.reason, complaint.message.clone())])
+    desired.outside.as_ref().map(|complaint| vec![Effect::refuse(complaint.reason, complaint.message.clone())])
 }
 
 /// What was set aside is brought back, for the object that it was of or for the one that it was given to.
 fn restore(desired: &Desired, left: &SetAside, from: Option<&ObjectName>) -> Vec<Effect> {
-    let text = format!("bring back what {} left set aside as {}", former_text(from), left.location);
-    let options = json!({ "backup_id": left.backup_id, "owner": desired.owner });
-    vec![Effect::Steps(vec![step("restore_tenant_schema", desired, with_former(options, from), text)]), look_again()]
+    let restore = Step::RestoreTenantSchema {
+        backup_id: left.backup_id,
+        owner: desired.owner.clone(),
+        transfer: from.cloned(),
+        cut_off: None,
+        location: left.location.clone(),
+    };
+    vec![Effect::Steps(vec![restore]), look_again()]
 }
 
 /// What became of the tenant that this object had by its own UID or by its status.
@@ -119,7 +120,9 @@ fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
              elsewhere. If the database was restored or replaced, bring the registry back; if the tenant was dropped by \
              hand, delete this object and apply it again"
         ),
-        Some(row) if row.status == "dropped" => format!("the tenant of this object's status, row {id}, was dropped"),
+        Some(row) if row.status == RowStatus::Dropped => {
+            format!("the tenant of this object's status, row {id}, was dropped")
+        }
         Some(row) => format!(
             "the tenant of this object's status, row {id}, is {} and belongs to {}",
             row.status,
@@ -156,46 +159,26 @@ fn in_the_way(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
 
 /// A schema without its object, living or released, becomes this object's.
 pub(super) fn reclaim(desired: &Desired, schema_id: Uuid, from: Option<&ObjectName>) -> Vec<Effect> {
-    let options = json!({ "schema_id": schema_id, "owner": desired.owner });
-    let text = format!("take back the schema that {} left behind", former_text(from));
-    vec![Effect::Steps(vec![step("reclaim_tenant_schema", desired, with_former(options, from), text)]), look_again()]
-}
-
-/// The options of a call that gives a tenant to this object, with whose it was if the owners of the database give it.
-fn with_former(mut options: Value, from: Option<&ObjectName>) -> Value {
-    if let Some(from) = from {
-        options["transfer"] = json!(from);
-    }
-    options
-}
-
-fn former_text(from: Option<&ObjectName>) -> String {
-    from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
+    let reclaim = Step::ReclaimTenantSchema { schema_id, owner: desired.owner.clone(), transfer: from.cloned() };
+    vec![Effect::Steps(vec![reclaim]), look_again()]
 }
 
 /// What was taken back is looked at before anything else is done to it.
 fn look_again() -> Effect {
-    Effect::Await { reason: Reason::Progressing, fact: "what was taken back is looked at".to_owned() }
+    Effect::wait(Reason::Progressing, "what was taken back is looked at")
 }
 
 /// A new schema; `beside` is what was said to stay where it is.
 fn create(desired: &Desired, config: &Map<String, Value>, beside: Option<&SetAside>) -> Step {
-    let mut options = json!({
-        "schema_name": desired.schema_name.as_str(),
-        "institution_id": desired.institution.map(InstitutionId::uuid),
-        "owner": desired.owner,
-        "register_institution": desired.register_institution,
-        "config": config,
-        "quota_limit": desired.quota.map(Bytes::as_i64),
-        "access": access_word(desired.access),
-    });
-    if let Some(source) = &desired.institution_source {
-        options["institution_source"] = json!(source);
+    Step::CreateTenantSchema {
+        schema_name: desired.schema_name.as_str().to_owned(),
+        institution_id: desired.institution.map(InstitutionId::uuid),
+        owner: desired.owner.clone(),
+        register_institution: desired.register_institution,
+        config: config.clone(),
+        quota_limit: desired.quota.clone(),
+        access: desired.access,
+        institution_source: desired.institution_source.clone(),
+        beside: beside.map(|left| left.backup_id),
     }
-    if let Some(left) = beside {
-        options["beside"] = json!(left.backup_id);
-    }
-    let suspended = if desired.access == Access::Suspended { ", suspended" } else { "" };
-    let text = format!("create schema with roles owner, reader, writer; quota {}{suspended}", quota_text(desired));
-    step("create_tenant_schema", desired, options, text)
 }

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use crate::{
     api::{RECLAIM, RECREATE, bound},
-    contract::{Bearer, Claim, Owner, SetAside, TenantAnswer},
+    contract::{BackupState, Bearer, Claim, Owner, RowStatus, SetAside, TenantAnswer},
     tenant::desired::Desired,
     text::count,
 };
@@ -58,7 +58,7 @@ pub(super) fn is_left_behind(holder: &Claim, desired: &Desired) -> bool {
     is_earlier(holder, &desired.owner)
         && !holder.is_stranger_to(&desired.owner)
         && holder.schema_name == desired.schema_name.as_str()
-        && holder.status != "dropping"
+        && holder.status != RowStatus::Dropping
 }
 
 /// True when the owners of the database give this object the row of another one, or of one of a namespace that had its
@@ -74,20 +74,22 @@ pub(super) fn is_given(holder: &Claim, desired: &Desired) -> bool {
 
 /// True when the row is given to this object and its own is gone.
 pub(super) fn is_free(holder: &Claim, desired: &Desired) -> bool {
-    is_given(holder, desired) && (holder.status == "released" || holder.gone) && holder.status != "dropping"
+    is_given(holder, desired)
+        && (holder.status == RowStatus::Released || holder.gone)
+        && holder.status != RowStatus::Dropping
 }
 
 /// The object that must be gone before this one has the row, if nothing else is missing.
 #[must_use]
 pub fn awaited<'a>(desired: &Desired, observed: &'a TenantAnswer) -> Option<&'a Claim> {
     let holder = observed.name_holder.as_ref()?;
-    (desired.reclaim && is_given(holder, desired) && holder.status != "released").then_some(holder)
+    (desired.reclaim && is_given(holder, desired) && holder.status != RowStatus::Released).then_some(holder)
 }
 
 /// True when this object may have what was set aside: it was its own or is given to it, under the name that it has now, and is
 /// whole.
 pub(super) fn comes_back(left: &SetAside, desired: &Desired) -> bool {
-    (is_left_behind(&left.holder, desired) || is_given(&left.holder, desired)) && left.state == "complete"
+    (is_left_behind(&left.holder, desired) || is_given(&left.holder, desired)) && left.state == BackupState::Complete
 }
 
 /// True when the object whose tenant was set aside says of just this backup that it stays where it is.
@@ -157,7 +159,7 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
         Some(_) if is_earlier(holder, &desired.owner) && holder.is_stranger_to(&desired.owner) => {
             return stranger(&format!("{what} {value}"), desired);
         }
-        Some(name) if is_earlier(holder, &desired.owner) && holder.status == "dropping" => {
+        Some(name) if is_earlier(holder, &desired.owner) && holder.status == RowStatus::Dropping => {
             return format!(
                 "{what} {value} belongs to an earlier TenantSchema {name} of this namespace, whose schema is being dropped; \
                  this object is looked at again until that has ended"
@@ -192,7 +194,7 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
     {
         return institution_aside(institution.uuid(), left, desired);
     }
-    if left.state != "complete" {
+    if left.state != BackupState::Complete {
         return format!(
             "schema {theirs} of {} is being removed, with its name and institution; this object goes on by itself when that \
              has ended",
@@ -240,7 +242,7 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
 /// namespace calls its schema, and what became of it when, is not for this one to know.
 fn institution_aside(id: Uuid, left: &SetAside, desired: &Desired) -> String {
     let holder = holder_text(&left.holder, desired);
-    if left.state != "complete" {
+    if left.state != BackupState::Complete {
         return format!(
             "institution {id} belonged to {holder}, which is being removed; this object goes on by itself when that has ended"
         );

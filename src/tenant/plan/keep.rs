@@ -1,13 +1,11 @@
 //! A tenant with a row in the registry: kept as it is wanted.
 
-use serde_json::json;
-
-use super::{Effect, absent::elsewhere, access_word, bring_up::reclaim, quota_text, refuse, step};
+use super::{absent::elsewhere, bring_up::reclaim};
 use crate::{
-    api::{bound, condition::Reason, tenant_schema::Access},
-    contract::TenantRow,
+    api::{bound, condition::Reason},
+    contract::{ConfigChange, RowStatus, Step, TenantRow},
     ident::InstitutionId,
-    quantity::Bytes,
+    plan::Effect,
     tenant::desired::Desired,
     text::DOCS,
 };
@@ -16,7 +14,7 @@ use crate::{
 pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
     if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
-        return vec![refuse(
+        return vec![Effect::refuse(
             Reason::Conflict,
             format!(
                 "the registry row {} of this tenant says schema {} and institution {}, the spec says otherwise: the row was edited by \
@@ -27,12 +25,12 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             ),
         )];
     }
-    if row.status == "released" {
+    if row.status == RowStatus::Released {
         // The object is there after all, or again.
         return reclaim(desired, row.schema_id, None);
     }
-    if row.status != "active" && row.status != "suspended" {
-        return vec![refuse(
+    if !row.status.lives() {
+        return vec![Effect::refuse(
             Reason::Conflict,
             format!(
                 "the registry row {} of this tenant is {}, which no call of the operator leaves behind, and nothing is touched until \
@@ -44,18 +42,16 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     if !row.schema_exists {
         let database = desired.effective.database_ref.as_deref().unwrap_or_default();
         if let Some(message) = elsewhere(schema, database, row.absence.as_ref()) {
-            return vec![refuse(Reason::SchemaMissing, message)];
+            return vec![Effect::refuse(Reason::SchemaMissing, message)];
         }
         let value = loss(row);
         if desired.recreate.as_deref() == Some(&value) {
-            return vec![Effect::Steps(vec![step(
-                "recreate_tenant_schema",
-                desired,
-                json!({ "schema_id": row.schema_id, "recreations": row.recreations }),
-                "create the schema again, empty, as its annotation asks".to_owned(),
-            )])];
+            return vec![Effect::Steps(vec![Step::RecreateTenantSchema {
+                schema_id: row.schema_id,
+                recreations: row.recreations,
+            }])];
         }
-        return vec![refuse(
+        return vec![Effect::refuse(
             Reason::SchemaMissing,
             format!(
                 "schema {schema} was dropped by hand; it is not made again by itself, because that would hide the \
@@ -66,32 +62,22 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             ),
         )];
     }
-    let id = row.schema_id;
     let mut effects = Vec::new();
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded. But no
     // suspension waits for a repair: a tenant can hold one up for as long as it likes.
     if !repairable.is_empty() {
-        let what: Vec<_> = repairable.iter().map(|drift| drift.what.as_str()).collect();
-        effects.push(Effect::Try(vec![step(
-            "repair_tenant_schema",
-            desired,
-            json!({ "schema_id": id }),
-            format!("repair: {}", what.join("; ")),
-        )]));
+        let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
+        effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
-    if row.access != access_word(desired.access) {
-        let text = match desired.access {
-            Access::Suspended => "suspend: take USAGE from all but the owner, end sessions",
-            Access::ReadWrite => "resume: give back what suspension took",
-        };
-        let options = json!({ "schema_id": id, "access": access_word(desired.access) });
-        effects.push(Effect::Steps(vec![step("set_tenant_access", desired, options, text.to_owned())]));
+    if row.access.as_str() != desired.access.as_str() {
+        let access = desired.access;
+        effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access }]));
     }
     // By itself and last: a text that the database cannot store fails the whole call, and no tenant's access waits for that.
     effects.extend(set_config(desired, row));
     if let Err(complaint) = &desired.config {
-        effects.push(refuse(Reason::InvalidSpec, complaint.clone()));
+        effects.push(Effect::refuse(Reason::InvalidSpec, complaint.clone()));
     }
     if !stuck.is_empty() {
         let what: Vec<_> = stuck
@@ -101,7 +87,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
                 None => drift.what.clone(),
             })
             .collect();
-        effects.push(refuse(
+        effects.push(Effect::refuse(
             Reason::DriftNotRepairable,
             format!("schema {schema} was changed in a way that the operator may not repair: {}", what.join("; ")),
         ));
@@ -110,18 +96,16 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
 }
 
 fn set_config(desired: &Desired, row: &TenantRow) -> Option<Effect> {
-    let quota = desired.quota.map(Bytes::as_i64);
     let config = desired.config.as_ref().unwrap_or(&row.config);
-    if row.config == *config && row.quota_limit == quota {
-        return None;
-    }
-    let text = match (row.config == *config, row.quota_limit == quota) {
-        (false, false) => format!("set config and quota {}", quota_text(desired)),
-        (false, true) => "set config".to_owned(),
-        (true, _) => format!("set quota {}", quota_text(desired)),
+    let same_quota = row.quota_limit == desired.quota.as_ref().map(|quota| quota.limit.as_i64());
+    let changes = match (row.config == *config, same_quota) {
+        (true, true) => return None,
+        (false, false) => ConfigChange::Both,
+        (false, true) => ConfigChange::Config,
+        (true, false) => ConfigChange::Quota,
     };
-    let options = json!({ "schema_id": row.schema_id, "config": config, "quota_limit": quota });
-    Some(Effect::Steps(vec![step("set_tenant_config", desired, options, text)]))
+    let (config, quota_limit) = (config.clone(), desired.quota.clone());
+    Some(Effect::Steps(vec![Step::SetTenantConfig { schema_id: row.schema_id, config, quota_limit, changes }]))
 }
 
 /// What an annotation says to have just this loss made good by an empty schema. It says nothing about the next one.

@@ -1,18 +1,15 @@
 //! A tenant that is deleted: what becomes of its schema before the object may go.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
-use serde_json::json;
 use uuid::Uuid;
 
-use super::{
-    Effect, Step,
-    absent::{elsewhere, or_abandon},
-    refuse, requested_by,
-};
+use super::absent::{elsewhere, or_abandon};
 use crate::{
     api::{bound, condition::Reason, deletion, policy::DeletionPolicy, transfer::ObjectName},
-    context::End,
-    contract::{Fate, HeldUp, Owner, TenantAnswer, TenantRow, Tombstone},
+    contract::{BackupState, Fate, HeldUp, Owner, RowStatus, Step, TenantAnswer, TenantRow, Tombstone},
+    plan::{Effect, Running, reason_of},
     tenant::desired::Removal,
 };
 
@@ -23,20 +20,19 @@ pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effec
     }
     match (&observed.own, &observed.tombstone) {
         (Some(row), _) => set_aside(removal, row),
-        (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match grave.backup_state.as_deref() {
-            None | Some("purged") => vec![Effect::Release],
+        (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match &grave.backup_state {
+            None | Some(BackupState::Purged) => vec![Effect::Release],
             // What a stranger granted to its roles, or where a session holds one, keeps them for as long as that lasts. The job
             // goes on without the object.
-            Some("purging") if grave.schema_gone => vec![Effect::Release],
+            Some(BackupState::Purging) if grave.schema_gone => vec![Effect::Release],
             // It was set aside while the policy was another one.
-            Some("complete") if !is_confirmed(removal, removal.schema_name.as_deref(), grave.schema_id) => {
+            Some(BackupState::Complete) if !is_confirmed(removal, removal.schema_name.as_deref(), grave.schema_id) => {
                 vec![Effect::Release]
             }
             Some(_) => vec![
-                Effect::Steps(vec![Step {
-                    call: "request_purge",
-                    options: json!({ "backup_id": grave.backup_id, "requested_by": requested_by(&removal.owner) }),
-                    text: "go on dropping it in parts".to_owned(),
+                Effect::Steps(vec![Step::RequestPurge {
+                    backup_id: grave.backup_id,
+                    location: grave.location.clone(),
                 }]),
                 dropping(grave),
             ],
@@ -49,15 +45,15 @@ pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effec
 fn dropping(grave: &Tombstone) -> Effect {
     let schema = grave.location.as_deref().unwrap_or("of the tenant");
     match &grave.held_up {
-        Some(HeldUp { error, reason: Some(reason) }) => refuse(
-            End::reason_of(reason),
+        Some(HeldUp { error, reason: Some(reason) }) => Effect::refuse(
+            reason_of(reason),
             format!("schema {schema} is not gone yet, and it is tried again by itself: {error}"),
         ),
-        Some(HeldUp { error, reason: None }) => Effect::Await {
-            reason: Reason::AwaitingJob,
-            fact: format!("the rest of schema {schema} is dropped; the latest attempt: {error}"),
-        },
-        None => Effect::Await { reason: Reason::AwaitingJob, fact: format!("the rest of schema {schema} is dropped") },
+        Some(HeldUp { error, reason: None }) => Effect::wait(
+            Reason::AwaitingJob,
+            format!("the rest of schema {schema} is being dropped; the latest attempt: {error}"),
+        ),
+        None => Effect::wait(Reason::AwaitingJob, format!("the rest of schema {schema} is being dropped")),
     }
 }
 
@@ -65,18 +61,18 @@ fn dropping(grave: &Tombstone) -> Effect {
 /// before stays so until then.
 fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<Effect> {
     let mut effects = Vec::new();
-    if observed.own.as_ref().is_some_and(|row| row.status != "released") {
-        effects.push(Effect::Steps(vec![Step {
-            call: "release_tenants",
-            options: json!({
-                "owner_uids": [removal.owner.uid], "deleted_uids": [removal.owner.uid],
-                "requested_by": requested_by(&removal.owner),
-            }),
-            text: format!("release the schema, as it is, for TenantSchema {to}"),
-        }]));
+    if observed.own.as_ref().is_some_and(|row| row.status != RowStatus::Released) {
+        effects.push(Effect::Steps(vec![release_step(removal, Some(to))]));
     }
     effects.push(Effect::Release);
     effects
+}
+
+/// The call that leaves the tenant as it is, without an object.
+#[must_use]
+pub fn release_step(removal: &Removal, to: Option<&ObjectName>) -> Step {
+    let uids = BTreeSet::from([removal.owner.uid.clone()]);
+    Step::ReleaseTenants { owner_uids: uids.clone(), deleted_uids: uids, to: to.cloned() }
 }
 
 fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
@@ -90,48 +86,32 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
         && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))
     {
         let message = format!("{message}{}", or_abandon(&removal.owner, &row.schema_name));
-        return vec![refuse(Reason::SchemaMissing, message)];
+        return vec![Effect::refuse(Reason::SchemaMissing, message)];
     }
     let id = row.schema_id;
     if purge && !is_confirmed(removal, Some(&row.schema_name), id) {
-        return vec![refuse(Reason::DropNotConfirmed, question(removal, row))];
+        return vec![Effect::refuse(Reason::DropNotConfirmed, question(removal, row))];
     }
-    let requested_by = requested_by(&removal.owner);
     let mut effects = Vec::new();
     let mut steps = Vec::new();
     if !row.jobs.is_empty() {
-        effects.push(Effect::EndJobs { schema_id: id });
-        steps.push(Step {
-            call: "cancel_tenant_jobs",
-            options: json!({ "schema_id": id, "requested_by": requested_by }),
-            text: "cancel its jobs".to_owned(),
-        });
+        effects.push(Effect::EndJobs(Running::OfTenant(id)));
+        steps.push(Step::CancelTenantJobs { schema_id: id });
     }
-    let mut options = json!({
-        "schema_id": id, "owner_uid": removal.owner.uid, "expire_after_days": removal.expire_after_days, "purge": purge,
-        "deleted_at": removal.deleted_at, "requested_by": requested_by,
-    });
-    if let Some(brake) = &removal.brake {
-        options["brake"] = json!({ "since": brake.since, "limit": brake.limit });
-    }
-    steps.push(Step {
-        call: "set_aside_tenant_schema",
-        options,
-        text: if purge {
-            "close access, set the schema aside and drop it in parts".to_owned()
-        } else {
-            "close access and set the schema aside whole".to_owned()
-        },
+    steps.push(Step::SetAsideTenantSchema {
+        schema_id: id,
+        owner_uid: removal.owner.uid.clone(),
+        expire_after_days: removal.expire_after_days,
+        purge,
+        deleted_at: removal.deleted_at,
+        brake: removal.brake.clone(),
     });
     effects.push(Effect::Steps(steps));
-    if purge {
-        effects.push(Effect::Await {
-            reason: Reason::AwaitingJob,
-            fact: format!("schema {} is dropped", row.schema_name),
-        });
+    effects.push(if purge {
+        Effect::wait(Reason::AwaitingJob, format!("schema {} is being dropped", row.schema_name))
     } else {
-        effects.push(Effect::Release);
-    }
+        Effect::Release
+    });
     effects
 }
 

@@ -1,14 +1,11 @@
-//! Stage 5: the plan's effects, in order, up to the first that waits, refuses or fails. No choices are left. One that is only tried
-//! ends nothing, and where nothing else ends the plan, what became of it is told.
+//! The plan's effects, in order, up to the first that waits, refuses or fails. No choices are left. Steps that are only tried end
+//! nothing, and where nothing else ends the plan, what became of them is told.
 
-use serde_json::{Value, json};
-
-use super::plan::{Effect, Plan, Step};
+use super::{Effect, End, Plan, Running};
 use crate::{
     api::condition::Reason,
-    context::End,
-    contract::{CallResult, CallStatus},
-    lane::{Caller, Lane},
+    contract::{Call, CallResult, CallStatus, Step},
+    lane::Lane,
     postgres::Error,
 };
 
@@ -30,8 +27,14 @@ impl Applied {
 
     /// The answer of a function that did something.
     #[must_use]
-    pub fn success(&self, call: &str) -> Option<&CallResult> {
-        self.results.iter().find(|result| result.call == call && result.status == CallStatus::Success)
+    pub fn success(&self, call: &Call) -> Option<&CallResult> {
+        self.results.iter().find(|result| result.call == *call && result.status == CallStatus::Success)
+    }
+
+    /// A text that one of the functions answered with.
+    #[must_use]
+    pub fn text(&self, call: &Call, key: &str) -> Option<&str> {
+        self.results.iter().filter(|result| result.call == *call).find_map(|result| result.text(key))
     }
 
     /// True when something was changed in the database.
@@ -41,16 +44,18 @@ impl Applied {
     }
 }
 
-/// Applies a plan on behalf of the tenant's object.
-pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applied, Error> {
+/// Applies a plan on its database.
+pub async fn apply(lane: &Lane, plan: Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
     let mut tried = None;
     for effect in plan.effects {
         let is_tried = matches!(effect, Effect::Try(_));
         match effect {
-            Effect::EndJobs { schema_id } => lane.cancel_jobs_of(schema_id),
+            Effect::EndJobs(Running::OfTenant(schema_id)) => lane.cancel_jobs_of(schema_id),
+            Effect::EndJobs(Running::Job(job_id)) => lane.cancel_job(job_id),
             Effect::Steps(steps) | Effect::Try(steps) => {
-                let results = match lane.apply(caller, document(&steps)).await {
+                let queues_job = steps.iter().any(Step::queues_job);
+                let results = match lane.apply(&plan.caller, steps).await {
                     // No other text of a plan has letters beyond ASCII.
                     Err(error) if error.is_unstorable() => {
                         let message = format!("spec.config has a text that this database cannot store: {error}");
@@ -59,6 +64,9 @@ pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applie
                     }
                     other => other?,
                 };
+                if queues_job {
+                    lane.jobs_waiting.notify_one();
+                }
                 let end = results.last().and_then(End::of);
                 applied.results.extend(results);
                 match end {
@@ -70,11 +78,8 @@ pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applie
                     None => {}
                 }
             }
-            Effect::Await { reason, fact } => {
-                if reason == Reason::AwaitingJob {
-                    lane.jobs_waiting.notify_one();
-                }
-                applied.end = End::Waits { reason, message: format!("waiting until {fact}") };
+            Effect::Await { reason, fact, until } => {
+                applied.end = End::Waits { reason, message: fact, until };
                 return Ok(applied);
             }
             Effect::Refuse { reason, message } => {
@@ -88,10 +93,4 @@ pub async fn apply(lane: &Lane, caller: Caller<'_>, plan: Plan) -> Result<Applie
         applied.end = end;
     }
     Ok(applied)
-}
-
-/// Steps as the database takes them.
-#[must_use]
-pub fn document(steps: &[Step]) -> Value {
-    steps.iter().map(|step| json!({ "call": step.call, "options": step.options })).collect()
 }

@@ -1,8 +1,10 @@
-//! Where applying a plan ended, for every kind the same.
+//! Where applying a plan ended, for every kind the same. Pure.
+
+use jiff::Timestamp;
 
 use crate::{
     api::condition::{Readiness, Reason, Verdict},
-    contract::{CallResult, CallStatus},
+    contract::{CallResult, CallStatus, Refusal},
 };
 
 /// Where applying a plan ended.
@@ -18,6 +20,8 @@ pub enum End {
         reason: Reason,
         /// What is waited for.
         message: String,
+        /// When it is so, if that is a time.
+        until: Option<Timestamp>,
     },
     /// A person must act.
     Refused {
@@ -32,34 +36,15 @@ impl End {
     /// Why a function's answer ends the plan, if it does.
     #[must_use]
     pub fn of(result: &CallResult) -> Option<Self> {
-        let waits = |reason| Some(Self::Waits { reason, message: result.message.clone() });
+        let waits = |reason| Some(Self::Waits { reason, message: result.message.clone(), until: None });
         match result.status {
             CallStatus::Success | CallStatus::Unchanged => None,
             CallStatus::Partial | CallStatus::Busy => waits(Reason::ProgressingWithRetry),
             CallStatus::Error if result.lane_lost() || result.needs_new_claim() => waits(Reason::DatabaseNotReady),
             CallStatus::Error if result.may_pass() => waits(Reason::ProgressingWithRetry),
             CallStatus::Error => {
-                let reason = Self::reason_of(result.reason());
-                Some(Self::Refused { reason, message: result.message.clone() })
+                Some(Self::Refused { reason: reason_of(&result.reason()), message: result.message.clone() })
             }
-        }
-    }
-
-    /// How a refusal of the database's is called in a condition.
-    #[must_use]
-    pub fn reason_of(word: &str) -> Reason {
-        match word {
-            "name_taken" | "institution_taken" | "set_aside" | "not_owner" => Reason::Conflict,
-            "invalid_name" => Reason::InvalidSpec,
-            "institution_unknown" => Reason::InstitutionUnknown,
-            "schema_missing" => Reason::SchemaMissing,
-            "tables_missing" => Reason::TablesMissing,
-            "dependents" => Reason::DependentsExist,
-            "deletion_brake" => Reason::DeletionBrake,
-            "lane_contested" => Reason::LaneContested,
-            "not_repairable" => Reason::DriftNotRepairable,
-            "insufficient_privilege" => Reason::InsufficientPrivilege,
-            _ => Reason::OperationFailed,
         }
     }
 
@@ -68,9 +53,42 @@ impl End {
     pub fn verdict(&self, waiting: Readiness) -> Option<Verdict> {
         match self {
             Self::Done | Self::Released => None,
-            Self::Waits { reason, message } => Some(Verdict::reconciling(*reason, message.clone(), waiting)),
+            Self::Waits { reason, message, .. } => Some(Verdict::reconciling(*reason, message.clone(), waiting)),
             Self::Refused { reason, message } => Some(Verdict::stalled(*reason, message.clone(), false)),
         }
+    }
+}
+
+/// How a refusal of the database's is called in a condition. What has no reason of its own is in the message.
+#[must_use]
+pub fn reason_of(word: &Refusal) -> Reason {
+    match word {
+        Refusal::NameTaken | Refusal::InstitutionTaken | Refusal::SetAside | Refusal::NotOwner => Reason::Conflict,
+        Refusal::InvalidName => Reason::InvalidSpec,
+        Refusal::InstitutionUnknown => Reason::InstitutionUnknown,
+        Refusal::SchemaMissing => Reason::SchemaMissing,
+        Refusal::TablesMissing => Reason::TablesMissing,
+        Refusal::Dependents => Reason::DependentsExist,
+        Refusal::DeletionBrake => Reason::DeletionBrake,
+        Refusal::LaneContested => Reason::LaneContested,
+        Refusal::NotRepairable => Reason::DriftNotRepairable,
+        Refusal::InsufficientPrivilege => Reason::InsufficientPrivilege,
+        Refusal::StaleEpoch
+        | Refusal::WrongInstallation
+        | Refusal::WentBack
+        | Refusal::ServerRestarted
+        | Refusal::Cancelled
+        | Refusal::Busy
+        | Refusal::NotFound
+        | Refusal::OwnedByTenantSchema
+        | Refusal::ManagedElsewhere
+        | Refusal::UnreadableTables
+        | Refusal::TooManyTables
+        | Refusal::Isolation
+        | Refusal::Copy
+        | Refusal::Contested
+        | Refusal::Internal
+        | Refusal::Other(_) => Reason::OperationFailed,
     }
 }
 
@@ -92,7 +110,7 @@ mod tests {
             (json!({ "reason": "internal", "sqlstate": "42P01" }), false),
             (json!({ "reason": "dependents" }), false),
         ] {
-            let answer = json!({ "status": "error", "message": "no", "schema_id": null, "detail": detail });
+            let answer = json!({ "status": "error", "message": "no", "call": "create_tenant_schema", "schema_id": null, "detail": detail });
             let end = End::of(&serde_json::from_value(answer).unwrap());
             assert_eq!(matches!(end, Some(End::Waits { .. })), waits, "{end:?}");
         }

@@ -1,0 +1,380 @@
+//! The calls that plans are made of, typed: what a function is given, as it goes over the wire, and what that does, as the plan
+//! prints it. Pure.
+//!
+//! `apply_steps` takes them as `[{"call": name, "options": {…}}…]`; [`document`] writes that. A field that only people read is
+//! not sent.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use super::{InstitutionSource, Owner, words::words};
+use crate::{
+    api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
+    quantity::Bytes,
+};
+
+/// From one list: the names of the functions, and the calls with their options.
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident = $word:literal { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })+) => {
+        words! {
+            /// The functions that `apply_steps` knows.
+            Call { $($(#[$doc])* $name = $word,)+ }
+        }
+
+        /// One call of one management function.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "call", content = "options", rename_all = "snake_case")]
+        pub enum Step {
+            $($(#[$doc])* $name { $($(#[$field_doc])* $field: $type,)* },)+
+        }
+
+        impl Step {
+            /// The function that is called.
+            #[must_use]
+            pub const fn call(&self) -> Call {
+                match self { $(Self::$name { .. } => Call::$name,)+ }
+            }
+        }
+    };
+}
+
+steps! {
+    /// Makes a schema with its roles.
+    CreateTenantSchema = "create_tenant_schema" {
+        /// Its name.
+        schema_name: String,
+        /// The institution that it is for.
+        institution_id: Option<Uuid>,
+        /// The object that it belongs to.
+        owner: Owner,
+        /// An unknown institution is registered.
+        register_institution: bool,
+        /// Free JSON.
+        config: Map<String, Value>,
+        /// In bytes.
+        quota_limit: Option<Quota>,
+        /// Who may come in.
+        access: Access,
+        /// The application's own table of institutions.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        institution_source: Option<InstitutionSource>,
+        /// The backup that a user said to leave set aside.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        beside: Option<Uuid>,
+    }
+    /// Lets all who have a grant come in, or only the owner role.
+    SetTenantAccess = "set_tenant_access" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// Who may come in.
+        access: Access,
+    }
+    /// Keeps free JSON and the quota in the registry.
+    SetTenantConfig = "set_tenant_config" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// Free JSON.
+        config: Map<String, Value>,
+        /// In bytes.
+        quota_limit: Option<Quota>,
+        /// Which of the two changes.
+        #[serde(skip)]
+        changes: ConfigChange,
+    }
+    /// Puts right what differs from what was applied.
+    RepairTenantSchema = "repair_tenant_schema" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// What differs.
+        #[serde(skip)]
+        drift: Vec<String>,
+    }
+    /// Makes a lost schema again, empty.
+    RecreateTenantSchema = "recreate_tenant_schema" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// How often that was done before.
+        recreations: i32,
+    }
+    /// Gives a tenant that has no object to this one.
+    ReclaimTenantSchema = "reclaim_tenant_schema" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// The object that gets it.
+        owner: Owner,
+        /// The object that it is taken from, as the owners of the database say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        transfer: Option<ObjectName>,
+    }
+    /// Gives a tenant that was set aside to this object, under its name again.
+    RestoreTenantSchema = "restore_tenant_schema" {
+        /// The backup that it is.
+        backup_id: Uuid,
+        /// The object that gets it.
+        owner: Owner,
+        /// The object that it is taken from, as the owners of the database say.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        transfer: Option<ObjectName>,
+        /// How many attempts got no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut_off: Option<u32>,
+        /// The schema that holds it.
+        #[serde(skip)]
+        location: String,
+    }
+    /// Brings back one of the tenants that were set aside since a time.
+    BringBack = "bring_back" {
+        /// The time.
+        since: Timestamp,
+        /// The backups that could not be brought back before.
+        skip: Vec<String>,
+        /// How many attempts got no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut_off: Option<u32>,
+    }
+    /// Finds out again which schema is whose.
+    RebindTenants = "rebind_tenants" {
+        /// Which installation a user said that of.
+        installation_id: String,
+    }
+    /// Notes the UIDs of the namespaces that objects are in.
+    RememberNamespaces = "remember_namespaces" {
+        /// By the objects' UIDs.
+        namespaces: BTreeMap<String, String>,
+    }
+    /// Leaves tenants without an object as they are.
+    ReleaseTenants = "release_tenants" {
+        /// The UIDs of their objects.
+        owner_uids: BTreeSet<String>,
+        /// Those of them whose deletion was seen.
+        deleted_uids: BTreeSet<String>,
+        /// The object that gets the one tenant that this is about.
+        #[serde(skip)]
+        to: Option<ObjectName>,
+    }
+    /// Closes access and sets a schema aside, or begins to drop it.
+    SetAsideTenantSchema = "set_aside_tenant_schema" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// The object that it must belong to.
+        owner_uid: String,
+        /// For how many days it is kept; for ever without.
+        expire_after_days: Option<i32>,
+        /// It is dropped.
+        purge: bool,
+        /// When its object was deleted.
+        deleted_at: Option<Timestamp>,
+        /// How many deletions may come before this one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        brake: Option<Brake>,
+    }
+    /// Gives the backup of an earlier object to this one.
+    AdoptBackup = "adopt_backup" {
+        /// The backup.
+        backup_id: Uuid,
+        /// The object that gets it.
+        object: Owner,
+    }
+    /// Queues a backup.
+    RequestBackup = "request_backup" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// The object that asks.
+        object: Owner,
+        /// How it is made.
+        method: BackupMethod,
+        /// For how many days it is kept; for ever without.
+        expire_after_days: Option<i32>,
+        /// The tenant's schema.
+        #[serde(skip)]
+        schema_name: String,
+    }
+    /// Queues the removal of a backup.
+    RequestPurge = "request_purge" {
+        /// The backup.
+        backup_id: Option<Uuid>,
+        /// The schema that holds it.
+        #[serde(skip)]
+        location: Option<String>,
+    }
+    /// Gives up a backup that is not made yet.
+    CancelBackup = "cancel_backup" {
+        /// The backup.
+        backup_id: Uuid,
+    }
+    /// Gives up the jobs of a tenant.
+    CancelTenantJobs = "cancel_tenant_jobs" {
+        /// The tenant.
+        schema_id: Uuid,
+    }
+}
+
+/// On whose behalf steps are applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The namespace of the object; empty for what the operator does by itself.
+    pub namespace: String,
+    /// The UID of the tenant's object.
+    pub tenant: Option<String>,
+    /// Who asked, as the log of operations shows it.
+    pub requested_by: String,
+}
+
+/// A quota as it is in force, and as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How much.
+    pub limit: Bytes,
+    /// As the spec or a default has it.
+    pub shown: String,
+}
+
+impl Serialize for Quota {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.limit.as_i64())
+    }
+}
+
+/// What keeps a wave of deletions from taking everything with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Brake {
+    /// An hour before this deletion.
+    pub since: Timestamp,
+    /// How many tenants may be dropped since then.
+    pub limit: i32,
+}
+
+/// What [`Step::SetTenantConfig`] changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// Only the free JSON.
+    Config,
+    /// Only the quota.
+    Quota,
+    /// Both.
+    Both,
+}
+
+impl Step {
+    /// True when the function queues a job, so that the runner of jobs is to look.
+    #[must_use]
+    pub const fn queues_job(&self) -> bool {
+        match self {
+            Self::RequestBackup { .. } | Self::RequestPurge { .. } => true,
+            Self::SetAsideTenantSchema { purge, .. } => *purge,
+            _ => false,
+        }
+    }
+
+    /// True when the object comes to have a tenant.
+    #[must_use]
+    pub const fn gives(&self) -> bool {
+        matches!(self, Self::CreateTenantSchema { .. }) || self.takes_back()
+    }
+
+    /// True when something becomes the object's that was another one's.
+    #[must_use]
+    pub const fn takes_back(&self) -> bool {
+        matches!(self, Self::ReclaimTenantSchema { .. } | Self::RestoreTenantSchema { .. })
+    }
+
+    /// True when roles are let in that were kept out.
+    #[must_use]
+    pub const fn opens(&self) -> bool {
+        matches!(self, Self::SetTenantAccess { access: Access::ReadWrite, .. })
+    }
+
+    /// Where a step that runs a tenant's code is told how many attempts were cut off; nothing in others.
+    pub const fn cut_off(&mut self) -> Option<&mut Option<u32>> {
+        match self {
+            Self::RestoreTenantSchema { cut_off, .. } | Self::BringBack { cut_off, .. } => Some(cut_off),
+            _ => None,
+        }
+    }
+}
+
+/// Steps as `apply_steps` takes them; `requested_by` is who asked, as the log of operations shows it.
+pub fn document(steps: &[Step], requested_by: &str) -> Result<Value, serde_json::Error> {
+    let mut document = serde_json::to_value(steps)?;
+    for step in document.as_array_mut().into_iter().flatten() {
+        step["options"]["requested_by"] = json!(requested_by);
+    }
+    Ok(document)
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateTenantSchema { quota_limit, access, .. } => {
+                let suspended = if *access == Access::Suspended { ", suspended" } else { "" };
+                write!(
+                    f,
+                    "create schema with roles owner, reader, writer; quota {}{suspended}",
+                    shown(quota_limit.as_ref())
+                )
+            }
+            Self::SetTenantAccess { access: Access::Suspended, .. } => {
+                f.write_str("suspend: take USAGE from all but the owner, end sessions")
+            }
+            Self::SetTenantAccess { access: Access::ReadWrite, .. } => {
+                f.write_str("resume: give back what suspension took")
+            }
+            Self::SetTenantConfig { changes: ConfigChange::Config, .. } => f.write_str("set config"),
+            Self::SetTenantConfig { changes: ConfigChange::Quota, quota_limit, .. } => {
+                write!(f, "set quota {}", shown(quota_limit.as_ref()))
+            }
+            Self::SetTenantConfig { changes: ConfigChange::Both, quota_limit, .. } => {
+                write!(f, "set config and quota {}", shown(quota_limit.as_ref()))
+            }
+            Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
+            Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
+            Self::ReclaimTenantSchema { transfer, .. } => {
+                write!(f, "take back the schema that {} left behind", former(transfer.as_ref()))
+            }
+            Self::RestoreTenantSchema { transfer, location, .. } => {
+                write!(f, "bring back what {} left set aside as {location}", former(transfer.as_ref()))
+            }
+            Self::BringBack { since, .. } => write!(f, "bring back a tenant that was set aside since {since}"),
+            Self::RebindTenants { .. } => f.write_str("find out again which schema is whose"),
+            Self::RememberNamespaces { namespaces } => {
+                write!(f, "note the namespaces of {} objects", namespaces.len())
+            }
+            Self::ReleaseTenants { to: Some(to), .. } => {
+                write!(f, "release the schema, as it is, for TenantSchema {to}")
+            }
+            Self::ReleaseTenants { owner_uids, .. } => {
+                write!(f, "release the schemas of {} objects, as they are", owner_uids.len())
+            }
+            Self::SetAsideTenantSchema { purge: true, .. } => {
+                f.write_str("close access, set the schema aside and drop it in parts")
+            }
+            Self::SetAsideTenantSchema { .. } => f.write_str("close access and set the schema aside whole"),
+            Self::AdoptBackup { .. } => {
+                f.write_str("take over the backup that an earlier object of this name asked for")
+            }
+            Self::RequestBackup { method, schema_name, .. } => {
+                write!(f, "request a {} of schema {schema_name}", method.as_str())
+            }
+            Self::RequestPurge { location, .. } => {
+                write!(f, "remove schema {} in parts", location.as_deref().unwrap_or("of the backup"))
+            }
+            Self::CancelBackup { .. } => f.write_str("cancel the backup"),
+            Self::CancelTenantJobs { .. } => f.write_str("cancel its jobs"),
+        }
+    }
+}
+
+fn shown(quota: Option<&Quota>) -> &str {
+    quota.map_or("none", |quota| quota.shown.as_str())
+}
+
+fn former(from: Option<&ObjectName>) -> String {
+    from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
+}

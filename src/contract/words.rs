@@ -1,0 +1,177 @@
+//! Closed sets of words that go over the wire. Each has an `Other`, so that the words of newer functions are read and shown. Pure.
+
+/// An enum of the words that functions and operator agree on. A word that this release does not know becomes `Other`, with its
+/// letters.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+            /// A word of newer functions.
+            Other(Box<str>),
+        }
+
+        impl $name {
+            /// All words of this release.
+            pub const ALL: &[&str] = &[$($word),+];
+
+            /// The word.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $word,)+
+                    Self::Other(word) => word,
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(word: &str) -> Self {
+                match word {
+                    $($word => Self::$variant,)+
+                    other => Self::Other(other.into()),
+                }
+            }
+        }
+
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $name {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let word = <::std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Ok(Self::from(word.as_ref()))
+            }
+        }
+
+        impl ::serde::Serialize for $name {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+    };
+}
+
+pub(crate) use words;
+
+words! {
+    /// How a tenant's row in the registry stands.
+    RowStatus {
+        /// It is worked with.
+        Active = "active",
+        /// Only its owner role has its schema.
+        Suspended = "suspended",
+        /// It is being dropped in parts.
+        Dropping = "dropping",
+        /// It has no object any more, and stays as it is.
+        Released = "released",
+        /// Its schema is gone or set aside.
+        Dropped = "dropped",
+    }
+}
+
+impl RowStatus {
+    /// True while the tenant is worked with.
+    #[must_use]
+    pub const fn lives(&self) -> bool {
+        matches!(self, Self::Active | Self::Suspended)
+    }
+}
+
+words! {
+    /// Who may come into a schema.
+    AccessWord {
+        /// All who have a grant.
+        ReadWrite = "ReadWrite",
+        /// Its owner role alone.
+        Suspended = "Suspended",
+    }
+}
+
+words! {
+    /// How a backup stands in the catalogue.
+    BackupState {
+        /// It waits for a runner.
+        Requested = "requested",
+        /// It is being made.
+        Running = "running",
+        /// It is whole.
+        Complete = "complete",
+        /// It could not be made.
+        Failed = "failed",
+        /// It was given up.
+        Cancelled = "cancelled",
+        /// It is being removed.
+        Purging = "purging",
+        /// It was removed.
+        Purged = "purged",
+        /// It is the tenant's schema again.
+        Restored = "restored",
+    }
+}
+
+words! {
+    /// Why a function refused, as the `reason` of its answer.
+    Refusal {
+        /// The schema's name belongs to another tenant.
+        NameTaken = "name_taken",
+        /// The institution belongs to another tenant.
+        InstitutionTaken = "institution_taken",
+        /// What had the name or the institution is set aside.
+        SetAside = "set_aside",
+        /// The tenant belongs to another object.
+        NotOwner = "not_owner",
+        /// No schema may be called so.
+        InvalidName = "invalid_name",
+        /// The institution is not registered.
+        InstitutionUnknown = "institution_unknown",
+        /// The schema is not there, or is another one.
+        SchemaMissing = "schema_missing",
+        /// A schema that is to come back has fewer tables than it had.
+        TablesMissing = "tables_missing",
+        /// Something outside of the schema depends on it.
+        Dependents = "dependents",
+        /// Too many tenants were deleted at once.
+        DeletionBrake = "deletion_brake",
+        /// Another operator works on the database.
+        LaneContested = "lane_contested",
+        /// Only a DBA can put it right.
+        NotRepairable = "not_repairable",
+        /// The owner role lacks a right.
+        InsufficientPrivilege = "insufficient_privilege",
+        /// A newer holder has the lane.
+        StaleEpoch = "stale_epoch",
+        /// The database is another installation.
+        WrongInstallation = "wrong_installation",
+        /// The database went back to an older state.
+        WentBack = "went_back",
+        /// The server was started again.
+        ServerRestarted = "server_restarted",
+        /// It was ended on request.
+        Cancelled = "cancelled",
+        /// Another session or transaction is in the way.
+        Busy = "busy",
+        /// No tenant or backup has this id.
+        NotFound = "not_found",
+        /// A call by hand is about a tenant that belongs to an object.
+        OwnedByTenantSchema = "owned_by_tenant_schema",
+        /// A call by hand is about a tenant of another database's operator.
+        ManagedElsewhere = "managed_elsewhere",
+        /// A table of the tenant cannot be read whole.
+        UnreadableTables = "unreadable_tables",
+        /// A copy would take more locks than the server has.
+        TooManyTables = "too_many_tables",
+        /// The transaction sees an older state.
+        Isolation = "isolation",
+        /// The database is a copy of another one.
+        Copy = "copy",
+        /// Two holders work on the database.
+        Contested = "contested",
+        /// A fault that the functions have no word for.
+        Internal = "internal",
+    }
+}

@@ -1,0 +1,142 @@
+//! What to do, for every kind: a plan is an ordered list of effects, and reads as text. The golden files in `tests/plan/golden/` are
+//! that text.
+//!
+//! Each kind's stage `plan` makes one, pure and total. [`apply()`] does what it says; nothing is decided there.
+
+mod apply;
+mod end;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+pub use apply::{Applied, apply};
+pub use end::{End, reason_of};
+
+use crate::{
+    api::condition::Reason,
+    contract::{Caller, Step},
+};
+
+/// What to do, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// What it is about, for people.
+    pub subject: String,
+    /// On whose behalf.
+    pub caller: Caller,
+    /// In order; one reconcile runs up to the first that waits or refuses.
+    pub effects: Vec<Effect>,
+}
+
+/// One thing to do, to wait for, or to refuse.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// End long work that runs in this process, so that it holds no lock of what comes next.
+    EndJobs(Running),
+    /// Calls of management functions that travel together.
+    Steps(Vec<Step>),
+    /// The same, and what comes after is done also if one of them fails: a tenant can make them fail.
+    Try(Vec<Step>),
+    /// Come back when it is so.
+    Await {
+        /// From the closed set.
+        reason: Reason,
+        /// What is waited for, as the condition says it.
+        fact: String,
+        /// When it is so, if that is a time: nothing has to look before.
+        until: Option<Timestamp>,
+    },
+    /// A person must act.
+    Refuse {
+        /// From the closed set.
+        reason: Reason,
+        /// What is wrong, where, and the way out.
+        message: String,
+    },
+    /// Let the object go.
+    Release,
+}
+
+/// Which long work is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Running {
+    /// All of a tenant.
+    OfTenant(Uuid),
+    /// One job.
+    Job(Uuid),
+}
+
+impl Effect {
+    /// A person must act.
+    #[must_use]
+    pub fn refuse(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Refuse { reason, message: message.into() }
+    }
+
+    /// Something comes by itself, at a time that is not known.
+    #[must_use]
+    pub fn wait(reason: Reason, fact: impl Into<String>) -> Self {
+        Self::Await { reason, fact: fact.into(), until: None }
+    }
+}
+
+impl Plan {
+    /// True when nothing is to be done, waited for or refused.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+    }
+
+    /// True when applying it would call a function, so that the finalizer must stand before.
+    #[must_use]
+    pub fn changes(&self) -> bool {
+        self.steps().next().is_some()
+    }
+
+    /// True when a person must act.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.effects.iter().any(|effect| matches!(effect, Effect::Refuse { .. }))
+    }
+
+    /// All calls, in order.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.effects.iter().flat_map(|effect| match effect {
+            Effect::Steps(steps) | Effect::Try(steps) => steps.as_slice(),
+            _ => &[],
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}:", self.subject)?;
+        if self.effects.is_empty() {
+            return writeln!(f, "  nothing to do");
+        }
+        self.effects.iter().try_for_each(|effect| effect.fmt(f))
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndJobs(Running::OfTenant(_)) => writeln!(f, "  end its running jobs"),
+            Self::EndJobs(Running::Job(_)) => writeln!(f, "  end its running job"),
+            Self::Steps(steps) => {
+                writeln!(f, "  in order:")?;
+                steps.iter().try_for_each(|step| writeln!(f, "    {step}"))
+            }
+            Self::Try(steps) => {
+                writeln!(f, "  as far as it goes:")?;
+                steps.iter().try_for_each(|step| writeln!(f, "    {step}"))
+            }
+            Self::Await { fact, until: None, .. } => writeln!(f, "  wait: {fact}"),
+            Self::Await { fact, until: Some(until), .. } => writeln!(f, "  wait until {until}: {fact}"),
+            Self::Refuse { reason, message } => writeln!(f, "  refuse ({reason}): {message}"),
+            Self::Release => writeln!(f, "  let the object go"),
+        }
+    }
+}
