@@ -8,12 +8,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     api,
     config::{Args, CheckArgs, PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
-    context::chain,
     controller::{
         self,
         check::check_connection as check_connection_of,
         preview::{Outcome, Preview, preview},
     },
+    frame::chain,
     postgres::script,
     telemetry::logs,
 };

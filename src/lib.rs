@@ -20,7 +20,7 @@
 //!
 //! 1. Pure files contain no `async`, no client, no tokio, no clock and no randomness.
 //! 2. Only [`postgres`] names `tokio_postgres`, and SQL lives only in `sql/`.
-//! 3. Only [`kubernetes`], [`context`], the drivers, the `resolve` files and [`controller`] name `kube::Client`.
+//! 3. Only [`kubernetes`], [`frame`], the drivers, the `resolve` files and [`controller`] name `kube::Client`.
 //! 4. [`tenant`], [`backup`] and [`database`] do not import one another.
 //! 5. After `desired` no stage reads a `spec`.
 //! 6. Logs, Events and metrics about outcomes are written in [`controller::report`] alone.
@@ -37,7 +37,7 @@ pub mod kubernetes;
 pub mod lane;
 pub mod jobs;
 pub mod plan;
-pub mod context;
+pub mod frame;
 pub mod tenant;
 pub mod backup;
 pub mod database;

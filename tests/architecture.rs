@@ -130,7 +130,7 @@ fn statements_are_never_put_together_from_pieces() {
 #[test]
 fn only_edges_drivers_and_wiring_name_the_client_of_kubernetes() {
     let may = |source: &Source| {
-        matches!(source.room(), "kubernetes" | "controller" | "context" | "command")
+        matches!(source.room(), "kubernetes" | "controller" | "frame" | "command")
             || ["mod.rs", "resolve.rs"].contains(&source.file()) && kinds().contains(source.room())
     };
     check(|source| {
@@ -255,7 +255,8 @@ fn reasons_are_documented_with_the_condition_that_they_are_given_with() {
             |source: &&Source| pattern.captures_iter(&source.text).map(|found| found[1].to_owned()).collect::<Vec<_>>();
         sources().iter().flat_map(|source| names(&source)).collect()
     };
-    let (stuck, passing) = (given("stalled|refuse|Refuse|Refused"), given("reconciling|passing|waits|Await|Waits"));
+    let (stuck, passing) =
+        (given("stalled|refuse|Refuse|Refused"), given("reconciling|passing|waits|wait|Await|Waits|unavailable"));
     assert!(stuck.len() > 25 && passing.len() > 8, "{stuck:?} {passing:?}");
     let wrong = |reason: &&Reason| match reason.shown() {
         Shown::Stuck => passing.contains(reason.as_str()) && !stuck.contains(reason.as_str()),

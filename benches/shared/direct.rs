@@ -15,9 +15,9 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{TenantDatabase, TenantSchema, connection::TlsMode},
-    contract::{TenantAnswer, document},
+    contract::document,
     database::install::{Claimant, open},
-    lane::{Lane, LaneState},
+    lane::Lane,
     postgres::Connection,
     telemetry::Metrics,
     tenant::{self, observe::question, resolve::Resolved},
@@ -93,14 +93,15 @@ impl Direct {
         let resolved = Resolved {
             cluster: "bench".to_owned(),
             database: Some(self.database.clone()),
-            lane: LaneState::Elsewhere,
+            reachable: true,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: None,
             now: jiff::Timestamp::now(),
+            newest_deletion: None,
             older: tenant::resolve::Older::default(),
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();
-        let plan = tenant::plan::plan(&desired, &TenantAnswer::default());
+        let plan = tenant::plan::plan(&desired, &tenant::observe::Observed::default());
         let steps: Vec<_> = plan.steps().cloned().collect();
         assert!(!steps.is_empty(), "a tenant that is not there has steps");
         (serde_json::to_value(question(&desired)).unwrap(), document(&steps, &plan.caller.requested_by).unwrap())

@@ -1,15 +1,20 @@
 //! Stage 2: what is wanted. Pure, and the last reader of `spec`.
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use uuid::Uuid;
 
 use super::resolve::Resolved;
 use crate::{
     api::{
-        ABANDON, SchemaBackup, bound, confirms,
+        ABANDON, SchemaBackup, bound,
+        condition::{Conditions, Reason},
+        confirms,
         schema_backup::{BackupDeletionPolicy, BackupMethod},
     },
     contract::Owner,
+    frame::{Invalid, Leave},
+    text::is_object_name,
 };
 
 /// What a backup is to be.
@@ -27,6 +32,8 @@ pub struct Desired {
     pub method: BackupMethod,
     /// When it may be removed; never by itself without.
     pub expire_after_days: Option<i32>,
+    /// The status says how it ended, and no other process has written it since.
+    pub settled: bool,
 }
 
 /// The tenant that a backup is of.
@@ -49,38 +56,67 @@ pub struct Removal {
     pub delete: bool,
     /// The backup is finished, so that nothing must be cancelled.
     pub complete: bool,
-    /// The object may go without the database: a user said so.
-    pub abandoned: bool,
+    /// When the object was deleted.
+    pub deleted_at: Option<Timestamp>,
 }
 
-/// What the backup is to be.
-#[must_use]
-pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Desired {
+/// What the backup is to be, or that nothing is known of its tenant yet.
+pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Result<Desired, Invalid> {
     let tenant = resolved.tenant.as_ref().map(|tenant| Tenant {
         uid: tenant.uid().unwrap_or_default(),
         schema_id: tenant.status.as_ref().and_then(|status| status.schema_id.as_deref()?.parse().ok()),
     });
-    Desired {
+    let status = backup.status.as_ref();
+    let settled =
+        status.is_some_and(|status| status.backup_id.is_some() && status.is_at_rest(backup.metadata.generation));
+    let desired = Desired {
         object: object(backup, resolved),
         known: known(backup),
+        settled: settled && !resolved.touched,
         tenant_name: backup.spec.tenant_schema_ref.name.clone(),
         tenant,
         method: backup.spec.method(),
         expire_after_days: backup.spec.expire_after_days,
+    };
+    if resolved.database.is_none() {
+        return Err(Invalid { reason: Reason::TenantNotFound, message: no_tenant(&desired) });
     }
+    Ok(desired)
 }
 
-/// What becomes of the deleted backup. In a namespace that is deleted it counts as kept: who deletes a namespace did
+/// Said of a tenant that is not there and of one that waits for its schema alike, so that it stays true while one becomes the
+/// other.
+#[must_use]
+pub fn no_tenant(desired: &Desired) -> String {
+    let Desired { object: Owner { namespace, .. }, tenant_name, .. } = desired;
+    if !is_object_name(tenant_name) {
+        return format!("no TenantSchema can be called {tenant_name:?}; make another SchemaBackup");
+    }
+    format!(
+        "TenantSchema {tenant_name} of namespace {namespace} is not there or has no schema yet; the backup is made when it has: \
+         kubectl -n {namespace} get tenantschema {tenant_name}"
+    )
+}
+
+/// What the deleted backup waits for. In a namespace that is deleted it counts as kept: a user who deletes a namespace did
 /// not say that the backups may go.
 #[must_use]
-pub fn removal(backup: &SchemaBackup, resolved: &Resolved, namespace_ends: bool) -> Removal {
-    Removal {
+pub fn leave(backup: &SchemaBackup, resolved: &Resolved) -> Leave<Removal> {
+    let removal = Removal {
         object: object(backup, resolved),
         known: known(backup),
-        delete: backup.spec.deletion_policy() == BackupDeletionPolicy::Delete && !namespace_ends,
+        delete: backup.spec.deletion_policy() == BackupDeletionPolicy::Delete && !resolved.namespace_ends,
         complete: backup.is_complete(),
-        abandoned: confirms(&backup.metadata, ABANDON, &bound(&backup.name_any(), backup.uid().unwrap_or_default())),
+        deleted_at: backup.metadata.deletion_timestamp.as_ref().map(|at| at.0),
+    };
+    if confirms(&backup.metadata, ABANDON, &bound(&backup.name_any(), backup.uid().unwrap_or_default())) {
+        return Leave::Abandoned(removal);
     }
+    // One that never came so far that a catalogue could have it has no database.
+    if removal.complete && !removal.delete || resolved.database.is_none() {
+        return Leave::AsItIs(removal);
+    }
+    Leave::Asked(removal)
 }
 
 fn object(backup: &SchemaBackup, resolved: &Resolved) -> Owner {

@@ -1,31 +1,54 @@
-//! Stage 3: what is, as the catalogue says.
+//! Stage 3: what is, as the catalogue says. What it says of a finished backup changes when the survey says so, and then the
+//! object is woken; until then it is not asked.
 
 use uuid::Uuid;
 
 use super::desired::{Desired, Removal};
 use crate::{
     contract::{BackupAnswer, BackupQuestion, Owner},
-    lane::Lane,
+    frame::{Doors, Leave},
     postgres::Error,
 };
 
-/// Observes a backup that is wanted, on the lane of its tenant.
-pub async fn observe(lane: &Lane, desired: &Desired) -> Result<BackupAnswer, Error> {
-    let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
-    ask(lane, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// What the catalogue says.
+    pub answer: BackupAnswer,
+    /// The status says how the backup ended, and nothing is known to have changed since: the catalogue was not asked.
+    pub settled: bool,
 }
 
-/// Observes a backup that is to go.
-pub async fn observe_removal(lane: &Lane, removal: &Removal) -> Result<BackupAnswer, Error> {
-    ask(lane, &removal.object, removal.known, None, None).await
+impl From<BackupAnswer> for Observed {
+    fn from(answer: BackupAnswer) -> Self {
+        Self { answer, settled: false }
+    }
+}
+
+/// Observes a backup that is wanted, on the lane of its tenant.
+pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
+    let changed = doors.lane().is_some_and(|lane| lane.take_change(&desired.object.uid));
+    if desired.settled && !changed {
+        return Ok(Observed { settled: true, ..Observed::default() });
+    }
+    let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
+    ask(doors, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await
+}
+
+/// Observes a backup that is to go. One that stays is not asked for.
+pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
+    match leave {
+        Leave::Asked(removal) => ask(doors, &removal.object, removal.known, None, None).await,
+        Leave::Abandoned(_) | Leave::AsItIs(_) => Ok(Observed::default()),
+    }
 }
 
 async fn ask(
-    lane: &Lane,
+    doors: Doors<'_>,
     object: &Owner,
     backup_id: Option<Uuid>,
     method: Option<&str>,
     tenant_uid: Option<&str>,
-) -> Result<BackupAnswer, Error> {
-    lane.observe_backup(&BackupQuestion { object, backup_id, method, tenant_uid }).await
+) -> Result<Observed, Error> {
+    Ok(doors.observe_backup(&BackupQuestion { object, backup_id, method, tenant_uid }).await?.into())
 }

@@ -1,29 +1,33 @@
 //! Stage 4: what to do. Pure and total.
 
-use super::desired::{Desired, Removal};
+use super::{
+    desired::{Desired, Removal, no_tenant},
+    observe::Observed,
+};
 use crate::{
     api::condition::Reason,
     contract::{BackupAnswer, BackupRow, BackupState, Caller, JobRow, JobWaits, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
-    text::is_object_name,
 };
 
 /// Plans a backup that is wanted.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &BackupAnswer) -> Plan {
-    let effects = match &observed.backup {
-        Some(row) => adopt(desired, row).into_iter().chain(follow(desired, row, observed.job.as_ref())).collect(),
-        None => start(desired, observed),
+pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    let answer = &observed.answer;
+    let effects = match &answer.backup {
+        _ if observed.settled => Vec::new(),
+        Some(row) => adopt(desired, row).into_iter().chain(follow(desired, row, answer.job.as_ref())).collect(),
+        None => start(desired, answer),
     };
     of(&desired.object, desired.tenant.as_ref().map(|tenant| tenant.uid.clone()), effects)
 }
 
 /// Plans the end of a backup's object.
 #[must_use]
-pub fn plan_removal(removal: &Removal, observed: &BackupAnswer) -> Plan {
-    let effects = match &observed.backup {
+pub fn plan_removal(removal: &Removal, observed: &Observed) -> Plan {
+    let effects = match &observed.answer.backup {
         None => vec![Effect::Release],
-        Some(row) => finish(removal, row, observed.job.as_ref()),
+        Some(row) => finish(removal, row, observed.answer.job.as_ref()),
     };
     of(&removal.object, None, effects)
 }
@@ -46,20 +50,6 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
         }]),
         running(),
     ]
-}
-
-/// Said of a tenant that is not there and of one that waits for its schema alike, so that it stays true while one becomes the
-/// other.
-#[must_use]
-pub fn no_tenant(desired: &Desired) -> String {
-    let Desired { object: Owner { namespace, .. }, tenant_name, .. } = desired;
-    if !is_object_name(tenant_name) {
-        return format!("no TenantSchema can be called {tenant_name:?}; make another SchemaBackup");
-    }
-    format!(
-        "TenantSchema {tenant_name} of namespace {namespace} is not there or has no schema yet; the backup is made when it has: \
-         kubectl -n {namespace} get tenantschema {tenant_name}"
-    )
 }
 
 /// A backup that an earlier object of the same names asked for becomes this one's: it is not made again because its manifest was
@@ -160,5 +150,5 @@ fn of(object: &Owner, tenant: Option<String>, effects: Vec<Effect>) -> Plan {
     let Owner { namespace, name, .. } = object;
     let requested_by = format!("SchemaBackup {namespace}/{name}");
     let caller = Caller { namespace: namespace.clone(), tenant, requested_by };
-    Plan { subject: format!("backup {namespace}/{name}"), caller, effects }
+    Plan { subject: format!("backup {namespace}/{name}"), caller, effects, ..Plan::default() }
 }

@@ -2,24 +2,61 @@
 
 use jiff::Timestamp;
 
+use super::{desired::Removal, observe::Observed};
+
 use crate::{
     api::{
-        SchemaBackup, SchemaBackupStatus,
+        ABANDON, SchemaBackup, SchemaBackupStatus, bound,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
         in_vain,
         schema_backup::BackupMethod,
     },
-    context::Notice,
-    contract::{BackupAnswer, BackupRow, BackupState, Call},
+    contract::{BackupAnswer, BackupRow, BackupState, Call, Owner},
+    frame::{Notice, Pass, Told, chain},
     plan::{Applied, End},
     quantity::human,
     text::count,
 };
 
-/// The status after a plan was applied.
+/// What a person reads of a pass.
 #[must_use]
-pub fn status(
+pub fn told(backup: &SchemaBackup, pass: &Pass<'_, SchemaBackup>, now: Timestamp) -> Told<SchemaBackupStatus> {
+    let as_it_was = || backup.status.clone().unwrap_or_default();
+    let plain = |verdict: &Verdict| finish(backup, as_it_was(), verdict, now);
+    let status = match pass {
+        Pass::Invalid(invalid) => plain(&Verdict::reconciling(invalid.reason, &invalid.message, Readiness::False)),
+        Pass::Waits { message, .. } => plain(&unavailable(message)),
+        Pass::Blocked { removal, why } => plain(&blocked(removal, why)),
+        Pass::Failed { failed, .. } if failed.is_crowded() => {
+            plain(&Verdict::reconciling(Reason::ProgressingWithRetry, chain(*failed), Readiness::Kept))
+        }
+        Pass::Failed { failed, .. } => plain(&failed.verdict()),
+        Pass::Paused { plan, .. } => plain(&Verdict::paused(plan.to_string(), Readiness::Kept)),
+        Pass::Left { .. } | Pass::Applied { observed: Observed { settled: true, .. }, .. } => as_it_was(),
+        Pass::Applied { observed, applied, database, .. } => status(backup, &observed.answer, applied, database, now),
+    };
+    let news = news(backup, &status);
+    Told { status, done: Vec::new(), news }
+}
+
+fn unavailable(message: &str) -> Verdict {
+    Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept)
+}
+
+/// The database cannot be asked: the object stays until it can, or until a user lets it go.
+fn blocked(removal: &Removal, why: &str) -> Verdict {
+    let Owner { namespace, name, uid, .. } = &removal.object;
+    let since = removal.deleted_at.map_or_else(String::new, |at| at.to_string());
+    unavailable(&format!(
+        "deletion waits since {since} for the database ({why}) and goes on by itself; to let go and leave the backup in the \
+         database: kubectl -n {namespace} annotate schemabackup {name} --overwrite {ABANDON}={}",
+        bound(name, uid)
+    ))
+}
+
+/// The status after a plan was applied.
+fn status(
     backup: &SchemaBackup,
     observed: &BackupAnswer,
     applied: &Applied,
@@ -51,15 +88,8 @@ pub fn status(
     finish(backup, status, &verdict(observed.backup.as_ref(), &applied.end), now)
 }
 
-/// The status when no plan was made: everything else stays as it was.
-#[must_use]
-pub fn status_of_verdict(backup: &SchemaBackup, verdict: &Verdict, now: Timestamp) -> SchemaBackupStatus {
-    finish(backup, backup.status.clone().unwrap_or_default(), verdict, now)
-}
-
 /// What a user who watches Events would like to know.
-#[must_use]
-pub fn notices(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
+fn news(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
     let old = backup.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let ready = |conditions| find(conditions, ConditionType::Ready).is_some_and(|found| found.status == "True");
     let mut notices = Vec::new();

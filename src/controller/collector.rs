@@ -17,7 +17,7 @@ use crate::{
         TenantDatabase, TenantSchema, TenantSchemaSpec,
         condition::{ConditionType, find},
     },
-    context::Unread,
+    frame::Unread,
     lane::Lanes,
     quantity::Bytes,
 };

@@ -11,7 +11,7 @@ use kube::{
 use super::{report, runner::jitter, watches::apis};
 use crate::{
     api::{SchemaBackup, TenantSchema},
-    context::Context,
+    frame::Context,
     kubernetes::{
         Error, list_versions,
         world::{Difference, Versions, difference},

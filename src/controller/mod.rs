@@ -26,10 +26,10 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
-    backup,
     config::Config,
-    context::{Context, Fit, Kinds, Making, Requests, Stores, Uids, Wake},
-    database, jobs,
+    database,
+    frame::{self, Context, Deletions, Fit, Kinds, Losers, Making, Requests, Stores, Uids, Wake},
+    jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
     telemetry::{Metrics, http},
@@ -112,6 +112,8 @@ pub async fn run(
         making: Making::default(),
         waiting: Uids::default(),
         let_go: Uids::default(),
+        losers: Losers::default(),
+        deletions: Deletions::default(),
         config,
         identity: identity.clone(),
         claim: Uuid::new_v4(),
@@ -138,10 +140,8 @@ pub async fn run(
         })
     };
     let concurrency = ctx.config.concurrency;
-    let tenant_controller =
-        runner.drive(tenants, stores.tenants.clone(), tenants_woken, concurrency, tenant::reconcile);
-    let backup_controller =
-        runner.drive(backups, stores.backups.clone(), backups_woken, concurrency, backup::reconcile);
+    let tenant_controller = runner.drive(tenants, stores.tenants.clone(), tenants_woken, concurrency, frame::reconcile);
+    let backup_controller = runner.drive(backups, stores.backups.clone(), backups_woken, concurrency, frame::reconcile);
     let filled = runner.filled.clone();
     let ready = async {
         if filled.await {

@@ -14,7 +14,7 @@ use super::{report, uninstall::full_name, watches::apis};
 use crate::{
     api::{SCHEMA_BACKUP_FINALIZER, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER},
     config::Config,
-    context::Stores,
+    frame::Stores,
     kubernetes,
 };
 

@@ -25,20 +25,17 @@ use self::documents::Document;
 use super::cluster_id;
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
-    context::chain,
     database::{
         install::{Closed, Reached, reach},
         resolve::{Unresolved, complaint, resolve},
     },
+    frame::{Doors, Kind, StageError, Wish, chain, look},
     kubernetes::{self, reading::Read},
-    lane::LaneState,
     plan::Plan,
-    postgres::{self, Functions},
+    postgres::Functions,
     telemetry::Metrics,
     tenant::{
-        desired::{desired, removal},
-        observe::{question, removal_question},
-        plan::{awaited, plan, plan_removal},
+        plan::awaited,
         resolve::{Resolved, older},
     },
 };
@@ -62,8 +59,8 @@ pub enum Error {
     #[error("cannot use TenantDatabase {0}")]
     Closed(String, #[source] Closed),
     /// The database.
-    #[error("cannot observe the tenant in TenantDatabase {0}")]
-    Database(String, #[source] postgres::Error),
+    #[error("cannot look at the tenant in TenantDatabase {0}")]
+    Look(String, #[source] StageError),
     /// The database is not installed.
     #[error(
         "TenantDatabase {0} has no management functions yet; the operator installs them when it opens the database"
@@ -230,26 +227,29 @@ impl Asker<'_> {
         let database = self.databases.get(&database_name).cloned().flatten().unwrap_or(database);
         let resolved = self.resolved(&tenant, namespace, database).await?;
         let functions = open(self.client, resolved.database.as_deref(), self.own_namespace).await?;
-        let failed = |source| Error::Database(database_name.clone(), source);
+        let failed = |source| Error::Look(database_name.clone(), source);
+        let doors = Doors::Functions(&functions);
         if tenant.metadata.deletion_timestamp.is_some() {
-            let removal = removal(&tenant, &resolved);
-            let observed = functions.observe_tenant(&removal_question(&removal)).await.map_err(failed)?;
-            return Ok(Preview::of(&plan_removal(&removal, &observed)));
+            let leave = tenant.removal(&resolved);
+            let (_, plan) = look(Wish::<TenantSchema>::End(&leave), doors).await.map_err(failed)?;
+            return Ok(Preview::of(&plan));
         }
-        let desired = match desired(&tenant, &resolved) {
+        let desired = match tenant.desired(&resolved) {
             Ok(desired) => desired,
             Err(invalid) => {
                 let text = format!("tenant {namespace}/{name}:\n  refuse ({}): {}\n", invalid.reason, invalid.message);
                 return Ok(Preview::new(Outcome::Refused, text));
             }
         };
-        let mut observed = functions.observe_tenant(&question(&desired)).await.map_err(failed)?;
-        let waits = awaited(&desired, &observed).is_some();
-        if let Some(holder) = observed.name_holder.as_mut().filter(|_| waits) {
+        let wish = Wish::<TenantSchema>::Keep(&desired);
+        let (mut observed, mut plan) = look(wish, doors).await.map_err(failed)?;
+        let waits = awaited(&desired, &observed.answer).is_some();
+        if let Some(holder) = observed.answer.name_holder.as_mut().filter(|_| waits) {
             // Both halves of a move are there: its old object, which only a deletion ends, is no reason to stop a pipeline.
             holder.gone = true;
+            plan = TenantSchema::plan(wish, &observed);
         }
-        let mut preview = Preview::of(&plan(&desired, &observed));
+        let mut preview = Preview::of(&plan);
         if waits {
             preview.text.push_str("  once the object that has the schema now is deleted\n");
         }
@@ -275,10 +275,11 @@ impl Asker<'_> {
         let others: Vec<_> = whole.collect();
         Ok(Resolved {
             cluster: self.cluster.clone(),
-            lane: LaneState::Elsewhere,
+            reachable: true,
             namespace_labels: found.as_ref().map(|found| found.labels().clone()),
             namespace_uid: found.and_then(|found| found.uid()),
             now: Timestamp::now(),
+            newest_deletion: None,
             older: older(tenant, tenant.spec.database(), &others),
             database: Some(Arc::new(database)),
         })

@@ -7,7 +7,7 @@ use kube::{Resource, ResourceExt, api::ObjectMeta, runtime::controller::Error as
 
 use crate::{
     api::event::{EventKind, EventReason},
-    context::{Failure, Fit, Next, chain},
+    frame::{Failure, Fit, Next, Outcome, chain},
     jobs,
     kubernetes::{self, events::Events},
     telemetry::{
@@ -36,7 +36,7 @@ pub async fn reconciled<K, E>(
         Ok(next) => next.failure.as_deref(),
         Err(error) => Some(error),
     };
-    let outcome = result.as_ref().map_or("error", |next| next.outcome);
+    let outcome = result.as_ref().map_or(Outcome::Error, |next| next.outcome).as_str();
     metrics.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
     if let Some(failure) = failure {
         let (category, stage) = (failure.category(), failure.stage());

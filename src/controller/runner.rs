@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use super::{backoff::Backoff, report};
 use crate::{
-    context::{After, Context, Failure, Next},
+    frame::{After, Context, Failure, Next},
     kubernetes::events::Events,
 };
 

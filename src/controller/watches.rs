@@ -30,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     api::{SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
-    context::{Kinds, Stores, Unread, Written},
+    frame::{Kinds, Stores, Unread, Written},
     kubernetes::{finalizers, reading::Read, world::World},
     telemetry::http::Readiness,
 };

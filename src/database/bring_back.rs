@@ -20,8 +20,8 @@ use crate::{
         condition::{Readiness, Reason, Verdict},
         event::EventReason,
     },
-    context::Notice,
     contract::{CallResult, CallStatus, Step, SurveyAnswer, ToBringBack},
+    frame::Notice,
     lane::Lane,
     postgres::{self},
 };

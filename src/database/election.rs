@@ -13,7 +13,7 @@ use super::{
     balance::{Claim, asks_for},
 };
 use crate::{
-    context::{Context, Stores},
+    frame::{Context, Stores},
     kubernetes::lease::{Hearers, LeaseCandidate, Standing, holder, wanted_by},
 };
 

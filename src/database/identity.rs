@@ -15,8 +15,8 @@ use crate::{
         condition::{Reason, Verdict},
         event::EventReason,
     },
-    context::{Context, Notice},
     contract::{CallStatus, Owner, Step, SurveyAnswer},
+    frame::{Context, Notice},
     lane::Lane,
     postgres::{self},
 };

@@ -6,7 +6,7 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use super::{Error, api, election, opens::Opens};
 use crate::{
     api::{TENANT_DATABASE_FINALIZER, TenantDatabase},
-    context::{After, Context, Living, Next},
+    frame::{After, Context, Living, Next, Outcome},
     kubernetes,
     lane::LaneState,
     telemetry::metrics::DatabaseLabels,
@@ -75,8 +75,8 @@ pub(super) async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens)
     let name = database.name_any();
     match ctx.living(&api(ctx), &name, &database.uid().unwrap_or_default()).await? {
         Living::Deleting(_) => {}
-        Living::Here(_) => return Ok(Next::new(After::Retry, "waiting")),
-        Living::Gone => return Ok(Next::new(After::Never, "gone")),
+        Living::Here(_) => return Ok(Next::new(After::Retry, Outcome::Waiting)),
+        Living::Gone => return Ok(Next::new(After::Never, Outcome::Gone)),
     }
     if let Some(open) = opens.usable(&name)
         && let Err(error) = open.lane.functions().release_lane(open.lane.hold).await
@@ -88,5 +88,5 @@ pub(super) async fn end(database: &TenantDatabase, ctx: &Context, opens: &Opens)
     election::remove(database, ctx).await?;
     ctx.let_go(&api(ctx), database, TENANT_DATABASE_FINALIZER).await?;
     ctx.metrics.forget_database(&name);
-    Ok(Next::new(After::Never, "changed"))
+    Ok(Next::new(After::Never, Outcome::Changed))
 }

@@ -31,8 +31,8 @@ use crate::{
         confirmed_deletions,
         event::EventReason,
     },
-    context::{After, Context, Failure, Next, Notice},
     contract::{Caller, SurveyAnswer},
+    frame::{After, Context, Failure, Next, Notice, Outcome},
     jobs,
     kubernetes::{self, status::Written},
     lane::{LaneState, heartbeat},
@@ -111,7 +111,7 @@ pub async fn reconcile(
     opens: &Opens,
     finished_jobs: &UnboundedSender<jobs::Finished>,
 ) -> Result<Next, Error> {
-    let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::new(After::Never, "gone")) };
+    let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::gone()) };
     let name = database.name_any();
     if opens.is_refused(&name) {
         return Err(refused(&name, &ctx, opens).await);
@@ -128,7 +128,7 @@ pub async fn reconcile(
         return Ok(next);
     }
     if election::is_wanted(&name, &ctx).await && handed_over(&name, &ctx, opens).await {
-        return Ok(Next::new(After::Resync, "standby"));
+        return Ok(Next::new(After::Resync, Outcome::Standby));
     }
     let asked = ctx.requests.is_new(&*database);
     let leaving = database.metadata.deletion_timestamp.is_some();
@@ -244,7 +244,7 @@ async fn keep_off(database: &TenantDatabase, ctx: &Context, opens: &Opens) -> Re
     let name = database.name_any();
     if !ctx.world.is_settled() {
         stand_by(&name, ctx, opens);
-        return Ok(Some(Next::new(After::Delay(UNSETTLED), "standby")));
+        return Ok(Some(Next::new(After::Delay(UNSETTLED), Outcome::Standby)));
     }
     let Some(message) = ctx.kinds.complaint() else { return Ok(None) };
     let known = matches!(ctx.lanes.get(&name), LaneState::Unavailable { reason: Reason::KindsOlder, .. });
@@ -425,7 +425,7 @@ async fn publish(database: &TenantDatabase, new: TenantDatabaseStatus, ctx: &Con
     let notices = notices(database, &new);
     let changed = database.status.as_ref() != Some(&new);
     if changed && ctx.write_status(&api(ctx), database, &new).await? == Written::Outdated {
-        return Ok(Next::new(After::Retry, "waiting"));
+        return Ok(Next::new(After::Retry, Outcome::Waiting));
     }
     Ok(Next { notices, ..Next::of(&new.conditions, changed) })
 }

@@ -12,7 +12,7 @@ use crate::{
         condition::{Reason, Verdict},
         no_times, time_to_come,
     },
-    context::Context,
+    frame::Context,
     text::DOCS,
 };
 

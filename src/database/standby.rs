@@ -19,8 +19,8 @@ use crate::{
         TenantDatabase,
         condition::{ConditionType, Reason, Verdict, find},
     },
-    context::{After, Context, Next},
     contract::Installation,
+    frame::{After, Context, Next, Outcome},
     postgres::{Functions, Pool},
 };
 
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Looks after a database for which this replica has stood by for so long.
 pub async fn look(database: &TenantDatabase, waited: Duration, ctx: &Context) -> Result<Next, Error> {
-    let again = Next::new(After::Delay(PATIENCE), "standby");
+    let again = Next::new(After::Delay(PATIENCE), Outcome::Standby);
     if waited < PATIENCE || !is_said_to_be_well(database) {
         return Ok(again);
     }

@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    context::Context,
     contract::{Asked, SurveyAnswer, TenantRow},
+    frame::Context,
     lane::Lane,
     postgres::Error,
     telemetry::metrics::{DatabaseLabels, Metrics},

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use super::opens::Open;
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
-    context::Context,
+    frame::Context,
     kubernetes::{self, reading::Read},
 };
 

@@ -45,17 +45,17 @@ impl Applied {
 }
 
 /// Applies a plan on its database.
-pub async fn apply(lane: &Lane, plan: Plan) -> Result<Applied, Error> {
+pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
     let mut tried = None;
-    for effect in plan.effects {
+    for effect in &plan.effects {
         let is_tried = matches!(effect, Effect::Try(_));
         match effect {
-            Effect::EndJobs(Running::OfTenant(schema_id)) => lane.cancel_jobs_of(schema_id),
-            Effect::EndJobs(Running::Job(job_id)) => lane.cancel_job(job_id),
+            Effect::EndJobs(Running::OfTenant(schema_id)) => lane.cancel_jobs_of(*schema_id),
+            Effect::EndJobs(Running::Job(job_id)) => lane.cancel_job(*job_id),
             Effect::Steps(steps) | Effect::Try(steps) => {
                 let queues_job = steps.iter().any(Step::queues_job);
-                let results = match lane.apply(&plan.caller, steps).await {
+                let results = match lane.apply(&plan.caller, steps.clone()).await {
                     // No other text of a plan has letters beyond ASCII.
                     Err(error) if error.is_unstorable() => {
                         let message = format!("spec.config has a text that this database cannot store: {error}");
@@ -79,11 +79,11 @@ pub async fn apply(lane: &Lane, plan: Plan) -> Result<Applied, Error> {
                 }
             }
             Effect::Await { reason, fact, until } => {
-                applied.end = End::Waits { reason, message: fact, until };
+                applied.end = End::Waits { reason: *reason, message: fact.clone(), until: *until };
                 return Ok(applied);
             }
             Effect::Refuse { reason, message } => {
-                applied.end = End::Refused { reason, message };
+                applied.end = End::Refused { reason: *reason, message: message.clone() };
                 return Ok(applied);
             }
             Effect::Release => applied.end = End::Released,

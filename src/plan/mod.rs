@@ -26,6 +26,10 @@ pub struct Plan {
     pub subject: String,
     /// On whose behalf.
     pub caller: Caller,
+    /// Nothing is to be done, because a user asked for that; what would be is shown.
+    pub paused: bool,
+    /// The object has something in the database already, so that its finalizer must stand also when nothing is done.
+    pub holds: bool,
     /// In order; one reconcile runs up to the first that waits or refuses.
     pub effects: Vec<Effect>,
 }

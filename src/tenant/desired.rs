@@ -26,6 +26,7 @@ use crate::{
         transfer::{ObjectName, Transfer},
     },
     contract::{Brake, InstitutionSource, Owner, Quota},
+    frame::{Invalid, Leave},
     ident::{InstitutionId, SchemaName},
     text::why_no_regex,
 };
@@ -95,6 +96,8 @@ pub struct Removal {
     pub brake: Option<Brake>,
     /// What its status says of why it waits.
     pub told: Option<String>,
+    /// When a tenant of this database was deleted last.
+    pub newest_deletion: Option<Timestamp>,
     /// Nothing is to be done; what would be is shown.
     pub paused: bool,
 }
@@ -105,15 +108,6 @@ impl Removal {
     pub fn stays(&self) -> bool {
         self.policy == DeletionPolicy::Retain || self.abandoned || self.given_to.is_some()
     }
-}
-
-/// Why the spec cannot be followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// From the closed set.
-    pub reason: Reason,
-    /// What is wrong, where, and the way out.
-    pub message: String,
 }
 
 /// What the tenant is to be, given what its spec points to.
@@ -204,12 +198,24 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
             .as_ref()
             .and_then(|status| find(&status.conditions, ConditionType::Stalled))
             .map(|stalled| stalled.message.clone()),
+        newest_deletion: resolved.newest_deletion,
         paused: api::is_paused(&tenant.metadata),
         schema_name,
         owner,
     };
     let given_to = resolved.database.as_deref().and_then(|database| given_to(&removal, database));
     Removal { given_to, ..removal }
+}
+
+/// What the deleted tenant waits for. One that goes to another object stays as it is too, and the database is told where it can be.
+#[must_use]
+pub fn leave(tenant: &TenantSchema, resolved: &Resolved) -> Leave<Removal> {
+    let removal = removal(tenant, resolved);
+    match removal.given_to.is_some() && resolved.reachable {
+        _ if removal.abandoned => Leave::Abandoned(removal),
+        false if removal.stays() => Leave::AsItIs(removal),
+        _ => Leave::Asked(removal),
+    }
 }
 
 /// The object that the owners of the database give a deleted tenant to.

@@ -1,24 +1,74 @@
-//! Stage 3: what is, as the database says. One question, or none when the latest survey has the answer.
+//! Stage 3: what is, as the database says. One question, or none when the latest survey has the answer; and what only the API
+//! server knows, asked where something is given or taken away.
 
+use kube::Api;
+
+use super::{
+    desired::{Desired, Removal, given_to},
+    plan::awaited,
+};
 use crate::{
-    api::policy::DeletionPolicy,
-    contract::{TenantAnswer, TenantQuestion},
-    lane::Lane,
-    postgres::Error,
+    api::{TenantDatabase, TenantSchema, policy::DeletionPolicy, transfer::ObjectName},
+    contract::{Claim, Owner, TenantAnswer, TenantQuestion},
+    frame::{Context, Doors, Leave, Living, StageError as Error},
+    kubernetes,
 };
 
-use super::desired::{Desired, Removal};
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observed {
+    /// What the database says.
+    pub answer: TenantAnswer,
+    /// The object that the owners of the database give a deleted tenant to, by the API server's word; nothing where it was not asked.
+    pub given_to: Option<Option<ObjectName>>,
+    /// The object is deleted or gone, which the caches do not know yet: what it let go is not given back to it.
+    pub gone: bool,
+}
+
+impl From<TenantAnswer> for Observed {
+    fn from(answer: TenantAnswer) -> Self {
+        Self { answer, ..Self::default() }
+    }
+}
 
 /// Observes a living tenant.
-pub async fn observe(lane: &Lane, desired: &Desired) -> Result<TenantAnswer, Error> {
-    if let Some(row) = lane.surveyed(&desired.owner.uid) {
-        return Ok(TenantAnswer {
-            own: Some((*row).clone()),
-            schema_exists: row.schema_exists,
-            ..TenantAnswer::default()
-        });
+pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
+    if let Some(row) = doors.surveyed(&desired.owner.uid) {
+        let (own, schema_exists) = (Some((*row).clone()), row.schema_exists);
+        return Ok(TenantAnswer { own, schema_exists, ..TenantAnswer::default() }.into());
     }
-    lane.observe_tenant(&question(desired)).await
+    let mut observed = Observed::from(doors.observe_tenant(&question(desired)).await.map_err(Error::Observe)?);
+    let Some(ctx) = doors.context() else { return Ok(observed) };
+    if let Some(holder) = awaited(desired, &observed.answer) {
+        let gone = is_gone(holder, ctx).await;
+        if let Some(holder) = &mut observed.answer.name_holder {
+            holder.gone = gone;
+        }
+    }
+    if observed.answer.tombstone.is_some() {
+        let Owner { namespace, name, uid, .. } = &desired.owner;
+        observed.gone = !matches!(ctx.living(&tenants(ctx, namespace), name, uid).await?, Living::Here(_));
+    }
+    Ok(observed)
+}
+
+/// Observes a tenant that is to go. Always asks, unless it stays as it is: nothing is removed on the word of a cache.
+pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
+    let removal = leave.removal();
+    if !matches!(leave, Leave::Asked(_)) {
+        let own = doors.surveyed(&removal.owner.uid).map(|row| (*row).clone());
+        return Ok(TenantAnswer { own, ..TenantAnswer::default() }.into());
+    }
+    let question = removal_question(removal);
+    let Some(ctx) = doors.context() else {
+        return Ok(doors.observe_tenant(&question).await.map_err(Error::Observe)?.into());
+    };
+    // Its database may give the tenant to another object since a moment.
+    let databases = Api::<TenantDatabase>::all(ctx.client.clone());
+    let database = kubernetes::read(&databases, &removal.database);
+    let (answer, database) = futures::join!(doors.observe_tenant(&question), database);
+    let given_to = database?.and_then(|database| given_to(removal, &database));
+    Ok(Observed { given_to: Some(given_to), ..answer.map_err(Error::Observe)?.into() })
 }
 
 /// What is asked about a living tenant.
@@ -34,11 +84,6 @@ pub fn question(desired: &Desired) -> TenantQuestion<'_> {
     }
 }
 
-/// Observes a tenant that is to go. Always asks: nothing is removed on the word of a cache.
-pub async fn observe_removal(lane: &Lane, removal: &Removal) -> Result<TenantAnswer, Error> {
-    lane.observe_tenant(&removal_question(removal)).await
-}
-
 /// What is asked about a tenant that is to go.
 #[must_use]
 pub fn removal_question(removal: &Removal) -> TenantQuestion<'_> {
@@ -51,4 +96,14 @@ pub fn removal_question(removal: &Removal) -> TenantQuestion<'_> {
         // The question before a drop, and what is told of one, are about what is there now.
         measure: removal.policy == DeletionPolicy::Drop && !removal.stays(),
     }
+}
+
+/// Whether the API server, asked now, does not have the object that holds a tenant. No answer proves nothing.
+async fn is_gone(holder: &Claim, ctx: &Context) -> bool {
+    let (Some(namespace), Some(name), Some(uid)) = (&holder.namespace, &holder.name, &holder.uid) else { return false };
+    ctx.living(&tenants(ctx, namespace), name, uid).await.is_ok_and(|living| living.is_gone())
+}
+
+fn tenants(ctx: &Context, namespace: &str) -> Api<TenantSchema> {
+    Api::namespaced(ctx.client.clone(), namespace)
 }

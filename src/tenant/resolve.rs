@@ -13,8 +13,7 @@ use crate::{
         TenantDatabase, TenantSchema,
         condition::{ConditionType, find},
     },
-    context::Context,
-    lane::LaneState,
+    frame::{Context, Host, Stand},
 };
 
 /// What a tenant points to.
@@ -23,14 +22,16 @@ pub struct Resolved {
     pub cluster: String,
     /// The TenantDatabase, if it is there.
     pub database: Option<Arc<TenantDatabase>>,
-    /// The state of its lane.
-    pub lane: LaneState,
+    /// Whether a process can be asked about the tenant now: this one, or the one that works on its database.
+    pub reachable: bool,
     /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
     pub namespace_labels: Option<BTreeMap<String, String>>,
     /// The UID of the tenant's namespace, as the cache has it.
     pub namespace_uid: Option<String>,
     /// The time by the API server's clock, which stamps deletions.
     pub now: Timestamp,
+    /// When a tenant of this database was deleted last, as far as this process has seen: the time that confirms all deletions.
+    pub newest_deletion: Option<Timestamp>,
     /// The older tenants of this namespace in the database; counted only when a limit asks for it.
     pub older: Older,
 }
@@ -45,8 +46,7 @@ pub struct Older {
 }
 
 /// Looks up what the tenant points to.
-#[must_use]
-pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
+pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) {
     let name = tenant.spec.database();
     let namespace = tenant.namespace().unwrap_or_default();
     let database = ctx.stores.databases.get(&ObjectRef::new(name));
@@ -58,8 +58,13 @@ pub fn resolve(tenant: &TenantSchema, ctx: &Context) -> Resolved {
         .and_then(|database| database.spec.limits.as_ref())
         .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
     let older = if limited { older(tenant, name, &ctx.stores.tenants.state()) } else { Older::default() };
-    let (cluster, lane, now) = (ctx.cluster.clone(), ctx.lanes.get(name), ctx.clock.now());
-    Resolved { cluster, database, lane, namespace_labels, namespace_uid, now, older }
+    let deleted = tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
+    let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
+    let host = Host::of(name, database.is_some(), ctx).await;
+    let reachable = matches!(host, Host::Open(_) | Host::Elsewhere);
+    let (cluster, now) = (ctx.cluster.clone(), ctx.clock.now());
+    let facts = Resolved { cluster, database, reachable, namespace_labels, namespace_uid, now, newest_deletion, older };
+    (facts, Stand { database: Some(name.to_owned()), host })
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit

@@ -10,19 +10,18 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{
-        CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, connection::TlsMode, deletion,
-        tenant_schema::Place,
-    },
+    api::{CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, connection::TlsMode, deletion},
     backup,
-    contract::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
+    contract::{CallStatus, ClaimedJob},
     database::install::{Claimant, open},
-    lane::{Lane, LaneState},
+    frame::{Doors, Kind, Pass, Wish, look},
+    lane::Lane,
     plan::{Effect, End, Plan, apply},
     postgres::Connection,
     telemetry::Metrics,
     tenant::{
         self,
+        observe::Observed,
         resolve::{Older, Resolved},
     },
 };
@@ -133,16 +132,23 @@ impl Stage {
         let (_, plan, _) = self.look(subject).await;
         let some = plan.effects.into_iter().flat_map(one_by_one).take(effects).collect();
         let cut = Plan { effects: some, ..plan };
-        apply(&self.lane, cut).await.unwrap();
+        apply(&self.lane, &cut).await.unwrap();
     }
 
     /// One whole pass, with its status; says where it ended.
     pub async fn pass(&self, subject: &mut Subject) -> End {
         let (desired, plan, observed) = self.look(subject).await;
-        let applied = apply(&self.lane, plan).await.unwrap();
+        let applied = apply(&self.lane, &plan).await.unwrap();
         if let Some(desired) = desired {
-            let now = Timestamp::UNIX_EPOCH;
-            let status = tenant::status::status(&subject.object, &desired, &observed, &applied, &Place::default(), now);
+            let wish = Wish::Keep(&desired);
+            let pass = Pass::Applied {
+                wish,
+                observed: &observed,
+                applied: &applied,
+                database: &self.lane.database,
+                place: &self.lane.place,
+            };
+            let status = subject.object.status_of(&pass, Timestamp::UNIX_EPOCH).status;
             subject.object.status = Some(status);
         }
         subject.gone = subject.object.metadata.deletion_timestamp.is_some() && applied.end == End::Released;
@@ -195,25 +201,22 @@ impl Stage {
         let resolved = backup::resolve::Resolved {
             cluster: "cluster".to_owned(),
             namespace_uid: None,
-            database: None,
+            namespace_ends: false,
+            database: Some(String::new()),
             tenant: Some(Arc::new(subject.object.clone())),
-            lane: None,
+            touched: false,
         };
-        let desired = backup::desired::desired(object, &resolved);
-        let tenant_uid = uid(&subject.object);
-        let question =
-            BackupQuestion { object: &desired.object, backup_id: None, method: None, tenant_uid: Some(&tenant_uid) };
-        let observed = self.lane.observe_backup(&question).await.unwrap();
-        let mut plan = if object.metadata.deletion_timestamp.is_some() {
-            backup::plan::plan_removal(&backup::desired::removal(object, &resolved, false), &observed)
+        let doors = Doors::Functions(self.lane.functions());
+        let (_, mut plan) = if object.metadata.deletion_timestamp.is_some() {
+            look(Wish::<SchemaBackup>::End(&object.removal(&resolved)), doors).await.unwrap()
         } else {
-            backup::plan::plan(&desired, &observed)
+            look(Wish::<SchemaBackup>::Keep(&object.desired(&resolved).unwrap()), doors).await.unwrap()
         };
         let text = plan.to_string();
         if stop_before_end {
             plan.effects.truncate(1);
         }
-        let applied = apply(&self.lane, plan).await.unwrap();
+        let applied = apply(&self.lane, &plan).await.unwrap();
         (text, applied.end)
     }
 
@@ -231,40 +234,25 @@ impl Stage {
         text.replace(&name, "NAME").replace(&format!("converge_{}", self.id), "LOGIN")
     }
 
-    async fn look(&self, subject: &Subject) -> (Option<tenant::desired::Desired>, Plan, TenantAnswer) {
+    async fn look(&self, subject: &Subject) -> (Option<tenant::desired::Desired>, Plan, Observed) {
         let resolved = Resolved {
             cluster: "cluster".to_owned(),
             database: Some(self.database.clone()),
-            lane: LaneState::Elsewhere,
+            reachable: true,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: Some("team".to_owned()),
             now: Timestamp::now(),
+            newest_deletion: None,
             older: Older::default(),
         };
+        let doors = Doors::Functions(self.lane.functions());
         if subject.object.metadata.deletion_timestamp.is_some() {
-            let removal = tenant::desired::removal(&subject.object, &resolved);
-            let question = TenantQuestion {
-                owner: &removal.owner,
-                schema_id: None,
-                institution_id: None,
-                schema_name: removal.schema_name.as_deref().unwrap_or_default(),
-                institution_source: None,
-                measure: false,
-            };
-            let observed = self.lane.observe_tenant(&question).await.unwrap();
-            return (None, tenant::plan::plan_removal(&removal, &observed), observed);
+            let leave = subject.object.removal(&resolved);
+            let (observed, plan) = look(Wish::<TenantSchema>::End(&leave), doors).await.unwrap();
+            return (None, plan, observed);
         }
-        let desired = tenant::desired::desired(&subject.object, &resolved).unwrap();
-        let question = TenantQuestion {
-            owner: &desired.owner,
-            schema_id: desired.known,
-            institution_id: None,
-            schema_name: desired.schema_name.as_str(),
-            institution_source: None,
-            measure: false,
-        };
-        let observed = self.lane.observe_tenant(&question).await.unwrap();
-        let plan = tenant::plan::plan(&desired, &observed);
+        let desired = subject.object.desired(&resolved).unwrap();
+        let (observed, plan) = look(Wish::<TenantSchema>::Keep(&desired), doors).await.unwrap();
         (Some(desired), plan, observed)
     }
 }

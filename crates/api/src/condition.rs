@@ -178,6 +178,44 @@ impl Verdict {
     }
 }
 
+/// A status that has conditions.
+pub trait Conditions {
+    /// Its conditions.
+    fn conditions(&self) -> &[Condition];
+    /// The generation that it is about.
+    fn observed_generation(&self) -> Option<i64>;
+    /// What a person should read first.
+    fn summary(&self) -> Option<&Summary>;
+
+    /// True when it tells of this generation, and that nothing is left to do or to wait for.
+    fn is_at_rest(&self, generation: Option<i64>) -> bool {
+        let conditions = self.conditions();
+        let is_final = |stalled: &Condition| Reason::is_final(&stalled.reason);
+        self.observed_generation() == generation
+            && find(conditions, ConditionType::Reconciling).is_none()
+            && (is_true(conditions, ConditionType::Ready)
+                || find(conditions, ConditionType::Stalled).is_some_and(is_final))
+    }
+}
+
+macro_rules! have_conditions {
+    ($($status:ty),+) => {
+        $(impl Conditions for $status {
+            fn conditions(&self) -> &[Condition] {
+                &self.conditions
+            }
+            fn observed_generation(&self) -> Option<i64> {
+                self.observed_generation
+            }
+            fn summary(&self) -> Option<&Summary> {
+                self.summary.as_ref()
+            }
+        })+
+    };
+}
+
+have_conditions!(super::TenantSchemaStatus, super::SchemaBackupStatus, super::TenantDatabaseStatus);
+
 /// The condition of that type, if there is one.
 #[must_use]
 pub fn find(conditions: &[Condition], type_: ConditionType) -> Option<&Condition> {

@@ -49,6 +49,12 @@ macro_rules! reasons {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
+            /// True for the word of a reason after which nothing more comes of the object: another one must be made.
+            #[must_use]
+            pub fn is_final(word: &str) -> bool {
+                [Self::Failed, Self::Cancelled].iter().any(|last| word == last.as_str())
+            }
+
             /// With which condition it is usually shown.
             #[must_use]
             pub const fn shown(self) -> Shown {

@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::{
     api::GROUP,
-    context::{Written, fingerprint},
+    frame::{Written, fingerprint},
 };
 
 /// How often in this time the same object's status is put right at once. One who writes it again and again, as another

@@ -18,7 +18,7 @@ use kube::{
     },
 };
 
-use crate::{context::Unread, kubernetes::reading::Read};
+use crate::{frame::Unread, kubernetes::reading::Read};
 
 /// The events of one watch.
 pub type Told<K> = BoxStream<'static, Result<Event<Read<K>>, watcher::Error>>;

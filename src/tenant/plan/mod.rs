@@ -9,30 +9,41 @@ mod take_down;
 use bring_up::bring_up;
 pub use conflict::awaited;
 use keep::keep;
-pub use take_down::release_step;
 use take_down::take_down;
 
-use super::desired::{Desired, Removal};
+use super::{
+    desired::{Desired, Removal},
+    observe::Observed,
+};
 use crate::{
-    contract::{Caller, Owner, TenantAnswer},
+    api::condition::Reason,
+    contract::{Caller, Owner},
     plan::{Effect, Plan},
 };
 
 /// Plans a living tenant.
 #[must_use]
-pub fn plan(desired: &Desired, observed: &TenantAnswer) -> Plan {
-    let effects = match &observed.own {
+pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
+    let effects = match &observed.answer.own {
         Some(row) => keep(desired, row),
-        None => bring_up(desired, observed),
+        None => bring_up(desired, &observed.answer),
     };
-    of(&desired.owner, desired.schema_name.as_str(), effects)
+    let mut plan = of(&desired.owner, desired.schema_name.as_str(), effects);
+    if observed.gone && plan.changes() {
+        // What this very object let go is given back only to an object that is there.
+        plan.effects =
+            vec![Effect::wait(Reason::Progressing, "this object is being deleted, and nothing is made for it")];
+    }
+    Plan { paused: desired.paused, holds: observed.answer.own.is_some(), ..plan }
 }
 
 /// Plans the end of a tenant.
 #[must_use]
-pub fn plan_removal(removal: &Removal, observed: &TenantAnswer) -> Plan {
-    let effects = take_down(removal, observed);
-    of(&removal.owner, removal.schema_name.as_deref().unwrap_or("unknown"), effects)
+pub fn plan_removal(removal: &Removal, observed: &Observed) -> Plan {
+    let given_to = observed.given_to.clone().unwrap_or_else(|| removal.given_to.clone());
+    let effects = take_down(removal, given_to.as_ref(), &observed.answer);
+    let plan = of(&removal.owner, removal.schema_name.as_deref().unwrap_or("unknown"), effects);
+    Plan { paused: removal.paused, ..plan }
 }
 
 fn of(owner: &Owner, schema: &str, effects: Vec<Effect>) -> Plan {
@@ -40,12 +51,11 @@ fn of(owner: &Owner, schema: &str, effects: Vec<Effect>) -> Plan {
         subject: format!("tenant {}/{}, schema {schema}", owner.namespace, owner.name),
         caller: caller(owner),
         effects,
+        ..Plan::default()
     }
 }
 
-/// On whose behalf a tenant's steps are applied.
-#[must_use]
-pub fn caller(owner: &Owner) -> Caller {
+fn caller(owner: &Owner) -> Caller {
     Caller {
         namespace: owner.namespace.clone(),
         tenant: Some(owner.uid.clone()),

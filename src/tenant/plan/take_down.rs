@@ -14,8 +14,11 @@ use crate::{
 };
 
 /// What is done until the object may go; what was begun by an earlier pass goes on.
-pub(super) fn take_down(removal: &Removal, observed: &TenantAnswer) -> Vec<Effect> {
-    if let Some(to) = &removal.given_to {
+pub(super) fn take_down(removal: &Removal, given_to: Option<&ObjectName>, observed: &TenantAnswer) -> Vec<Effect> {
+    if removal.abandoned || given_to.is_none() && removal.policy == DeletionPolicy::Retain {
+        return stay(removal, observed);
+    }
+    if let Some(to) = given_to {
         return release(removal, observed, to);
     }
     match (&observed.own, &observed.tombstone) {
@@ -68,19 +71,22 @@ fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<E
     effects
 }
 
+/// What stays as it is, is released by the next survey. But a row that was taken over waits for its object for ever, so it is released
+/// while that is there; if that does not come about, it serves that this process remembers the deletion.
+fn stay(removal: &Removal, observed: &TenantAnswer) -> Vec<Effect> {
+    let taken_over = observed.own.as_ref().filter(|row| row.taken_over);
+    let release = taken_over.map(|_| Effect::Try(vec![release_step(removal, None)]));
+    release.into_iter().chain([Effect::Release]).collect()
+}
+
 /// The call that leaves the tenant as it is, without an object.
-#[must_use]
-pub fn release_step(removal: &Removal, to: Option<&ObjectName>) -> Step {
+fn release_step(removal: &Removal, to: Option<&ObjectName>) -> Step {
     let uids = BTreeSet::from([removal.owner.uid.clone()]);
     Step::ReleaseTenants { owner_uids: uids.clone(), deleted_uids: uids, to: to.cloned() }
 }
 
 fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
-    let purge = match removal.policy {
-        DeletionPolicy::Retain => return vec![Effect::Release],
-        DeletionPolicy::BackupThenDrop => false,
-        DeletionPolicy::Drop => true,
-    };
+    let purge = removal.policy == DeletionPolicy::Drop;
     // What is gone leaves nothing to set aside. What is only somewhere else must not be left behind with no object.
     if let Some(absence) = row.absence.as_ref().filter(|absence| absence.kind != Fate::Replaced)
         && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))

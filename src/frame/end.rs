@@ -1,0 +1,135 @@
+//! The end of an object, for every kind: what its deletion waits for, and when it may go.
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+
+use super::{
+    After, Context, Doors, Ending, Fit, Host, Kind, Leave, Living, Next, Outcome, Pass, StageError as Error, Stand,
+    Wish,
+    drive::{api, trouble},
+    look,
+    publish::{publish, told},
+};
+use crate::{
+    lane::Lane,
+    plan::{Applied, End, apply},
+};
+
+/// A deleted object: what it made is dealt with, then it goes.
+pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, Error> {
+    if !object.finalizers().iter().any(|finalizer| finalizer == K::FINALIZER) {
+        return Ok(Next::gone());
+    }
+    let (facts, stand) = object.resolve(ctx).await?;
+    let leave = object.removal(&facts);
+    if !matches!(leave, Leave::Abandoned(_)) && matches!(ctx.kinds.check().await?, Fit::Older { .. }) {
+        // What is left of the spec is not what its owner wrote.
+        return Ok(Next::waiting());
+    }
+    let removal = leave.removal();
+    match (&leave, &stand.host) {
+        (Leave::Abandoned(_) | Leave::AsItIs(_), host) => leave_it(object, &leave, &stand, host, ctx).await,
+        (Leave::Asked(_), Host::Elsewhere) => Ok(Next::standby()),
+        (Leave::Asked(_), Host::Missing) => {
+            let why = format!("TenantDatabase {} is gone", stand.database.as_deref().unwrap_or_default());
+            publish(&object, &Pass::Blocked { removal, why: &why }, ctx).await
+        }
+        (Leave::Asked(_), Host::Unavailable { message, .. }) => {
+            publish(&object, &Pass::Blocked { removal, why: message }, ctx).await
+        }
+        (Leave::Asked(_), Host::Open(lane)) => match take_down(&object, &facts, &leave, &stand, lane, ctx).await {
+            Err(failed) => trouble(&object, Some(removal), lane, failed, ctx).await,
+            done => done,
+        },
+    }
+}
+
+/// What it has is dealt with in its database. What the cache has may be of a world that went back: the object decides as it is
+/// now, or nothing is taken away.
+async fn take_down<K: Kind>(
+    object: &Arc<K>,
+    facts: &K::Facts,
+    leave: &Leave<K::Removal>,
+    stand: &Stand,
+    lane: &Lane,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    let uid = object.meta().uid.as_deref().unwrap_or_default();
+    let (api, name) = (api(&**object, ctx), object.name_any());
+    let living = ctx.living_whole(&api, &name, uid);
+    let (observed, living) = futures::join!(K::observe(Wish::End(leave), Doors::Lane(lane, ctx)), living);
+    let object = match living? {
+        Living::Deleting(now) => Arc::new(now),
+        Living::Here(_) => return Ok(Next::waiting()),
+        Living::Gone => return Ok(Next::gone()),
+    };
+    let leave = object.removal(facts);
+    if !matches!(leave, Leave::Asked(_)) {
+        return Ok(Next::waiting());
+    }
+    let observed = observed?;
+    let wish = Wish::<K>::End(&leave);
+    let plan = K::plan(wish, &observed);
+    tracing::debug!(stage = "plan", plan = %plan);
+    if plan.paused {
+        return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
+    }
+    let applied = apply(lane, &plan).await.map_err(Error::Apply)?;
+    if lane.is_refused() {
+        return Ok(Next::new(After::Retry, Outcome::Standby));
+    }
+    let pass =
+        Pass::Applied { wish, observed: &observed, applied: &applied, database: &lane.database, place: &lane.place };
+    match applied.end {
+        End::Released | End::Done => let_go(object.clone(), &leave, stand, Some(&pass), ctx).await,
+        End::Waits { .. } | End::Refused { .. } => publish(&object, &pass, ctx).await,
+    }
+}
+
+/// What it has stays as it is. The database is told where that can be done at once, and the object goes also if it cannot.
+async fn leave_it<K: Kind>(
+    object: Arc<K>,
+    leave: &Leave<K::Removal>,
+    stand: &Stand,
+    host: &Host,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    let wish = Wish::<K>::End(leave);
+    let Host::Open(lane) = host else {
+        let (observed, plan) = (K::Observed::default(), K::plan(wish, &K::Observed::default()));
+        if plan.paused {
+            return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
+        }
+        return let_go(object, leave, stand, None, ctx).await;
+    };
+    let (observed, plan) = look(wish, Doors::Lane(lane, ctx)).await?;
+    if plan.paused {
+        return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
+    }
+    let applied = match apply(lane, &plan).await {
+        Ok(applied) => applied,
+        Err(error) => {
+            tracing::debug!(%error, "cannot tell the database of a deleted object");
+            Applied::nothing()
+        }
+    };
+    let pass =
+        Pass::Applied { wish, observed: &observed, applied: &applied, database: &lane.database, place: &lane.place };
+    let_go(object.clone(), leave, stand, Some(&pass), ctx).await
+}
+
+/// Removes the finalizer; the object is gone with it.
+async fn let_go<K: Kind>(
+    object: Arc<K>,
+    leave: &Leave<K::Removal>,
+    stand: &Stand,
+    pass: Option<&Pass<'_, K>>,
+    ctx: &Context,
+) -> Result<Next, Error> {
+    ctx.let_go(&api(&*object, ctx), &*object, K::FINALIZER).await?;
+    let left = Pass::Left { leave };
+    let notices = told(&*object, pass.unwrap_or(&left), ctx).done;
+    object.gone(Ending::LetGo { leave, stand }, ctx);
+    Ok(Next { notices, ..Next::new(After::Never, Outcome::Changed) })
+}

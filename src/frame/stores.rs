@@ -1,0 +1,81 @@
+//! The watch caches, and the way to ask controllers to look at objects.
+
+use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use jiff::Timestamp;
+use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
+use kube::{
+    core::PartialObjectMeta,
+    runtime::reflector::{ObjectRef, Store},
+};
+
+use crate::api::{SchemaBackup, TenantDatabase, TenantSchema};
+
+/// The watch caches, without managed fields.
+#[derive(Clone)]
+pub struct Stores {
+    /// All databases.
+    pub databases: Store<TenantDatabase>,
+    /// The tenants of this operator's selection.
+    pub tenants: Store<TenantSchema>,
+    /// The backups of this operator's selection.
+    pub backups: Store<SchemaBackup>,
+    /// Labels and deletion of namespaces.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// The Leases of the operator's own namespace.
+    pub leases: Store<Lease>,
+}
+
+impl Stores {
+    /// When a tenant of this database was deleted last: the time that confirms all deletions until now.
+    #[must_use]
+    pub fn newest_deletion(&self, database: &str) -> Option<Timestamp> {
+        let tenants = self.tenants.state();
+        let deleted = tenants.iter().filter(|tenant| tenant.spec.database() == database);
+        deleted.filter_map(|tenant| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0)).max()
+    }
+}
+
+/// Asks controllers to look at objects.
+#[derive(Clone)]
+pub struct Wake {
+    /// To the controller of databases.
+    pub databases: UnboundedSender<ObjectRef<TenantDatabase>>,
+    /// To the controller of tenants.
+    pub tenants: UnboundedSender<ObjectRef<TenantSchema>>,
+    /// To the controller of backups.
+    pub backups: UnboundedSender<ObjectRef<SchemaBackup>>,
+}
+
+/// What the controllers of databases, tenants and backups are asked to look at.
+pub type Woken = (
+    UnboundedReceiver<ObjectRef<TenantDatabase>>,
+    UnboundedReceiver<ObjectRef<TenantSchema>>,
+    UnboundedReceiver<ObjectRef<SchemaBackup>>,
+);
+
+impl Wake {
+    /// A way to ask, and what is asked.
+    #[must_use]
+    pub fn channels() -> (Self, Woken) {
+        let (databases, databases_woken) = mpsc::unbounded();
+        let (tenants, tenants_woken) = mpsc::unbounded();
+        let (backups, backups_woken) = mpsc::unbounded();
+        (Self { databases, tenants, backups }, (databases_woken, tenants_woken, backups_woken))
+    }
+
+    /// Looks at a database.
+    pub fn database(&self, name: &str) {
+        // A closed channel means that the controller has shut down; there is no driver left to wake.
+        let _ = self.databases.unbounded_send(ObjectRef::new(name));
+    }
+
+    /// Looks at a tenant.
+    pub fn tenant(&self, namespace: &str, name: &str) {
+        let _ = self.tenants.unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+
+    /// Looks at a backup.
+    pub fn backup(&self, namespace: &str, name: &str) {
+        let _ = self.backups.unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+}

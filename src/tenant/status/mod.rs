@@ -1,0 +1,350 @@
+//! Stage 6: what a person reads, from what was applied. Pure.
+//!
+//! A status is written only when it differs in something that a person would care about: usage when the table count
+//! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
+
+mod end;
+mod notices;
+
+use jiff::Timestamp;
+use serde_json::from_value;
+
+pub use end::taken_away;
+use end::{blocked, end_verdict, status_of_end, what_became};
+use notices::{news, what_was_done};
+
+use super::{desired::Desired, observe::Observed};
+use crate::{
+    api::{
+        TenantSchema, TenantSchemaStatus,
+        condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
+        in_vain,
+        tenant_schema::{Access, LastBackup, LastOperation, Place, State},
+    },
+    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    frame::{Leave, Pass, Told, Wish, chain},
+    plan::{Applied, Plan},
+    quantity::{Bytes, human, is_news},
+};
+
+/// What a person reads of a pass; `database` is the TenantDatabase that the spec names.
+#[must_use]
+pub fn told(
+    tenant: &TenantSchema,
+    database: &str,
+    pass: &Pass<'_, TenantSchema>,
+    now: Timestamp,
+) -> Told<TenantSchemaStatus> {
+    let plain = |verdict: &Verdict| status_of_verdict(tenant, database, verdict, now);
+    let mut done = Vec::new();
+    let status = match pass {
+        Pass::Invalid(invalid) => plain(&match invalid.reason {
+            Reason::DatabaseNotFound | Reason::Progressing => {
+                Verdict::reconciling(invalid.reason, &invalid.message, Readiness::False)
+            }
+            _ => Verdict::stalled(invalid.reason, &invalid.message, false),
+        }),
+        Pass::Waits { reason, message } => {
+            let message = format!("TenantDatabase {database} is not ready ({reason}): {message}");
+            plain(&Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept))
+        }
+        Pass::Blocked { removal, why } => plain(&blocked(removal, why)),
+        Pass::Failed { failed, .. } if failed.is_crowded() => {
+            plain(&Verdict::reconciling(Reason::ProgressingWithRetry, chain(*failed), Readiness::Kept))
+        }
+        Pass::Failed { removal: Some(removal), failed } => plain(&blocked(removal, &chain(*failed))),
+        Pass::Failed { removal: None, failed } => plain(&failed.verdict()),
+        Pass::Paused { wish, plan, observed } => {
+            let stays = matches!(wish, Wish::End(Leave::AsItIs(_) | Leave::Abandoned(_)));
+            let is_there = stays || observed.answer.own.as_ref().is_some_and(TenantRow::is_there);
+            status_of_pause(tenant, plan, is_there, now)
+        }
+        Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
+            let status = status(tenant, desired, &observed.answer, applied, place, now);
+            done = what_was_done(tenant, applied, &status);
+            status
+        }
+        Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {
+            let row = observed.answer.own.as_ref();
+            done = what_became(tenant, leave, observed, applied);
+            end_verdict(tenant, database, leave.removal(), applied).map_or_else(
+                || tenant.status.clone().unwrap_or_default(),
+                |verdict| status_of_end(tenant, row, &verdict, now),
+            )
+        }
+        Pass::Left { leave } => {
+            done = what_became(tenant, leave, &Observed::default(), &Applied::nothing());
+            tenant.status.clone().unwrap_or_default()
+        }
+    };
+    let news = news(tenant, &status);
+    let status = match tenant.status.as_ref().filter(|old| !differs(old, &status)) {
+        Some(old) => old.clone(),
+        None => status,
+    };
+    Told { status, done, news }
+}
+
+/// The status after a plan was applied to a living tenant.
+#[must_use]
+pub fn status(
+    tenant: &TenantSchema,
+    desired: &Desired,
+    observed: &TenantAnswer,
+    applied: &Applied,
+    place: &Place,
+    now: Timestamp,
+) -> TenantSchemaStatus {
+    let mut status = tenant.status.clone().unwrap_or_default();
+    let made = applied.success(&Call::CreateTenantSchema);
+    let row = observed.own.as_ref();
+    let exists = row.is_some() || made.is_some();
+    status.schema_name = Some(desired.schema_name.as_str().to_owned());
+    status.effective = Some(desired.effective.clone());
+    if exists {
+        status.database_name = Some(place.database.clone());
+        status.connection = Some(place.clone());
+        let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
+        status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
+        let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
+        status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
+        status.state = Some(state(desired, row, applied));
+        usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
+        if let Some(row) = row {
+            status.last_backup = row.last_backup.as_ref().map(last_backup);
+            status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
+        }
+    }
+    let verdict = verdict(desired, row, &status, applied);
+    finish(tenant, status, &verdict, now)
+}
+
+/// The status when no plan was made or applied: everything else stays as it was.
+#[must_use]
+pub fn status_of_verdict(
+    tenant: &TenantSchema,
+    database: &str,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> TenantSchemaStatus {
+    let mut status = tenant.status.clone().unwrap_or_default();
+    // One that waits for its database is found by it.
+    status.effective.get_or_insert_default().database_ref.get_or_insert_with(|| database.to_owned());
+    finish(tenant, status, verdict, now)
+}
+
+/// True when a person would care about the difference.
+fn differs(old: &TenantSchemaStatus, new: &TenantSchemaStatus) -> bool {
+    // The latest operation alone is no news, since what it did shows elsewhere; unless it failed.
+    let failed = new.last_operation.as_ref().is_some_and(|operation| operation.error.is_some());
+    let mut old = old.clone();
+    if !failed {
+        old.last_operation.clone_from(&new.last_operation);
+    }
+    old != *new
+}
+
+fn quota(status: Option<&TenantSchemaStatus>) -> Option<&str> {
+    status?.effective.as_ref()?.quota_limit.as_deref()
+}
+
+/// The status of a tenant on which nothing is done, with the plan of what would be. The generation that was looked at stays
+/// when the plan has something to do, so that no user takes the spec for applied. `Ready` stays what it was only while the
+/// tenant is the object's and its schema is there (`is_there`): a database that went back may have given it to another object.
+#[must_use]
+pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, is_there: bool, now: Timestamp) -> TenantSchemaStatus {
+    let old = tenant.status.clone().unwrap_or_default();
+    let observed_generation = old.observed_generation;
+    let was_away = find(&old.conditions, ConditionType::Ready)
+        .is_some_and(|ready| ready.status == "False" && ready.reason == Reason::Paused.as_str());
+    let readiness = match is_there {
+        false => Readiness::False,
+        true if was_away && plan.is_empty() => Readiness::True,
+        true => Readiness::Kept,
+    };
+    let mut status = finish(tenant, old, &Verdict::paused(plan.to_string(), readiness), now);
+    if !plan.is_empty() {
+        status.observed_generation = observed_generation;
+    }
+    status
+}
+
+fn finish(
+    tenant: &TenantSchema,
+    mut status: TenantSchemaStatus,
+    verdict: &Verdict,
+    now: Timestamp,
+) -> TenantSchemaStatus {
+    let generation = tenant.metadata.generation.unwrap_or_default();
+    let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, "TenantSchema", verdict.message()));
+    status.conditions = verdict.conditions(&status.conditions, generation, now);
+    status.summary = summary(&status.conditions);
+    status.observed_generation = Some(generation);
+    status
+}
+
+fn verdict(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
+    let ready = || ready(desired, row, status, applied).adding(&remarks(row));
+    applied.end.verdict(Readiness::Kept).unwrap_or_else(ready)
+}
+
+/// What a person should know of a tenant that is ready all the same.
+fn remarks(row: Option<&TenantRow>) -> String {
+    let strangers = row.and_then(|row| row.foreign_tables.as_ref()).map(ForeignTables::to_string);
+    let estimate = row.and_then(|row| row.size_estimate.as_ref()).map(SizeEstimate::to_string);
+    strangers.into_iter().chain(estimate).collect()
+}
+
+fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
+    let schema = desired.schema_name.as_str();
+    if let Some(complaint) = &desired.outside {
+        let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
+        return Verdict::ready(Reason::OutsideLimits, message);
+    }
+    if desired.access == Access::Suspended {
+        let told = applied
+            .success(&Call::SetTenantAccess)
+            .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());
+        let databases: Vec<String> = told.or_else(|| row.map(|row| row.shared_with.clone())).unwrap_or_default();
+        let message = suspended(schema, &databases);
+        return Verdict::ready(Reason::Suspended, message);
+    }
+    let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
+    let quota = desired.effective.quota_limit.as_deref();
+    match (warning, quota) {
+        (Some(percent), Some(quota)) if percent >= 100 => {
+            let message = format!("schema {schema} is ready; it uses more than its quota of {quota}");
+            Verdict::ready(Reason::QuotaExceeded, message)
+        }
+        (Some(_), Some(quota)) => {
+            let percent = desired.warning_percent;
+            let message = format!("schema {schema} is ready; it uses more than {percent} % of its quota of {quota}");
+            Verdict::ready(Reason::QuotaWarning, message)
+        }
+        _ => Verdict::ready(Reason::Succeeded, format!("schema {schema} is ready")),
+    }
+}
+
+fn suspended(schema: &str, shared_with: &[String]) -> String {
+    let open = if shared_with.is_empty() {
+        String::new()
+    } else {
+        let databases = shared_with.join(", ");
+        format!(
+            "; its logins can still connect, since its roles own schemas in other databases of the server: {databases}"
+        )
+    };
+    format!("schema {schema} is suspended{open}; resume with spec.access: ReadWrite")
+}
+
+fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {
+    let changed = applied.success(&Call::SetTenantAccess).is_some() || row.is_none();
+    let suspended = match row {
+        Some(row) if !changed => row.access == AccessWord::Suspended,
+        _ => desired.access == Access::Suspended,
+    };
+    if suspended { State::Suspended } else { State::Active }
+}
+
+fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
+    let measured = row.and_then(|row| row.measured.as_ref());
+    let bytes = measured.and_then(|now| now.storage_bytes).or(row.map(|row| row.storage_bytes)).unwrap_or_default();
+    let tables = measured.map(|now| now.table_count).or(row.map(|row| row.table_count)).unwrap_or_default();
+    let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
+    let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
+    // What was shown stays unless the difference is news: other tables, a threshold crossed, or enough bytes.
+    let shown = status
+        .storage_used_bytes
+        .filter(|shown| status.table_count == Some(tables) && over(*shown) == over(bytes) && !is_news(*shown, bytes));
+    let bytes = shown.unwrap_or(bytes);
+    status.table_count = Some(tables);
+    status.storage_used_bytes = Some(bytes);
+    status.storage_used = Some(human(bytes.unsigned_abs()));
+    status.quota_used_percent = percent(bytes);
+}
+
+fn last_backup(backup: &crate::contract::LastBackup) -> LastBackup {
+    LastBackup {
+        name: backup.object_name.clone().or_else(|| backup.location.clone()),
+        method: (backup.method == "Snapshot").then_some(crate::api::schema_backup::BackupMethod::Snapshot),
+        completion_time: backup.completed_at.map(whole_seconds),
+        size_bytes: backup.size_bytes,
+    }
+}
+
+fn last_operation(operation: &crate::contract::LastOperation) -> LastOperation {
+    LastOperation {
+        type_: operation.kind.clone(),
+        status: operation.status.clone(),
+        start_time: Some(whole_seconds(operation.started_at)),
+        duration_milliseconds: operation.duration_ms,
+        error: operation.error.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+    use crate::plan::Effect;
+
+    /// `check(before, plan has something to do, the schema is there, expected)` of the condition `Ready`.
+    fn check(before: &Verdict, has_work: bool, is_there: bool, expected: &str) {
+        let mut tenant: TenantSchema = from_value(json!({
+            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema", "metadata": { "name": "school" },
+            "spec": { "databaseRef": { "name": "main" }, "schemaName": "school" },
+        }))
+        .unwrap();
+        let conditions = before.conditions(&[], 1, Timestamp::UNIX_EPOCH);
+        tenant.status = Some(TenantSchemaStatus { conditions, ..TenantSchemaStatus::default() });
+        let effects = if has_work { vec![Effect::Release] } else { vec![] };
+        let plan = Plan { effects, ..Plan::default() };
+        let status = status_of_pause(&tenant, &plan, is_there, Timestamp::UNIX_EPOCH);
+        let ready = find(&status.conditions, ConditionType::Ready).unwrap();
+        assert_eq!(format!("{} {}", ready.status, ready.reason), expected);
+    }
+
+    #[test]
+    fn a_suspension_that_leaves_logins_open_says_so() {
+        assert_eq!(suspended("school", &[]), "schema school is suspended; resume with spec.access: ReadWrite");
+        let said = suspended("school", &["copy".to_owned(), "test".to_owned()]);
+        assert!(said.contains("can still connect") && said.contains("databases of the server: copy, test;"), "{said}");
+    }
+
+    #[test]
+    fn a_size_that_stays_an_estimate_is_told_with_who_keeps_it_so() {
+        let check = |estimate: serde_json::Value, expected: &str| {
+            let row: TenantRow = from_value(json!({
+                "schema_id": uuid::Uuid::nil(), "institution_id": null, "schema_name": "school", "status": "active", "access": "ReadWrite",
+                "taken_over": false, "owner": null, "config": {}, "quota_limit": null, "schema_exists": true, "drift": [],
+                "storage_bytes": 8192, "table_count": 1, "usage_stale": true, "last_backup": null, "last_operation": null, "jobs": [],
+                "recreations": 0, "size_estimate": estimate,
+            }))
+            .unwrap();
+            assert_eq!(remarks(Some(&row)), expected);
+        };
+        check(json!(null), "");
+        check(
+            json!({ "since": "2026-11-28T20:00:00Z", "told": true, "pid": 77, "login": "mig", "table": "wide",
+                    "holder": "session 77 of login \"mig\"", "statement": "SELECT pg_terminate_backend(77)" }),
+            "; its size is only estimated since 2026-11-28T20:00:00Z, since session 77 of login \"mig\" keeps table wide locked \
+             against readers; as a superuser, in this database: SELECT pg_terminate_backend(77)",
+        );
+        let unnamed =
+            SizeEstimate { since: Timestamp::UNIX_EPOCH, holder: None, table: None, statement: None }.to_string();
+        check(json!({ "since": "1970-01-01T00:00:00Z", "told": true }), &unnamed);
+        assert!(unnamed.contains("could not be opened at any survey"), "{unnamed}");
+    }
+
+    #[test]
+    fn a_paused_tenant_is_ready_while_its_schema_is_there() {
+        let ready = Verdict::ready(Reason::Succeeded, "");
+        check(&ready, false, true, "True Succeeded");
+        check(&ready, true, true, "True Succeeded");
+        check(&ready, true, false, "False Paused");
+        let away = Verdict::paused("", Readiness::False);
+        check(&away, true, true, "False Paused");
+        check(&away, false, true, "True Paused");
+    }
+}
