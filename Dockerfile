@@ -2,7 +2,7 @@
 # The operator's image:  docker build -t tenant-schema-operator .
 
 # The compiler runs on the builder's own processor and makes a program for the one that is asked for: emulated, it would take hours.
-FROM --platform=$BUILDPLATFORM rust:1.91-slim-trixie AS build
+FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-trixie AS build
 ARG TARGETARCH
 # hadolint ignore=DL3008
 RUN case "$TARGETARCH" in \

@@ -37,6 +37,10 @@ test: tools ## Check format and lints and run every test, on a real Kubernetes a
 	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
 	exit $$outcome
 
+.PHONY: doc
+doc: tools ## Make the documents of the crates; a link that leads nowhere is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
 .PHONY: test-postgres-matrix
 test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 15 to 18 (or POSTGRES_MAJORS="16 18")
 	cargo test --locked --test sql --no-run

@@ -1,4 +1,5 @@
-//! Every direct dependency has its reason in `docs/dependencies.md`, and no reason outlives its dependency.
+//! Every direct dependency has its reason in `docs/dependencies.md`, no reason outlives its dependency, and the image is made with what
+//! is tested.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
@@ -66,4 +67,12 @@ fn every_dependency_has_its_reason() {
         }
     }
     assert!(page.is_empty(), "sections without a manifest: {page:?}");
+}
+
+#[test]
+fn the_image_is_built_with_the_rust_that_the_tests_use() {
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let image = format!(" rust:{channel}-slim-trixie AS build");
+    assert!(read("Dockerfile").contains(&image), "rust-toolchain.toml says {channel}; build the image from{image}");
 }
