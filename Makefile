@@ -27,6 +27,7 @@ build: tools ## Build the operator
 test: tools ## Check format and lints and run every test, on a real Kubernetes and a real PostgreSQL
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@.ci/deny
 	cargo test --locked --workspace --no-run
 	@# All tests share one cluster; the last lines say why tests failed and sum up the results of all test programs.
 	@set -o pipefail; outcome=0; \
@@ -36,6 +37,10 @@ test: tools ## Check format and lints and run every test, on a real Kubernetes a
 	     /^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
 	exit $$outcome
+
+.PHONY: deny
+deny: tools ## Check licences, sources and advisories of the crates that are depended on, if cargo-deny is installed
+	@.ci/deny
 
 .PHONY: doc
 doc: tools ## Make the documents of the crates; a link that leads nowhere is an error
