@@ -23,6 +23,16 @@ quickstart-down: ## End what quickstart started and remove its data
 build: tools ## Build the operator
 	cargo build --locked --release --bin tenant-schema-operator
 
+# The test programs that need no server, beside those of the library.
+PURE := api_docs architecture converge crds dependencies docs plan
+
+.PHONY: check
+check: tools ## Check format and lints and run the tests that need no server, in less than a minute
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@.ci/deny --without-advisories
+	cargo test --locked --workspace --quiet --lib $(addprefix --test ,$(PURE))
+
 .PHONY: test
 test: tools ## Check format and lints and run every test, on a real Kubernetes and a real PostgreSQL
 	cargo fmt --all --check
