@@ -98,6 +98,13 @@ crds: tools ## Write crds/, docs/reference/ and the table of values in the chart
 	@# A stale file is written again and fails its test once.
 	@fresh='cargo test --locked --quiet --no-fail-fast --test crds --test api_docs --test chart fresh'; $$fresh >/dev/null 2>&1 || $$fresh
 
+.PHONY: released
+released: tools ## With a release: write tests/released/, which later definitions of the kinds are compared with, again
+	cargo test --locked --quiet --test crds what_the_last_release_accepted_is_accepted
+	rm -r tests/released
+	mkdir -p "tests/released/$$(sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)"
+	cp crds/*.yaml tests/released/*/
+
 .PHONY: fmt
 fmt: tools ## Format the source
 	cargo fmt --all

@@ -9,6 +9,7 @@
 mod crds {
     pub mod cases;
     pub mod examples;
+    mod released;
     mod schemas;
 }
 
