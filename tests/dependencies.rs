@@ -76,3 +76,38 @@ fn the_image_is_built_with_the_rust_that_the_tests_use() {
     let image = format!(" rust:{channel}-slim-trixie AS build");
     assert!(read("Dockerfile").contains(&image), "rust-toolchain.toml says {channel}; build the image from{image}");
 }
+
+#[test]
+fn the_image_has_the_programs_that_the_operator_calls() {
+    fn calls(folder: &Path, found: &mut Vec<String>) {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                calls(&path, found);
+            } else if ["process::Command", "Command::new"]
+                .iter()
+                .any(|call| fs::read_to_string(&path).unwrap().contains(call))
+            {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    calls(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.is_empty(), "{found:?} call a program; put it into the image, and here which one");
+    let dockerfile = read("Dockerfile");
+    let (_, image) = dockerfile.rsplit_once("\nFROM ").unwrap();
+    assert!(!image.contains("\nRUN "), "the image installs something, and the operator calls nothing");
+}
+
+#[test]
+fn the_image_is_made_from_every_crate_of_the_workspace() {
+    let manifest = read("Cargo.toml");
+    let (_, members) = manifest.split_once("\nmembers = [").unwrap();
+    let members = members.split_once(']').unwrap().0.split('"').skip(1).step_by(2);
+    let ignored = read(".dockerignore");
+    let copied = |member: &Path| {
+        member.ancestors().any(|folder| ignored.lines().any(|line| line == format!("!{}", folder.display())))
+    };
+    let missing: Vec<_> = members.filter(|member| !copied(Path::new(member))).collect();
+    assert!(missing.is_empty(), ".dockerignore leaves out {missing:?}, without which cargo reads no manifest");
+}
