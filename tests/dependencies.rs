@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// The sections of the page, with the manifest and the table in it that each is about.
 const SECTIONS: [(&str, &str, &str); 3] = [
@@ -110,4 +114,20 @@ fn the_image_is_made_from_every_crate_of_the_workspace() {
     };
     let missing: Vec<_> = members.filter(|member| !copied(Path::new(member))).collect();
     assert!(missing.is_empty(), ".dockerignore leaves out {missing:?}, without which cargo reads no manifest");
+}
+
+#[test]
+fn what_make_check_runs_needs_no_server() {
+    let makefile = read("Makefile");
+    let (_, names) = makefile.split_once("\nPURE := ").unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for name in names.lines().next().unwrap().split_whitespace() {
+        let (single, folder) = (root.join(format!("{name}.rs")), root.join(name));
+        let inner = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let files: Vec<_> = inner.chain([single]).filter(|path| path.is_file()).collect();
+        assert!(!files.is_empty(), "no test program {name}");
+        let starts = |path: &&PathBuf| fs::read_to_string(path).unwrap().contains(concat!("devcluster", "::"));
+        let servers: Vec<_> = files.iter().filter(starts).collect();
+        assert!(servers.is_empty(), "{servers:?} start a server");
+    }
 }
