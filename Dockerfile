@@ -2,7 +2,7 @@
 # The operator's image:  docker build -t tenant-schema-operator .
 
 # The compiler runs on the builder's own processor and makes a program for the one that is asked for: emulated, it would take hours.
-FROM --platform=$BUILDPLATFORM rust:1.91-slim-trixie AS build
+FROM --platform=$BUILDPLATFORM rust:1.95.0-slim-trixie AS build
 ARG TARGETARCH
 # hadolint ignore=DL3008
 RUN case "$TARGETARCH" in \
@@ -10,12 +10,13 @@ RUN case "$TARGETARCH" in \
         arm64) cpu=aarch64 package=aarch64 ;; \
         *) echo "no image is made for $TARGETARCH" >&2; exit 1 ;; \
     esac \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates \
     && if test "$cpu" != "$(uname -m)"; then \
-        apt-get update \
-        && apt-get install -y --no-install-recommends "gcc-$package-linux-gnu" "libc6-dev-$TARGETARCH-cross" \
-        && rm -rf /var/lib/apt/lists/* \
+        apt-get install -y --no-install-recommends "gcc-$package-linux-gnu" "libc6-dev-$TARGETARCH-cross" \
         && rustup target add "$cpu-unknown-linux-gnu"; \
     fi \
+    && rm -rf /var/lib/apt/lists/* \
     && echo "$cpu" >/cpu
 WORKDIR /source
 COPY . .
@@ -28,18 +29,9 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         --config "target.$target.linker='$cpu-linux-gnu-gcc'" \
     && cp "target/$target/release/tenant-schema-operator" /tenant-schema-operator
 
+# The operator calls no other program, and nothing is run to make this part, so that it needs no emulated processor.
 FROM debian:trixie-slim
-# Client programs of the newest PostgreSQL, since pg_dump reads all older servers and no newer one. They come from the
-# PostgreSQL project's own repository, which apt checks by its key.
-ADD --chmod=0644 https://www.postgresql.org/media/keys/ACCC4CF8.asc /usr/share/keyrings/pgdg.asc
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
-    && echo "deb [signed-by=/usr/share/keyrings/pgdg.asc] https://apt.postgresql.org/pub/repos/apt trixie-pgdg main" \
-        >/etc/apt/sources.list.d/pgdg.list \
-    && apt-get update \
-    && apt-get install -y --no-install-recommends postgresql-client-18 \
-    && rm -rf /var/lib/apt/lists/*
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /tenant-schema-operator /usr/local/bin/tenant-schema-operator
 # A number, so that Kubernetes sees that it is not root. Nothing is written: the root file system may be read-only.
 USER 65532:65532

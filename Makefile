@@ -23,10 +23,21 @@ quickstart-down: ## End what quickstart started and remove its data
 build: tools ## Build the operator
 	cargo build --locked --release --bin tenant-schema-operator
 
+# The test programs that need no server, beside those of the library.
+PURE := api_docs architecture crds dependencies docs fuzz plan
+
+.PHONY: check
+check: tools ## Check format and lints and run the tests that need no server, in less than a minute
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@.ci/deny --without-advisories
+	cargo test --locked --workspace --quiet --lib $(addprefix --test ,$(PURE))
+
 .PHONY: test
 test: tools ## Check format and lints and run every test, on a real Kubernetes and a real PostgreSQL
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@.ci/deny
 	cargo test --locked --workspace --no-run
 	@# All tests share one cluster; the last lines say why tests failed and sum up the results of all test programs.
 	@set -o pipefail; outcome=0; \
@@ -36,6 +47,14 @@ test: tools ## Check format and lints and run every test, on a real Kubernetes a
 	     /^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
 	exit $$outcome
+
+.PHONY: deny
+deny: tools ## Check licences, sources and advisories of the crates that are depended on, if cargo-deny is installed
+	@.ci/deny
+
+.PHONY: doc
+doc: tools ## Make the documents of the crates; a link that leads nowhere is an error
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
 .PHONY: test-postgres-matrix
 test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 15 to 18 (or POSTGRES_MAJORS="16 18")
@@ -78,6 +97,13 @@ bench-database: tools ## Measure the functions over many roles (TENANTS=10000) a
 crds: tools ## Write crds/, docs/reference/ and the table of values in the chart's README again
 	@# A stale file is written again and fails its test once.
 	@fresh='cargo test --locked --quiet --no-fail-fast --test crds --test api_docs --test chart fresh'; $$fresh >/dev/null 2>&1 || $$fresh
+
+.PHONY: released
+released: tools ## With a release: write tests/released/, which later definitions of the kinds are compared with, again
+	cargo test --locked --quiet --test crds what_the_last_release_accepted_is_accepted
+	rm -r tests/released
+	mkdir -p "tests/released/$$(sed -n 's/^version = "\(.*\)"$$/\1/p' Cargo.toml | head -n 1)"
+	cp crds/*.yaml tests/released/*/
 
 .PHONY: fmt
 fmt: tools ## Format the source

@@ -9,12 +9,14 @@
 mod crds {
     pub mod cases;
     pub mod examples;
+    mod released;
     mod schemas;
 }
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::cel::Validator;
@@ -199,8 +201,13 @@ proptest! {
     }
 }
 
-fn crd(kind: &str) -> CustomResourceDefinition {
-    crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap()
+/// Made once: the properties below ask for them thousands of times.
+static CRDS: LazyLock<Vec<CustomResourceDefinition>> = LazyLock::new(crds);
+static SCHEMAS: LazyLock<BTreeMap<String, Value>> =
+    LazyLock::new(|| CRDS.iter().map(|crd| (crd.spec.names.kind.clone(), schema(crd))).collect());
+
+fn crd(kind: &str) -> &'static CustomResourceDefinition {
+    CRDS.iter().find(|crd| crd.spec.names.kind == kind).unwrap()
 }
 
 fn schema(crd: &CustomResourceDefinition) -> Value {
@@ -210,7 +217,7 @@ fn schema(crd: &CustomResourceDefinition) -> Value {
 
 fn validate(kind: &str, spec: &Value, old: Option<&Value>) -> Result<(), kube::core::cel::ValidationErrors> {
     let object = |spec: &Value| json!({"apiVersion": "edumatrixhub.io/v1alpha1", "kind": kind, "metadata": {"name": "a"}, "spec": spec});
-    Validator::new().validate(&schema(&crd(kind)), &object(spec), old.map(object).as_ref())
+    Validator::new().validate(&SCHEMAS[kind], &object(spec), old.map(object).as_ref())
 }
 
 /// What the API server would say about a spec.
@@ -276,7 +283,7 @@ fn round_trip<K: DeserializeOwned + Serialize>(kind: &str, object: &Value) {
     assert_eq!(&serde_json::to_value(read).unwrap(), object);
     let mut missing = Vec::new();
     for part in ["spec", "status"] {
-        compare(&schema(&crd(kind))["properties"][part], &object[part], part, &mut missing);
+        compare(&SCHEMAS[kind]["properties"][part], &object[part], part, &mut missing);
     }
     assert!(missing.is_empty(), "the example of {kind} lacks {missing:?}");
     assert_eq!(judge(kind, &object["spec"], None), BTreeSet::new());

@@ -1,8 +1,14 @@
-//! Every direct dependency has its reason in `docs/dependencies.md`, and no reason outlives its dependency.
+//! Every direct dependency has its reason in `docs/dependencies.md`, no reason outlives its dependency, and the image is made with what
+//! is tested.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail the test")]
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The sections of the page, with the manifest and the table in it that each is about.
 const SECTIONS: [(&str, &str, &str); 5] = [
@@ -93,5 +99,64 @@ fn the_kinds_need_neither_a_runtime_nor_a_client() {
     assert!(names.contains(&"kube-core"), "{tree}");
     for unwanted in ["tokio", "kube-client", "kube-runtime", "hyper", "rustls"] {
         assert!(!names.contains(&unwanted), "{unwanted}");
+    }
+}
+
+#[test]
+fn the_image_is_built_with_the_rust_that_the_tests_use() {
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.lines().find_map(|line| line.strip_prefix("channel = ")).unwrap().trim_matches('"');
+    let image = format!(" rust:{channel}-slim-trixie AS build");
+    assert!(read("Dockerfile").contains(&image), "rust-toolchain.toml says {channel}; build the image from{image}");
+}
+
+#[test]
+fn the_image_has_the_programs_that_the_operator_calls() {
+    fn calls(folder: &Path, found: &mut Vec<String>) {
+        for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                calls(&path, found);
+            } else if ["process::Command", "Command::new"]
+                .iter()
+                .any(|call| fs::read_to_string(&path).unwrap().contains(call))
+            {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    let mut found = Vec::new();
+    calls(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    assert!(found.is_empty(), "{found:?} call a program; put it into the image, and here which one");
+    let dockerfile = read("Dockerfile");
+    let (_, image) = dockerfile.rsplit_once("\nFROM ").unwrap();
+    assert!(!image.contains("\nRUN "), "the image installs something, and the operator calls nothing");
+}
+
+#[test]
+fn the_image_is_made_from_every_crate_of_the_workspace() {
+    let manifest = read("Cargo.toml");
+    let (_, members) = manifest.split_once("\nmembers = [").unwrap();
+    let members = members.split_once(']').unwrap().0.split('"').skip(1).step_by(2);
+    let ignored = read(".dockerignore");
+    let copied = |member: &Path| {
+        member.ancestors().any(|folder| ignored.lines().any(|line| line == format!("!{}", folder.display())))
+    };
+    let missing: Vec<_> = members.filter(|member| !copied(Path::new(member))).collect();
+    assert!(missing.is_empty(), ".dockerignore leaves out {missing:?}, without which cargo reads no manifest");
+}
+
+#[test]
+fn what_make_check_runs_needs_no_server() {
+    let makefile = read("Makefile");
+    let (_, names) = makefile.split_once("\nPURE := ").unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    for name in names.lines().next().unwrap().split_whitespace() {
+        let (single, folder) = (root.join(format!("{name}.rs")), root.join(name));
+        let inner = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+        let files: Vec<_> = inner.chain([single]).filter(|path| path.is_file()).collect();
+        assert!(!files.is_empty(), "no test program {name}");
+        let starts = |path: &&PathBuf| fs::read_to_string(path).unwrap().contains(concat!("devcluster", "::"));
+        let servers: Vec<_> = files.iter().filter(starts).collect();
+        assert!(servers.is_empty(), "{servers:?} start a server");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The rules are those of client-go's leader election. Every write names the version that it changes, so of two replicas
 //! that reach for a Lease one is refused. No clock of another machine is read: a holder counts as gone when its Lease did
-//! not change for [`DURATION`] by the clock of a replica that looks. A holder stops to believe [`HOLD`] after its last
+//! not change for [`DURATION`] by the clock of a replica that looks. A holder stops to believe `HOLD` after its last
 //! renewal, by a clock that runs on while the process is stopped.
 //!
 //! Who waits may ask the holder for the Lease, by an annotation that leaves the holder's time as it is. The holder passes it

@@ -1,6 +1,6 @@
 //! What it takes to reach a database: the keys of a connection Secret, read once into a [`Connection`].
 //!
-//! This file opens no socket. [`super::tls`] turns the TLS part into a rustls configuration and [`super::pool`]
+//! This file opens no socket. `tls.rs` turns the TLS part into a rustls configuration and [`super::pool`]
 //! connects. Nothing here prints a password: [`Connection`] has a `Debug` that leaves it out.
 
 mod secret;

@@ -1,6 +1,6 @@
 //! Stage 2: opening the lane. The database is looked at, the functions are installed or checked, the epoch is taken.
 //!
-//! What is found is judged by [`judge`], which is pure; this file does what the judgement says.
+//! What is found is judged by `judge.rs`, which is pure; this file does what the judgement says.
 
 mod claim;
 mod closed;

@@ -143,7 +143,13 @@ fn parse_uri(uri: &str) -> Result<(Config, Option<TlsMode>), ConnectionError> {
     let uri = if kept.is_empty() { base.to_owned() } else { format!("{base}?{}", kept.join("&")) };
     let Ok(pg) = uri.parse::<Config>() else {
         let is_unknown = |pair: &&&str| format!("postgresql://h?{pair}").parse::<Config>().is_err();
-        return Err(kept.iter().find(is_unknown).map_or(ConnectionError::Uri, |pair| parameter(pair)));
+        // What looks like the name of a parameter is the rest of a password where one was begun and not ended before.
+        let may_be_told = authority.contains('@') && !query.contains("password");
+        let parameter = |pair: &&str| if may_be_told { parameter(pair) } else { String::new() };
+        return Err(kept
+            .iter()
+            .find(is_unknown)
+            .map_or(ConnectionError::Uri, |pair| ConnectionError::Parameter(parameter(pair))));
     };
     if pg.get_hosts().is_empty() || !pg.get_hosts().iter().all(is_host) {
         return Err(ConnectionError::Uri);
@@ -155,11 +161,11 @@ fn parse_uri(uri: &str) -> Result<(Config, Option<TlsMode>), ConnectionError> {
 }
 
 /// The name of a parameter is told if it looks like one, and its value never.
-fn parameter(pair: &str) -> ConnectionError {
+fn parameter(pair: &str) -> String {
     let name = pair.split('=').next().unwrap_or_default();
     let is_word =
         !name.is_empty() && name.len() <= 30 && name.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-    ConnectionError::Parameter(if is_word { format!(" {name}") } else { String::new() })
+    if is_word { format!(" {name}") } else { String::new() }
 }
 
 fn parse_ssl_mode(value: &str) -> Result<TlsMode, ConnectionError> {
@@ -254,7 +260,14 @@ mod tests {
         check("postgres://u@h/d", ConnectionError::MissingKey("password"));
         check("postgres://u:p@h/d?sslmode=maybe", ConnectionError::SslMode);
         check("postgres://u:p@h/d?pgbouncer=true", ConnectionError::Parameter(" pgbouncer".to_owned()));
-        check("postgres://u:p@h/d?7=8", ConnectionError::Parameter(String::new()));
+        for uri in [
+            "postgres://u:p@h/d?7=8",
+            "postgres://h/d?user=u&password=a&hunter",
+            "postgres://u:a?hunter",
+            "postgres://h/d?hunter=2",
+        ] {
+            check(uri, ConnectionError::Parameter(String::new()));
+        }
     }
 
     #[test]
