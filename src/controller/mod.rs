@@ -1,17 +1,13 @@
 //! Wiring: the watches, the three controllers, shutdown. Decides nothing about tenants.
 
 pub mod backoff;
-pub mod check;
 pub mod collector;
 mod compare;
 mod outside;
-pub mod preview;
-pub mod release;
 pub mod report;
 mod runner;
-pub mod uninstall;
 mod unreadable;
-mod watches;
+pub mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -158,6 +154,7 @@ pub async fn run(
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
             () = tidied(&ctx, &opens) => {}
+            () = Box::pin(resynced(&ctx)) => {}
             () = Box::pin(world_minded(&ctx)) => {}
             () = Box::pin(unreadable::said(&ctx, &opens, &runner.events)) => {}
         }
@@ -190,7 +187,7 @@ fn add_collectors(metrics: &Metrics, stores: &Stores, hearing: &Hearing, lanes: 
 }
 
 /// Which cluster this is: the UID of its kube-system namespace lives as long as the cluster.
-async fn cluster_id(client: &Client) -> Result<String, kubernetes::Error> {
+pub async fn cluster_id(client: &Client) -> Result<String, kubernetes::Error> {
     let api: Api<Namespace> = Api::all(client.clone());
     let namespace = kubernetes::read(&api, "kube-system").await?;
     Ok(namespace.and_then(|namespace| namespace.uid()).unwrap_or_default())
@@ -263,6 +260,20 @@ async fn returned(ctx: &Context) {
             ctx.wake.database(&database.name_any());
         }
     }
+}
+
+/// Looks at every object at rest now and then.
+async fn resynced(ctx: &Context) {
+    let (wake, stores) = (&ctx.wake, ctx.stores.clone());
+    futures::join!(
+        runner::resync(stores.databases, |database| wake.database(&database.name_any())),
+        runner::resync(stores.tenants, |tenant| {
+            wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
+        }),
+        runner::resync(stores.backups, |backup| {
+            wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
+        }),
+    );
 }
 
 /// Leaves databases that are gone or out of view, of which no controller is told.

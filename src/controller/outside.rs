@@ -10,12 +10,12 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{report, uninstall::full_name, watches::apis};
+use super::{report, watches::apis};
 use crate::{
     api::{SCHEMA_BACKUP_FINALIZER, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER},
     config::Config,
     frame::Stores,
-    kubernetes,
+    kubernetes::{self, full_name},
 };
 
 /// How many objects are read at once, and of how many such pages.

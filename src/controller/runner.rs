@@ -34,6 +34,8 @@ use crate::{
 /// Objects with nothing to do are looked at again after this long, in memory: what a user did to our finalizer is
 /// mended then.
 const RESYNC: Duration = Duration::from_mins(10);
+/// In how many parts all objects are looked at again, so that they do not come at once.
+const PARTS: u32 = 120;
 
 /// Drives controllers.
 pub struct Runner {
@@ -124,6 +126,23 @@ impl Runner {
     }
 }
 
+/// Wakes every object of a cache once in a while, a part at a time. One timer serves all of them: ten thousand objects at rest
+/// cost no memory for it.
+pub async fn resync<K>(store: Store<K>, wake: impl Fn(&K))
+where
+    K: Resource<DynamicType = ()> + Clone + 'static,
+{
+    let hasher = RandomState::new();
+    let part_of = |object: &K| hasher.hash_one(object.meta().uid.as_deref()) % u64::from(PARTS);
+    let mut tick = tokio::time::interval(RESYNC / PARTS);
+    for part in (0..u64::from(PARTS)).cycle() {
+        tick.tick().await;
+        for object in store.state_filter(|object| part_of(object) == part) {
+            wake(&object);
+        }
+    }
+}
+
 fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
     match after {
         After::Retry => Action::requeue(backoff.next(uid, jitter())),
@@ -131,11 +150,8 @@ fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
             backoff.reset(uid);
             Action::requeue(delay.max(Duration::from_millis(10)))
         }
-        After::Resync => {
-            backoff.reset(uid);
-            Action::requeue(RESYNC.mul_f64(0.8 + 0.4 * jitter()))
-        }
-        After::Never => {
+        // No timer is kept for an object at rest: [`resync`] looks at all of them.
+        After::Resync | After::Never => {
             backoff.reset(uid);
             Action::await_change()
         }

@@ -198,6 +198,13 @@ where
     }
 }
 
+/// Namespace and name of an object, as `kubectl` writes them.
+#[must_use]
+pub fn full_name(object: &ObjectMeta) -> String {
+    let name = object.name.as_deref().unwrap_or_default();
+    object.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,24 +3,21 @@
 //! Defaults and limits of the database are applied here and shown in `status.effective`; nothing is written to `spec`.
 //! Limits bind new tenants: one that runs is clamped, or marked `OutsideLimits` and left alone.
 
-use std::collections::BTreeMap;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{
-    ResourceExt,
-    core::{Selector, SelectorExt},
-};
-use regex::Regex;
+use kube::ResourceExt;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::resolve::{Older, Resolved};
+use super::{
+    limits::{allow_count, allow_name, allow_namespace, policy, quota},
+    resolve::Resolved,
+};
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
         condition::{ConditionType, Reason, find},
-        policy::{self, DeletionPolicy, Enforcement},
+        policy::DeletionPolicy,
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup},
         transfer::{ObjectName, Transfer},
@@ -28,7 +25,6 @@ use crate::{
     contract::{Brake, InstitutionSource, Owner, Quota},
     frame::{Invalid, Leave},
     ident::{InstitutionId, SchemaName},
-    text::why_no_regex,
 };
 
 /// What a living tenant is to be.
@@ -273,7 +269,7 @@ fn final_expiry(policy: DeletionPolicy, tenant: &TenantSchema, database: Option<
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "so that it can be handed to map_err")]
-fn invalid(error: impl ToString) -> Invalid {
+pub(super) fn invalid(error: impl ToString) -> Invalid {
     Invalid { reason: Reason::InvalidSpec, message: error.to_string() }
 }
 
@@ -305,179 +301,4 @@ const fn final_backup(policy: DeletionPolicy) -> FinalBackup {
         DeletionPolicy::BackupThenDrop => FinalBackup::SetAside,
         DeletionPolicy::Drop | DeletionPolicy::Retain => FinalBackup::None,
     }
-}
-
-/// The policy after defaults; one that the limits do not allow gives way to the safest that they do.
-fn policy(tenant: &TenantSchema, database: Option<&TenantDatabase>, outside: &mut Vec<Invalid>) -> DeletionPolicy {
-    let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.deletion_policy);
-    let wanted = tenant.spec.deletion_policy.or(by_default).unwrap_or_default();
-    let Some(limits) = database.and_then(|database| database.spec.limits.as_ref()) else { return wanted };
-    if limits.allows(wanted) {
-        return wanted;
-    }
-    let allowed: Vec<_> = limits.deletion_policies.iter().flatten().map(|policy| policy.as_str()).collect();
-    outside.push(Invalid {
-        reason: Reason::OutsideLimits,
-        message: format!(
-            "spec.deletionPolicy {} is not allowed here; set it to one of {}",
-            wanted.as_str(),
-            allowed.join(", ")
-        ),
-    });
-    [DeletionPolicy::BackupThenDrop, DeletionPolicy::Retain, DeletionPolicy::Drop]
-        .into_iter()
-        .find(|policy| limits.allows(*policy))
-        .unwrap_or(DeletionPolicy::BackupThenDrop)
-}
-
-struct QuotaInForce {
-    quota: Option<Quota>,
-    warning_percent: i32,
-    enforcement: Enforcement,
-}
-
-/// The quota after defaults, field by field, and clamped to the database's largest.
-fn quota(
-    wanted: Option<&policy::Quota>,
-    database: &TenantDatabase,
-    outside: &mut Vec<Invalid>,
-) -> Result<QuotaInForce, Invalid> {
-    let by_default = database.spec.defaults.as_ref().and_then(|defaults| defaults.quota.as_ref());
-    let mut chain = [wanted, by_default].into_iter().flatten();
-    let mut found = None;
-    for quota in chain.clone() {
-        let limit = quota.limit().map_err(|error| invalid(format!("spec.quota.limit: {error}")))?;
-        found = found.or(limit.map(|limit| Quota { limit, shown: quota.limit.clone().unwrap_or_default() }));
-    }
-    let limits = database.spec.limits.as_ref();
-    let max = limits
-        .map(Limits::max_quota)
-        .transpose()
-        .map_err(|error| invalid(format!("limits.maxQuota of the TenantDatabase: {error}")))?
-        .flatten();
-    if let Some(max) = max
-        && found.as_ref().is_none_or(|quota| quota.limit > max)
-    {
-        let most = limits.and_then(|limits| limits.max_quota.clone()).unwrap_or_default();
-        if let Some(Quota { shown: asked, .. }) = &found {
-            outside.push(Invalid {
-                reason: Reason::OutsideLimits,
-                message: format!(
-                    "spec.quota.limit {asked} is more than the {most} allowed here; set it to at most {most}"
-                ),
-            });
-        }
-        found = Some(Quota { limit: max, shown: most });
-    }
-    Ok(QuotaInForce {
-        quota: found,
-        warning_percent: chain
-            .clone()
-            .find_map(|quota| quota.warning_percent)
-            .unwrap_or(policy::Quota::DEFAULT_WARNING_PERCENT),
-        enforcement: chain.find_map(|quota| quota.enforcement).unwrap_or_default(),
-    })
-}
-
-fn allow_namespace(
-    database: &TenantDatabase,
-    labels: &BTreeMap<String, String>,
-    tenant: &TenantSchema,
-    outside: &mut Vec<Invalid>,
-) {
-    match selects(database.spec.allowed_namespaces.as_ref(), labels) {
-        Ok(true) => {}
-        Ok(false) => outside.push(Invalid {
-            reason: Reason::NamespaceNotAllowed,
-            message: format!(
-                "namespace {} may not use TenantDatabase {}: its labels do not match spec.allowedNamespaces there; ask \
-                 the platform team for a label, or use another database",
-                tenant.namespace().unwrap_or_default(),
-                tenant.spec.database()
-            ),
-        }),
-        Err(broken) => outside.push(broken),
-    }
-}
-
-fn allow_name(
-    database: &TenantDatabase,
-    labels: &BTreeMap<String, String>,
-    name: &SchemaName,
-    tenant: &TenantSchema,
-    outside: &mut Vec<Invalid>,
-) {
-    let Some(naming) = &database.spec.naming else { return };
-    let mut patterns = Vec::new();
-    for rule in naming {
-        match selects(rule.namespace_selector.as_ref(), labels) {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(broken) => return outside.push(broken),
-        }
-        match Regex::new(&rule.pattern) {
-            Ok(pattern) if pattern.is_match(name.as_str()) => return,
-            Ok(_) => patterns.push(rule.pattern.as_str()),
-            Err(error) => {
-                let (pattern, why) = (&rule.pattern, why_no_regex(&error));
-                let what = format!("{pattern:?} in spec.naming is no regular expression: {why}");
-                return outside.push(broken_database(&what));
-            }
-        }
-    }
-    let (namespace, database) = (tenant.namespace().unwrap_or_default(), tenant.spec.database());
-    let way_out = if patterns.is_empty() {
-        "none of its entries selects this namespace: ask the platform team for one".to_owned()
-    } else {
-        format!(
-            "allowed patterns: {}; make the object again with another spec.schemaName, or ask the platform team",
-            patterns.join(", ")
-        )
-    };
-    outside.push(Invalid {
-        reason: Reason::NameNotAllowed,
-        message: format!(
-            "spec.naming of TenantDatabase {database} does not allow the schema name {} in namespace {namespace}; {way_out}",
-            name.as_str()
-        ),
-    });
-}
-
-/// What is wrong with the TenantDatabase is no fault of its tenants: new ones wait, running ones go on.
-fn broken_database(what: &str) -> Invalid {
-    Invalid {
-        reason: Reason::InvalidSpec,
-        message: format!("the TenantDatabase is invalid, which its owners must mend: {what}"),
-    }
-}
-
-fn allow_count(database: &TenantDatabase, resolved: &Resolved, tenant: &TenantSchema, outside: &mut Vec<Invalid>) {
-    let most = database.spec.limits.as_ref().and_then(|limits| limits.max_tenants_per_namespace);
-    let Some(most) = most.and_then(|most| usize::try_from(most).ok()) else { return };
-    let Older { count, refused } = &resolved.older;
-    if *count >= most {
-        let namespace = tenant.namespace().unwrap_or_default();
-        let refused = refused.as_ref().map_or_else(String::new, |name| {
-            format!("; {name} has no schema yet, and its own message says why: kubectl -n {namespace} describe tenantschema {name}")
-        });
-        outside.push(Invalid {
-            reason: Reason::TooManyTenants,
-            message: format!(
-                "{count} tenants of namespace {namespace} come before it in TenantDatabase {}, and {most} are allowed; delete \
-                 one, or ask the platform team for more (spec.limits.maxTenantsPerNamespace){refused}",
-                tenant.spec.database()
-            ),
-        });
-    }
-}
-
-/// An absent selector selects all, as an empty one does.
-fn selects(
-    selector: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
-    labels: &BTreeMap<String, String>,
-) -> Result<bool, Invalid> {
-    let Some(selector) = selector else { return Ok(true) };
-    let selector = Selector::try_from(selector.clone())
-        .map_err(|error| broken_database(&format!("a namespace selector: {error}")))?;
-    Ok(selector.matches(labels))
 }

@@ -2,6 +2,7 @@
 
 pub mod desired;
 pub mod ending;
+mod limits;
 pub mod observe;
 mod passed_over;
 pub mod plan;

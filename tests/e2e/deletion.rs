@@ -127,7 +127,7 @@ async fn drop_waits_for_the_schemas_name_and_then_leaves_nothing() {
     assert_eq!(dropping.status.unwrap().state, Some(State::Dropping));
     let told = world.event("school", "Dropped", "(1 table, ").await;
     assert!(told.contains("confirm-drop confirmed, which field manager kubectl-annotate at 20"), "{told}");
-    world.event("school", "DeletionWaits", "is dropped").await;
+    world.event("school", "DeletionWaits", "is being dropped").await;
     assert_eq!(world.schemas("school").len(), 1);
     drop(lock);
     world.until_gone(&tenants, "school").await;

@@ -68,6 +68,9 @@ pub struct Verdict {
 }
 
 impl ConditionType {
+    /// The conditions that a verdict is made of.
+    pub const ALL: [Self; 4] = [Self::Ready, Self::Reconciling, Self::Stalled, Self::Paused];
+
     /// The word as status has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -170,7 +173,9 @@ impl Verdict {
             (Readiness::False, _) => condition(ConditionType::Ready, "False"),
         };
         let also = self.also.map(|type_| condition(type_, "True"));
-        std::iter::once(ready).chain(also).collect()
+        // A condition of another type says something of its own, beside how the object stands, and stays.
+        let facets = old.iter().filter(|other| ConditionType::ALL.iter().all(|own| other.type_ != own.as_str()));
+        std::iter::once(ready).chain(also).chain(facets.cloned()).collect()
     }
 
     fn new(ready: Readiness, also: Option<ConditionType>, reason: Reason, message: String) -> Self {
@@ -346,6 +351,14 @@ mod tests {
         assert_eq!(verdict.conditions(&once, 3, NOW), once);
         let read_back: Vec<Condition> = serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
         assert_eq!(read_back, once);
+    }
+
+    #[test]
+    fn a_condition_of_another_type_is_kept() {
+        let mut before = Verdict::stalled(Reason::Conflict, "taken", false).conditions(&[], 1, THEN);
+        before.push(Condition { type_: "Verified".to_owned(), ..before[0].clone() });
+        let after = Verdict::ready(Reason::Succeeded, "fine").conditions(&before, 2, NOW);
+        assert_eq!(text(&after), "Ready=True Succeeded g2 0s; Verified=False Conflict g1 60s");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::json;
 
-use super::watches::apis;
+use crate::controller::watches::apis;
 use crate::{
     api::{TenantDatabase, TenantSchema, policy::DeletionPolicy},
     config::Selection,

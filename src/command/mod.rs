@@ -1,5 +1,10 @@
 //! What each subcommand does, with its errors told in one line.
 
+mod check;
+mod plan;
+mod release;
+mod uninstall;
+
 use std::{io::Write, path::Path, process::ExitCode};
 
 use clap::CommandFactory;
@@ -8,15 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     api,
     config::{Args, CheckArgs, PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
-    controller::{
-        self,
-        check::check_connection as check_connection_of,
-        preview::{Outcome, Preview, preview},
-    },
+    controller,
     frame::chain,
     postgres::script,
     telemetry::logs,
 };
+
+use check::check_connection as check_connection_of;
+use plan::{Outcome, Preview, preview};
 
 /// The program, as a user types it.
 const NAME: &str = "tenant-schema-operator";
@@ -50,7 +54,7 @@ pub fn sql(args: &SqlArgs) -> Result<(), String> {
 /// `uninstall-check`.
 pub async fn uninstall_check(selection: &Selection) -> Result<(), String> {
     let client = controller::client().await.map_err(|error| chain(&error))?;
-    match controller::uninstall::obstacle(&client, selection).await.map_err(|error| chain(&error))? {
+    match uninstall::obstacle(&client, selection).await.map_err(|error| chain(&error))? {
         Some(obstacle) => Err(obstacle),
         None => print("nothing needs the operator any more\n"),
     }
@@ -81,7 +85,7 @@ pub async fn check_connection(args: &CheckArgs) -> Result<(), String> {
 /// `release`.
 pub async fn release(args: &ReleaseArgs) -> Result<(), String> {
     let client = controller::client().await.map_err(|error| chain(&error))?;
-    print(&controller::release::release_all(&client, &args.selection).await.map_err(|error| chain(&error))??)
+    print(&release::release_all(&client, &args.selection).await.map_err(|error| chain(&error))??)
 }
 
 /// `completion`.

@@ -22,7 +22,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use self::documents::Document;
-use super::cluster_id;
+use crate::controller::cluster_id;
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     database::{

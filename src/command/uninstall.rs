@@ -8,14 +8,14 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-use super::watches::apis;
+use crate::controller::watches::apis;
 use crate::{
     api::{
         SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER, TenantDatabase,
         TenantSchema,
     },
     config::Selection,
-    kubernetes,
+    kubernetes::{self, full_name},
 };
 
 /// How many objects are named.
@@ -79,12 +79,6 @@ fn told(kind: &str, objects: &[ObjectMeta], advice: &str) -> String {
         namespace.map(|namespace| format!(" --namespace {namespace}")).unwrap_or_default(),
         together.join(" "),
     )
-}
-
-/// Namespace and name.
-pub(super) fn full_name(object: &ObjectMeta) -> String {
-    let name = object.name.as_deref().unwrap_or_default();
-    object.namespace.as_ref().map_or_else(|| name.to_owned(), |namespace| format!("{namespace}/{name}"))
 }
 
 #[cfg(test)]
