@@ -41,6 +41,7 @@ mod snapshot_hostile;
 mod strangers;
 mod support;
 mod survey;
+mod tables;
 mod take_over;
 mod transfer;
 mod transient;
