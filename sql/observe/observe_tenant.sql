@@ -19,7 +19,7 @@ DECLARE
     own_id              uuid;
     own                 record;
     own_row             jsonb;
-    found               record;
+    seen                record;
     tombstone           jsonb;
     known               jsonb;
     bearer              jsonb;
@@ -79,14 +79,14 @@ BEGIN
                    WHERE t.owner_uid = request ->> 'uid' AND t.owner_cluster = request ->> 'cluster' AND t.status = 'dropped') AS has_grave,
            own_id IS NULL AND EXISTS (SELECT FROM pg_namespace AS n WHERE n.nspname = request ->> 'schema_name') AS name_stands,
            EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = request ->> 'schema_name') AS name_is_role
-    INTO found
+    INTO seen
     FROM edu_matrix_hub_schema.installation AS i;
     IF wanted_institution IS NOT NULL THEN
         institution_holder := (
             SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
             WHERE t.institution_id = wanted_institution AND t.status <> 'dropped' AND t.id IS DISTINCT FROM own_id);
     END IF;
-    IF found.has_grave THEN
+    IF seen.has_grave THEN
         tombstone := (
             SELECT jsonb_build_object('schema_id', t.id, 'status', t.status, 'backup_id', b.id, 'location', b.location,
                                       'backup_state', b.state,
@@ -108,7 +108,7 @@ BEGIN
         known := (SELECT edu_matrix_hub_schema._claim(t) FROM edu_matrix_hub_schema.tenant_schemas AS t
                   WHERE t.id = (request ->> 'schema_id')::uuid);
     END IF;
-    IF found.name_stands AND found.name_holder IS NULL THEN
+    IF seen.name_stands AND seen.name_holder IS NULL THEN
         bearer := (
             SELECT edu_matrix_hub_schema._claim(t) || jsonb_build_object('statement', format('ALTER SCHEMA %I RENAME TO %I', n.nspname, t.schema_name))
             FROM pg_namespace AS n
@@ -116,16 +116,16 @@ BEGIN
             WHERE n.nspname = request ->> 'schema_name' AND NOT edu_matrix_hub_schema._world_moved());
     END IF;
     answer := jsonb_build_object(
-        'installation_id', found.installation_id,
-        'epoch', found.epoch,
+        'installation_id', seen.installation_id,
+        'epoch', seen.epoch,
         'own', own_row,
         'tombstone', tombstone,
         'known', known,
-        'name_holder', found.name_holder,
+        'name_holder', seen.name_holder,
         'institution_holder', institution_holder,
-        'schema_exists', CASE WHEN own_id IS NOT NULL THEN (own_row -> 'schema_exists')::boolean ELSE found.name_stands AND found.name_holder IS NULL END,
+        'schema_exists', CASE WHEN own_id IS NOT NULL THEN (own_row -> 'schema_exists')::boolean ELSE seen.name_stands AND seen.name_holder IS NULL END,
         'bearer', bearer,
-        'name_is_role', found.name_is_role,
+        'name_is_role', seen.name_is_role,
         'institution_known', institution_known,
         'institution_problem', institution_problem);
     IF own_id IS NULL THEN

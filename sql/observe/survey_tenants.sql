@@ -23,19 +23,19 @@ AS $function$
 DECLARE
     relations_per_tick CONSTANT integer := 10000;
     exactly_at_most    CONSTANT integer := 2000;
-    time_per_tick      CONSTANT interval := '5 seconds';
+    time_per_tick      CONSTANT interval := interval '5 seconds';
     started            CONSTANT timestamptz := clock_timestamp();
     everything         CONSTANT boolean := coalesce((options ->> 'everything')::boolean, false);
-    slice              CONSTANT integer := options ->> 'slice';
+    slice              CONSTANT integer := (options ->> 'slice')::integer;
     answer             jsonb;
     active             record;
-    measured_ids       uuid[] := '{}';
-    measured_bytes     bigint[] := '{}';
-    measured_tables    integer[] := '{}';
-    measured_marks     numeric[] := '{}';
-    measured_exactly   boolean[] := '{}';
-    measured_foreign   jsonb[] := '{}';
-    measured_estimate  jsonb[] := '{}';
+    measured_ids       uuid[] := '{}'::uuid[];
+    measured_bytes     bigint[] := '{}'::bigint[];
+    measured_tables    integer[] := '{}'::integer[];
+    measured_marks     numeric[] := '{}'::numeric[];
+    measured_exactly   boolean[] := '{}'::boolean[];
+    measured_foreign   jsonb[] := '{}'::jsonb[];
+    measured_estimate  jsonb[] := '{}'::jsonb[];
     bytes              bigint;
     mark               numeric;
     how                text;
@@ -44,7 +44,7 @@ DECLARE
     suspects           uuid[];
     suspect_marks      numeric[];
     changed            uuid[];
-    unbound            integer;
+    unbound            bigint;
     error_message      text;
     error_detail       text;
 BEGIN
@@ -260,7 +260,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '50ms'
 AS $function$
 DECLARE
-    locked oid[] := '{}';
+    locked oid[] := '{}'::oid[];
 BEGIN
     FOR attempt IN 1 .. 2 LOOP
         BEGIN
@@ -327,7 +327,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    keep_for CONSTANT interval := '90 days';
+    keep_for CONSTANT interval := interval '90 days';
 BEGIN
     UPDATE edu_matrix_hub_schema.installation AS i SET pruned_at = now()
     WHERE i.pruned_at IS NULL OR i.pruned_at < now() - interval '1 hour';

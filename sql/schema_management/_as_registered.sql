@@ -35,12 +35,12 @@ DECLARE
     now          text;
     kind         text;
 BEGIN
-    SELECT n.oid, pg_get_userbyid(n.nspowner) INTO bearer, owner FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
+    SELECT n.oid, pg_get_userbyid(n.nspowner)::text INTO bearer, owner FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
     IF bearer = tenant.schema_oid THEN
         RETURN NULL;
     END IF;
     IF NOT moved THEN
-        SELECT n.nspname INTO now FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid;
+        SELECT n.nspname::text INTO now FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid;
     END IF;
     kind := CASE WHEN now IS NOT NULL THEN 'renamed'
                  WHEN moved OR edu_matrix_hub_schema._bindable_schema(tenant) IS NOT NULL THEN 'unbound'
@@ -101,8 +101,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    now    CONSTANT text := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = wanted);
-    bearer CONSTANT oid := to_regrole(quote_ident(name));
+    now    CONSTANT text := (SELECT r.rolname::text FROM pg_roles AS r WHERE r.oid = wanted);
+    bearer CONSTANT oid := to_regrole(quote_ident(name))::oid;
 BEGIN
     IF now <> name THEN
         what := format('role "%s" is called "%s" now', name, now)
@@ -245,8 +245,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    now    CONSTANT text := (SELECT n.nspname FROM pg_namespace AS n WHERE n.oid = backup.location_oid);
-    bearer CONSTANT text := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.nspname = backup.location);
+    now    CONSTANT text := (SELECT n.nspname::text FROM pg_namespace AS n WHERE n.oid = backup.location_oid);
+    bearer CONSTANT text := (SELECT pg_get_userbyid(n.nspowner)::text FROM pg_namespace AS n WHERE n.nspname = backup.location);
 BEGIN
     IF now = backup.location THEN
         RETURN backup.location_oid;

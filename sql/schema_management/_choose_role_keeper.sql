@@ -10,7 +10,7 @@ DECLARE
     tenants_per_keeper CONSTANT integer := 32;
     keepers_per_parent CONSTANT integer := 32;
     chosen integer;
-    kept   integer;
+    kept   bigint;
     parent integer;
 BEGIN
     IF current_setting('server_version_num')::integer < 160000 THEN

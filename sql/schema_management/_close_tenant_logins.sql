@@ -16,7 +16,7 @@ DECLARE
     connected   text[];
     backend     record;
     ended       integer := 0;
-    not_ended   jsonb := '[]';
+    not_ended   jsonb := '[]'::jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     own := edu_matrix_hub_schema._own_roles(tenant);

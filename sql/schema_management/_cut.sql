@@ -18,7 +18,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cut_message(text) FROM PUBLIC;
 -- A document as it is answered and logged: of one that has more than 64 kB, long texts are cut, and of a list the first twenty
 -- stay. What is still too large after that is left out and says so; `reason` and `sqlstate`, by which answers are told apart, stay.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cut_document(whole jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
@@ -39,7 +39,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cut_document(jsonb) FROM PUBLIC;
 
 -- A part of it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cut_part(whole jsonb, depth integer) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN

@@ -15,7 +15,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
 AS $function$
 DECLARE
-    most    CONSTANT bigint := brake ->> 'limit';
+    most    CONSTANT bigint := (brake ->> 'limit')::bigint;
     share   CONSTANT bigint := most - most / 5;
     dropped bigint;
     own     bigint;

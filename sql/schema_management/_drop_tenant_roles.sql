@@ -14,7 +14,7 @@ DECLARE
     statements text[];
     total      bigint;
     granter    record;
-    taken      jsonb := '[]';
+    taken      jsonb := '[]'::jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     standing := edu_matrix_hub_schema._own_roles(tenant);

@@ -25,7 +25,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     session record;
-    acting  jsonb := '[]';
+    acting  jsonb := '[]'::jsonb;
 BEGIN
     FOR session IN SELECT a.pid, a.usename FROM pg_stat_activity AS a WHERE a.pid = ANY (pids) ORDER BY a.pid LOOP
         BEGIN

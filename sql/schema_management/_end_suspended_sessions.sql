@@ -12,14 +12,14 @@ AS $function$
 DECLARE
     started  CONSTANT timestamptz := clock_timestamp();
     tenant   edu_matrix_hub_schema.tenant_schemas;
-    found    uuid;
+    tenant_id uuid;
     sessions jsonb;
     tenants  integer := 0;
 BEGIN
     IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.access = 'Suspended' AND t.status <> 'dropped') THEN
         RETURN 0;
     END IF;
-    FOR found IN
+    FOR tenant_id IN
         WITH connected AS MATERIALIZED (
             -- A superuser's session is not ours to end.
             SELECT DISTINCT r.oid, r.rolname::text AS name
@@ -36,16 +36,16 @@ BEGIN
         LIMIT 20
     LOOP
         BEGIN
-            CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(found, 'access', true);
-            SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = found;
+            CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(tenant_id, 'access', true);
+            SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant_id;
             -- It may have been opened meanwhile.
             CONTINUE WHEN tenant.access <> 'Suspended' OR tenant.status = 'dropped';
-            sessions := edu_matrix_hub_schema._close_tenant_logins(found);
+            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant_id);
             CONTINUE WHEN (sessions ->> 'ended')::integer = 0;
             tenants := tenants + 1;
             IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                           WHERE o.schema_id = found AND o.type = 'end_sessions' AND o.started_at > started - interval '1 hour') THEN
-                PERFORM edu_matrix_hub_schema._log(found, 'end_sessions', 'success', NULL, started,
+                           WHERE o.schema_id = tenant_id AND o.type = 'end_sessions' AND o.started_at > started - interval '1 hour') THEN
+                PERFORM edu_matrix_hub_schema._log(tenant_id, 'end_sessions', 'success', NULL, started,
                                                    format('end the sessions of suspended schema "%s"', tenant.schema_name), sessions);
             END IF;
         EXCEPTION WHEN OTHERS THEN

@@ -16,14 +16,14 @@ DECLARE
     owner         text;
     owner_oid     oid;
     sound         boolean;
-    held          CONSTANT text := 'SELECT count(*) FROM pg_locks AS l WHERE l.locktype = ''advisory'' AND l.pid = pg_backend_pid()';
-    locks         bigint;
+    locked        boolean;
     most          CONSTANT bigint := 2 * edu_matrix_hub_schema._lock_budget();
     time_limit    CONSTANT interval := current_setting('statement_timeout')::interval;
     timed_out     boolean;
     state         text;
     error_message text;
     results       jsonb;
+    returned      bigint;
 BEGIN
     SELECT t.owner_role, t.owner_role_oid INTO STRICT owner, owner_oid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     SELECT p.prosecdef AND p.proowner = r.oid AND c.relowner = r.oid AND n.nspowner = current_user::regrole INTO sound
@@ -36,8 +36,7 @@ BEGIN
         PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again', '{"tenant": true}');
     END IF;
 
-    EXECUTE held INTO locks;
-    IF locks > 0 THEN
+    IF EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid()) THEN
         PERFORM edu_matrix_hub_schema._refuse('busy', 'this session holds advisory locks, and reading a tenant''s tables would release them; release them first, or call in another session');
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', sandbox, owner);
@@ -58,9 +57,9 @@ BEGIN
     END;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, edu_matrix_hub_schema, pg_temp', true);
     timed_out := time_limit > interval '0' AND clock_timestamp() > statement_timestamp() + time_limit;
-    EXECUTE held INTO locks;
+    locked := EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid());
     PERFORM pg_advisory_unlock_all();
-    IF locks > 0 THEN
+    IF locked THEN
         PERFORM edu_matrix_hub_schema._refuse('internal',
             format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner), '{"tenant": true}');
     END IF;
@@ -82,8 +81,8 @@ BEGIN
     END IF;
     EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]''), count(*)
                     FROM (SELECT s.step, s.value FROM %I.result AS s WHERE pg_column_size(s.value) <= 16384 LIMIT %s) AS r', sandbox, most)
-    INTO results, locks;
-    IF locks >= most THEN
+    INTO results, returned;
+    IF returned >= most THEN
         PERFORM edu_matrix_hub_schema._refuse('internal', format('code that role "%s" runs when its tables are read writes into the results; remove it', owner), '{"tenant": true}');
     END IF;
     RETURN results;

@@ -31,7 +31,7 @@ DECLARE
     copying    text;
     sequences  text;
     copy       record;
-    found      jsonb;
+    positions  jsonb;
     content    jsonb;
     definitions jsonb;
     manifest   jsonb;
@@ -44,7 +44,7 @@ BEGIN
             format('its owner role "%s" is missing or may not use the schema; repair the tenant first', tenant.owner_role));
     END IF;
 
-    SELECT coalesce(jsonb_agg(to_jsonb(t) - 'pages' ORDER BY t.relation), '[]'), coalesce(sum(t.locks), 0)
+    SELECT coalesce(jsonb_agg(to_jsonb(t) - 'pages' ORDER BY t.relation), '[]'), coalesce(sum(t.locks), 0)::bigint
            + (SELECT count(*) FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind = 'S')
     INTO tables, wanted
     FROM edu_matrix_hub_schema._snapshot_tables(namespace, reader) AS t;
@@ -93,7 +93,7 @@ BEGIN
                       c.relname, tenant.schema_name, c.relname), ' UNION ALL ' ORDER BY c.relname COLLATE "C")
     INTO sequences
     FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind = 'S';
-    found := edu_matrix_hub_schema._enter_sandbox(schema_id, sandbox,
+    positions := edu_matrix_hub_schema._enter_sandbox(schema_id, sandbox,
         jsonb_build_array(jsonb_build_object('statement', coalesce(copying, 'SELECT 1')), jsonb_build_object('statement', coalesce(sequences, 'SELECT 1'))));
 
     EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA %I FROM %I', location, tenant.owner_role);
@@ -122,7 +122,7 @@ BEGIN
         'location', location, 'taken_at', taken_at, 'server_version_num', current_setting('server_version_num')::integer,
         'encoding', current_setting('server_encoding'), 'functions', (SELECT i.functions_version FROM edu_matrix_hub_schema.installation AS i),
         'tables', content,
-        'sequences', (SELECT coalesce(jsonb_agg(s.value -> 'value' ORDER BY s.value #>> '{value,name}'), '[]') FROM jsonb_array_elements(found) AS s (value)),
+        'sequences', (SELECT coalesce(jsonb_agg(s.value -> 'value' ORDER BY s.value #>> '{value,name}'), '[]') FROM jsonb_array_elements(positions) AS s (value)),
         'definitions', definitions);
     RETURN jsonb_build_object(
         'location', location,

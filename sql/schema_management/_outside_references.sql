@@ -26,10 +26,10 @@ DECLARE
     -- Replacing a view takes about eight locks.
     most        CONSTANT bigint := edu_matrix_hub_schema._lock_budget() / 8;
     -- As the catalogue stores them, which is several times what they are as text.
-    most_bytes  CONSTANT bigint := 8 * 1024 * 1024;
-    total_bytes CONSTANT bigint := 64 * 1024 * 1024;
+    most_bytes  CONSTANT integer := 8 * 1024 * 1024;
+    total_bytes CONSTANT integer := 64 * 1024 * 1024;
     -- Some seconds at the worst.
-    total_work  CONSTANT bigint := 16 * 1024 * 1024;
+    total_work  CONSTANT integer := 16 * 1024 * 1024;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
                    AND d.classid NOT IN ('pg_publication_namespace'::regclass, 'pg_default_acl'::regclass)) THEN

@@ -43,7 +43,7 @@ BEGIN
         attempt := format('remove backup "%s"', backup.location);
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
         namespace := edu_matrix_hub_schema._require_location(backup);
-        SELECT pg_get_userbyid(n.nspowner) INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
+        SELECT pg_get_userbyid(n.nspowner)::text INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
         IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.schema_name = backup.location AND t.status <> 'dropped')
            OR (namespace IS NOT NULL AND owner <> current_user AND (backup.method = 'Snapshot' OR owner <> tenant.owner_role)) THEN
             PERFORM edu_matrix_hub_schema._refuse('not_owner',

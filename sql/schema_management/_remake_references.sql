@@ -24,7 +24,7 @@ DECLARE
     since   CONSTANT text := 'an attempt to make the references again did not come to an end';
     tasks   jsonb;
     sandbox text;
-    results jsonb := '[]';
+    results jsonb := '[]'::jsonb;
     waits   record;
     blocker jsonb;
     message text;
@@ -32,7 +32,7 @@ DECLARE
     changed jsonb;
 BEGIN
     IF jsonb_array_length(refs) = 0 THEN
-        RETURN '[]';
+        RETURN '[]'::jsonb;
     END IF;
     SELECT jsonb_agg(jsonb_build_object('statement', coalesce(s.statement, 'SELECT'), 'tried', s.statement IS NOT NULL, 'optional', true,
                                         'fallback', CASE WHEN cut_off = 0 THEN r.value -> 'fallback' END) ORDER BY r.n)

@@ -216,7 +216,7 @@ AS $function$
 DECLARE
     reference record;
     note      text;
-    untaken   bigint[] := '{}';
+    untaken   bigint[] := '{}'::bigint[];
 BEGIN
     remaining := '[]';
     FOR reference IN SELECT r.n, r.value ->> 'take_away' AS take_away, r.value ->> 'kind' AS kind, r.value ->> 'name' AS name,

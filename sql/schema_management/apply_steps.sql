@@ -6,7 +6,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    results jsonb := '[]';
+    results jsonb := '[]'::jsonb;
     refusal jsonb := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
     step    jsonb;
     result  jsonb;

@@ -25,8 +25,6 @@ DECLARE
     error_message text;
     error_detail  text;
 BEGIN
-    -- An error may come before one is chosen.
-    SELECT NULL::uuid AS id, NULL::uuid AS schema_id, NULL::text AS schema_name INTO chosen;
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
         wanted := (options ->> 'since')::timestamptz;

@@ -31,7 +31,7 @@ DECLARE
     requester     CONSTANT text := coalesce(options ->> 'holder', session_user::text);
     here          CONSTANT text := options ->> 'cluster';
     former        CONSTANT text := nullif(split_part(options ->> 'take_over', '/', 1), here);
-    claim         CONSTANT uuid := options ->> 'claim_id';
+    claim         CONSTANT uuid := (options ->> 'claim_id')::uuid;
     contender     CONSTANT jsonb := jsonb_build_object('holder', options -> 'holder', 'cluster', here, 'tenant_database', options -> 'tenant_database',
                                                        'lease', options -> 'lease', 'from', host(inet_client_addr()), 'claim_id', options -> 'claim_id');
     wal_timeline  CONSTANT bigint := edu_matrix_hub_schema._timeline();

@@ -15,9 +15,9 @@ AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
     moved         CONSTANT boolean := edu_matrix_hub_schema._world_moved();
-    bound         integer := 0;
+    bound         bigint;
     backups       integer := 0;
-    remaining     jsonb := '[]';
+    remaining     jsonb := '[]'::jsonb;
     answer        text;
     error_message text;
     error_detail  text;

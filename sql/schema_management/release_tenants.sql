@@ -11,7 +11,7 @@ SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
-    released      text[] := '{}';
+    released      text[] := '{}'::text[];
     tenant        edu_matrix_hub_schema.tenant_schemas;
     error_message text;
     error_detail  text;

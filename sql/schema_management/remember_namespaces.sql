@@ -8,7 +8,7 @@ SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
-    remembered    integer;
+    remembered    bigint;
     error_message text;
     error_detail  text;
 BEGIN

@@ -14,10 +14,10 @@ DECLARE
     started        CONSTANT timestamptz := clock_timestamp();
     attempt        text := format('repair tenant %s', options ->> 'schema_id');
     tenant         edu_matrix_hub_schema.tenant_schemas;
-    found          record;
+    finding        record;
     owner_is_taken boolean := false;
     made_roles     boolean := false;
-    repaired       text[] := '{}';
+    repaired       text[] := '{}'::text[];
     not_repairable jsonb;
     -- At most so many findings, and strangers on the schema, are put right by one call; the next survey finds the rest.
     most           CONSTANT integer := 200;
@@ -38,45 +38,45 @@ BEGIN
         FOR round IN 1..3 LOOP
             not_repairable := '[]';
             remaining := cardinality(repaired);
-            FOR found IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
+            FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN found.kind = 'schema_part' AND unfinished;
-                unfinished := unfinished OR found.kind = 'schema_part' OR taken = most;
+                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished;
+                unfinished := unfinished OR finding.kind = 'schema_part' OR taken = most;
                 EXIT WHEN taken = most;
                 taken := taken + 1;
-                IF NOT found.repairable THEN
-                    not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement);
+                IF NOT finding.repairable THEN
+                    not_repairable := not_repairable || jsonb_build_object('what', finding.what, 'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF found.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
+                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
                 END IF;
                 BEGIN
-                    CASE found.kind
+                    CASE finding.kind
                         WHEN 'role' THEN
-                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[found.role_name]);
-                            PERFORM edu_matrix_hub_schema._remember_roles(tenant.id, ARRAY[found.role_name]);
+                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[finding.role_name]);
+                            PERFORM edu_matrix_hub_schema._remember_roles(tenant.id, ARRAY[finding.role_name]);
                             made_roles := true;
                         WHEN 'attribute' THEN
-                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'plain', ARRAY[found.role_name]);
+                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'plain', ARRAY[finding.role_name]);
                         WHEN 'membership' THEN
-                            PERFORM edu_matrix_hub_schema._role_command(found.helper, 'leave', ARRAY[found.role_name], found.other_role);
+                            PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'leave', ARRAY[finding.role_name], finding.other_role);
                         WHEN 'owner' THEN
-                            IF found.role_name <> current_user THEN
-                                PERFORM edu_matrix_hub_schema._role_command(found.helper, 'take', ARRAY[found.role_name]);
+                            IF finding.role_name <> current_user THEN
+                                PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take', ARRAY[finding.role_name]);
                             END IF;
-                            EXECUTE found.statement;
-                            IF found.role_name <> current_user THEN
-                                PERFORM edu_matrix_hub_schema._role_command(found.helper, 'give_back', ARRAY[found.role_name]);
+                            EXECUTE finding.statement;
+                            IF finding.role_name <> current_user THEN
+                                PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'give_back', ARRAY[finding.role_name]);
                             END IF;
                         ELSE
-                            PERFORM edu_matrix_hub_schema._persist(found.statement);
+                            PERFORM edu_matrix_hub_schema._persist(finding.statement);
                     END CASE;
-                    repaired := repaired || found.what;
+                    repaired := repaired || finding.what;
                 EXCEPTION
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist OR duplicate_object OR undefined_object THEN
-                        not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement, 'error', SQLERRM);
+                        not_repairable := not_repairable || jsonb_build_object('what', finding.what, 'statement', finding.statement, 'error', SQLERRM);
                 END;
             END LOOP;
             EXIT WHEN remaining = cardinality(repaired) OR taken = most;
@@ -158,7 +158,7 @@ DECLARE
     granting  text;
     grantees  text;
     single    text;
-    remaining jsonb := '[]';
+    remaining jsonb := '[]'::jsonb;
 BEGIN
     FOR objects IN
         SELECT o.kind, o.granted, o.roles, array_agg(o.name) AS names

@@ -110,7 +110,7 @@ DECLARE
     holder    edu_matrix_hub_schema.tenant_schemas;
 BEGIN
     namespace := edu_matrix_hub_schema._require_location(backup);
-    SELECT pg_get_userbyid(n.nspowner) INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
+    SELECT pg_get_userbyid(n.nspowner)::text INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
     IF namespace IS NULL THEN
         PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('schema "%s" is missing in the database', backup.location));
     ELSIF tenant.id IS NULL OR tenant.status <> 'dropped' THEN

@@ -22,7 +22,7 @@ DECLARE
     wanted        CONSTANT text := coalesce(options ->> 'access', '');
     attempt       text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
     tenant        edu_matrix_hub_schema.tenant_schemas;
-    sessions      jsonb := '{"ended": 0, "closed": [], "not_ended": []}';
+    sessions      jsonb := '{"ended": 0, "closed": [], "not_ended": []}'::jsonb;
     lost          text[];
     strangers     integer := 0;
     answer        text;

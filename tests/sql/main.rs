@@ -22,6 +22,7 @@ mod create;
 mod drift;
 mod emptied;
 mod expiry;
+mod findings;
 mod hostile;
 mod hostile_backups;
 mod hostile_locks;
