@@ -7,7 +7,7 @@ DO $verify$
 DECLARE
     problem text;
 BEGIN
-    SELECT string_agg(p.text, E'\n') INTO problem
+    SELECT string_agg(p.text, chr(10)) INTO problem
     FROM (
         SELECT 'schema edu_matrix_hub_schema is open to PUBLIC, or others may create in it' AS text
         FROM pg_catalog.pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a
