@@ -45,7 +45,6 @@ DECLARE
     suspect_marks      numeric[];
     changed            uuid[];
     unbound            bigint;
-    error_message      text;
     error_detail       text;
 BEGIN
     answer := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
@@ -234,9 +233,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('survey_tenants', NULL, NULL, started, 'survey the tenants', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('survey_tenants', NULL, NULL, started, 'survey the tenants', SQLSTATE, SQLERRM, error_detail);
     END;
     RETURN answer;
 END

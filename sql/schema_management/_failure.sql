@@ -3,10 +3,15 @@
 --     EXCEPTION
 --         WHEN serialization_failure OR deadlock_detected THEN RAISE;
 --         WHEN query_canceled OR OTHERS THEN
---             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
---             RETURN edu_matrix_hub_schema._failure(type, schema_id, requested_by, started, attempt, SQLSTATE, error_message, error_detail);
+--             GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+--             RETURN edu_matrix_hub_schema._failure(type, schema_id, requested_by, started, attempt, SQLSTATE, SQLERRM,
+--                                                   error_detail);
 --
--- (OTHERS alone does not catch a statement_timeout.) `attempt` is how a message begins, such as `create schema "x"`.
+-- (OTHERS alone does not catch a statement_timeout.) They cannot be fewer: only the block whose statements failed can
+-- catch, only its handler can ask for the DETAIL, and only the function knows by then whose call it was. One that called
+-- another by name from a single frame would know neither tenant nor attempt. `attempt` is how a message begins, such as
+-- `create schema "x"`.
+--
 -- What another session or transaction did is `busy`: the caller tries again, and is told who has the tenant's schema in hand
 -- when that can be found. Everything else is `error` with a machine-readable reason, and `retry` when it may pass (_may_pass).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._failure(

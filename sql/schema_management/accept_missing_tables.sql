@@ -7,14 +7,13 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       text := format('accept the missing tables of backup %s', coalesce(backup_id::text, '(none)'));
-    backup        edu_matrix_hub_schema.schema_backups;
-    namespace     oid;
-    lost          jsonb;
-    answer        jsonb;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      text := format('accept the missing tables of backup %s', coalesce(backup_id::text, '(none)'));
+    backup       edu_matrix_hub_schema.schema_backups;
+    namespace    oid;
+    lost         jsonb;
+    answer       jsonb;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -39,8 +38,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            answer := edu_matrix_hub_schema._failure('accept_missing_tables', backup.schema_id, session_user, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            answer := edu_matrix_hub_schema._failure('accept_missing_tables', backup.schema_id, session_user, started, attempt, SQLSTATE, SQLERRM, error_detail);
             RETURN QUERY SELECT answer ->> 'status', answer ->> 'message';
             RETURN;
     END;

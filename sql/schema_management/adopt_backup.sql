@@ -7,12 +7,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
-    attempt       CONSTANT text := format('adopt backup %s', coalesce(options ->> 'backup_id', '(none)'));
-    backup        edu_matrix_hub_schema.schema_backups;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    requester    CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    attempt      CONSTANT text := format('adopt backup %s', coalesce(options ->> 'backup_id', '(none)'));
+    backup       edu_matrix_hub_schema.schema_backups;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -34,8 +33,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('adopt_backup', backup.schema_id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('adopt_backup', backup.schema_id, requester, started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'adopt_backup', 'success', requester, started, attempt,
                                        jsonb_build_object('backup_id', backup.id, 'object', options -> 'object', 'former_uid', backup.object_uid));

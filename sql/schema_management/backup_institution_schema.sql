@@ -9,15 +9,14 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       text := format('take a snapshot of tenant %s', coalesce(schema_id::text, '(none)'));
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    backup        CONSTANT uuid := gen_random_uuid();
-    sandbox       text;
-    facts         jsonb;
-    answer        jsonb;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      text := format('take a snapshot of tenant %s', coalesce(schema_id::text, '(none)'));
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    backup       CONSTANT uuid := gen_random_uuid();
+    sandbox      text;
+    facts        jsonb;
+    answer       jsonb;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -34,8 +33,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            answer := edu_matrix_hub_schema._failure('backup', tenant.id, NULL, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            answer := edu_matrix_hub_schema._failure('backup', tenant.id, NULL, started, attempt, SQLSTATE, SQLERRM, error_detail);
             RETURN QUERY SELECT answer ->> 'status', answer ->> 'message';
             RETURN;
     END;

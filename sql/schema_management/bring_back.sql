@@ -14,16 +14,15 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
-    wanted        timestamptz;
-    heard         edu_matrix_hub_schema.installation;
-    chosen        edu_matrix_hub_schema.schema_backups;
-    remaining     bigint;
-    back          bigint;
-    answer        jsonb;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    requester    CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    wanted       timestamptz;
+    heard        edu_matrix_hub_schema.installation;
+    chosen       edu_matrix_hub_schema.schema_backups;
+    remaining    bigint;
+    back         bigint;
+    answer       jsonb;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -69,9 +68,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('bring_back', chosen.schema_id, requester, started, 'bring back what was set aside', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('bring_back', chosen.schema_id, requester, started, 'bring back what was set aside', SQLSTATE, SQLERRM, error_detail);
     END;
     RETURN edu_matrix_hub_schema._result(answer ->> 'status', answer ->> 'message', chosen.schema_id,
         coalesce(answer -> 'detail', '{}')

@@ -26,24 +26,23 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       CONSTANT text := 'claim the lane of database "' || current_database() || '"';
-    requester     CONSTANT text := coalesce(options ->> 'holder', session_user::text);
-    here          CONSTANT text := options ->> 'cluster';
-    former        CONSTANT text := nullif(split_part(options ->> 'take_over', '/', 1), here);
-    claim         CONSTANT uuid := (options ->> 'claim_id')::uuid;
-    contender     CONSTANT jsonb := jsonb_build_object('holder', options -> 'holder', 'cluster', here, 'tenant_database', options -> 'tenant_database',
-                                                       'lease', options -> 'lease', 'from', host(inet_client_addr()), 'claim_id', options -> 'claim_id');
-    wal_timeline  CONSTANT bigint := edu_matrix_hub_schema._timeline();
-    here_place    CONSTANT text := edu_matrix_hub_schema._place();
-    installed     edu_matrix_hub_schema.installation;
-    contested     boolean;
-    takes_over    boolean;
-    next_epoch    bigint;
-    went_back     text;
-    moved         jsonb;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      CONSTANT text := 'claim the lane of database "' || current_database() || '"';
+    requester    CONSTANT text := coalesce(options ->> 'holder', session_user::text);
+    here         CONSTANT text := options ->> 'cluster';
+    former       CONSTANT text := nullif(split_part(options ->> 'take_over', '/', 1), here);
+    claim        CONSTANT uuid := (options ->> 'claim_id')::uuid;
+    contender    CONSTANT jsonb := jsonb_build_object('holder', options -> 'holder', 'cluster', here, 'tenant_database', options -> 'tenant_database',
+                                                      'lease', options -> 'lease', 'from', host(inet_client_addr()), 'claim_id', options -> 'claim_id');
+    wal_timeline CONSTANT bigint := edu_matrix_hub_schema._timeline();
+    here_place   CONSTANT text := edu_matrix_hub_schema._place();
+    installed    edu_matrix_hub_schema.installation;
+    contested    boolean;
+    takes_over   boolean;
+    next_epoch   bigint;
+    went_back    text;
+    moved        jsonb;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -125,8 +124,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('claim_lane', NULL, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('claim_lane', NULL, requester, started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     PERFORM edu_matrix_hub_schema._log(NULL, 'claim_lane', 'success', requester, started, attempt,
                                        jsonb_build_object('epoch', next_epoch));

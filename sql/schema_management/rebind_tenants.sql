@@ -13,14 +13,13 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '2s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    moved         CONSTANT boolean := edu_matrix_hub_schema._world_moved();
-    bound         bigint;
-    backups       integer := 0;
-    remaining     jsonb := '[]'::jsonb;
-    answer        text;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    moved        CONSTANT boolean := edu_matrix_hub_schema._world_moved();
+    bound        bigint;
+    backups      integer := 0;
+    remaining    jsonb := '[]'::jsonb;
+    answer       text;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -105,9 +104,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('rebind_tenants', NULL, options ->> 'requested_by', started, 'bind the tenants again', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('rebind_tenants', NULL, options ->> 'requested_by', started, 'bind the tenants again', SQLSTATE, SQLERRM, error_detail);
     END;
     IF bound = 0 AND backups = 0 AND NOT moved THEN
         RETURN edu_matrix_hub_schema._result('unchanged', 'every schema that can be bound is', NULL, jsonb_build_object('bound', 0, 'left', remaining));

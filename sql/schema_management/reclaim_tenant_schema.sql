@@ -10,11 +10,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       text := format('reclaim tenant %s', coalesce(options ->> 'schema_id', '(none)'));
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      text := format('reclaim tenant %s', coalesce(options ->> 'schema_id', '(none)'));
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -40,9 +39,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('reclaim_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('reclaim_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'reclaim_tenant_schema', 'success', options ->> 'requested_by', started, attempt,
         jsonb_build_object('owner', options -> 'owner', 'former', edu_matrix_hub_schema._claim(tenant)));

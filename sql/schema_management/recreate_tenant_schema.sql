@@ -8,12 +8,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       text := format('recreate tenant %s', options ->> 'schema_id');
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    absence       jsonb;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      text := format('recreate tenant %s', options ->> 'schema_id');
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    absence      jsonb;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -42,9 +41,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('recreate_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('recreate_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'recreate_tenant_schema', 'success', options ->> 'requested_by', started, attempt);
     RETURN edu_matrix_hub_schema._result('success', format('schema "%s" made again, empty', tenant.schema_name), tenant.id);

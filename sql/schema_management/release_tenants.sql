@@ -10,11 +10,10 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '2s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    released      text[] := '{}'::text[];
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    released     text[] := '{}'::text[];
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -34,9 +33,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('release_tenants', NULL, options ->> 'requested_by', started, 'release tenants', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('release_tenants', NULL, options ->> 'requested_by', started, 'release tenants', SQLSTATE, SQLERRM, error_detail);
     END;
     IF released = '{}' THEN
         RETURN edu_matrix_hub_schema._result('unchanged', 'no tenant is to be released', NULL, '{"released": []}');

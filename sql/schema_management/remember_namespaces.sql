@@ -7,10 +7,9 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '2s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    remembered    bigint;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    remembered   bigint;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -32,9 +31,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('remember_namespaces', NULL, options ->> 'requested_by', started, 'remember namespaces', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('remember_namespaces', NULL, options ->> 'requested_by', started, 'remember namespaces', SQLSTATE, SQLERRM, error_detail);
     END;
     RETURN edu_matrix_hub_schema._result(CASE WHEN remembered > 0 THEN 'success' ELSE 'unchanged' END,
                                          format('the namespaces of %s tenants are known now', remembered));

@@ -24,7 +24,6 @@ DECLARE
     taken          integer := 0;
     unfinished     boolean := false;
     remaining      integer;
-    error_message  text;
     error_detail   text;
 BEGIN
     BEGIN
@@ -102,9 +101,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('repair_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('repair_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     IF repaired = '{}' THEN
         RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" is as it was made', tenant.schema_name), tenant.id,

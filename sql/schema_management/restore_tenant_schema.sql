@@ -18,17 +18,16 @@ SET lock_timeout = '5s'
 SET client_min_messages = warning
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
-    owner         CONSTANT jsonb := nullif(options -> 'owner', 'null');
-    attempt       text := format('restore backup %s', coalesce(options ->> 'backup_id', '(none)'));
-    backup        edu_matrix_hub_schema.schema_backups;
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    namespace     oid;
-    changed       jsonb;
-    lost          text[];
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    requester    CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    owner        CONSTANT jsonb := nullif(options -> 'owner', 'null');
+    attempt      text := format('restore backup %s', coalesce(options ->> 'backup_id', '(none)'));
+    backup       edu_matrix_hub_schema.schema_backups;
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    namespace    oid;
+    changed      jsonb;
+    lost         text[];
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -81,8 +80,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('restore', backup.schema_id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('restore', backup.schema_id, requester, started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'restore', 'success', requester, started, attempt,
                                        jsonb_build_object('backup_id', backup.id, 'references', changed, 'lost', lost));

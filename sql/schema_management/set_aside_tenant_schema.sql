@@ -11,19 +11,18 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
-    tenant_id     CONSTANT uuid := (options ->> 'schema_id')::uuid;
-    with_purge    CONSTANT boolean := coalesce((options ->> 'purge')::boolean, false);
-    by_hand       CONSTANT boolean := options -> 'owner_uid' IS NULL;
-    attempt       text := format('drop tenant %s', coalesce(options ->> 'schema_id', '(none)'));
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    backup        edu_matrix_hub_schema.schema_backups;
-    facts         jsonb;
-    queued        uuid;
-    strangers     integer;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    requester    CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    tenant_id    CONSTANT uuid := (options ->> 'schema_id')::uuid;
+    with_purge   CONSTANT boolean := coalesce((options ->> 'purge')::boolean, false);
+    by_hand      CONSTANT boolean := options -> 'owner_uid' IS NULL;
+    attempt      text := format('drop tenant %s', coalesce(options ->> 'schema_id', '(none)'));
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    backup       edu_matrix_hub_schema.schema_backups;
+    facts        jsonb;
+    queued       uuid;
+    strangers    integer;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -76,8 +75,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('set_aside', tenant.id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('set_aside', tenant.id, requester, started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     IF facts IS NULL AND queued IS NULL THEN
         RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" was dropped before', tenant.schema_name), tenant.id,

@@ -18,16 +18,15 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '2s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    wanted        CONSTANT text := coalesce(options ->> 'access', '');
-    attempt       text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    sessions      jsonb := '{"ended": 0, "closed": [], "not_ended": []}'::jsonb;
-    lost          text[];
-    strangers     integer := 0;
-    answer        text;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    wanted       CONSTANT text := coalesce(options ->> 'access', '');
+    attempt      text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    sessions     jsonb := '{"ended": 0, "closed": [], "not_ended": []}'::jsonb;
+    lost         text[];
+    strangers    integer := 0;
+    answer       text;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -60,9 +59,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('set_tenant_access', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('set_tenant_access', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     IF tenant.access = wanted AND (sessions ->> 'ended')::integer = 0 AND sessions -> 'closed' = '[]' AND sessions -> 'not_ended' = '[]' THEN
         RETURN edu_matrix_hub_schema._result('unchanged', format('access of schema "%s" is %s', tenant.schema_name, wanted), tenant.id);

@@ -5,12 +5,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       text := format('set configuration of tenant %s', options ->> 'schema_id');
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    new_version   bigint;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      text := format('set configuration of tenant %s', options ->> 'schema_id');
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    new_version  bigint;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -29,9 +28,8 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('set_tenant_config', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('set_tenant_config', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     IF new_version IS NULL THEN
         RETURN edu_matrix_hub_schema._result('unchanged', format('configuration of schema "%s" is as wanted', tenant.schema_name),
