@@ -1,8 +1,8 @@
--- Raises with everything in which the tables and views of the registry differ from what is written here. Each belongs to
--- the registry's owner and no other role may touch it; a table has row-level security without FORCE; every column,
--- constraint, index and trigger is as its line says, in the words of the catalogue without `::text` and our schema's name.
--- A constraint that is not validated is missing, and so are an index that is not valid and a trigger that is off. A new
--- column is a new line.
+-- Raises with everything in which the tables and views of the registry differ from what is written here. Each belongs
+-- to the registry's owner and no other role may touch it; a table has row-level security without FORCE; every column,
+-- constraint, index and trigger is as its line says, in the words of the catalogue without `::text` and our schema's
+-- name. A constraint that is not validated is missing, and so are an index that is not valid and a trigger that is off.
+-- A new column is a new line.
 DO $verify$
 DECLARE
     problem text;
