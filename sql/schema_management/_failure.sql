@@ -9,12 +9,12 @@
 --
 -- (OTHERS alone does not catch a statement_timeout.) They cannot be fewer: only the block whose statements failed can
 -- catch, only its handler can ask for the DETAIL, and only the function knows by then whose call it was. One that
--- called another by name from a single frame would know neither tenant nor attempt. `attempt` is how a message begins,
--- such as `create schema "x"`.
+-- called another by name from a single frame would know neither tenant nor attempt. One that answers after its block
+-- keeps the message in a variable too. `attempt` is how a message begins, such as `create schema "x"`.
 --
--- What another session or transaction did is `busy`: the caller tries again, and is told who has the tenant's
--- schema in hand when that can be found. Everything else is `error` with a machine-readable reason, and `retry`
--- when it may pass (_may_pass).
+-- What another session or transaction did is `busy`: the caller tries again, and is told who has the tenant's schema in
+-- hand when that can be found. Everything else is `error` with a machine-readable reason, and `retry` when it may pass
+-- (_may_pass).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._failure(
     type          text,
     schema_id     uuid,
