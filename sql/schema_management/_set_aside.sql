@@ -75,7 +75,7 @@ BEGIN
     sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
     SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(r))), '[]') INTO refs
     FROM edu_matrix_hub_schema._outside_references(namespace,
-                                                   NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside'),
+        NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside'),
         -- Who did not come to an end for ten minutes does without the texts, which may be what took so long.
         NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside', '57014')) AS r;
 
@@ -109,8 +109,8 @@ BEGIN
         'set_aside_at', clock_timestamp(), 'server_version_num', current_setting('server_version_num')::integer,
         'status', tenant.status, 'access', tenant.access, 'grants', grants, 'saved_acl', tenant.saved_acl,
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins),
-        'members', members, 'references', refs,
-        'references_left', refs_left, 'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants),
+        'members', members, 'references', refs, 'references_left', refs_left,
+        'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants),
         'publications', edu_matrix_hub_schema._publications(namespace),
         'tables', edu_matrix_hub_schema._tables_of(namespace));
     EXECUTE format('ALTER SCHEMA %I RENAME TO %I', tenant.schema_name, location);
@@ -119,12 +119,11 @@ BEGIN
     PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
 
     INSERT INTO edu_matrix_hub_schema.schema_backups
-        (id, schema_id, institution_id, schema_name, method, state, location, location_oid,
-         manifest, size_bytes, table_count,
-         expire_after_days, expires_at, requested_by, started_at, completed_at, sessions_due)
+        (id, schema_id, institution_id, schema_name, method, state, location, location_oid, manifest, size_bytes,
+         table_count, expire_after_days, expires_at, requested_by, started_at, completed_at, sessions_due)
     VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'SetAside', 'complete', location, namespace,
-            manifest, measured.bytes, measured.tables,
-            expire_after_days, clock_timestamp() + make_interval(days => expire_after_days), requested_by,
+            manifest, measured.bytes, measured.tables, expire_after_days,
+            clock_timestamp() + make_interval(days => expire_after_days), requested_by,
             clock_timestamp(), clock_timestamp(), true);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
@@ -132,8 +131,8 @@ BEGIN
     -- Last, so that who comes in again at once is most likely no member any more; who still is, is found
     -- by _end_late_sessions.
     acting := edu_matrix_hub_schema._end_owner_sessions(tenant, namespace, pids, members);
-    RETURN jsonb_build_object('backup_id', backup, 'location', location, 'size_bytes', measured.bytes,
-                              'table_count', measured.tables,
+    RETURN jsonb_build_object('backup_id', backup, 'location', location,
+                              'size_bytes', measured.bytes, 'table_count', measured.tables,
                               'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended',
                               'shared_with', sessions -> 'shared_with', 'references_left', refs_left, 'acting', acting,
                               'members_left', (SELECT coalesce(jsonb_agg(m.value), '[]')

@@ -39,7 +39,7 @@ BEGIN
             ELSE
                 result := edu_matrix_hub_schema._result('error',
                     format('there is no step "%s" in contract 1', step ->> 'call'), NULL,
-                                                        '{"reason": "internal"}');
+                    '{"reason": "internal"}');
         END CASE;
         results := results || (result || jsonb_build_object('call', step ->> 'call'));
         EXIT WHEN result ->> 'status' NOT IN ('success', 'unchanged');

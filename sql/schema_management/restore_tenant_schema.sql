@@ -44,8 +44,7 @@ BEGIN
         ELSIF NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true)
               OR NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'access', true) THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant',
-                                                  jsonb_build_object('blocker',
-                                                                     edu_matrix_hub_schema._at_work(backup.schema_id)));
+                jsonb_build_object('blocker', edu_matrix_hub_schema._at_work(backup.schema_id)));
         END IF;
         SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = backup.id;
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
@@ -54,14 +53,13 @@ BEGIN
         IF backup.state = 'restored' THEN
             RETURN edu_matrix_hub_schema._result('unchanged',
                 format('schema "%s" was restored from this backup before', backup.schema_name), backup.schema_id,
-                                                 jsonb_build_object('schema_id', backup.schema_id,
-                                                                    'backup_id', backup.id));
+                jsonb_build_object('schema_id', backup.schema_id, 'backup_id', backup.id));
         ELSIF backup.state <> 'complete' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', format('its removal has begun, it is %s', backup.state));
         END IF;
         IF owner IS NOT NULL THEN
-            PERFORM edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema._given(tenant, owner,
-                                                                                    options -> 'transfer'), owner);
+            PERFORM edu_matrix_hub_schema._check_owner(
+                edu_matrix_hub_schema._given(tenant, owner, options -> 'transfer'), owner);
             PERFORM edu_matrix_hub_schema._move_backups(tenant, owner);
         END IF;
         namespace := edu_matrix_hub_schema._restorable(backup, tenant);

@@ -31,8 +31,7 @@ BEGIN
         IF NOT edu_matrix_hub_schema._tenant_lock(tenant_id, 'structure', true)
            OR NOT edu_matrix_hub_schema._tenant_lock(tenant_id, 'access', true) THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant',
-                                                  jsonb_build_object('blocker',
-                                                                     edu_matrix_hub_schema._at_work(tenant_id)));
+                jsonb_build_object('blocker', edu_matrix_hub_schema._at_work(tenant_id)));
         END IF;
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant_id FOR NO KEY UPDATE;
         IF tenant.id IS NULL THEN
