@@ -1,8 +1,8 @@
 -- Makes the two roles that an installation stands on, once per server, and gives one of them the right to create
 -- schemas in this database. It may be run again, and in several databases of one server.
 --
---   * the owner role (setting edu_matrix.owner_role) owns registry and functions. It cannot log in; it needs CREATEROLE,
---     since the roles of the tenants are made by functions that it owns, and CREATE on the database.
+--   * the owner role (setting edu_matrix.owner_role) owns registry and functions. It cannot log in; it needs
+--     CREATEROLE, since the roles of the tenants are made by functions that it owns, and CREATE on the database.
 --   * the admin role (named after it: X_owner gives X_admin) may call the functions. Logins become members of it.
 --
 -- Who runs it is a superuser, or a login with CREATEROLE that owns the database. Such a login becomes a member of both
@@ -22,18 +22,21 @@ DECLARE
     problem     text;
 BEGIN
     IF owner_role = '' OR pg_catalog.octet_length(owner_role) > 57 OR owner_role LIKE 'pg|_%' ESCAPE '|' THEN
-        RAISE EXCEPTION 'the owner role cannot be called "%": a name of 1 to 57 bytes that does not begin with pg_ is needed', owner_role;
+        RAISE EXCEPTION 'the owner role cannot be called "%": a name of 1 to 57 bytes that does not begin with pg_ '
+                        'is needed', owner_role;
     END IF;
 
     FOR candidate IN
-        SELECT w.name, w.creates_roles, r.rolname IS NOT NULL AS stands, r.rolsuper, r.rolcanlogin, r.rolcreaterole AND r.rolinherit AS is_able
+        SELECT w.name, w.creates_roles, r.rolname IS NOT NULL AS stands, r.rolsuper, r.rolcanlogin,
+               r.rolcreaterole AND r.rolinherit AS is_able
         FROM (VALUES (1, owner_role, true), (2, admin_role, false)) AS w (position, name, creates_roles)
         LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = w.name
         ORDER BY w.position
     LOOP
         IF candidate.stands AND (candidate.rolsuper OR candidate.rolcanlogin) THEN
             -- Functions that belong to such a role would lend its power to everybody who may call them.
-            RAISE EXCEPTION 'role "%" stands already and is a superuser or may log in; choose another owner role', candidate.name;
+            RAISE EXCEPTION 'role "%" stands already and is a superuser or may log in; choose another owner role',
+                candidate.name;
         END IF;
         BEGIN
             IF NOT candidate.stands THEN
@@ -77,21 +80,25 @@ BEGIN
     -- Reading back, in the order in which a DBA would run the missing statements.
     SELECT CASE
         WHEN o.rolname IS NULL THEN
-            pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN CREATEROLE', owner_role, login)
+            pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: '
+                              'CREATE ROLE %1$I NOLOGIN CREATEROLE', owner_role, login)
         WHEN NOT (o.rolcreaterole AND o.rolinherit) THEN
-            pg_catalog.format('role %1$I lacks CREATEROLE or INHERIT and "%2$s" cannot give it: ALTER ROLE %1$I CREATEROLE INHERIT',
-                              owner_role, login)
+            pg_catalog.format('role %1$I lacks CREATEROLE or INHERIT and "%2$s" cannot give it: '
+                              'ALTER ROLE %1$I CREATEROLE INHERIT', owner_role, login)
         WHEN a.rolname IS NULL THEN
-            pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN', admin_role, login)
+            pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN',
+                              admin_role, login)
         WHEN NOT pg_catalog.has_database_privilege(o.oid, pg_catalog.current_database(), 'CREATE') THEN
-            pg_catalog.format('role %2$I lacks CREATE on this database and "%3$s" cannot give it: GRANT CREATE ON DATABASE %1$I TO %2$I',
-                              pg_catalog.current_database(), owner_role, login)
-        WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, o.oid, CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END) THEN
+            pg_catalog.format('role %2$I lacks CREATE on this database and "%3$s" cannot give it: '
+                              'GRANT CREATE ON DATABASE %1$I TO %2$I', pg_catalog.current_database(), owner_role, login)
+        WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, o.oid,
+                                                           CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END) THEN
             pg_catalog.format('"%2$s" cannot become %1$I: GRANT %1$I TO %2$I', owner_role, login)
             || CASE WHEN modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END
         WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, a.oid, 'USAGE') THEN
             CASE WHEN pg_catalog.pg_has_role(login, a.oid, 'MEMBER')
-                 THEN pg_catalog.format('"%2$s" is a member of %1$I without its privileges: ALTER ROLE %2$I INHERIT', admin_role, login)
+                 THEN pg_catalog.format('"%2$s" is a member of %1$I without its privileges: ALTER ROLE %2$I INHERIT',
+                                        admin_role, login)
                  ELSE pg_catalog.format('"%2$s" is not a member of %1$I: GRANT %1$I TO %2$I', admin_role, login) END
         END
     INTO problem

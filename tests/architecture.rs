@@ -8,7 +8,7 @@
 #[path = "architecture/source.rs"]
 mod source;
 
-use std::{collections::BTreeSet, fs, sync::LazyLock};
+use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
 use regex::Regex;
 use source::{Source, files, relative, sources};
@@ -39,6 +39,9 @@ fn is_pure(source: &Source) -> bool {
 
 /// No file is longer: when one grows, a stage is hiding in it.
 const MOST_LINES: usize = 500;
+
+/// No line of SQL is wider: what stands to the right of an editor's edge is not read.
+const MOST_COLUMNS: usize = 120;
 
 /// Fails with every file for which `wrong` has a complaint.
 fn check(wrong: impl Fn(&Source) -> Option<String>) {
@@ -225,6 +228,19 @@ fn no_file_is_longer_than_five_hundred_lines() {
         .filter(|(lines, _)| *lines > MOST_LINES)
         .collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn no_line_of_sql_is_wider_than_a_hundred_and_twenty_columns() {
+    let wide = |path: &Path| {
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().enumerate().filter(|(_, line)| line.chars().count() > MOST_COLUMNS);
+        lines.map(|(number, _)| format!("{}:{}", relative(path), number + 1)).collect::<Vec<_>>()
+    };
+    let files = files("sql", "sql");
+    assert!(files.len() > 100, "{}", files.len());
+    let wide: Vec<_> = files.iter().flat_map(|path| wide(path)).collect();
+    assert!(wide.is_empty(), "\n{}", wide.join("\n"));
 }
 
 #[test]

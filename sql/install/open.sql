@@ -1,13 +1,13 @@
--- Opens the installing transaction, and says what the files that follow are to know. The values are put in as literals by the
--- operator; the names are those of psql's variables.
+-- Opens the installing transaction, and says what the files that follow are to know. The values are put in as literals
+-- by the operator; the names are those of psql's variables.
 --
--- Before anything else it leaves the search_path that database and login set: a superuser may run this, and an operator that
--- the database's owner planted would run as that superuser.
+-- Before anything else it leaves the search_path that database and login set: a superuser may run this, and an operator
+-- that the database's owner planted would run as that superuser.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
 -- One installation at a time is a courtesy: there is nothing of ours yet that could be locked, and an advisory key is
--- everybody's, so it is waited for a while and then done without. Of two installations at once one fails where they meet and
--- is undone whole; from the registry's first file on its lane lock keeps them apart.
+-- everybody's, so it is waited for a while and then done without. Of two installations at once one fails where they
+-- meet and is undone whole; from the registry's first file on its lane lock keeps them apart.
 DO $courtesy$
 BEGIN
     FOR attempt IN 1..100 LOOP

@@ -1,8 +1,10 @@
--- What server, database and login are, before anything is installed: one row, one column. $1 is the name of the owner role.
+-- What server, database and login are, before anything is installed: one row, one column. $1 is the name
+-- of the owner role.
 --
--- `missing` lists what keeps the operator from installing and upgrading the functions itself (Managed), `missing_for_verified`
--- what keeps it from calling functions that a DBA installed; each with the statement for a role that may run it. It reads
--- the catalogue only and needs no privilege, so it works before, beside and without an installation.
+-- `missing` lists what keeps the operator from installing and upgrading the functions itself (Managed),
+-- `missing_for_verified` what keeps it from calling functions that a DBA installed; each with the statement for a
+-- role that may run it. It reads the catalogue only and needs no privilege, so it works before, beside and
+-- without an installation.
 WITH asked AS (
     SELECT $1::text AS owner_name,
            pg_catalog.regexp_replace($1::text, '_owner$', '') || '_admin' AS admin_name,
@@ -29,7 +31,8 @@ WITH asked AS (
                    WHERE p.pronamespace = n.oid AND p.proname = 'installation' AND p.pronargs = 0
                      AND pg_catalog.has_schema_privilege(l.oid, n.oid, 'USAGE')
                      AND pg_catalog.has_function_privilege(l.oid, p.oid, 'EXECUTE')) AS callable,
-           EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = n.oid AND p.proname = 'installation') AS installed
+           EXISTS (SELECT FROM pg_catalog.pg_proc AS p WHERE p.pronamespace = n.oid
+                     AND p.proname = 'installation') AS installed
     FROM asked AS a
     JOIN pg_catalog.pg_database AS d ON d.datname = pg_catalog.current_database()
     JOIN pg_catalog.pg_roles AS l ON l.rolname = current_user
@@ -42,19 +45,21 @@ WITH asked AS (
     FROM facts AS f
     CROSS JOIN LATERAL (VALUES
         (1, f.owner_is_unfit, false,
-         pg_catalog.format('role "%s" is a superuser or may log in, and would lend that to everybody who calls a function; name another owner role', f.owner_name),
+         pg_catalog.format('role "%s" is a superuser or may log in, and would lend that to everybody who calls a '
+                           'function; name another owner role', f.owner_name),
          pg_catalog.format('ALTER ROLE %I NOSUPERUSER NOLOGIN', f.owner_name)),
         (2, f.admin_is_unfit, false,
          pg_catalog.format('role "%s" is a superuser or may log in; name another owner role', f.admin_name),
          pg_catalog.format('ALTER ROLE %I NOSUPERUSER NOLOGIN', f.admin_name)),
         (3, f.registry_owner <> f.owner_name, f.registry_owner <> f.owner_name,
-         pg_catalog.format('schema "edu_matrix_hub_schema" belongs to role "%s" and not to "%s"; name that one as the owner role', f.registry_owner, f.owner_name),
+         pg_catalog.format('schema "edu_matrix_hub_schema" belongs to role "%s" and not to "%s"; '
+                           'name that one as the owner role', f.registry_owner, f.owner_name),
          pg_catalog.format('ALTER SCHEMA edu_matrix_hub_schema OWNER TO %I', f.owner_name)),
         (4, f.owner_oid IS NULL AND NOT (f.rolsuper OR f.rolcreaterole), false,
          pg_catalog.format('role "%s" does not exist, and "%s" has no CREATEROLE', f.owner_name, f.login),
          pg_catalog.format('CREATE ROLE %I NOLOGIN CREATEROLE', f.owner_name)),
-        (5, NOT f.owner_creates_roles AND NOT (f.rolsuper OR (f.rolcreaterole AND f.gives_owner)), NOT f.owner_creates_roles,
-         pg_catalog.format('role "%s" lacks CREATEROLE or INHERIT', f.owner_name),
+        (5, NOT f.owner_creates_roles AND NOT (f.rolsuper OR (f.rolcreaterole AND f.gives_owner)),
+         NOT f.owner_creates_roles, pg_catalog.format('role "%s" lacks CREATEROLE or INHERIT', f.owner_name),
          pg_catalog.format('ALTER ROLE %I CREATEROLE INHERIT', f.owner_name)),
         (6, f.admin_oid IS NULL AND NOT (f.rolsuper OR f.rolcreaterole), f.admin_oid IS NULL AND f.installed,
          pg_catalog.format('role "%s" does not exist', f.admin_name),
@@ -62,13 +67,17 @@ WITH asked AS (
         (7, f.owner_can_create IS NOT TRUE AND NOT (f.rolsuper OR f.can_give_create), NOT f.owner_can_create,
          pg_catalog.format('role "%s" may not create schemas in database "%s"', f.owner_name, f.datname),
          pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', f.datname, f.owner_name)),
-        (8, f.can_set_owner IS NOT TRUE AND f.gives_owner IS NOT TRUE AND NOT (f.owner_oid IS NULL AND f.rolcreaterole), false,
+        (8, f.can_set_owner IS NOT TRUE AND f.gives_owner IS NOT TRUE
+         AND NOT (f.owner_oid IS NULL AND f.rolcreaterole), false,
          pg_catalog.format('"%s" may not become "%s"', f.login, f.owner_name),
-         pg_catalog.format('GRANT %I TO %I', f.owner_name, f.login) || CASE WHEN f.modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END),
-        (9, f.is_admin IS NOT TRUE AND f.gives_admin IS NOT TRUE AND NOT (f.admin_oid IS NULL AND f.rolcreaterole), f.is_admin IS NOT TRUE,
-         pg_catalog.format('"%s" is not a member of "%s", or does not inherit from it', f.login, f.admin_name),
+         pg_catalog.format('GRANT %I TO %I', f.owner_name, f.login)
+             || CASE WHEN f.modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END),
+        (9, f.is_admin IS NOT TRUE AND f.gives_admin IS NOT TRUE AND NOT (f.admin_oid IS NULL AND f.rolcreaterole),
+         f.is_admin IS NOT TRUE, pg_catalog.format('"%s" is not a member of "%s", or does not inherit from it',
+                                                   f.login, f.admin_name),
          CASE WHEN f.modern THEN pg_catalog.format('GRANT %I TO %I WITH INHERIT TRUE', f.admin_name, f.login)
-              WHEN pg_catalog.pg_has_role(f.login, f.admin_oid, 'MEMBER') THEN pg_catalog.format('ALTER ROLE %I INHERIT', f.login)
+              WHEN pg_catalog.pg_has_role(f.login, f.admin_oid, 'MEMBER') THEN
+                  pg_catalog.format('ALTER ROLE %I INHERIT', f.login)
               ELSE pg_catalog.format('GRANT %I TO %I', f.admin_name, f.login) END),
         (10, false, NOT f.installed,
          'the functions are not installed',
@@ -82,8 +91,11 @@ SELECT pg_catalog.jsonb_build_object(
     -- The statement that ends it, by where the setting is from; in the database itself it would be read only, too.
     'read_only', (SELECT CASE s.source
                              WHEN 'user' THEN pg_catalog.format('ALTER ROLE %I RESET %I', session_user, s.name)
-                             WHEN 'database' THEN pg_catalog.format('BEGIN READ WRITE; ALTER DATABASE %I RESET %I; COMMIT', f.datname, s.name)
-                             WHEN 'database user' THEN pg_catalog.format('BEGIN READ WRITE; ALTER ROLE %I IN DATABASE %I RESET %I; COMMIT', session_user, f.datname, s.name)
+                             WHEN 'database' THEN pg_catalog.format('BEGIN READ WRITE; ALTER DATABASE %I RESET '
+                                                                    '%I; COMMIT', f.datname, s.name)
+                             WHEN 'database user' THEN
+                                 pg_catalog.format('BEGIN READ WRITE; ALTER ROLE %I IN DATABASE %I RESET %I; COMMIT',
+                                                   session_user, f.datname, s.name)
                              ELSE pg_catalog.format('ALTER SYSTEM RESET %I; SELECT pg_reload_conf()', s.name) END
                   FROM pg_catalog.pg_settings AS s WHERE s.name = 'default_transaction_read_only' AND s.setting = 'on'),
     'database_name', f.datname,
@@ -102,9 +114,13 @@ SELECT pg_catalog.jsonb_build_object(
     'admin_role', f.admin_name,
     'admin_role_exists', f.admin_oid IS NOT NULL,
     'is_admin_member', coalesce(f.is_admin, false),
-    'missing', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('what', l.what, 'statement', l.statement) ORDER BY l.position), '[]')
-                FROM lacks AS l WHERE l.managed),
-    'missing_for_verified', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('what', l.what, 'statement', l.statement) ORDER BY l.position), '[]')
-                             FROM lacks AS l WHERE l.verified)
+    'missing', (
+        SELECT coalesce(pg_catalog.jsonb_agg(
+            pg_catalog.jsonb_build_object('what', l.what, 'statement', l.statement) ORDER BY l.position), '[]')
+        FROM lacks AS l WHERE l.managed),
+    'missing_for_verified', (
+        SELECT coalesce(pg_catalog.jsonb_agg(
+            pg_catalog.jsonb_build_object('what', l.what, 'statement', l.statement) ORDER BY l.position), '[]')
+        FROM lacks AS l WHERE l.verified)
 ) AS database
 FROM facts AS f

@@ -1,10 +1,11 @@
--- What the database knows about one backup of a TenantSchema: its catalogue row, its newest job, and the tenant that a request
--- for it would concern. It reads only.
+-- What the database knows about one backup of a TenantSchema: its catalogue row, its newest job, and the tenant that a
+-- request for it would concern. It reads only.
 --
--- request: {cluster, namespace, name, uid, namespace_uid?, method?, backup_id?, tenant_uid? or tenant: {namespace, name}}: the SchemaBackup, and
--- whose backup it is to be. A row is found by the object's uid, by its id, which must be of this object, or, with a method, as
--- what an object of the same namespace and name finished of the same tenant: applied again from Git, it is the same backup to a
--- person. One that was removed because it had expired is finished; one that was removed on request is not.
+-- request: {cluster, namespace, name, uid, namespace_uid?, method?, backup_id?, tenant_uid? or tenant: {namespace,
+-- name}}: the SchemaBackup, and whose backup it is to be. A row is found by the object's uid, by its id, which must be
+-- of this object, or, with a method, as what an object of the same namespace and name finished of the same tenant:
+-- applied again from Git, it is the same backup to a person. One that was removed because it had expired is finished;
+-- one that was removed on request is not.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_backup(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -26,7 +27,8 @@ BEGIN
     SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
     WHERE t.status <> 'dropped'
       AND CASE WHEN request ->> 'tenant_uid' IS NOT NULL THEN t.owner_uid = request ->> 'tenant_uid'
-               ELSE t.owner_cluster = request ->> 'cluster' AND t.owner_namespace = request #>> '{tenant,namespace}' AND t.owner_name = request #>> '{tenant,name}'
+               ELSE t.owner_cluster = request ->> 'cluster' AND t.owner_namespace = request #>> '{tenant,namespace}'
+                    AND t.owner_name = request #>> '{tenant,name}'
                     AND (t.owner_namespace_uid = request ->> 'namespace_uid') IS NOT FALSE END
     ORDER BY t.created_at DESC LIMIT 1;
     IF backup.id IS NULL AND tenant.id IS NOT NULL THEN
@@ -37,11 +39,13 @@ BEGIN
           AND (b.state = 'complete' OR b.state = 'purged' AND b.expires_at <= b.purged_at)
         ORDER BY b.completed_at DESC LIMIT 1;
     END IF;
-    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = backup.id ORDER BY j.requested_at DESC, j.id LIMIT 1;
+    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = backup.id
+    ORDER BY j.requested_at DESC, j.id LIMIT 1;
     RETURN jsonb_build_object(
         'backup', CASE WHEN backup.id IS NOT NULL THEN edu_matrix_hub_schema._backup_row(backup) END,
-        'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object('job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error,
-                                                                  'reason', job.reason, 'waits', edu_matrix_hub_schema._job_waits(job)) END,
+        'job', CASE WHEN job.id IS NOT NULL THEN jsonb_build_object(
+            'job_id', job.id, 'kind', job.kind, 'state', job.state, 'attempt', job.attempt, 'error', job.error,
+            'reason', job.reason, 'waits', edu_matrix_hub_schema._job_waits(job)) END,
         'tenant', CASE WHEN tenant.id IS NOT NULL THEN edu_matrix_hub_schema._claim(tenant) END);
 END
 $function$;
@@ -52,17 +56,19 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._backup_row(backup edu_matrix_h
 LANGUAGE sql STABLE
 AS $function$
     SELECT pg_catalog.jsonb_build_object(
-        'backup_id', backup.id, 'schema_id', backup.schema_id, 'schema_name', backup.schema_name, 'method', backup.method,
-        'location', backup.location, 'state', backup.state, 'started_at', backup.started_at, 'completed_at', backup.completed_at,
-        'size_bytes', backup.size_bytes, 'table_count', backup.table_count, 'row_count', backup.row_count, 'checksum', backup.checksum,
-        'expires_at', backup.expires_at, 'error', backup.error,
+        'backup_id', backup.id, 'schema_id', backup.schema_id, 'schema_name', backup.schema_name,
+        'method', backup.method, 'location', backup.location, 'state', backup.state,
+        'started_at', backup.started_at, 'completed_at', backup.completed_at,
+        'size_bytes', backup.size_bytes, 'table_count', backup.table_count, 'row_count', backup.row_count,
+        'checksum', backup.checksum, 'expires_at', backup.expires_at, 'error', backup.error,
         'object', CASE WHEN backup.object_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
-            'cluster', backup.object_cluster, 'namespace', backup.object_namespace, 'name', backup.object_name, 'uid', backup.object_uid) END)
+            'cluster', backup.object_cluster, 'namespace', backup.object_namespace, 'name', backup.object_name,
+            'uid', backup.object_uid) END)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._backup_row(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
 
--- What keeps a requested snapshot from being made now: {own, since}; `own` is the kind of the tenant's own job that is running. Null
--- when none is, or when the job waits for another reason.
+-- What keeps a requested snapshot from being made now: {own, since}; `own` is the kind of the tenant's own job that is
+-- running. Null when none is, or when the job waits for another reason.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_waits(job edu_matrix_hub_schema.schema_jobs) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -70,7 +76,8 @@ AS $function$
     SELECT jsonb_build_object('own', o.kind, 'since', o.started_at)
     FROM (SELECT CASE WHEN j.schema_id = job.schema_id THEN j.kind END AS kind, j.started_at
           FROM edu_matrix_hub_schema.schema_jobs AS j
-          WHERE job.kind = 'snapshot' AND job.state = 'requested' AND j.state = 'running' AND (j.kind = 'snapshot' OR j.schema_id = job.schema_id)) AS o
+          WHERE job.kind = 'snapshot' AND job.state = 'requested' AND j.state = 'running'
+            AND (j.kind = 'snapshot' OR j.schema_id = job.schema_id)) AS o
     ORDER BY o.kind IS NULL, o.started_at
     LIMIT 1
 $function$;

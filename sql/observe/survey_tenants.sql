@@ -1,21 +1,25 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?}; the last three are the operator's clock, up to when a
--- person confirmed that things are taken away, and how many tenants' last backups may expire in an hour. Answers the state of the world
--- (see heartbeat_lane), what expired and waits, totals, and the tenants and backups that changed since the survey before; besides
--- all tenants, or those of a slice, which is the first byte of their id modulo 10.
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?}; the last three are the operator's
+-- clock, up to when a person confirmed that things are taken away, and how many tenants' last backups may expire in
+-- an hour. Answers the state of the world (see heartbeat_lane), what expired and waits, totals, and the tenants and
+-- backups that changed since the survey before; besides all tenants, or those of a slice, which is the first byte
+-- of their id modulo 10.
 --
--- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come from
--- two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature differs are
--- sizes taken, or where a session holds a lock to write, of a bounded number of relations a tick, in no order, so that none waits for
--- good behind others. A table that a session has locked against readers holds a measurement up for 50 ms at most; it is estimated, its
--- schema is marked stale, does not become smaller and is measured again by a later survey. The registry is written in one statement, only rows that changed, and never waits for a row
--- that another call is just changing.
+-- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come
+-- from two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature
+-- differs are sizes taken, or where a session holds a lock to write, of a bounded number of relations a tick, in no
+-- order, so that none waits for good behind others. A table that a session has locked against readers holds a
+-- measurement up for 50 ms at most; it is estimated, its schema is marked stale, does not become smaller and is
+-- measured again by a later survey. The registry is written in one statement, only rows that changed, and never waits
+-- for a row that another call is just changing.
 --
--- Asking a relation for its exact size leaves several kilobytes of cache in the session, which nothing takes back. So of a
--- schema of more than 2,000 tables no more than that are asked, the rest is estimated by them, and it is always marked stale.
+-- Asking a relation for its exact size leaves several kilobytes of cache in the session, which nothing takes
+-- back. So of a schema of more than 2,000 tables no more than that are asked, the rest is estimated by them, and
+-- it is always marked stale.
 --
 -- The figures are a snapshot's, not a lock's: a tenant that writes meanwhile is measured again by the next survey.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.survey_tenants(epoch bigint, installation_id uuid, options jsonb DEFAULT '{}') RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.survey_tenants(epoch bigint, installation_id uuid,
+                                                                options jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET jit = off  -- Compiling these queries takes longer than running them, at any number of tenants.
@@ -23,19 +27,19 @@ AS $function$
 DECLARE
     relations_per_tick CONSTANT integer := 10000;
     exactly_at_most    CONSTANT integer := 2000;
-    time_per_tick      CONSTANT interval := '5 seconds';
+    time_per_tick      CONSTANT interval := interval '5 seconds';
     started            CONSTANT timestamptz := clock_timestamp();
     everything         CONSTANT boolean := coalesce((options ->> 'everything')::boolean, false);
-    slice              CONSTANT integer := options ->> 'slice';
+    slice              CONSTANT integer := (options ->> 'slice')::integer;
     answer             jsonb;
     active             record;
-    measured_ids       uuid[] := '{}';
-    measured_bytes     bigint[] := '{}';
-    measured_tables    integer[] := '{}';
-    measured_marks     numeric[] := '{}';
-    measured_exactly   boolean[] := '{}';
-    measured_foreign   jsonb[] := '{}';
-    measured_estimate  jsonb[] := '{}';
+    measured_ids       uuid[] := '{}'::uuid[];
+    measured_bytes     bigint[] := '{}'::bigint[];
+    measured_tables    integer[] := '{}'::integer[];
+    measured_marks     numeric[] := '{}'::numeric[];
+    measured_exactly   boolean[] := '{}'::boolean[];
+    measured_foreign   jsonb[] := '{}'::jsonb[];
+    measured_estimate  jsonb[] := '{}'::jsonb[];
     bytes              bigint;
     mark               numeric;
     how                text;
@@ -44,8 +48,7 @@ DECLARE
     suspects           uuid[];
     suspect_marks      numeric[];
     changed            uuid[];
-    unbound            integer;
-    error_message      text;
+    unbound            bigint;
     error_detail       text;
 BEGIN
     answer := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
@@ -58,24 +61,28 @@ BEGIN
     END IF;
     BEGIN
         -- Rows that are seldom written, and then hold up heartbeats for the length of one survey.
-        UPDATE edu_matrix_hub_schema.installation AS i SET confirmed_until = (options ->> 'confirmed_until')::timestamptz
+        UPDATE edu_matrix_hub_schema.installation AS i
+        SET confirmed_until = (options ->> 'confirmed_until')::timestamptz
         WHERE options ? 'now' AND i.confirmed_until IS DISTINCT FROM (options ->> 'confirmed_until')::timestamptz;
         UPDATE edu_matrix_hub_schema.installation AS i SET quiet_until = started + interval '4 hours'
         WHERE i.quiet_until > started + interval '4 hours';
         IF (SELECT i.surveyed_at FROM edu_matrix_hub_schema.installation AS i) < started - interval '1 day' THEN
-            PERFORM edu_matrix_hub_schema._keep_quiet('no operator looked after it for more than a day, or the clock of the server jumped ahead');
+            PERFORM edu_matrix_hub_schema._keep_quiet('no operator looked after it for more than a day, '
+                                                      'or the clock of the server jumped ahead');
         END IF;
 
-        -- Who wrote, or holds a lock to write and may have without a commit, and how large is it now? Without a mark it is asked again.
-        -- A lock of a prepared transaction has no pid.
+        -- Who wrote, or holds a lock to write and may have without a commit, and how large is it now? Without a mark it
+        -- is asked again. A lock of a prepared transaction has no pid.
         SELECT coalesce(array_agg(DISTINCT c.relnamespace), '{}') INTO writing
         FROM pg_locks AS l
         JOIN pg_class AS c ON c.oid = l.relation
         WHERE l.locktype = 'relation' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-          AND l.mode IN ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock');
+          AND l.mode IN ('RowExclusiveLock', 'ShareLock', 'ShareRowExclusiveLock',
+                         'ExclusiveLock', 'AccessExclusiveLock');
         FOR active IN
-            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at, t.storage_used, t.owner_role_oid, t.size_estimate
+            SELECT a.schema_id, a.namespace, a.table_count, a.relation_count, a.signature, t.usage_at, t.storage_used,
+                   t.owner_role_oid, t.size_estimate
             FROM edu_matrix_hub_schema.schema_activity AS a
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = a.schema_id
             WHERE a.signature IS DISTINCT FROM t.write_signature OR a.namespace = ANY (writing)
@@ -83,10 +90,12 @@ BEGIN
         LOOP
             IF taken < relations_per_tick AND clock_timestamp() - started < time_per_tick THEN
                 taken := taken + least(active.relation_count, exactly_at_most);
-                SELECT m.bytes, m.how INTO bytes, how FROM edu_matrix_hub_schema._measure_schema(active.namespace, exactly_at_most) AS m;
+                SELECT m.bytes, m.how INTO bytes, how
+                FROM edu_matrix_hub_schema._measure_schema(active.namespace, exactly_at_most) AS m;
                 mark := CASE WHEN how IN ('exact', 'sampled') THEN active.signature END;
                 -- What could not be opened may have grown, and has not shrunk as far as is known.
-                bytes := CASE WHEN how = 'locked' THEN greatest(bytes, active.storage_used) ELSE coalesce(bytes, active.storage_used) END;
+                bytes := CASE WHEN how = 'locked' THEN greatest(bytes, active.storage_used)
+                              ELSE coalesce(bytes, active.storage_used) END;
             ELSIF active.usage_at IS NULL THEN
                 bytes := NULL;
                 mark := NULL;
@@ -102,8 +111,10 @@ BEGIN
             measured_exactly := measured_exactly || (how = 'exact');
             measured_estimate := array_append(measured_estimate,
                 CASE WHEN how IN ('locked', 'unknown', 'unreadable') THEN
-                    edu_matrix_hub_schema._size_estimate(active.size_estimate, CASE WHEN how <> 'unreadable' THEN active.namespace END, started) END);
-            measured_foreign := array_append(measured_foreign, edu_matrix_hub_schema._foreign_tables(active.namespace, active.owner_role_oid));
+                    edu_matrix_hub_schema._size_estimate(
+                        active.size_estimate, CASE WHEN how <> 'unreadable' THEN active.namespace END, started) END);
+            measured_foreign := array_append(measured_foreign,
+                edu_matrix_hub_schema._foreign_tables(active.namespace, active.owner_role_oid));
         END LOOP;
 
         -- Whose owner, grants or roles are not as they were when last found right?
@@ -113,12 +124,14 @@ BEGIN
         WHERE t.status IN ('active', 'suspended') AND f.fingerprint IS DISTINCT FROM t.fingerprint;
 
         IF edu_matrix_hub_schema._contest() IS NULL THEN
-            PERFORM edu_matrix_hub_schema._queue_expired(jsonb_build_object('now', options -> 'now', 'limit', options -> 'expiry_limit'));
+            PERFORM edu_matrix_hub_schema._queue_expired(jsonb_build_object('now', options -> 'now',
+                                                                            'limit', options -> 'expiry_limit'));
         END IF;
         PERFORM edu_matrix_hub_schema._prune_log();
 
         WITH measured AS (
-            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly, measured_foreign, measured_estimate)
+            SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly,
+                                 measured_foreign, measured_estimate)
                           AS m (id, bytes, tables, mark, exactly, foreign_tables, size_estimate)
         ), drifting AS (
             SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
@@ -133,7 +146,8 @@ BEGIN
                    -- No schema has the signature -1.
                    CASE WHEN m.id IS NULL THEN t.write_signature ELSE coalesce(m.mark, -1) END AS write_signature,
                    CASE WHEN s.id IS NULL THEN t.fingerprint WHEN d.id IS NULL THEN s.mark END AS fingerprint,
-                   CASE WHEN t.status NOT IN ('active', 'suspended') THEN '[]' ELSE coalesce(d.drift, '[]') END AS drift,
+                   CASE WHEN t.status NOT IN ('active', 'suspended') THEN '[]'
+                        ELSE coalesce(d.drift, '[]') END AS drift,
                    CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END AS absence
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             LEFT JOIN measured AS m ON m.id = t.id
@@ -142,9 +156,11 @@ BEGIN
             LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
             WHERE t.status <> 'dropped'
         ), report AS (
-            SELECT next.*, hashtextextended(concat_ws('|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale,
-                                                            next.drift, next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
-                                                            CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END), 0) AS reported
+            SELECT next.*, hashtextextended(concat_ws(
+                       '|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale, next.drift,
+                       next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
+                       CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END
+                   ), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN (
@@ -159,20 +175,24 @@ BEGIN
             SELECT t.id
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN report AS r ON r.id = t.id
-            WHERE (t.storage_used, t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at, t.write_signature, t.fingerprint, t.drift, t.reported)
+            WHERE (t.storage_used, t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
+                   t.write_signature, t.fingerprint, t.drift, t.reported)
                   IS DISTINCT FROM
-                  (r.storage_used, r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at, r.write_signature, r.fingerprint, r.drift, r.reported)
+                  (r.storage_used, r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
+                   r.write_signature, r.fingerprint, r.drift, r.reported)
             FOR UPDATE OF t SKIP LOCKED
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET storage_used = r.storage_used, table_count = r.table_count, foreign_tables = r.foreign_tables, size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
+            SET storage_used = r.storage_used, table_count = r.table_count, foreign_tables = r.foreign_tables,
+                size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
                 write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported
             FROM report AS r JOIN different AS d ON d.id = r.id
             WHERE t.id = r.id
             RETURNING t.id
         )
-        SELECT coalesce(array_agg(r.id) FILTER (WHERE everything OR get_byte(uuid_send(r.id), 0) % 10 = slice OR r.drift <> '[]'
-                                                      OR (w.id IS NOT NULL AND t.reported IS DISTINCT FROM r.reported)), '{}'),
+        SELECT coalesce(array_agg(r.id) FILTER (
+                   WHERE everything OR get_byte(uuid_send(r.id), 0) % 10 = slice OR r.drift <> '[]'
+                         OR (w.id IS NOT NULL AND t.reported IS DISTINCT FROM r.reported)), '{}'),
                count(*) FILTER (WHERE r.absence ->> 'kind' = 'unbound')
         INTO changed, unbound
         FROM report AS r
@@ -192,7 +212,8 @@ BEGIN
 
         SELECT answer || jsonb_build_object(
             'set_aside_count', count(*) FILTER (WHERE b.method = 'SetAside' AND b.state IN ('complete', 'purging')),
-            'set_aside_bytes', coalesce(sum(b.size_bytes) FILTER (WHERE b.method = 'SetAside' AND b.state IN ('complete', 'purging')), 0),
+            'set_aside_bytes', coalesce(sum(b.size_bytes) FILTER (WHERE b.method = 'SetAside'
+                                                                    AND b.state IN ('complete', 'purging')), 0),
             'jobs_waiting', (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.state = 'requested'))
         INTO answer
         FROM edu_matrix_hub_schema.schema_backups AS b
@@ -203,16 +224,18 @@ BEGIN
             SET reported_update = b.updated_at
             WHERE b.id IN (SELECT u.id FROM edu_matrix_hub_schema.schema_backups AS u
                            WHERE u.reported_update IS DISTINCT FROM u.updated_at
-                              -- Who asks for everything did perhaps not hear the answer before this one, nor what went before that:
-                              -- no two surveys are further apart than an hour.
-                              OR everything AND u.updated_at > (SELECT i.surveyed_at - interval '2 hours' FROM edu_matrix_hub_schema.installation AS i)
+                              -- Who asks for everything did perhaps not hear the answer before this one, nor what went
+                              -- before that: no two surveys are further apart than an hour.
+                              OR everything AND u.updated_at > (SELECT i.surveyed_at - interval '2 hours'
+                                                                FROM edu_matrix_hub_schema.installation AS i)
                            FOR UPDATE SKIP LOCKED)
             RETURNING b.id, b.object_cluster, b.object_namespace, b.object_name, b.object_uid
         )
         SELECT answer || jsonb_build_object('backups_changed', coalesce(jsonb_agg(jsonb_build_object(
             'backup_id', r.id,
             'object', CASE WHEN r.object_uid IS NOT NULL THEN jsonb_build_object(
-                'cluster', r.object_cluster, 'namespace', r.object_namespace, 'name', r.object_name, 'uid', r.object_uid) END)), '[]'))
+                'cluster', r.object_cluster, 'namespace', r.object_namespace, 'name', r.object_name,
+                'uid', r.object_uid) END)), '[]'))
         INTO answer
         FROM reported AS r;
 
@@ -225,7 +248,8 @@ BEGIN
         LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
-        answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options), 'bring_back', edu_matrix_hub_schema._to_bring_back());
+        answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),
+                                               'bring_back', edu_matrix_hub_schema._to_bring_back());
         UPDATE edu_matrix_hub_schema.installation AS i
         SET surveyed_at = started, beats = i.beats + 1,
             -- A holder of a former release has no heartbeat and no number.
@@ -234,42 +258,45 @@ BEGIN
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('survey_tenants', NULL, NULL, started, 'survey the tenants', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('survey_tenants', NULL, NULL, started, 'survey the tenants',
+                                                  SQLSTATE, SQLERRM, error_detail);
     END;
     RETURN answer;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.survey_tenants(bigint, uuid, jsonb) FROM PUBLIC;
 
--- The size of a schema's tables with their indexes and TOAST, of its materialized views and sequences, and how it was found. A
--- relation that was dropped meanwhile has no size, nor has a schema that is missing.
+-- The size of a schema's tables with their indexes and TOAST, of its materialized views and sequences, and how it was
+-- found. A relation that was dropped meanwhile has no size, nor has a schema that is missing.
 --
--- exact    each table was opened; a sequence is one page
--- sampled  of more tables than `most` the larger half of that number was opened, by what the counters say, and as many of the
---          rest, which stand for all of the rest; a tenant cannot know which those are
--- locked   tables that a session has locked against readers were counted by what is known of them without opening: their
---          indexes and TOAST, and the pages and rows that were counted last
--- unknown  neither, since even their indexes are locked; bytes is null
--- unreadable  the server could not read one of them; bytes is null
+--   exact       each table was opened; a sequence is one page
+--   sampled     of more tables than `most` the larger half of that number was opened, by what the counters say, and as
+--               many of the rest, which stand for all of the rest; a tenant cannot know which those are
+--   locked      tables that a session has locked against readers were counted by what is known of them without
+--               opening: their indexes and TOAST, and the pages and rows that were counted last
+--   unknown     neither, since even their indexes are locked; bytes is null
+--   unreadable  the server could not read one of them; bytes is null
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._measure_schema(oid, boolean);
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_schema(namespace oid, most integer, OUT bytes bigint, OUT how text)
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._measure_schema(namespace oid, most integer,
+                                                                 OUT bytes bigint, OUT how text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '50ms'
 AS $function$
 DECLARE
-    locked oid[] := '{}';
+    locked oid[] := '{}'::oid[];
 BEGIN
     FOR attempt IN 1 .. 2 LOOP
         BEGIN
             WITH own AS MATERIALIZED (
                 SELECT c.oid, c.relkind, greatest(c.relpages, 0) AS pages, c.oid = ANY (locked) AS is_locked,
-                       CASE WHEN c.relkind <> 'S' THEN pg_stat_get_live_tuples(c.oid) + pg_stat_get_dead_tuples(c.oid) END AS tuples
+                       CASE WHEN c.relkind <> 'S' THEN
+                                pg_stat_get_live_tuples(c.oid) + pg_stat_get_dead_tuples(c.oid) END AS tuples
                 FROM pg_depend AS d
                 JOIN pg_class AS c ON c.oid = d.objid
-                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.classid = 'pg_class'::regclass
+                WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace
+                  AND d.classid = 'pg_class'::regclass
                   AND c.relkind IN ('r', 'm', 'S')
             ), ranked AS (
                 SELECT o.oid, o.is_locked, o.pages, o.tuples,
@@ -278,7 +305,8 @@ BEGIN
                 FROM own AS o WHERE o.relkind <> 'S'
             ), drawn AS (
                 -- The key is the installation's own, so which tables are drawn stays the same and cannot be told.
-                SELECT r.*, row_number() OVER (PARTITION BY r.is_large ORDER BY hashint8extended(r.oid::bigint, i.fingerprint_key)) AS place
+                SELECT r.*, row_number() OVER (PARTITION BY r.is_large
+                                               ORDER BY hashint8extended(r.oid::bigint, i.fingerprint_key)) AS place
                 FROM ranked AS r CROSS JOIN edu_matrix_hub_schema.installation AS i
             ), opened AS (
                 SELECT w.is_large, CASE
@@ -286,8 +314,10 @@ BEGIN
                            -- A row takes at least 28 bytes.
                            ELSE greatest(w.pages, w.tuples / 290) * current_setting('block_size')::bigint + coalesce(
                                 (SELECT sum(pg_relation_size(p.oid))
-                                 FROM (SELECT t.reltoastrelid FROM pg_class AS t WHERE t.oid = w.oid AND t.reltoastrelid <> 0
-                                       UNION ALL SELECT x.indexrelid FROM pg_index AS x WHERE x.indrelid = w.oid) AS p (oid)
+                                 FROM (SELECT t.reltoastrelid FROM pg_class AS t
+                                       WHERE t.oid = w.oid AND t.reltoastrelid <> 0
+                                       UNION ALL SELECT x.indexrelid FROM pg_index AS x
+                                                 WHERE x.indrelid = w.oid) AS p (oid)
                                  WHERE p.oid <> ALL (locked)), 0)
                        END AS size
                 FROM drawn AS w WHERE w.is_large OR w.count <= most OR w.place <= most - most / 2
@@ -306,7 +336,8 @@ BEGIN
             WHEN lock_not_available THEN
                 SELECT coalesce(array_agg(l.relation), '{}') INTO locked
                 FROM pg_locks AS l
-                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.pid IS DISTINCT FROM pg_backend_pid();
+                WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+                  AND l.pid IS DISTINCT FROM pg_backend_pid();
             WHEN OTHERS THEN
                 -- A file that cannot be read is one tenant's, and must not hide the others.
                 RAISE LOG 'cannot measure the schema with OID %: % (%)', namespace, SQLERRM, SQLSTATE;
@@ -327,7 +358,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    keep_for CONSTANT interval := '90 days';
+    keep_for CONSTANT interval := interval '90 days';
 BEGIN
     UPDATE edu_matrix_hub_schema.installation AS i SET pruned_at = now()
     WHERE i.pruned_at IS NULL OR i.pruned_at < now() - interval '1 hour';
@@ -338,7 +369,8 @@ BEGIN
             FROM edu_matrix_hub_schema.schema_operations AS old
             WHERE old.started_at < now() - keep_for
               AND EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS newer
-                          WHERE newer.schema_id IS NOT DISTINCT FROM old.schema_id AND newer.type = old.type AND newer.id > old.id)
+                          WHERE newer.schema_id IS NOT DISTINCT FROM old.schema_id
+                            AND newer.type = old.type AND newer.id > old.id)
             ORDER BY old.started_at
             LIMIT 5000);
     END IF;

@@ -1,5 +1,6 @@
--- The registry schema, what its calls lock, and its one row about itself: which functions are installed, which cluster and
--- TenantDatabase manage it, and the epoch, a number that grows whenever another operator process becomes responsible.
+-- The registry schema, what its calls lock, and its one row about itself: which functions are installed,
+-- which cluster and TenantDatabase manage it, and the epoch, a number that grows whenever another operator
+-- process becomes responsible.
 --
 -- Repeating it changes nothing. It fails when a schema of this name stands that belongs to another role: who could
 -- create it first would otherwise decide what our functions read.
@@ -15,20 +16,22 @@ BEGIN
     IF holder IS NULL THEN
         CREATE SCHEMA edu_matrix_hub_schema;
     ELSIF holder <> current_user THEN
-        RAISE EXCEPTION 'schema "edu_matrix_hub_schema" belongs to role "%", not to "%"; drop it, or name its owner as the owner role',
+        RAISE EXCEPTION 'schema "edu_matrix_hub_schema" belongs to role "%", not to "%"; '
+                        'drop it, or name its owner as the owner role',
             holder, current_user;
     END IF;
 END
 $schema$;
 
--- What is locked are tables and rows of ours, and never advisory keys: those are open to every login of the database, and
--- pg_locks shows them, so that one idle session could stop everything.
+-- What is locked are tables and rows of ours, and never advisory keys: those are open to every login of the database,
+-- and pg_locks shows them, so that one idle session could stop everything.
 --
 --   lane_lock       the table itself: every changing call of an operator shares it, a claim of the lane takes it alone
 --   registry_locks  a row for each thing that one call at a time does (the tenants' locks are in tenant_locks)
 --
--- Neither is altered once it stands: a call may hold a row of it, and this script would wait with other locks in its hands. Only where
--- row-level security is forced on it, no call holds one, since its rows are hidden (see _need_all_rows).
+-- Neither is altered once it stands: a call may hold a row of it, and this script would wait with other locks
+-- in its hands. Only where row-level security is forced on it, no call holds one, since its rows are hidden
+-- (see _need_all_rows).
 DO $locks$
 DECLARE
     forced regclass;
@@ -43,16 +46,20 @@ BEGIN
     END IF;
     FOR forced IN
         SELECT c.oid FROM pg_catalog.pg_class AS c
-        WHERE c.oid IN ('edu_matrix_hub_schema.lane_lock'::regclass, 'edu_matrix_hub_schema.registry_locks'::regclass) AND c.relforcerowsecurity
+        WHERE c.oid IN ('edu_matrix_hub_schema.lane_lock'::regclass, 'edu_matrix_hub_schema.registry_locks'::regclass)
+          AND c.relforcerowsecurity
     LOOP
         EXECUTE pg_catalog.format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', forced);
     END LOOP;
 END
 $locks$;
-INSERT INTO edu_matrix_hub_schema.registry_locks (name) VALUES ('survey'), ('claim_job'), ('role_keepers'), ('deletions') ON CONFLICT DO NOTHING;
+INSERT INTO edu_matrix_hub_schema.registry_locks (name)
+VALUES ('survey'), ('claim_job'), ('role_keepers'), ('deletions')
+ON CONFLICT DO NOTHING;
 
--- What follows locks one table after the other. An operator's call that is under way holds some of them and may want others,
--- so it is waited for here, as a claim of the lane would; and so is a session that is just making a role keeper.
+-- What follows locks one table after the other. An operator's call that is under way holds some of them and
+-- may want others, so it is waited for here, as a claim of the lane would; and so is a session that is just
+-- making a role keeper.
 LOCK TABLE edu_matrix_hub_schema.lane_lock IN EXCLUSIVE MODE;
 SELECT FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
 
@@ -79,18 +86,19 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
 );
 -- What fingerprints are keyed with (see tenant_fingerprints). Only the owner role can read it.
 ALTER TABLE edu_matrix_hub_schema.installation
-    ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL DEFAULT pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0);
--- Who holds the lane: the process that claimed it, by a number that it drew; where it is; and when it was heard of last, which is
--- null when it left in order. `beats` counts claims, surveys and heartbeats: a registry that has counted fewer than its holder
--- heard of is an older state of the database.
+    ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL
+        DEFAULT pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0);
+-- Who holds the lane: the process that claimed it, by a number that it drew; where it is; and when it was heard of
+-- last, which is null when it left in order. `beats` counts claims, surveys and heartbeats: a registry that has counted
+-- fewer than its holder heard of is an older state of the database.
 ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS claim_id          uuid,
     ADD COLUMN IF NOT EXISTS lease             text,
     ADD COLUMN IF NOT EXISTS claimed_from      text,
     ADD COLUMN IF NOT EXISTS heartbeat_at      timestamptz,
     ADD COLUMN IF NOT EXISTS beats             bigint NOT NULL DEFAULT 0,
-    -- Who else asked for the lane of a holder that is at work, and when last. Until when nothing is taken away because the
-    -- holder before may still be at work.
+    -- Who else asked for the lane of a holder that is at work, and when last. Until when nothing is taken away because
+    -- the holder before may still be at work.
     ADD COLUMN IF NOT EXISTS contested_at      timestamptz,
     ADD COLUMN IF NOT EXISTS contested_by      jsonb,
     ADD COLUMN IF NOT EXISTS unsettled_until   timestamptz,
@@ -113,9 +121,11 @@ ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY, NO FOR
 DO $forced$
 BEGIN
     IF pg_catalog.row_security_active('edu_matrix_hub_schema.installation'::regclass) THEN
-        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'row-level security that is forced on table edu_matrix_hub_schema.installation hides its row, '
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
+            MESSAGE = 'row-level security that is forced on table edu_matrix_hub_schema.installation hides its row, '
             'and an event trigger forces it again (there are: '
-            || (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(e.evtname), ', ' ORDER BY e.evtname), 'none that is enabled')
+            || (SELECT coalesce(pg_catalog.string_agg(pg_catalog.quote_ident(e.evtname), ', ' ORDER BY e.evtname),
+                                'none that is enabled')
                 FROM pg_catalog.pg_event_trigger AS e WHERE e.evtenabled <> 'D')
             || '); let it leave out schema edu_matrix_hub_schema';
     END IF;

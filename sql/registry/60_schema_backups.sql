@@ -1,9 +1,10 @@
--- The catalogue of backups: snapshots, which stand beside a tenant, and schemas that were set aside when their tenant was
--- dropped. A row outlives tenant and backup; a purged one is the memory of what once was.
+-- The catalogue of backups: snapshots, which stand beside a tenant, and schemas that were set aside when their tenant
+-- was dropped. A row outlives tenant and backup; a purged one is the memory of what once was.
 --
 -- `schema_id` refers to tenant_schemas without a foreign key for that reason. `location` is the name of the schema that
--- holds the backup; among backups that still have one it is unique. `manifest` says what the schema cannot: definitions,
--- sequence positions and content hashes of a snapshot, or the grants, memberships and references of what was set aside.
+-- holds the backup; among backups that still have one it is unique. `manifest` says what the schema cannot:
+-- definitions, sequence positions and content hashes of a snapshot, or the grants, memberships and references
+-- of what was set aside.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_backups (
     id                uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
     schema_id         uuid        NOT NULL,
@@ -11,7 +12,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_backups (
     schema_name       text        NOT NULL,
     method            text        NOT NULL CHECK (method IN ('Snapshot', 'SetAside')),
     state             text        NOT NULL DEFAULT 'requested'
-                      CHECK (state IN ('requested', 'running', 'complete', 'failed', 'cancelled', 'purging', 'purged', 'restored')),
+                      CHECK (state IN ('requested', 'running', 'complete', 'failed', 'cancelled',
+                                       'purging', 'purged', 'restored')),
     location          text,
     manifest          jsonb       NOT NULL DEFAULT '{}',
     size_bytes        bigint,
@@ -59,18 +61,20 @@ CREATE INDEX IF NOT EXISTS schema_backups_sessions_due
     ON edu_matrix_hub_schema.schema_backups (completed_at) WHERE sessions_due;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
--- Rows from before take the schema of their name if it is ours, or still the tenant's that was set aside; and with it the roles
--- of a tenant that was set aside.
+-- Rows from before take the schema of their name if it is ours, or still the tenant's that was set aside; and with it
+-- the roles of a tenant that was set aside.
 UPDATE edu_matrix_hub_schema.schema_backups AS b
 SET location_oid = n.oid
 FROM pg_catalog.pg_namespace AS n
 WHERE b.location_oid IS NULL AND b.state IN ('complete', 'purging') AND n.nspname = b.location
   AND n.nspowner IN (current_user::regrole,
-                     (SELECT o.oid FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_catalog.pg_roles AS o ON o.rolname = t.owner_role
+                     (SELECT o.oid FROM edu_matrix_hub_schema.tenant_schemas AS t
+                      JOIN pg_catalog.pg_roles AS o ON o.rolname = t.owner_role
                       WHERE t.id = b.schema_id AND b.method = 'SetAside'));
 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-SET schema_oid = b.location_oid, owner_role_oid = to_regrole(quote_ident(t.owner_role)), reader_role_oid = to_regrole(quote_ident(t.reader_role)),
-    writer_role_oid = to_regrole(quote_ident(t.writer_role))
+SET schema_oid = b.location_oid, owner_role_oid = to_regrole(quote_ident(t.owner_role)),
+    reader_role_oid = to_regrole(quote_ident(t.reader_role)), writer_role_oid = to_regrole(quote_ident(t.writer_role))
 FROM edu_matrix_hub_schema.schema_backups AS b
 WHERE t.status = 'dropped' AND t.schema_oid IS NULL
-  AND b.schema_id = t.id AND b.method = 'SetAside' AND b.state IN ('complete', 'purging') AND b.location_oid IS NOT NULL;
+  AND b.schema_id = t.id AND b.method = 'SetAside' AND b.state IN ('complete', 'purging')
+  AND b.location_oid IS NOT NULL;

@@ -1,5 +1,5 @@
--- The queue of long work. A row is the truth about a job: requested, running (which attempt, in which epoch, last heard of
--- when), done, failed or cancelled. The operator that takes one up after a crash finds everything it needs here.
+-- The queue of long work. A row is the truth about a job: requested, running (which attempt, in which epoch, last heard
+-- of when), done, failed or cancelled. The operator that takes one up after a crash finds everything it needs here.
 --
 -- `sandbox` names the schema in which a snapshot's reading is prepared (see _open_sandbox); it is removed with the job.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_jobs (
@@ -7,7 +7,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_jobs (
     kind         text        NOT NULL CHECK (kind IN ('snapshot', 'purge')),
     backup_id    uuid        NOT NULL REFERENCES edu_matrix_hub_schema.schema_backups (id),
     schema_id    uuid        NOT NULL,
-    state        text        NOT NULL DEFAULT 'requested' CHECK (state IN ('requested', 'running', 'done', 'failed', 'cancelled')),
+    state        text        NOT NULL DEFAULT 'requested'
+                 CHECK (state IN ('requested', 'running', 'done', 'failed', 'cancelled')),
     attempt      integer     NOT NULL DEFAULT 0,
     epoch        bigint,
     holder       text,
@@ -21,7 +22,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_jobs (
     started_at   timestamptz,
     finished_at  timestamptz
 );
--- Attempts in a row that came to nothing, and what kind of thing a person has to do about the latest; null when it may pass by itself.
+-- Attempts in a row that came to nothing, and what kind of thing a person has to do about
+-- the latest; null when it may pass by itself.
 ALTER TABLE edu_matrix_hub_schema.schema_jobs ADD COLUMN IF NOT EXISTS failures integer NOT NULL DEFAULT 0;
 ALTER TABLE edu_matrix_hub_schema.schema_jobs ADD COLUMN IF NOT EXISTS reason text;
 -- A backup has one job of a kind under way at most: two snapshots into one catalogue row could not both be right.

@@ -1,5 +1,6 @@
--- A tenant as the operator sees it, apart from what has to be looked up in the catalogue at that moment: whether the schema
--- stands, and what differs there. Every part is one probe of an index, so that one row is as cheap as its share of all.
+-- A tenant as the operator sees it, apart from what has to be looked up in the catalogue at that moment:
+-- whether the schema stands, and what differs there. Every part is one probe of an index, so that one row is as
+-- cheap as its share of all.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_rows AS
 SELECT t.id AS schema_id,
        pg_catalog.jsonb_build_object(
@@ -14,7 +15,8 @@ SELECT t.id AS schema_id,
            'owner', CASE WHEN t.owner_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
                'cluster', t.owner_cluster, 'namespace', t.owner_namespace, 'name', t.owner_name, 'uid', t.owner_uid,
                'namespace_uid', t.owner_namespace_uid) END,
-           'roles', pg_catalog.jsonb_build_object('owner', t.owner_role, 'reader', t.reader_role, 'writer', t.writer_role),
+           'roles', pg_catalog.jsonb_build_object('owner', t.owner_role, 'reader', t.reader_role,
+                                                  'writer', t.writer_role),
            'config', t.config,
            'version', t.version,
            'quota_limit', t.quota_limit,
@@ -24,8 +26,11 @@ SELECT t.id AS schema_id,
            'usage_at', t.usage_at,
            'size_estimate', CASE WHEN (t.size_estimate ->> 'told')::boolean THEN t.size_estimate - 'seen' END,
            'foreign_tables', CASE WHEN t.foreign_tables IS NOT NULL THEN (
-               SELECT pg_catalog.jsonb_build_object('count', t.foreign_tables -> 'count', 'name', c.relname, 'owner', pg_catalog.pg_get_userbyid(c.relowner),
-                   'statement', pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I', t.schema_name, c.relname, t.owner_role))
+               SELECT pg_catalog.jsonb_build_object(
+                   'count', t.foreign_tables -> 'count', 'name', c.relname,
+                   'owner', pg_catalog.pg_get_userbyid(c.relowner),
+                   'statement', pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I',
+                                                  t.schema_name, c.relname, t.owner_role))
                FROM pg_catalog.pg_class AS c WHERE c.oid = (t.foreign_tables ->> 'first')::oid) END,
            'last_backup', (
                SELECT pg_catalog.jsonb_build_object(
@@ -36,14 +41,16 @@ SELECT t.id AS schema_id,
                ORDER BY b.completed_at DESC LIMIT 1),
            'last_operation', (
                SELECT pg_catalog.jsonb_build_object(
-                   'type', o.type, 'status', o.status, 'started_at', o.started_at, 'duration_ms', o.duration_ms, 'error', o.error)
+                   'type', o.type, 'status', o.status, 'started_at', o.started_at,
+                   'duration_ms', o.duration_ms, 'error', o.error)
                FROM edu_matrix_hub_schema.schema_operations AS o
                WHERE o.schema_id = t.id
                ORDER BY o.id DESC LIMIT 1),
            -- Twenty of them, for a user who may make SchemaBackups can make any number.
            'jobs', (
                SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
-                          'job_id', j.id, 'kind', j.kind, 'state', j.state, 'backup_id', j.backup_id, 'attempt', j.attempt, 'error', pg_catalog.left(j.error, 512))
+                          'job_id', j.id, 'kind', j.kind, 'state', j.state, 'backup_id', j.backup_id,
+                          'attempt', j.attempt, 'error', pg_catalog.left(j.error, 512))
                           ORDER BY j.requested_at, j.id), '[]')
                FROM (SELECT o.* FROM edu_matrix_hub_schema.schema_jobs AS o
                      WHERE o.schema_id = t.id AND o.state IN ('requested', 'running')

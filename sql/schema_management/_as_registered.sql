@@ -1,8 +1,8 @@
 -- What a tenant's row names is what its identifiers say, and nothing that merely bears the name.
 
--- True when the registry's identifiers are of another world: after a dump was restored, or after pg_upgrade, every schema has
--- a new one, and any of the former may be a stranger's. Both make a new server or a new registry schema. A server that does not
--- tell its identifier is not asked.
+-- True when the registry's identifiers are of another world: after a dump was restored, or after pg_upgrade, every
+-- schema has a new one, and any of the former may be a stranger's. Both make a new server or a new registry schema. A
+-- server that does not tell its identifier is not asked.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._world_moved() RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -23,7 +23,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._world_moved() FROM PUBLIC;
 --   replaced  it is gone, and what bears its name belongs to role `owner`
 --   unknown   the row is older than identifiers, and what bears its name does not belong to the tenant's owner role
 --   dropped   it is gone
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_absence(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_absence(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -35,33 +36,41 @@ DECLARE
     now          text;
     kind         text;
 BEGIN
-    SELECT n.oid, pg_get_userbyid(n.nspowner) INTO bearer, owner FROM pg_namespace AS n WHERE n.nspname = tenant.schema_name;
+    SELECT n.oid, pg_get_userbyid(n.nspowner)::text INTO bearer, owner FROM pg_namespace AS n
+    WHERE n.nspname = tenant.schema_name;
     IF bearer = tenant.schema_oid THEN
         RETURN NULL;
     END IF;
     IF NOT moved THEN
-        SELECT n.nspname INTO now FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid;
+        SELECT n.nspname::text INTO now FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid;
     END IF;
     kind := CASE WHEN now IS NOT NULL THEN 'renamed'
                  WHEN moved OR edu_matrix_hub_schema._bindable_schema(tenant) IS NOT NULL THEN 'unbound'
                  WHEN bearer IS NULL THEN 'dropped'
                  WHEN tenant.schema_oid IS NULL THEN 'unknown'
                  ELSE 'replaced' END;
-    RETURN jsonb_strip_nulls(jsonb_build_object('kind', kind, 'now', now, 'owner', owner, 'installation_id', installation,
-        'statement', CASE WHEN now IS NOT NULL THEN format('ALTER SCHEMA %I RENAME TO %I', now, tenant.schema_name) END, 'text', CASE kind
-        WHEN 'renamed' THEN format('it is called "%s" now; a DBA can run: ALTER SCHEMA %I RENAME TO %I', now, now, tenant.schema_name)
+    RETURN jsonb_strip_nulls(jsonb_build_object(
+        'kind', kind, 'now', now, 'owner', owner, 'installation_id', installation,
+        'statement', CASE WHEN now IS NOT NULL THEN format('ALTER SCHEMA %I RENAME TO %I', now, tenant.schema_name) END,
+        'text', CASE kind
+        WHEN 'renamed' THEN format('it is called "%s" now; a DBA can run: ALTER SCHEMA %I RENAME TO %I',
+                                   now, now, tenant.schema_name)
         WHEN 'unbound' THEN format('after a restore or an upgrade of the server it is not known which schema is whose; '
-                                   'to bind them again: kubectl annotate tenantdatabase NAME --overwrite edumatrixhub.io/rebind=%s', installation)
-        WHEN 'replaced' THEN format('it was dropped, and the schema of that name is another one, of role "%s", which is not touched', owner)
-        WHEN 'unknown' THEN format('the registry does not know which schema it was; the one of that name belongs to role "%s" and is not touched', owner)
+                                   'to bind them again: kubectl annotate tenantdatabase NAME --overwrite '
+                                   'edumatrixhub.io/rebind=%s', installation)
+        WHEN 'replaced' THEN format('it was dropped, and the schema of that name is another one, of role "%s", '
+                                    'which is not touched', owner)
+        WHEN 'unknown' THEN format('the registry does not know which schema it was; '
+                                   'the one of that name belongs to role "%s" and is not touched', owner)
         ELSE 'the schema does not exist; recreate it empty, or restore a backup' END));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._schema_absence(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- The one schema that a tenant whose own is nowhere can be bound to: it belongs to the tenant's owner role, and its comment is
--- the tenant's, so that neither is a stranger's. The name may have been changed.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._bindable_schema(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS oid
+-- The one schema that a tenant whose own is nowhere can be bound to: it belongs to the tenant's owner role, and its
+-- comment is the tenant's, so that neither is a stranger's. The name may have been changed.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._bindable_schema(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS oid
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -70,44 +79,50 @@ AS $function$
     JOIN pg_namespace AS n ON n.nspowner = r.oid
     WHERE r.rolname = tenant.owner_role AND obj_description(n.oid, 'pg_namespace') = 'tenant ' || tenant.id
       AND (tenant.owner_role_oid IS NULL OR r.oid = tenant.owner_role_oid OR edu_matrix_hub_schema._world_moved())
-      AND NOT EXISTS (SELECT FROM pg_namespace AS own WHERE own.oid = tenant.schema_oid AND own.nspname = tenant.schema_name)
+      AND NOT EXISTS (SELECT FROM pg_namespace AS own WHERE own.oid = tenant.schema_oid
+                        AND own.nspname = tenant.schema_name)
     ORDER BY n.nspname = tenant.schema_name DESC, n.oid
     LIMIT 1
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._bindable_schema(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- The tenant's schema, or a refusal that says what became of it.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_schema(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS oid
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_schema(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS oid
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    namespace CONSTANT oid := (SELECT n.oid FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid AND n.nspname = tenant.schema_name);
+    namespace CONSTANT oid := (SELECT n.oid FROM pg_namespace AS n WHERE n.oid = tenant.schema_oid
+                                 AND n.nspname = tenant.schema_name);
     absence   jsonb;
 BEGIN
     IF namespace IS NULL THEN
         absence := edu_matrix_hub_schema._schema_absence(tenant);
-        PERFORM edu_matrix_hub_schema._refuse('schema_missing', absence ->> 'text', jsonb_build_object('absence', absence));
+        PERFORM edu_matrix_hub_schema._refuse('schema_missing', absence ->> 'text',
+                                              jsonb_build_object('absence', absence));
     END IF;
     RETURN namespace;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._require_schema(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- What is wrong with a role of a tenant, with the statement that mends it, or null: it was renamed, or another role has its
--- name. One that does not stand at all, under any name, is made again by those who need it.
+-- What is wrong with a role of a tenant, with the statement that mends it, or null: it was renamed, or another role has
+-- its name. One that does not stand at all, under any name, is made again by those who need it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._role_problem(name text, wanted oid, OUT what text, OUT statement text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    now    CONSTANT text := (SELECT r.rolname FROM pg_roles AS r WHERE r.oid = wanted);
-    bearer CONSTANT oid := to_regrole(quote_ident(name));
+    now    CONSTANT text := (SELECT r.rolname::text FROM pg_roles AS r WHERE r.oid = wanted);
+    bearer CONSTANT oid := to_regrole(quote_ident(name))::oid;
 BEGIN
     IF now <> name THEN
         what := format('role "%s" is called "%s" now', name, now)
                 || CASE WHEN bearer IS NOT NULL THEN ', and another role has its name' ELSE '' END;
-        statement := CASE WHEN bearer IS NOT NULL THEN format('ALTER ROLE %I RENAME TO %I; ', name, left(name, 50) || '_' || bearer) ELSE '' END
+        statement := CASE WHEN bearer IS NOT NULL
+                          THEN format('ALTER ROLE %I RENAME TO %I; ', name, left(name, 50) || '_' || bearer)
+                          ELSE '' END
                      || format('ALTER ROLE %I RENAME TO %I', now, name);
     ELSIF now IS NULL AND bearer IS NOT NULL THEN
         what := format('role "%s" is gone, and another role has its name', name);
@@ -118,7 +133,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_problem(text, oid) FROM PUBLIC;
 
 -- Refuses when one of the tenant's three roles is not the one that its name says.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_roles(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_roles(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -127,7 +143,8 @@ DECLARE
 BEGIN
     -- Almost always all three are right, which one look tells.
     IF (SELECT count(*) FROM pg_roles AS r
-        WHERE (r.oid, r.rolname) IN ((tenant.owner_role_oid, tenant.owner_role), (tenant.reader_role_oid, tenant.reader_role),
+        WHERE (r.oid, r.rolname) IN ((tenant.owner_role_oid, tenant.owner_role),
+                                     (tenant.reader_role_oid, tenant.reader_role),
                                      (tenant.writer_role_oid, tenant.writer_role))) = 3 THEN
         RETURN;
     END IF;
@@ -138,14 +155,15 @@ BEGIN
     WHERE p.what IS NOT NULL
     LIMIT 1;
     IF problem.what IS NOT NULL THEN
-        PERFORM edu_matrix_hub_schema._refuse('not_repairable', format('%s; a DBA can run: %s', problem.what, problem.statement));
+        PERFORM edu_matrix_hub_schema._refuse('not_repairable',
+                                              format('%s; a DBA can run: %s', problem.what, problem.statement));
     END IF;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._require_roles(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- The names of a tenant's logins that stand and are those that were declared. Who drops a login and makes one of its name has made
--- another one.
+-- The names of a tenant's logins that stand and are those that were declared. Who drops a login and makes one of its
+-- name has made another one.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_logins(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -156,22 +174,24 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._own_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Which roles bear the names of a tenant's logins and are members of its groups, in the order of the names; null where there is none. So
--- they are found after an upgrade of the registry, or in another world.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._bearing_logins(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS oid[]
+-- Which roles bear the names of a tenant's logins and are members of its groups, in the order of the names; null where
+-- there is none. So they are found after an upgrade of the registry, or in another world.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._bearing_logins(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS oid[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT ARRAY(SELECT (SELECT r.oid FROM pg_roles AS r
                          WHERE r.rolname = l.name
                            AND EXISTS (SELECT FROM pg_auth_members AS m JOIN pg_roles AS g ON g.oid = m.roleid
-                                       WHERE m.member = r.oid AND g.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)))
+                                       WHERE m.member = r.oid
+                                         AND g.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)))
                  FROM unnest(tenant.logins) WITH ORDINALITY AS l (name, n) ORDER BY l.n)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._bearing_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Notes which roles the logins are that are declared for a tenant. One that was declared before stays the one that it was, whatever
--- bears its name by now, until it is taken out and declared again.
+-- Notes which roles the logins are that are declared for a tenant. One that was declared before stays the one that it
+-- was, whatever bears its name by now, until it is taken out and declared again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remember_logins() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -214,53 +234,67 @@ LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT CASE WHEN jsonb_array_length(databases) > 0
-                THEN '; logins and memberships of its roles stay as they are, since these roles are used in another database of this server too: '
-                     || (SELECT string_agg(d.name, ', ' ORDER BY d.name) FROM jsonb_array_elements_text(databases) AS d (name)) ELSE '' END
+                THEN '; logins and memberships of its roles stay as they are, since these roles are used in another '
+                     'database of this server too: '
+                     || (SELECT string_agg(d.name, ', ' ORDER BY d.name)
+                         FROM jsonb_array_elements_text(databases) AS d (name)) ELSE '' END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shared_text(jsonb) FROM PUBLIC;
 
--- The other databases of this server in which these roles own a schema, or that one of them owns. Roles belong to the server: a copy
--- of this database has the same tenants with the same roles, and what is done to a role here is done to that one's users.
+-- The other databases of this server in which these roles own a schema, or that one of them owns. Roles belong to
+-- the server: a copy of this database has the same tenants with the same roles, and what is done to a role here is
+-- done to that one's users.
 --
--- Nothing else counts, for any login can make the rest: grants on an object of its own, in every database that it may enter, or a
--- temporary table there as a role that it is a member of. With these a tenant would keep its logins, or a stranger would.
+-- Nothing else counts, for any login can make the rest: grants on an object of its own, in every database that it
+-- may enter, or a temporary table there as a role that it is a member of. With these a tenant would keep its
+-- logins, or a stranger would.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._other_databases(roles text[]) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    -- Arrays are looked up in an index, where joined tables would be read whole: what roles own is as much as there are tenants.
+    -- Arrays are looked up in an index, where joined tables would be read whole: what roles own is as much
+    -- as there are tenants.
     SELECT coalesce(array_agg(d.datname::text ORDER BY d.datname), '{}')
     FROM pg_database AS d
     WHERE d.datname <> current_database()
       AND d.oid = ANY (ARRAY(SELECT s.dbid FROM pg_shdepend AS s
-                             WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' AND s.classid = 'pg_namespace'::regclass
-                               AND s.refobjid = ANY (ARRAY(SELECT r.oid FROM pg_roles AS r WHERE r.rolname = ANY (roles))))
-                       || ARRAY(SELECT b.oid FROM pg_database AS b JOIN pg_roles AS r ON r.oid = b.datdba WHERE r.rolname = ANY (roles)))
+                             WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
+                               AND s.classid = 'pg_namespace'::regclass
+                               AND s.refobjid = ANY (ARRAY(SELECT r.oid FROM pg_roles AS r
+                                                           WHERE r.rolname = ANY (roles))))
+                       || ARRAY(SELECT b.oid FROM pg_database AS b JOIN pg_roles AS r ON r.oid = b.datdba
+                                WHERE r.rolname = ANY (roles)))
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._other_databases(text[]) FROM PUBLIC;
 
--- The schema that holds a backup, or null when it is gone. Refuses when it only has another name, or is not known in this world.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_location(backup edu_matrix_hub_schema.schema_backups) RETURNS oid
+-- The schema that holds a backup, or null when it is gone. Refuses when it only has another name, or is
+-- not known in this world.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_location(backup edu_matrix_hub_schema.schema_backups)
+RETURNS oid
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    now    CONSTANT text := (SELECT n.nspname FROM pg_namespace AS n WHERE n.oid = backup.location_oid);
-    bearer CONSTANT text := (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace AS n WHERE n.nspname = backup.location);
+    now    CONSTANT text := (SELECT n.nspname::text FROM pg_namespace AS n WHERE n.oid = backup.location_oid);
+    bearer CONSTANT text := (SELECT pg_get_userbyid(n.nspowner)::text FROM pg_namespace AS n
+                             WHERE n.nspname = backup.location);
 BEGIN
     IF now = backup.location THEN
         RETURN backup.location_oid;
     ELSIF edu_matrix_hub_schema._world_moved() THEN
         PERFORM edu_matrix_hub_schema._refuse('schema_missing',
-            format('after a restore or an upgrade of the server it is not known which schema is which backup; to bind them again: '
+            format('after a restore or an upgrade of the server it is not known which schema is which backup; '
+                   'to bind them again: '
                    'kubectl annotate tenantdatabase NAME --overwrite edumatrixhub.io/rebind=%s',
                    (SELECT i.installation_id FROM edu_matrix_hub_schema.installation AS i)));
     ELSIF now IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._refuse('schema_missing',
-            format('schema "%s" is called "%s" now; a DBA can run: ALTER SCHEMA %I RENAME TO %I', backup.location, now, now, backup.location));
+            format('schema "%s" is called "%s" now; a DBA can run: ALTER SCHEMA %I RENAME TO %I', backup.location,
+                   now, now, backup.location));
     ELSIF bearer IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._refuse('not_owner',
-            format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again', backup.location, bearer));
+            format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again',
+                   backup.location, bearer));
     END IF;
     RETURN NULL;
 END

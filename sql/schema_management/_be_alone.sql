@@ -1,6 +1,6 @@
--- Refuses to take anything away while two operators want this database: `lane_contested` while another asks for the lane of a
--- holder that is at work, `busy` in the first seconds after the lane was claimed from one that had just been heard of. Which
--- of the two is right is for a person to say; until then nothing is lost.
+-- Refuses to take anything away while two operators want this database: `lane_contested` while another asks for the
+-- lane of a holder that is at work, `busy` in the first seconds after the lane was claimed from one that had just been
+-- heard of. Which of the two is right is for a person to say; until then nothing is lost.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._be_alone() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -17,7 +17,8 @@ BEGIN
     SELECT i.unsettled_until INTO settled FROM edu_matrix_hub_schema.installation AS i;
     IF settled > clock_timestamp() THEN
         PERFORM edu_matrix_hub_schema._refuse('busy',
-            'the operator that held this database before was heard of a moment ago; whether it is gone is known in a few seconds');
+            'the operator that held this database before was heard of a moment ago; '
+            'whether it is gone is known in a few seconds');
     END IF;
 END
 $function$;
@@ -28,7 +29,8 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._holder() RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT jsonb_build_object('holder', i.holder, 'cluster', i.cluster, 'tenant_database', i.tenant_database, 'lease', i.lease,
+    SELECT jsonb_build_object('holder', i.holder, 'cluster', i.cluster,
+                              'tenant_database', i.tenant_database, 'lease', i.lease,
                               'from', i.claimed_from, 'claim_id', i.claim_id)
     FROM edu_matrix_hub_schema.installation AS i
 $function$;

@@ -1,11 +1,13 @@
--- Who keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has changed one of
--- the rows that the functions change, or holds a lock on something in the tenant's schema, in what was set aside or copied of it,
--- on one of these relations elsewhere, or on one of the tenant's roles. With `relations` null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role, since, text}, or null when none
--- is found. `text` says what it holds and which statement ends it.
+-- Who keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has
+-- changed one of the rows that the functions change, or holds a lock on something in the tenant's schema, in what was
+-- set aside or copied of it, on one of these relations elsewhere, or on one of the tenant's roles. With `relations`
+-- null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role,
+-- since, text}, or null when none is found. `text` says what it holds and which statement ends it.
 --
--- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is who is most likely in the way: who has
--- changed a row comes first, then the strongest lock, then the oldest transaction. What was changed in a savepoint that is
--- released already is not found, and so is not what our own functions change and lock: for that see _at_work. When a session's transaction began is not shown to everybody; then `since` is when it was first met.
+-- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is who is most likely in the way:
+-- who has changed a row comes first, then the strongest lock, then the oldest transaction. What was changed in a
+-- savepoint that is released already is not found, and so is not what our own functions change and lock: for that see
+-- _at_work. When a session's transaction began is not shown to everybody; then `since` is when it was first met.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._blocker(uuid);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._blocker(schema_id uuid, relations oid[] DEFAULT '{}') RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -14,29 +16,38 @@ AS $function$
     WITH place AS MATERIALIZED (
         SELECT n.oid, n.nspname, n.xmax
         FROM pg_namespace AS n
-        WHERE n.oid IN (SELECT t.schema_oid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1 AND t.status <> 'dropped'
-                        UNION ALL SELECT b.location_oid FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1 AND b.state IN ('complete', 'purging'))
+        WHERE n.oid IN (SELECT t.schema_oid FROM edu_matrix_hub_schema.tenant_schemas AS t
+                        WHERE t.id = $1 AND t.status <> 'dropped'
+                        UNION ALL SELECT b.location_oid FROM edu_matrix_hub_schema.schema_backups AS b
+                                  WHERE b.schema_id = $1 AND b.state IN ('complete', 'purging'))
     ), changed AS (
         SELECT p.xmax AS xid, 'has changed schema ' || quote_ident(p.nspname) AS what FROM place AS p
-        UNION ALL SELECT t.xmax, 'has changed the row of this tenant' FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1
+        UNION ALL SELECT t.xmax, 'has changed the row of this tenant'
+                  FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1
         UNION ALL SELECT d.xmax, 'has changed the default privileges of role ' || quote_ident(t.owner_role)
-                  FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_default_acl AS d ON d.defaclrole = t.owner_role_oid WHERE t.id = $1
-        UNION ALL SELECT b.xmax, 'has changed the row of a backup of this tenant' FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1
+                  FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_default_acl AS d
+                    ON d.defaclrole = t.owner_role_oid WHERE t.id = $1
+        UNION ALL SELECT b.xmax, 'has changed the row of a backup of this tenant'
+                  FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1
     ), lock AS MATERIALIZED (
         SELECT l.* FROM pg_locks AS l WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
     ), held AS (
         SELECT 0 AS rank, c.what, l.pid, l.virtualtransaction
         FROM changed AS c JOIN lock AS l ON l.locktype = 'transactionid' AND l.transactionid = c.xid
         UNION ALL
-        SELECT array_position(ARRAY['AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock',
-                                    'RowExclusiveLock', 'RowShareLock', 'AccessShareLock'], l.mode),
-               'holds a lock on ' || CASE l.locktype WHEN 'relation' THEN l.relation::regclass::text ELSE 'schema ' || l.objid::regnamespace::text END,
+        SELECT array_position(ARRAY['AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock',
+                                    'ShareUpdateExclusiveLock', 'RowExclusiveLock', 'RowShareLock',
+                                    'AccessShareLock'], l.mode),
+               'holds a lock on ' || CASE l.locktype WHEN 'relation' THEN l.relation::regclass::text
+                                          ELSE 'schema ' || l.objid::regnamespace::text END,
                l.pid, l.virtualtransaction
         FROM lock AS l
-        WHERE relations IS NOT NULL AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+        WHERE relations IS NOT NULL AND l.database = (SELECT d.oid FROM pg_database AS d
+                                                      WHERE d.datname = current_database())
           AND CASE l.locktype
               WHEN 'relation' THEN l.relation = ANY (relations)
-                                   OR EXISTS (SELECT FROM pg_class AS c JOIN place AS p ON p.oid = c.relnamespace WHERE c.oid = l.relation)
+                                   OR EXISTS (SELECT FROM pg_class AS c JOIN place AS p ON p.oid = c.relnamespace
+                                              WHERE c.oid = l.relation)
               WHEN 'object' THEN l.classid = 'pg_namespace'::regclass AND l.objid IN (SELECT p.oid FROM place AS p)
               ELSE false END
         UNION ALL
@@ -48,10 +59,12 @@ AS $function$
               FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1) AS r ON r.oid = l.objid
         WHERE relations IS NOT NULL AND l.locktype = 'object' AND l.database = 0 AND l.classid = 'pg_authid'::regclass
     ), found AS (
-        SELECT h.rank, h.what, a.pid, p.gid, coalesce(a.usename::text, p.owner::text, a.backend_type) AS role, coalesce(a.xact_start, p.prepared) AS begun
+        SELECT h.rank, h.what, a.pid, p.gid, coalesce(a.usename::text, p.owner::text, a.backend_type) AS role,
+               coalesce(a.xact_start, p.prepared) AS begun
         FROM held AS h
         LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid
-        LEFT JOIN lock AS x ON h.pid IS NULL AND x.locktype = 'transactionid' AND x.pid IS NULL AND x.virtualtransaction = h.virtualtransaction
+        LEFT JOIN lock AS x ON h.pid IS NULL AND x.locktype = 'transactionid' AND x.pid IS NULL
+         AND x.virtualtransaction = h.virtualtransaction
         LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.transactionid
         WHERE a.pid IS NOT NULL OR p.gid IS NOT NULL
         ORDER BY a.usename IS NULL AND p.gid IS NULL, h.rank, begun NULLS LAST, a.pid
@@ -60,16 +73,20 @@ AS $function$
         SELECT f.*, coalesce(
             CASE WHEN f.begun IS NULL THEN
                 (SELECT min(o.metadata #>> '{blocker,since}') FROM edu_matrix_hub_schema.schema_operations AS o
-                 WHERE o.schema_id = $1 AND o.completed_at > now() - interval '1 day' AND o.metadata #>> '{blocker,pid}' = f.pid::text) END,
+                 WHERE o.schema_id = $1 AND o.completed_at > now() - interval '1 day'
+                   AND o.metadata #>> '{blocker,pid}' = f.pid::text) END,
             to_char(coalesce(f.begun, clock_timestamp()) AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) AS since
         FROM found AS f
     )
     SELECT CASE WHEN d.gid IS NULL
            THEN jsonb_build_object('pid', d.pid, 'role', d.role, 'since', d.since, 'text',
-                    format('session %s of login "%s" %s, %s %s; end its transaction, or as a superuser or a member of its role: SELECT pg_terminate_backend(%s)',
-                           d.pid, d.role, d.what, CASE WHEN d.begun IS NULL THEN 'first met at' ELSE 'in a transaction open since' END, d.since, d.pid))
+                    format('session %s of login "%s" %s, %s %s; end its transaction, or as a superuser or a member of '
+                           'its role: SELECT pg_terminate_backend(%s)',
+                           d.pid, d.role, d.what, CASE WHEN d.begun IS NULL THEN 'first met at'
+                                                       ELSE 'in a transaction open since' END, d.since, d.pid))
            ELSE jsonb_build_object('prepared', d.gid, 'role', d.role, 'since', d.since, 'text',
-                    format('transaction %L, prepared by role "%s" at %s, %s; end it as that role or a superuser, in this database: ROLLBACK PREPARED %1$L',
+                    format('transaction %L, prepared by role "%s" at %s, %s; '
+                           'end it as that role or a superuser, in this database: ROLLBACK PREPARED %1$L',
                            d.gid, d.role, d.since, d.what)) END
     FROM dated AS d
 $function$;
@@ -81,9 +98,11 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT coalesce(
-        (SELECT jsonb_build_object('job', j.id, 'since', d.since, 'text', format('%s job %s has been running since %s', j.kind, j.id, d.since))
+        (SELECT jsonb_build_object('job', j.id, 'since', d.since,
+                                   'text', format('%s job %s has been running since %s', j.kind, j.id, d.since))
          FROM edu_matrix_hub_schema.schema_jobs AS j
-         CROSS JOIN LATERAL (SELECT to_char(j.started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since) AS d
+         CROSS JOIN LATERAL (SELECT to_char(j.started_at AT TIME ZONE 'UTC',
+                                            'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS since) AS d
          WHERE j.schema_id = $1 AND j.state = 'running' ORDER BY j.started_at LIMIT 1),
         edu_matrix_hub_schema._blocker($1))
 $function$;

@@ -1,12 +1,13 @@
--- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner, and remembers
--- which schema and roles these are. The owner role stands and we are a member of it, which ends here. Used when a tenant is
--- created and when a lost schema is made again.
+-- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner, and
+-- remembers which schema and roles these are. The owner role stands and we are a member of it, which ends here. Used
+-- when a tenant is created and when a lost schema is made again.
 --
--- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost schema, and only
--- global ones can take from PUBLIC what PostgreSQL gives everybody, EXECUTE on functions and USAGE of types. Types matter
--- since a foreign column of a tenant's type would keep the tenant from being dropped. Readers may look at sequences, writers
--- may also advance them.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS void
+-- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost
+-- schema, and only global ones can take from PUBLIC what PostgreSQL gives everybody, EXECUTE on functions and USAGE of
+-- types. Types matter since a foreign column of a tenant's type would keep the tenant from being dropped. Readers may
+-- look at sequences, writers may also advance them.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -28,8 +29,10 @@ BEGIN
         tenant.schema_name, tenant.owner_role, tenant.reader_role, tenant.writer_role, 'tenant ' || tenant.id);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-    SET schema_oid = to_regnamespace(quote_ident(tenant.schema_name)), owner_role_oid = to_regrole(quote_ident(tenant.owner_role)),
-        reader_role_oid = to_regrole(quote_ident(tenant.reader_role)), writer_role_oid = to_regrole(quote_ident(tenant.writer_role))
+    SET schema_oid = to_regnamespace(quote_ident(tenant.schema_name)),
+        owner_role_oid = to_regrole(quote_ident(tenant.owner_role)),
+        reader_role_oid = to_regrole(quote_ident(tenant.reader_role)),
+        writer_role_oid = to_regrole(quote_ident(tenant.writer_role))
     WHERE t.id = tenant.id;
 END
 $function$;

@@ -1,6 +1,7 @@
--- The roles that can become this one by SET ROLE, in one step or through others. `taken` are memberships that count besides those that
--- stand: [{role, member}...], as object identifiers. From PostgreSQL 16 on that needs SET on every membership in between: a role
--- keeper, and through it each member of the role that owns the functions, has only ADMIN on a tenant's roles, and cannot become them.
+-- The roles that can become this one by SET ROLE, in one step or through others. `taken` are memberships that count
+-- besides those that stand: [{role, member}...], as object identifiers. From PostgreSQL 16 on that needs SET on every
+-- membership in between: a role keeper, and through it each member of the role that owns the functions, has only ADMIN
+-- on a tenant's roles, and cannot become them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._can_become(wanted oid, taken jsonb DEFAULT '[]') RETURNS SETOF oid
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -9,7 +10,8 @@ AS $function$
         SELECT wanted AS oid
         UNION
         SELECT e.member FROM reached AS f
-        CROSS JOIN LATERAL (SELECT t.member FROM jsonb_to_recordset(taken) AS t (role oid, member oid) WHERE t.role = f.oid
+        CROSS JOIN LATERAL (SELECT t.member FROM jsonb_to_recordset(taken) AS t (role oid, member oid)
+                            WHERE t.role = f.oid
                             UNION ALL
                             -- This column exists from 16 on.
                             SELECT a.member FROM pg_auth_members AS a

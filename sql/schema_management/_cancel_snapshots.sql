@@ -1,6 +1,8 @@
--- Cancels the open snapshot jobs of a tenant, or of one backup of it, and their catalogue rows; only those that wait when
--- `waiting_only`. Returns how many. Sandboxes of jobs that run are left to the survey: their session still holds them.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cancel_snapshots(schema_id uuid, backup_id uuid, waiting_only boolean) RETURNS integer
+-- Cancels the open snapshot jobs of a tenant, or of one backup of it, and their catalogue rows;
+-- only those that wait when `waiting_only`. Returns how many. Sandboxes of jobs that run are left
+-- to the survey: their session still holds them.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cancel_snapshots(schema_id uuid, backup_id uuid, waiting_only boolean)
+RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$

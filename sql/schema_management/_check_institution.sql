@@ -1,6 +1,8 @@
--- Makes sure that an institution is known, or refuses with `institution_unknown`. It is known when it stands in our table, or
--- in the application's own one (`source`), from which it is then taken over; `register` inserts an unknown one.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._check_institution(institution_id uuid, register boolean, source jsonb) RETURNS void
+-- Makes sure that an institution is known, or refuses with `institution_unknown`. It is known when it stands
+-- in our table, or in the application's own one (`source`), from which it is then taken over; `register`
+-- inserts an unknown one.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._check_institution(institution_id uuid, register boolean, source jsonb)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$

@@ -1,7 +1,9 @@
--- The role keeper for a new tenant: null on PostgreSQL 15, else an open one with room. When it is full, one transaction at a
--- time makes the next; others meanwhile go on with the full one, since waiting would cost more than a few roles too many.
+-- The role keeper for a new tenant: null on PostgreSQL 15, else an open one with room. When it is full, one
+-- transaction at a time makes the next; others meanwhile go on with the full one, since waiting would cost more than
+-- a few roles too many.
 --
--- The two numbers were measured: smaller keepers cost more for making keepers, larger ones more for each of their roles.
+-- The two numbers were measured: smaller keepers cost more for making keepers, larger ones more for each
+-- of their roles.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._choose_role_keeper() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -10,7 +12,7 @@ DECLARE
     tenants_per_keeper CONSTANT integer := 32;
     keepers_per_parent CONSTANT integer := 32;
     chosen integer;
-    kept   integer;
+    kept   bigint;
     parent integer;
 BEGIN
     IF current_setting('server_version_num')::integer < 160000 THEN
@@ -40,7 +42,8 @@ BEGIN
         SELECT k.n INTO parent
         FROM edu_matrix_hub_schema.role_keepers AS k
         WHERE k.parent IS NULL
-          AND (SELECT count(*) FROM edu_matrix_hub_schema.role_keepers AS child WHERE child.parent = k.n) < keepers_per_parent
+          AND (SELECT count(*) FROM edu_matrix_hub_schema.role_keepers AS child
+               WHERE child.parent = k.n) < keepers_per_parent
         ORDER BY k.n LIMIT 1;
         IF parent IS NULL THEN
             parent := edu_matrix_hub_schema._new_role_keeper(NULL);

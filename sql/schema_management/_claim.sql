@@ -3,7 +3,8 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._claim(tenant edu_matrix_hub_sc
 LANGUAGE sql IMMUTABLE
 AS $function$
     SELECT pg_catalog.jsonb_build_object(
-        'schema_id', tenant.id, 'schema_name', tenant.schema_name, 'status', tenant.status, 'taken_over', tenant.taken_over, 'cluster', tenant.owner_cluster,
+        'schema_id', tenant.id, 'schema_name', tenant.schema_name, 'status', tenant.status,
+        'taken_over', tenant.taken_over, 'cluster', tenant.owner_cluster,
         'namespace', tenant.owner_namespace, 'name', tenant.owner_name, 'uid', tenant.owner_uid,
         'namespace_uid', tenant.owner_namespace_uid)
 $function$;

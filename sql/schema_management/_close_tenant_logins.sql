@@ -1,9 +1,10 @@
--- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in this database. Logins that another
--- database of the server uses too stay open, for they are its users' as well. Foreign roles that a user made
+-- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in this database. Logins that
+-- another database of the server uses too stay open, for they are its users' as well. Foreign roles that a user made
 -- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
--- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions takes effect at once, whatever becomes of
--- the transaction; a login that comes in between this and the commit is found by the next call, by _end_suspended_sessions or by _end_late_sessions.
+-- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions
+-- takes effect at once, whatever becomes of the transaction; a login that comes in between this and the commit is found
+-- by the next call, by _end_suspended_sessions or by _end_late_sessions.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -16,7 +17,7 @@ DECLARE
     connected   text[];
     backend     record;
     ended       integer := 0;
-    not_ended   jsonb := '[]';
+    not_ended   jsonb := '[]'::jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     own := edu_matrix_hub_schema._own_roles(tenant);
@@ -44,7 +45,8 @@ BEGIN
         -- Ending a session asks for membership in its role.
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
         FOR backend IN
-            SELECT a.pid, a.usename FROM pg_stat_activity AS a WHERE a.usename = ANY (connected) AND a.datname = current_database()
+            SELECT a.pid, a.usename FROM pg_stat_activity AS a
+            WHERE a.usename = ANY (connected) AND a.datname = current_database()
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(backend.pid);

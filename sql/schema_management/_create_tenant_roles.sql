@@ -1,5 +1,6 @@
--- Makes the roles of a tenant that are missing, through the keeper that its row names; returns the names of those it made.
--- One that stands already stays as it is; one that was renamed, or whose name another role has, is refused with the statement.
+-- Makes the roles of a tenant that are missing, through the keeper that its row names; returns the names of those
+-- it made. One that stands already stays as it is; one that was renamed, or whose name another role has, is
+-- refused with the statement.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._create_tenant_roles(schema_id uuid) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -15,7 +16,8 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = wanted.name);
     IF tenant.keeper IS NULL AND cardinality(missing) = 3 THEN
         tenant.keeper := edu_matrix_hub_schema._choose_role_keeper();
-        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET keeper = tenant.keeper WHERE t.id = schema_id AND tenant.keeper IS NOT NULL;
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET keeper = tenant.keeper
+        WHERE t.id = schema_id AND tenant.keeper IS NOT NULL;
     END IF;
     IF missing <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', missing);
@@ -32,9 +34,12 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-    SET owner_role_oid = CASE WHEN t.owner_role = ANY (made) THEN to_regrole(quote_ident(t.owner_role)) ELSE t.owner_role_oid END,
-        reader_role_oid = CASE WHEN t.reader_role = ANY (made) THEN to_regrole(quote_ident(t.reader_role)) ELSE t.reader_role_oid END,
-        writer_role_oid = CASE WHEN t.writer_role = ANY (made) THEN to_regrole(quote_ident(t.writer_role)) ELSE t.writer_role_oid END
+    SET owner_role_oid = CASE WHEN t.owner_role = ANY (made) THEN to_regrole(quote_ident(t.owner_role))
+                              ELSE t.owner_role_oid END,
+        reader_role_oid = CASE WHEN t.reader_role = ANY (made) THEN to_regrole(quote_ident(t.reader_role))
+                               ELSE t.reader_role_oid END,
+        writer_role_oid = CASE WHEN t.writer_role = ANY (made) THEN to_regrole(quote_ident(t.writer_role))
+                               ELSE t.writer_role_oid END
     WHERE t.id = $1
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remember_roles(uuid, text[]) FROM PUBLIC;

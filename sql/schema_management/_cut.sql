@@ -15,10 +15,11 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cut_message(text) FROM PUBLIC;
 
--- A document as it is answered and logged: of one that has more than 64 kB, long texts are cut, and of a list the first twenty
--- stay. What is still too large after that is left out and says so; `reason` and `sqlstate`, by which answers are told apart, stay.
+-- A document as it is answered and logged: of one that has more than 64 kB, long texts are cut, and of a list the first
+-- twenty stay. What is still too large after that is left out and says so; `reason` and `sqlstate`, by which answers
+-- are told apart, stay.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cut_document(whole jsonb) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
@@ -32,14 +33,15 @@ BEGIN
     IF octet_length(part::text) <= most THEN
         RETURN part;
     END IF;
-    RETURN jsonb_strip_nulls(jsonb_build_object('reason', part -> 'reason', 'sqlstate', part -> 'sqlstate', 'backup_id', part -> 'backup_id', 'cut', true));
+    RETURN jsonb_strip_nulls(jsonb_build_object('reason', part -> 'reason', 'sqlstate', part -> 'sqlstate',
+                                                'backup_id', part -> 'backup_id', 'cut', true));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cut_document(jsonb) FROM PUBLIC;
 
 -- A part of it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cut_part(whole jsonb, depth integer) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
@@ -48,10 +50,13 @@ BEGIN
             RETURN to_jsonb(edu_matrix_hub_schema._cut(whole #>> '{}'));
         WHEN 'array' THEN
             RETURN (SELECT coalesce(jsonb_agg(edu_matrix_hub_schema._cut_part(e.value, depth + 1) ORDER BY e.n), '[]')
-                    FROM jsonb_array_elements(CASE WHEN depth < 4 THEN whole ELSE '[]' END) WITH ORDINALITY AS e (value, n) WHERE e.n <= 20);
+                    FROM jsonb_array_elements(CASE WHEN depth < 4 THEN whole ELSE '[]' END)
+                         WITH ORDINALITY AS e (value, n)
+                    WHERE e.n <= 20);
         WHEN 'object' THEN
             RETURN (SELECT coalesce(jsonb_object_agg(e.key, edu_matrix_hub_schema._cut_part(e.value, depth + 1)), '{}')
-                    FROM (SELECT o.key, o.value FROM jsonb_each(CASE WHEN depth < 4 THEN whole ELSE '{}' END) AS o ORDER BY o.key LIMIT 50) AS e);
+                    FROM (SELECT o.key, o.value FROM jsonb_each(CASE WHEN depth < 4 THEN whole ELSE '{}' END) AS o
+                          ORDER BY o.key LIMIT 50) AS e);
         ELSE
             RETURN whole;
     END CASE;

@@ -1,8 +1,8 @@
--- Drops the roles of a tenant, its logins included, through the keeper that holds them, after the caller has removed what
--- they own. Grants that they hold and their default privileges in this database go with them.
+-- Drops the roles of a tenant, its logins included, through the keeper that holds them, after the caller has removed
+-- what they own. Grants that they hold and their default privileges in this database go with them.
 --
--- DROP OWNED would also remove objects; so it is refused, with a list, while one of the roles owns anything in this database
--- or appears in another one.
+-- DROP OWNED would also remove objects; so it is refused, with a list, while one of the roles owns anything in this
+-- database or appears in another one.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_tenant_roles(schema_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -14,7 +14,7 @@ DECLARE
     statements text[];
     total      bigint;
     granter    record;
-    taken      jsonb := '[]';
+    taken      jsonb := '[]'::jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     standing := edu_matrix_hub_schema._own_roles(tenant);
@@ -23,9 +23,11 @@ BEGIN
     END IF;
 
     WITH held AS MATERIALIZED (
-        SELECT DISTINCT CASE WHEN s.dbid IN (0, here.oid) THEN s.classid END AS classid, CASE WHEN s.dbid IN (0, here.oid) THEN s.objid END AS objid,
+        SELECT DISTINCT CASE WHEN s.dbid IN (0, here.oid) THEN s.classid END AS classid,
+                        CASE WHEN s.dbid IN (0, here.oid) THEN s.objid END AS objid,
                         CASE WHEN s.dbid IN (0, here.oid) THEN s.objsubid END AS objsubid,
-                        CASE WHEN s.dbid NOT IN (0, here.oid) THEN r.rolname END AS role, CASE WHEN s.dbid NOT IN (0, here.oid) THEN s.dbid END AS elsewhere
+                        CASE WHEN s.dbid NOT IN (0, here.oid) THEN r.rolname END AS role,
+                        CASE WHEN s.dbid NOT IN (0, here.oid) THEN s.dbid END AS elsewhere
         FROM pg_shdepend AS s
         JOIN pg_roles AS r ON r.oid = s.refobjid
         JOIN pg_database AS here ON here.datname = current_database()
@@ -47,14 +49,16 @@ BEGIN
     FROM shown AS f;
     IF total > 0 THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
-            format('the roles of schema "%s" still own or hold %s objects (%s); a DBA can run: %s; it goes on by itself then', tenant.schema_name, total,
-                   array_to_string(dependents[:10], ', ') || CASE WHEN total > 10 THEN ', ...' ELSE '' END,
+            format('the roles of schema "%s" still own or hold %s objects (%s); a DBA can run: %s; '
+                   'it goes on by itself then', tenant.schema_name, total, array_to_string(dependents[:10], ', ')
+                       || CASE WHEN total > 10 THEN ', ...' ELSE '' END,
                    array_to_string(statements[:3], '; ') || CASE WHEN total > 3 THEN '; and so on' ELSE '' END),
             jsonb_build_object('dependents', dependents, 'statements', statements, 'dependent_count', total));
     END IF;
 
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', standing);
-    -- What other tenants, or logins of theirs, granted to these roles only those can take back, and DROP OWNED by who belongs to them.
+    -- What other tenants, or logins of theirs, granted to these roles only those can take back, and DROP OWNED
+    -- by who belongs to them.
     FOR granter IN
         SELECT t.keeper, array_agg(r.rolname::text) AS roles
         FROM pg_roles AS r
@@ -65,16 +69,21 @@ BEGIN
         SELECT o.refobjid
         FROM pg_shdepend AS s
         JOIN pg_roles AS ours ON ours.oid = s.refobjid AND ours.rolname = ANY (standing)
-        JOIN pg_shdepend AS o ON o.dbid = s.dbid AND o.classid = s.classid AND o.objid = s.objid AND o.deptype = 'o' AND o.refclassid = 'pg_authid'::regclass
-        WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a' AND s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
+        JOIN pg_shdepend AS o ON o.dbid = s.dbid AND o.classid = s.classid AND o.objid = s.objid AND o.deptype = 'o'
+         AND o.refclassid = 'pg_authid'::regclass
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'a'
+          AND s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
         GROUP BY t.keeper
     LOOP
         PERFORM edu_matrix_hub_schema._role_command(granter.keeper, 'take', granter.roles);
         taken := taken || jsonb_build_array(to_jsonb(granter));
     END LOOP;
-    -- One by one: the owner's default privileges name the reader too, and one command stumbles over what it has just removed.
-    EXECUTE (SELECT string_agg(format('DROP OWNED BY %I', name), '; ' ORDER BY name = tenant.owner_role) FROM unnest(standing) AS name);
-    PERFORM edu_matrix_hub_schema._role_command((g.value ->> 'keeper')::integer, 'give_back', ARRAY(SELECT jsonb_array_elements_text(g.value -> 'roles')))
+    -- One by one: the owner's default privileges name the reader too, and one command stumbles over what
+    -- it has just removed.
+    EXECUTE (SELECT string_agg(format('DROP OWNED BY %I', name), '; ' ORDER BY name = tenant.owner_role)
+             FROM unnest(standing) AS name);
+    PERFORM edu_matrix_hub_schema._role_command((g.value ->> 'keeper')::integer, 'give_back',
+                                                ARRAY(SELECT jsonb_array_elements_text(g.value -> 'roles')))
     FROM jsonb_array_elements(taken) AS g (value);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'drop', standing);
     IF tenant.keeper IS NOT NULL THEN
@@ -88,19 +97,23 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_tenant_roles(uuid) FROM PUBLIC;
 
--- The statement that a DBA runs about an object that a tenant's role owns. What may be code of the tenant's is dropped and never given to
--- another role: a function that runs with its owner's rights, or a view, would lend those of its new owner to the tenant. A table or
--- sequence may stay, as the property of its schema's owner, unless that is a superuser.
+-- The statement that a DBA runs about an object that a tenant's role owns. What may be code of the tenant's is dropped
+-- and never given to another role: a function that runs with its owner's rights, or a view, would lend those of its new
+-- owner to the tenant. A table or sequence may stay, as the property of its schema's owner, unless that is a superuser.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._way_out(classid oid, objid oid) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT CASE WHEN i.type IN ('database', 'tablespace') THEN format('ALTER %s %s OWNER TO another_role', upper(i.type), i.identity)
-                ELSE format('DROP %s %s', CASE i.type WHEN 'statistics object' THEN 'STATISTICS' ELSE upper(replace(i.type, '-', ' ')) END, i.identity)
-                     || coalesce((SELECT format(', or to keep it, ALTER %s %s OWNER TO %I', upper(i.type), i.identity, o.rolname)
+    SELECT CASE WHEN i.type IN ('database', 'tablespace') THEN
+                    format('ALTER %s %s OWNER TO another_role', upper(i.type), i.identity)
+                ELSE format('DROP %s %s', CASE i.type WHEN 'statistics object' THEN 'STATISTICS'
+                                               ELSE upper(replace(i.type, '-', ' ')) END, i.identity)
+                     || coalesce((SELECT format(', or to keep it, ALTER %s %s OWNER TO %I',
+                                                upper(i.type), i.identity, o.rolname)
                                   FROM pg_namespace AS n JOIN pg_roles AS o ON o.oid = n.nspowner
                                   WHERE n.nspname = i.schema AND i.type IN ('table', 'sequence') AND NOT o.rolsuper
-                                    -- Membership in that role of public's is being the owner of the database, who is often a superuser.
+                                    -- Membership in that role of public's is being the owner of the database, who
+                                    -- is often a superuser.
                                     AND o.rolname <> 'pg_database_owner'), '') END
     FROM pg_identify_object($1, $2, 0) AS i
 $function$;

@@ -1,9 +1,10 @@
--- Ends the sessions that suspended tenants still have: a login that comes in while its tenant is just being suspended is let in and
--- stays connected. Returns how many tenants had any; a heartbeat calls this. Where no tenant is suspended it costs one probe of an
--- index, and else one look at the sessions.
+-- Ends the sessions that suspended tenants still have: a login that comes in while its tenant is just being suspended
+-- is let in and stays connected. Returns how many tenants had any; a heartbeat calls this. Where no tenant is suspended
+-- it costs one probe of an index, and else one look at the sessions.
 --
--- It waits for no lock, and what fails is left for the next heartbeat: that the holder of the lane is alive is said in any case. The log
--- has at most a row an hour for a tenant, since a login that another database uses too may come again without end.
+-- It waits for no lock, and what fails is left for the next heartbeat: that the holder of the lane is alive is said
+-- in any case. The log has at most a row an hour for a tenant, since a login that another database uses too may
+-- come again without end.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_suspended_sessions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -12,14 +13,15 @@ AS $function$
 DECLARE
     started  CONSTANT timestamptz := clock_timestamp();
     tenant   edu_matrix_hub_schema.tenant_schemas;
-    found    uuid;
+    tenant_id uuid;
     sessions jsonb;
     tenants  integer := 0;
 BEGIN
-    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.access = 'Suspended' AND t.status <> 'dropped') THEN
+    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                   WHERE t.access = 'Suspended' AND t.status <> 'dropped') THEN
         RETURN 0;
     END IF;
-    FOR found IN
+    FOR tenant_id IN
         WITH connected AS MATERIALIZED (
             -- A superuser's session is not ours to end.
             SELECT DISTINCT r.oid, r.rolname::text AS name
@@ -30,23 +32,26 @@ BEGIN
         SELECT DISTINCT t.id
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN LATERAL unnest(ARRAY[t.owner_role, t.reader_role, t.writer_role] || t.logins,
-                                  ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid] || t.login_oids) AS own (name, oid)
+                                  ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid]
+                                      || t.login_oids) AS own (name, oid)
         JOIN connected AS c ON c.oid = own.oid AND c.name = own.name
         WHERE t.access = 'Suspended' AND t.status <> 'dropped'
         LIMIT 20
     LOOP
         BEGIN
-            CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(found, 'access', true);
-            SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = found;
+            CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(tenant_id, 'access', true);
+            SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant_id;
             -- It may have been opened meanwhile.
             CONTINUE WHEN tenant.access <> 'Suspended' OR tenant.status = 'dropped';
-            sessions := edu_matrix_hub_schema._close_tenant_logins(found);
+            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant_id);
             CONTINUE WHEN (sessions ->> 'ended')::integer = 0;
             tenants := tenants + 1;
             IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                           WHERE o.schema_id = found AND o.type = 'end_sessions' AND o.started_at > started - interval '1 hour') THEN
-                PERFORM edu_matrix_hub_schema._log(found, 'end_sessions', 'success', NULL, started,
-                                                   format('end the sessions of suspended schema "%s"', tenant.schema_name), sessions);
+                           WHERE o.schema_id = tenant_id AND o.type = 'end_sessions'
+                             AND o.started_at > started - interval '1 hour') THEN
+                PERFORM edu_matrix_hub_schema._log(tenant_id, 'end_sessions', 'success', NULL, started,
+                                                   format('end the sessions of suspended schema "%s"',
+                                                          tenant.schema_name), sessions);
             END IF;
         EXCEPTION WHEN OTHERS THEN
             CONTINUE;

@@ -1,13 +1,13 @@
--- Runs statements in an open sandbox, as the tenant's owner, and returns what they left in `result`. A sandbox is entered
--- once and then closed: after that nothing in it can be trusted to be as it was made.
+-- Runs statements in an open sandbox, as the tenant's owner, and returns what they left in `result`. A sandbox is
+-- entered once and then closed: after that nothing in it can be trusted to be as it was made.
 --
--- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so neither its
--- SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word. That something may pass
--- is believed, since another tenant can fill the lock table or hold a lock, but not for ever: a job that hears it is tried for a
--- day, and what is being restored waits for ten minutes unless the lock is seen; what else ends it is not tried so for ever
--- either (_remake_references). Advisory locks are
--- what the server does not undo: the session's are always released, seen or not, since one on a key that is held already
--- looks like the other in pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
+-- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so
+-- neither its SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word.
+-- That something may pass is believed, since another tenant can fill the lock table or hold a lock, but not for ever: a
+-- job that hears it is tried for a day, and what is being restored waits for ten minutes unless the lock is seen; what
+-- else ends it is not tried so for ever either (_remake_references). Advisory locks are what the server does not undo:
+-- the session's are always released, seen or not, since one on a key that is held already looks like the other in
+-- pg_locks; our functions have none. A sandbox that leaves some that are seen is refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._enter_sandbox(schema_id uuid, sandbox text, tasks jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -16,16 +16,17 @@ DECLARE
     owner         text;
     owner_oid     oid;
     sound         boolean;
-    held          CONSTANT text := 'SELECT count(*) FROM pg_locks AS l WHERE l.locktype = ''advisory'' AND l.pid = pg_backend_pid()';
-    locks         bigint;
+    locked        boolean;
     most          CONSTANT bigint := 2 * edu_matrix_hub_schema._lock_budget();
     time_limit    CONSTANT interval := current_setting('statement_timeout')::interval;
     timed_out     boolean;
     state         text;
     error_message text;
     results       jsonb;
+    returned      bigint;
 BEGIN
-    SELECT t.owner_role, t.owner_role_oid INTO STRICT owner, owner_oid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
+    SELECT t.owner_role, t.owner_role_oid INTO STRICT owner, owner_oid FROM edu_matrix_hub_schema.tenant_schemas AS t
+    WHERE t.id = schema_id;
     SELECT p.prosecdef AND p.proowner = r.oid AND c.relowner = r.oid AND n.nspowner = current_user::regrole INTO sound
     FROM pg_namespace AS n
     JOIN pg_proc AS p ON p.pronamespace = n.oid AND p.proname = 'enter' AND p.pronargs = 0
@@ -33,12 +34,14 @@ BEGIN
     JOIN pg_roles AS r ON r.oid = owner_oid AND r.rolname = owner
     WHERE n.nspname = sandbox;
     IF sound IS NOT TRUE THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again', '{"tenant": true}');
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'its sandbox is gone or was changed; it will be made again',
+                                              '{"tenant": true}');
     END IF;
 
-    EXECUTE held INTO locks;
-    IF locks > 0 THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy', 'this session holds advisory locks, and reading a tenant''s tables would release them; release them first, or call in another session');
+    IF EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid()) THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy', 'this session holds advisory locks, '
+                                                      'and reading a tenant''s tables would release them; '
+                                                      'release them first, or call in another session');
     END IF;
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', sandbox, owner);
     EXECUTE format('GRANT SELECT ON %I.work TO %I', sandbox, owner);
@@ -58,11 +61,12 @@ BEGIN
     END;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, edu_matrix_hub_schema, pg_temp', true);
     timed_out := time_limit > interval '0' AND clock_timestamp() > statement_timestamp() + time_limit;
-    EXECUTE held INTO locks;
+    locked := EXISTS (SELECT FROM pg_locks AS l WHERE l.locktype = 'advisory' AND l.pid = pg_backend_pid());
     PERFORM pg_advisory_unlock_all();
-    IF locks > 0 THEN
+    IF locked THEN
         PERFORM edu_matrix_hub_schema._refuse('internal',
-            format('code that role "%s" runs when its tables are read takes advisory locks; remove it from index, statistics and policy expressions', owner), '{"tenant": true}');
+            format('code that role "%s" runs when its tables are read takes advisory locks; '
+                   'remove it from index, statistics and policy expressions', owner), '{"tenant": true}');
     END IF;
     IF state IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._refuse(
@@ -77,14 +81,19 @@ BEGIN
     END IF;
     IF timed_out THEN
         PERFORM edu_matrix_hub_schema._refuse('cancelled',
-            format('as role "%s": it took longer than statement_timeout (%s), and code of that role caught the cancellation', owner, time_limit),
+            format('as role "%s": it took longer than statement_timeout (%s), and code of that role caught the '
+                   'cancellation', owner, time_limit),
             '{"sqlstate": "57014", "tenant": true}');
     END IF;
-    EXECUTE format('SELECT coalesce(jsonb_agg(jsonb_build_object(''step'', r.step, ''value'', r.value) ORDER BY r.step), ''[]''), count(*)
-                    FROM (SELECT s.step, s.value FROM %I.result AS s WHERE pg_column_size(s.value) <= 16384 LIMIT %s) AS r', sandbox, most)
-    INTO results, locks;
-    IF locks >= most THEN
-        PERFORM edu_matrix_hub_schema._refuse('internal', format('code that role "%s" runs when its tables are read writes into the results; remove it', owner), '{"tenant": true}');
+    EXECUTE format($result$
+        SELECT coalesce(jsonb_agg(jsonb_build_object('step', r.step, 'value', r.value) ORDER BY r.step), '[]'), count(*)
+        FROM (SELECT s.step, s.value FROM %I.result AS s WHERE pg_column_size(s.value) <= 16384 LIMIT %s) AS r
+        $result$, sandbox, most)
+    INTO results, returned;
+    IF returned >= most THEN
+        PERFORM edu_matrix_hub_schema._refuse('internal',
+            format('code that role "%s" runs when its tables are read writes into the results; remove it', owner),
+            '{"tenant": true}');
     END IF;
     RETURN results;
 END

@@ -1,5 +1,5 @@
--- How many bytes the texts of a list are, or more. A long list that is stored compressed is not read for that: it may be 256 times
--- as long.
+-- How many bytes the texts of a list are, or more. A long list that is stored compressed is not read for that: it may
+-- be 256 times as long.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._list_weight(list text[]) RETURNS bigint
 LANGUAGE sql IMMUTABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -1,19 +1,22 @@
--- Prepares a place in which statements run as a tenant's owner and as no other role, and returns its name, a schema of ours.
+-- Prepares a place in which statements run as a tenant's owner and as no other role, and returns its
+-- name, a schema of ours.
 --
--- Reading a tenant's table runs the tenant's code: the planner alone folds the expressions of its indexes and statistics.
--- Its definitions are code as well. Both therefore run inside REFRESH of a materialized view that belongs to the tenant's
--- owner: the server switches to that role, keeps the code from changing role, session, prepared statements, temporary
--- tables, cursors and deferred triggers (a security-restricted operation), and afterwards restores every setting.
+-- Reading a tenant's table runs the tenant's code: the planner alone folds the expressions of its indexes and
+-- statistics. Its definitions are code as well. Both therefore run inside REFRESH of a materialized view that belongs
+-- to the tenant's owner: the server switches to that role, keeps the code from changing role, session, prepared
+-- statements, temporary tables, cursors and deferred triggers (a security-restricted operation), and afterwards
+-- restores every setting.
 --
 --   work    what to run, in order; `fallback` is run when `statement` fails, and an `optional` failure is only noted
 --   result  where the statements leave what they found
 --   run     does the work as the role that calls it
 --   once    the view of the tenant's owner whose query is run()
---   enter   SECURITY DEFINER of the tenant's owner: refreshes `once`, so that a session that enters later needs no membership
+--   enter   SECURITY DEFINER of the tenant's owner: refreshes `once`, so that a session that enters later needs no
+--           membership
 --
--- The tenant's owner gets USAGE only in the transaction that enters, so that no role outside of it can name anything here.
--- The membership that handing over needs is given back at once: a job opens its sandbox in a short transaction of its own,
--- since an uncommitted membership would keep others from suspending the tenant while a long copy runs.
+-- The tenant's owner gets USAGE only in the transaction that enters, so that no role outside of it can name anything
+-- here. The membership that handing over needs is given back at once: a job opens its sandbox in a short transaction of
+-- its own, since an uncommitted membership would keep others from suspending the tenant while a long copy runs.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_sandbox(schema_id uuid) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -24,7 +27,8 @@ DECLARE
 BEGIN
     SELECT t.owner_role INTO STRICT owner FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     EXECUTE format('CREATE SCHEMA %I', sandbox);
-    EXECUTE format('CREATE TABLE %I.work (step integer PRIMARY KEY, statement text NOT NULL, fallback text, optional boolean NOT NULL)', sandbox);
+    EXECUTE format('CREATE TABLE %I.work (step integer PRIMARY KEY, statement text NOT NULL, fallback text, '
+                   'optional boolean NOT NULL)', sandbox);
     EXECUTE format('CREATE TABLE %I.result (step integer NOT NULL, value jsonb)', sandbox);
     PERFORM edu_matrix_hub_schema._no_row_security(sandbox);
     EXECUTE format($create$
@@ -45,7 +49,8 @@ BEGIN
                 BEGIN
                     EXECUTE task.statement;
                 EXCEPTION WHEN assert_failure OR OTHERS THEN
-                    INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('error', left(SQLERRM, 500), 'sqlstate', SQLSTATE));
+                    INSERT INTO %1$I.result
+                    VALUES (task.step, jsonb_build_object('error', left(SQLERRM, 500), 'sqlstate', SQLSTATE));
                     -- Who holds one lock often holds more: the others are tried and not waited for.
                     IF SQLSTATE = '55P03' THEN
                         PERFORM set_config('lock_timeout', '20ms', true);
@@ -56,7 +61,8 @@ BEGIN
                         IF NOT task.optional THEN
                             RAISE;
                         END IF;
-                        INSERT INTO %1$I.result VALUES (task.step, jsonb_build_object('fallback_error', SQLERRM, 'sqlstate', SQLSTATE));
+                        INSERT INTO %1$I.result
+                        VALUES (task.step, jsonb_build_object('fallback_error', SQLERRM, 'sqlstate', SQLSTATE));
                     END;
                 END;
             END LOOP;

@@ -1,10 +1,11 @@
--- Does the next part of removing a backup and answers `partial`, or `success` when nothing is left of it. Interrupted anywhere
--- and called again it goes on where it was. The catalogue row stays, without its manifest, as the memory of what once was.
+-- Does the next part of removing a backup and answers `partial`, or `success` when nothing is left of it.
+-- Interrupted anywhere and called again it goes on where it was. The catalogue row stays, without its manifest, as
+-- the memory of what once was.
 --
--- What is removed is the schema whose identifier the catalogue has, if it still belongs to the role that it belonged to when it was made,
--- and never anything outside of it: it is not begun while something outside depends on the schema, and stops at a part that
--- something depends on by then. Roles go last; one that owns or holds something elsewhere stays, is named, and is removed by
--- a later call when that is settled.
+-- What is removed is the schema whose identifier the catalogue has, if it still belongs to the role that it belonged to
+-- when it was made, and never anything outside of it: it is not begun while something outside depends on the schema,
+-- and stops at a part that something depends on by then. Roles go last; one that owns or holds something elsewhere
+-- stays, is named, and is removed by a later call when that is settled.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge(backup_id uuid, requested_by text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -26,10 +27,12 @@ BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
         -- One call at a time removes it; another waits for its row, no longer than the lock_timeout above.
-        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _purge.backup_id FOR NO KEY UPDATE;
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.id = _purge.backup_id FOR NO KEY UPDATE;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
-        ELSIF backup.method = 'SetAside' AND NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) THEN
+        ELSIF backup.method = 'SetAside'
+              AND NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being restored');
         END IF;
         -- Read again, now that no call can restore it any more.
@@ -37,19 +40,24 @@ BEGIN
         IF backup.state IN ('requested', 'running') THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being made; cancel it first');
         ELSIF backup.state NOT IN ('complete', 'purging') THEN
-            RETURN edu_matrix_hub_schema._result('unchanged', format('backup %s is %s, it holds nothing', backup.id, backup.state), backup.schema_id,
-                                                 jsonb_build_object('backup_id', backup.id));
+            RETURN edu_matrix_hub_schema._result('unchanged',
+                format('backup %s is %s, it holds nothing', backup.id, backup.state), backup.schema_id,
+                jsonb_build_object('backup_id', backup.id));
         END IF;
         attempt := format('remove backup "%s"', backup.location);
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
         namespace := edu_matrix_hub_schema._require_location(backup);
-        SELECT pg_get_userbyid(n.nspowner) INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
-        IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.schema_name = backup.location AND t.status <> 'dropped')
-           OR (namespace IS NOT NULL AND owner <> current_user AND (backup.method = 'Snapshot' OR owner <> tenant.owner_role)) THEN
+        SELECT pg_get_userbyid(n.nspowner)::text INTO owner FROM pg_namespace AS n WHERE n.oid = namespace;
+        IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.schema_name = backup.location
+                     AND t.status <> 'dropped')
+           OR (namespace IS NOT NULL AND owner <> current_user
+               AND (backup.method = 'Snapshot' OR owner <> tenant.owner_role)) THEN
             PERFORM edu_matrix_hub_schema._refuse('not_owner',
-                format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again', backup.location, owner));
+                format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again',
+                       backup.location, owner));
         END IF;
-        UPDATE edu_matrix_hub_schema.schema_backups AS b SET state = 'purging', updated_at = clock_timestamp() WHERE b.id = backup.id AND b.state <> 'purging';
+        UPDATE edu_matrix_hub_schema.schema_backups AS b SET state = 'purging', updated_at = clock_timestamp()
+        WHERE b.id = backup.id AND b.state <> 'purging';
         IF namespace IS NOT NULL THEN
             IF backup.method = 'SetAside' THEN
                 PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
@@ -63,12 +71,14 @@ BEGIN
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, attempt, SQLSTATE, error_message, error_detail);
+            RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, attempt, SQLSTATE,
+                                                  error_message, error_detail);
     END;
     IF part IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'partial', requested_by, started, attempt,
                                            jsonb_build_object('backup_id', backup.id, 'part', part));
-        RETURN edu_matrix_hub_schema._result('partial', format('of backup "%s": %s; commit, and call again', backup.location, part), backup.schema_id,
+        RETURN edu_matrix_hub_schema._result('partial', format('of backup "%s": %s; commit, and call again',
+                                                               backup.location, part), backup.schema_id,
                                              jsonb_build_object('backup_id', backup.id));
     END IF;
 
@@ -85,27 +95,32 @@ BEGIN
             IF error_state = '2BP01' THEN
                 -- Rights on other people's objects, which DROP OWNED by us cannot take away.
                 error_state := 'TS001';
-                SELECT format('they hold rights that others gave them (%s); run as a superuser: DROP OWNED BY %s', string_agg(DISTINCT held.what, ', '),
+                SELECT format('they hold rights that others gave them (%s); run as a superuser: DROP OWNED BY %s',
+                              string_agg(DISTINCT held.what, ', '),
                               string_agg(DISTINCT quote_ident(held.role), ', ')), '{"reason": "dependents"}'
                 INTO error_message, error_detail
                 FROM (SELECT r.rolname::text AS role, pg_describe_object(s.classid, s.objid, s.objsubid) AS what
                       FROM pg_shdepend AS s
                       JOIN pg_roles AS r ON s.refclassid = 'pg_authid'::regclass AND r.oid = s.refobjid
-                      WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()) AND s.deptype <> 'o'
+                      WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                        AND s.deptype <> 'o'
                         AND s.classid <> 'pg_default_acl'::regclass
                         AND r.rolname = ANY (edu_matrix_hub_schema._own_roles(tenant))
                       LIMIT 50) AS held;
             END IF;
     END;
     IF error_state IS NOT NULL THEN
-        RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, format('remove the roles of backup "%s"', backup.location),
+        RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started,
+                                              format('remove the roles of backup "%s"', backup.location),
                                               error_state, error_message, error_detail);
     END IF;
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = 'purged', manifest = '{}', purged_at = clock_timestamp(), error = NULL, updated_at = clock_timestamp()
     WHERE b.id = backup.id;
-    PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'success', requested_by, started, attempt, jsonb_build_object('backup_id', backup.id));
-    RETURN edu_matrix_hub_schema._result('success', format('backup "%s" is removed', backup.location), backup.schema_id, jsonb_build_object('backup_id', backup.id));
+    PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'success', requested_by, started, attempt,
+                                       jsonb_build_object('backup_id', backup.id));
+    RETURN edu_matrix_hub_schema._result('success', format('backup "%s" is removed', backup.location), backup.schema_id,
+                                         jsonb_build_object('backup_id', backup.id));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._purge(uuid, text) FROM PUBLIC;

@@ -12,7 +12,8 @@ BEGIN
     WHERE b.id = _queue_purge.backup_id AND b.state IN ('complete', 'purging')
     ON CONFLICT DO NOTHING
     RETURNING id INTO job;
-    UPDATE edu_matrix_hub_schema.schema_backups AS b SET updated_at = clock_timestamp() WHERE b.id = _queue_purge.backup_id AND job IS NOT NULL;
+    UPDATE edu_matrix_hub_schema.schema_backups AS b SET updated_at = clock_timestamp()
+    WHERE b.id = _queue_purge.backup_id AND job IS NOT NULL;
     RETURN job;
 END
 $function$;

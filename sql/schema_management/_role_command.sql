@@ -1,5 +1,7 @@
--- Does something to roles (the actions of _keep) as the role keeper that has ADMIN on them; keeper null means the owner role.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._role_command(keeper integer, action text, roles text[], member text DEFAULT current_user)
+-- Does something to roles (the actions of _keep) as the role keeper that has ADMIN on them; keeper null
+-- means the owner role.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._role_command(keeper integer, action text, roles text[],
+                                                               member text DEFAULT current_user)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,5 +1,6 @@
--- Declares a tenant's present owner, grants, default privileges and roles to be right, after they were made so or looked at.
--- Called when our own memberships have been given back; a fingerprint that is not stored only costs the survey a close look.
+-- Declares a tenant's present owner, grants, default privileges and roles to be right, after they were made so or
+-- looked at. Called when our own memberships have been given back; a fingerprint that is not stored only costs
+-- the survey a close look.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._store_fingerprint(schema_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,5 +1,5 @@
--- The identifier that initdb gave the server, or null where it may not be asked. Standbys and physical backups share it; a
--- server that pg_upgrade made or a dump was restored into has another.
+-- The identifier that initdb gave the server, or null where it may not be asked. Standbys and physical backups share
+-- it; a server that pg_upgrade made or a dump was restored into has another.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._system_identifier() RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

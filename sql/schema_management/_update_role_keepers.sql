@@ -1,5 +1,5 @@
--- Brings the functions of all role keepers up to the body of _keep, parents first, and makes the first keepers, so that the
--- first tenant finds one. Does nothing on PostgreSQL 15.
+-- Brings the functions of all role keepers up to the body of _keep, parents first, and makes the first keepers, so that
+-- the first tenant finds one. Does nothing on PostgreSQL 15.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._update_role_keepers() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,23 +1,24 @@
--- Takes a snapshot of a tenant at once, by hand: a timestamped, consistent copy of its data beside it, with the definitions
--- of everything else in the catalogue of backups. It shares the fate of the database that it is in (docs/snapshots.md).
+-- Takes a snapshot of a tenant at once, by hand: a timestamped, consistent copy of its data beside it, with
+-- the definitions of everything else in the catalogue of backups. It shares the fate of the database that it
+-- is in (docs/snapshots.md).
 --
--- It is one transaction, which for its duration keeps the tenant from being suspended or dropped by others (they are told
--- `busy`); a snapshot that the operator takes as a job is prepared in a transaction of its own and keeps only the drop away.
+-- It is one transaction, which for its duration keeps the tenant from being suspended or dropped by others (they
+-- are told `busy`); a snapshot that the operator takes as a job is prepared in a transaction of its own and
+-- keeps only the drop away.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.backup_institution_schema(schema_id uuid)
 RETURNS TABLE (status text, message text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    attempt       text := format('take a snapshot of tenant %s', coalesce(schema_id::text, '(none)'));
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    backup        CONSTANT uuid := gen_random_uuid();
-    sandbox       text;
-    facts         jsonb;
-    answer        jsonb;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    attempt      text := format('take a snapshot of tenant %s', coalesce(schema_id::text, '(none)'));
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    backup       CONSTANT uuid := gen_random_uuid();
+    sandbox      text;
+    facts        jsonb;
+    answer       jsonb;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -28,20 +29,23 @@ BEGIN
         sandbox := edu_matrix_hub_schema._open_sandbox(tenant.id);
         facts := edu_matrix_hub_schema._make_snapshot(tenant.id, sandbox);
         PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
-        INSERT INTO edu_matrix_hub_schema.schema_backups (id, schema_id, institution_id, schema_name, method, requested_by, started_at)
+        INSERT INTO edu_matrix_hub_schema.schema_backups (id, schema_id, institution_id, schema_name, method,
+                                                          requested_by, started_at)
         VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', session_user, started);
         PERFORM edu_matrix_hub_schema._record_snapshot(backup, facts);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            answer := edu_matrix_hub_schema._failure('backup', tenant.id, NULL, started, attempt, SQLSTATE, error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            answer := edu_matrix_hub_schema._failure('backup', tenant.id, NULL, started, attempt,
+                                                     SQLSTATE, SQLERRM, error_detail);
             RETURN QUERY SELECT answer ->> 'status', answer ->> 'message';
             RETURN;
     END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'backup', 'success', NULL, started, attempt,
                                        (facts - 'manifest') || jsonb_build_object('backup_id', backup));
-    RETURN QUERY SELECT 'success', format('snapshot %s of schema "%s" is schema "%s": %s tables, %s rows', backup, tenant.schema_name,
+    RETURN QUERY SELECT 'success', format('snapshot %s of schema "%s" is schema "%s": %s tables, %s rows',
+                                          backup, tenant.schema_name,
                                           facts ->> 'location', facts ->> 'table_count', facts ->> 'row_count')
                                    || edu_matrix_hub_schema._undescribed_text(facts -> 'left_out');
 END
@@ -55,9 +59,13 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     UPDATE edu_matrix_hub_schema.schema_backups AS b
-    SET state = 'complete', location = facts ->> 'location', location_oid = to_regnamespace(quote_ident(facts ->> 'location')), manifest = facts -> 'manifest', size_bytes = (facts ->> 'size_bytes')::bigint,
-        table_count = (facts ->> 'table_count')::integer, row_count = (facts ->> 'row_count')::bigint, checksum = facts ->> 'checksum',
-        error = NULL, completed_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(days => b.expire_after_days),
+    SET state = 'complete', location = facts ->> 'location',
+        location_oid = to_regnamespace(quote_ident(facts ->> 'location')), manifest = facts -> 'manifest',
+        size_bytes = (facts ->> 'size_bytes')::bigint,
+        table_count = (facts ->> 'table_count')::integer, row_count = (facts ->> 'row_count')::bigint,
+        checksum = facts ->> 'checksum',
+        error = NULL, completed_at = clock_timestamp(), expires_at = clock_timestamp()
+            + make_interval(days => b.expire_after_days),
         updated_at = clock_timestamp()
     WHERE b.id = _record_snapshot.backup_id;
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t

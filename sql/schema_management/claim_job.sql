@@ -1,16 +1,17 @@
--- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now, with the time until one may
--- (detail.due_in_ms): of the tenants that have no
--- job running, the one whose turn was longest ago comes first, with its oldest job, so that a tenant with hundreds of requests
--- is no reason for others to wait. Left behind is a running job of an older epoch, or one not heard of for 60 s;
--- the one that still works on it finds its attempt gone when it wants to record the end, and all of it is undone.
+-- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now, with the time until
+-- one may (detail.due_in_ms): of the tenants that have no job running, the one whose turn was longest ago comes first,
+-- with its oldest job, so that a tenant with hundreds of requests is no reason for others to wait. Left behind is a
+-- running job of an older epoch, or one not heard of for 60 s; the one that still works on it finds its attempt gone
+-- when it wants to record the end, and all of it is undone.
 --
--- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for up to a moment
--- goes that a person confirmed after that began.
+-- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for up
+-- to a moment goes that a person confirmed after that began.
 --
--- options: {holder, kinds?: [text...], max_running?}. `max_running` bounds each kind by itself: a snapshot lasts as long as the
--- tenant's code in it likes, and keeps no removal waiting. A job that was left behind five times is failed: it probably takes its
--- session down.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb) RETURNS jsonb
+-- options: {holder, kinds?: [text...], max_running?}. `max_running` bounds each kind by itself: a snapshot lasts as
+-- long as the tenant's code in it likes, and keeps no removal waiting. A job that was left behind five times is
+-- failed: it probably takes its session down.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -27,13 +28,16 @@ BEGIN
     END IF;
     -- Claims come one after the other: two at once could both find the same tenant idle or the same place free.
     PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'claim_job' FOR UPDATE;
-    SELECT coalesce(i.unsettled_until > clock_timestamp(), false) OR edu_matrix_hub_schema._contest() IS NOT NULL AS stop,
-           coalesce(i.quiet_until > clock_timestamp(), false) AS wait, CASE WHEN i.confirmed_until >= i.quiet_since THEN i.confirmed_until END AS confirmed
+    SELECT coalesce(i.unsettled_until > clock_timestamp(), false)
+           OR edu_matrix_hub_schema._contest() IS NOT NULL AS stop,
+           coalesce(i.quiet_until > clock_timestamp(), false) AS wait,
+           CASE WHEN i.confirmed_until >= i.quiet_since THEN i.confirmed_until END AS confirmed
     INTO purges
     FROM edu_matrix_hub_schema.installation AS i;
     LOOP
         taken := ARRAY(SELECT j.kind FROM edu_matrix_hub_schema.schema_jobs AS j
-                      WHERE j.state = 'running' AND j.epoch = claim_job.epoch AND j.heartbeat_at >= clock_timestamp() - interval '60 s'
+                      WHERE j.state = 'running' AND j.epoch = claim_job.epoch
+                        AND j.heartbeat_at >= clock_timestamp() - interval '60 s'
                       GROUP BY j.kind HAVING count(*) >= (options ->> 'max_running')::integer);
         SELECT * INTO job
         FROM edu_matrix_hub_schema.schema_jobs AS j
@@ -42,19 +46,24 @@ BEGIN
           AND j.kind <> ALL (taken)
           AND (j.kind <> 'purge' OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
           AND CASE j.state
-              WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
+              WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch
+                   OR j.heartbeat_at < clock_timestamp() - interval '60 s'
               ELSE j.not_before <= clock_timestamp()
                    -- Looked up once, and not for each of the thousands of jobs that one tenant may have waiting.
-                   AND j.schema_id <> ALL (ARRAY(SELECT o.schema_id FROM edu_matrix_hub_schema.schema_jobs AS o WHERE o.state = 'running'))
+                   AND j.schema_id <> ALL (ARRAY(SELECT o.schema_id FROM edu_matrix_hub_schema.schema_jobs AS o
+                                                 WHERE o.state = 'running'))
               END
-        ORDER BY (SELECT max(d.started_at) FROM edu_matrix_hub_schema.schema_jobs AS d WHERE d.schema_id = j.schema_id) NULLS FIRST,
+        ORDER BY (SELECT max(d.started_at) FROM edu_matrix_hub_schema.schema_jobs AS d
+                  WHERE d.schema_id = j.schema_id) NULLS FIRST,
                  j.requested_at, j.id
         LIMIT 1
         FOR UPDATE SKIP LOCKED;
         IF job.id IS NULL THEN
-            RETURN edu_matrix_hub_schema._result('unchanged', 'no job is to be run', NULL, jsonb_strip_nulls(jsonb_build_object('due_in_ms',
+            RETURN edu_matrix_hub_schema._result('unchanged', 'no job is to be run', NULL,
+                jsonb_strip_nulls(jsonb_build_object('due_in_ms',
                 (SELECT (1000 * extract(epoch FROM min(j.not_before) - clock_timestamp()))::bigint
-                 FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.state = 'requested' AND j.not_before > clock_timestamp()))));
+                 FROM edu_matrix_hub_schema.schema_jobs AS j
+                 WHERE j.state = 'requested' AND j.not_before > clock_timestamp()))));
         END IF;
         EXIT WHEN job.attempt < 5;
         PERFORM edu_matrix_hub_schema._end_job(job.id, 'failed', 'it was tried 5 times and never came to an end');
@@ -62,8 +71,8 @@ BEGIN
     END LOOP;
 
     UPDATE edu_matrix_hub_schema.schema_jobs AS j
-    SET state = 'running', attempt = j.attempt + 1, epoch = claim_job.epoch, holder = options ->> 'holder', heartbeat_at = clock_timestamp(),
-        started_at = clock_timestamp(),
+    SET state = 'running', attempt = j.attempt + 1, epoch = claim_job.epoch, holder = options ->> 'holder',
+        heartbeat_at = clock_timestamp(), started_at = clock_timestamp(),
         -- What an earlier attempt prepared may still be in use by it; the survey removes it.
         sandbox = CASE WHEN j.state = 'requested' THEN j.sandbox END
     WHERE j.id = job.id;
@@ -71,10 +80,12 @@ BEGIN
     SET state = 'running', started_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE b.id = job.backup_id AND b.state = 'requested' AND job.kind = 'snapshot';
     SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = job.backup_id;
-    RETURN edu_matrix_hub_schema._result('success', format('%s job %s claimed, attempt %s', job.kind, job.id, job.attempt + 1), job.schema_id,
-        jsonb_build_object('job_id', job.id, 'kind', job.kind, 'schema_id', job.schema_id, 'schema_name', backup.schema_name,
-                           'backup_id', job.backup_id, 'attempt', job.attempt + 1,
-                           'storage_bytes', (SELECT t.storage_used FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = job.schema_id)));
+    RETURN edu_matrix_hub_schema._result('success',
+        format('%s job %s claimed, attempt %s', job.kind, job.id, job.attempt + 1), job.schema_id,
+        jsonb_build_object('job_id', job.id, 'kind', job.kind, 'schema_id', job.schema_id,
+                           'schema_name', backup.schema_name, 'backup_id', job.backup_id, 'attempt', job.attempt + 1,
+                           'storage_bytes', (SELECT t.storage_used FROM edu_matrix_hub_schema.tenant_schemas AS t
+                                             WHERE t.id = job.schema_id)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.claim_job(bigint, uuid, jsonb) FROM PUBLIC;

@@ -1,5 +1,5 @@
--- Creates the schema of a known institution, by hand: the public form of create_tenant_schema. An unknown institution is an
--- error here, whatever a TenantDatabase may say; the log names the session's user.
+-- Creates the schema of a known institution, by hand: the public form of create_tenant_schema. An unknown institution
+-- is an error here, whatever a TenantDatabase may say; the log names the session's user.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.create_institution_schema(institution_id uuid, schema_name text)
 RETURNS TABLE (status text, message text, schema_id uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -9,7 +9,8 @@ DECLARE
     answer jsonb;
 BEGIN
     IF institution_id IS NULL THEN
-        RETURN QUERY SELECT 'error', 'cannot create a schema for no institution: an institution_id is needed', NULL::uuid;
+        RETURN QUERY SELECT 'error', 'cannot create a schema for no institution: an institution_id is needed',
+               NULL::uuid;
         RETURN;
     END IF;
     answer := edu_matrix_hub_schema.create_tenant_schema(

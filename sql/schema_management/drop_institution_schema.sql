@@ -1,6 +1,6 @@
--- Drops a tenant by hand: nothing is lost, its schema is set aside as the final backup, from which restore_set_aside brings it
--- back and which purge_schema_backup removes. A tenant that belongs to a TenantSchema is not dropped but named, unless that
--- TenantSchema has let go of it.
+-- Drops a tenant by hand: nothing is lost, its schema is set aside as the final backup, from which restore_set_aside
+-- brings it back and which purge_schema_backup removes. A tenant that belongs to a TenantSchema is not dropped but
+-- named, unless that TenantSchema has let go of it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.drop_institution_schema(schema_id uuid)
 RETURNS TABLE (status text, message text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -1,9 +1,11 @@
--- Says that the holder of the lane is alive, or that it leaves in order, so that the next holder need not wait. The answer tells
--- the holder the state of the world: how far `beats` has counted, when the server started, the server's clock in seconds since
--- 1970, and who else wants the lane. Besides it ends sessions that tenants which are suspended or set aside should not have any more.
+-- Says that the holder of the lane is alive, or that it leaves in order, so that the next holder need not wait. The
+-- answer tells the holder the state of the world: how far `beats` has counted, when the server started, the server's
+-- clock in seconds since 1970, and who else wants the lane. Besides it ends sessions that tenants which are suspended
+-- or set aside should not have any more.
 --
 -- options: {leaving?: bool}.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.heartbeat_lane(epoch bigint, installation_id uuid, options jsonb DEFAULT '{}') RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.heartbeat_lane(epoch bigint, installation_id uuid,
+                                                                options jsonb DEFAULT '{}') RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -21,7 +23,8 @@ BEGIN
     END IF;
     UPDATE edu_matrix_hub_schema.installation AS i
     SET beats = i.beats + 1, heartbeat_at = CASE WHEN NOT leaves THEN clock_timestamp() END;
-    RETURN edu_matrix_hub_schema._result('success', CASE WHEN leaves THEN 'the holder has left' ELSE 'the holder is known to be alive' END, NULL,
+    RETURN edu_matrix_hub_schema._result('success', CASE WHEN leaves THEN 'the holder has left'
+                                                         ELSE 'the holder is known to be alive' END, NULL,
                                          edu_matrix_hub_schema._state_of_world());
 END
 $function$;
@@ -33,9 +36,10 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT jsonb_build_object(
-        'beats', i.beats, 'start', edu_matrix_hub_schema._server_start(), 'clock', extract(epoch FROM clock_timestamp()),
-        'contest', edu_matrix_hub_schema._contest(),
-        'quiet', CASE WHEN i.quiet_until > clock_timestamp() THEN jsonb_build_object('until', i.quiet_until, 'reason', i.quiet_reason) END)
+        'beats', i.beats, 'start', edu_matrix_hub_schema._server_start(),
+        'clock', extract(epoch FROM clock_timestamp()), 'contest', edu_matrix_hub_schema._contest(),
+        'quiet', CASE WHEN i.quiet_until > clock_timestamp() THEN
+                          jsonb_build_object('until', i.quiet_until, 'reason', i.quiet_reason) END)
     FROM edu_matrix_hub_schema.installation AS i
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._state_of_world() FROM PUBLIC;

@@ -1,5 +1,5 @@
--- What is installed, who manages it, and for how many seconds no operator was heard of (`silent_for`): none beat, surveyed or
--- claimed the lane.
+-- What is installed, who manages it, and for how many seconds no operator was heard of (`silent_for`): none beat,
+-- surveyed or claimed the lane.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.installation() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -12,7 +12,8 @@ BEGIN
             'functions_version', i.functions_version,
             'contract', i.contract,
             'checksum', i.functions_checksum,
-            'fingerprint_matches', i.functions_fingerprint IS NOT DISTINCT FROM edu_matrix_hub_schema._functions_fingerprint(),
+            'fingerprint_matches',
+            i.functions_fingerprint IS NOT DISTINCT FROM edu_matrix_hub_schema._functions_fingerprint(),
             'owner_role', i.owner_role,
             'admin_role', i.admin_role,
             'epoch', i.epoch,

@@ -1,5 +1,5 @@
--- Removes a backup for good, by hand: a snapshot, or a schema that was set aside together with its roles. It works in bounded
--- parts: `partial` means that one is done; commit, and call again until it says `success`.
+-- Removes a backup for good, by hand: a snapshot, or a schema that was set aside together with its roles. It works in
+-- bounded parts: `partial` means that one is done; commit, and call again until it says `success`.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.purge_schema_backup(backup_id uuid)
 RETURNS TABLE (status text, message text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

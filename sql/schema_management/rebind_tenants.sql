@@ -1,10 +1,10 @@
--- Finds out again which schemas and roles the registry's rows are of, after a dump was restored or the server upgraded, when
--- every schema has a new identifier; or after one schema was restored from a dump.
+-- Finds out again which schemas and roles the registry's rows are of, after a dump was restored or the server upgraded,
+-- when every schema has a new identifier; or after one schema was restored from a dump.
 --
--- A row whose schema is nowhere is bound to the one that belongs to the tenant's owner role and whose comment is the tenant's:
--- no stranger's has both. Its name may be another; that is told afterwards, with the statement. A backup is bound to the schema
--- of its location that is ours and has its comment. All others are named, and unknown from then on. A row whose schema
--- stands is not touched, so that a call that comes again, or too late, changes nothing.
+-- A row whose schema is nowhere is bound to the one that belongs to the tenant's owner role and whose comment is the
+-- tenant's: no stranger's has both. Its name may be another; that is told afterwards, with the statement. A backup is
+-- bound to the schema of its location that is ours and has its comment. All others are named, and unknown from then on.
+-- A row whose schema stands is not touched, so that a call that comes again, or too late, changes nothing.
 --
 -- options: {installation_id, requested_by?}. detail: {bound, left: [{schema, why}...]} (the first fifty).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.rebind_tenants(options jsonb) RETURNS jsonb
@@ -13,18 +13,18 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '2s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    moved         CONSTANT boolean := edu_matrix_hub_schema._world_moved();
-    bound         integer := 0;
-    backups       integer := 0;
-    remaining     jsonb := '[]';
-    answer        text;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    moved        CONSTANT boolean := edu_matrix_hub_schema._world_moved();
+    bound        bigint;
+    backups      integer := 0;
+    remaining    jsonb := '[]'::jsonb;
+    answer       text;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        IF (SELECT i.installation_id FROM edu_matrix_hub_schema.installation AS i) IS DISTINCT FROM (options ->> 'installation_id')::uuid THEN
+        IF (SELECT i.installation_id FROM edu_matrix_hub_schema.installation AS i) IS DISTINCT FROM (
+            options ->> 'installation_id')::uuid THEN
             PERFORM edu_matrix_hub_schema._refuse('wrong_installation', 'this database holds another installation');
         END IF;
         WITH absent AS MATERIALIZED (
@@ -36,7 +36,8 @@ BEGIN
         ), candidate AS (
             SELECT DISTINCT ON (a.id) a.id, n.oid AS schema, r.oid AS owner
             FROM absent AS a
-            JOIN pg_roles AS r ON r.rolname = a.owner_role AND (moved OR a.owner_role_oid IS NULL OR r.oid = a.owner_role_oid)
+            JOIN pg_roles AS r ON r.rolname = a.owner_role
+             AND (moved OR a.owner_role_oid IS NULL OR r.oid = a.owner_role_oid)
             JOIN pg_namespace AS n ON n.nspowner = r.oid
             JOIN pg_description AS d ON d.classoid = 'pg_namespace'::regclass AND d.objoid = n.oid AND d.objsubid = 0
                                     AND d.description = 'tenant ' || a.id
@@ -44,9 +45,12 @@ BEGIN
         ), next AS (
             SELECT a.id, a.schema_name, a.owner_role, c.schema, b.oid AS bearer, pg_get_userbyid(b.nspowner) AS holder,
                    -- By name where the identifiers are of another world, if no other schema makes the names doubtful.
-                   CASE WHEN c.id IS NOT NULL OR moved AND b.oid IS NULL THEN to_regrole(quote_ident(a.owner_role))::oid END AS owner,
-                   CASE WHEN c.id IS NOT NULL OR moved AND b.oid IS NULL THEN to_regrole(quote_ident(a.reader_role))::oid END AS reader,
-                   CASE WHEN c.id IS NOT NULL OR moved AND b.oid IS NULL THEN to_regrole(quote_ident(a.writer_role))::oid END AS writer,
+                   CASE WHEN c.id IS NOT NULL OR moved AND b.oid IS NULL THEN
+                            to_regrole(quote_ident(a.owner_role))::oid END AS owner,
+                   CASE WHEN c.id IS NOT NULL OR moved AND b.oid IS NULL THEN
+                            to_regrole(quote_ident(a.reader_role))::oid END AS reader,
+                   CASE WHEN c.id IS NOT NULL OR moved AND b.oid IS NULL THEN
+                            to_regrole(quote_ident(a.writer_role))::oid END AS writer,
                    a.reader_role_oid, a.writer_role_oid
             FROM absent AS a
             LEFT JOIN candidate AS c ON c.id = a.id
@@ -54,9 +58,14 @@ BEGIN
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET schema_oid = n.schema, owner_role_oid = n.owner,
-                reader_role_oid = CASE WHEN moved OR NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = n.reader_role_oid) THEN n.reader ELSE t.reader_role_oid END,
-                writer_role_oid = CASE WHEN moved OR NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = n.writer_role_oid) THEN n.writer ELSE t.writer_role_oid END,
-                login_oids = CASE WHEN NOT moved THEN t.login_oids WHEN n.owner IS NOT NULL THEN edu_matrix_hub_schema._bearing_logins(t)
+                reader_role_oid = CASE WHEN moved OR NOT EXISTS (SELECT FROM pg_roles AS r
+                                                                 WHERE r.oid = n.reader_role_oid) THEN n.reader
+                                       ELSE t.reader_role_oid END,
+                writer_role_oid = CASE WHEN moved OR NOT EXISTS (SELECT FROM pg_roles AS r
+                                                                 WHERE r.oid = n.writer_role_oid) THEN n.writer
+                                       ELSE t.writer_role_oid END,
+                login_oids = CASE WHEN NOT moved THEN t.login_oids
+                                  WHEN n.owner IS NOT NULL THEN edu_matrix_hub_schema._bearing_logins(t)
                                   ELSE array_fill(NULL::oid, ARRAY[cardinality(t.logins)]) END,
                 fingerprint = NULL, write_signature = -1, reported = NULL, updated_at = now()
             FROM next AS n
@@ -66,8 +75,9 @@ BEGIN
         SELECT count(*) FILTER (WHERE n.schema IS NOT NULL),
                coalesce(jsonb_agg(jsonb_build_object('schema', n.schema_name, 'why',
                    CASE WHEN n.bearer IS NULL THEN 'no schema has its name, nor the tenant''s owner role and comment'
-                        WHEN n.holder = n.owner_role THEN format('its comment does not say whose it is; if it is the tenant''s: COMMENT ON SCHEMA %I IS %L, and once more',
-                                                                 n.schema_name, 'tenant ' || n.id)
+                        WHEN n.holder = n.owner_role
+                        THEN format('its comment does not say whose it is; if it is the tenant''s: '
+                                    'COMMENT ON SCHEMA %I IS %L, and once more', n.schema_name, 'tenant ' || n.id)
                         ELSE format('the schema of its name belongs to role "%s"', n.holder) END)
                    ORDER BY n.schema_name) FILTER (WHERE n.schema IS NULL), '[]')
         INTO bound, remaining
@@ -77,7 +87,8 @@ BEGIN
             UPDATE edu_matrix_hub_schema.role_keepers AS k
             SET role_oid = p.proowner
             FROM pg_proc AS p
-            WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = k.function_name AND pg_get_userbyid(p.proowner) = k.role_name;
+            WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = k.function_name
+              AND pg_get_userbyid(p.proowner) = k.role_name;
         END IF;
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET location_oid = f.oid
@@ -85,43 +96,54 @@ BEGIN
               FROM edu_matrix_hub_schema.schema_backups AS w
               LEFT JOIN pg_namespace AS n
                 ON n.nspname = w.location AND n.nspowner = current_user::regrole
-               AND obj_description(n.oid, 'pg_namespace') = CASE w.method WHEN 'Snapshot' THEN 'snapshot of tenant ' ELSE 'tenant ' END || w.schema_id
-              WHERE w.state IN ('complete', 'purging') AND NOT EXISTS (SELECT FROM pg_namespace AS own WHERE own.oid = w.location_oid AND (own.nspname = w.location OR NOT moved))
+               AND obj_description(n.oid, 'pg_namespace') = CASE w.method WHEN 'Snapshot' THEN 'snapshot of tenant '
+                                                                 ELSE 'tenant ' END || w.schema_id
+              WHERE w.state IN ('complete', 'purging')
+                AND NOT EXISTS (SELECT FROM pg_namespace AS own WHERE own.oid = w.location_oid
+                                  AND (own.nspname = w.location OR NOT moved))
              ) AS f
         WHERE b.id = f.id AND b.location_oid IS DISTINCT FROM f.oid AND (moved OR f.oid IS NOT NULL);
         GET DIAGNOSTICS backups = ROW_COUNT;
         -- The roles of what was set aside go with it.
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-        SET schema_oid = b.location_oid, owner_role_oid = to_regrole(quote_ident(t.owner_role)), reader_role_oid = to_regrole(quote_ident(t.reader_role)),
-            writer_role_oid = to_regrole(quote_ident(t.writer_role)), login_oids = edu_matrix_hub_schema._bearing_logins(t)
+        SET schema_oid = b.location_oid, owner_role_oid = to_regrole(quote_ident(t.owner_role)),
+            reader_role_oid = to_regrole(quote_ident(t.reader_role)),
+            writer_role_oid = to_regrole(quote_ident(t.writer_role)),
+            login_oids = edu_matrix_hub_schema._bearing_logins(t)
         FROM edu_matrix_hub_schema.schema_backups AS b
-        WHERE moved AND t.status = 'dropped' AND b.schema_id = t.id AND b.method = 'SetAside' AND b.state IN ('complete', 'purging') AND b.location_oid IS NOT NULL;
+        WHERE moved AND t.status = 'dropped' AND b.schema_id = t.id AND b.method = 'SetAside'
+          AND b.state IN ('complete', 'purging') AND b.location_oid IS NOT NULL;
         IF moved THEN
             PERFORM edu_matrix_hub_schema._keep_quiet('it was bound again after a restore or an upgrade of the server');
         END IF;
         UPDATE edu_matrix_hub_schema.installation AS i
-        SET registry_oid = 'edu_matrix_hub_schema'::regnamespace, system_identifier = edu_matrix_hub_schema._system_identifier(), updated_at = now()
+        SET registry_oid = 'edu_matrix_hub_schema'::regnamespace,
+            system_identifier = edu_matrix_hub_schema._system_identifier(), updated_at = now()
         WHERE moved;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('rebind_tenants', NULL, options ->> 'requested_by', started, 'bind the tenants again', SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('rebind_tenants', NULL, options ->> 'requested_by', started,
+                                                  'bind the tenants again', SQLSTATE, SQLERRM, error_detail);
     END;
     IF bound = 0 AND backups = 0 AND NOT moved THEN
-        RETURN edu_matrix_hub_schema._result('unchanged', 'every schema that can be bound is', NULL, jsonb_build_object('bound', 0, 'left', remaining));
+        RETURN edu_matrix_hub_schema._result('unchanged', 'every schema that can be bound is', NULL,
+                                             jsonb_build_object('bound', 0, 'left', remaining));
     END IF;
     SELECT coalesce(jsonb_agg(r.value ORDER BY r.n) FILTER (WHERE r.n <= 50), '[]'),
            format('%s schemas and %s backups bound again', bound, backups)
            || CASE WHEN count(*) > 0 THEN format('; %s are not: %s', count(*),
-                  string_agg(format('%s (%s)', r.value ->> 'schema', r.value ->> 'why'), ', ' ORDER BY r.n) FILTER (WHERE r.n <= 10)) ELSE '' END
+                  string_agg(format('%s (%s)', r.value ->> 'schema', r.value ->> 'why'), ', '
+                             ORDER BY r.n) FILTER (WHERE r.n <= 10)) ELSE '' END
            || CASE WHEN count(*) > 10 THEN ' and more' ELSE '' END
     INTO remaining, answer
     FROM jsonb_array_elements(remaining) WITH ORDINALITY AS r (value, n);
-    PERFORM edu_matrix_hub_schema._log(NULL, 'rebind_tenants', 'success', options ->> 'requested_by', started, 'bind the tenants again',
+    PERFORM edu_matrix_hub_schema._log(NULL, 'rebind_tenants', 'success', options ->> 'requested_by', started,
+                                       'bind the tenants again',
                                        jsonb_build_object('bound', bound, 'backups', backups, 'left', remaining));
-    RETURN edu_matrix_hub_schema._result('success', answer, NULL, jsonb_build_object('bound', bound, 'backups', backups, 'left', remaining));
+    RETURN edu_matrix_hub_schema._result('success', answer, NULL,
+                                         jsonb_build_object('bound', bound, 'backups', backups, 'left', remaining));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.rebind_tenants(jsonb) FROM PUBLIC;

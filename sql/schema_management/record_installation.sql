@@ -1,5 +1,6 @@
--- Ends the installing script: gives the functions to the admin role, stamps what was installed, and brings the functions of
--- the role keepers up to date. Only the owner role may call it, because what it stamps comes from settings of the session.
+-- Ends the installing script: gives the functions to the admin role, stamps what was installed, and brings the
+-- functions of the role keepers up to date. Only the owner role may call it, because what it stamps comes from
+-- settings of the session.
 --
 -- EXECUTE is taken from PUBLIC for every function, the private ones (their names begin with _) are the owner's alone.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.record_installation() RETURNS jsonb
@@ -16,13 +17,15 @@ BEGIN
     REVOKE ALL ON SCHEMA edu_matrix_hub_schema FROM PUBLIC;
     EXECUTE format('GRANT USAGE ON SCHEMA edu_matrix_hub_schema TO %I', admin);
     FOR target IN
-        SELECT p.oid::regprocedure AS signature, left(p.proname, 1) <> '_' AND p.proname <> 'record_installation' AS is_public
+        SELECT p.oid::regprocedure AS signature, left(p.proname, 1) <> '_'
+          AND p.proname <> 'record_installation' AS is_public
         FROM pg_proc AS p
         WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proowner = current_user::regrole
         ORDER BY p.oid
     LOOP
         EXECUTE format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', target.signature);
-        EXECUTE format(CASE WHEN target.is_public THEN 'GRANT EXECUTE ON ROUTINE %s TO %I' ELSE 'REVOKE ALL ON ROUTINE %s FROM %I' END,
+        EXECUTE format(CASE WHEN target.is_public THEN 'GRANT EXECUTE ON ROUTINE %s TO %I'
+                            ELSE 'REVOKE ALL ON ROUTINE %s FROM %I' END,
                        target.signature, admin);
     END LOOP;
     PERFORM edu_matrix_hub_schema._update_role_keepers();

@@ -1,10 +1,10 @@
--- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their attributes
--- and memberships (see _drift for what counts). options: {schema_id, requested_by?}.
+-- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
+-- attributes and memberships (see _drift for what counts). options: {schema_id, requested_by?}.
 --
--- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not keep the others
--- from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the statements are for
--- a role with more rights. Without drift it answers `unchanged`. How much of it there is is the tenant's choice, so one call
--- does a bounded part; what is left is found by the next survey.
+-- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
+-- keep the others from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the
+-- statements are for a role with more rights. Without drift it answers `unchanged`. How much of it there is is the
+-- tenant's choice, so one call does a bounded part; what is left is found by the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.repair_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -14,17 +14,16 @@ DECLARE
     started        CONSTANT timestamptz := clock_timestamp();
     attempt        text := format('repair tenant %s', options ->> 'schema_id');
     tenant         edu_matrix_hub_schema.tenant_schemas;
-    found          record;
+    finding        record;
     owner_is_taken boolean := false;
     made_roles     boolean := false;
-    repaired       text[] := '{}';
+    repaired       text[] := '{}'::text[];
     not_repairable jsonb;
     -- At most so many findings, and strangers on the schema, are put right by one call; the next survey finds the rest.
     most           CONSTANT integer := 200;
     taken          integer := 0;
     unfinished     boolean := false;
     remaining      integer;
-    error_message  text;
     error_detail   text;
 BEGIN
     BEGIN
@@ -38,45 +37,53 @@ BEGIN
         FOR round IN 1..3 LOOP
             not_repairable := '[]';
             remaining := cardinality(repaired);
-            FOR found IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
+            FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN found.kind = 'schema_part' AND unfinished;
-                unfinished := unfinished OR found.kind = 'schema_part' OR taken = most;
+                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished;
+                unfinished := unfinished OR finding.kind = 'schema_part' OR taken = most;
                 EXIT WHEN taken = most;
                 taken := taken + 1;
-                IF NOT found.repairable THEN
-                    not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement);
+                IF NOT finding.repairable THEN
+                    not_repairable := not_repairable || jsonb_build_object('what', finding.what,
+                        'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF found.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
+                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
                 END IF;
                 BEGIN
-                    CASE found.kind
+                    CASE finding.kind
                         WHEN 'role' THEN
-                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[found.role_name]);
-                            PERFORM edu_matrix_hub_schema._remember_roles(tenant.id, ARRAY[found.role_name]);
+                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create',
+                                                                        ARRAY[finding.role_name]);
+                            PERFORM edu_matrix_hub_schema._remember_roles(tenant.id, ARRAY[finding.role_name]);
                             made_roles := true;
                         WHEN 'attribute' THEN
-                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'plain', ARRAY[found.role_name]);
+                            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'plain',
+                                                                        ARRAY[finding.role_name]);
                         WHEN 'membership' THEN
-                            PERFORM edu_matrix_hub_schema._role_command(found.helper, 'leave', ARRAY[found.role_name], found.other_role);
+                            PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'leave',
+                                                                        ARRAY[finding.role_name], finding.other_role);
                         WHEN 'owner' THEN
-                            IF found.role_name <> current_user THEN
-                                PERFORM edu_matrix_hub_schema._role_command(found.helper, 'take', ARRAY[found.role_name]);
+                            IF finding.role_name <> current_user THEN
+                                PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take',
+                                    ARRAY[finding.role_name]);
                             END IF;
-                            EXECUTE found.statement;
-                            IF found.role_name <> current_user THEN
-                                PERFORM edu_matrix_hub_schema._role_command(found.helper, 'give_back', ARRAY[found.role_name]);
+                            EXECUTE finding.statement;
+                            IF finding.role_name <> current_user THEN
+                                PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'give_back',
+                                    ARRAY[finding.role_name]);
                             END IF;
                         ELSE
-                            PERFORM edu_matrix_hub_schema._persist(found.statement);
+                            PERFORM edu_matrix_hub_schema._persist(finding.statement);
                     END CASE;
-                    repaired := repaired || found.what;
+                    repaired := repaired || finding.what;
                 EXCEPTION
-                    WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist OR duplicate_object OR undefined_object THEN
-                        not_repairable := not_repairable || jsonb_build_object('what', found.what, 'statement', found.statement, 'error', SQLERRM);
+                    WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
+                         OR duplicate_object OR undefined_object THEN
+                        not_repairable := not_repairable || jsonb_build_object('what', finding.what,
+                            'statement', finding.statement, 'error', SQLERRM);
                 END;
             END LOOP;
             EXIT WHEN remaining = cardinality(repaired) OR taken = most;
@@ -95,31 +102,36 @@ BEGIN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
-                format('%s; a role with more rights has to run: %s', edu_matrix_hub_schema._cut(not_repairable #>> '{0,what}'),
+                format('%s; a role with more rights has to run: %s',
+                       edu_matrix_hub_schema._cut(not_repairable #>> '{0,what}'),
                        edu_matrix_hub_schema._cut(not_repairable #>> '{0,statement}')),
                 jsonb_build_object('repaired', '[]'::jsonb, 'not_repairable', not_repairable));
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('repair_tenant_schema', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('repair_tenant_schema', tenant.id, options ->> 'requested_by',
+                                                  started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
     IF repaired = '{}' THEN
-        RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" is as it was made', tenant.schema_name), tenant.id,
-                                             '{"repaired": [], "not_repairable": []}');
+        RETURN edu_matrix_hub_schema._result('unchanged', format('schema "%s" is as it was made', tenant.schema_name),
+                                             tenant.id, '{"repaired": [], "not_repairable": []}');
     END IF;
-    PERFORM edu_matrix_hub_schema._log(tenant.id, 'repair_tenant_schema', 'success', options ->> 'requested_by', started, attempt,
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'repair_tenant_schema', 'success',
+                                       options ->> 'requested_by', started, attempt,
                                        jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
-    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" repaired: %s', tenant.schema_name, edu_matrix_hub_schema._cut(array_to_string(repaired, '; '))),
-                                         tenant.id, jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
+    RETURN edu_matrix_hub_schema._result('success', format('schema "%s" repaired: %s', tenant.schema_name,
+                                                           edu_matrix_hub_schema._cut(array_to_string(repaired, '; '))),
+                                         tenant.id,
+                                         jsonb_build_object('repaired', repaired, 'not_repairable', not_repairable));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.repair_tenant_schema(jsonb) FROM PUBLIC;
 
--- Runs a statement that changes the catalogue row of a schema. A session that changes the same row in the same moment, as one does
--- that grants and revokes without end, makes it fail; so it is tried a few times, which is enough to come between.
+-- Runs a statement that changes the catalogue row of a schema. A session that changes the same row in the same
+-- moment, as one does that grants and revokes without end, makes it fail; so it is tried a few times, which is
+-- enough to come between.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._persist(statement text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -142,14 +154,16 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._persist(text) FROM PUBLIC;
 
--- Gives reader and writer, one of which was made again, what the default privileges would have given them on the objects that
--- the owner has already; but for USAGE on types, which only a role that makes objects of a type needs. We are a member of the owner role. What
--- one statement costs grows with the square of the objects that it names, so it names 500.
+-- Gives reader and writer, one of which was made again, what the default privileges would have given them on the
+-- objects that the owner has already; but for USAGE on types, which only a role that makes objects of a type
+-- needs. We are a member of the owner role. What one statement costs grows with the square of the objects that it
+-- names, so it names 500.
 --
--- What these are called and made of is the tenant's doing, such as an argument of a type in a schema that we may not use. So what
--- fails is left, and returned as findings are that cannot be repaired, ten at the most.
+-- What these are called and made of is the tenant's doing, such as an argument of a type in a schema that we may not
+-- use. So what fails is left, and returned as findings are that cannot be repaired, ten at the most.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._grant_on_objects(edu_matrix_hub_schema.tenant_schemas);
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_to_new_roles(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_to_new_roles(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -158,27 +172,32 @@ DECLARE
     granting  text;
     grantees  text;
     single    text;
-    remaining jsonb := '[]';
+    remaining jsonb := '[]'::jsonb;
 BEGIN
     FOR objects IN
         SELECT o.kind, o.granted, o.roles, array_agg(o.name) AS names
         FROM (
-            SELECT w.kind, w.granted, w.roles, format('%I.%I', n.nspname, c.relname) AS name, row_number() OVER (PARTITION BY w.kind, w.granted ORDER BY c.oid) AS n
+            SELECT w.kind, w.granted, w.roles, format('%I.%I', n.nspname, c.relname) AS name,
+                   row_number() OVER (PARTITION BY w.kind, w.granted ORDER BY c.oid) AS n
             FROM pg_namespace AS n
             JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
-            CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, 'SELECT' AS granted, 'both' AS roles
+            CROSS JOIN LATERAL (SELECT CASE WHEN c.relkind = 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind,
+                                       'SELECT' AS granted, 'both' AS roles
                                 UNION ALL SELECT 'SEQUENCE', 'USAGE', 'writer' WHERE c.relkind = 'S'
-                                UNION ALL SELECT 'TABLE', 'INSERT, UPDATE, DELETE', 'writer' WHERE c.relkind <> 'S') AS w
+                                UNION ALL SELECT 'TABLE', 'INSERT, UPDATE, DELETE', 'writer'
+                                          WHERE c.relkind <> 'S') AS w
             WHERE n.oid = tenant.schema_oid AND c.relowner = tenant.owner_role_oid
             UNION ALL
-            SELECT 'ROUTINE', 'EXECUTE', 'both', edu_matrix_hub_schema._routine_name(p.oid), row_number() OVER (ORDER BY p.oid)
+            SELECT 'ROUTINE', 'EXECUTE', 'both', edu_matrix_hub_schema._routine_name(p.oid),
+                   row_number() OVER (ORDER BY p.oid)
             FROM pg_proc AS p
             WHERE p.pronamespace = tenant.schema_oid AND p.proowner = tenant.owner_role_oid
         ) AS o
         GROUP BY o.kind, o.granted, o.roles, (o.n - 1) / 500
     LOOP
         granting := format('GRANT %s ON %s ', objects.granted, objects.kind);
-        grantees := CASE objects.roles WHEN 'both' THEN format(' TO %I, %I', tenant.reader_role, tenant.writer_role) ELSE format(' TO %I', tenant.writer_role) END;
+        grantees := CASE objects.roles WHEN 'both' THEN format(' TO %I, %I', tenant.reader_role, tenant.writer_role)
+                         ELSE format(' TO %I', tenant.writer_role) END;
         BEGIN
             EXECUTE granting || array_to_string(objects.names, ', ') || grantees;
             CONTINUE;
@@ -192,7 +211,8 @@ BEGIN
             EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
                 IF jsonb_array_length(remaining) < 10 THEN
                     remaining := remaining || jsonb_build_object(
-                        'what', format('%s on %s %s is not granted', objects.granted, lower(objects.kind), edu_matrix_hub_schema._cut(single)),
+                        'what', format('%s on %s %s is not granted', objects.granted, lower(objects.kind),
+                                       edu_matrix_hub_schema._cut(single)),
                         'statement', granting || single || grantees, 'error', SQLERRM);
                 END IF;
             END;

@@ -1,6 +1,6 @@
--- Brings back what was set aside, by hand: the public form of restore_tenant_schema. A tenant that a TenantSchema owned comes
--- back as `released`, with its former owner noted and without a TenantSchema: a re-created one is a conflict until it reclaims
--- the tenant. One made by hand is as it was.
+-- Brings back what was set aside, by hand: the public form of restore_tenant_schema. A tenant that a TenantSchema owned
+-- comes back as `released`, with its former owner noted and without a TenantSchema: a re-created one is a conflict
+-- until it reclaims the tenant. One made by hand is as it was.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.restore_set_aside(backup_id uuid)
 RETURNS TABLE (status text, message text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -1,33 +1,34 @@
 -- Suspends a tenant, or opens it again. options: {schema_id, access: ReadWrite|Suspended, requested_by?}.
 --
--- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own logins and ends
--- the sessions of its roles: the data stays where it is and only the owner role can name it, at the next statement even
--- in open sessions. Memberships of foreign roles are not touched: so a view over the tenant's tables that such a member made
--- before, in a schema elsewhere or temporary in a session that is still open, is read and written as before, because the
--- server asks for USAGE only where a name is looked up. To close that too, end the membership. Opening gives back exactly what was recorded, with the owner
--- as the grantor, and the logins that were closed; a grantee that was dropped meanwhile is named in the message, and a role that
--- a user made under its name gets nothing.
+-- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own
+-- logins and ends the sessions of its roles: the data stays where it is and only the owner role can name it, at the
+-- next statement even in open sessions. Memberships of foreign roles are not touched: so a view over the tenant's
+-- tables that such a member made before, in a schema elsewhere or temporary in a session that is still open, is
+-- read and written as before, because the server asks for USAGE only where a name is looked up. To close that too,
+-- end the membership. Opening gives back exactly what was recorded, with the owner as the grantor, and the logins
+-- that were closed; a grantee that was dropped meanwhile is named in the message, and a role that a user made under
+-- its name gets nothing.
 --
--- A session of another role that has changed the schema and not committed is waited for two seconds; then the answer is `busy`
--- and names it. Sessions that were ended by then stay ended.
+-- A session of another role that has changed the schema and not committed is waited for two seconds; then the answer is
+-- `busy` and names it. Sessions that were ended by then stay ended.
 --
--- detail: {ended, not_ended: [{pid, role}...]} of sessions. A suspended tenant that has sessions again answers `success` once more.
+-- detail: {ended, not_ended: [{pid, role}...]} of sessions. A suspended tenant that has sessions again
+-- answers `success` once more.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_access(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '2s'
 AS $function$
 DECLARE
-    started       CONSTANT timestamptz := clock_timestamp();
-    wanted        CONSTANT text := coalesce(options ->> 'access', '');
-    attempt       text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
-    tenant        edu_matrix_hub_schema.tenant_schemas;
-    sessions      jsonb := '{"ended": 0, "closed": [], "not_ended": []}';
-    lost          text[];
-    strangers     integer := 0;
-    answer        text;
-    error_message text;
-    error_detail  text;
+    started      CONSTANT timestamptz := clock_timestamp();
+    wanted       CONSTANT text := coalesce(options ->> 'access', '');
+    attempt      text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    sessions     jsonb := '{"ended": 0, "closed": [], "not_ended": []}'::jsonb;
+    lost         text[];
+    strangers    integer := 0;
+    answer       text;
+    error_detail text;
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
@@ -44,7 +45,8 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid), fingerprint = NULL, reported = NULL,
+                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid),
+                    fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
                 -- A grant that is left then is drift, which the next surveys find and repairs take away.
@@ -53,30 +55,38 @@ BEGIN
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET access = wanted, saved_acl = NULL, closed_logins = '{}', shared_with = '{}', fingerprint = NULL, reported = NULL,
+            SET access = wanted, saved_acl = NULL, closed_logins = '{}', shared_with = '{}',
+                fingerprint = NULL, reported = NULL,
                 status = CASE t.status WHEN 'suspended' THEN 'active' ELSE t.status END, updated_at = now()
             WHERE t.id = tenant.id;
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
-            GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('set_tenant_access', tenant.id, options ->> 'requested_by', started, attempt, SQLSTATE,
-                                                  error_message, error_detail);
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('set_tenant_access', tenant.id, options ->> 'requested_by', started,
+                                                  attempt, SQLSTATE, SQLERRM, error_detail);
     END;
-    IF tenant.access = wanted AND (sessions ->> 'ended')::integer = 0 AND sessions -> 'closed' = '[]' AND sessions -> 'not_ended' = '[]' THEN
-        RETURN edu_matrix_hub_schema._result('unchanged', format('access of schema "%s" is %s', tenant.schema_name, wanted), tenant.id);
+    IF tenant.access = wanted AND (sessions ->> 'ended')::integer = 0 AND sessions -> 'closed' = '[]'
+       AND sessions -> 'not_ended' = '[]' THEN
+        RETURN edu_matrix_hub_schema._result('unchanged',
+            format('access of schema "%s" is %s', tenant.schema_name, wanted), tenant.id);
     END IF;
     answer := CASE wanted
         WHEN 'ReadWrite' THEN format('schema "%s" is open', tenant.schema_name)
-                              || CASE WHEN lost <> '{}' THEN '; grants of roles that are gone or were made again were not given back: ' || array_to_string(lost, ', ') ELSE '' END
+                              || CASE WHEN lost <> '{}'
+                                      THEN '; grants of roles that are gone or were made again were not given back: '
+                                           || array_to_string(lost, ', ') ELSE '' END
         ELSE format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
              || CASE WHEN sessions -> 'not_ended' <> '[]'
-                     THEN format('; %s could not be ended, which a superuser can', jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
+                     THEN format('; %s could not be ended, which a superuser can',
+                                 jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
              || edu_matrix_hub_schema._shared_text(sessions -> 'shared_with')
-             || CASE WHEN strangers > 0 THEN format('; %s other roles still have rights on it, which repairs take away in turns', strangers) ELSE '' END
+             || CASE WHEN strangers > 0 THEN format('; %s other roles still have rights on it, '
+                                                    'which repairs take away in turns', strangers) ELSE '' END
         END;
-    PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by', started, attempt, sessions);
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by',
+                                       started, attempt, sessions);
     RETURN edu_matrix_hub_schema._result('success', answer, tenant.id, sessions);
 END
 $function$;
@@ -85,50 +95,59 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema.set_tenant_access(jsonb) FROM PUBLI
 -- An earlier release had this function under another name.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._revoke_schema_grants(edu_matrix_hub_schema.tenant_schemas);
 
--- Takes the grants on the schema that are not the owner's, and returns how many grantees still have some. CASCADE follows what
--- grantees with grant option gave on. A tenant can give rights to every role of the server, and taking them back costs the
--- square of their number: so those of PUBLIC and of the tenant's own roles go first, and of strangers 500 by one call. With
--- `only_strangers` the tenant's own roles and PUBLIC keep theirs.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_schema_grants(tenant edu_matrix_hub_schema.tenant_schemas, only_strangers boolean DEFAULT false)
+-- Takes the grants on the schema that are not the owner's, and returns how many grantees still have some. CASCADE
+-- follows what grantees with grant option gave on. A tenant can give rights to every role of the server, and taking
+-- them back costs the square of their number: so those of PUBLIC and of the tenant's own roles go first, and of
+-- strangers 500 by one call. With `only_strangers` the tenant's own roles and PUBLIC keep theirs.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_schema_grants(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                                     only_strangers boolean DEFAULT false)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     most     CONSTANT integer := 500;
-    own      CONSTANT text[] := edu_matrix_hub_schema._own_logins(tenant) || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    own      CONSTANT text[] := edu_matrix_hub_schema._own_logins(tenant)
+                                || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
     grantees text[];
 BEGIN
     SELECT coalesce(array_agg(d.name ORDER BY d.is_own DESC, d.name), '{}') INTO grantees
-    FROM (SELECT DISTINCT coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC') AS name, coalesce(g ->> 'grantee' = ANY (own), true) AS is_own
+    FROM (SELECT DISTINCT coalesce(quote_ident(g ->> 'grantee'), 'PUBLIC') AS name,
+                 coalesce(g ->> 'grantee' = ANY (own), true) AS is_own
           FROM jsonb_array_elements(edu_matrix_hub_schema._schema_grants(tenant.schema_oid)) AS g) AS d
     WHERE NOT (only_strangers AND d.is_own);
     IF grantees <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
-        PERFORM edu_matrix_hub_schema._persist(format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', tenant.schema_name, array_to_string(grantees[:most], ', ')));
+        PERFORM edu_matrix_hub_schema._persist(format('REVOKE ALL ON SCHEMA %I FROM %s CASCADE', tenant.schema_name,
+                                                      array_to_string(grantees[:most], ', ')));
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
     RETURN greatest(cardinality(grantees) - most, 0);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_schema_grants(edu_matrix_hub_schema.tenant_schemas, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_schema_grants(edu_matrix_hub_schema.tenant_schemas, boolean)
+    FROM PUBLIC;
 
--- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more. A role that
--- has the name of one of them and another number is another role. What was recorded without numbers, before these were kept,
--- goes by name; so does what the tenant's own roles had, since a repair may have made them again.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_access(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
+-- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more. A role
+-- that has the name of one of them and another number is another role. What was recorded without numbers, before these
+-- were kept, goes by name; so does what the tenant's own roles had, since a repair may have made them again.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_access(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    own        CONSTANT text[] := edu_matrix_hub_schema._own_logins(tenant) || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
+    own        CONSTANT text[] := edu_matrix_hub_schema._own_logins(tenant)
+                                  || ARRAY[tenant.owner_role, tenant.reader_role, tenant.writer_role];
     statements text;
     lost       text[];
     logins     text[];
 BEGIN
-    -- One by one, which keeps their order; of many, one statement for all that get the same, since each writes the whole list again.
+    -- One by one, which keeps their order; of many, one statement for all that get the same, since each writes
+    -- the whole list again.
     WITH saved AS (
-        SELECT CASE g ->> 'privilege' WHEN 'CREATE' THEN 'CREATE' ELSE 'USAGE' END AS privilege, (g ->> 'grantable')::boolean AS grantable,
+        SELECT CASE g ->> 'privilege' WHEN 'CREATE' THEN 'CREATE' ELSE 'USAGE' END AS privilege,
+               (g ->> 'grantable')::boolean AS grantable,
                g ->> 'grantee' AS grantee, s.ordinality, g ->> 'grantee' IS NULL OR r.rolname IS NOT NULL AS stands
         FROM jsonb_array_elements(tenant.saved_acl) WITH ORDINALITY AS s (g, ordinality)
         LEFT JOIN pg_roles AS r
@@ -136,11 +155,13 @@ BEGIN
          AND (g ->> 'oid' IS NULL OR r.oid::bigint = (g ->> 'oid')::bigint OR r.rolname = ANY (own))
     )
     SELECT (SELECT string_agg(format('GRANT %s ON SCHEMA %I TO %s%s', a.privilege, tenant.schema_name, a.grantees,
-                                     CASE WHEN a.grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; ' ORDER BY a.first)
+                                     CASE WHEN a.grantable THEN ' WITH GRANT OPTION' ELSE '' END),
+                                     '; ' ORDER BY a.first)
             FROM (SELECT s.privilege, s.grantable, min(s.ordinality) AS first,
                          string_agg(coalesce(quote_ident(s.grantee), 'PUBLIC'), ', ' ORDER BY s.ordinality) AS grantees
                   FROM saved AS s WHERE s.stands
-                  GROUP BY s.privilege, s.grantable, CASE WHEN jsonb_array_length(tenant.saved_acl) <= 100 THEN s.ordinality END) AS a),
+                  GROUP BY s.privilege, s.grantable,
+                           CASE WHEN jsonb_array_length(tenant.saved_acl) <= 100 THEN s.ordinality END) AS a),
            (SELECT coalesce(array_agg(DISTINCT s.grantee), '{}') FROM saved AS s WHERE NOT s.stands)
     INTO statements, lost;
     IF statements IS NOT NULL THEN

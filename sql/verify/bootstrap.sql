@@ -1,9 +1,10 @@
--- Raises unless the two roles stand on which the installation in this database rests: the owner role, which cannot log in, makes
--- roles and may create schemas here, and the admin role named after it, which cannot log in either. Both are found
--- through the registry schema.
+-- Raises unless the two roles stand on which the installation in this database rests: the owner role, which cannot log
+-- in, makes roles and may create schemas here, and the admin role named after it, which cannot log in either. Both are
+-- found through the registry schema.
 DO $verify$
 DECLARE
-    owner_name CONSTANT text := (SELECT pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'edu_matrix_hub_schema');
+    owner_name CONSTANT text := (SELECT pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace AS n
+                                 WHERE n.nspname = 'edu_matrix_hub_schema');
     admin_name CONSTANT text := regexp_replace(owner_name, '_owner$', '') || '_admin';
     problem    text;
 BEGIN
@@ -11,10 +12,13 @@ BEGIN
         WHEN o.rolname IS NULL THEN 'schema edu_matrix_hub_schema is missing'
         WHEN o.rolsuper OR o.rolcanlogin THEN format('role "%s" is a superuser or may log in', owner_name)
         WHEN NOT o.rolcreaterole OR NOT o.rolinherit THEN format('role "%s" lacks CREATEROLE or INHERIT', owner_name)
-        WHEN NOT has_database_privilege(o.oid, current_database(), 'CREATE') THEN format('role "%s" may not create schemas here', owner_name)
+        WHEN NOT has_database_privilege(o.oid, current_database(), 'CREATE') THEN
+            format('role "%s" may not create schemas here', owner_name)
         WHEN a.rolname IS NULL THEN format('role "%s" is missing', admin_name)
-        WHEN a.rolsuper OR a.rolcanlogin OR a.rolcreaterole THEN format('role "%s" may do more than call functions', admin_name)
-        WHEN NOT has_schema_privilege(a.oid, 'edu_matrix_hub_schema', 'USAGE') THEN format('role "%s" may not use the registry schema', admin_name)
+        WHEN a.rolsuper OR a.rolcanlogin OR a.rolcreaterole THEN
+            format('role "%s" may do more than call functions', admin_name)
+        WHEN NOT has_schema_privilege(a.oid, 'edu_matrix_hub_schema', 'USAGE') THEN
+            format('role "%s" may not use the registry schema', admin_name)
         END INTO problem
     FROM (VALUES (1)) AS one (row)
     LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = owner_name

@@ -1,5 +1,6 @@
--- Raises unless every management function is there as installed: owned by the registry's owner, closed to PUBLIC, and, as its
--- line says, running as its owner with a fixed search_path, and open to the admin role. A new function is a new line.
+-- Raises unless every management function is there as installed: owned by the registry's owner, closed to PUBLIC,
+-- and, as its line says, running as its owner with a fixed search_path, and open to the admin role. A new
+-- function is a new line.
 DO $verify$
 DECLARE
     problem text;
@@ -10,10 +11,16 @@ BEGIN
             WHEN p.oid IS NULL THEN 'is missing'
             WHEN p.proowner <> n.nspowner THEN 'does not belong to the owner role'
             WHEN p.prosecdef <> w.definer THEN 'runs as the wrong role'
-            WHEN w.definer AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c WHERE c LIKE 'search_path=pg_catalog, %pg_temp') THEN 'has no fixed search_path'
-            WHEN p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0) THEN 'is open to PUBLIC'
-            WHEN w.is_public <> EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE pg_get_userbyid(a.grantee) = regexp_replace(pg_get_userbyid(n.nspowner), '_owner$', '') || '_admin')
-            THEN CASE WHEN w.is_public THEN 'is closed to the admin role' ELSE 'is open to the admin role' END
+            WHEN w.definer AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c
+                                           WHERE c LIKE 'search_path=pg_catalog, %pg_temp')
+                THEN 'has no fixed search_path'
+            WHEN p.proacl IS NULL OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee = 0)
+                THEN 'is open to PUBLIC'
+            WHEN w.is_public <> EXISTS (
+                SELECT FROM aclexplode(p.proacl) AS a
+                WHERE pg_get_userbyid(a.grantee)
+                      = regexp_replace(pg_get_userbyid(n.nspowner), '_owner$', '') || '_admin')
+                THEN CASE WHEN w.is_public THEN 'is closed to the admin role' ELSE 'is open to the admin role' END
             END AS problem
         FROM (VALUES
             ('_acting_text', 'acting jsonb', true, false),
@@ -30,7 +37,8 @@ BEGIN
             ('_can_become', 'wanted oid, taken jsonb', true, false),
             ('_cancel_snapshots', 'schema_id uuid, backup_id uuid, waiting_only boolean', true, false),
             ('_check_institution', 'institution_id uuid, register boolean, source jsonb', true, false),
-            ('_check_owner', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, answered_for text', true, false),
+            ('_check_owner', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, answered_for text',
+             true, false),
             ('_checking_all_rows', 'reference jsonb', true, false),
             ('_choose_role_keeper', '', true, false),
             ('_claim', 'tenant edu_matrix_hub_schema.tenant_schemas', false, false),
@@ -45,7 +53,8 @@ BEGIN
             ('_cut_message', 'whole text', false, false),
             ('_cut_off', 'backup edu_matrix_hub_schema.schema_backups', true, false),
             ('_cut_part', 'whole jsonb, depth integer', false, false),
-            ('_definition', 'relation oid, function oid, wanted boolean, patient boolean, OUT text text, OUT note text', true, false),
+            ('_definition', 'relation oid, function oid, wanted boolean, patient boolean, OUT text text, OUT note text',
+             true, false),
             ('_definition_work', 'definition text', true, false),
             ('_deletion_brake', 'brake jsonb, dropping uuid, namespace text, finally boolean', true, false),
             ('_describe_schema', 'namespace oid', true, false),
@@ -57,12 +66,14 @@ BEGIN
             ('_empty_views', 'tenant_id uuid, refs jsonb, changed jsonb', true, false),
             ('_end_job', 'job_id uuid, outcome text, error text, counted boolean, reason text', true, false),
             ('_end_late_sessions', '', true, false),
-            ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], members jsonb', true, false),
+            ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], '
+                                    'members jsonb', true, false),
             ('_end_suspended_sessions', '', true, false),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, false),
             ('_event_triggers', '', true, false),
             ('_expired_backups', 'at timestamp with time zone', true, false),
-            ('_failure', 'type text, schema_id uuid, requested_by text, started_at timestamp with time zone, attempt text, state text, error_message text, error_detail text', true, false),
+            ('_failure', 'type text, schema_id uuid, requested_by text, started_at timestamp with time zone, '
+                         'attempt text, state text, error_message text, error_detail text', true, false),
             ('_falling', 'namespace oid, catalog oid, objects oid[]', true, false),
             ('_foreign_tables', 'namespace oid, owner_role oid', true, false),
             ('_functions_fingerprint', '', true, false),
@@ -79,18 +90,22 @@ BEGIN
             ('_isolation_problem', '', false, false),
             ('_job_answer', 'job edu_matrix_hub_schema.schema_jobs, answer jsonb', true, false),
             ('_job_waits', 'job edu_matrix_hub_schema.schema_jobs', true, false),
-            ('_join_members', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas', true, false),
+            ('_join_members', 'backup edu_matrix_hub_schema.schema_backups, '
+                              'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_keep', 'action text, roles text[], member text', true, false),
             ('_keep_quiet', 'reason text', true, false),
-            ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas', true, false),
+            ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, '
+                               'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean', true, false),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, false),
             ('_list_weight', 'list text[]', true, false),
             ('_lock_budget', '', true, false),
             ('_lock_tables', 'tables oid[]', true, false),
             ('_lock_tenant', 'schema_id uuid, kind text, exclusive boolean', true, false),
-            ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, description text, metadata jsonb, error text, sqlstate text', true, false),
-            ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, failure text, facts jsonb', true, false),
+            ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, '
+                     'description text, metadata jsonb, error text, sqlstate text', true, false),
+            ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, '
+                                   'failure text, facts jsonb', true, false),
             ('_make_snapshot', 'schema_id uuid, sandbox text', true, false),
             ('_may_pass', 'state text, message text', false, false),
             ('_measure_schema', 'namespace oid, most integer, OUT bytes bigint, OUT how text', true, false),
@@ -121,14 +136,16 @@ BEGIN
             ('_refuse_copy', '', true, false),
             ('_refuse_missing_tables', 'backup edu_matrix_hub_schema.schema_backups, namespace oid', true, false),
             ('_refuse_dependents', 'namespace oid, way_out text, catalog oid, objects oid[]', true, false),
-            ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups, unanswered bigint, all_of_them boolean', true, false),
+            ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups, unanswered bigint, '
+                                   'all_of_them boolean', true, false),
             ('_remember_logins', '', true, false),
             ('_remember_roles', 'schema_id uuid, made text[]', true, false),
             ('_require_location', 'backup edu_matrix_hub_schema.schema_backups', true, false),
             ('_require_roles', 'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_require_schema', 'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
             ('_reserved', 'schema_name text, institution_id uuid, beside uuid', true, false),
-            ('_restorable', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas', true, false),
+            ('_restorable', 'backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas',
+             true, false),
             ('_result', 'status text, message text, schema_id uuid, detail jsonb', false, false),
             ('_revoke_tenant_owner', 'schema_id uuid', true, false),
             ('_rival_at_work', 'options jsonb', true, false),
@@ -143,7 +160,8 @@ BEGIN
             ('_schema_name_problem', 'schema_name text', true, false),
             ('_schema_weights', 'namespace oid, wanted text, most bigint', true, false),
             ('_server_start', '', true, false),
-            ('_set_aside', 'tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text', true, false),
+            ('_set_aside', 'tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text',
+             true, false),
             ('_shared_text', 'databases jsonb', true, false),
             ('_size_estimate', 'known jsonb, namespace oid, at timestamp with time zone', true, false),
             ('_snapshot_content', 'location text, tables jsonb', true, false),
@@ -211,7 +229,8 @@ BEGIN
         ) AS w (name, arguments, definer, is_public)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p
-          ON p.pronamespace = n.oid AND p.proname = w.name AND pg_catalog.pg_get_function_identity_arguments(p.oid) = w.arguments
+          ON p.pronamespace = n.oid AND p.proname = w.name
+         AND pg_catalog.pg_get_function_identity_arguments(p.oid) = w.arguments
     ) AS f
     WHERE f.problem IS NOT NULL;
     IF problem IS NOT NULL THEN
