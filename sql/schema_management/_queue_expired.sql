@@ -1,15 +1,16 @@
--- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a survey calls it. A
--- removal that was begun or asked for and did not come to its end, because something is in its way, is queued again after
--- an hour.
+-- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a survey calls
+-- it. A removal that was begun or asked for and did not come to its end, because something is in its way, is queued
+-- again after an hour.
 --
--- options: {now?, limit?}. A backup is past its time only by both clocks, the server's and `now`, which is the operator's: one that
--- jumped ahead takes nothing away. It waits for a person while the database is kept quiet, and when it is past its time by more
--- than three days, since where there is a survey every minute that comes from an outage or a restore. And of backups that are
--- all that is left of their tenant, those of at most `limit` tenants are queued within an hour; then all of that kind stop
--- (`expiry_stopped_at`) until a person confirms. _held_backups() tells what waits.
+-- options: {now?, limit?}. A backup is past its time only by both clocks, the server's and `now`, which is the
+-- operator's: one that jumped ahead takes nothing away. It waits for a person while the database is kept quiet, and
+-- when it is past its time by more than three days, since where there is a survey every minute that comes from an
+-- outage or a restore. And of backups that are all that is left of their tenant, those of at most `limit` tenants are
+-- queued within an hour; then all of that kind stop (`expiry_stopped_at`) until a person confirms. _held_backups()
+-- tells what waits.
 --
--- It also removes sandboxes that no open job owns, left behind when an operator went away in the middle of a job. One that is
--- still in use by a session that has not noticed yet is left for the next time.
+-- It also removes sandboxes that no open job owns, left behind when an operator went away in the middle of a job. One
+-- that is still in use by a session that has not noticed yet is left for the next time.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._queue_expired(text);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._queue_expired(options jsonb DEFAULT '{}') RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -70,8 +71,9 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._queue_expired(jsonb) FROM PUBLIC;
 
--- The backups whose removal is due at `at` and is not under way, and what is to be known before it is queued: whether it was begun
--- before, whether the backup is all that is left of its tenant, whether a person has confirmed it, and whether it has to wait.
+-- The backups whose removal is due at `at` and is not under way, and what is to be known before it is queued: whether
+-- it was begun before, whether the backup is all that is left of its tenant, whether a person has confirmed it, and
+-- whether it has to wait.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._expired_backups(at timestamptz)
 RETURNS TABLE (id uuid, schema_id uuid, expires_at timestamptz, is_begun boolean, is_last boolean, is_confirmed boolean, is_held boolean, is_quiet boolean)
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -102,9 +104,9 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._expired_backups(timestamptz) FROM PUBLIC;
 
--- The backups that are past their time and wait for a person, or null: {count, confirm, stopped}. Which moment confirms all of them,
--- in whole seconds as an annotation has it, and whether it is because too many expired at once. One that waits only while the
--- database is kept quiet is not counted.
+-- The backups that are past their time and wait for a person, or null: {count, confirm, stopped}. Which moment
+-- confirms all of them, in whole seconds as an annotation has it, and whether it is because too many expired at once.
+-- One that waits only while the database is kept quiet is not counted.
 --
 -- When nothing waits any more, or a person has confirmed, expiry goes on.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._held_backups(options jsonb) RETURNS jsonb

@@ -1,5 +1,5 @@
--- Asks for the removal of a backup by a job. A backup whose removal is asked for, under way or done is `unchanged`, and so is
--- one that holds nothing: it failed, was cancelled, or its schema is a living tenant again.
+-- Asks for the removal of a backup by a job. A backup whose removal is asked for, under way or done is `unchanged`,
+-- and so is one that holds nothing: it failed, was cancelled, or its schema is a living tenant again.
 --
 -- options: {backup_id, requested_by?}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_purge(options jsonb) RETURNS jsonb
