@@ -20,7 +20,7 @@ use crate::{
         condition::{Readiness, Reason, Verdict},
     },
     context::{After, Context, End, Living, MissingDatabase, Next, StageError as Error},
-    contract::BackupAnswer,
+    contract::{BackupAnswer, JobKind},
     lane::{Caller, Lane, LaneState},
 };
 
@@ -65,7 +65,7 @@ async fn end_in_database(removal: &Removal, lane: &Lane) -> Result<(BackupAnswer
     let observed = observe_removal(lane, removal).await.map_err(Error::Observe)?;
     let plan = plan_removal(removal, &observed);
     tracing::debug!(stage = "plan", plan = %plan);
-    if let Some(job) = observed.job.as_ref().filter(|job| job.kind == "snapshot") {
+    if let Some(job) = observed.job.as_ref().filter(|job| job.kind == JobKind::Snapshot) {
         lane.cancel_job(job.job_id);
     }
     let caller = Caller { namespace: &removal.object.namespace, tenant: None };

@@ -8,7 +8,7 @@ use super::desired::{Desired, Removal};
 use crate::{
     api::condition::Reason,
     context::End,
-    contract::{BackupAnswer, BackupRow, JobRow, JobWaits, Owner},
+    contract::{BackupAnswer, BackupRow, JobKind, JobRow, JobWaits, Owner},
     text::is_object_name,
 };
 
@@ -197,7 +197,8 @@ fn queued(waits: &JobWaits) -> Effect {
 /// What a removal waits for, and whether a person has to do something about it.
 fn gone(row: &BackupRow, job: Option<&JobRow>) -> Effect {
     let schema = row.location.as_deref().unwrap_or("of the backup");
-    let failed = job.filter(|job| job.kind == "purge").and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
+    let failed =
+        job.filter(|job| job.kind == JobKind::Purge).and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
     match failed {
         Some((error, Some(reason))) => Effect::Refuse {
             reason: End::reason_of(reason),
