@@ -4,8 +4,8 @@
 --
 --   retry     something may pass: a minute at most
 --   stuck     a person has to do something, `reason` says what kind of thing: ten minutes at most
---   no_space  the disk is full: a minute at least, and a tenth of the time for which the job has been waiting, since it may be this
---             very snapshot that fills the disk
+--   no_space  the disk is full: a minute at least, and a tenth of the time for which the job has been waiting, since it
+--             may be this very snapshot that fills the disk
 --
 -- `attempt` counts only what a worker did not end, or ended without an answer of the server's (`counted`): five such
 -- attempts probably take their session down. A snapshot that fails for good makes its catalogue row failed; a removal
@@ -24,13 +24,15 @@ DECLARE
     job   edu_matrix_hub_schema.schema_jobs;
     pause interval;
 BEGIN
-    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.id = job_id AND j.state IN ('requested', 'running') FOR UPDATE;
+    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j
+    WHERE j.id = job_id AND j.state IN ('requested', 'running') FOR UPDATE;
     IF job.id IS NULL THEN
         RETURN false;
     END IF;
     pause := CASE outcome
         WHEN 'no_space' THEN greatest(interval '1 min', (clock_timestamp() - job.requested_at) / 10)
-        ELSE least(interval '5 s' * 2 ^ least(job.failures, 10), CASE outcome WHEN 'stuck' THEN interval '10 min' ELSE interval '1 min' END) END;
+        ELSE least(interval '5 s' * 2 ^ least(job.failures, 10),
+                   CASE outcome WHEN 'stuck' THEN interval '10 min' ELSE interval '1 min' END) END;
     UPDATE edu_matrix_hub_schema.schema_jobs AS j
     SET state = CASE WHEN again THEN 'requested' ELSE outcome END,
         attempt = j.attempt - CASE WHEN again AND NOT counted THEN 1 ELSE 0 END,

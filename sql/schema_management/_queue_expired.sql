@@ -39,8 +39,10 @@ BEGIN
                 SELECT coalesce(array_agg(DISTINCT j.schema_id), '{}') INTO recent
                 FROM edu_matrix_hub_schema.schema_jobs AS j
                 JOIN edu_matrix_hub_schema.schema_backups AS b ON b.id = j.backup_id
-                WHERE j.kind = 'purge' AND j.requested_by = 'expiry' AND j.requested_at > now() - interval '1 hour' AND b.expires_at <= j.requested_at
-                  AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = j.schema_id AND t.status <> 'dropped');
+                WHERE j.kind = 'purge' AND j.requested_by = 'expiry' AND j.requested_at > now() - interval '1 hour'
+                  AND b.expires_at <= j.requested_at
+                  AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                                  WHERE t.id = j.schema_id AND t.status <> 'dropped');
             END IF;
             IF expired.schema_id <> ALL (recent) AND cardinality(recent) >= most THEN
                 IF stopped IS NULL THEN
@@ -59,7 +61,8 @@ BEGIN
         SELECT n.nspname
         FROM pg_namespace AS n
         WHERE n.nspname >= 'edu_matrix_work_' AND n.nspname < 'edu_matrix_work`' AND n.nspowner = current_user::regrole
-          AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.sandbox = n.nspname AND j.state IN ('requested', 'running'))
+          AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                          WHERE j.sandbox = n.nspname AND j.state IN ('requested', 'running'))
         -- Any of them: one that a session holds must not keep its place at the front.
         ORDER BY random()
         LIMIT 5
@@ -75,16 +78,20 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._queue_expired(jsonb) FROM PUBLIC;
 -- it was begun before, whether the backup is all that is left of its tenant, whether a person has confirmed it, and
 -- whether it has to wait.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._expired_backups(at timestamptz)
-RETURNS TABLE (id uuid, schema_id uuid, expires_at timestamptz, is_begun boolean, is_last boolean, is_confirmed boolean, is_held boolean, is_quiet boolean)
+RETURNS TABLE (id uuid, schema_id uuid, expires_at timestamptz, is_begun boolean, is_last boolean, is_confirmed boolean,
+               is_held boolean, is_quiet boolean)
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     WITH due AS (
         SELECT b.id, b.schema_id, b.expires_at,
-               b.state = 'purging' OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                                              WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed') AS is_begun,
-               NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = b.schema_id AND t.status <> 'dropped') AS is_last,
-               coalesce(i.confirmed_until >= greatest(b.expires_at, i.quiet_since, i.expiry_stopped_at), false) AS is_confirmed,
+               b.state = 'purging'
+               OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed') AS is_begun,
+               NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                           WHERE t.id = b.schema_id AND t.status <> 'dropped') AS is_last,
+               coalesce(i.confirmed_until >= greatest(b.expires_at, i.quiet_since, i.expiry_stopped_at), false)
+                   AS is_confirmed,
                coalesce(i.quiet_until > clock_timestamp(), false) AS is_quiet,
                i.expiry_stopped_at IS NOT NULL AS is_stopped
         FROM edu_matrix_hub_schema.schema_backups AS b
@@ -92,13 +99,16 @@ AS $function$
         WHERE b.state IN ('complete', 'purging') AND NOT edu_matrix_hub_schema._world_moved()
           AND (b.expires_at < at
                OR (b.state = 'purging' AND b.updated_at < now() - interval '1 hour')
-               OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'))
+               OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'))
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
                           WHERE j.backup_id = b.id AND j.kind = 'purge'
                             AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))
     )
     SELECT d.id, d.schema_id, d.expires_at, d.is_begun, d.is_last, d.is_confirmed,
-           NOT d.is_confirmed AND (d.is_quiet OR (NOT d.is_begun AND (d.expires_at < at - interval '3 days' OR (d.is_last AND d.is_stopped)))),
+           NOT d.is_confirmed
+           AND (d.is_quiet
+                OR (NOT d.is_begun AND (d.expires_at < at - interval '3 days' OR (d.is_last AND d.is_stopped)))),
            d.is_quiet
     FROM due AS d
 $function$;
@@ -121,13 +131,15 @@ BEGIN
     SELECT count(*) AS count, max(e.expires_at) AS newest INTO held
     FROM edu_matrix_hub_schema._expired_backups(least(now(), (options ->> 'now')::timestamptz)) AS e
     WHERE e.is_held AND NOT e.is_quiet;
-    IF installed.expiry_stopped_at IS NOT NULL AND (held.count = 0 OR installed.confirmed_until >= installed.expiry_stopped_at)
+    IF installed.expiry_stopped_at IS NOT NULL
+       AND (held.count = 0 OR installed.confirmed_until >= installed.expiry_stopped_at)
        AND NOT coalesce(installed.quiet_until > clock_timestamp(), false) THEN
         UPDATE edu_matrix_hub_schema.installation AS i SET expiry_stopped_at = NULL;
     END IF;
     RETURN CASE WHEN held.count > 0 THEN jsonb_build_object(
         'count', held.count, 'stopped', installed.expiry_stopped_at IS NOT NULL,
-        'confirm', date_trunc('second', greatest(held.newest, installed.quiet_since, installed.expiry_stopped_at)) + interval '1 s') END;
+        'confirm', date_trunc('second', greatest(held.newest, installed.quiet_since, installed.expiry_stopped_at))
+                   + interval '1 s') END;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._held_backups(jsonb) FROM PUBLIC;

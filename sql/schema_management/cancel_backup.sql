@@ -16,22 +16,26 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = (options ->> 'backup_id')::uuid;
+        SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.id = (options ->> 'backup_id')::uuid;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
         ELSIF edu_matrix_hub_schema._cancel_jobs(backup.schema_id, backup.id, false) = 0 THEN
             SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = backup.id;
-            RETURN edu_matrix_hub_schema._result('unchanged', format('backup %s is %s', backup.id, backup.state), backup.schema_id,
-                                                 jsonb_build_object('backup_id', backup.id));
+            RETURN edu_matrix_hub_schema._result('unchanged', format('backup %s is %s', backup.id, backup.state),
+                                                 backup.schema_id, jsonb_build_object('backup_id', backup.id));
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('cancel_backup', backup.schema_id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            RETURN edu_matrix_hub_schema._failure('cancel_backup', backup.schema_id, requester, started, attempt,
+                                                  SQLSTATE, error_message, error_detail);
     END;
-    PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'cancel_backup', 'success', requester, started, attempt, jsonb_build_object('backup_id', backup.id));
-    RETURN edu_matrix_hub_schema._result('success', format('backup %s cancelled', backup.id), backup.schema_id, jsonb_build_object('backup_id', backup.id));
+    PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'cancel_backup', 'success', requester, started, attempt,
+                                       jsonb_build_object('backup_id', backup.id));
+    RETURN edu_matrix_hub_schema._result('success', format('backup %s cancelled', backup.id), backup.schema_id,
+                                         jsonb_build_object('backup_id', backup.id));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.cancel_backup(jsonb) FROM PUBLIC;

@@ -23,13 +23,17 @@ BEGIN
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('cancel_jobs', tenant_id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            RETURN edu_matrix_hub_schema._failure('cancel_jobs', tenant_id, requester, started, attempt, SQLSTATE,
+                                                  error_message, error_detail);
     END;
     IF cancelled = 0 THEN
-        RETURN edu_matrix_hub_schema._result('unchanged', 'no job is under way', tenant_id, jsonb_build_object('cancelled', 0));
+        RETURN edu_matrix_hub_schema._result('unchanged', 'no job is under way', tenant_id,
+                                             jsonb_build_object('cancelled', 0));
     END IF;
-    PERFORM edu_matrix_hub_schema._log(tenant_id, 'cancel_jobs', 'success', requester, started, attempt, jsonb_build_object('cancelled', cancelled));
-    RETURN edu_matrix_hub_schema._result('success', format('%s jobs cancelled', cancelled), tenant_id, jsonb_build_object('cancelled', cancelled));
+    PERFORM edu_matrix_hub_schema._log(tenant_id, 'cancel_jobs', 'success', requester, started, attempt,
+                                       jsonb_build_object('cancelled', cancelled));
+    RETURN edu_matrix_hub_schema._result('success', format('%s jobs cancelled', cancelled), tenant_id,
+                                         jsonb_build_object('cancelled', cancelled));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.cancel_tenant_jobs(jsonb) FROM PUBLIC;

@@ -16,7 +16,8 @@
 -- detail: {job_id, kind, subject: {kind, id}, schema_id, schema_name, backup_id, attempt, storage_bytes, wake}.
 -- `wake` lists the Kubernetes objects, {kind, namespace, name, uid}, that its end concerns: the one that asked for
 -- it, and the TenantSchema of the tenant that it works on.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -35,7 +36,8 @@ BEGIN
     END IF;
     -- Claims come one after the other: two at once could both find the same tenant idle or the same place free.
     PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'claim_job' FOR UPDATE;
-    SELECT coalesce(i.unsettled_until > clock_timestamp(), false) OR edu_matrix_hub_schema._contest() IS NOT NULL AS stop,
+    SELECT coalesce(i.unsettled_until > clock_timestamp(), false)
+           OR edu_matrix_hub_schema._contest() IS NOT NULL AS stop,
            coalesce(i.quiet_until > clock_timestamp(), false) AS wait,
            CASE WHEN i.confirmed_until >= i.quiet_since THEN i.confirmed_until END AS confirmed
     INTO purges
@@ -45,7 +47,7 @@ BEGIN
         kinds := ARRAY(
             SELECT k.kind
             FROM jsonb_each_text(classes) AS k (kind, class)
-            WHERE (options -> 'kinds' IS NULL OR jsonb_typeof(options -> 'kinds') = 'null' OR options -> 'kinds' ? k.kind)
+            WHERE (coalesce(jsonb_typeof(options -> 'kinds'), 'null') = 'null' OR options -> 'kinds' ? k.kind)
               AND ((options ->> 'max_running')::integer
                    > (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs AS j
                       WHERE j.state = 'running' AND j.epoch = claim_job.epoch
@@ -109,7 +111,8 @@ BEGIN
             'schema_id', job.schema_id,
             'schema_name', coalesce((SELECT b.schema_name FROM edu_matrix_hub_schema.schema_backups AS b
                                      WHERE b.id = job.backup_id), tenant.schema_name),
-            'backup_id', job.backup_id, 'attempt', job.attempt + 1, 'storage_bytes', tenant.storage_used, 'wake', wake));
+            'backup_id', job.backup_id, 'attempt', job.attempt + 1, 'storage_bytes', tenant.storage_used,
+            'wake', wake));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.claim_job(bigint, uuid, jsonb) FROM PUBLIC;

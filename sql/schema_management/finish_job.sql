@@ -4,7 +4,9 @@
 -- and the fifth fails the job.
 --
 -- A job that has ended meanwhile is `unchanged`, so a client that lost the answer of run_job may always call this.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(epoch bigint, installation_id uuid, job_id uuid, outcome jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(
+    epoch bigint, installation_id uuid, job_id uuid, outcome jsonb
+) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
@@ -23,24 +25,30 @@ BEGIN
     END IF;
     SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.id = job_id;
     IF job.id IS NULL THEN
-        RETURN edu_matrix_hub_schema._result('error', format('cannot finish job %s: there is no such job', job_id), NULL, '{"reason": "not_found"}');
+        RETURN edu_matrix_hub_schema._result('error', format('cannot finish job %s: there is no such job', job_id),
+                                             NULL, '{"reason": "not_found"}');
     ELSIF job.state <> 'running' OR job.epoch IS DISTINCT FROM finish_job.epoch THEN
-        RETURN edu_matrix_hub_schema._result('unchanged', format('job %s is %s', job_id, job.state), job.schema_id, jsonb_build_object('state', job.state));
+        RETURN edu_matrix_hub_schema._result('unchanged', format('job %s is %s', job_id, job.state), job.schema_id,
+                                             jsonb_build_object('state', job.state));
     END IF;
     again := CASE WHEN counted THEN coalesce((outcome ->> 'retry')::boolean, false) AND job.attempt < 5
-                  ELSE edu_matrix_hub_schema._may_pass(state) AND job.requested_at > clock_timestamp() - interval '1 day' END
+                  ELSE edu_matrix_hub_schema._may_pass(state)
+                       AND job.requested_at > clock_timestamp() - interval '1 day' END
              OR job.kind = 'purge';
     PERFORM edu_matrix_hub_schema._end_job(job.id,
         CASE WHEN NOT again THEN 'failed' WHEN state = '53100' THEN 'no_space'
-             WHEN job.kind = 'purge' AND NOT counted AND NOT edu_matrix_hub_schema._may_pass(state) THEN 'stuck' ELSE 'retry' END,
+             WHEN job.kind = 'purge' AND NOT counted AND NOT edu_matrix_hub_schema._may_pass(state) THEN 'stuck'
+             ELSE 'retry' END,
         outcome ->> 'message', counted);
     PERFORM edu_matrix_hub_schema._log(job.schema_id, CASE job.kind WHEN 'snapshot' THEN 'backup' ELSE job.kind END,
                                        'error', job.requested_by, started,
                                        format('%s job %s, attempt %s', job.kind, job.id, job.attempt),
-                                       jsonb_strip_nulls(jsonb_build_object('backup_id', job.backup_id, 'retry', again)),
+                                       jsonb_strip_nulls(jsonb_build_object('backup_id', job.backup_id,
+                                                                            'retry', again)),
                                        outcome ->> 'message', outcome ->> 'sqlstate');
-    RETURN edu_matrix_hub_schema._result('success', format('job %s %s', job.id, CASE WHEN again THEN 'will be tried again' ELSE 'failed' END), job.schema_id,
-                                         jsonb_build_object('retry', again));
+    RETURN edu_matrix_hub_schema._result('success',
+        format('job %s %s', job.id, CASE WHEN again THEN 'will be tried again' ELSE 'failed' END), job.schema_id,
+        jsonb_build_object('retry', again));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.finish_job(bigint, uuid, uuid, jsonb) FROM PUBLIC;

@@ -20,24 +20,29 @@ BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
         IF options ->> 'method' IS DISTINCT FROM 'Snapshot' THEN
-            PERFORM edu_matrix_hub_schema._refuse('internal', format('method "%s" is not known here; use Snapshot', options ->> 'method'));
+            PERFORM edu_matrix_hub_schema._refuse('internal',
+                format('method "%s" is not known here; use Snapshot', options ->> 'method'));
         END IF;
-        SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = (options ->> 'schema_id')::uuid;
+        SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
+        WHERE t.id = (options ->> 'schema_id')::uuid;
         IF tenant.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such tenant');
         END IF;
         attempt := format('request a backup of schema "%s"', tenant.schema_name);
         INSERT INTO edu_matrix_hub_schema.schema_backups
-            (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid, object_namespace_uid,
-             expire_after_days, requested_by)
-        VALUES (tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', options #>> '{object,cluster}', options #>> '{object,namespace}',
-                options #>> '{object,name}', options #>> '{object,uid}', options #>> '{object,namespace_uid}',
+            (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid,
+             object_namespace_uid, expire_after_days, requested_by)
+        VALUES (tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', options #>> '{object,cluster}',
+                options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}',
+                options #>> '{object,namespace_uid}',
                 (options ->> 'expire_after_days')::integer, requester)
         ON CONFLICT (object_uid) DO NOTHING
         RETURNING id INTO backup;
         IF backup IS NULL THEN
-            SELECT b.id INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.object_uid = options #>> '{object,uid}';
-            RETURN edu_matrix_hub_schema._result('unchanged', 'the backup was requested before', tenant.id, jsonb_build_object('backup_id', backup));
+            SELECT b.id INTO backup FROM edu_matrix_hub_schema.schema_backups AS b
+            WHERE b.object_uid = options #>> '{object,uid}';
+            RETURN edu_matrix_hub_schema._result('unchanged', 'the backup was requested before', tenant.id,
+                                                 jsonb_build_object('backup_id', backup));
         END IF;
         IF tenant.status IN ('dropping', 'dropped') THEN
             PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('the tenant is %s', tenant.status));
@@ -54,11 +59,14 @@ BEGIN
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
-            RETURN edu_matrix_hub_schema._failure('request_backup', tenant.id, requester, started, attempt, SQLSTATE, error_message, error_detail);
+            RETURN edu_matrix_hub_schema._failure('request_backup', tenant.id, requester, started, attempt, SQLSTATE,
+                                                  error_message, error_detail);
     END;
-    PERFORM edu_matrix_hub_schema._log(tenant.id, 'request_backup', 'success', requester, started, attempt, jsonb_build_object('backup_id', backup));
-    RETURN edu_matrix_hub_schema._result('success', format('backup %s of schema "%s" requested', backup, tenant.schema_name), tenant.id,
-                                         jsonb_build_object('backup_id', backup));
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'request_backup', 'success', requester, started, attempt,
+                                       jsonb_build_object('backup_id', backup));
+    RETURN edu_matrix_hub_schema._result('success',
+        format('backup %s of schema "%s" requested', backup, tenant.schema_name), tenant.id,
+        jsonb_build_object('backup_id', backup));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.request_backup(jsonb) FROM PUBLIC;

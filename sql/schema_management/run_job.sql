@@ -44,7 +44,8 @@ BEGIN
             edu_matrix_hub_schema._run_snapshot(epoch, installation_id, job)
         ELSE
             edu_matrix_hub_schema._result('error',
-                format('cannot run job %s: what a job of kind "%s" does is not done by this function', job.id, job.kind),
+                format('cannot run job %s: what a job of kind "%s" does is not done by this function', job.id,
+                       job.kind),
                 job.schema_id, '{"reason": "internal"}')
         END;
 END
@@ -101,8 +102,8 @@ BEGIN
             error_state := SQLSTATE;
     END;
     IF error_state IS NOT NULL THEN
-        answer := edu_matrix_hub_schema._failure('backup', job.schema_id, job.requested_by, started, attempt, error_state,
-                                                 error_message, error_detail);
+        answer := edu_matrix_hub_schema._failure('backup', job.schema_id, job.requested_by, started, attempt,
+                                                 error_state, error_message, error_detail);
         -- A stale worker has no say in what becomes of the job.
         refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
         IF refused IS NOT NULL THEN
@@ -123,7 +124,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._run_snapshot(bigint, uuid, edu_mat
 
 -- Records what an attempt that did not simply succeed means for its job, unless the job is not this attempt's any
 -- more.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_answer(job edu_matrix_hub_schema.schema_jobs, answer jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_answer(job edu_matrix_hub_schema.schema_jobs, answer jsonb)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$

@@ -20,9 +20,9 @@ BEGIN
     END IF;
     SELECT string_agg(w.name, ', ') INTO problem
     FROM unnest(ARRAY[
-        'id', 'kind', 'backup_id', 'schema_id', 'state', 'attempt', 'epoch', 'holder', 'heartbeat_at', 'sandbox', 'error', 'requested_by',
-        'requested_at', 'not_before', 'started_at', 'finished_at', 'failures', 'reason', 'subject_kind', 'subject_id',
-        'object_kind', 'object_namespace', 'object_name', 'object_uid']) AS w (name)
+        'id', 'kind', 'backup_id', 'schema_id', 'state', 'attempt', 'epoch', 'holder', 'heartbeat_at', 'sandbox',
+        'error', 'requested_by', 'requested_at', 'not_before', 'started_at', 'finished_at', 'failures', 'reason',
+        'subject_kind', 'subject_id', 'object_kind', 'object_namespace', 'object_name', 'object_uid']) AS w (name)
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a
                       WHERE a.attrelid = registry.oid AND a.attname = w.name AND a.attnum > 0 AND NOT a.attisdropped);
     IF problem IS NOT NULL THEN
