@@ -1,10 +1,11 @@
--- Ends an attempt at a job and says so in the catalogue. outcome: `done`, `failed`, or one of three after which the job
--- waits for its next attempt. The pause doubles with each attempt in a row that came to nothing, from five seconds:
+-- Ends an attempt at a job and says so in the catalogue. outcome: `done`, `failed`, or one of three after which the
+-- job waits for its next attempt. The pause doubles with each attempt in a row that came to nothing, from five
+-- seconds:
 --
 --   retry     something may pass: a minute at most
 --   stuck     a person has to do something, `reason` says what kind of thing: ten minutes at most
---   no_space  the disk is full: a minute at least, and a tenth of the time for which the job has been waiting, since
---             it may be this very snapshot that fills the disk
+--   no_space  the disk is full: a minute at least, and a tenth of the time for which the job has been waiting, since it
+--             may be this very snapshot that fills the disk
 --
 -- `attempt` counts only what a worker did not end, or ended without an answer of the server's (`counted`): five such
 -- attempts probably take their session down. A snapshot that fails for good makes its catalogue row failed; a removal
@@ -42,12 +43,13 @@ BEGIN
         error = _end_job.error,
         reason = _end_job.reason
     WHERE j.id = job.id;
+    -- What it means for the backup that it makes or removes. One that it only reads is none the worse for it.
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = CASE WHEN job.kind <> 'snapshot' THEN b.state WHEN outcome = 'failed' THEN 'failed'
                      WHEN again THEN 'requested' ELSE b.state END,
         error = _end_job.error, updated_at = clock_timestamp()
     WHERE b.id = job.backup_id AND b.state IN ('requested', 'running', 'complete', 'purging')
-      AND (b.error IS DISTINCT FROM _end_job.error OR job.kind = 'snapshot');
+      AND (job.kind = 'snapshot' OR job.kind = 'purge' AND b.error IS DISTINCT FROM _end_job.error);
     PERFORM edu_matrix_hub_schema._close_sandbox(job.sandbox);
     RETURN true;
 END

@@ -1,13 +1,13 @@
--- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a
--- survey calls it. A removal that was begun or asked for and did not come to its end, because something is
--- in its way, is queued again after an hour.
+-- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a survey calls
+-- it. A removal that was begun or asked for and did not come to its end, because something is in its way, is queued
+-- again after an hour.
 --
 -- options: {now?, limit?}. A backup is past its time only by both clocks, the server's and `now`, which is the
--- operator's: one that jumped ahead takes nothing away. It waits for a person while the database is kept quiet,
--- and when it is past its time by more than three days, since where there is a survey every minute that comes
--- from an outage or a restore. And of backups that are all that is left of their tenant, those of at most
--- `limit` tenants are queued within an hour; then all of that kind stop (`expiry_stopped_at`) until a person
--- confirms. _held_backups() tells what waits.
+-- operator's: one that jumped ahead takes nothing away. It waits for a person while the database is kept quiet, and
+-- when it is past its time by more than three days, since where there is a survey every minute that comes from an
+-- outage or a restore. And of backups that are all that is left of their tenant, those of at most `limit` tenants are
+-- queued within an hour; then all of that kind stop (`expiry_stopped_at`) until a person confirms. _held_backups()
+-- tells what waits.
 --
 -- It also removes sandboxes that no open job owns, left behind when an operator went away in the middle of a job. One
 -- that is still in use by a session that has not noticed yet is left for the next time.
@@ -74,9 +74,9 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._queue_expired(jsonb) FROM PUBLIC;
 
--- The backups whose removal is due at `at` and is not under way, and what is to be known before it is
--- queued: whether it was begun before, whether the backup is all that is left of its tenant, whether a
--- person has confirmed it, and whether it has to wait.
+-- The backups whose removal is due at `at` and is not under way, and what is to be known before it is queued: whether
+-- it was begun before, whether the backup is all that is left of its tenant, whether a person has confirmed it, and
+-- whether it has to wait.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._expired_backups(at timestamptz)
 RETURNS TABLE (id uuid, schema_id uuid, expires_at timestamptz, is_begun boolean, is_last boolean, is_confirmed boolean,
                is_held boolean, is_quiet boolean)
@@ -85,13 +85,13 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     WITH due AS (
         SELECT b.id, b.schema_id, b.expires_at,
-               b.state = 'purging' OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                                              WHERE j.backup_id = b.id AND j.kind = 'purge'
-                                                AND j.state = 'failed') AS is_begun,
+               b.state = 'purging'
+               OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed') AS is_begun,
                NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
                            WHERE t.id = b.schema_id AND t.status <> 'dropped') AS is_last,
-               coalesce(i.confirmed_until >= greatest(b.expires_at, i.quiet_since, i.expiry_stopped_at),
-                        false) AS is_confirmed,
+               coalesce(i.confirmed_until >= greatest(b.expires_at, i.quiet_since, i.expiry_stopped_at), false)
+                   AS is_confirmed,
                coalesce(i.quiet_until > clock_timestamp(), false) AS is_quiet,
                i.expiry_stopped_at IS NOT NULL AS is_stopped
         FROM edu_matrix_hub_schema.schema_backups AS b
@@ -106,16 +106,17 @@ AS $function$
                             AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))
     )
     SELECT d.id, d.schema_id, d.expires_at, d.is_begun, d.is_last, d.is_confirmed,
-           NOT d.is_confirmed AND (d.is_quiet OR (NOT d.is_begun AND (d.expires_at < at - interval '3 days'
-                                                                      OR (d.is_last AND d.is_stopped)))),
+           NOT d.is_confirmed
+           AND (d.is_quiet
+                OR (NOT d.is_begun AND (d.expires_at < at - interval '3 days' OR (d.is_last AND d.is_stopped)))),
            d.is_quiet
     FROM due AS d
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._expired_backups(timestamptz) FROM PUBLIC;
 
--- The backups that are past their time and wait for a person, or null: {count, confirm, stopped}. Which moment confirms
--- all of them, in whole seconds as an annotation has it, and whether it is because too many expired at once. One that
--- waits only while the database is kept quiet is not counted.
+-- The backups that are past their time and wait for a person, or null: {count, confirm, stopped}. Which moment
+-- confirms all of them, in whole seconds as an annotation has it, and whether it is because too many expired at once.
+-- One that waits only while the database is kept quiet is not counted.
 --
 -- When nothing waits any more, or a person has confirmed, expiry goes on.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._held_backups(options jsonb) RETURNS jsonb
@@ -138,7 +139,7 @@ BEGIN
     RETURN CASE WHEN held.count > 0 THEN jsonb_build_object(
         'count', held.count, 'stopped', installed.expiry_stopped_at IS NOT NULL,
         'confirm', date_trunc('second', greatest(held.newest, installed.quiet_since, installed.expiry_stopped_at))
-            + interval '1 s') END;
+                   + interval '1 s') END;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._held_backups(jsonb) FROM PUBLIC;

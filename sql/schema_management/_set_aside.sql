@@ -42,7 +42,7 @@ DECLARE
     pids       integer[];
     acting     jsonb;
 BEGIN
-    PERFORM edu_matrix_hub_schema._cancel_snapshots(tenant.id, NULL, true);
+    PERFORM edu_matrix_hub_schema._cancel_jobs(tenant.id, NULL, true);
     SELECT n.oid, n.nspowner INTO namespace, holder FROM pg_namespace AS n
     WHERE n.oid = tenant.schema_oid AND n.nspname = tenant.schema_name;
     IF namespace IS NULL THEN

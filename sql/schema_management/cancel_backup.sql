@@ -19,7 +19,7 @@ BEGIN
         WHERE b.id = (options ->> 'backup_id')::uuid;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
-        ELSIF edu_matrix_hub_schema._cancel_snapshots(backup.schema_id, backup.id, false) = 0 THEN
+        ELSIF edu_matrix_hub_schema._cancel_jobs(backup.schema_id, backup.id, false) = 0 THEN
             SELECT * INTO backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = backup.id;
             RETURN edu_matrix_hub_schema._result('unchanged', format('backup %s is %s', backup.id, backup.state),
                                                  backup.schema_id, jsonb_build_object('backup_id', backup.id));

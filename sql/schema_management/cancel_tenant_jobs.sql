@@ -1,6 +1,6 @@
--- Gives up all snapshots of a tenant that are not complete, before it is dropped. `unchanged` when
--- there are none. A job that runs goes on holding the tenant's structure lock until its session hears
--- of it, and setting aside is `busy` until then.
+-- Gives up all jobs that end with their tenant, before it is dropped: the snapshots that are not complete, and what
+-- is about the tenant itself. `unchanged` when there are none. A job that runs goes on holding the tenant's structure
+-- lock until its session hears of it, and setting aside is `busy` until then.
 --
 -- options: {schema_id, requested_by?}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.cancel_tenant_jobs(options jsonb) RETURNS jsonb
@@ -18,7 +18,7 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        cancelled := edu_matrix_hub_schema._cancel_snapshots(tenant_id, NULL, false);
+        cancelled := edu_matrix_hub_schema._cancel_jobs(tenant_id, NULL, false);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN

@@ -1,26 +1,34 @@
--- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now, with the time until
--- one may (detail.due_in_ms): of the tenants that have no job running, the one whose turn was longest ago comes first,
--- with its oldest job, so that a tenant with hundreds of requests is no reason for others to wait. Left behind is a
--- running job of an older epoch, or one not heard of for 60 s; the one that still works on it finds its attempt gone
--- when it wants to record the end, and all of it is undone.
+-- Gives the caller the next job to run, or answers `unchanged` when there is none that may run now, with the time
+-- until one may (detail.due_in_ms): of the tenants that have no job running, the one whose turn was longest ago comes
+-- first, with its oldest job, so that a tenant with hundreds of requests is no reason for others to wait. Jobs that
+-- work on no tenant come before: a subject has one of a kind, so there are few. Left behind is a running job of an
+-- older epoch, or one not heard of for 60 s; the worker that still works on it finds its attempt gone when it wants
+-- to record the end, and all of it is undone.
 --
--- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for up
--- to a moment goes that a person confirmed after that began.
+-- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for
+-- up to a moment goes that a person confirmed after that began.
 --
--- options: {holder, kinds?: [text...], max_running?}. `max_running` bounds each kind by itself: a snapshot lasts as
--- long as the tenant's code in it likes, and keeps no removal waiting. A job that was left behind five times is
+-- options: {holder, kinds?: [text...], max_running?}. An operator names the kinds that it knows, so that a job of a
+-- newer release waits for that. `max_running` bounds each class of them by itself (see _job_kinds): a snapshot lasts
+-- as long as the tenant's code in it likes, and keeps no removal waiting. A job that was left behind five times is
 -- failed: it probably takes its session down.
+--
+-- detail: {job_id, kind, subject: {kind, id}, schema_id, schema_name, backup_id, attempt, storage_bytes, wake}.
+-- `wake` lists the Kubernetes objects, {kind, namespace, name, uid}, that its end concerns: the one that asked for
+-- it, and the TenantSchema of the tenant that it works on.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.claim_job(epoch bigint, installation_id uuid, options jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
+    classes CONSTANT jsonb := edu_matrix_hub_schema._job_kinds();
     refused jsonb;
     job     edu_matrix_hub_schema.schema_jobs;
-    taken    text[];
-    backup  edu_matrix_hub_schema.schema_backups;
+    kinds   text[];
     purges  record;
+    tenant  edu_matrix_hub_schema.tenant_schemas;
+    wake    jsonb;
 BEGIN
     refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
     IF refused IS NOT NULL THEN
@@ -35,23 +43,29 @@ BEGIN
     INTO purges
     FROM edu_matrix_hub_schema.installation AS i;
     LOOP
-        taken := ARRAY(SELECT j.kind FROM edu_matrix_hub_schema.schema_jobs AS j
+        -- The kinds that are wanted and whose class has a place.
+        kinds := ARRAY(
+            SELECT k.kind
+            FROM jsonb_each_text(classes) AS k (kind, class)
+            WHERE (coalesce(jsonb_typeof(options -> 'kinds'), 'null') = 'null' OR options -> 'kinds' ? k.kind)
+              AND ((options ->> 'max_running')::integer
+                   > (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs AS j
                       WHERE j.state = 'running' AND j.epoch = claim_job.epoch
                         AND j.heartbeat_at >= clock_timestamp() - interval '60 s'
-                      GROUP BY j.kind HAVING count(*) >= (options ->> 'max_running')::integer);
+                        AND classes ->> j.kind = k.class)) IS NOT FALSE);
         SELECT * INTO job
         FROM edu_matrix_hub_schema.schema_jobs AS j
         WHERE j.state IN ('requested', 'running')
-          AND (options -> 'kinds' IS NULL OR jsonb_typeof(options -> 'kinds') = 'null' OR options -> 'kinds' ? j.kind)
-          AND j.kind <> ALL (taken)
+          AND j.kind = ANY (kinds)
           AND (j.kind <> 'purge' OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
           AND CASE j.state
-              WHEN 'running' THEN j.epoch IS DISTINCT FROM claim_job.epoch
-                   OR j.heartbeat_at < clock_timestamp() - interval '60 s'
+              WHEN 'running' THEN
+                  j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
               ELSE j.not_before <= clock_timestamp()
                    -- Looked up once, and not for each of the thousands of jobs that one tenant may have waiting.
-                   AND j.schema_id <> ALL (ARRAY(SELECT o.schema_id FROM edu_matrix_hub_schema.schema_jobs AS o
-                                                 WHERE o.state = 'running'))
+                   AND (j.schema_id IS NULL
+                        OR j.schema_id <> ALL (ARRAY(SELECT o.schema_id FROM edu_matrix_hub_schema.schema_jobs AS o
+                                                     WHERE o.state = 'running' AND o.schema_id IS NOT NULL)))
               END
         ORDER BY (SELECT max(d.started_at) FROM edu_matrix_hub_schema.schema_jobs AS d
                   WHERE d.schema_id = j.schema_id) NULLS FIRST,
@@ -60,10 +74,10 @@ BEGIN
         FOR UPDATE SKIP LOCKED;
         IF job.id IS NULL THEN
             RETURN edu_matrix_hub_schema._result('unchanged', 'no job is to be run', NULL,
-                jsonb_strip_nulls(jsonb_build_object('due_in_ms',
-                (SELECT (1000 * extract(epoch FROM min(j.not_before) - clock_timestamp()))::bigint
-                 FROM edu_matrix_hub_schema.schema_jobs AS j
-                 WHERE j.state = 'requested' AND j.not_before > clock_timestamp()))));
+                jsonb_strip_nulls(jsonb_build_object('due_in_ms', (
+                    SELECT (1000 * extract(epoch FROM min(j.not_before) - clock_timestamp()))::bigint
+                    FROM edu_matrix_hub_schema.schema_jobs AS j
+                    WHERE j.state = 'requested' AND j.not_before > clock_timestamp()))));
         END IF;
         EXIT WHEN job.attempt < 5;
         PERFORM edu_matrix_hub_schema._end_job(job.id, 'failed', 'it was tried 5 times and never came to an end');
@@ -79,13 +93,26 @@ BEGIN
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = 'running', started_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE b.id = job.backup_id AND b.state = 'requested' AND job.kind = 'snapshot';
-    SELECT * INTO STRICT backup FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = job.backup_id;
+    SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = job.schema_id;
+    -- The one that asked may be the tenant's own.
+    wake := (
+        SELECT coalesce(jsonb_agg(to_jsonb(w)), '[]')
+        FROM (SELECT job.object_kind, job.object_namespace, job.object_name, job.object_uid
+              UNION
+              SELECT 'TenantSchema', tenant.owner_namespace, tenant.owner_name, tenant.owner_uid)
+             AS w (kind, namespace, name, uid)
+        WHERE w.kind IS NOT NULL AND w.uid IS NOT NULL);
     RETURN edu_matrix_hub_schema._result('success',
         format('%s job %s claimed, attempt %s', job.kind, job.id, job.attempt + 1), job.schema_id,
-        jsonb_build_object('job_id', job.id, 'kind', job.kind, 'schema_id', job.schema_id,
-                           'schema_name', backup.schema_name, 'backup_id', job.backup_id, 'attempt', job.attempt + 1,
-                           'storage_bytes', (SELECT t.storage_used FROM edu_matrix_hub_schema.tenant_schemas AS t
-                                             WHERE t.id = job.schema_id)));
+        jsonb_build_object(
+            'job_id', job.id, 'kind', job.kind,
+            'subject', jsonb_build_object('kind', coalesce(job.subject_kind, 'backup'),
+                                          'id', coalesce(job.subject_id, job.backup_id)),
+            'schema_id', job.schema_id,
+            'schema_name', coalesce((SELECT b.schema_name FROM edu_matrix_hub_schema.schema_backups AS b
+                                     WHERE b.id = job.backup_id), tenant.schema_name),
+            'backup_id', job.backup_id, 'attempt', job.attempt + 1, 'storage_bytes', tenant.storage_used,
+            'wake', wake));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.claim_job(bigint, uuid, jsonb) FROM PUBLIC;

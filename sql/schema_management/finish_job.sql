@@ -1,11 +1,12 @@
--- Ends a job whose end only the client saw: the connection broke, or the statement was cancelled from outside. outcome:
--- {status: "error", message, sqlstate?, retry?: bool}. What may pass (_may_pass) is tried again for a
--- day. Without an answer of the server's there is only what the client thinks of it, `retry`; such
--- attempts are counted, and the fifth fails the job.
+-- Ends a job whose end only the client saw: the connection broke, or the statement was cancelled from outside.
+-- outcome: {status: "error", message, sqlstate?, retry?: bool}. What may pass (_may_pass) is tried again for a day.
+-- Without an answer of the server's there is only what the client thinks of it, `retry`; such attempts are counted,
+-- and the fifth fails the job.
 --
 -- A job that has ended meanwhile is `unchanged`, so a client that lost the answer of run_job may always call this.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(epoch bigint, installation_id uuid, job_id uuid,
-                                                            outcome jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(
+    epoch bigint, installation_id uuid, job_id uuid, outcome jsonb
+) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '5s'
@@ -42,7 +43,8 @@ BEGIN
     PERFORM edu_matrix_hub_schema._log(job.schema_id, CASE job.kind WHEN 'snapshot' THEN 'backup' ELSE job.kind END,
                                        'error', job.requested_by, started,
                                        format('%s job %s, attempt %s', job.kind, job.id, job.attempt),
-                                       jsonb_build_object('backup_id', job.backup_id, 'retry', again),
+                                       jsonb_strip_nulls(jsonb_build_object('backup_id', job.backup_id,
+                                                                            'retry', again)),
                                        outcome ->> 'message', outcome ->> 'sqlstate');
     RETURN edu_matrix_hub_schema._result('success',
         format('job %s %s', job.id, CASE WHEN again THEN 'will be tried again' ELSE 'failed' END), job.schema_id,

@@ -1,6 +1,6 @@
--- Says that a job is alive, from another connection than the one that works on it. The answer is how a
--- worker learns that its job was cancelled (`cancelled`), or taken up by another worker or ended
--- (`not_found`): it then cancels its statement.
+-- Says that a job is alive, from another connection than the one that works on it. The answer is how a worker learns
+-- that its job was cancelled (`cancelled`), or taken up by another worker or ended (`not_found`): it then cancels its
+-- statement.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.heartbeat_job(epoch bigint, installation_id uuid, job_id uuid)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

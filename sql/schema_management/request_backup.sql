@@ -1,9 +1,9 @@
--- Asks for a snapshot of a tenant: a catalogue row and a job that the operator claims. Asked again for the same object,
--- it answers `unchanged` with the same backup.
+-- Asks for a snapshot of a tenant: a catalogue row and a job that the operator claims. Asked again for the same
+-- object, it answers `unchanged` with the same backup.
 --
--- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, method: "Snapshot", expire_after_days?,
--- requested_by?}. The object may be absent: such a request is a new one every time. A tenant has ten open requests at
--- most; the next is refused as `busy` until one of them is done.
+-- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, method: "Snapshot",
+-- expire_after_days?, requested_by?}. The object may be absent: such a request is a new one every time. A tenant has
+-- ten open requests at most; the next is refused as `busy` until one of them is done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_backup(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -30,11 +30,12 @@ BEGIN
         END IF;
         attempt := format('request a backup of schema "%s"', tenant.schema_name);
         INSERT INTO edu_matrix_hub_schema.schema_backups
-            (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name,
-             object_uid, object_namespace_uid, expire_after_days, requested_by)
+            (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid,
+             object_namespace_uid, expire_after_days, requested_by)
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', options #>> '{object,cluster}',
                 options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}',
-                options #>> '{object,namespace_uid}', (options ->> 'expire_after_days')::integer, requester)
+                options #>> '{object,namespace_uid}',
+                (options ->> 'expire_after_days')::integer, requester)
         ON CONFLICT (object_uid) DO NOTHING
         RETURNING id INTO backup;
         IF backup IS NULL THEN
@@ -50,8 +51,10 @@ BEGIN
             WHERE j.schema_id = tenant.id AND j.kind = 'snapshot' AND j.state IN ('requested', 'running')) >= 10 THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'ten backups of it are requested and not done yet');
         END IF;
-        INSERT INTO edu_matrix_hub_schema.schema_jobs (kind, backup_id, schema_id, requested_by)
-        VALUES ('snapshot', backup, tenant.id, requester);
+        INSERT INTO edu_matrix_hub_schema.schema_jobs
+            (kind, backup_id, schema_id, object_kind, object_namespace, object_name, object_uid, requested_by)
+        VALUES ('snapshot', backup, tenant.id, CASE WHEN options #>> '{object,uid}' IS NOT NULL THEN 'SchemaBackup' END,
+                options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}', requester);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN

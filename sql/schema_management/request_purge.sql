@@ -1,5 +1,5 @@
--- Asks for the removal of a backup by a job. A backup whose removal is asked for, under way or done is `unchanged`, and
--- so is one that holds nothing: it failed, was cancelled, or its schema is a living tenant again.
+-- Asks for the removal of a backup by a job. A backup whose removal is asked for, under way or done is `unchanged`,
+-- and so is one that holds nothing: it failed, was cancelled, or its schema is a living tenant again.
 --
 -- options: {backup_id, requested_by?}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_purge(options jsonb) RETURNS jsonb
@@ -41,7 +41,7 @@ BEGIN
     PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'request_purge', 'success', requester, started, attempt,
                                        jsonb_build_object('backup_id', backup.id));
     RETURN edu_matrix_hub_schema._result('success', format('removal of backup %s requested', backup.id),
-                                         backup.schema_id, jsonb_build_object('backup_id', backup.id, 'job_id', job));
+        backup.schema_id, jsonb_build_object('backup_id', backup.id, 'job_id', job));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.request_purge(jsonb) FROM PUBLIC;

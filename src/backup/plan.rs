@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     api::condition::Reason,
-    contract::{BackupAnswer, BackupRow, BackupState, Caller, JobRow, JobWaits, Owner, Step},
+    contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
 };
 
@@ -100,7 +100,7 @@ fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
 }
 
 fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
-    let ends_job = job.filter(|job| job.kind == "snapshot").map(|job| Effect::EndJobs(Running::Job(job.job_id)));
+    let ends_job = job.filter(|job| job.kind == JobKind::Snapshot).map(|job| Effect::EndJobs(Running::Job(job.job_id)));
     let purge = || Step::RequestPurge { backup_id: Some(row.backup_id), location: row.location.clone() };
     let effects = match row.state {
         BackupState::Requested | BackupState::Running => {
@@ -133,7 +133,8 @@ fn queued(waits: &JobWaits) -> Effect {
 /// What a removal waits for, and whether a person has to do something about it.
 fn gone(row: &BackupRow, job: Option<&JobRow>) -> Effect {
     let schema = row.location.as_deref().unwrap_or("of the backup");
-    let failed = job.filter(|job| job.kind == "purge").and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
+    let failed =
+        job.filter(|job| job.kind == JobKind::Purge).and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
     match failed {
         Some((error, Some(reason))) => Effect::refuse(
             reason_of(reason),

@@ -1,20 +1,169 @@
 //! Long work in the catalogue: what is asked for, what it waits for, what was claimed. Pure.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
 use super::Refusal;
 
+/// What a job does. The database has the same list, in `sql/registry/70_schema_jobs.sql`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Makes a copy of a tenant.
+    Snapshot,
+    /// Removes what was set aside or copied.
+    Purge,
+    /// What a newer release does. It is never asked for, and may be told of.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What a job takes up while it runs: each class has places of its own, so that none waits for another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JobClass {
+    /// Calls of a few seconds, one after the other, over the connections of all others.
+    Short,
+    /// One call that may last for hours, over a connection that nothing else uses.
+    Long,
+    /// A program outside of the database, which opens a connection of its own.
+    Program,
+}
+
+impl JobKind {
+    /// Every kind that this release does.
+    pub const ALL: [Self; 2] = [Self::Snapshot, Self::Purge];
+
+    /// What its jobs take up; nothing is known of another release's.
+    #[must_use]
+    pub fn class(&self) -> Option<JobClass> {
+        match self {
+            Self::Snapshot => Some(JobClass::Long),
+            Self::Purge => Some(JobClass::Short),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Purge => "purge",
+            Self::Other(word) => word,
+        }
+    }
+}
+
+impl fmt::Display for JobKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl JobClass {
+    /// Every class.
+    pub const ALL: [Self; 3] = [Self::Short, Self::Long, Self::Program];
+
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Long => "long",
+            Self::Program => "program",
+        }
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// It waits for its turn.
+    Requested,
+    /// An attempt is under way.
+    Running,
+    /// It came to its end.
+    Done,
+    /// It is not tried again.
+    Failed,
+    /// It was given up.
+    Cancelled,
+    /// What a newer release says.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// What a job is about.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct JobSubject {
+    /// In which table its row is.
+    pub kind: SubjectKind,
+    /// Its row.
+    pub id: Uuid,
+}
+
+/// The kind of thing that a job is about.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectKind {
+    /// A backup in the catalogue.
+    Backup,
+    /// A tenant.
+    Tenant,
+    /// What a newer release says.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl fmt::Display for JobSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match &self.kind {
+            SubjectKind::Backup => "backup",
+            SubjectKind::Tenant => "tenant",
+            SubjectKind::Other(word) => word,
+        };
+        write!(f, "{kind} {}", self.id)
+    }
+}
+
+/// A Kubernetes object that the end of a job concerns.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct JobObject {
+    /// Its kind.
+    pub kind: ObjectKind,
+    /// Its namespace; none when it has none.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// Its UID when it asked. An object that was applied again since is the same to a person.
+    pub uid: String,
+}
+
+/// The kind of an object that waits for jobs.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub enum ObjectKind {
+    /// A backup.
+    SchemaBackup,
+    /// A tenant.
+    TenantSchema,
+    /// What a newer release has.
+    #[serde(untagged)]
+    Other(String),
+}
+
 /// A job in the catalogue.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct JobRow {
     /// Its id.
     pub job_id: Uuid,
-    /// `snapshot` or `purge`.
-    pub kind: String,
-    /// `requested`, `running`, `done`, `failed`, `cancelled`.
-    pub state: String,
+    /// What it does.
+    pub kind: JobKind,
+    /// How far it is.
+    pub state: JobState,
     /// The backup that it makes or removes.
     pub backup_id: Option<Uuid>,
     /// Which try this is.
@@ -35,7 +184,7 @@ pub struct JobRow {
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct JobWaits {
     /// The kind of the tenant's own job that is running, of which there is one at a time; none when only those of others are.
-    pub own: Option<String>,
+    pub own: Option<JobKind>,
     /// When the one that has been running longest began.
     pub since: Timestamp,
 }
@@ -45,25 +194,52 @@ pub struct JobWaits {
 pub struct ClaimedJob {
     /// Its id.
     pub job_id: Uuid,
-    /// `snapshot` or `purge`.
-    pub kind: String,
-    /// The tenant it is about.
+    /// What it does.
+    pub kind: JobKind,
+    /// What it is about; former functions do not tell.
+    #[serde(default)]
+    pub subject: Option<JobSubject>,
+    /// The tenant that it works on, if it works on one.
     pub schema_id: Option<Uuid>,
     /// The tenant's schema.
     pub schema_name: Option<String>,
-    /// The backup that it makes or removes.
+    /// The backup that it needs, if it needs one.
     pub backup_id: Option<Uuid>,
     /// Which try this is, from 1.
     pub attempt: i32,
     /// Tables, indexes and TOAST of the tenant, as the latest survey measured them.
     #[serde(default)]
     pub storage_bytes: Option<i64>,
+    /// The objects that its end concerns; former functions do not tell.
+    #[serde(default)]
+    pub wake: Option<Vec<JobObject>>,
 }
 
-impl ClaimedJob {
-    /// Whether it removes something; otherwise it copies.
-    #[must_use]
-    pub fn is_purge(&self) -> bool {
-        self.kind == "purge"
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_a_newer_release_are_read() {
+        let job: ClaimedJob = serde_json::from_value(json!({
+            "job_id": Uuid::nil(), "kind": "verify", "subject": { "kind": "template", "id": Uuid::nil() }, "schema_id": null,
+            "schema_name": null, "backup_id": null, "attempt": 1,
+            "wake": [{ "kind": "SchemaTemplate", "namespace": null, "name": "t", "uid": "u" }],
+        }))
+        .unwrap();
+        assert_eq!((job.kind.as_str(), job.kind.class()), ("verify", None));
+        assert_eq!(job.subject.unwrap().to_string(), format!("template {}", Uuid::nil()));
+        assert_eq!(job.wake.unwrap()[0].kind, ObjectKind::Other("SchemaTemplate".to_owned()));
+        assert_eq!(serde_json::from_value::<JobState>(json!("paused")).unwrap(), JobState::Other("paused".to_owned()));
+    }
+
+    #[test]
+    fn every_kind_is_read_by_its_word() {
+        for kind in JobKind::ALL {
+            assert_eq!(serde_json::from_value::<JobKind>(json!(kind.as_str())).unwrap(), kind);
+            assert!(kind.class().is_some_and(|class| JobClass::ALL.contains(&class)));
+        }
     }
 }

@@ -20,7 +20,9 @@ pub use call::{CallResult, CallStatus, may_pass};
 pub use database::{DatabaseFacts, Missing};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
-pub use job::{ClaimedJob, JobRow, JobWaits};
+pub use job::{
+    ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
+};
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 pub use step::{Brake, Call, Caller, ConfigChange, Quota, Step, document};
 pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};

@@ -3,6 +3,7 @@
 pub mod backoff;
 pub mod collector;
 mod compare;
+mod finished;
 mod outside;
 pub mod report;
 mod runner;
@@ -11,11 +12,7 @@ pub mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use futures::{
-    FutureExt, StreamExt,
-    channel::mpsc::{self, UnboundedReceiver},
-    future::BoxFuture,
-};
+use futures::{FutureExt, StreamExt, channel::mpsc, future::BoxFuture};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, ResourceExt};
 use thiserror::Error;
@@ -25,7 +22,6 @@ use crate::{
     config::Config,
     database,
     frame::{self, Context, Deletions, Fit, Kinds, Losers, Making, Requests, Stores, Uids, Wake},
-    jobs,
     kubernetes::{self, events::Events},
     lane::Lanes,
     telemetry::{Metrics, http},
@@ -148,7 +144,7 @@ pub async fn run(
     };
     let background = async {
         tokio::select! {
-            () = jobs_reported(finished_jobs, &ctx) => {}
+            () = finished::reported(finished_jobs, &ctx) => {}
             () = namespaces.for_each(|()| async {}) => {}
             () = leases.for_each_concurrent(None, |lease| database::election::heard(lease, &ctx)) => {}
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
@@ -282,32 +278,5 @@ async fn tidied(ctx: &Context, opens: &database::opens::Opens) {
     loop {
         tick.tick().await;
         database::leave_unseen(ctx, opens).await;
-    }
-}
-
-/// An object that waits for a job is woken when it ends.
-async fn jobs_reported(mut finished: UnboundedReceiver<jobs::Finished>, ctx: &Context) {
-    while let Some(finished) = finished.next().await {
-        report::job_finished(&ctx.metrics, &finished);
-        let id = |wanted: Option<Uuid>| wanted.map(|id| id.to_string());
-        let (backup_id, schema_id) = (id(finished.job.backup_id), id(finished.job.schema_id));
-        for backup in ctx.stores.backups.state() {
-            let known = backup.status.as_ref().and_then(|status| status.backup_id.clone());
-            if known.is_none() || known == backup_id {
-                if let Some(lane) = ctx.lanes.open(&finished.database) {
-                    lane.backup_changed(&backup.uid().unwrap_or_default());
-                }
-                ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
-            }
-        }
-        for tenant in ctx.stores.tenants.state() {
-            let known = tenant.status.as_ref().and_then(|status| status.schema_id.clone());
-            if known.is_some() && known == schema_id {
-                if let Some(lane) = ctx.lanes.open(&finished.database) {
-                    lane.distrust(&tenant.uid().unwrap_or_default());
-                }
-                ctx.wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
-            }
-        }
     }
 }

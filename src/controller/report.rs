@@ -82,13 +82,16 @@ where
 /// Reports one finished job.
 pub fn job_finished(metrics: &Metrics, finished: &jobs::Finished) {
     let jobs::Finished { database, job, outcome, message } = finished;
-    let labels = JobLabels { database: database.clone(), kind: job.kind.clone(), outcome };
+    let kind = job.kind.as_str();
+    let labels = JobLabels { database: database.clone(), kind: kind.to_owned(), outcome: outcome.as_str() };
     metrics.jobs.get_or_create(&labels).inc();
     let schema = job.schema_name.as_deref().unwrap_or_default();
-    if *outcome == "error" {
-        tracing::warn!(database, schema, job = job.kind, id = %job.job_id, outcome, message, "job ended");
+    let subject = job.subject.as_ref().map_or_else(String::new, ToString::to_string);
+    let outcome_word = outcome.as_str();
+    if *outcome == jobs::Outcome::Error {
+        tracing::warn!(database, schema, job = kind, subject, id = %job.job_id, outcome = outcome_word, message, "job ended");
     } else {
-        tracing::info!(database, schema, job = job.kind, id = %job.job_id, outcome, message, "job ended");
+        tracing::info!(database, schema, job = kind, subject, id = %job.job_id, outcome = outcome_word, message, "job ended");
     }
 }
 

@@ -313,7 +313,7 @@ async fn open_lane(
         lane.lose();
         return Ok(Err(error.into()));
     }
-    ctx.metrics.expect_jobs(&name);
+    ctx.metrics.expect_jobs(&name, jobs::expected());
     tokio::spawn(heartbeat::keep(lane.clone()));
     let slots = job_slots(database.spec.connection.max_connections());
     let runner = tokio::spawn(jobs::run(lane.clone(), slots, finished_jobs.clone()));

@@ -3,6 +3,9 @@
 //! The catalogue is queue and truth. A runner that dies leaves its job with an old heartbeat and an old epoch; the
 //! next holder of the lane claims it again, and what was half made was one transaction that never happened.
 
+mod slots;
+mod work;
+
 use std::{sync::Arc, time::Duration};
 
 use futures::channel::mpsc::UnboundedSender;
@@ -14,27 +17,17 @@ use tokio::{
 };
 
 use crate::{
-    contract::{CallResult, CallStatus, ClaimedJob, Refusal},
+    contract::{CallResult, CallStatus, ClaimedJob, JobKind, Refusal},
     lane::Lane,
     postgres::Error,
 };
+use slots::Slots;
+use work::work;
 
-/// The kind of job that makes a copy of a tenant.
-const SNAPSHOT: &str = "snapshot";
-/// The kind of job that removes what was set aside or copied.
-const PURGE: &str = "purge";
 /// How often a running job says that it is alive; the database takes it for dead after six of these.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How often the catalogue is asked without being rung: jobs that another replica left, retries.
 const POLL: Duration = Duration::from_secs(30);
-/// No part of a removal may take longer; it runs no code of the tenant's.
-const PURGE_DEADLINE: Duration = Duration::from_hours(1);
-/// How long a snapshot of a tenant that has next to nothing may take.
-const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(10);
-/// How many bytes of a tenant are another second for its snapshot. A slow server copies and hashes many times as much.
-const BYTES_PER_SECOND: u64 = 1024 * 1024;
-/// No snapshot may take longer.
-const LONGEST_SNAPSHOT: Duration = Duration::from_hours(6);
 /// The catalogue says when a job that could not be done is due again; it is not asked more often than this.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -45,26 +38,66 @@ pub struct Finished {
     pub database: String,
     /// What it was.
     pub job: ClaimedJob,
-    /// `success`, `error`, `cancelled`, `retry` or `lost`.
-    pub outcome: &'static str,
+    /// How it ended.
+    pub outcome: Outcome,
     /// For people.
     pub message: String,
 }
 
-/// Runs jobs, at most `slots` of each kind at once, until the lane is lost. A snapshot lasts as long as the tenant's own code
-/// in it likes, so none of them ever has the place of a removal.
+/// How an attempt at a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Success,
+    /// It failed, or a person has to make way for it.
+    Error,
+    /// It was given up on request.
+    Cancelled,
+    /// What was in its way may pass, and the catalogue has it as requested again.
+    Retry,
+    /// The lane was lost; its next holder claims the job again.
+    Lost,
+}
+
+impl Outcome {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Cancelled => "cancelled",
+            Self::Retry => "retry",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// Where an attempt came to, and what people are told.
+struct Ended {
+    outcome: Outcome,
+    message: String,
+}
+
+/// The ends of jobs that are counted from zero, as kind and outcome.
+pub fn expected() -> impl Iterator<Item = (String, &'static str)> {
+    let outcomes = [Outcome::Success, Outcome::Error];
+    JobKind::ALL.into_iter().flat_map(move |kind| outcomes.map(|outcome| (kind.to_string(), outcome.as_str())))
+}
+
+/// Runs jobs, at most `slots` of each class at once, until the lane is lost.
 pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finished>) {
-    let (mut snapshots, mut purges) = (JoinSet::new(), JoinSet::new());
+    let (mut running, places) = (JoinSet::new(), Slots::new(slots));
     let mut pause = POLL;
     while !lane.is_lost() {
-        let kinds = free(slots, snapshots.len(), purges.len());
+        let kinds = places.free();
         if !kinds.is_empty() {
             match claim(&lane, &kinds, slots).await {
                 Ok(Claim::Job(job, cancelled)) => {
-                    let (lane, finished) = (lane.clone(), finished.clone());
-                    let running = if job.is_purge() { &mut purges } else { &mut snapshots };
+                    let (lane, finished, place) = (lane.clone(), finished.clone(), places.take(&job.kind));
                     running.spawn(async move {
-                        let (outcome, message) = run_one(&lane, &job, cancelled).await;
+                        let Ended { outcome, message } = run_one(&lane, &job, cancelled).await;
+                        drop(place);
                         let database = lane.database.clone();
                         // A closed channel means that the process is shutting down: the catalogue has the result.
                         let _ = finished.unbounded_send(Finished { database, job, outcome, message });
@@ -83,24 +116,14 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
         }
         tokio::select! {
             () = lane.jobs_waiting.notified() => {}
-            Some(_) = snapshots.join_next() => {}
-            Some(_) = purges.join_next() => {}
+            Some(_) = running.join_next() => {}
             () = sleep(pause) => end_strays(&lane).await,
         }
     }
     lane.cancel_all_jobs();
     // What does not end in time ends with its connection.
-    let ended = async {
-        while snapshots.join_next().await.is_some() {}
-        while purges.join_next().await.is_some() {}
-    };
+    let ended = async { while running.join_next().await.is_some() {} };
     let _ = timeout(HEARTBEAT, ended).await;
-}
-
-/// The kinds of jobs that have a place, when so many of each are running.
-fn free(slots: usize, snapshots: usize, purges: usize) -> Vec<&'static str> {
-    let counts = [(SNAPSHOT, snapshots), (PURGE, purges)];
-    counts.into_iter().filter(|(_, running)| *running < slots).map(|(kind, _)| kind).collect()
 }
 
 /// What a cancelled job left running at the server is ended, at the pace of the poll.
@@ -124,11 +147,12 @@ enum Claim {
 }
 
 /// Takes the next job of one of these kinds.
-async fn claim(lane: &Lane, kinds: &[&str], slots: usize) -> Result<Claim, Error> {
+async fn claim(lane: &Lane, kinds: &[JobKind], slots: usize) -> Result<Claim, Error> {
     let _claiming = lane.claiming.lock().await;
     if lane.is_lost() {
         return Ok(Claim::Nothing { due: None });
     }
+    let kinds: Vec<_> = kinds.iter().map(JobKind::as_str).collect();
     let options = json!({ "holder": lane.holder, "kinds": kinds, "max_running": slots });
     let result = lane.functions().claim_job(lane.hold, &options).await?;
     lane.judge(&result);
@@ -142,7 +166,7 @@ async fn claim(lane: &Lane, kinds: &[&str], slots: usize) -> Result<Claim, Error
     Ok(Claim::Job(job, cancelled))
 }
 
-async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>) -> (&'static str, String) {
+async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>) -> Ended {
     let mut work = std::pin::pin!(work(lane, job, cancelled.clone()));
     let result = tokio::select! {
         result = &mut work => result,
@@ -154,9 +178,9 @@ async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>
     };
     lane.job_ended(job.job_id);
     let (outcome, message) = match result {
-        Ok(ended) => ended,
-        Err(_) if lane.is_lost() => ("lost", "ended with the lane; it is claimed again".to_owned()),
-        Err(_) if *cancelled.borrow() => ("cancelled", "ended on request".to_owned()),
+        Ok(ended) => return ended,
+        Err(_) if lane.is_lost() => (Outcome::Lost, "ended with the lane; it is claimed again".to_owned()),
+        Err(_) if *cancelled.borrow() => (Outcome::Cancelled, "ended on request".to_owned()),
         Err(error) => {
             let outcome = json!({
                 "status": "error", "message": error.to_string(), "retry": error.is_transient(), "sqlstate": error.sqlstate(),
@@ -164,55 +188,16 @@ async fn run_one(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiver<bool>
             (record(lane, job, &outcome).await, error.to_string())
         }
     };
-    (outcome, message)
-}
-
-async fn work(
-    lane: &Lane,
-    job: &ClaimedJob,
-    cancelled: watch::Receiver<bool>,
-) -> Result<(&'static str, String), Error> {
-    loop {
-        let mut cancel = cancelled.clone();
-        let ended = async move {
-            // An error means that the sender is gone, which job_ended does only after this ended.
-            let _ = cancel.wait_for(|cancelled| *cancelled).await;
-        };
-        let result = lane.run_job(job, deadline(job), ended).await?;
-        if result.lane_lost() {
-            lane.refuse();
-            return Ok(("lost", result.message));
-        }
-        match result.status {
-            CallStatus::Success | CallStatus::Unchanged => return Ok(("success", result.message)),
-            CallStatus::Partial => {}
-            // The catalogue has it as requested again.
-            CallStatus::Busy => return Ok(("retry", result.message)),
-            // A removal that a person has to make way for is tried again as well, and counts as an error for who watches.
-            CallStatus::Error if is_retried(&result) && result.may_pass() => return Ok(("retry", result.message)),
-            CallStatus::Error if result.reason() == Refusal::Cancelled => return Ok(("cancelled", result.message)),
-            CallStatus::Error => return Ok(("error", result.message)),
-        }
-    }
-}
-
-/// How long a part of a job may take. What a tenant's code adds to its snapshot is at the cost of all who wait for theirs, so the
-/// time is that of the tenant's size.
-fn deadline(job: &ClaimedJob) -> Duration {
-    if job.is_purge() {
-        return PURGE_DEADLINE;
-    }
-    let size = u64::try_from(job.storage_bytes.unwrap_or_default()).unwrap_or_default();
-    (SNAPSHOT_DEADLINE + Duration::from_secs(size / BYTES_PER_SECOND)).min(LONGEST_SNAPSHOT)
+    Ended { outcome, message }
 }
 
 /// Records how an attempt ended, and says what becomes of the job. What stays unrecorded is an attempt that was left behind,
 /// of which there may be few; so this goes on while the lane does.
-async fn record(lane: &Lane, job: &ClaimedJob, outcome: &Value) -> &'static str {
+async fn record(lane: &Lane, job: &ClaimedJob, outcome: &Value) -> Outcome {
     while !lane.is_lost() {
         match lane.functions().finish_job(lane.hold, job.job_id, outcome).await {
-            Ok(result) if is_retried(&result) => return "retry",
-            Ok(_) => return "error",
+            Ok(result) if is_retried(&result) => return Outcome::Retry,
+            Ok(_) => return Outcome::Error,
             Err(error) => {
                 tracing::warn!(job = %job.job_id, %error, "cannot record the failure of a job");
                 if !error.is_transient() {
@@ -222,7 +207,7 @@ async fn record(lane: &Lane, job: &ClaimedJob, outcome: &Value) -> &'static str 
         }
         sleep(HEARTBEAT / 2).await;
     }
-    "lost"
+    Outcome::Lost
 }
 
 /// Whether the catalogue has the job as requested again.
@@ -243,44 +228,5 @@ async fn keep_alive(lane: &Lane, job: &ClaimedJob) {
             Ok(_) => {}
             Err(error) => tracing::warn!(job = %job.job_id, %error, "cannot send the heartbeat of a job"),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(kind: &str, storage_bytes: Option<i64>, expected: Duration) {
-        let job = ClaimedJob {
-            job_id: uuid::Uuid::nil(),
-            kind: kind.to_owned(),
-            schema_id: None,
-            schema_name: None,
-            backup_id: None,
-            attempt: 1,
-            storage_bytes,
-        };
-        assert_eq!(deadline(&job), expected, "{kind} of {storage_bytes:?} bytes");
-    }
-
-    #[test]
-    fn a_snapshot_has_the_time_of_its_tenants_size() {
-        const GIB: i64 = 1024 * 1024 * 1024;
-        check(SNAPSHOT, None, Duration::from_mins(10));
-        check(SNAPSHOT, Some(-1), Duration::from_mins(10));
-        check(SNAPSHOT, Some(8192), Duration::from_mins(10));
-        check(SNAPSHOT, Some(GIB), Duration::from_secs(600 + 1024));
-        check(SNAPSHOT, Some(1000 * GIB), Duration::from_hours(6));
-        check(SNAPSHOT, Some(i64::MAX), Duration::from_hours(6));
-        check(PURGE, Some(1000 * GIB), Duration::from_hours(1));
-    }
-
-    #[test]
-    fn a_kind_whose_places_are_taken_leaves_the_other_its_own() {
-        assert_eq!(free(1, 0, 0), [SNAPSHOT, PURGE]);
-        assert_eq!(free(1, 1, 0), [PURGE]);
-        assert_eq!(free(1, 0, 1), [SNAPSHOT]);
-        assert!(free(1, 1, 1).is_empty());
-        assert_eq!(free(2, 1, 2), [SNAPSHOT]);
     }
 }

@@ -37,8 +37,8 @@ use survey::SurveyBook;
 
 use crate::api::tenant_schema::Place;
 use crate::contract::{
-    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, ClaimedJob, Step, SurveyAnswer, Surveyed,
-    TenantAnswer, TenantQuestion, TenantRow,
+    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, Step, SurveyAnswer, Surveyed, TenantAnswer,
+    TenantQuestion, TenantRow,
 };
 use crate::postgres::{Error, Functions, Hold, PoolUse};
 
@@ -86,6 +86,16 @@ pub struct LaneParts {
     pub apply_slots: usize,
     /// What this process has seen of the database, also before this lane.
     pub seen: Arc<Seen>,
+}
+
+/// Over which connection a part of a job is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Over {
+    /// One that reconciles use as well, when its turn comes: the part is short.
+    Shared,
+    /// One that nothing else uses meanwhile and nothing uses afterwards. It takes no turn, and what a tenant's code leaves in
+    /// the session, such as a setting, meets no call of another tenant.
+    Own,
 }
 
 /// One of a count, while it lives: a call that gives up waiting is not counted any more either.
@@ -346,16 +356,21 @@ impl Lane {
         Ok(Some((answer, news)))
     }
 
-    /// Does a job, or its next part. The parts of removals are short and take turns with what is applied; a snapshot has a
-    /// connection that nothing else uses.
+    /// Does a job in the database, or its next part.
     pub async fn run_job(
         &self,
-        job: &ClaimedJob,
+        job: Uuid,
+        over: Over,
         deadline: Duration,
         cancelled: impl Future<Output = ()>,
     ) -> Result<CallResult, Error> {
-        let _place = if job.is_purge() { Some(self.waited(self.places.look()).await?) } else { None };
-        self.functions.run_job(self.hold, job.job_id, deadline, cancelled).await
+        match over {
+            Over::Shared => {
+                let _place = self.waited(self.places.look()).await?;
+                self.functions.run_job(self.hold, job, deadline, cancelled).await
+            }
+            Over::Own => self.functions.over_own().run_job(self.hold, job, deadline, cancelled).await,
+        }
     }
 
     /// Registers a running job; the receiver turns true when it is to end.

@@ -60,6 +60,12 @@ impl Functions {
         &self.pool
     }
 
+    /// The same calls, each over a connection that is closed after it.
+    #[must_use]
+    pub fn over_own(&self) -> Self {
+        Self { pool: self.pool.closing(), ..self.clone() }
+    }
+
     /// What server, database and login are.
     pub async fn database(&self, owner_role: &Ident) -> Result<DatabaseFacts, Error> {
         self.ask(DATABASE, &[(&owner_role.as_str(), Type::TEXT)]).await

@@ -47,6 +47,7 @@ pub struct Pool {
     /// What the pool was made from: a Secret that changed makes another pool.
     pub connection: Arc<Connection>,
     world: Arc<RwLock<Option<Heard>>>,
+    closes: bool,
 }
 
 /// What was heard of the database last, sent with every call: one that finds less there is at an older state of it.
@@ -86,7 +87,14 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Unreachable { message: error.to_string() })?;
-        Ok(Self { inner, tls, connection: Arc::new(connection), world: Arc::default() })
+        Ok(Self { inner, tls, connection: Arc::new(connection), world: Arc::default(), closes: false })
+    }
+
+    /// The same pool, of which each call closes the connection that it used: what happened in the session ends with the call. A
+    /// connection counts as one of the pool's until then.
+    #[must_use]
+    pub fn closing(&self) -> Self {
+        Self { closes: true, ..self.clone() }
     }
 
     /// Calls a function that returns one JSON document and reads it as `T`. Conflicts between transactions are tried
@@ -196,10 +204,10 @@ impl Pool {
                 });
             }
         };
-        if rows.is_ok() {
-            call_in_flight.ended();
-        } else {
-            call_in_flight.cancel().await;
+        match &rows {
+            Ok(_) if self.closes => call_in_flight.close(),
+            Ok(_) => call_in_flight.ended(),
+            Err(_) => call_in_flight.cancel().await,
         }
         match rows {
             Ok(Ok(rows)) => {
@@ -254,7 +262,7 @@ struct InFlight {
 
 impl InFlight {
     fn client(&self) -> &Object {
-        // Only `ended`, `cancel` and `drop` take it, and each of them ends this value.
+        // Only `ended`, `close`, `cancel` and `drop` take it, and each of them ends this value.
         #[allow(clippy::expect_used, reason = "a stated impossibility")]
         self.client.as_ref().expect("a call in flight has its connection")
     }
@@ -262,6 +270,11 @@ impl InFlight {
     /// The answer was read: the connection goes back to the pool.
     fn ended(mut self) {
         drop(self.client.take());
+    }
+
+    /// The answer was read, and nothing uses the connection any more.
+    fn close(mut self) {
+        drop(self.client.take().map(Object::take));
     }
 
     /// Asks the server to stop and waits until it was asked.

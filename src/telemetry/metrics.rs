@@ -40,7 +40,7 @@ pub struct ErrorLabels {
 pub struct JobLabels {
     /// The TenantDatabase.
     pub database: String,
-    /// `snapshot` or `purge`. Not called `job`, which is Prometheus' own label for where a series comes from.
+    /// What the job did. Not called `job`, which is Prometheus' own label for where a series comes from.
     pub kind: String,
     /// `success`, `error`, `cancelled`, `retry` or `lost`.
     pub outcome: &'static str,
@@ -221,12 +221,9 @@ impl Metrics {
     }
 
     /// Shows the jobs of a database at zero: a counter that appears with its first failure has not risen for Prometheus.
-    pub fn expect_jobs(&self, database: &str) {
-        for kind in ["snapshot", "purge"] {
-            for outcome in ["success", "error"] {
-                let labels = JobLabels { database: database.to_owned(), kind: kind.to_owned(), outcome };
-                drop(self.jobs.get_or_create(&labels));
-            }
+    pub fn expect_jobs(&self, database: &str, ends: impl IntoIterator<Item = (String, &'static str)>) {
+        for (kind, outcome) in ends {
+            drop(self.jobs.get_or_create(&JobLabels { database: database.to_owned(), kind, outcome }));
         }
     }
 

@@ -170,3 +170,49 @@ async fn an_endless_snapshot_keeps_no_removal_waiting_and_is_told_to_who_waits()
     world.until_clean().await;
     world.finish().await;
 }
+
+/// There is no survey within the hour, and no object is at work: only the end of a job tells them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_job_wakes_the_objects_that_it_concerns() {
+    let world = World::new(json!({ "surveyPeriodSeconds": 3600 })).await;
+    let (tenants, backups) = (world.api::<TenantSchema>(), world.api::<SchemaBackup>());
+    world.apply_tenant("school", json!({ "schemaName": "school", "deletionPolicy": "Drop" })).await;
+    world.ready_tenant("school").await;
+    world.backup_of("first", "school").await;
+    world.until_ready(&backups, "first", "True", "Completed").await;
+    let last_backup = async || {
+        let status = tenants.get("school").await.unwrap().status.unwrap();
+        status.last_backup.and_then(|last| last.name)
+    };
+    world.eventually("its tenant tells it", async || last_backup().await.as_deref() == Some("first")).await;
+
+    // A backup that is finished looks at nothing by itself. The next one rings for both jobs.
+    world.sql("SELECT edu_matrix_hub_schema.request_purge(jsonb_build_object('backup_id', b.id)) FROM edu_matrix_hub_schema.schema_backups AS b");
+    world.backup_of("second", "school").await;
+    world.until_ready(&backups, "first", "True", "Expired").await;
+    world.until_ready(&backups, "second", "True", "Completed").await;
+    world.eventually("its tenant tells that", async || last_backup().await.as_deref() == Some("second")).await;
+
+    world.dropped_tenant("school").await;
+    world.until_gone(&tenants, "school").await;
+    world.finish().await;
+}
+
+/// A snapshot runs code of the tenant's, which can leave settings behind in its session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_in_which_a_tenants_code_ran_is_closed() {
+    let world = World::new(json!({})).await;
+    world.apply_tenant("sly", json!({ "schemaName": "sly" })).await;
+    world.ready_tenant("sly").await;
+    let function = "CREATE FUNCTION sly.seen(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+                    BEGIN PERFORM setval('sly.pid', pg_backend_pid()), set_config('sly.left', 'behind', false); RETURN 1; END $$";
+    let table =
+        "CREATE TABLE sly.t AS SELECT 1 AS a; CREATE INDEX ON sly.t ((sly.seen(1))); SELECT setval('sly.pid', 1)";
+    world.sql_as("sly", "owner", &format!("CREATE SEQUENCE sly.pid; {function}; {table}"));
+    world.backup_of("now", "sly").await;
+    world.until_ready(&world.api::<SchemaBackup>(), "now", "True", "Completed").await;
+    assert_ne!(world.sql("SELECT last_value FROM sly.pid"), "1", "the code ran");
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE pid = (SELECT last_value FROM sly.pid)";
+    world.eventually("the session is closed", async || world.sql(open) == "0").await;
+    world.finish().await;
+}

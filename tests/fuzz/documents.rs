@@ -38,7 +38,7 @@ pub fn documents() -> Vec<Document> {
         Document { answer: installation(), read: |text| read(text, |_: &Installation| ()) },
         Document { answer: claim(), read: |text| read(text, |_: &LaneClaim| ()) },
         Document { answer: facts(), read: |text| read(text, |_: &DatabaseFacts| ()) },
-        Document { answer: claimed_job(), read: |text| read(text, ClaimedJob::is_purge) },
+        Document { answer: claimed_job(), read: |text| read(text, |job: &ClaimedJob| job.kind.to_string()) },
     ]
 }
 

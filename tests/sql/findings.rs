@@ -7,7 +7,6 @@ use crate::support::with_database;
 /// Function, beginning of the finding, and why it stays. Functions of role keepers are copies of `_keep`.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("_build_tenant_schema", INJECTION, "what is joined to the statement is a constant, and its parts are %I and %L"),
-    ("_cancel_snapshots", "target type is different type than source type", "it counts the jobs of one tenant"),
     ("_drop_inside", INJECTION, "kind is a constant and names are of the catalogue, quoted, both from _purge_part"),
     ("_drop_tenant_roles", "the expression is not SQL injection safe", "roles are %I, one statement for each"),
     ("_empty_views", INJECTION, "the statement is _outside_references', whose names are %I"),

@@ -35,6 +35,7 @@ mod lane_world;
 mod lifecycle;
 mod planted;
 mod purge;
+mod queue;
 mod reserved;
 mod set_aside;
 mod snapshot;
