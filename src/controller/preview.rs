@@ -27,8 +27,9 @@ use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     context::chain,
     database::{
-        install::{Closed, Reached, reach},
-        resolve::{Unresolved, complaint, resolve},
+        desired::complaint,
+        open::{Closed, Reached, reach},
+        resolve::{Unresolved, resolve},
     },
     kubernetes::{self, reading::Read},
     lane::LaneState,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::{install::contested, opens::Open, resolve::complaint};
+use super::{desired::Desired, open::contested, work::Work};
 use crate::{
     api::{
         BRING_BACK, CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
@@ -20,7 +20,7 @@ use crate::{
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is most urgent to say of a database whose lane is open.
-pub fn of_open(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
+pub fn of_open(database: &TenantDatabase, desired: &Desired, open: &Work, ctx: &Context) -> Option<Verdict> {
     of_world(open, ctx)
         .or_else(|| open.unbound.verdict())
         .or_else(|| open.missing.verdict())
@@ -28,12 +28,12 @@ pub fn of_open(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<
         .or_else(|| of_deletions(database, ctx))
         .or_else(|| open.bring_back.verdict(database, ctx.clock.now()))
         .or_else(|| of_expiry(database, open))
-        .or_else(|| complaint(database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
+        .or_else(|| desired.complaint.clone().map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
         .or_else(|| open.bring_back.in_vain(database, ctx.clock.now()))
 }
 
 /// Another operator wants the database, or its clock is not the API server's.
-fn of_world(open: &Open, ctx: &Context) -> Option<Verdict> {
+fn of_world(open: &Work, ctx: &Context) -> Option<Verdict> {
     if let Some(contest) = open.lane.contest() {
         return Some(Verdict::stalled(Reason::LaneContested, contested(&contest), false));
     }
@@ -101,7 +101,7 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
 }
 
 /// Backups that expired and wait.
-fn of_expiry(database: &TenantDatabase, open: &Open) -> Option<Verdict> {
+fn of_expiry(database: &TenantDatabase, open: &Work) -> Option<Verdict> {
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
     let held = open.held()?;
     let why = if held.stopped {

@@ -17,7 +17,7 @@ use tenant_schema_operator::{
     backup,
     context::End,
     contract::{BackupQuestion, CallStatus, ClaimedJob, TenantAnswer, TenantQuestion},
-    database::install::{Claimant, open},
+    database::open::{Claimant, open},
     lane::{Caller, Lane, LaneState},
     postgres::Connection,
     telemetry::Metrics,
