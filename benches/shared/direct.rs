@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{TenantDatabase, TenantSchema, connection::TlsMode},
     contract::TenantAnswer,
-    database::install::{Claimant, open},
+    database::open::{Claimant, open},
     lane::{Lane, LaneState},
     postgres::Connection,
     telemetry::Metrics,

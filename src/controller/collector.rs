@@ -148,11 +148,11 @@ impl LaneCollector {
 
 impl Collector for LaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let (held, up) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
+        let (holders, up) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
         let connections = Family::<Labels, Gauge>::default();
         for shown in self.0.shown() {
             let of_database = vec![("database", shown.database.clone())];
-            held.get_or_create(&of_database).set(i64::from(shown.held));
+            holders.get_or_create(&of_database).set(i64::from(shown.held));
             if let Some(is_up) = shown.up {
                 up.get_or_create(&of_database).set(i64::from(is_up));
             }
@@ -164,7 +164,7 @@ impl Collector for LaneCollector {
         }
         for (name, help, family) in [
             ("database_up", "1 while the database answers and is fit to work with", up),
-            ("lane_held", "1 while this replica holds the lane of the database", held),
+            ("lane_held", "1 while this replica holds the lane of the database", holders),
         ] {
             let descriptor = encoder.encode_descriptor(name, help, None, family.metric_type())?;
             family.encode(descriptor)?;

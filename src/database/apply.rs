@@ -6,7 +6,7 @@ use futures::channel::mpsc::UnboundedSender;
 use kube::{Api, ResourceExt};
 
 use super::{
-    Error,
+    Error, bring_back,
     desired::Desired,
     election,
     holding::{Holding, Holdings},
@@ -17,14 +17,14 @@ use super::{
     plan::{End, Move, PATIENCE, Plan},
     remarks, standby,
     status::{self, Facts, status_of_verdict},
-    survey::{SurveyCount, survey},
+    survey::survey,
     users,
     work::Work,
 };
 use crate::{
     api::{TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus, condition::Verdict, event::EventReason},
     context::{After, Context, Living, Next, Notice},
-    contract::SurveyAnswer,
+    contract::{Asked, SurveyAnswer},
     jobs,
     kubernetes::status::Written,
     lane::heartbeat,
@@ -87,7 +87,8 @@ impl<'a> Pass<'a> {
             Move::Open => self.open().await?,
             Move::Wake => {
                 if let Some(work) = &self.work {
-                    work.told(wishes(desired, work));
+                    let wishes = wishes(desired, work);
+                    work.memory().told = wishes;
                 }
                 users::wake(&desired.name, ctx);
             }
@@ -150,7 +151,7 @@ impl<'a> Pass<'a> {
         self.notices.extend(status::opening_notices(ctx.world.news(name), &opened));
         let facts = Facts::new(&opened, &ctx.identity, ctx.claim);
         let (lane, slots) = (opened.lane, opened.job_slots);
-        if let Err(error) = survey(&lane, &SurveyCount::default(), desired, ctx).await {
+        if let Err(error) = survey(&lane, 0, desired, ctx).await {
             lane.lose();
             return Err(Error::Open(error.into()));
         }
@@ -168,7 +169,9 @@ impl<'a> Pass<'a> {
         let Self { ctx, holdings, desired, .. } = *self;
         let Some(work) = self.work.clone() else { return Ok(()) };
         let lane = &work.lane;
-        match survey(lane, &work.surveys, desired, ctx).await {
+        let slice = work.memory().slice;
+        work.memory().slice = (slice + 1) % Asked::SLICES;
+        match survey(lane, slice, desired, ctx).await {
             Ok(found) => self.survey = found,
             Err(_) if lane.is_refused() => return Err(rejoin(&desired.name, ctx, holdings).await),
             Err(error) if error.is_outage() || error.is_misfit() => return Err(Error::Open(error.into())),
@@ -180,14 +183,14 @@ impl<'a> Pass<'a> {
         }
         // What does not come about now is tried at the next tick.
         if let Some(answer) = &self.survey {
-            work.found(answer.expiry.clone());
-            let bound = identity::bind(&self.database, lane, answer, &work.unbound).await;
+            work.memory().expired.clone_from(&answer.expiry);
+            let bound = identity::bind(&self.database, &work, answer).await;
             self.notices.extend(bound.unwrap_or_default());
             if let Err(error) = identity::remember_namespaces(lane, ctx).await {
                 tracing::debug!(%error, "cannot remember the namespaces of tenants");
             }
         }
-        let released = owners::release(&self.database, lane, &work.missing, &work.unseen, ctx).await;
+        let released = owners::release(&self.database, &work, ctx).await;
         self.notices.extend(released.unwrap_or_default());
         // What was bound again is told by the next survey, which comes at once; so does the one that finds the rows that are gone.
         let bound = self.notices.iter().any(|notice| notice.reason == EventReason::Rebound);
@@ -202,7 +205,7 @@ impl<'a> Pass<'a> {
         // Only a lane that is open is reported of.
         let Some(work) = self.work.clone() else { return Ok(Next::new(After::Retry, "waiting")) };
         let survey = self.survey.take();
-        let mut passed = work.bring_back.pass(&self.database, &work.lane, survey.as_ref(), ctx.clock.now()).await;
+        let mut passed = bring_back::pass(&self.database, &work, survey.as_ref(), ctx.clock.now()).await;
         self.notices.append(&mut passed.notices);
         if passed.came_back {
             users::wake(&desired.name, ctx);
@@ -212,13 +215,15 @@ impl<'a> Pass<'a> {
         let new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
         let mut next = self.publish(new).await?;
         next.notices.splice(..0, std::mem::take(&mut self.notices));
-        work.survey_within(desired.survey_period);
+        // A period that became shorter holds at once.
+        let wait = work.until_survey().min(desired.survey_period);
+        work.survey_after(wait);
         let soonest = match (passed.goes_on, desired.leaving) {
             (true, _) => Duration::ZERO,
             (false, true) => PROBE,
             (false, false) => Duration::MAX,
         };
-        Ok(Next { after: After::Delay(work.until_survey().min(soonest)), ..next })
+        Ok(Next { after: After::Delay(wait.min(soonest)), ..next })
     }
 
     /// The lane does not open, or broke. There is one probe for all tenants, so what passes by itself is looked at soon.

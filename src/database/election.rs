@@ -89,7 +89,8 @@ pub async fn leave(name: &str, holdings: &Holdings) {
 
 /// Leaves every election, so that other replicas need not wait for Leases to run out.
 pub async fn leave_all(holdings: &Holdings) {
-    let released = holdings.withdraw_all().into_iter().map(LeaseCandidate::release);
+    let released =
+        holdings.names().into_iter().filter_map(|name| holdings.withdraw(&name)).map(LeaseCandidate::release);
     let _ = timeout(RELEASE, futures::future::join_all(released)).await;
 }
 

@@ -31,8 +31,8 @@ pub enum Holding {
     Apart,
     /// Another replica works on it, or none does. Since when this one stands by.
     StandsBy(Instant),
-    /// It is this replica's, and the lane is being opened.
-    Opening,
+    /// It is this replica's; the lane was open, and is being opened again.
+    Reopening,
     /// It is this replica's, and cannot be worked with. Why, as the condition of the TenantDatabase says it.
     Shut(Reason, String),
     /// It is this replica's, and at work.
@@ -71,8 +71,8 @@ impl Entry {
             // One whose object cannot be read is for a replica that can read it.
             Holding::Shut(..) if self.candidate.is_none() => return None,
             Holding::StandsBy(_) => (false, None, None),
-            Holding::Opening => (true, None, None),
             Holding::Shut(..) => (true, Some(false), None),
+            Holding::Reopening => (true, Some(true), None),
             Holding::Open(work) => (true, Some(true), Some(work.lane.clone())),
         };
         Some(Shown { database: name.to_owned(), held, up, lane })
@@ -82,7 +82,7 @@ impl Entry {
 impl Lanes for Holdings {
     fn get(&self, database: &str) -> LaneState {
         match self.of(database) {
-            Holding::Apart | Holding::StandsBy(_) | Holding::Opening => LaneState::Elsewhere,
+            Holding::Apart | Holding::StandsBy(_) | Holding::Reopening => LaneState::Elsewhere,
             Holding::Shut(reason, message) => LaneState::Unavailable { reason, message },
             Holding::Open(work) => LaneState::Open(work.lane.clone()),
         }
@@ -133,10 +133,10 @@ impl Holdings {
         }
     }
 
-    /// The lane is opened now. Tenants whom an outage has stopped stay told so.
+    /// The lane is opened now, and the one that was open is closed. Tenants whom an outage has stopped stay told so.
     pub fn opening(&self, name: &str) {
-        if !matches!(self.of(name), Holding::Shut(..)) {
-            self.set(name, Holding::Opening);
+        if matches!(self.of(name), Holding::Open(_)) {
+            self.set(name, Holding::Reopening);
         }
     }
 
@@ -188,12 +188,6 @@ impl Holdings {
         self.lock().get_mut(name)?.candidate.take()
     }
 
-    /// Takes part in no election any more.
-    #[must_use]
-    pub fn withdraw_all(&self) -> Vec<LeaseCandidate> {
-        self.lock().values_mut().filter_map(|entry| entry.candidate.take()).collect()
-    }
-
     /// The databases with which this replica has something to do.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
@@ -222,7 +216,7 @@ impl Holdings {
         let works = self.works();
         let runners = works.iter().filter_map(|work| {
             self.set(&work.lane.database, Holding::Apart);
-            work.take_runner()
+            work.memory().runner.take()
         });
         let _ = timeout(END_OF_JOBS, futures::future::join_all(runners)).await;
         let held = works.iter().filter(|work| !work.lane.is_refused());

@@ -23,16 +23,10 @@ pub struct Observed {
     pub turn: Turn,
     /// What this replica has.
     pub stands: Stands,
-    /// The database refused this replica's epoch.
-    pub refused: bool,
-    /// A job runs.
-    pub busy: bool,
+    /// Whether what was read is what is there.
+    pub cache: Cache,
     /// The last holder said that the database is at work.
     pub said_to_be_well: bool,
-    /// What was read is what the API server has.
-    pub settled: bool,
-    /// What the definitions of the kinds lack.
-    pub kinds: Option<String>,
     /// A user asked to look now.
     pub asked: bool,
     /// Who still uses a database that is deleted.
@@ -48,13 +42,32 @@ pub struct Observed {
 /// What this replica has of the database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stands {
-    /// Nothing, or a lane.
+    /// Nothing that could be used.
     #[default]
-    Otherwise,
+    Idle,
     /// It has stood by for so long.
     By(Duration),
     /// The lane is shut for this.
     Shut(Reason),
+    /// The lane is open, and jobs run or not.
+    Open {
+        /// A job runs.
+        busy: bool,
+    },
+    /// The database refused this replica's epoch.
+    Refused,
+}
+
+/// Whether what was read from the API server is what is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Cache {
+    /// It is.
+    #[default]
+    Settled,
+    /// The API server's world went back, and not everything was read again.
+    Unsettled,
+    /// The definitions of the kinds cut something off.
+    CutOff(String),
 }
 
 /// An open lane.
@@ -97,7 +110,7 @@ pub async fn observe(
     observed.key = connection.map(|connection| LaneKey::new(database, connection, ctx.world.number()));
     observed.lane = work.map(|work| LaneSeen {
         as_asked: observed.key.as_ref() == Some(&work.key),
-        news: work.is_news(wishes(desired, work)),
+        news: work.memory().told != wishes(desired, work),
         due: work.until_survey().is_zero(),
     });
     observed
@@ -113,16 +126,19 @@ fn standing(
 ) -> Observed {
     Observed {
         turn: holdings.turn(&desired.name),
-        refused: holdings.is_refused(&desired.name),
-        stands: match holdings.of(&desired.name) {
-            Holding::StandsBy(since) => Stands::By(since.elapsed()),
-            Holding::Shut(reason, _) => Stands::Shut(reason),
-            Holding::Apart | Holding::Opening | Holding::Open(_) => Stands::Otherwise,
+        stands: match (holdings.of(&desired.name), work) {
+            (Holding::StandsBy(since), _) => Stands::By(since.elapsed()),
+            (Holding::Shut(reason, _), _) => Stands::Shut(reason),
+            (Holding::Open(work), _) if work.lane.is_refused() => Stands::Refused,
+            (_, Some(work)) => Stands::Open { busy: work.lane.is_busy() },
+            (_, None) => Stands::Idle,
         },
-        busy: work.is_some_and(|work| work.lane.is_busy()),
+        cache: match ctx.kinds.complaint() {
+            _ if !ctx.world.is_settled() => Cache::Unsettled,
+            Some(lacks) => Cache::CutOff(lacks),
+            None => Cache::Settled,
+        },
         said_to_be_well: is_said_to_be_well(database),
-        settled: ctx.world.is_settled(),
-        kinds: ctx.kinds.complaint(),
         ..Observed::default()
     }
 }

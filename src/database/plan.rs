@@ -6,7 +6,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
     desired::Desired,
-    observe::{LaneSeen, Observed, Stands},
+    observe::{Cache, LaneSeen, Observed, Stands},
     status,
 };
 use crate::{
@@ -65,7 +65,7 @@ pub enum Move {
 /// What a pass comes to.
 #[derive(Debug)]
 pub enum End {
-    /// Stands by, and leaves the election to join it again: another replica took the lane while this one believed to hold it.
+    /// Leaves the election, to join it again: another replica took the lane while this one believed to hold it.
     Rejoin,
     /// Nothing can be done while the API server does not say whose turn it is.
     Unknown(Arc<kubernetes::Error>),
@@ -97,39 +97,34 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 /// The plan of a replica that does not work on the database now; nothing when it does.
 #[must_use]
 pub fn keep_off(observed: &Observed) -> Option<Plan> {
-    let Observed { turn, stands, settled, kinds, .. } = observed;
-    let stand_by = |end| {
-        let moves = if matches!(stands, Stands::By(_)) { Vec::new() } else { vec![Move::StandBy] };
-        Plan { moves, end }
-    };
-    if observed.refused {
-        return Some(Plan { moves: Vec::new(), end: End::Rejoin });
-    }
-    match (turn, stands) {
+    let Observed { turn, stands, cache, .. } = observed;
+    let waited = if let Stands::By(waited) = stands { Some(*waited) } else { None };
+    let mut moves = if waited.is_some() { Vec::new() } else { vec![Move::StandBy] };
+    let end = match (turn, cache) {
+        _ if *stands == Stands::Refused => End::Rejoin,
         (Turn::Apart, _) => {
-            let Plan { mut moves, end } = stand_by(End::Wait(PATIENCE));
             moves.insert(0, Move::Join);
-            Some(Plan { moves, end })
+            End::Wait(PATIENCE)
         }
-        (Turn::Waiting, Stands::By(waited)) if *waited >= PATIENCE && observed.said_to_be_well => {
-            Some(stand_by(End::LookAtHolder))
+        (Turn::Waiting, _) if waited >= Some(PATIENCE) && observed.said_to_be_well => End::LookAtHolder,
+        (Turn::Waiting, _) => End::Wait(PATIENCE),
+        (Turn::Unknown(error), _) => End::Unknown(error.clone()),
+        // No replica works by what was read while that is not what is there.
+        (Turn::Ours { .. }, Cache::Unsettled) => End::Wait(UNSETTLED),
+        (Turn::Ours { .. }, Cache::CutOff(lacks)) => {
+            moves.clear();
+            let said = *stands == Stands::Shut(Reason::KindsOlder);
+            End::Shut { verdict: Verdict::stalled(Reason::KindsOlder, lacks.clone(), false), said }
         }
-        (Turn::Waiting, _) => Some(stand_by(End::Wait(PATIENCE))),
-        (Turn::Unknown(error), _) => Some(stand_by(End::Unknown(error.clone()))),
-        // No replica works by what was read while that is not what is there: after the API server's world went back, and while
-        // the definitions of the kinds cut something off.
-        (Turn::Ours { .. }, _) if !settled => Some(stand_by(End::Wait(UNSETTLED))),
-        (Turn::Ours { wanted_by }, _) => match (kinds, wanted_by) {
-            (Some(lacks), _) => {
-                let said = matches!(stands, Stands::Shut(Reason::KindsOlder));
-                let verdict = Verdict::stalled(Reason::KindsOlder, lacks.clone(), false);
-                Some(Plan { moves: Vec::new(), end: End::Shut { verdict, said } })
-            }
-            // A job would begin again there.
-            (None, Some(to)) if !observed.busy => Some(Plan { moves: Vec::new(), end: End::HandOver(to.clone()) }),
-            (None, _) => None,
-        },
-    }
+        // A job would begin again there.
+        (Turn::Ours { wanted_by: Some(_) }, _) if *stands == Stands::Open { busy: true } => return None,
+        (Turn::Ours { wanted_by: Some(to) }, _) => {
+            moves.clear();
+            End::HandOver(to.clone())
+        }
+        (Turn::Ours { wanted_by: None }, _) => return None,
+    };
+    Some(Plan { moves, end })
 }
 
 /// The plan of the replica whose turn it is.
@@ -190,7 +185,7 @@ impl fmt::Display for Move {
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rejoin => f.write_str("stand by, and leave the election to join it again"),
+            Self::Rejoin => f.write_str("leave the election, to join it again"),
             Self::Unknown(error) => write!(f, "fail: {error}"),
             Self::Wait(time) => write!(f, "look again in {time:?}"),
             Self::LookAtHolder => f.write_str("see whether the holder works"),

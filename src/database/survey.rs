@@ -4,10 +4,7 @@
 //! if the database believes that it told us. Only the first one is told all, and the one after a survey that counted other
 //! tenants than are known.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
-};
+use std::sync::Arc;
 
 use serde_json::json;
 use tokio::time::Instant;
@@ -15,23 +12,14 @@ use tokio::time::Instant;
 use super::desired::Desired;
 use crate::{
     context::Context,
-    contract::{Asked, SurveyAnswer, TenantRow},
+    contract::{SurveyAnswer, TenantRow},
     lane::Lane,
     postgres::Error,
     telemetry::metrics::{DatabaseLabels, Metrics},
 };
 
-/// Which survey of a lane this is.
-#[derive(Debug, Default)]
-pub struct SurveyCount(AtomicU8);
-
-/// Surveys the database and wakes the tenants and backups that changed.
-pub async fn survey(
-    lane: &Lane,
-    count: &SurveyCount,
-    desired: &Desired,
-    ctx: &Context,
-) -> Result<Option<SurveyAnswer>, Error> {
+/// Surveys the database and wakes the tenants and backups that changed; `slice` is told whole.
+pub async fn survey(lane: &Lane, slice: u8, desired: &Desired, ctx: &Context) -> Result<Option<SurveyAnswer>, Error> {
     let labels = DatabaseLabels { database: lane.database.clone() };
     // For alerts on the age of surveys.
     ctx.metrics.survey_period.get_or_create(&labels).set(desired.survey_period.as_secs_f64());
@@ -40,8 +28,6 @@ pub async fn survey(
         "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
     });
     let started = Instant::now();
-    let next = |slice| Some((slice + 1) % Asked::SLICES);
-    let slice = count.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
     let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };
     wake(&answer, &news, ctx);
     lane.functions().pool().tend();

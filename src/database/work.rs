@@ -1,18 +1,16 @@
 //! A lane at work, with what its driver remembers of it from one pass to the next.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::Timestamp;
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{
-    bring_back::BringBack, identity::Unbound, owners::Missing, status::Facts, survey::SurveyCount, unseen::Unseen,
-};
+use super::{bring_back::Progress, owners::Missed, status::Facts, unseen::Unseen};
 use crate::{
-    api::{TenantDatabase, tenant_database::Functions as Mode},
+    api::{TenantDatabase, condition::Verdict, tenant_database::Functions as Mode},
     contract::HeldBackups,
     lane::Lane,
     postgres::Connection,
@@ -67,84 +65,63 @@ pub struct Work {
     pub lane: Arc<Lane>,
     /// What opening it told.
     pub facts: Facts,
-    /// Which survey is next.
-    pub surveys: SurveyCount,
-    /// The tenants whose objects are missed.
-    pub missing: Missing,
-    /// The tenants whose schema is not known.
-    pub unbound: Unbound,
+    memory: Mutex<Memory>,
+}
+
+/// What is remembered from one pass to the next.
+pub struct Memory {
+    /// What tenants were told to follow.
+    pub told: Wishes,
+    /// When the next survey is due.
+    pub next_survey: Instant,
+    /// Which slice it is told whole.
+    pub slice: u8,
+    /// What is to be said of tenants whose schema is not known.
+    pub unbound: Option<Verdict>,
+    /// The tenants whose objects are missed, while they are too many.
+    pub missed: Option<Missed>,
     /// The tenants that are alive and out of view.
     pub unseen: Unseen,
-    /// What is brought back.
-    pub bring_back: BringBack,
-    heard: Mutex<Wishes>,
-    next_survey: Mutex<Instant>,
-    runner: Mutex<Option<JoinHandle<()>>>,
-    held: Mutex<Option<HeldBackups>>,
+    /// How far bringing back has come.
+    pub bring_back: Option<Progress>,
+    /// Backups that have expired and wait for a person.
+    pub expired: Option<HeldBackups>,
+    /// What does the jobs, until its end is waited for.
+    pub runner: Option<JoinHandle<()>>,
 }
 
 impl Work {
     /// A lane that was opened when these were the wishes, with its runner of jobs.
     #[must_use]
-    pub fn new(key: LaneKey, lane: Arc<Lane>, facts: Facts, wishes: Wishes, runner: JoinHandle<()>) -> Self {
-        Self {
-            key,
-            lane,
-            facts,
-            surveys: SurveyCount::default(),
-            missing: Missing::default(),
-            unbound: Unbound::default(),
+    pub fn new(key: LaneKey, lane: Arc<Lane>, facts: Facts, told: Wishes, runner: JoinHandle<()>) -> Self {
+        let memory = Memory {
+            told,
+            next_survey: Instant::now(),
+            slice: 0,
+            unbound: None,
+            missed: None,
             unseen: Unseen::default(),
-            bring_back: BringBack::default(),
-            heard: Mutex::new(wishes),
-            next_survey: Mutex::new(Instant::now()),
-            runner: Mutex::new(Some(runner)),
-            held: Mutex::default(),
-        }
+            bring_back: None,
+            expired: None,
+            runner: Some(runner),
+        };
+        Self { key, lane, facts, memory: Mutex::new(memory) }
     }
 
-    /// True when tenants do not know these wishes yet, so that they have to look again.
-    #[must_use]
-    pub fn is_news(&self, wishes: Wishes) -> bool {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) != wishes
-    }
-
-    /// The tenants look again.
-    pub fn told(&self, wishes: Wishes) {
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = wishes;
-    }
-
-    /// The runner of jobs, to be waited for once.
-    #[must_use]
-    pub fn take_runner(&self) -> Option<JoinHandle<()>> {
-        self.runner.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// What is remembered. It is never kept over a call.
+    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic elsewhere leaves what is remembered of the pass before.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long until the next survey is due.
     #[must_use]
     pub fn until_survey(&self) -> Duration {
-        self.next_survey.lock().unwrap_or_else(PoisonError::into_inner).saturating_duration_since(Instant::now())
-    }
-
-    /// What the latest survey found expired and waiting for a person.
-    #[must_use]
-    pub fn held(&self) -> Option<HeldBackups> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// A survey found this.
-    pub fn found(&self, held: Option<HeldBackups>) {
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
-    }
-
-    /// The next survey is due after this at the latest: a period that became shorter holds at once.
-    pub fn survey_within(&self, period: Duration) {
-        let mut next = self.next_survey.lock().unwrap_or_else(PoisonError::into_inner);
-        *next = (*next).min(Instant::now() + period);
+        self.memory().next_survey.saturating_duration_since(Instant::now())
     }
 
     /// The next survey is due after this.
     pub fn survey_after(&self, period: Duration) {
-        *self.next_survey.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + period;
+        self.memory().next_survey = Instant::now() + period;
     }
 }

@@ -11,7 +11,7 @@ use tenant_schema_operator::{
     api::condition::Reason,
     database::{
         desired::Desired,
-        observe::{LaneSeen, Observed, Stands},
+        observe::{Cache, LaneSeen, Observed, Stands},
         plan::{End, Move, Plan, Turn, keep_off, plan},
         resolve::Unresolved,
     },
@@ -19,6 +19,8 @@ use tenant_schema_operator::{
 };
 
 const AT_WORK: LaneSeen = LaneSeen { as_asked: true, news: false, due: false };
+
+const OPEN: Stands = Stands::Open { busy: false };
 
 /// A database with our finalizer, of which nothing else is asked.
 fn database() -> Desired {
@@ -31,15 +33,15 @@ fn deleted() -> Desired {
 
 /// This replica's turn, and nothing stands in the way.
 fn ours() -> Observed {
-    Observed { turn: Turn::Ours { wanted_by: None }, settled: true, ..Observed::default() }
+    Observed { turn: Turn::Ours { wanted_by: None }, ..Observed::default() }
 }
 
 fn wanted() -> Turn {
     Turn::Ours { wanted_by: Some("operator-b".to_owned()) }
 }
 
-fn without_secret() -> Option<Unresolved> {
-    Some(Unresolved::NotFound { namespace: "operators".to_owned(), name: "postgres".to_owned() })
+fn without_secret() -> Unresolved {
+    Unresolved::NotFound { namespace: "operators".to_owned(), name: "postgres".to_owned() }
 }
 
 fn unanswered() -> Arc<kubernetes::Error> {
@@ -49,7 +51,8 @@ fn unanswered() -> Arc<kubernetes::Error> {
 
 /// The plan is the golden file.
 fn check(file: &str, desired: &Desired, observed: &Observed) {
-    let text = format!("database {}:\n{}", desired.name, indented(&plan(desired, observed)));
+    let plan = plan(desired, observed).to_string();
+    let text = format!("database {}:\n  {}\n", desired.name, plan.trim_end().replace('\n', "\n  "));
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/database_plan/plans").join(format!("{file}.txt"));
     if std::env::var_os("UPDATE_PLANS").is_some() {
         fs::write(&path, &text).expect("a golden file that can be written");
@@ -58,15 +61,11 @@ fn check(file: &str, desired: &Desired, observed: &Observed) {
     assert_eq!(text, expected, "plan {file}; if this is meant: UPDATE_PLANS=1 cargo test --test database_plan");
 }
 
-fn indented(plan: &Plan) -> String {
-    plan.to_string().lines().map(|line| format!("  {line}\n")).collect()
-}
-
 #[test]
 fn a_replica_takes_part_and_stands_by_until_it_is_its_turn() {
-    check("first-look", &database(), &Observed { settled: true, ..Observed::default() });
-    let waiting = |stands| Observed { turn: Turn::Waiting, settled: true, stands, ..Observed::default() };
-    check("lease-lost", &database(), &waiting(Stands::Otherwise));
+    check("first-look", &database(), &Observed::default());
+    let waiting = |stands| Observed { turn: Turn::Waiting, stands, ..Observed::default() };
+    check("lease-lost", &database(), &waiting(OPEN));
     check("stands-by", &database(), &waiting(Stands::By(Duration::from_secs(59))));
     let long = waiting(Stands::By(Duration::from_mins(1)));
     check("stands-by-long", &database(), &Observed { said_to_be_well: true, ..long });
@@ -76,23 +75,23 @@ fn a_replica_takes_part_and_stands_by_until_it_is_its_turn() {
 
 #[test]
 fn a_replica_leaves_a_database_that_is_not_its_own_any_more() {
-    check("epoch-refused", &database(), &Observed { refused: true, ..ours() });
+    check("epoch-refused", &database(), &Observed { stands: Stands::Refused, ..ours() });
     check("turn-unknown", &database(), &Observed { turn: Turn::Unknown(unanswered()), ..ours() });
-    check("handed-over", &database(), &Observed { turn: wanted(), lane: Some(AT_WORK), ..ours() });
+    check("handed-over", &database(), &Observed { turn: wanted(), stands: OPEN, lane: Some(AT_WORK), ..ours() });
     check("handed-over-before-it-was-opened", &database(), &Observed { turn: wanted(), ..ours() });
-    let busy = Observed { turn: wanted(), busy: true, lane: Some(AT_WORK), ..ours() };
+    let busy = Observed { turn: wanted(), stands: Stands::Open { busy: true }, lane: Some(AT_WORK), ..ours() };
     check("not-handed-over-while-a-job-runs", &database(), &busy);
 }
 
 #[test]
 fn no_replica_works_by_what_is_not_there() {
-    check("world-went-back", &database(), &Observed { settled: false, lane: Some(AT_WORK), ..ours() });
-    let stands = Stands::By(Duration::from_millis(500));
-    check("world-went-back-still", &database(), &Observed { settled: false, stands, ..ours() });
-    let lacks = Some("the kinds lack spec.limits; apply the crds of this release".to_owned());
-    check("kinds-older", &database(), &Observed { kinds: lacks.clone(), lane: Some(AT_WORK), ..ours() });
-    let stands = Stands::Shut(Reason::KindsOlder);
-    check("kinds-older-still", &database(), &Observed { kinds: lacks, stands, ..ours() });
+    let unsettled = |stands| Observed { cache: Cache::Unsettled, stands, ..ours() };
+    check("world-went-back", &database(), &unsettled(OPEN));
+    check("world-went-back-still", &database(), &unsettled(Stands::By(Duration::from_millis(500))));
+    let lacks = "the kinds lack spec.limits; apply the crds of this release";
+    let older = |stands| Observed { cache: Cache::CutOff(lacks.to_owned()), stands, ..ours() };
+    check("kinds-older", &database(), &older(OPEN));
+    check("kinds-older-still", &database(), &older(Stands::Shut(Reason::KindsOlder)));
 }
 
 #[test]
@@ -100,7 +99,7 @@ fn a_database_is_brought_to_work() {
     check("new", &Desired { protected: false, ..database() }, &ours());
     check("restarted", &database(), &ours());
     check("spec-changed", &database(), &Observed { lane: Some(LaneSeen { as_asked: false, ..AT_WORK }), ..ours() });
-    let no_secret = || Observed { unresolved: without_secret(), ..ours() };
+    let no_secret = || Observed { unresolved: Some(without_secret()), ..ours() };
     check("new-without-secret", &Desired { protected: false, ..database() }, &no_secret());
     let complaint = Some("spec.limits.maxQuota: 1Q is no size".to_owned());
     check("without-secret-and-invalid", &Desired { complaint, ..database() }, &no_secret());
@@ -114,7 +113,7 @@ fn a_database_at_work_is_surveyed_when_that_is_due_and_tenants_follow_what_is_ne
     check("survey-asked-for", &database(), &Observed { asked: true, ..lane(AT_WORK) });
     check("tenants-follow", &database(), &lane(LaneSeen { news: true, ..AT_WORK }));
     // A Secret that is away closes nothing.
-    check("secret-removed", &database(), &Observed { unresolved: without_secret(), ..lane(AT_WORK) });
+    check("secret-removed", &database(), &Observed { unresolved: Some(without_secret()), ..lane(AT_WORK) });
 }
 
 #[test]
@@ -150,7 +149,10 @@ fn any(mut choice: usize) -> Option<(Desired, Observed)> {
     let desired = Desired { leaving: flag(&mut choice), protected: flag(&mut choice), ..database() };
     let turns = vec![Turn::Apart, Turn::Waiting, Turn::Ours { wanted_by: None }, wanted(), Turn::Unknown(unanswered())];
     let stands = vec![
-        Stands::Otherwise,
+        Stands::Idle,
+        Stands::Refused,
+        OPEN,
+        Stands::Open { busy: true },
         Stands::By(Duration::ZERO),
         Stands::By(Duration::from_mins(1)),
         Stands::Shut(Reason::KindsOlder),
@@ -165,14 +167,11 @@ fn any(mut choice: usize) -> Option<(Desired, Observed)> {
     let observed = Observed {
         turn: of(&mut choice, turns),
         stands: of(&mut choice, stands),
-        refused: flag(&mut choice),
-        busy: flag(&mut choice),
+        cache: of(&mut choice, vec![Cache::Settled, Cache::Unsettled, Cache::CutOff("lacking".to_owned())]),
         said_to_be_well: flag(&mut choice),
-        settled: flag(&mut choice),
-        kinds: of(&mut choice, vec![None, Some("lacking".to_owned())]),
         asked: flag(&mut choice),
         users: of(&mut choice, vec![None, Some("used".to_owned())]),
-        unresolved: of(&mut choice, vec![None, without_secret()]),
+        unresolved: of(&mut choice, vec![None, Some(without_secret())]),
         lane: of(&mut choice, lanes),
         key: None,
     };
@@ -187,7 +186,7 @@ fn no_plan_does_what_none_may() {
         let Plan { moves, end } = plan(&desired, &observed);
         let works = matches!(end, End::Report(_) | End::Release);
         let ours = matches!(observed.turn, Turn::Ours { .. });
-        let may = ours && observed.settled && observed.kinds.is_none() && !observed.refused;
+        let may = ours && observed.cache == Cache::Settled && observed.stands != Stands::Refused;
         let told = || format!("{desired:?}\n{observed:?}\n{moves:?} {end:?}");
         assert!(!works || may, "works where it may not: {}", told());
         let touches = |one: &Move| matches!(one, Move::Protect | Move::Open | Move::Wake | Move::Survey);
@@ -195,7 +194,11 @@ fn no_plan_does_what_none_may() {
         let stands_by = moves.contains(&Move::StandBy);
         assert!(!stands_by || !moves.iter().any(touches), "works and stands by: {}", told());
         assert!(!matches!(end, End::Release) || desired.leaving && observed.users.is_none(), "{}", told());
-        assert!(!matches!(end, End::HandOver(_)) || may && !observed.busy, "cuts a job off: {}", told());
+        assert!(
+            !matches!(end, End::HandOver(_)) || may && observed.stands != Stands::Open { busy: true },
+            "cuts a job off: {}",
+            told()
+        );
         assert!(!moves.contains(&Move::Protect) || !desired.leaving, "cannot be: {}", told());
         let opens = moves.iter().position(|one| *one == Move::Open);
         let surveys = moves.iter().position(|one| *one == Move::Survey);
@@ -208,11 +211,8 @@ fn no_plan_does_what_none_may() {
         let blind = Observed {
             turn: observed.turn.clone(),
             stands: observed.stands,
-            refused: observed.refused,
-            busy: observed.busy,
+            cache: observed.cache.clone(),
             said_to_be_well: observed.said_to_be_well,
-            settled: observed.settled,
-            kinds: observed.kinds.clone(),
             ..Observed::default()
         };
         if let Some(kept_off) = keep_off(&blind) {
