@@ -35,17 +35,17 @@ const PROBE: Duration = Duration::from_secs(3);
 /// How long until a database is asked for again that another operator works on.
 const CONTESTED: Duration = Duration::from_secs(10);
 
-/// One pass over a database.
+/// One pass over a database: what it is given, and what it finds on its way.
 pub struct Pass<'a> {
-    database: Arc<TenantDatabase>,
-    desired: &'a Desired,
-    observed: &'a Observed,
-    work: Option<Arc<Work>>,
-    ctx: &'a Context,
-    holdings: &'a Holdings,
-    finished_jobs: &'a UnboundedSender<jobs::Finished>,
-    survey: Option<SurveyAnswer>,
-    notices: Vec<Notice>,
+    pub(super) database: Arc<TenantDatabase>,
+    pub(super) desired: &'a Desired,
+    pub(super) observed: &'a Observed,
+    pub(super) work: Option<Arc<Work>>,
+    pub(super) ctx: &'a Context,
+    pub(super) holdings: &'a Holdings,
+    pub(super) finished_jobs: &'a UnboundedSender<jobs::Finished>,
+    pub(super) survey: Option<SurveyAnswer>,
+    pub(super) notices: Vec<Notice>,
 }
 
 /// Does what is planned.
@@ -60,21 +60,7 @@ pub async fn apply(plan: Plan, mut pass: Pass<'_>) -> Result<Next, Error> {
     pass.end(plan.end).await
 }
 
-impl<'a> Pass<'a> {
-    /// A pass in which nothing was done yet; `work` is the lane that is open and can be used.
-    #[must_use]
-    pub fn new(
-        database: Arc<TenantDatabase>,
-        (desired, observed): (&'a Desired, &'a Observed),
-        work: Option<Arc<Work>>,
-        ctx: &'a Context,
-        holdings: &'a Holdings,
-        finished_jobs: &'a UnboundedSender<jobs::Finished>,
-    ) -> Self {
-        let (survey, notices) = (None, Vec::new());
-        Self { database, desired, observed, work, ctx, holdings, finished_jobs, survey, notices }
-    }
-
+impl Pass<'_> {
     async fn take(&mut self, step: Move) -> Result<(), Error> {
         let Self { ctx, holdings, desired, .. } = *self;
         match step {
@@ -88,7 +74,7 @@ impl<'a> Pass<'a> {
             Move::Wake => {
                 if let Some(work) = &self.work {
                     let wishes = wishes(desired, work);
-                    work.memory().told = wishes;
+                    work.memory(|memory| memory.told = wishes);
                 }
                 users::wake(&desired.name, ctx);
             }
@@ -169,8 +155,10 @@ impl<'a> Pass<'a> {
         let Self { ctx, holdings, desired, .. } = *self;
         let Some(work) = self.work.clone() else { return Ok(()) };
         let lane = &work.lane;
-        let slice = work.memory().slice;
-        work.memory().slice = (slice + 1) % Asked::SLICES;
+        let slice = work.memory(|memory| {
+            let next = (memory.slice + 1) % Asked::SLICES;
+            std::mem::replace(&mut memory.slice, next)
+        });
         match survey(lane, slice, desired, ctx).await {
             Ok(found) => self.survey = found,
             Err(_) if lane.is_refused() => return Err(rejoin(&desired.name, ctx, holdings).await),
@@ -183,7 +171,7 @@ impl<'a> Pass<'a> {
         }
         // What does not come about now is tried at the next tick.
         if let Some(answer) = &self.survey {
-            work.memory().expired.clone_from(&answer.expiry);
+            work.memory(|memory| memory.expired.clone_from(&answer.expiry));
             let bound = identity::bind(&self.database, &work, answer).await;
             self.notices.extend(bound.unwrap_or_default());
             if let Err(error) = identity::remember_namespaces(lane, ctx).await {

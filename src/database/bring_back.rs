@@ -61,7 +61,7 @@ pub struct Passed {
 /// How far it has come with what was set aside since the time that is asked for now.
 fn progress(database: &TenantDatabase, work: &Work, now: Timestamp) -> Option<Progress> {
     let since = bring_back_since(&database.metadata, now)?;
-    work.memory().bring_back.clone().filter(|progress| progress.since == since)
+    work.memory(|memory| memory.bring_back.clone()).filter(|progress| progress.since == since)
 }
 
 /// What is to be said of the database while something that was asked for is not back.
@@ -88,7 +88,8 @@ pub async fn pass(database: &TenantDatabase, work: &Work, survey: Option<&Survey
     }
     let surveyed = survey.and_then(|survey| survey.bring_back.as_ref());
     if let Some(&ToBringBack { done, left: 0, ever, latest, .. }) = surveyed.filter(|found| found.since == since) {
-        work.memory().bring_back = Some(Progress { since, done, ever, latest, tried: true, ..Progress::default() });
+        let progress = Progress { since, done, ever, latest, tried: true, ..Progress::default() };
+        work.memory(|memory| memory.bring_back = Some(progress));
         return Passed::default();
     }
     let begun = Instant::now();
@@ -103,7 +104,7 @@ pub async fn pass(database: &TenantDatabase, work: &Work, survey: Option<&Survey
             Err(error) => {
                 tracing::debug!(%error, "cannot bring back what was set aside");
                 progress.came_back |= passed.came_back;
-                work.memory().bring_back = Some(progress);
+                work.memory(|memory| memory.bring_back = Some(progress));
                 return passed;
             }
         };
@@ -140,7 +141,7 @@ pub async fn pass(database: &TenantDatabase, work: &Work, survey: Option<&Survey
     if progress.tried && progress.came_back {
         passed.notices.push(Notice { reason: EventReason::BroughtBack, message: outcome(&progress) });
     }
-    work.memory().bring_back = Some(progress);
+    work.memory(|memory| memory.bring_back = Some(progress));
     passed
 }
 

@@ -13,7 +13,7 @@ use std::{
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::time::{Instant, timeout};
 
-use super::{plan::Turn, work::Work};
+use super::work::Work;
 use crate::{
     api::condition::{Reason, Verdict},
     kubernetes::lease::{HeldLease, LeaseCandidate, Standing},
@@ -89,9 +89,8 @@ impl Lanes for Holdings {
     }
 
     fn lease(&self, database: &str) -> Option<HeldLease> {
-        let entries = self.lock();
-        let candidate = entries.get(database)?.candidate.as_ref()?;
-        matches!(candidate.standing(), Standing::Held { .. }).then(|| candidate.lease())
+        let held = matches!(self.standing(database), Some(Standing::Held { .. }));
+        self.contended(database).filter(|_| held)
     }
 }
 
@@ -153,15 +152,10 @@ impl Holdings {
         self.lock().entry(name.to_owned()).or_default().seen.clone()
     }
 
-    /// Whose turn it is, as this replica knows.
+    /// How this replica stands in the election; nothing when it takes no part.
     #[must_use]
-    pub fn turn(&self, name: &str) -> Turn {
-        match self.lock().get(name).and_then(|entry| entry.candidate.as_ref()).map(LeaseCandidate::standing) {
-            None => Turn::Apart,
-            Some(Standing::Waiting) => Turn::Waiting,
-            Some(Standing::Held { wanted_by, .. }) => Turn::Ours { wanted_by },
-            Some(Standing::Failed(error)) => Turn::Unknown(error),
-        }
+    pub fn standing(&self, name: &str) -> Option<Standing> {
+        self.lock().get(name)?.candidate.as_ref().map(LeaseCandidate::standing)
     }
 
     /// Takes part in the election from now on, unless it does already.
@@ -216,7 +210,7 @@ impl Holdings {
         let works = self.works();
         let runners = works.iter().filter_map(|work| {
             self.set(&work.lane.database, Holding::Apart);
-            work.memory().runner.take()
+            work.memory(|memory| memory.runner.take())
         });
         let _ = timeout(END_OF_JOBS, futures::future::join_all(runners)).await;
         let held = works.iter().filter(|work| !work.lane.is_refused());

@@ -29,7 +29,7 @@ pub async fn bind(
     survey: &SurveyAnswer,
 ) -> Result<Vec<Notice>, postgres::Error> {
     if survey.unbound_count == 0 {
-        work.memory().unbound = None;
+        work.memory(|memory| memory.unbound = None);
         return Ok(Vec::new());
     }
     let (name, id) = (database.name_any(), work.lane.hold.installation_id.to_string());
@@ -40,7 +40,8 @@ pub async fn bind(
              annotate tenantdatabase {name} --overwrite {REBIND}={id}",
             survey.unbound_count,
         );
-        work.memory().unbound = Some(Verdict::stalled(Reason::IdentifiersChanged, message, true));
+        let verdict = Verdict::stalled(Reason::IdentifiersChanged, message, true);
+        work.memory(|memory| memory.unbound = Some(verdict));
         return Ok(Vec::new());
     }
     let options = json!({ "installation_id": id, "requested_by": format!("TenantDatabase {name}") });

@@ -51,10 +51,11 @@ pub async fn reconcile(
 ) -> Result<Next, Error> {
     let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::new(After::Never, "gone")) };
     let work = holdings.usable(&database.name_any());
-    let desired = desired(&database, ctx.clock.now());
-    let observed = observe(&database, &desired, work.as_deref(), &ctx, holdings).await;
-    let plan = plan(&desired, &observed);
-    let pass = Pass::new(database, (&desired, &observed), work, &ctx, holdings, finished_jobs);
+    let desired = &desired(&database, ctx.clock.now());
+    let observed = observe(&database, desired, work.as_deref(), &ctx, holdings).await;
+    let plan = plan(desired, &observed);
+    let (ctx, survey, notices) = (&*ctx, None, Vec::new());
+    let pass = Pass { database, desired, observed: &observed, work, ctx, holdings, finished_jobs, survey, notices };
     let next = apply(plan, pass).await?;
     Ok(match observed.unresolved {
         Some(error) if next.failure.is_none() => next.failed(Error::Resolve(error)),

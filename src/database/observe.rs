@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     desired::Desired,
     holding::{Holding, Holdings},
-    plan::{Turn, keep_off},
+    plan::keep_off,
     resolve::{Unresolved, resolve},
     status::is_said_to_be_well,
     users::in_use,
@@ -14,13 +14,14 @@ use super::{
 use crate::{
     api::{TenantDatabase, condition::Reason},
     context::Context,
+    kubernetes::lease::Standing,
 };
 
 /// What was observed.
 #[derive(Debug, Default)]
 pub struct Observed {
-    /// Whose turn it is.
-    pub turn: Turn,
+    /// How this replica stands in the election, if it takes part.
+    pub standing: Option<Standing>,
     /// What this replica has.
     pub stands: Stands,
     /// Whether what was read is what is there.
@@ -89,7 +90,7 @@ pub async fn observe(
     ctx: &Context,
     holdings: &Holdings,
 ) -> Observed {
-    let mut observed = standing(database, desired, work, ctx, holdings);
+    let mut observed = at_no_cost(database, desired, work, ctx, holdings);
     if keep_off(&observed).is_some() {
         return observed;
     }
@@ -108,16 +109,16 @@ pub async fn observe(
         }
     };
     observed.key = connection.map(|connection| LaneKey::new(database, connection, ctx.world.number()));
-    observed.lane = work.map(|work| LaneSeen {
-        as_asked: observed.key.as_ref() == Some(&work.key),
-        news: work.memory().told != wishes(desired, work),
-        due: work.until_survey().is_zero(),
+    observed.lane = work.map(|work| {
+        let told = work.memory(|memory| memory.told);
+        let (news, due) = (told != wishes(desired, work), work.until_survey().is_zero());
+        LaneSeen { as_asked: observed.key.as_ref() == Some(&work.key), news, due }
     });
     observed
 }
 
 /// What any replica sees at no cost.
-fn standing(
+fn at_no_cost(
     database: &TenantDatabase,
     desired: &Desired,
     work: Option<&Work>,
@@ -125,7 +126,7 @@ fn standing(
     holdings: &Holdings,
 ) -> Observed {
     Observed {
-        turn: holdings.turn(&desired.name),
+        standing: holdings.standing(&desired.name),
         stands: match (holdings.of(&desired.name), work) {
             (Holding::StandsBy(since), _) => Stands::By(since.elapsed()),
             (Holding::Shut(reason, _), _) => Stands::Shut(reason),

@@ -64,24 +64,26 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
     let let_go = lane.taken_over().into_iter().filter_map(|row| row.owner.clone());
     let let_go = let_go.filter(|owner| ctx.let_go.has(&owner.uid));
     let missed = owners.chain(let_go).filter(|owner| is_missed(owner, ctx)).collect();
-    let asked = work.memory().unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now());
+    let asked = work.memory(|memory| memory.unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now()));
     let mut gone = gone_of(asked.now, ctx).await;
-    for owner in &gone.alive {
-        work.memory().unseen.is_alive(&owner.uid, Instant::now());
-    }
-    // All that are gone count together: when one is that was alive out of view, the others are asked for as well.
-    if gone.gone.iter().filter(|owner| work.memory().unseen.is_gone(&owner.uid)).count() > 0 {
-        let more = gone_of(asked.later, ctx).await;
-        for owner in &more.gone {
-            work.memory().unseen.is_gone(&owner.uid);
+    work.memory(|memory| {
+        for owner in &gone.alive {
+            memory.unseen.is_alive(&owner.uid, Instant::now());
         }
+    });
+    let forget =
+        |gone: &[Owner]| work.memory(|memory| gone.iter().filter(|owner| memory.unseen.is_gone(&owner.uid)).count());
+    // All that are gone count together: when one is that was alive out of view, the others are asked for as well.
+    if forget(&gone.gone) > 0 {
+        let more = gone_of(asked.later, ctx).await;
+        forget(&more.gone);
         gone.gone.extend(more.gone);
     }
     let (mut gone, mut lost): (Vec<_>, Vec<_>) = gone.gone.into_iter().partition(|owner| ctx.let_go.has(&owner.uid));
     let mut held = None;
     if lost.len() > most {
         let uids = uids_of(&lost);
-        let since = since(work.memory().missed.as_ref(), &uids, ctx.now());
+        let since = work.memory(|memory| since(memory.missed.as_ref(), &uids, ctx.now()));
         if api::confirmed_deletions(&database.metadata, ctx.clock.now()).is_none_or(|until| until < since) {
             let verdict = Verdict::stalled(Reason::ManyOwnersMissing, too_many(database, &lost, total, since), true);
             held = Some(Missed { uids, since, verdict });
@@ -90,7 +92,7 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
     }
     gone.append(&mut lost);
     if gone.is_empty() {
-        work.memory().missed = held;
+        work.memory(|memory| memory.missed = held);
         return Ok(Vec::new());
     }
     let uids = uids_of(&gone);
@@ -106,7 +108,7 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
         // They are still tenants, missed by the next survey as by this one, and what was said of them stays.
         return Ok(Vec::new());
     }
-    work.memory().missed = held;
+    work.memory(|memory| memory.missed = held);
     for uid in &uids {
         lane.forget(uid);
         ctx.let_go.remove(uid);

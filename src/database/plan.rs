@@ -11,30 +11,13 @@ use super::{
 };
 use crate::{
     api::condition::{Reason, Verdict},
-    kubernetes,
+    kubernetes::{self, lease::Standing},
 };
 
 /// After how long a holder of which the database hears nothing is said to do nothing, and how often it is looked for.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How long until it is asked again whether the caches are of the world that is there now.
 const UNSETTLED: Duration = Duration::from_millis(500);
-
-/// Whose turn it is to work on a database, as this replica knows.
-#[derive(Clone, Debug, Default)]
-pub enum Turn {
-    /// This replica takes no part in the election.
-    #[default]
-    Apart,
-    /// Another replica's, or not known yet.
-    Waiting,
-    /// This replica's.
-    Ours {
-        /// Another that asks for it.
-        wanted_by: Option<String>,
-    },
-    /// The API server did not let this replica find out.
-    Unknown(Arc<kubernetes::Error>),
-}
 
 /// What is done, in order. The first that fails ends the pass.
 #[derive(Debug)]
@@ -97,32 +80,32 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 /// The plan of a replica that does not work on the database now; nothing when it does.
 #[must_use]
 pub fn keep_off(observed: &Observed) -> Option<Plan> {
-    let Observed { turn, stands, cache, .. } = observed;
+    let Observed { standing, stands, cache, .. } = observed;
     let waited = if let Stands::By(waited) = stands { Some(*waited) } else { None };
     let mut moves = if waited.is_some() { Vec::new() } else { vec![Move::StandBy] };
-    let end = match (turn, cache) {
+    let end = match (standing, cache) {
         _ if *stands == Stands::Refused => End::Rejoin,
-        (Turn::Apart, _) => {
+        (None, _) => {
             moves.insert(0, Move::Join);
             End::Wait(PATIENCE)
         }
-        (Turn::Waiting, _) if waited >= Some(PATIENCE) && observed.said_to_be_well => End::LookAtHolder,
-        (Turn::Waiting, _) => End::Wait(PATIENCE),
-        (Turn::Unknown(error), _) => End::Unknown(error.clone()),
+        (Some(Standing::Waiting), _) if waited >= Some(PATIENCE) && observed.said_to_be_well => End::LookAtHolder,
+        (Some(Standing::Waiting), _) => End::Wait(PATIENCE),
+        (Some(Standing::Failed(error)), _) => End::Unknown(error.clone()),
         // No replica works by what was read while that is not what is there.
-        (Turn::Ours { .. }, Cache::Unsettled) => End::Wait(UNSETTLED),
-        (Turn::Ours { .. }, Cache::CutOff(lacks)) => {
+        (Some(Standing::Held { .. }), Cache::Unsettled) => End::Wait(UNSETTLED),
+        (Some(Standing::Held { .. }), Cache::CutOff(lacks)) => {
             moves.clear();
             let said = *stands == Stands::Shut(Reason::KindsOlder);
             End::Shut { verdict: Verdict::stalled(Reason::KindsOlder, lacks.clone(), false), said }
         }
         // A job would begin again there.
-        (Turn::Ours { wanted_by: Some(_) }, _) if *stands == Stands::Open { busy: true } => return None,
-        (Turn::Ours { wanted_by: Some(to) }, _) => {
+        (Some(Standing::Held { wanted_by: Some(_), .. }), _) if *stands == Stands::Open { busy: true } => return None,
+        (Some(Standing::Held { wanted_by: Some(to), .. }), _) => {
             moves.clear();
             End::HandOver(to.clone())
         }
-        (Turn::Ours { wanted_by: None }, _) => return None,
+        (Some(Standing::Held { wanted_by: None, .. }), _) => return None,
     };
     Some(Plan { moves, end })
 }

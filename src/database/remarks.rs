@@ -22,8 +22,8 @@ const SKEW: SignedDuration = SignedDuration::from_mins(1);
 /// What is most urgent to say of a database whose lane is open.
 pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &Context) -> Option<Verdict> {
     of_world(work, ctx)
-        .or_else(|| work.memory().unbound.clone())
-        .or_else(|| work.memory().missed.as_ref().map(|missed| missed.verdict.clone()))
+        .or_else(|| work.memory(|memory| memory.unbound.clone()))
+        .or_else(|| work.memory(|memory| memory.missed.as_ref().map(|missed| missed.verdict.clone())))
         .or_else(|| of_times(database, ctx))
         .or_else(|| of_deletions(database, ctx))
         .or_else(|| bring_back::verdict(database, work, ctx.clock.now()))
@@ -103,7 +103,7 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
 /// Backups that expired and wait.
 fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
-    let held = work.memory().expired.clone()?;
+    let held = work.memory(|memory| memory.expired.clone())?;
     let why = if held.stopped {
         "more tenants' last backups expired within an hour than spec.limits.maxDeletionsPerHour allows"
     } else {

@@ -1,7 +1,7 @@
 //! A lane at work, with what its driver remembers of it from one pass to the next.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -108,20 +108,20 @@ impl Work {
         Self { key, lane, facts, memory: Mutex::new(memory) }
     }
 
-    /// What is remembered. It is never kept over a call.
-    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+    /// Reads or writes what is remembered. It is locked for as long as `with` takes, which calls nothing that remembers.
+    pub fn memory<T>(&self, with: impl FnOnce(&mut Memory) -> T) -> T {
         // A panic elsewhere leaves what is remembered of the pass before.
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        with(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How long until the next survey is due.
     #[must_use]
     pub fn until_survey(&self) -> Duration {
-        self.memory().next_survey.saturating_duration_since(Instant::now())
+        self.memory(|memory| memory.next_survey.saturating_duration_since(Instant::now()))
     }
 
     /// The next survey is due after this.
     pub fn survey_after(&self, period: Duration) {
-        self.memory().next_survey = Instant::now() + period;
+        self.memory(|memory| memory.next_survey = Instant::now() + period);
     }
 }

@@ -12,11 +12,12 @@ use tenant_schema_operator::{
     database::{
         desired::Desired,
         observe::{Cache, LaneSeen, Observed, Stands},
-        plan::{End, Move, Plan, Turn, keep_off, plan},
+        plan::{End, Move, Plan, keep_off, plan},
         resolve::Unresolved,
     },
-    kubernetes,
+    kubernetes::{self, lease::Standing},
 };
+use tokio::time::Instant;
 
 const AT_WORK: LaneSeen = LaneSeen { as_asked: true, news: false, due: false };
 
@@ -33,11 +34,15 @@ fn deleted() -> Desired {
 
 /// This replica's turn, and nothing stands in the way.
 fn ours() -> Observed {
-    Observed { turn: Turn::Ours { wanted_by: None }, ..Observed::default() }
+    Observed { standing: Some(held_and(None)), ..Observed::default() }
 }
 
-fn wanted() -> Turn {
-    Turn::Ours { wanted_by: Some("operator-b".to_owned()) }
+fn wanted() -> Option<Standing> {
+    Some(held_and(Some("operator-b".to_owned())))
+}
+
+fn held_and(wanted_by: Option<String>) -> Standing {
+    Standing::Held { until: Instant::now(), wanted_by }
 }
 
 fn without_secret() -> Unresolved {
@@ -64,7 +69,7 @@ fn check(file: &str, desired: &Desired, observed: &Observed) {
 #[test]
 fn a_replica_takes_part_and_stands_by_until_it_is_its_turn() {
     check("first-look", &database(), &Observed::default());
-    let waiting = |stands| Observed { turn: Turn::Waiting, stands, ..Observed::default() };
+    let waiting = |stands| Observed { standing: Some(Standing::Waiting), stands, ..Observed::default() };
     check("lease-lost", &database(), &waiting(OPEN));
     check("stands-by", &database(), &waiting(Stands::By(Duration::from_secs(59))));
     let long = waiting(Stands::By(Duration::from_mins(1)));
@@ -76,10 +81,10 @@ fn a_replica_takes_part_and_stands_by_until_it_is_its_turn() {
 #[test]
 fn a_replica_leaves_a_database_that_is_not_its_own_any_more() {
     check("epoch-refused", &database(), &Observed { stands: Stands::Refused, ..ours() });
-    check("turn-unknown", &database(), &Observed { turn: Turn::Unknown(unanswered()), ..ours() });
-    check("handed-over", &database(), &Observed { turn: wanted(), stands: OPEN, lane: Some(AT_WORK), ..ours() });
-    check("handed-over-before-it-was-opened", &database(), &Observed { turn: wanted(), ..ours() });
-    let busy = Observed { turn: wanted(), stands: Stands::Open { busy: true }, lane: Some(AT_WORK), ..ours() };
+    check("turn-unknown", &database(), &Observed { standing: Some(Standing::Failed(unanswered())), ..ours() });
+    check("handed-over", &database(), &Observed { standing: wanted(), stands: OPEN, lane: Some(AT_WORK), ..ours() });
+    check("handed-over-before-it-was-opened", &database(), &Observed { standing: wanted(), ..ours() });
+    let busy = Observed { standing: wanted(), stands: Stands::Open { busy: true }, lane: Some(AT_WORK), ..ours() };
     check("not-handed-over-while-a-job-runs", &database(), &busy);
 }
 
@@ -123,7 +128,7 @@ fn a_deleted_database_goes_when_no_object_needs_it() {
     let users = Some("2 TenantSchemas still need this database".to_owned());
     check("deleted-and-used", &deleted(), &Observed { users: users.clone(), lane: Some(AT_WORK), ..ours() });
     check("deleted-and-used-and-closed", &deleted(), &Observed { users, ..ours() });
-    check("deleted-elsewhere", &deleted(), &Observed { turn: Turn::Waiting, ..Observed::default() });
+    check("deleted-elsewhere", &deleted(), &Observed { standing: Some(Standing::Waiting), ..Observed::default() });
 }
 
 #[test]
@@ -147,7 +152,8 @@ fn of<T>(choice: &mut usize, values: Vec<T>) -> T {
 fn any(mut choice: usize) -> Option<(Desired, Observed)> {
     let flag = |choice: &mut usize| of(choice, vec![false, true]);
     let desired = Desired { leaving: flag(&mut choice), protected: flag(&mut choice), ..database() };
-    let turns = vec![Turn::Apart, Turn::Waiting, Turn::Ours { wanted_by: None }, wanted(), Turn::Unknown(unanswered())];
+    let standings =
+        vec![None, Some(Standing::Waiting), Some(held_and(None)), wanted(), Some(Standing::Failed(unanswered()))];
     let stands = vec![
         Stands::Idle,
         Stands::Refused,
@@ -165,7 +171,7 @@ fn any(mut choice: usize) -> Option<(Desired, Observed)> {
         Some(LaneSeen { as_asked: true, news: true, due: true }),
     ];
     let observed = Observed {
-        turn: of(&mut choice, turns),
+        standing: of(&mut choice, standings),
         stands: of(&mut choice, stands),
         cache: of(&mut choice, vec![Cache::Settled, Cache::Unsettled, Cache::CutOff("lacking".to_owned())]),
         said_to_be_well: flag(&mut choice),
@@ -185,7 +191,7 @@ fn no_plan_does_what_none_may() {
         count += 1;
         let Plan { moves, end } = plan(&desired, &observed);
         let works = matches!(end, End::Report(_) | End::Release);
-        let ours = matches!(observed.turn, Turn::Ours { .. });
+        let ours = matches!(observed.standing, Some(Standing::Held { .. }));
         let may = ours && observed.cache == Cache::Settled && observed.stands != Stands::Refused;
         let told = || format!("{desired:?}\n{observed:?}\n{moves:?} {end:?}");
         assert!(!works || may, "works where it may not: {}", told());
@@ -209,7 +215,7 @@ fn no_plan_does_what_none_may() {
         assert!(finalizer_first, "the finalizer comes first: {}", told());
         // What only the holder looks for is not in the plan of one that keeps off.
         let blind = Observed {
-            turn: observed.turn.clone(),
+            standing: observed.standing.clone(),
             stands: observed.stands,
             cache: observed.cache.clone(),
             said_to_be_well: observed.said_to_be_well,
