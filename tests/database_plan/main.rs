@@ -37,8 +37,8 @@ fn ours() -> Observed {
     Observed { standing: Some(held_and(None)), ..Observed::default() }
 }
 
-fn wanted() -> Option<Standing> {
-    Some(held_and(Some("operator-b".to_owned())))
+fn wanted() -> Standing {
+    held_and(Some("operator-b".to_owned()))
 }
 
 fn held_and(wanted_by: Option<String>) -> Standing {
@@ -82,9 +82,14 @@ fn a_replica_takes_part_and_stands_by_until_it_is_its_turn() {
 fn a_replica_leaves_a_database_that_is_not_its_own_any_more() {
     check("epoch-refused", &database(), &Observed { stands: Stands::Refused, ..ours() });
     check("turn-unknown", &database(), &Observed { standing: Some(Standing::Failed(unanswered())), ..ours() });
-    check("handed-over", &database(), &Observed { standing: wanted(), stands: OPEN, lane: Some(AT_WORK), ..ours() });
-    check("handed-over-before-it-was-opened", &database(), &Observed { standing: wanted(), ..ours() });
-    let busy = Observed { standing: wanted(), stands: Stands::Open { busy: true }, lane: Some(AT_WORK), ..ours() };
+    check(
+        "handed-over",
+        &database(),
+        &Observed { standing: Some(wanted()), stands: OPEN, lane: Some(AT_WORK), ..ours() },
+    );
+    check("handed-over-before-it-was-opened", &database(), &Observed { standing: Some(wanted()), ..ours() });
+    let busy =
+        Observed { standing: Some(wanted()), stands: Stands::Open { busy: true }, lane: Some(AT_WORK), ..ours() };
     check("not-handed-over-while-a-job-runs", &database(), &busy);
 }
 
@@ -153,7 +158,7 @@ fn any(mut choice: usize) -> Option<(Desired, Observed)> {
     let flag = |choice: &mut usize| of(choice, vec![false, true]);
     let desired = Desired { leaving: flag(&mut choice), protected: flag(&mut choice), ..database() };
     let standings =
-        vec![None, Some(Standing::Waiting), Some(held_and(None)), wanted(), Some(Standing::Failed(unanswered()))];
+        vec![None, Some(Standing::Waiting), Some(held_and(None)), Some(wanted()), Some(Standing::Failed(unanswered()))];
     let stands = vec![
         Stands::Idle,
         Stands::Refused,
