@@ -142,7 +142,7 @@ fn every_golden_file_is_of_a_scenario() {
     for file in fs::read_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/database_plan/plans")).unwrap() {
         let path = file.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        assert!(text.contains(&format!("check(\"{name}\"")), "{name} is of no scenario");
+        assert!(text.contains(&format!("\"{name}\",")), "{name} is of no scenario");
     }
 }
 
