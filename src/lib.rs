@@ -6,7 +6,7 @@
 //!         ▼
 //!    kube-apiserver ──watch──►  tenant    resolve ► desired ► observe ► plan ► apply ► status ──► /status
 //!         ▲                     backup    resolve ► desired ► observe ► plan ► apply ► status
-//!         │                     database  resolve ► install ► survey ► status
+//!         │                     database  resolve ► desired ► observe ► plan ► apply ► status
 //!         │ status, Events                    │ request          │ who changed, who drifted
 //!         │                                   ▼                  │
 //!         └──── wake ◄──── jobs: claim ► run ► record            └──► wake only those

@@ -201,7 +201,7 @@ fn outcomes_are_reported_in_one_place() {
     // What a person reads in the log beside outcomes: the process begins and ends; the runner tries again; replicas pass a
     // Lease from one to the other.
     let may = [
-        "src/command.rs",
+        "src/command/mod.rs",
         "src/controller/mod.rs",
         "src/jobs/mod.rs",
         "src/kubernetes/lease.rs",

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{TenantDatabase, TenantSchema, connection::TlsMode},
     contract::document,
-    database::install::{Claimant, open},
+    database::open::{Claimant, open},
     lane::Lane,
     postgres::Connection,
     telemetry::Metrics,

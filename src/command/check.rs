@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::{
     api::TenantDatabase,
     database::{
-        install::{Closed, Reached, reach},
+        open::{Closed, Reached, reach},
         resolve::{Unresolved, resolve},
     },
     kubernetes,

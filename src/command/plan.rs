@@ -26,8 +26,9 @@ use crate::controller::cluster_id;
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     database::{
-        install::{Closed, Reached, reach},
-        resolve::{Unresolved, complaint, resolve},
+        desired::complaint,
+        open::{Closed, Reached, reach},
+        resolve::{Unresolved, resolve},
     },
     frame::{Doors, Kind, StageError, Wish, chain, look},
     kubernetes::{self, reading::Read},

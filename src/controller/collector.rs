@@ -1,5 +1,5 @@
 //! Numbers that are read at a scrape: from the watch caches databases that wait for a person, tenants by state and each
-//! tenant's usage, from the open lanes how busy they are.
+//! tenant's usage, from the holdings which databases are this replica's and how busy their lanes are.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
@@ -17,8 +17,8 @@ use crate::{
         TenantDatabase, TenantSchema, TenantSchemaSpec,
         condition::{ConditionType, find},
     },
+    database::Holdings,
     frame::Unread,
-    lane::Lanes,
     quantity::Bytes,
 };
 
@@ -129,8 +129,8 @@ impl Collector for DatabaseCollector {
     }
 }
 
-/// Looks at the open lanes at every scrape.
-pub struct LaneCollector(Arc<Lanes>);
+/// Looks at what this replica has of the databases at every scrape.
+pub struct LaneCollector(Arc<Holdings>);
 
 impl fmt::Debug for LaneCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,22 +139,35 @@ impl fmt::Debug for LaneCollector {
 }
 
 impl LaneCollector {
-    /// Looks at `lanes`.
+    /// Looks at `holdings`.
     #[must_use]
-    pub fn new(lanes: Arc<Lanes>) -> Self {
-        Self(lanes)
+    pub fn new(holdings: Arc<Holdings>) -> Self {
+        Self(holdings)
     }
 }
 
 impl Collector for LaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let (holders, up) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
         let connections = Family::<Labels, Gauge>::default();
-        for lane in self.0.all_open() {
-            let usage = lane.usage();
+        for shown in self.0.shown() {
+            let of_database = vec![("database", shown.database.clone())];
+            holders.get_or_create(&of_database).set(i64::from(shown.held));
+            if let Some(is_up) = shown.up {
+                up.get_or_create(&of_database).set(i64::from(is_up));
+            }
+            let Some(usage) = shown.lane.map(|lane| lane.usage()) else { continue };
             for (state, count) in [("open", usage.open), ("idle", usage.idle), ("waiting", usage.waiting)] {
-                let labels = vec![("database", lane.database.clone()), ("state", state.to_owned())];
+                let labels = vec![("database", shown.database.clone()), ("state", state.to_owned())];
                 connections.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
             }
+        }
+        for (name, help, family) in [
+            ("database_up", "1 while the database answers and is fit to work with", up),
+            ("lane_held", "1 while this replica holds the lane of the database", holders),
+        ] {
+            let descriptor = encoder.encode_descriptor(name, help, None, family.metric_type())?;
+            family.encode(descriptor)?;
         }
         let help = "Connections by state; waiting are calls that wait for one";
         let descriptor = encoder.encode_descriptor("pool_connections", help, None, connections.metric_type())?;

@@ -8,7 +8,7 @@ mod outside;
 pub mod report;
 mod runner;
 mod unreadable;
-pub mod watches;
+pub(crate) mod watches;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -20,10 +20,9 @@ use uuid::Uuid;
 
 use crate::{
     config::Config,
-    database,
+    database::{self, Holdings},
     frame::{self, Context, Deletions, Fit, Kinds, Losers, Making, Requests, Stores, Uids, Wake},
     kubernetes::{self, events::Events},
-    lane::Lanes,
     telemetry::{Metrics, http},
     tenant,
 };
@@ -85,20 +84,19 @@ pub async fn run(
     let hearing = Hearing::new(readiness.clone(), kinds.clone());
     let watches = Watches::start(&client, &config, &hearing, passed_over.clone());
     let stores = watches.stores();
-    let lanes = Arc::new(Lanes::default());
-    add_collectors(&metrics, &stores, &hearing, &lanes, &config);
+    let holdings = Arc::new(Holdings::default());
+    add_collectors(&metrics, &stores, &hearing, &holdings, &config);
     let ctx = Arc::new(Context {
         client: client.clone(),
         cluster,
         stores: stores.clone(),
-        lanes,
+        lanes: holdings.clone(),
         wake,
         unread: hearing.unread,
         kinds: kinds.clone(),
         world: hearing.world,
         passed_over,
         metrics,
-        candidates: tokio::sync::Mutex::default(),
         written: hearing.written,
         requests: Requests::default(),
         making: Making::default(),
@@ -119,16 +117,15 @@ pub async fn run(
         filled: caches_filled(stores.clone(), kinds, shutdown.clone()).boxed().shared(),
     };
     let Watches { databases, tenants, backups, secrets, leases, namespaces, .. } = watches;
-    let opens = Arc::new(database::opens::Opens::default());
     let database_controller = {
-        let (opens, finished, secret_stores) = (opens.clone(), finished.clone(), stores.clone());
+        let (holdings, finished, secret_stores) = (holdings.clone(), finished.clone(), stores.clone());
         let changed_secrets = secrets.flat_map(move |secret| {
             futures::stream::iter(watches::databases_of_secret(&secret_stores.databases, &secret))
         });
         let woken = futures::stream::select(databases_woken, changed_secrets);
         runner.drive(databases, stores.databases.clone(), woken, 8, move |object, ctx| {
-            let (opens, finished) = (opens.clone(), finished.clone());
-            async move { database::reconcile(object, ctx, &opens, &finished).await }
+            let (holdings, finished) = (holdings.clone(), finished.clone());
+            async move { database::reconcile(object, ctx, &holdings, &finished).await }
         })
     };
     let concurrency = ctx.config.concurrency;
@@ -146,13 +143,13 @@ pub async fn run(
         tokio::select! {
             () = finished::reported(finished_jobs, &ctx) => {}
             () = namespaces.for_each(|()| async {}) => {}
-            () = leases.for_each_concurrent(None, |lease| database::election::heard(lease, &ctx)) => {}
+            () = leases.for_each(async |lease| database::election::heard(&lease, &holdings)) => {}
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
-            () = tidied(&ctx, &opens) => {}
+            () = tidied(&ctx, &holdings) => {}
             () = Box::pin(resynced(&ctx)) => {}
             () = Box::pin(world_minded(&ctx)) => {}
-            () = Box::pin(unreadable::said(&ctx, &opens, &runner.events)) => {}
+            () = Box::pin(unreadable::said(&ctx, &holdings, &runner.events)) => {}
         }
     };
     tracing::info!(identity, namespace = ctx.config.namespace, version = env!("CARGO_PKG_VERSION"), "operator started");
@@ -160,7 +157,7 @@ pub async fn run(
     let overdue = async {
         shutdown.await;
         // Calls that wait for their turn need not be waited for.
-        opens.lose_all();
+        holdings.lose_all();
         tokio::time::sleep(END_OF_PASSES).await;
     };
     tokio::select! {
@@ -168,18 +165,18 @@ pub async fn run(
         () = overdue => tracing::warn!("what was begun did not end in time"),
         () = background => {}
     }
-    database::leave(&ctx, &opens).await;
+    database::leave(&holdings).await;
     tracing::info!("operator stopped");
     Ok(())
 }
 
 /// The numbers that are computed when they are asked for.
-fn add_collectors(metrics: &Metrics, stores: &Stores, hearing: &Hearing, lanes: &Arc<Lanes>, config: &Config) {
+fn add_collectors(metrics: &Metrics, stores: &Stores, hearing: &Hearing, holdings: &Arc<Holdings>, config: &Config) {
     let tenants = TenantCollector::new(stores.tenants.clone(), hearing.unread.clone(), config.tenant_metrics);
     metrics.add_collector(Box::new(tenants));
     let databases = DatabaseCollector::new(stores.databases.clone(), hearing.unread.clone());
     metrics.add_collector(Box::new(databases));
-    metrics.add_collector(Box::new(LaneCollector::new(lanes.clone())));
+    metrics.add_collector(Box::new(LaneCollector::new(holdings.clone())));
 }
 
 /// Which cluster this is: the UID of its kube-system namespace lives as long as the cluster.
@@ -273,10 +270,10 @@ async fn resynced(ctx: &Context) {
 }
 
 /// Leaves databases that are gone or out of view, of which no controller is told.
-async fn tidied(ctx: &Context, opens: &database::opens::Opens) {
+async fn tidied(ctx: &Context, holdings: &Holdings) {
     let mut tick = tokio::time::interval(TIDY);
     loop {
         tick.tick().await;
-        database::leave_unseen(ctx, opens).await;
+        database::leave_unseen(ctx, holdings).await;
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         TenantDatabase, TenantSchema, TenantSchemaSpec, bound,
         condition::{ConditionType, Reason, Verdict, find, summary},
     },
-    database::{self, opens::Opens},
+    database::{self, Holdings},
     frame::Context,
     kubernetes::{Error, events::Events, finalizers, reading::Unreadable, status},
     lane::LaneState,
@@ -44,13 +44,13 @@ const TENANT: Kind = Kind { word: "TenantSchema", resource: "tenantschema", fina
 const BACKUP: Kind = Kind { word: "SchemaBackup", resource: "schemabackup", finalizer: SCHEMA_BACKUP_FINALIZER };
 
 /// Says of every object that cannot be read what is wrong with it, for as long as the operator runs.
-pub async fn said(ctx: &Context, opens: &Opens, events: &Events) {
+pub async fn said(ctx: &Context, holdings: &Holdings, events: &Events) {
     let mut said = Said::new();
     loop {
         let databases = ctx.unread.all(DATABASE.word);
         for database in &databases {
             let name = database.metadata.name.as_deref().unwrap_or_default();
-            database::shut_unreadable(name, &database.why, ctx, opens).await;
+            database::shut_unreadable(name, &database.why, ctx, holdings).await;
             tell(&Api::<TenantDatabase>::all(ctx.client.clone()), &DATABASE, database, &mut said, ctx, events).await;
         }
         let tenants = ctx.unread.all(TENANT.word);

@@ -1,19 +1,16 @@
-//! Stage 5: bringing back what deletions set aside, when a user asks for that by an annotation on the TenantDatabase.
+//! Bringing back what deletions set aside, when a user asks for that by an annotation on the TenantDatabase.
 //!
 //! Each tenant comes back in a call of its own, for a few seconds at a time, so that surveys and elections go on meanwhile. One
 //! that cannot come back holds up no other: it is tried again at the next survey, and the condition says why. Which ones they are
 //! is noted in the registry when the time is first heard, so that an annotation that stays brings back no later deletion.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
-use super::caller;
+use super::{caller, work::Work};
 use crate::{
     api::{
         BRING_BACK, TenantDatabase, bring_back_since,
@@ -30,11 +27,8 @@ use crate::{
 const PASS: Duration = Duration::from_secs(3);
 
 /// How far it has come.
-#[derive(Default)]
-pub struct BringBack(Mutex<Option<Progress>>);
-
 #[derive(Clone, Default)]
-struct Progress {
+pub struct Progress {
     since: Timestamp,
     done: u64,
     left: u64,
@@ -63,101 +57,91 @@ pub struct Passed {
     pub goes_on: bool,
 }
 
-impl BringBack {
-    /// What is to be said of the database while something that was asked for is not back.
-    #[must_use]
-    pub fn verdict(&self, database: &TenantDatabase, now: Timestamp) -> Option<Verdict> {
-        let progress = self.get(bring_back_since(&database.metadata, now)?)?;
-        (progress.left > 0).then(|| told(&progress, &database.name_any()))
-    }
+/// How far it has come with what was set aside since the time that is asked for now.
+fn progress(database: &TenantDatabase, work: &Work, now: Timestamp) -> Option<Progress> {
+    let since = bring_back_since(&database.metadata, now)?;
+    work.memory(|memory| memory.bring_back.clone()).filter(|progress| progress.since == since)
+}
 
-    /// What is to be said when there was nothing to bring back.
-    #[must_use]
-    pub fn in_vain(&self, database: &TenantDatabase, now: Timestamp) -> Option<Verdict> {
-        let progress = self.get(bring_back_since(&database.metadata, now)?)?;
-        (progress.tried && progress.ever == Some(0)).then(|| told_in_vain(&progress, &database.name_any()))
-    }
+/// What is to be said of the database while something that was asked for is not back.
+#[must_use]
+pub fn verdict(database: &TenantDatabase, work: &Work, now: Timestamp) -> Option<Verdict> {
+    let progress = progress(database, work, now)?;
+    (progress.left > 0).then(|| told(&progress, &database.name_any()))
+}
 
-    /// Brings back what there is time for. What did not come back before is tried again after a survey.
-    pub async fn pass(
-        &self,
-        database: &TenantDatabase,
-        lane: &Lane,
-        survey: Option<&SurveyAnswer>,
-        now: Timestamp,
-    ) -> Passed {
-        let Some(since) = bring_back_since(&database.metadata, now) else { return Passed::default() };
-        let before = self.get(since);
-        let waits = |before: &Progress| before.tried && (before.left == 0 || survey.is_none());
-        if before.as_ref().is_some_and(waits) {
-            return Passed::default();
-        }
-        let surveyed = survey.and_then(|survey| survey.bring_back.as_ref());
-        if let Some(&ToBringBack { done, left: 0, ever, latest, .. }) = surveyed.filter(|found| found.since == since) {
-            self.set(Progress { since, done, ever, latest, tried: true, ..Progress::default() });
-            return Passed::default();
-        }
-        let begun = Instant::now();
-        let mut passed = Passed::default();
-        let unfinished = before.filter(|before| !before.tried);
-        let mut progress = unfinished.unwrap_or(Progress { since, ..Progress::default() });
-        while !progress.tried {
-            // What came back so far did, also when a later call fails. The next pass goes on from there.
-            let result = match bring_one(database, lane, since, &progress.skipped).await {
-                Ok(Some(result)) => result,
-                Ok(None) => return passed,
-                Err(error) => {
-                    tracing::debug!(%error, "cannot bring back what was set aside");
-                    progress.came_back |= passed.came_back;
-                    self.set(progress);
-                    return passed;
-                }
-            };
-            let count = |key: &str| result.detail[key].as_u64();
-            (progress.done, progress.left) =
-                (count("done").unwrap_or(progress.done), count("left").unwrap_or(progress.left));
-            let chosen = result.text("backup_id").map(str::to_owned);
-            match (result.status, chosen) {
-                (CallStatus::Success, Some(_)) => passed.came_back = true,
-                // The first call only notes the time. One that another brought back meanwhile is not chosen again.
-                (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
-                (CallStatus::Unchanged, None) => {
-                    progress.ever = count("ever");
-                    progress.latest = result.text("latest").and_then(|latest| latest.parse().ok());
-                    progress.tried = true;
-                }
-                (_, Some(backup)) => {
-                    progress.problem.get_or_insert(result.message);
-                    progress.skipped.push(backup);
-                }
-                // Functions of a release that knows no such call.
-                (_, None) => {
-                    progress.left = progress.left.max(1);
-                    progress.problem = Some(result.message);
-                    progress.tried = true;
-                }
+/// What is to be said when there was nothing to bring back.
+#[must_use]
+pub fn in_vain(database: &TenantDatabase, work: &Work, now: Timestamp) -> Option<Verdict> {
+    let progress = progress(database, work, now)?;
+    (progress.tried && progress.ever == Some(0)).then(|| told_in_vain(&progress, &database.name_any()))
+}
+
+/// Brings back what there is time for. What did not come back before is tried again after a survey.
+pub async fn pass(database: &TenantDatabase, work: &Work, survey: Option<&SurveyAnswer>, now: Timestamp) -> Passed {
+    let Some(since) = bring_back_since(&database.metadata, now) else { return Passed::default() };
+    let before = progress(database, work, now);
+    let waits = |before: &Progress| before.tried && (before.left == 0 || survey.is_none());
+    if before.as_ref().is_some_and(waits) {
+        return Passed::default();
+    }
+    let surveyed = survey.and_then(|survey| survey.bring_back.as_ref());
+    if let Some(&ToBringBack { done, left: 0, ever, latest, .. }) = surveyed.filter(|found| found.since == since) {
+        let progress = Progress { since, done, ever, latest, tried: true, ..Progress::default() };
+        work.memory(|memory| memory.bring_back = Some(progress));
+        return Passed::default();
+    }
+    let begun = Instant::now();
+    let mut passed = Passed::default();
+    let unfinished = before.filter(|before| !before.tried);
+    let mut progress = unfinished.unwrap_or(Progress { since, ..Progress::default() });
+    while !progress.tried {
+        // What came back so far did, also when a later call fails. The next pass goes on from there.
+        let result = match bring_one(database, &work.lane, since, &progress.skipped).await {
+            Ok(Some(result)) => result,
+            Ok(None) => return passed,
+            Err(error) => {
+                tracing::debug!(%error, "cannot bring back what was set aside");
+                progress.came_back |= passed.came_back;
+                work.memory(|memory| memory.bring_back = Some(progress));
+                return passed;
             }
-            if begun.elapsed() > PASS {
-                break;
+        };
+        let count = |key: &str| result.detail[key].as_u64();
+        (progress.done, progress.left) =
+            (count("done").unwrap_or(progress.done), count("left").unwrap_or(progress.left));
+        let chosen = result.text("backup_id").map(str::to_owned);
+        match (result.status, chosen) {
+            (CallStatus::Success, Some(_)) => passed.came_back = true,
+            // The first call only notes the time. One that another brought back meanwhile is not chosen again.
+            (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
+            (CallStatus::Unchanged, None) => {
+                progress.ever = count("ever");
+                progress.latest = result.text("latest").and_then(|latest| latest.parse().ok());
+                progress.tried = true;
+            }
+            (_, Some(backup)) => {
+                progress.problem.get_or_insert(result.message);
+                progress.skipped.push(backup);
+            }
+            // Functions of a release that knows no such call.
+            (_, None) => {
+                progress.left = progress.left.max(1);
+                progress.problem = Some(result.message);
+                progress.tried = true;
             }
         }
-        passed.goes_on = !progress.tried;
-        progress.came_back |= passed.came_back;
-        if progress.tried && progress.came_back {
-            passed.notices.push(Notice { reason: EventReason::BroughtBack, message: outcome(&progress) });
+        if begun.elapsed() > PASS {
+            break;
         }
-        self.set(progress);
-        passed
     }
-
-    fn set(&self, progress: Progress) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);
+    passed.goes_on = !progress.tried;
+    progress.came_back |= passed.came_back;
+    if progress.tried && progress.came_back {
+        passed.notices.push(Notice { reason: EventReason::BroughtBack, message: outcome(&progress) });
     }
-
-    /// How far it has come with what was set aside since just this time.
-    fn get(&self, since: Timestamp) -> Option<Progress> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|progress| progress.since == since)
-    }
+    work.memory(|memory| memory.bring_back = Some(progress));
+    passed
 }
 
 /// One call; nothing when the lane was lost with it.

@@ -1,8 +1,6 @@
 //! Which replica works on a database: taking part in the election of its Lease, and leaving it.
-//!
-//! The map of candidates is never locked over a call to the API: one slow answer must not hold up every database.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
@@ -11,10 +9,14 @@ use tokio::time::timeout;
 use super::{
     Error,
     balance::{Claim, asks_for},
+    holding::Holdings,
 };
 use crate::{
     frame::{Context, Stores},
-    kubernetes::lease::{Hearers, LeaseCandidate, Standing, holder, wanted_by},
+    kubernetes::{
+        self,
+        lease::{Hearers, LeaseCandidate, holder, wanted_by},
+    },
 };
 
 /// Keeps the Leases of databases apart from others in the namespace.
@@ -22,15 +24,9 @@ const LEASE_PREFIX: &str = "tenant-database-";
 /// A Lease that cannot be given back in this time runs out by itself.
 const RELEASE: Duration = Duration::from_secs(5);
 
-/// Whether this replica holds the database's Lease; it takes part in the election from the first call on.
-pub async fn is_held(name: &str, ctx: &Context) -> Result<bool, Error> {
-    let mut candidates = ctx.candidates.lock().await;
-    let candidate = candidates.entry(name.to_owned()).or_insert_with(|| take_part(name, ctx));
-    match candidate.standing() {
-        Standing::Waiting => Ok(false),
-        Standing::Held { .. } => Ok(true),
-        Standing::Failed(error) => Err(Error::Lease(error)),
-    }
+/// Takes part in the election of the database's Lease from now on.
+pub fn join(name: &str, ctx: &Context, holdings: &Holdings) {
+    holdings.join(name, || take_part(name, ctx));
 }
 
 fn take_part(name: &str, ctx: &Context) -> LeaseCandidate {
@@ -61,65 +57,41 @@ fn wants(read: &Lease, stores: &Stores, identity: &str) -> bool {
     asks_for(&claims, identity) == Some(&name)
 }
 
-/// Whether another replica asks for the database, which this one holds.
-pub async fn is_wanted(name: &str, ctx: &Context) -> bool {
-    let candidates = ctx.candidates.lock().await;
-    let standing = candidates.get(name).map(LeaseCandidate::standing);
-    matches!(standing, Some(Standing::Held { wanted_by: Some(_), .. }))
-}
-
 /// Gives the database to the replica that asks for it, and waits for the next turn. What cannot be handed over runs out.
-pub async fn hand_over(name: &str, ctx: &Context) {
-    let candidate = ctx.candidates.lock().await.remove(name);
-    if let Some(candidate) = candidate {
+pub async fn hand_over(name: &str, ctx: &Context, holdings: &Holdings) {
+    if let Some(candidate) = holdings.withdraw(name) {
         candidate.release().await;
     }
-    ctx.candidates.lock().await.entry(name.to_owned()).or_insert_with(|| take_part(name, ctx));
+    join(name, ctx, holdings);
 }
 
 /// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
 pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
-    let lease = match ctx.candidates.lock().await.get(name) {
-        Some(candidate) if matches!(candidate.standing(), Standing::Held { .. }) => candidate.lease(),
-        _ => return Ok(false),
-    };
+    let Some(lease) = ctx.lanes.lease(name) else { return Ok(false) };
     Ok(lease.is_held_by(&ctx.identity).await?)
 }
 
-/// Who holds the Lease, by the API server's word.
-pub async fn holder_of(name: &str, ctx: &Context) -> Result<Option<String>, Error> {
-    let Some(lease) = ctx.candidates.lock().await.get(name).map(LeaseCandidate::lease) else { return Ok(None) };
-    Ok(lease.holder().await?)
-}
-
 /// A Lease changed: the candidate for it hears of that.
-pub async fn heard(lease: Lease, ctx: &Context) {
+pub fn heard(lease: &Lease, holdings: &Holdings) {
     let name = lease.name_any();
-    let Some(name) = name.strip_prefix(LEASE_PREFIX) else { return };
-    if let Some(candidate) = ctx.candidates.lock().await.get(name) {
-        candidate.hear(&lease);
+    if let Some(name) = name.strip_prefix(LEASE_PREFIX) {
+        holdings.hear(name, lease);
     }
 }
 
 /// Leaves the election; the Lease is given back if it was held.
-pub async fn leave(name: &str, ctx: &Context) {
-    let candidate = ctx.candidates.lock().await.remove(name);
-    if let Some(candidate) = candidate {
+pub async fn leave(name: &str, holdings: &Holdings) {
+    if let Some(candidate) = holdings.withdraw(name) {
         // What is not given back in time runs out.
         let _ = timeout(RELEASE, candidate.release()).await;
     }
 }
 
 /// Leaves every election, so that other replicas need not wait for Leases to run out.
-pub async fn leave_all(ctx: &Context) {
-    let candidates = std::mem::take(&mut *ctx.candidates.lock().await);
-    let released = candidates.into_values().map(LeaseCandidate::release);
+pub async fn leave_all(holdings: &Holdings) {
+    let released =
+        holdings.names().into_iter().filter_map(|name| holdings.withdraw(&name)).map(LeaseCandidate::release);
     let _ = timeout(RELEASE, futures::future::join_all(released)).await;
-}
-
-/// The databases in whose election this replica takes part.
-pub async fn names(ctx: &Context) -> BTreeSet<String> {
-    ctx.candidates.lock().await.keys().cloned().collect()
 }
 
 /// Namespace and name of the Lease by which a database has one holder.
@@ -133,9 +105,7 @@ fn lease_name(database: &str) -> String {
 }
 
 /// The Lease of a database that is gone is removed with it.
-pub async fn remove(database: &crate::api::TenantDatabase, ctx: &Context) -> Result<(), Error> {
-    let name = database.name_any();
-    leave(&name, ctx).await;
-    crate::kubernetes::lease::delete(&ctx.client, &ctx.config.namespace, &lease_name(&name)).await?;
-    Ok(())
+pub async fn remove(name: &str, ctx: &Context, holdings: &Holdings) -> Result<(), Error> {
+    leave(name, holdings).await;
+    Ok(kubernetes::lease::delete(&ctx.client, &ctx.config.namespace, &lease_name(name)).await?)
 }

@@ -1,14 +1,11 @@
-//! Stage 4: which schema is whose, after a restore or an upgrade of the server; and which namespace an object is in, for rows from
+//! Which schema is whose, after a restore or an upgrade of the server; and which namespace an object is in, for rows from
 //! before that was kept.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::BTreeMap;
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
-use super::caller;
+use super::{caller, work::Work};
 use crate::{
     api::{
         REBIND, TenantDatabase,
@@ -24,34 +21,17 @@ use crate::{
 /// How many rows are told their namespace at once.
 const AT_ONCE: usize = 1000;
 
-/// What is to be said of a database whose schemas are not known, until they are.
-#[derive(Default)]
-pub struct Unbound(Mutex<Option<Verdict>>);
-
-impl Unbound {
-    /// What is to be said, if anything.
-    #[must_use]
-    pub fn verdict(&self) -> Option<Verdict> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, verdict: Option<Verdict>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = verdict;
-    }
-}
-
 /// Binds what the survey found unbound, if a person asked for it, or says so; returns what a person would tell another.
 pub async fn bind(
     database: &TenantDatabase,
-    lane: &Lane,
+    work: &Work,
     survey: &SurveyAnswer,
-    unbound: &Unbound,
 ) -> Result<Vec<Notice>, postgres::Error> {
     if survey.unbound_count == 0 {
-        unbound.set(None);
+        work.memory(|memory| memory.unbound = None);
         return Ok(Vec::new());
     }
-    let (name, id) = (database.name_any(), lane.hold.installation_id.to_string());
+    let (name, id) = (database.name_any(), work.lane.hold.installation_id.to_string());
     if database.annotations().get(REBIND).map(|value| value.trim()) != Some(&id) {
         let message = format!(
             "since a restore or an upgrade of the server it is not known which schema is whose ({} tenants); nothing of them is \
@@ -59,10 +39,11 @@ pub async fn bind(
              annotate tenantdatabase {name} --overwrite {REBIND}={id}",
             survey.unbound_count,
         );
-        unbound.set(Some(Verdict::stalled(Reason::IdentifiersChanged, message, true)));
+        let verdict = Verdict::stalled(Reason::IdentifiersChanged, message, true);
+        work.memory(|memory| memory.unbound = Some(verdict));
         return Ok(Vec::new());
     }
-    let results = lane.apply(&caller(&name), vec![Step::RebindTenants { installation_id: id }]).await?;
+    let results = work.lane.apply(&caller(&name), vec![Step::RebindTenants { installation_id: id }]).await?;
     let done = results.into_iter().filter(|result| result.status == CallStatus::Success);
     Ok(done.map(|result| Notice { reason: EventReason::Rebound, message: result.message }).collect())
 }

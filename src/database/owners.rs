@@ -1,22 +1,17 @@
-//! Stage 4: tenants whose object is gone without a deletion that we saw: with `Retain`, abandoned, or lost.
+//! Tenants whose object is gone without a deletion that we saw: with `Retain`, abandoned, or lost.
 //!
 //! The cache raises the suspicion and a live answer of the API server confirms it: there is no object of that name, or one
 //! with another UID. Such a row becomes `released`. Its schema stays as it is, and the next object of that name can reclaim
 //! it. When many are gone at once, nothing is released until a person says that they are meant to be gone.
 
-use std::{
-    collections::BTreeSet,
-    pin::pin,
-    sync::{Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, pin::pin};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 use tokio::time::Instant;
 
-use super::caller;
-use super::unseen::Unseen;
+use super::{caller, work::Work};
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
@@ -26,7 +21,6 @@ use crate::{
     contract::{CallResult, CallStatus, Owner, Step},
     frame::{Context, Notice},
     kubernetes,
-    lane::Lane,
     postgres::{self},
 };
 
@@ -39,43 +33,23 @@ const FEW: usize = 3;
 const AT_ONCE: usize = 8;
 
 /// The tenants that were missed, as long as they are too many.
-#[derive(Default)]
-pub struct Missing(Mutex<Option<Missed>>);
-
-struct Missed {
+pub struct Missed {
     uids: BTreeSet<String>,
     /// When the latest of them was first missed, in whole seconds, as an annotation has it.
     since: Timestamp,
-    verdict: Verdict,
+    /// What is to be said of the database.
+    pub verdict: Verdict,
 }
 
-impl Missing {
-    /// What is to be said of the database, if too many are missed.
-    #[must_use]
-    pub fn verdict(&self) -> Option<Verdict> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|missed| missed.verdict.clone())
-    }
-
-    /// Since when just these are missed.
-    fn since(&self, uids: &BTreeSet<String>, now: Timestamp) -> Timestamp {
-        let missed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = missed.as_ref().filter(|missed| uids.is_subset(&missed.uids));
-        known.map_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now), |missed| missed.since)
-    }
-
-    fn set(&self, missed: Option<Missed>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = missed;
-    }
+/// Since when just these are missed.
+fn since(before: Option<&Missed>, uids: &BTreeSet<String>, now: Timestamp) -> Timestamp {
+    let known = before.filter(|missed| uids.is_subset(&missed.uids));
+    known.map_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now), |missed| missed.since)
 }
 
 /// Releases the tenants whose object is gone, or says that they are too many; returns what a person would tell another.
-pub async fn release(
-    database: &TenantDatabase,
-    lane: &Lane,
-    missing: &Missing,
-    unseen: &Unseen,
-    ctx: &Context,
-) -> Result<Vec<Notice>, postgres::Error> {
+pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> Result<Vec<Notice>, postgres::Error> {
+    let lane = &work.lane;
     if lane.contest().is_some() {
         // Another operator may know the objects that this one misses.
         return Ok(Vec::new());
@@ -88,24 +62,26 @@ pub async fn release(
     let let_go = lane.taken_over().into_iter().filter_map(|row| row.owner.clone());
     let let_go = let_go.filter(|owner| ctx.let_go.has(&owner.uid));
     let missed = owners.chain(let_go).filter(|owner| is_missed(owner, ctx)).collect();
-    let asked = unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now());
+    let asked = work.memory(|memory| memory.unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now()));
     let mut gone = gone_of(asked.now, ctx).await;
-    for owner in &gone.alive {
-        unseen.is_alive(&owner.uid, Instant::now());
-    }
-    // All that are gone count together: when one is that was alive out of view, the others are asked for as well.
-    if gone.gone.iter().filter(|owner| unseen.is_gone(&owner.uid)).count() > 0 {
-        let more = gone_of(asked.later, ctx).await;
-        for owner in &more.gone {
-            unseen.is_gone(&owner.uid);
+    work.memory(|memory| {
+        for owner in &gone.alive {
+            memory.unseen.is_alive(&owner.uid, Instant::now());
         }
+    });
+    let forget =
+        |gone: &[Owner]| work.memory(|memory| gone.iter().filter(|owner| memory.unseen.is_gone(&owner.uid)).count());
+    // All that are gone count together: when one is that was alive out of view, the others are asked for as well.
+    if forget(&gone.gone) > 0 {
+        let more = gone_of(asked.later, ctx).await;
+        forget(&more.gone);
         gone.gone.extend(more.gone);
     }
     let (mut gone, mut lost): (Vec<_>, Vec<_>) = gone.gone.into_iter().partition(|owner| ctx.let_go.has(&owner.uid));
     let mut held = None;
     if lost.len() > most {
         let uids = uids_of(&lost);
-        let since = missing.since(&uids, ctx.now());
+        let since = work.memory(|memory| since(memory.missed.as_ref(), &uids, ctx.now()));
         if api::confirmed_deletions(&database.metadata, ctx.clock.now()).is_none_or(|until| until < since) {
             let verdict = Verdict::stalled(Reason::ManyOwnersMissing, too_many(database, &lost, total, since), true);
             held = Some(Missed { uids, since, verdict });
@@ -114,7 +90,7 @@ pub async fn release(
     }
     gone.append(&mut lost);
     if gone.is_empty() {
-        missing.set(held);
+        work.memory(|memory| memory.missed = held);
         return Ok(Vec::new());
     }
     let uids = uids_of(&gone);
@@ -126,7 +102,7 @@ pub async fn release(
         // They are still tenants, missed by the next survey as by this one, and what was said of them stays.
         return Ok(Vec::new());
     }
-    missing.set(held);
+    work.memory(|memory| memory.missed = held);
     for uid in &uids {
         lane.forget(uid);
         ctx.let_go.remove(uid);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::{install::contested, opens::Open, resolve::complaint};
+use super::{bring_back, desired::Desired, open::contested, work::Work};
 use crate::{
     api::{
         BRING_BACK, CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
@@ -20,24 +20,24 @@ use crate::{
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is most urgent to say of a database whose lane is open.
-pub fn of_open(database: &TenantDatabase, open: &Open, ctx: &Context) -> Option<Verdict> {
-    of_world(open, ctx)
-        .or_else(|| open.unbound.verdict())
-        .or_else(|| open.missing.verdict())
+pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &Context) -> Option<Verdict> {
+    of_world(work, ctx)
+        .or_else(|| work.memory(|memory| memory.unbound.clone()))
+        .or_else(|| work.memory(|memory| memory.missed.as_ref().map(|missed| missed.verdict.clone())))
         .or_else(|| of_times(database, ctx))
         .or_else(|| of_deletions(database, ctx))
-        .or_else(|| open.bring_back.verdict(database, ctx.clock.now()))
-        .or_else(|| of_expiry(database, open))
-        .or_else(|| complaint(database).map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
-        .or_else(|| open.bring_back.in_vain(database, ctx.clock.now()))
+        .or_else(|| bring_back::verdict(database, work, ctx.clock.now()))
+        .or_else(|| of_expiry(database, work))
+        .or_else(|| desired.complaint.clone().map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
+        .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
 }
 
 /// Another operator wants the database, or its clock is not the API server's.
-fn of_world(open: &Open, ctx: &Context) -> Option<Verdict> {
-    if let Some(contest) = open.lane.contest() {
+fn of_world(work: &Work, ctx: &Context) -> Option<Verdict> {
+    if let Some(contest) = work.lane.contest() {
         return Some(Verdict::stalled(Reason::LaneContested, contested(&contest), false));
     }
-    of_clocks(open.lane.ahead() - ctx.clock.ahead())
+    of_clocks(work.lane.ahead() - ctx.clock.ahead())
 }
 
 /// The database server's clock is so far ahead of the API server's that a user should know.
@@ -101,9 +101,9 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
 }
 
 /// Backups that expired and wait.
-fn of_expiry(database: &TenantDatabase, open: &Open) -> Option<Verdict> {
+fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
     let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
-    let held = open.held()?;
+    let held = work.memory(|memory| memory.expired.clone())?;
     let why = if held.stopped {
         "more tenants' last backups expired within an hour than spec.limits.maxDeletionsPerHour allows"
     } else {

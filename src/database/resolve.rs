@@ -1,16 +1,14 @@
-//! Stage 1: the Secrets that the spec points to, read into a [`Connection`], and what in the spec cannot be followed.
+//! Stage 1: the Secrets that the spec points to, read into a [`Connection`].
 
 use std::collections::BTreeMap;
 
-use kube::{Client, core::Selector};
-use regex::Regex;
+use kube::Client;
 use thiserror::Error;
 
 use crate::{
-    api::{TenantDatabase, connection::SecretRef, tenant_database::Limits},
+    api::{TenantDatabase, connection::SecretRef},
     kubernetes::{self, secrets},
     postgres::{Connection, ConnectionError},
-    text::why_no_regex,
 };
 
 /// Why there is nothing to connect with.
@@ -78,40 +76,6 @@ pub async fn resolve(
         name: name.clone(),
         source,
     })
-}
-
-/// What in the spec cannot be followed although the API server took it: tenants would be told of it, who cannot mend it.
-#[must_use]
-pub fn complaint(database: &TenantDatabase) -> Option<String> {
-    let spec = &database.spec;
-    let naming = || spec.naming.iter().flatten().enumerate();
-    let of_database = spec.allowed_namespaces.iter().map(|selector| ("spec.allowedNamespaces".to_owned(), selector));
-    let of_rules = naming().filter_map(|(index, rule)| {
-        Some((format!("spec.naming[{index}].namespaceSelector"), rule.namespace_selector.as_ref()?))
-    });
-    for (field, selector) in of_database.chain(of_rules) {
-        if let Err(error) = Selector::try_from(selector.clone()) {
-            return Some(format!("{field} is invalid: {error}"));
-        }
-    }
-    for (index, rule) in naming() {
-        if let Err(error) = Regex::new(&rule.pattern) {
-            let why = why_no_regex(&error);
-            return Some(format!("spec.naming[{index}].pattern {:?} is no regular expression: {why}", rule.pattern));
-        }
-    }
-    let limit = match spec.limits.as_ref().map_or(Ok(None), Limits::max_quota) {
-        Ok(limit) => limit,
-        Err(error) => return Some(format!("spec.limits.maxQuota: {error}")),
-    };
-    match spec.defaults.as_ref()?.quota.as_ref()?.limit() {
-        Err(error) => Some(format!("spec.defaults.quota.limit: {error}")),
-        Ok(Some(default)) if limit.is_some_and(|limit| limit < default) => Some(format!(
-            "spec.defaults.quota.limit {default} is more than spec.limits.maxQuota {}, so no tenant may have it",
-            limit.unwrap_or(default)
-        )),
-        Ok(_) => None,
-    }
 }
 
 async fn read(client: &Client, namespace: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, Unresolved> {

@@ -7,53 +7,36 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 
-use super::{
-    Error,
-    election::{self, lease_of},
-    publish,
-    resolve::resolve,
-    status::status_of_verdict,
-};
+use super::{election::lease_of, holding::Holdings, plan::PATIENCE, resolve::resolve};
 use crate::{
     api::{
         TenantDatabase,
-        condition::{ConditionType, Reason, Verdict, find},
+        condition::{Reason, Verdict},
     },
     contract::Installation,
-    frame::{After, Context, Next, Outcome},
+    frame::Context,
+    kubernetes,
     postgres::{Functions, Pool},
 };
 
-/// After how long a holder of which the database hears nothing is said to do nothing, and how often it is looked for.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Looks after a database for which this replica has stood by for so long.
-pub async fn look(database: &TenantDatabase, waited: Duration, ctx: &Context) -> Result<Next, Error> {
-    let again = Next::new(After::Delay(PATIENCE), Outcome::Standby);
-    if waited < PATIENCE || !is_said_to_be_well(database) {
-        return Ok(again);
-    }
+/// Looks after a database that another holds: what is to be said of it, if that one does nothing.
+pub async fn look(
+    database: &TenantDatabase,
+    ctx: &Context,
+    holdings: &Holdings,
+) -> Result<Option<Verdict>, kubernetes::Error> {
     let name = database.name_any();
-    let Some(holder) = election::holder_of(&name, ctx).await? else { return Ok(again) };
+    let Some(lease) = holdings.contended(&name) else { return Ok(None) };
+    let Some(holder) = lease.holder().await? else { return Ok(None) };
     match is_silent(database, ctx).await {
-        Ok(true) => {}
-        Ok(false) => return Ok(again),
+        Ok(true) => Ok(Some(Verdict::stalled(Reason::LaneContested, idle(&holder, &lease_of(&name, ctx)), false))),
+        Ok(false) => Ok(None),
         Err(error) => {
             // A database that cannot be asked is for its holder to tell of.
             tracing::debug!(database = name, %error, "cannot see whether the holder of the Lease works");
-            return Ok(again);
+            Ok(None)
         }
     }
-    let verdict = Verdict::stalled(Reason::LaneContested, idle(&holder, &lease_of(&name, ctx)), false);
-    let next = publish(database, status_of_verdict(database, &verdict, ctx.now()), ctx).await?;
-    Ok(Next { after: again.after, outcome: again.outcome, ..next })
-}
-
-/// A holder that works says itself what is wrong.
-fn is_said_to_be_well(database: &TenantDatabase) -> bool {
-    let conditions = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    find(conditions, ConditionType::Ready)
-        .is_none_or(|ready| ready.status == "True" || ready.reason == Reason::LaneContested.as_str())
 }
 
 /// Whether the database has heard of no operator for longer than one that works is ever silent.

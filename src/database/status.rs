@@ -1,10 +1,11 @@
-//! Stage 4: what a person reads of a database. Pure.
+//! Stage 6: what a person reads of a database. Pure.
 
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{
-    install::{Closed, Opened},
+    install::Installed,
+    open::{Closed, Opened},
     resolve::Unresolved,
 };
 use crate::{
@@ -117,6 +118,42 @@ pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Not
         notices.push(Notice { reason: EventReason::Recovered, message: "ready again".to_owned() });
     }
     notices
+}
+
+/// What a user would like to know of a lane that was opened; `returned` says why the API server's world is another one.
+#[must_use]
+pub fn opening_notices(returned: Option<String>, opened: &Opened) -> Vec<Notice> {
+    let version = &opened.functions_version;
+    let returned = returned.map(|why| Notice {
+        reason: EventReason::ClusterRestored,
+        message: format!("{why}: everything was read again, and every tenant is looked at"),
+    });
+    let installed = opened.installed.as_ref().map(|installed| match installed {
+        Installed::First => Notice {
+            reason: EventReason::FunctionsInstalled,
+            message: format!("installed management functions {version}"),
+        },
+        Installed::Upgraded { from } => Notice {
+            reason: EventReason::FunctionsUpgraded,
+            message: format!("installed management functions {version} over {from}"),
+        },
+    });
+    let went_back = opened.went_back.as_ref().map(|sign| Notice {
+        reason: EventReason::WentBack,
+        message: format!(
+            "the database is, or may be, an older state of itself: {sign}; every tenant is looked at again, and nothing expires \
+             and nothing is purged for four hours"
+        ),
+    });
+    returned.into_iter().chain(installed).chain(went_back).collect()
+}
+
+/// Whether the last holder said that the database is at work; one that works says itself what is wrong.
+#[must_use]
+pub fn is_said_to_be_well(database: &TenantDatabase) -> bool {
+    let conditions = database.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    find(conditions, ConditionType::Ready)
+        .is_none_or(|ready| ready.status == "True" || ready.reason == Reason::LaneContested.as_str())
 }
 
 /// The verdict on Secrets that do not resolve, while the lane is open all the same or not.

@@ -1,47 +1,34 @@
-//! Stage 3: measuring all tenants in one batched query set, and waking the objects that are concerned.
+//! Measuring all tenants in one batched query set, and waking the objects that are concerned.
 //!
 //! Surveys ask for what changed, and each for a tenth of all, so that a row that was edited or removed by hand is noticed even
 //! if the database believes that it told us. Only the first one is told all, and the one after a survey that counted other
 //! tenants than are known.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::json;
 use tokio::time::Instant;
 
+use super::desired::Desired;
 use crate::{
-    contract::{Asked, SurveyAnswer, TenantRow},
+    contract::{SurveyAnswer, TenantRow},
     frame::Context,
     lane::Lane,
     postgres::Error,
     telemetry::metrics::{DatabaseLabels, Metrics},
 };
 
-/// Which survey of a lane this is.
-#[derive(Debug, Default)]
-pub struct SurveyCount(AtomicU8);
-
-/// Surveys the database and wakes the tenants and backups that changed. `period` is for alerts on the age of surveys,
-/// `wishes` say what may expire.
-pub async fn survey(
-    lane: &Lane,
-    count: &SurveyCount,
-    period: Duration,
-    wishes: &Value,
-    ctx: &Context,
-) -> Result<Option<SurveyAnswer>, Error> {
+/// Surveys the database and wakes the tenants and backups that changed; `slice` is told whole.
+pub async fn survey(lane: &Lane, slice: u8, desired: &Desired, ctx: &Context) -> Result<Option<SurveyAnswer>, Error> {
     let labels = DatabaseLabels { database: lane.database.clone() };
-    ctx.metrics.survey_period.get_or_create(&labels).set(period.as_secs_f64());
+    // For alerts on the age of surveys.
+    ctx.metrics.survey_period.get_or_create(&labels).set(desired.survey_period.as_secs_f64());
+    // What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour.
+    let wishes = json!({
+        "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
+    });
     let started = Instant::now();
-    let next = |slice| Some((slice + 1) % Asked::SLICES);
-    let slice = count.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
-    let Some((answer, news)) = lane.survey(slice, wishes).await? else { return Ok(None) };
+    let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };
     wake(&answer, &news, ctx);
     lane.functions().pool().tend();
     measure(&ctx.metrics, lane, &answer, started, ctx.now().as_second());

@@ -1,11 +1,7 @@
 //! Tenants that are alive and out of this operator's view. Each was asked for once, and is asked for again ever more rarely, so
 //! that a thousand of them cost next to nothing.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 
@@ -17,7 +13,7 @@ const AT_ONCE: usize = 50;
 
 /// Who is known to be alive, by UID.
 #[derive(Default)]
-pub struct Unseen(Mutex<HashMap<String, Known>>);
+pub struct Unseen(HashMap<String, Known>);
 
 struct Known {
     ask_at: Instant,
@@ -35,9 +31,8 @@ pub struct Asked<T> {
 
 impl Unseen {
     /// Sorts those who are missed; one that is not missed any more is forgotten.
-    pub fn sort<T>(&self, missed: Vec<T>, uid: impl Fn(&T) -> &str, now: Instant) -> Asked<T> {
-        let mut known = self.lock();
-        let mut before = std::mem::take(&mut *known);
+    pub fn sort<T>(&mut self, missed: Vec<T>, uid: impl Fn(&T) -> &str, now: Instant) -> Asked<T> {
+        let mut before = std::mem::take(&mut self.0);
         let mut asked = Asked { now: Vec::new(), later: Vec::new() };
         let mut again = 0;
         for one in missed {
@@ -48,7 +43,7 @@ impl Unseen {
                     again += usize::from(due);
                     let part = if due { &mut asked.now } else { &mut asked.later };
                     part.push(one);
-                    known.insert(uid, found);
+                    self.0.insert(uid, found);
                 }
             }
         }
@@ -56,19 +51,14 @@ impl Unseen {
     }
 
     /// It is alive.
-    pub fn is_alive(&self, uid: &str, now: Instant) {
-        let mut known = self.lock();
-        let wait = known.get(uid).map_or(FIRST, |known| (known.wait * 2).min(LONGEST));
-        known.insert(uid.to_owned(), Known { ask_at: now + wait, wait });
+    pub fn is_alive(&mut self, uid: &str, now: Instant) {
+        let wait = self.0.get(uid).map_or(FIRST, |known| (known.wait * 2).min(LONGEST));
+        self.0.insert(uid.to_owned(), Known { ask_at: now + wait, wait });
     }
 
     /// It is gone; true when it was known to be alive.
-    pub fn is_gone(&self, uid: &str) -> bool {
-        self.lock().remove(uid).is_some()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Known>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn is_gone(&mut self, uid: &str) -> bool {
+        self.0.remove(uid).is_some()
     }
 }
 
@@ -78,7 +68,7 @@ mod tests {
 
     #[test]
     fn who_is_alive_is_asked_for_ever_more_rarely() {
-        let unseen = Unseen::default();
+        let mut unseen = Unseen::default();
         let start = Instant::now();
         let mut asked = Vec::new();
         for minute in 0..24 * 60 {
@@ -95,21 +85,22 @@ mod tests {
 
     #[test]
     fn a_thousand_cost_no_more_than_a_few_a_survey() {
-        let unseen = Unseen::default();
+        let mut unseen = Unseen::default();
         let start = Instant::now();
         let all: Vec<_> = (0..1000).map(|number| number.to_string()).collect();
-        let at = |minute| unseen.sort(all.clone(), String::as_str, start + Duration::from_mins(minute));
-        let first = at(0);
+        let at =
+            |unseen: &mut Unseen, minute| unseen.sort(all.clone(), String::as_str, start + Duration::from_mins(minute));
+        let first = at(&mut unseen, 0);
         assert_eq!((first.now.len(), first.later.len()), (1000, 0), "each is asked for once");
         first.now.iter().for_each(|uid| unseen.is_alive(uid, start));
-        assert_eq!(at(0).now.len(), 0);
-        let due = at(10);
+        assert_eq!(at(&mut unseen, 0).now.len(), 0);
+        let due = at(&mut unseen, 10);
         assert_eq!((due.now.len(), due.later.len()), (AT_ONCE, 1000 - AT_ONCE));
     }
 
     #[test]
     fn who_came_back_into_view_or_is_gone_is_forgotten() {
-        let unseen = Unseen::default();
+        let mut unseen = Unseen::default();
         let now = Instant::now();
         unseen.is_alive("a", now);
         unseen.is_alive("b", now);

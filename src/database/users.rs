@@ -1,11 +1,12 @@
-//! Who still uses a database that is deleted: its tenants, and some of its backups, need its lane for their own end.
+//! Who uses a database: who looks again when something is new of it, and who keeps one that is deleted, because its tenants and some of
+//! its backups need its lane for their own end.
 
 use std::fmt::Debug;
 
 use kube::{Api, Resource, ResourceExt, api::ListParams};
 use serde::de::DeserializeOwned;
 
-use super::opens::Open;
+use super::work::Work;
 use crate::{
     api::{SchemaBackup, TenantDatabase, TenantSchema},
     frame::Context,
@@ -15,9 +16,23 @@ use crate::{
 /// How many objects are read at once.
 const PAGE: u32 = 500;
 
+/// All tenants and backups of the database look again.
+pub fn wake(name: &str, ctx: &Context) {
+    let tenants = ctx.stores.tenants.state();
+    for tenant in tenants.iter().filter(|tenant| tenant.spec.database() == name) {
+        ctx.wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
+    }
+    for backup in ctx.stores.backups.state() {
+        let known = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
+        if known.is_none_or(|known| known == name) {
+            ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
+        }
+    }
+}
+
 /// Why a database that is deleted cannot go yet. This operator's own tenants are asked first, then the API server about those
 /// of all namespaces and labels. Where that is not allowed, the registry says whose schemas it has.
-pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Context) -> Option<String> {
+pub async fn in_use(database: &TenantDatabase, work: Option<&Work>, ctx: &Context) -> Option<String> {
     let name = database.name_any();
     let tenants = ctx.stores.tenants.state();
     let mut users = tenants.iter().filter(|tenant| tenant.spec.database() == name);
@@ -57,8 +72,8 @@ pub async fn in_use(database: &TenantDatabase, open: Option<&Open>, ctx: &Contex
                 )),
             }
         }
-        Err(error) => match open {
-            Some(open) => in_registry(open, ctx),
+        Err(error) => match work {
+            Some(work) => in_registry(work, ctx),
             None => Some(format!(
                 "whether TenantSchemas outside of this operator's view refer to this database is not known: {error}; it waits \
                  until they, or the database, can be asked"
@@ -91,8 +106,8 @@ where
 }
 
 /// The tenants of this cluster that the registry has as living. Those whose object is gone are released by a survey.
-fn in_registry(open: &Open, ctx: &Context) -> Option<String> {
-    let rows = open.lane.living();
+fn in_registry(work: &Work, ctx: &Context) -> Option<String> {
+    let rows = work.lane.living();
     let mut users = rows.iter().filter_map(|row| row.owner.as_ref()).filter(|owner| owner.cluster == ctx.cluster);
     let first = users.next()?;
     let of = format!("{}/{}", first.namespace, first.name);

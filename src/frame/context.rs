@@ -1,6 +1,6 @@
 //! What every reconcile shares: no stage keeps state of its own.
 
-use std::{collections::HashMap, fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc};
 
 use futures::channel::mpsc::UnboundedSender;
 use jiff::Timestamp;
@@ -12,13 +12,7 @@ use super::{Deletions, Kinds, Losers, Making, Requests, Stores, Uids, Unread, Wa
 use crate::{
     api::TenantSchema,
     config::Config,
-    kubernetes::{
-        self,
-        clock::ApiClock,
-        finalizers,
-        lease::{LeaseCandidate, Standing},
-        world::World,
-    },
+    kubernetes::{self, clock::ApiClock, finalizers, world::World},
     lane::{Lane, Lanes},
     telemetry::Metrics,
 };
@@ -46,15 +40,13 @@ pub struct Context {
     /// Whether the API server's world went back.
     pub world: Arc<World>,
     /// The databases at work.
-    pub lanes: Arc<Lanes>,
+    pub lanes: Arc<dyn Lanes>,
     /// Asks for reconciles.
     pub wake: Wake,
     /// Takes tenants that went although they had our finalizer.
     pub passed_over: UnboundedSender<Arc<TenantSchema>>,
     /// The numbers.
     pub metrics: Arc<Metrics>,
-    /// Where this replica takes part in elections, by TenantDatabase.
-    pub candidates: tokio::sync::Mutex<HashMap<String, LeaseCandidate>>,
     /// Which of our own writes the caches must have seen.
     pub written: Arc<Written>,
     /// Which requests to look again were heard.
@@ -130,10 +122,7 @@ impl Context {
         if lane.is_lost() {
             return false;
         }
-        let lease = match self.candidates.lock().await.get(&lane.database) {
-            Some(candidate) if matches!(candidate.standing(), Standing::Held { .. }) => candidate.lease(),
-            _ => return false,
-        };
+        let Some(lease) = self.lanes.lease(&lane.database) else { return false };
         // Who cannot ask the API server cannot write to it either.
         lease.is_held_by(&self.identity).await.unwrap_or(false)
     }

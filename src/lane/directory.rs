@@ -1,12 +1,9 @@
-//! Which lanes this replica knows, and in what state they are.
+//! Where this replica has its databases, as tenants and backups ask for that. The driver of the databases keeps it.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::Arc;
 
 use super::Lane;
-use crate::api::condition::Reason;
+use crate::{api::condition::Reason, kubernetes::lease::HeldLease};
 
 /// What can be said to a tenant that asks for its database.
 #[derive(Clone)]
@@ -24,59 +21,19 @@ pub enum LaneState {
     Open(Arc<Lane>),
 }
 
-/// The lanes by the name of their TenantDatabase.
-#[derive(Default)]
-pub struct Lanes(RwLock<HashMap<String, LaneState>>);
+/// The databases by the name of their TenantDatabase.
+pub trait Lanes: Send + Sync {
+    /// Where a database stands.
+    fn get(&self, database: &str) -> LaneState;
 
-impl Lanes {
-    /// The state of a database's lane.
-    #[must_use]
-    pub fn get(&self, database: &str) -> LaneState {
-        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(database).cloned().unwrap_or(LaneState::Elsewhere)
-    }
+    /// The Lease by which this replica holds a database, as far as it knows.
+    fn lease(&self, database: &str) -> Option<HeldLease>;
 
     /// The open lane of a database.
-    #[must_use]
-    pub fn open(&self, database: &str) -> Option<Arc<Lane>> {
+    fn open(&self, database: &str) -> Option<Arc<Lane>> {
         match self.get(database) {
             LaneState::Open(lane) => Some(lane),
             LaneState::Elsewhere | LaneState::Unavailable { .. } => None,
         }
-    }
-
-    /// The databases that this replica has something to say of.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
-    }
-
-    /// Every lane that is open.
-    #[must_use]
-    pub fn all_open(&self) -> Vec<Arc<Lane>> {
-        let lanes = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let open = lanes.values().filter_map(|state| match state {
-            LaneState::Open(lane) => Some(lane.clone()),
-            LaneState::Elsewhere | LaneState::Unavailable { .. } => None,
-        });
-        open.collect()
-    }
-
-    /// Replaces the state; a lane that was open and is not any more is lost and its jobs end.
-    pub fn set(&self, database: &str, state: &LaneState) {
-        let old = self.0.write().unwrap_or_else(PoisonError::into_inner).insert(database.to_owned(), state.clone());
-        if let Some(LaneState::Open(old)) = old {
-            let same = matches!(state, LaneState::Open(new) if Arc::ptr_eq(&old, new));
-            if !same {
-                old.lose();
-                old.cancel_all_jobs();
-            }
-        }
-    }
-
-    /// Forgets a database that is gone, or out of view.
-    pub fn remove(&self, database: &str) {
-        self.set(database, &LaneState::Elsewhere);
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(database);
     }
 }

@@ -212,6 +212,12 @@ impl Lane {
         true
     }
 
+    /// Whether a job runs.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        !self.running().is_empty()
+    }
+
     /// The tenant's row as the latest survey has it, if nothing was applied since.
     #[must_use]
     pub fn surveyed(&self, uid: &str) -> Option<Arc<TenantRow>> {

@@ -99,10 +99,6 @@ pub struct Metrics {
     pub clock_skew: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// 1 while another operator asks for the database.
     pub lane_contested: Family<DatabaseLabels, Gauge>,
-    /// 1 while the database answers and is fit to work with.
-    pub database_up: Family<DatabaseLabels, Gauge>,
-    /// 1 while this replica holds the lane.
-    pub lane_held: Family<DatabaseLabels, Gauge>,
     /// Objects that this release cannot read.
     pub unreadable: Family<KindLabels, Gauge>,
 }
@@ -134,8 +130,6 @@ impl Metrics {
             call_duration: Family::new_with_constructor(seconds),
             clock_skew: Family::default(),
             lane_contested: Family::default(),
-            database_up: Family::default(),
-            lane_held: Family::default(),
             unreadable: Family::default(),
         };
         metrics.with_registry(|r| {
@@ -193,8 +187,6 @@ impl Metrics {
                 "1 while another operator asks for the database that this replica works on",
                 m.lane_contested.clone(),
             );
-            r.register("database_up", "1 while the database answers and is fit to work with", m.database_up.clone());
-            r.register("lane_held", "1 while this replica holds the lane of the database", m.lane_held.clone());
             r.register("unreadable_objects", "Objects that this release cannot read", m.unreadable.clone());
         });
         metrics
@@ -227,13 +219,13 @@ impl Metrics {
         }
     }
 
-    /// Forgets a TenantDatabase that is gone.
+    /// Forgets what was measured of a database.
     pub fn forget_database(&self, database: &str) {
         let labels = DatabaseLabels { database: database.to_owned() };
         for family in [&self.survey_duration, &self.survey_time, &self.survey_period, &self.clock_skew] {
             family.remove(&labels);
         }
-        for family in [&self.survey_stale, &self.set_aside, &self.database_up, &self.lane_held, &self.lane_contested] {
+        for family in [&self.survey_stale, &self.set_aside, &self.lane_contested] {
             family.remove(&labels);
         }
     }

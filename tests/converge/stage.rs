@@ -13,7 +13,7 @@ use tenant_schema_operator::{
     api::{CONFIRM_DROP, SchemaBackup, TenantDatabase, TenantSchema, bound, connection::TlsMode, deletion},
     backup,
     contract::{CallStatus, ClaimedJob},
-    database::install::{Claimant, open},
+    database::open::{Claimant, open},
     frame::{Doors, Kind, Pass, Wish, look},
     lane::Lane,
     plan::{Effect, End, Plan, apply},

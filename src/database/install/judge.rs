@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::Closed;
+use crate::database::open::Closed;
 use crate::{
     api::tenant_database::Functions as Mode,
     contract::{DatabaseFacts, Installation, Missing},
