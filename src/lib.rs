@@ -15,16 +15,16 @@
 //!               PostgreSQL: edu_matrix_hub_schema.<management functions>
 //! ```
 //!
-//! The folder is the pipeline: every kind has one folder, and its files are its stages in order. The modules below are in
-//! reading order, and each depends only on those above it. What is forbidden where is a test in `tests/architecture.rs`:
+//! The folder is the pipeline: every kind has one folder, and its files are its stages in order; [`frame`] drives those that stand
+//! on a lane. The modules below are in reading order, and each depends only on those above it. What is forbidden where is a test in `tests/architecture.rs`:
 //!
 //! 1. Pure files contain no `async`, no client, no tokio, no clock and no randomness.
 //! 2. Only [`postgres`] names `tokio_postgres`, and SQL lives only in `sql/`.
-//! 3. Only [`kubernetes`], [`frame`], the drivers, the `resolve` files and [`controller`] name `kube::Client`.
+//! 3. Only [`kubernetes`], [`frame`], the drivers, the `resolve` files, [`controller`] and [`command`] name `kube::Client`.
 //! 4. [`tenant`], [`backup`] and [`database`] do not import one another.
 //! 5. After `desired` no stage reads a `spec`.
 //! 6. Logs, Events and metrics about outcomes are written in [`controller::report`] alone.
-//! 7. No file has more than 500 lines.
+//! 7. No file has more than 500 lines, and no line of SQL more than 120 columns.
 
 pub use tenant_schema_api as api;
 pub use tenant_schema_api::{ident, quantity, text};
