@@ -82,9 +82,8 @@ pub fn refusals_of(text: &str) -> Vec<String> {
 
 /// The texts that an expression comes to; those that it compares or looks up are left out.
 fn results(expression: &str) -> Vec<String> {
-    let literal = Regex::new(r"(\S*)\s*'(\w+)'").unwrap();
-    let is_result = |before: &str| before.is_empty() || ["THEN", "ELSE"].contains(&before);
-    literal.captures_iter(expression).filter(|found| is_result(&found[1])).map(|found| found[2].to_owned()).collect()
+    static RESULT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?:^|\bTHEN|\bELSE)\s*'(\w+)'").unwrap());
+    RESULT.captures_iter(expression).map(|found| found[1].to_owned()).collect()
 }
 
 /// The words that a column may have, by its CHECK.
