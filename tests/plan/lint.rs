@@ -163,7 +163,7 @@ fn each_lint_can_fail() {
     let running = Situation { jobs: true, ..Situation::default() };
     let gone = Situation { gone: true, ..Situation::default() };
     let paused = Situation { paused: true, ..Situation::default() };
-    let plain = Situation::default();
+    let quiet = Situation::default();
     let destroyed = "something is destroyed while its jobs run";
     let after = "an effect comes after one that ends the plan";
     let (twice, let_go) = ("more than one thing is waited for", "the object is let go while something is waited for");
@@ -173,21 +173,21 @@ fn each_lint_can_fail() {
         (vec![destroy()], running, vec![destroyed]),
         (vec![destroy(), end()], running, vec![destroyed]),
         (vec![end(), destroy()], running, vec![]),
-        (vec![destroy()], plain, vec![]),
-        (vec![wait(), destroy()], plain, vec![after]),
-        (vec![refuse("make another"), destroy()], plain, vec![after]),
-        (vec![Effect::Release, destroy()], plain, vec![after]),
-        (vec![destroy(), wait()], plain, vec![]),
-        (vec![wait(), wait()], plain, vec![after, twice]),
-        (vec![wait(), Effect::Release], plain, vec![after, let_go]),
-        (vec![refuse("cannot")], plain, vec![no_way]),
-        (vec![refuse("permission denied for schema school")], plain, vec![no_way]),
-        (vec![refuse("schema school is missing: kubectl -n a get tenantschema b")], plain, vec![]),
+        (vec![destroy()], quiet, vec![]),
+        (vec![wait(), destroy()], quiet, vec![after]),
+        (vec![refuse("make another"), destroy()], quiet, vec![after]),
+        (vec![Effect::Release, destroy()], quiet, vec![after]),
+        (vec![destroy(), wait()], quiet, vec![]),
+        (vec![wait(), wait()], quiet, vec![after, twice]),
+        (vec![wait(), Effect::Release], quiet, vec![after, let_go]),
+        (vec![refuse("cannot")], quiet, vec![no_way]),
+        (vec![refuse("permission denied for schema school")], quiet, vec![no_way]),
+        (vec![refuse("schema school is missing: kubectl -n a get tenantschema b")], quiet, vec![]),
         (vec![give()], gone, vec![given]),
-        (vec![give()], plain, vec![]),
+        (vec![give()], quiet, vec![]),
         (vec![destroy()], paused, vec![pause]),
-        (vec![Effect::Steps(Vec::new())], plain, vec![hollow]),
-        (vec![refuse("make another\n\nnow")], plain, vec!["a line is empty"]),
+        (vec![Effect::Steps(Vec::new())], quiet, vec![hollow]),
+        (vec![refuse("make another\n\nnow")], quiet, vec!["a line is empty"]),
     ] {
         let plan = Plan { subject: "tenant a/b".to_owned(), effects, ..Plan::default() };
         assert_eq!(lint(&plan, at), expected, "{plan}");
