@@ -6,6 +6,8 @@
 #![allow(clippy::needless_pass_by_value, reason = "json! literals read better without a reference")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
 
+mod lint;
+mod random;
 mod scenarios;
 
 use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf, sync::Arc};

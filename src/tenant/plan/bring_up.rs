@@ -98,14 +98,16 @@ fn restore(desired: &Desired, left: &SetAside, from: Option<&ObjectName>) -> Vec
 
 /// What became of the tenant that this object had by its own UID or by its status.
 fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
+    // What has the name, or is set aside under it, tells of another way out.
+    let or = |way_out: &'static str| match (&observed.set_aside, &observed.name_holder) {
+        (None, None) => way_out,
+        _ => "",
+    };
+    let leave = or("; delete this object, which drops nothing, and apply it again for a new, empty schema");
     if observed.tombstone.is_some() {
         // An object that came back with its cluster, or a tenant that was dropped by hand.
-        let way_out = match (&observed.set_aside, &observed.name_holder) {
-            (None, None) => "; nothing of it is left: delete this object, and apply it again for a new, empty schema",
-            // What is told of these has another way out.
-            _ => "",
-        };
-        return Some(format!("this tenant was dropped{way_out}"));
+        let nothing = or("; nothing of it is left: delete this object, and apply it again for a new, empty schema");
+        return Some(format!("this tenant was dropped{nothing}"));
     }
     let id = desired.known?;
     let held = observed.name_holder.as_ref().is_some_and(|holder| is_left_behind(holder, desired));
@@ -121,10 +123,10 @@ fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
              hand, delete this object and apply it again"
         ),
         Some(row) if row.status == RowStatus::Dropped => {
-            format!("the tenant of this object's status, row {id}, was dropped")
+            format!("the tenant of this object's status, row {id}, was dropped{leave}")
         }
         Some(row) => format!(
-            "the tenant of this object's status, row {id}, is {} and belongs to {}",
+            "the tenant of this object's status, row {id}, is {} and belongs to {}{leave}",
             row.status,
             holder_text(row, desired)
         ),

@@ -77,9 +77,9 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     // By itself and last: a text that the database cannot store fails the whole call, and no tenant's access waits for that.
     effects.extend(set_config(desired, row));
     if let Err(complaint) = &desired.config {
+        // One refusal ends the pass; what else is wrong is said when this is mended.
         effects.push(Effect::refuse(Reason::InvalidSpec, complaint.clone()));
-    }
-    if !stuck.is_empty() {
+    } else if !stuck.is_empty() {
         let what: Vec<_> = stuck
             .iter()
             .map(|drift| match &drift.statement {

@@ -1,0 +1,81 @@
+//! One step of each call, with everything that it may send.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::Map;
+use tenant_schema_operator::{
+    api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
+    contract::{Brake, ConfigChange, InstitutionSource, Owner, Quota, Step},
+};
+use uuid::Uuid;
+
+pub fn one_of_each() -> Vec<Step> {
+    let (id, at) = (Uuid::nil(), Timestamp::UNIX_EPOCH);
+    let text = |word: &str| word.to_owned();
+    let owner = Owner {
+        cluster: text("cluster"),
+        namespace: text("team-a"),
+        name: text("school"),
+        uid: text("uid"),
+        namespace_uid: Some(text("uid-team-a")),
+    };
+    let other = ObjectName { namespace: text("team-b"), name: text("former") };
+    let quota = || Some(Quota { limit: "1Gi".parse().unwrap(), shown: text("1Gi") });
+    vec![
+        Step::CreateTenantSchema {
+            schema_name: text("school"),
+            institution_id: Some(id),
+            owner: owner.clone(),
+            register_institution: true,
+            config: Map::new(),
+            quota_limit: quota(),
+            access: Access::ReadWrite,
+            institution_source: Some(InstitutionSource {
+                schema: text("public"),
+                table: text("schools"),
+                id_column: text("id"),
+            }),
+            beside: Some(id),
+        },
+        Step::SetTenantAccess { schema_id: id, access: Access::Suspended },
+        Step::SetTenantConfig { schema_id: id, config: Map::new(), quota_limit: quota(), changes: ConfigChange::Both },
+        Step::RepairTenantSchema { schema_id: id, drift: vec![text("the owner differs")] },
+        Step::RecreateTenantSchema { schema_id: id, recreations: 1 },
+        Step::ReclaimTenantSchema { schema_id: id, owner: owner.clone(), transfer: Some(other.clone()) },
+        Step::RestoreTenantSchema {
+            backup_id: id,
+            owner: owner.clone(),
+            transfer: Some(other.clone()),
+            cut_off: Some(1),
+            location: text("aside"),
+        },
+        Step::BringBack { since: at, skip: vec![text("one")], cut_off: Some(1) },
+        Step::RebindTenants { installation_id: text("installation") },
+        Step::RememberNamespaces { namespaces: BTreeMap::from([(text("uid"), text("uid-team-a"))]) },
+        Step::ReleaseTenants {
+            owner_uids: BTreeSet::from([text("uid")]),
+            deleted_uids: BTreeSet::from([text("uid")]),
+            to: Some(other),
+        },
+        Step::SetAsideTenantSchema {
+            schema_id: id,
+            owner_uid: text("uid"),
+            expire_after_days: Some(30),
+            purge: true,
+            deleted_at: Some(at),
+            brake: Some(Brake { since: at, limit: 10 }),
+        },
+        Step::AdoptBackup { backup_id: id, object: owner.clone() },
+        Step::RequestBackup {
+            schema_id: id,
+            object: owner,
+            method: BackupMethod::Snapshot,
+            expire_after_days: Some(30),
+            schema_name: text("school"),
+        },
+        Step::RequestPurge { backup_id: Some(id), location: Some(text("aside")) },
+        Step::CancelBackup { backup_id: id },
+        Step::CancelTenantJobs { schema_id: id },
+    ]
+}

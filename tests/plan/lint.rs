@@ -1,0 +1,216 @@
+//! What is true of every plan, whatever is wanted and whatever is there: plans of random objects and random answers are looked over.
+//!
+//! The golden files show a plan for each case that is known; this looks for one that no golden file shows.
+//! `PROPTEST_CASES=100000 cargo test --test plan lint` looks longer.
+
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+use regex::Regex;
+use serde_json::json;
+use tenant_schema_operator::{
+    api::{SchemaBackup, TenantSchema, condition::Reason},
+    backup::observe::Observed as ObservedBackup,
+    contract::{Step, TenantRow},
+    frame::{Kind, Wish},
+    plan::{Effect, Plan, Running},
+    tenant::observe::Observed,
+};
+use uuid::Uuid;
+
+use crate::{
+    backup_resolved,
+    random::{Dice, backup, backup_answer, database, tenant, tenant_answer},
+    resolved,
+};
+
+/// What a plan is looked over against.
+#[derive(Clone, Copy, Debug, Default)]
+struct Situation {
+    /// Long work of the object runs.
+    jobs: bool,
+    /// The object is deleted or gone.
+    gone: bool,
+    /// A user asked that nothing is done.
+    paused: bool,
+}
+
+/// Everything that is wrong with a plan.
+fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
+    let lints: [(&str, bool); 9] = [
+        ("something is destroyed while its jobs run", at.jobs && destroys_before_jobs_end(plan)),
+        ("an effect comes after one that ends the plan", ends_early(plan)),
+        ("more than one thing is waited for", plan.effects.iter().filter(|effect| waits(effect)).count() > 1),
+        ("the object is let go while something is waited for", releases_after_waiting(plan)),
+        ("a refusal names no way out", plan.effects.iter().any(refuses_without_way_out)),
+        ("something is given to an object that is gone", at.gone && plan.steps().any(Step::gives)),
+        ("a pause is passed over", at.paused != plan.paused),
+        ("steps are announced and there are none", plan.effects.iter().any(is_hollow)),
+        ("a line is empty", plan.to_string().lines().any(|line| line.trim().is_empty())),
+    ];
+    lints.into_iter().filter(|(_, wrong)| *wrong).map(|(lint, _)| lint).collect()
+}
+
+fn destroys(step: &Step) -> bool {
+    matches!(
+        step,
+        Step::SetAsideTenantSchema { .. }
+            | Step::RequestPurge { .. }
+            | Step::CancelBackup { .. }
+            | Step::CancelTenantJobs { .. }
+    )
+}
+
+fn destroys_before_jobs_end(plan: &Plan) -> bool {
+    let ended = plan.effects.iter().take_while(|effect| !matches!(effect, Effect::EndJobs(_))).count();
+    let before = Plan { effects: plan.effects[..ended].to_vec(), ..Plan::default() };
+    before.steps().any(destroys)
+}
+
+fn waits(effect: &Effect) -> bool {
+    matches!(effect, Effect::Await { .. })
+}
+
+fn ends_early(plan: &Plan) -> bool {
+    let last = plan.effects.len().saturating_sub(1);
+    let ends = |effect: &Effect| matches!(effect, Effect::Await { .. } | Effect::Refuse { .. } | Effect::Release);
+    plan.effects.iter().take(last).any(ends)
+}
+
+fn releases_after_waiting(plan: &Plan) -> bool {
+    plan.effects.iter().skip_while(|effect| !waits(effect)).any(|effect| *effect == Effect::Release)
+}
+
+fn is_hollow(effect: &Effect) -> bool {
+    matches!(effect, Effect::Steps(steps) | Effect::Try(steps) if steps.is_empty())
+}
+
+/// A command or a statement to type, what to do and to what, who can do it and where that is written, or that it goes on by itself.
+fn refuses_without_way_out(effect: &Effect) -> bool {
+    static WAY_OUT: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(
+            r"kubectl |a DBA |let a DBA|SELECT |ALTER SCHEMA |by itself|until that has ended|choose another|make another|delete this object|deleting this object|leave it out|platform team|Once it has another name|https://",
+        )
+        .unwrap()
+    });
+    matches!(effect, Effect::Refuse { message, .. } if !WAY_OUT.is_match(message))
+}
+
+/// Plans twice, prints, and looks it over.
+fn check<K: Kind>(wish: Wish<'_, K>, observed: &K::Observed, at: Situation) -> Result<(), TestCaseError> {
+    let plan = K::plan(wish, observed);
+    prop_assert_eq!(&plan, &K::plan(wish, observed), "planning twice gives the same");
+    let wrong = lint(&plan, at);
+    prop_assert!(wrong.is_empty(), "{:?}\n{}", wrong, plan);
+    Ok(())
+}
+
+fn thrown() -> impl Strategy<Value = Vec<u8>> {
+    proptest::collection::vec(any::<u8>(), 0..90)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(2000), failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn plans_of_living_tenants(thrown in thrown(), gone: bool) {
+        let mut dice = Dice(&thrown);
+        let tenant = tenant(&mut dice, false);
+        if let Ok(desired) = tenant.desired(&resolved(database(&mut dice), 0)) {
+            let observed = Observed { gone, ..tenant_answer(&mut dice).into() };
+            let at = Situation { gone, paused: desired.paused, ..Situation::default() };
+            check::<TenantSchema>(Wish::Keep(&desired), &observed, at)?;
+        }
+    }
+
+    #[test]
+    fn plans_of_deleted_tenants(thrown in thrown()) {
+        let mut dice = Dice(&thrown);
+        let tenant = tenant(&mut dice, true);
+        let leave = tenant.removal(&resolved(database(&mut dice), 0));
+        let observed: Observed = tenant_answer(&mut dice).into();
+        let jobs = observed.answer.own.as_ref().is_some_and(|row: &TenantRow| !row.jobs.is_empty());
+        let at = Situation { jobs, gone: true, paused: leave.removal().paused };
+        check::<TenantSchema>(Wish::End(&leave), &observed, at)?;
+    }
+
+    #[test]
+    fn plans_of_backups(thrown in thrown(), is_deleted: bool) {
+        let mut dice = Dice(&thrown);
+        let backup = backup(&mut dice, is_deleted);
+        let school = tenant(&mut dice, false);
+        let observed: ObservedBackup = backup_answer(&mut dice).into();
+        if is_deleted {
+            let leave = backup.removal(&backup_resolved(Some(school), false));
+            let jobs = observed.answer.backup.is_some()
+                && observed.answer.job.as_ref().is_some_and(|job| job.kind == "snapshot");
+            check::<SchemaBackup>(Wish::End(&leave), &observed, Situation { jobs, gone: true, paused: false })?;
+        } else if let Ok(desired) = backup.desired(&backup_resolved(Some(school), false)) {
+            check::<SchemaBackup>(Wish::Keep(&desired), &observed, Situation::default())?;
+        }
+    }
+}
+
+/// Every lint finds what it is for, and nothing else.
+#[test]
+fn each_lint_can_fail() {
+    let id = Uuid::nil();
+    let destroy = || Effect::Steps(vec![Step::CancelTenantJobs { schema_id: id }]);
+    let end = || Effect::EndJobs(Running::OfTenant(id));
+    let give = || Effect::Steps(vec![reclaim(id)]);
+    let wait = || Effect::wait(Reason::Progressing, "it is looked at");
+    let refuse = |message: &str| Effect::refuse(Reason::Conflict, message);
+    let running = Situation { jobs: true, ..Situation::default() };
+    let gone = Situation { gone: true, ..Situation::default() };
+    let paused = Situation { paused: true, ..Situation::default() };
+    let quiet = Situation::default();
+    let destroyed = "something is destroyed while its jobs run";
+    let after = "an effect comes after one that ends the plan";
+    let (twice, let_go) = ("more than one thing is waited for", "the object is let go while something is waited for");
+    let (no_way, given) = ("a refusal names no way out", "something is given to an object that is gone");
+    let (pause, hollow) = ("a pause is passed over", "steps are announced and there are none");
+    for (effects, at, expected) in [
+        (vec![destroy()], running, vec![destroyed]),
+        (vec![destroy(), end()], running, vec![destroyed]),
+        (vec![end(), destroy()], running, vec![]),
+        (vec![destroy()], quiet, vec![]),
+        (vec![wait(), destroy()], quiet, vec![after]),
+        (vec![refuse("make another"), destroy()], quiet, vec![after]),
+        (vec![Effect::Release, destroy()], quiet, vec![after]),
+        (vec![destroy(), wait()], quiet, vec![]),
+        (vec![wait(), wait()], quiet, vec![after, twice]),
+        (vec![wait(), Effect::Release], quiet, vec![after, let_go]),
+        (vec![refuse("cannot")], quiet, vec![no_way]),
+        (vec![refuse("permission denied for schema school")], quiet, vec![no_way]),
+        (vec![refuse("schema school is missing: kubectl -n a get tenantschema b")], quiet, vec![]),
+        (vec![give()], gone, vec![given]),
+        (vec![give()], quiet, vec![]),
+        (vec![destroy()], paused, vec![pause]),
+        (vec![Effect::Steps(Vec::new())], quiet, vec![hollow]),
+        (vec![refuse("make another\n\nnow")], quiet, vec!["a line is empty"]),
+    ] {
+        let plan = Plan { subject: "tenant a/b".to_owned(), effects, ..Plan::default() };
+        assert_eq!(lint(&plan, at), expected, "{plan}");
+    }
+}
+
+fn reclaim(schema_id: Uuid) -> Step {
+    let owner = json!({ "cluster": "c", "namespace": "a", "name": "b", "uid": "u" });
+    Step::ReclaimTenantSchema { schema_id, owner: serde_json::from_value(owner).unwrap(), transfer: None }
+}
+
+/// The rule for a way out is the one that the messages of today keep.
+#[test]
+fn every_refusal_of_a_golden_file_names_a_way_out() {
+    let mut refusals = 0;
+    for file in std::fs::read_dir("tests/plan/golden").unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("  refuse (")) {
+            let message = line.split_once("): ").unwrap().1;
+            refusals += 1;
+            assert!(!refuses_without_way_out(&Effect::refuse(Reason::Conflict, message)), "{path:?}: {message}");
+        }
+    }
+    assert!(refusals > 40, "{refusals}");
+}

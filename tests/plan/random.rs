@@ -1,0 +1,197 @@
+//! Objects and answers of the database at random: anything that may be, near what decides.
+
+use serde_json::{Value, json};
+use tenant_schema_operator::{
+    api::{ABANDON, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, SchemaBackup, TenantSchema, bound, deletion},
+    contract::{BackupAnswer, BackupState, RowStatus, TenantAnswer},
+};
+use uuid::Uuid;
+
+use crate::{DELETED_AT, ROW, UID, merge, row};
+
+const OTHER: &str = "33333333-3333-4333-8333-333333333333";
+const BACKUP: &str = "44444444-4444-4444-8444-444444444444";
+const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
+
+/// Choices that were thrown before. When all are used up the first of everything is chosen, so that a short list is a plain case.
+pub struct Dice<'a>(pub &'a [u8]);
+
+impl Dice<'_> {
+    fn one_in(&mut self, sides: u8) -> bool {
+        self.throw() % sides == 1
+    }
+
+    fn throw(&mut self) -> u8 {
+        let (first, rest) = self.0.split_first().unwrap_or((&0, &[]));
+        self.0 = rest;
+        *first
+    }
+
+    fn of<T: Clone>(&mut self, all: &[T]) -> T {
+        all[usize::from(self.throw()) % all.len()].clone()
+    }
+
+    fn maybe(&mut self, sides: u8, value: impl FnOnce(&mut Self) -> Value) -> Value {
+        if self.one_in(sides) { value(self) } else { Value::Null }
+    }
+}
+
+/// A tenant's object, living or deleted.
+pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
+    let mut annotations = json!({});
+    let deleted_at = DELETED_AT.parse().unwrap();
+    for (key, value) in [
+        (CONFIRM_DROP, bound("school", deletion(ROW, deleted_at))),
+        (ABANDON, bound("school", UID)),
+        (RECLAIM, "school".to_owned()),
+        (RECREATE, bound("school", ROW)),
+        (RECREATE, bound("school", BACKUP)),
+        (PAUSED, String::new()),
+    ] {
+        if dice.one_in(4) {
+            annotations[key] = json!(value);
+        }
+    }
+    let mut spec = json!({
+        "schemaName": "school",
+        "access": dice.of(&["ReadWrite", "Suspended"]),
+        "deletionPolicy": dice.of(&["BackupThenDrop", "Drop", "Retain"]),
+        "config": dice.of(&[json!({}), json!({ "color": "red" }), json!({ "note": "\u{0}" })]),
+    });
+    if dice.one_in(3) {
+        merge(&mut spec, json!({ "institutionId": INSTITUTION }));
+    }
+    if dice.one_in(3) {
+        merge(&mut spec, json!({ "quota": { "limit": "1Gi" } }));
+    }
+    let status = dice.maybe(3, |dice| json!({ "schemaId": dice.of(&[ROW, OTHER]), "schemaName": "school" }));
+    let deleted = is_deleted.then_some(DELETED_AT);
+    serde_json::from_value(json!({
+        "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema", "spec": spec, "status": status,
+        "metadata": { "namespace": "team-a", "name": "school", "uid": UID, "generation": 1, "annotations": annotations,
+                      "deletionTimestamp": deleted },
+    }))
+    .unwrap()
+}
+
+/// What the database of a tenant says beside its connection.
+pub fn database(dice: &mut Dice<'_>) -> Value {
+    let mut spec = json!({});
+    if dice.one_in(3) {
+        let (from, to) =
+            dice.of(&[(("team-b", "academy"), ("team-a", "school")), (("team-a", "school"), ("team-b", "academy"))]);
+        spec["transfers"] = json!([{
+            "schemaName": "school", "from": { "namespace": from.0, "name": from.1 }, "to": { "namespace": to.0, "name": to.1 },
+        }]);
+    }
+    if dice.one_in(4) {
+        spec["institutions"] = json!({ "mode": "Require" });
+    }
+    spec
+}
+
+/// What the database answers about a tenant.
+pub fn tenant_answer(dice: &mut Dice<'_>) -> TenantAnswer {
+    let own = dice.maybe(2, own);
+    let answer = json!({
+        "own": own,
+        "tombstone": dice.maybe(4, |dice| json!({
+            "schema_id": ROW, "backup_id": BACKUP, "location": "school_bak_20260101120000",
+            "backup_state": dice.maybe(2, |dice| json!(dice.of(BackupState::ALL))), "schema_gone": dice.one_in(2),
+            "held_up": dice.maybe(3, |dice| json!({
+                "error": "in use", "reason": dice.maybe(2, |dice| json!(dice.of(&["dependents", "internal", "word_of_tomorrow"]))),
+            })),
+        })),
+        "name_holder": dice.maybe(3, claim),
+        "institution_holder": dice.maybe(4, claim),
+        "schema_exists": dice.one_in(2),
+        "bearer": dice.maybe(6, |dice| {
+            let mut bearer = claim(dice);
+            merge(&mut bearer, json!({ "statement": "ALTER SCHEMA school RENAME TO library" }));
+            bearer
+        }),
+        "name_is_role": dice.one_in(4),
+        "institution_known": dice.one_in(2),
+        "institution_problem": dice.maybe(4, |_| json!("permission denied")),
+        "set_aside": dice.maybe(3, |dice| json!({
+            "backup_id": BACKUP, "location": "school_bak_20260101120000", "size_bytes": 1024, "table_count": 3,
+            "dropped_at": "2026-01-01T12:00:00Z", "state": dice.of(&["complete", "purging"]), "holder": claim(dice),
+        })),
+        "known": dice.maybe(3, claim),
+    });
+    let mut answer: TenantAnswer = serde_json::from_value(answer).unwrap();
+    if let Some(holder) = &mut answer.name_holder {
+        holder.gone = dice.one_in(2);
+    }
+    answer
+}
+
+fn own(dice: &mut Dice<'_>) -> Value {
+    let drift = dice.of(&[
+        json!([]),
+        json!([{ "what": "a role lacks USAGE", "repairable": true, "statement": null }]),
+        json!([{ "what": "it belongs to postgres", "repairable": false, "statement": "ALTER SCHEMA school OWNER TO owner" }]),
+    ]);
+    let absence = dice.maybe(3, |dice| json!({
+        "kind": dice.of(&["dropped", "renamed", "replaced", "unknown", "unbound"]), "text": "it is not there",
+        "now": "parked", "statement": "ALTER SCHEMA parked RENAME TO school", "owner": "postgres", "installation_id": BACKUP,
+    }));
+    let jobs =
+        dice.maybe(2, |_| json!([{ "job_id": BACKUP, "kind": "snapshot", "state": "running", "backup_id": BACKUP }]));
+    row(json!({
+        "schema_name": dice.of(&["school", "school", "school", "library"]),
+        "status": dice.of(&["active", "suspended", "active", "released", "dropping", "dropped", "word_of_tomorrow"]),
+        "access": dice.of(&["ReadWrite", "Suspended"]), "taken_over": dice.one_in(3), "drift": drift,
+        "schema_exists": !dice.one_in(3), "absence": absence, "jobs": if jobs.is_null() { json!([]) } else { jobs },
+        "institution_id": dice.maybe(5, |_| json!(INSTITUTION)), "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
+    }))
+}
+
+fn claim(dice: &mut Dice<'_>) -> Value {
+    let (namespace, name, uid) = dice.of(&[
+        (Some("team-a"), Some("school"), Some(OTHER)),
+        (Some("team-a"), Some("older"), Some(OTHER)),
+        (Some("team-b"), Some("academy"), Some(OTHER)),
+        (None, None, None),
+    ]);
+    json!({
+        "schema_id": dice.of(&[ROW, OTHER]), "schema_name": dice.of(&["school", "library"]), "status": dice.of(RowStatus::ALL),
+        "cluster": dice.of(&["cluster", "another"]), "namespace": namespace, "name": name, "uid": uid,
+        "namespace_uid": dice.of(&[Some("uid-team-a"), None, Some("uid-before")]), "taken_over": dice.one_in(4),
+    })
+}
+
+/// A backup's object, living or deleted.
+pub fn backup(dice: &mut Dice<'_>, is_deleted: bool) -> SchemaBackup {
+    let spec = json!({ "tenantSchemaRef": { "name": "school" }, "deletionPolicy": dice.of(&["Retain", "Delete"]) });
+    let annotations = if dice.one_in(4) { json!({ ABANDON: bound("before-exams", UID) }) } else { json!({}) };
+    serde_json::from_value(json!({
+        "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup", "spec": spec,
+        "metadata": { "namespace": "team-a", "name": "before-exams", "uid": UID, "generation": 1, "annotations": annotations,
+                      "deletionTimestamp": is_deleted.then_some(DELETED_AT) },
+        "status": dice.maybe(2, |_| json!({ "backupId": BACKUP })),
+    }))
+    .unwrap()
+}
+
+/// What the catalogue answers about a backup.
+pub fn backup_answer(dice: &mut Dice<'_>) -> BackupAnswer {
+    let states: Vec<_> = BackupState::ALL.iter().copied().chain(["word_of_tomorrow"]).collect();
+    serde_json::from_value(json!({
+        "backup": dice.maybe(2, |dice| json!({
+            "backup_id": BACKUP, "schema_id": ROW, "schema_name": "school", "method": "Snapshot",
+            "location": dice.maybe(2, |_| json!("school_bak_20261121000000")), "state": dice.of(&states), "started_at": null,
+            "completed_at": null, "size_bytes": 8192, "table_count": 2, "row_count": 10, "checksum": "abc", "expires_at": null,
+            "error": dice.maybe(2, |_| json!("permission denied")),
+            "object": dice.maybe(2, |dice| json!({ "cluster": "cluster", "namespace": "team-a", "name": "before-exams",
+                                                   "uid": dice.of(&[UID, OTHER]) })),
+        })),
+        "job": dice.maybe(2, |dice| json!({
+            "job_id": Uuid::nil(), "kind": dice.of(&["snapshot", "purge"]), "state": "running",
+            "error": dice.maybe(3, |_| json!("in use")), "reason": dice.maybe(3, |_| json!("dependents")),
+            "waits": dice.maybe(3, |_| json!({ "own": null, "since": "2026-11-21T08:00:00Z" })),
+        })),
+        "tenant": dice.maybe(2, claim),
+    }))
+    .unwrap()
+}
