@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The folder is the pipeline: every kind has one folder, and its files are its stages in order; [`frame`] drives those that stand
-//! on a lane. The modules below are in reading order, and each depends only on those above it. What is forbidden where is a test in `tests/architecture.rs`:
+//! on a lane. The modules below are in reading order, and each depends only on those above it. What is forbidden where is a test in `tests/architecture/`:
 //!
 //! 1. Pure files contain no `async`, no client, no tokio, no clock and no randomness.
 //! 2. Only [`postgres`] names `tokio_postgres`, and SQL lives only in `sql/`.

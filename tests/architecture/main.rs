@@ -5,7 +5,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
-#[path = "architecture/source.rs"]
 mod source;
 
 use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};

@@ -6,7 +6,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
-#[path = "converge/stage.rs"]
 mod stage;
 
 use std::time::{Duration, Instant};

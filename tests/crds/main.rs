@@ -6,12 +6,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail the test")]
 
-mod crds {
-    pub mod cases;
-    pub mod examples;
-    mod released;
-    mod schemas;
-}
+pub mod cases;
+pub mod examples;
+mod released;
+mod schemas;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,8 +28,8 @@ use tenant_schema_operator::api::{
 use tenant_schema_operator::ident::SchemaName;
 use tenant_schema_operator::quantity::Bytes;
 
-use crds::cases::{Case, cases};
-use crds::examples::{INSTITUTION, backup, database, tenant};
+use cases::{Case, cases};
+use examples::{INSTITUTION, backup, database, tenant};
 
 #[test]
 fn manifests_are_fresh() {

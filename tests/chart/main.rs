@@ -3,16 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
-mod chart {
-    mod cloudnativepg;
-    mod conform;
-    mod helm;
-    mod install;
-    mod journey;
-    mod monitoring;
-    mod permissions;
-    mod reference;
-    mod rendering;
-    mod stage;
-    mod values;
-}
+mod cloudnativepg;
+mod conform;
+mod helm;
+mod install;
+mod journey;
+mod monitoring;
+mod permissions;
+mod reference;
+mod rendering;
+mod stage;
+mod values;

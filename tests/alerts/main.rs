@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
-#[path = "alerts/expressions.rs"]
 mod expressions;
 
 use std::{
