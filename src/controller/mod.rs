@@ -28,7 +28,7 @@ use crate::{
 };
 use backoff::Backoff;
 use collector::{DatabaseCollector, LaneCollector, TenantCollector};
-use runner::Runner;
+pub use runner::Runner;
 use watches::{Hearing, Watches};
 
 /// How long what was begun may take to end after the process was told to stop; a pod has 30 seconds in all.
@@ -69,6 +69,17 @@ pub async fn run(
     config: Config,
     identity: String,
     shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    run_with(client, config, identity, shutdown, |_| std::future::ready(()).boxed()).await
+}
+
+/// The same with the controller of a further kind, which shares everything with the others.
+pub async fn run_with(
+    client: Client,
+    config: Config,
+    identity: String,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    further: impl FnOnce(&Runner) -> BoxFuture<'static, ()>,
 ) -> Result<(), Error> {
     let shutdown: futures::future::Shared<BoxFuture<'static, ()>> = shutdown.boxed().shared();
     let metrics = Arc::new(Metrics::new());
@@ -153,7 +164,7 @@ pub async fn run(
         }
     };
     tracing::info!(identity, namespace = ctx.config.namespace, version = env!("CARGO_PKG_VERSION"), "operator started");
-    let passes = futures::future::join3(database_controller, tenant_controller, backup_controller);
+    let passes = futures::future::join4(database_controller, tenant_controller, backup_controller, further(&runner));
     let overdue = async {
         shutdown.await;
         // Calls that wait for their turn need not be waited for.

@@ -21,6 +21,7 @@ mod events;
 mod examples;
 #[path = "../alerts/expressions.rs"]
 mod expressions;
+mod further_kind;
 mod gitops;
 mod held_up;
 mod institutions;
@@ -43,6 +44,7 @@ mod restored;
 mod rivals;
 mod suspension;
 mod take_over;
+mod timed_snapshot;
 #[allow(dead_code, reason = "tests/faults uses the rest")]
 mod tools;
 mod turns;

@@ -15,6 +15,10 @@ use std::{
 };
 
 use devcluster::{ControlPlane, ControlPlaneInfo, PostgresInfo};
+use futures::{
+    FutureExt,
+    future::{BoxFuture, ready},
+};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -27,7 +31,7 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantDatabase, TenantSchema, crds_yaml},
     config::Config,
-    controller,
+    controller::{self, Runner},
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
@@ -57,6 +61,8 @@ pub struct World {
     pub postgres: PostgresInfo,
     /// Whether the operator shows series for each tenant.
     pub tenant_metrics: bool,
+    /// The controller of a further kind that operators have.
+    pub further_kind: fn(&Runner) -> BoxFuture<'static, ()>,
     operator: Option<Operator>,
 }
 
@@ -108,6 +114,7 @@ impl World {
             kubeconfig: plane.kubeconfig.clone(),
             plane: plane.clone(),
             tenant_metrics: true,
+            further_kind: |_| ready(()).boxed(),
             operator: None,
             id,
         };
@@ -140,6 +147,7 @@ impl World {
             plane,
             postgres: self.postgres.clone(),
             tenant_metrics: true,
+            further_kind: |_| ready(()).boxed(),
             operator: None,
         }
     }
@@ -215,13 +223,13 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let kubeconfig = self.kubeconfig.clone();
+        let (kubeconfig, further_kind) = (self.kubeconfig.clone(), self.further_kind);
         let task = runtime.spawn(async move {
             let client = client(&kubeconfig).await;
             let told = async {
                 let _ = stopped.await;
             };
-            controller::run(client, config, identity, told).await
+            controller::run_with(client, config, identity, told, further_kind).await
         });
         self.operator = Some(Operator { http, stop, task, runtime });
         self.eventually("the operator is ready", async || self.http("/readyz").is_some_and(|text| text == "ok")).await;

@@ -1,0 +1,75 @@
+//! What a next kind costs: one short file, driven by the frame beside the operator's own kinds.
+
+use jiff::{Timestamp, ToSpan};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+};
+use serde_json::json;
+
+use crate::{
+    timed_snapshot::{self, TimedSnapshot},
+    world::World,
+};
+
+#[test]
+fn a_kind_takes_fewer_than_a_hundred_and_fifty_lines() {
+    assert!(include_str!("timed_snapshot.rs").lines().count() < 150);
+}
+
+async fn install(world: &World) {
+    let names = json!({ "kind": "TimedSnapshot", "plural": "timedsnapshots", "singular": "timedsnapshot" });
+    let schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    let version = json!({ "name": "v1", "served": true, "storage": true, "subresources": { "status": {} },
+                          "schema": { "openAPIV3Schema": schema } });
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": { "name": "timedsnapshots.test.edumatrixhub.io" },
+        "spec": { "group": "test.edumatrixhub.io", "scope": "Namespaced", "names": names, "versions": [version] },
+    });
+    let api = Api::<CustomResourceDefinition>::all(world.client.clone());
+    let name = "timedsnapshots.test.edumatrixhub.io";
+    api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&definition)).await.unwrap();
+    let api = Api::<TimedSnapshot>::all(world.client.clone());
+    world
+        .eventually("the definition is served", async || api.list(&kube::api::ListParams::default()).await.is_ok())
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
+    let mut world = World::without_operator(json!({})).await;
+    install(&world).await;
+    world.further_kind = timed_snapshot::controller;
+    world.start_operator().await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.ready_tenant("school").await;
+    let api = Api::<TimedSnapshot>::namespaced(world.client.clone(), &world.namespace);
+    let at = Timestamp::now() + 3.seconds();
+    let object = json!({
+        "apiVersion": "test.edumatrixhub.io/v1", "kind": "TimedSnapshot",
+        "metadata": { "name": "noon", "labels": { "e2e": world.id } }, "spec": { "tenant": "school", "notBefore": at },
+    });
+    api.patch("noon", &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.unwrap();
+    let ready = async |reason: &str| {
+        let conditions = api.get("noon").await.unwrap().status.map(|status| status.conditions).unwrap_or_default();
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.reason == reason)
+    };
+    let backups = || world.sql("SELECT count(*) FROM edu_matrix_hub_schema.schema_backups WHERE state = 'complete'");
+
+    // It waits for its time and makes a snapshot then.
+    world.eventually("it waits for its time", async || ready("Progressing").await).await;
+    assert_eq!(backups(), "0");
+    world.eventually("the snapshot is made", async || ready("Completed").await).await;
+    assert!(Timestamp::now() >= at);
+    assert_eq!(backups(), "1");
+    let before = api.get("noon").await.unwrap();
+    assert_eq!(before.finalizers(), ["test.edumatrixhub.io/timed-snapshot"]);
+    // What it made goes with it.
+    api.delete("noon", &DeleteParams::default()).await.unwrap();
+    world.eventually("it is gone", async || api.get_opt("noon").await.unwrap().is_none()).await;
+    let left = || world.sql("SELECT count(*) FROM edu_matrix_hub_schema.schema_backups WHERE state = 'complete'");
+    world.eventually("its snapshot is gone", async || left() == "0").await;
+    world.prove_fixpoint().await;
+}
