@@ -24,7 +24,7 @@ fn set(words: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn the_functions_know_the_same_steps_as_the_operator() {
-    let arm = Regex::new(r"WHEN '(\w+)' THEN result := edu_matrix_hub_schema\.(\w+)\(step -> 'options'\)").unwrap();
+    let arm = Regex::new(r"WHEN '(\w+)' THEN\s+result := edu_matrix_hub_schema\.(\w+)\(step -> 'options'\)").unwrap();
     let apply_steps = function("apply_steps").unwrap();
     let arms: Vec<_> = arm.captures_iter(&apply_steps.text).collect();
     for arm in &arms {

@@ -6,8 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of a test fail the test")]
 
-pub mod cases;
-pub mod examples;
+mod cases;
+mod examples;
 mod released;
 mod schemas;
 

@@ -11,7 +11,7 @@ use serde_json::json;
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantSchema, condition::Reason},
     backup::observe::Observed as ObservedBackup,
-    contract::{Step, TenantRow},
+    contract::{JobKind, Step, TenantRow},
     frame::{Kind, Wish},
     plan::{Effect, Plan, Running},
     tenant::observe::Observed,
@@ -143,7 +143,7 @@ proptest! {
         if is_deleted {
             let leave = backup.removal(&backup_resolved(Some(school), false));
             let jobs = observed.answer.backup.is_some()
-                && observed.answer.job.as_ref().is_some_and(|job| job.kind == "snapshot");
+                && observed.answer.job.as_ref().is_some_and(|job| job.kind == JobKind::Snapshot);
             check::<SchemaBackup>(Wish::End(&leave), &observed, Situation { jobs, gone: true, paused: false })?;
         } else if let Ok(desired) = backup.desired(&backup_resolved(Some(school), false)) {
             check::<SchemaBackup>(Wish::Keep(&desired), &observed, Situation::default())?;

@@ -290,7 +290,7 @@ async fn a_former_queue_is_upgraded_with_its_jobs() {
         for _ in 0..2 {
             world.database.install("postgres", Form::Managed).await.unwrap();
         }
-        for file in ["70_schema_jobs", "functions"] {
+        for file in ["tables", "functions"] {
             let path = format!("{}/sql/verify/{file}.sql", env!("CARGO_MANIFEST_DIR"));
             world.run(&std::fs::read_to_string(path).unwrap()).await;
         }
