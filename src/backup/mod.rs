@@ -68,3 +68,10 @@ impl Kind for SchemaBackup {
         }
     }
 }
+
+/// Whether the backup may stand on this database. One that has no status yet may stand on any.
+#[must_use]
+pub fn stands_on(backup: &SchemaBackup, database: &str) -> bool {
+    let known = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
+    known.is_none_or(|known| known == database)
+}

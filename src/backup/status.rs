@@ -25,14 +25,14 @@ pub fn told(backup: &SchemaBackup, pass: &Pass<'_, SchemaBackup>, now: Timestamp
     let as_it_was = || backup.status.clone().unwrap_or_default();
     let plain = |verdict: &Verdict| finish(backup, as_it_was(), verdict, now);
     let status = match pass {
-        Pass::Invalid(invalid) => plain(&Verdict::reconciling(invalid.reason, &invalid.message, Readiness::False)),
+        Pass::Invalid(invalid) => plain(&Verdict::of(invalid.reason, &invalid.message, false)),
         Pass::Waits { message, .. } => plain(&unavailable(message)),
         Pass::Blocked { removal, why } => plain(&blocked(removal, why)),
         Pass::Failed { failed, .. } if failed.is_crowded() => {
-            plain(&Verdict::reconciling(Reason::ProgressingWithRetry, chain(*failed), Readiness::Kept))
+            plain(&Verdict::of(Reason::ProgressingWithRetry, chain(*failed), Readiness::Kept))
         }
         Pass::Failed { failed, .. } => plain(&failed.verdict()),
-        Pass::Paused { plan, .. } => plain(&Verdict::paused(plan.to_string(), Readiness::Kept)),
+        Pass::Paused { plan, .. } => plain(&Verdict::of(Reason::Paused, plan.to_string(), Readiness::Kept)),
         Pass::Left { .. } | Pass::Applied { observed: Observed { settled: true, .. }, .. } => as_it_was(),
         Pass::Applied { observed, applied, database, .. } => status(backup, &observed.answer, applied, database, now),
     };
@@ -41,7 +41,7 @@ pub fn told(backup: &SchemaBackup, pass: &Pass<'_, SchemaBackup>, now: Timestamp
 }
 
 fn unavailable(message: &str) -> Verdict {
-    Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept)
+    Verdict::of(Reason::DatabaseUnavailable, message, Readiness::Kept)
 }
 
 /// The database cannot be asked: the object stays until it can, or until a user lets it go.
@@ -114,9 +114,9 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
     match row {
         // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
         Some(row) if matches!(row.state, BackupState::Purging | BackupState::Purged) => {
-            Verdict::ready(Reason::Expired, "the backup expired and was removed; delete this object")
+            Verdict::of(Reason::Expired, "the backup expired and was removed; delete this object", true)
         }
-        Some(row) => Verdict::ready(
+        Some(row) => Verdict::of(
             Reason::Completed,
             format!(
                 "schema {} holds {} and {} of schema {}",
@@ -125,8 +125,9 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
                 count(row.row_count.unwrap_or_default(), "row"),
                 row.schema_name
             ),
+            true,
         ),
-        None => Verdict::reconciling(Reason::Progressing, "being looked at", Readiness::False),
+        None => Verdict::of(Reason::Progressing, "being looked at", false),
     }
 }
 

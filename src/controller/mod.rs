@@ -19,9 +19,10 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
+    backup,
     config::Config,
     database::{self, Holdings},
-    frame::{self, Context, Deletions, Fit, Kinds, Losers, Making, Requests, Stores, Uids, Wake},
+    frame::{Context, Deletions, Fit, Kinds, Losers, Making, Requests, Stores, Uids, Wake},
     kubernetes::{self, events::Events},
     telemetry::{Metrics, http},
     tenant,
@@ -139,9 +140,8 @@ pub async fn run_with(
             async move { database::reconcile(object, ctx, &holdings, &finished).await }
         })
     };
-    let concurrency = ctx.config.concurrency;
-    let tenant_controller = runner.drive(tenants, stores.tenants.clone(), tenants_woken, concurrency, frame::reconcile);
-    let backup_controller = runner.drive(backups, stores.backups.clone(), backups_woken, concurrency, frame::reconcile);
+    let tenant_controller = runner.drive_kind(tenants, stores.tenants.clone(), tenants_woken, tenant::stands_on);
+    let backup_controller = runner.drive_kind(backups, stores.backups.clone(), backups_woken, backup::stands_on);
     let filled = runner.filled.clone();
     let ready = async {
         if filled.await {
@@ -158,7 +158,6 @@ pub async fn run_with(
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
             () = tidied(&ctx, &holdings) => {}
-            () = Box::pin(resynced(&ctx)) => {}
             () = Box::pin(world_minded(&ctx)) => {}
             () = Box::pin(unreadable::said(&ctx, &holdings, &runner.events)) => {}
         }
@@ -264,20 +263,6 @@ async fn returned(ctx: &Context) {
             ctx.wake.database(&database.name_any());
         }
     }
-}
-
-/// Looks at every object at rest now and then.
-async fn resynced(ctx: &Context) {
-    let (wake, stores) = (&ctx.wake, ctx.stores.clone());
-    futures::join!(
-        runner::resync(stores.databases, |database| wake.database(&database.name_any())),
-        runner::resync(stores.tenants, |tenant| {
-            wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
-        }),
-        runner::resync(stores.backups, |backup| {
-            wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
-        }),
-    );
 }
 
 /// Leaves databases that are gone or out of view, of which no controller is told.

@@ -27,22 +27,22 @@ pub async fn reconciled<K, E>(
     K: Resource<DynamicType = ()>,
     E: Failure,
 {
-    let kind = kind_word(&K::kind(&()));
+    let kind = K::kind(&());
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     let trace = trace_id(object);
-    metrics.reconcile_duration.get_or_create(&KindLabels { kind }).observe(elapsed.as_secs_f64());
+    metrics.reconcile_duration.get_or_create(&KindLabels { kind: kind.clone() }).observe(elapsed.as_secs_f64());
     let failure: Option<&dyn Failure> = match result {
         Ok(next) => next.failure.as_deref(),
         Err(error) => Some(error),
     };
     let outcome = result.as_ref().map_or(Outcome::Error, |next| next.outcome).as_str();
-    metrics.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
+    metrics.reconciles.get_or_create(&ReconcileLabels { kind: kind.clone(), outcome }).inc();
     if let Some(failure) = failure {
         let (category, stage) = (failure.category(), failure.stage());
-        metrics.errors.get_or_create(&ErrorLabels { kind, category }).inc();
+        metrics.errors.get_or_create(&ErrorLabels { kind: kind.clone(), category }).inc();
         tracing::warn!(
-            kind,
+            kind = &*kind,
             namespace,
             name,
             trace,
@@ -53,14 +53,21 @@ pub async fn reconciled<K, E>(
             "reconcile failed"
         );
     } else if outcome == "changed" {
-        tracing::info!(kind, namespace, name, trace, outcome, ?elapsed, "reconciled");
+        tracing::info!(kind = &*kind, namespace, name, trace, outcome, ?elapsed, "reconciled");
     } else {
-        tracing::debug!(kind, namespace, name, trace, outcome, ?elapsed, "reconciled");
+        tracing::debug!(kind = &*kind, namespace, name, trace, outcome, ?elapsed, "reconciled");
     }
     let regarding: ObjectReference = object.object_ref(&());
     for notice in result.iter().flat_map(|next| &next.notices) {
         let warning = notice.reason.kind() == EventKind::Warning;
-        tracing::info!(kind, namespace, name, trace, reason = notice.reason.as_str(), message = notice.message);
+        tracing::info!(
+            kind = &*kind,
+            namespace,
+            name,
+            trace,
+            reason = notice.reason.as_str(),
+            message = notice.message
+        );
         events.publish(&regarding, warning, notice.reason.as_str(), &notice.message).await;
     }
 }
@@ -169,12 +176,4 @@ pub async fn stalled<K: Resource<DynamicType = ()>>(events: &Events, object: &Ob
 fn trace_id(object: &impl ResourceExt) -> String {
     let uid = object.uid().unwrap_or_default();
     format!("{}-{}", uid.split('-').next().unwrap_or_default(), object.meta().generation.unwrap_or_default())
-}
-
-fn kind_word(kind: &str) -> &'static str {
-    match kind {
-        "TenantDatabase" => "TenantDatabase",
-        "TenantSchema" => "TenantSchema",
-        _ => "SchemaBackup",
-    }
 }

@@ -12,6 +12,7 @@ use std::{
 use futures::{
     FutureExt, Stream, StreamExt,
     future::{BoxFuture, Shared},
+    stream,
 };
 use kube::{
     Resource, ResourceExt,
@@ -27,7 +28,7 @@ use tokio::time::Instant;
 
 use super::{backoff::Backoff, report};
 use crate::{
-    frame::{After, Context, Failure, Next},
+    frame::{self, After, Context, Failure, Kind, Next},
     kubernetes::events::Events,
 };
 
@@ -53,6 +54,23 @@ pub struct Runner {
 }
 
 impl Runner {
+    /// The controller of a kind that stands on a lane. When something is new of a database, all objects that `stands_on` says may
+    /// stand on it are looked at.
+    pub fn drive_kind<K: Kind>(
+        &self,
+        objects: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+        store: Store<K>,
+        woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
+        stands_on: fn(&K, &str) -> bool,
+    ) -> BoxFuture<'static, ()> {
+        let all = store.clone();
+        let users = self.ctx.wake.users_woken().flat_map(move |database| {
+            let users = all.state_filter(|object| stands_on(object, &database));
+            stream::iter(users.into_iter().map(|object| ObjectRef::from_obj(&*object)))
+        });
+        self.drive(objects, store, stream::select(woken, users), self.ctx.config.concurrency, frame::reconcile)
+    }
+
     /// One controller, which runs until it is told to stop and what it has begun has ended.
     pub fn drive<K, E, F>(
         &self,
@@ -71,6 +89,7 @@ impl Runner {
         let (events, backoff) = (self.events.clone(), self.backoff.clone());
         let error_backoff = self.backoff.clone();
         let filled = self.filled.clone();
+        let woken = stream::select(woken, at_rest(store.clone()));
         Controller::for_stream(objects, store)
             .with_config(ControllerConfig::default().concurrency(concurrency))
             .reconcile_on(woken)
@@ -126,21 +145,23 @@ impl Runner {
     }
 }
 
-/// Wakes every object of a cache once in a while, a part at a time. One timer serves all of them: ten thousand objects at rest
-/// cost no memory for it.
-pub async fn resync<K>(store: Store<K>, wake: impl Fn(&K))
+/// Every object of a cache once in a while, a part at a time. One timer serves all of them: ten thousand objects at rest cost no
+/// memory for it.
+fn at_rest<K>(store: Store<K>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
 where
-    K: Resource<DynamicType = ()> + Clone + 'static,
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     let hasher = RandomState::new();
-    let part_of = |object: &K| hasher.hash_one(object.meta().uid.as_deref()) % u64::from(PARTS);
-    let mut tick = tokio::time::interval(RESYNC / PARTS);
-    for part in (0..u64::from(PARTS)).cycle() {
+    let part_of = move |object: &K| hasher.hash_one(object.meta().uid.as_deref()) % u64::from(PARTS);
+    let tick = tokio::time::interval(RESYNC / PARTS);
+    stream::unfold((tick, 0), |(mut tick, part)| async move {
         tick.tick().await;
-        for object in store.state_filter(|object| part_of(object) == part) {
-            wake(&object);
-        }
-    }
+        Some((part, (tick, (part + 1) % u64::from(PARTS))))
+    })
+    .flat_map(move |part| {
+        let objects = store.state_filter(|object| part_of(object) == part);
+        stream::iter(objects.into_iter().map(|object| ObjectRef::from_obj(&*object)))
+    })
 }
 
 fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
@@ -150,7 +171,7 @@ fn action(after: After, uid: &str, backoff: &Backoff) -> Action {
             backoff.reset(uid);
             Action::requeue(delay.max(Duration::from_millis(10)))
         }
-        // No timer is kept for an object at rest: [`resync`] looks at all of them.
+        // No timer is kept for an object at rest: [`at_rest`] has at all of them.
         After::Resync | After::Never => {
             backoff.reset(uid);
             Action::await_change()

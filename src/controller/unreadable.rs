@@ -63,7 +63,7 @@ pub async fn said(ctx: &Context, holdings: &Holdings, events: &Events) {
         }
         for (kind, count) in [(DATABASE, databases.len()), (TENANT, tenants.len()), (BACKUP, backups.len())] {
             let count = i64::try_from(count).unwrap_or(i64::MAX);
-            ctx.metrics.unreadable.get_or_create(&KindLabels { kind: kind.word }).set(count);
+            ctx.metrics.unreadable.get_or_create(&KindLabels { kind: kind.word.into() }).set(count);
         }
         said.retain(|_, (_, _, at)| at.elapsed() < AGAIN);
         tokio::select! {
@@ -124,7 +124,7 @@ where
 {
     let before = object.conditions();
     let generation = object.metadata.generation.unwrap_or_default();
-    let conditions = Verdict::stalled(Reason::InvalidSpec, message, false).conditions(&before, generation, ctx.now());
+    let conditions = Verdict::of(Reason::InvalidSpec, message, false).conditions(&before, generation, ctx.now());
     if conditions == before {
         return Ok(Some(None));
     }

@@ -18,7 +18,6 @@ use super::{
     remarks, standby,
     status::{self, Facts, status_of_verdict},
     survey::survey,
-    users,
     work::Work,
 };
 use crate::{
@@ -76,7 +75,7 @@ impl Pass<'_> {
                     let wishes = wishes(desired, work);
                     work.memory(|memory| memory.told = wishes);
                 }
-                users::wake(&desired.name, ctx);
+                ctx.wake.users(&desired.name);
             }
             Move::Survey => self.survey().await?,
         }
@@ -146,7 +145,7 @@ impl Pass<'_> {
         let runner = tokio::spawn(jobs::run(lane.clone(), slots, self.finished_jobs.clone()));
         let work = Arc::new(Work::new(key, lane, facts, (desired.generation, desired.confirmed, false), runner));
         holdings.set(name, Holding::Open(work.clone()));
-        users::wake(name, ctx);
+        ctx.wake.users(name);
         self.work = Some(work);
         Ok(())
     }
@@ -196,7 +195,7 @@ impl Pass<'_> {
         let mut passed = bring_back::pass(&self.database, &work, survey.as_ref(), ctx.clock.now()).await;
         self.notices.append(&mut passed.notices);
         if passed.came_back {
-            users::wake(&desired.name, ctx);
+            ctx.wake.users(&desired.name);
         }
         let remark = remark.or_else(|| remarks::of_open(&self.database, desired, &work, ctx));
         let quiet = work.lane.quiet();
@@ -232,7 +231,7 @@ impl Pass<'_> {
     /// The lane is held and cannot be worked on: tenants that have work to do are told why, once.
     async fn shut(&self, verdict: &Verdict) -> Result<Next, Error> {
         if self.holdings.shut(&self.desired.name, verdict) {
-            users::wake(&self.desired.name, self.ctx);
+            self.ctx.wake.users(&self.desired.name);
         }
         self.publish(status_of_verdict(&self.database, verdict, self.ctx.now())).await
     }

@@ -14,7 +14,7 @@ use super::{caller, work::Work};
 use crate::{
     api::{
         BRING_BACK, TenantDatabase, bring_back_since,
-        condition::{Readiness, Reason, Verdict},
+        condition::{Reason, Verdict},
         event::EventReason,
     },
     contract::{CallResult, CallStatus, Step, SurveyAnswer, ToBringBack},
@@ -163,7 +163,7 @@ fn told(progress: &Progress, name: &str) -> Verdict {
         None => {
             let message =
                 format!("{done} of {all} schemas that were set aside since {since} are back under their names");
-            Verdict::reconciling(Reason::BringingBack, message, Readiness::True)
+            Verdict::of(Reason::BringingBack, message, true)
         }
         Some(problem) => {
             let message = format!(
@@ -171,7 +171,7 @@ fn told(progress: &Progress, name: &str) -> Verdict {
                  {problem}. They are tried again at every survey; to leave them where they are: kubectl annotate tenantdatabase \
                  {name} {BRING_BACK}-"
             );
-            Verdict::stalled(Reason::BringingBack, message, true)
+            Verdict::of(Reason::NotBroughtBack, message, true)
         }
     }
 }
@@ -186,7 +186,7 @@ fn told_in_vain(progress: &Progress, name: &str) -> Verdict {
         "{BRING_BACK}={since} brings back nothing: nothing was set aside between then and when this was first read; {latest}, or \
          remove it: kubectl annotate tenantdatabase {name} {BRING_BACK}-"
     );
-    Verdict::stalled(Reason::InvalidSpec, message, true)
+    Verdict::of(Reason::InvalidSpec, message, true)
 }
 
 fn outcome(progress: &Progress) -> String {

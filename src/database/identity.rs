@@ -39,7 +39,7 @@ pub async fn bind(
              annotate tenantdatabase {name} --overwrite {REBIND}={id}",
             survey.unbound_count,
         );
-        let verdict = Verdict::stalled(Reason::IdentifiersChanged, message, true);
+        let verdict = Verdict::of(Reason::IdentifiersChanged, message, true);
         work.memory(|memory| memory.unbound = Some(verdict));
         return Ok(Vec::new());
     }

@@ -7,7 +7,6 @@ use super::{
     apply::{api, stand_by},
     election,
     holding::{Holding, Holdings},
-    users,
 };
 use crate::{api::condition::Reason, frame::Context, kubernetes};
 
@@ -47,5 +46,5 @@ pub async fn shut_unreadable(name: &str, why: &str, ctx: &Context, holdings: &Ho
     // A replica of a release that can read it is to have it.
     election::leave(name, holdings).await;
     ctx.metrics.forget_database(name);
-    users::wake(name, ctx);
+    ctx.wake.users(name);
 }

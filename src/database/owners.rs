@@ -83,7 +83,7 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
         let uids = uids_of(&lost);
         let since = work.memory(|memory| since(memory.missed.as_ref(), &uids, ctx.now()));
         if api::confirmed_deletions(&database.metadata, ctx.clock.now()).is_none_or(|until| until < since) {
-            let verdict = Verdict::stalled(Reason::ManyOwnersMissing, too_many(database, &lost, total, since), true);
+            let verdict = Verdict::of(Reason::ManyOwnersMissing, too_many(database, &lost, total, since), true);
             held = Some(Missed { uids, since, verdict });
             lost.clear();
         }

@@ -97,7 +97,7 @@ pub fn keep_off(observed: &Observed) -> Option<Plan> {
         (Some(Standing::Held { .. }), Cache::CutOff(lacks)) => {
             moves.clear();
             let said = *stands == Stands::Shut(Reason::KindsOlder);
-            End::Shut { verdict: Verdict::stalled(Reason::KindsOlder, lacks.clone(), false), said }
+            End::Shut { verdict: Verdict::of(Reason::KindsOlder, lacks.clone(), false), said }
         }
         // A job would begin again there.
         (Some(Standing::Held { wanted_by: Some(_), .. }), _) if *stands == Stands::Open { busy: true } => return None,
@@ -122,7 +122,7 @@ fn work(desired: &Desired, observed: &Observed) -> Plan {
     match (&observed.lane, &observed.unresolved) {
         (None, Some(error)) => {
             let verdict = match &desired.complaint {
-                Some(complaint) => Verdict::stalled(Reason::InvalidSpec, format!("{complaint}; {error}"), false),
+                Some(complaint) => Verdict::of(Reason::InvalidSpec, format!("{complaint}; {error}"), false),
                 None => status::unresolved(error, false),
             };
             return Plan { moves, end: End::Shut { verdict, said: false } };
@@ -138,7 +138,7 @@ fn work(desired: &Desired, observed: &Observed) -> Plan {
         }
         (None | Some(_), _) => moves.extend([Move::Open, Move::Survey]),
     }
-    let used = observed.users.clone().map(|message| Verdict::stalled(Reason::InUse, message, true));
+    let used = observed.users.clone().map(|message| Verdict::of(Reason::InUse, message, true));
     let remark = used.or_else(|| observed.unresolved.as_ref().map(|error| status::unresolved(error, true)));
     Plan { moves, end: End::Report(remark) }
 }

@@ -28,14 +28,14 @@ pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &
         .or_else(|| of_deletions(database, ctx))
         .or_else(|| bring_back::verdict(database, work, ctx.clock.now()))
         .or_else(|| of_expiry(database, work))
-        .or_else(|| desired.complaint.clone().map(|message| Verdict::stalled(Reason::InvalidSpec, message, true)))
+        .or_else(|| desired.complaint.clone().map(|message| Verdict::of(Reason::InvalidSpec, message, true)))
         .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
 }
 
 /// Another operator wants the database, or its clock is not the API server's.
 fn of_world(work: &Work, ctx: &Context) -> Option<Verdict> {
     if let Some(contest) = work.lane.contest() {
-        return Some(Verdict::stalled(Reason::LaneContested, contested(&contest), false));
+        return Some(Verdict::of(Reason::LaneContested, contested(&contest), false));
     }
     of_clocks(work.lane.ahead() - ctx.clock.ahead())
 }
@@ -49,7 +49,7 @@ fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
              source. Until then nothing expires before it is time by both",
             ahead.abs().as_secs()
         );
-        Verdict::stalled(Reason::ClockSkew, message, true)
+        Verdict::of(Reason::ClockSkew, message, true)
     })
 }
 
@@ -76,7 +76,7 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
         most - most / 5,
         ctx.stores.newest_deletion(&name).unwrap_or_else(|| ctx.now()),
     );
-    Some(Verdict::stalled(Reason::DeletionBrake, message, true))
+    Some(Verdict::of(Reason::DeletionBrake, message, true))
 }
 
 /// A time in an annotation that is none, or that is to come.
@@ -87,7 +87,7 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
              kubectl annotate tenantdatabase {} {annotation}-",
             database.name_any()
         );
-        return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
+        return Some(Verdict::of(Reason::InvalidSpec, message, true));
     }
     if let Some((annotation, time)) = time_to_come(&database.metadata, ctx.clock.now()) {
         let message = format!(
@@ -95,7 +95,7 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
              user has seen. Write a time that has passed, or remove it: kubectl annotate tenantdatabase {} {annotation}-",
             database.name_any()
         );
-        return Some(Verdict::stalled(Reason::InvalidSpec, message, true));
+        return Some(Verdict::of(Reason::InvalidSpec, message, true));
     }
     None
 }
@@ -114,7 +114,7 @@ fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
          are meant to go: {command}={}",
         held.count, held.confirm
     );
-    Some(Verdict::stalled(Reason::ExpiryBrake, message, true))
+    Some(Verdict::of(Reason::ExpiryBrake, message, true))
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub async fn look(
     let Some(lease) = holdings.contended(&name) else { return Ok(None) };
     let Some(holder) = lease.holder().await? else { return Ok(None) };
     match is_silent(database, ctx).await {
-        Ok(true) => Ok(Some(Verdict::stalled(Reason::LaneContested, idle(&holder, &lease_of(&name, ctx)), false))),
+        Ok(true) => Ok(Some(Verdict::of(Reason::LaneContested, idle(&holder, &lease_of(&name, ctx)), false))),
         Ok(false) => Ok(None),
         Err(error) => {
             // A database that cannot be asked is for its holder to tell of.

@@ -88,7 +88,7 @@ pub fn status(
             let until = until.strftime("%Y-%m-%dT%H:%M:%SZ");
             message = format!("{message}; nothing expires and nothing is purged until {until}: {reason}");
         }
-        Verdict::ready(Reason::Succeeded, message)
+        Verdict::of(Reason::Succeeded, message, true)
     });
     finish(database, status, &verdict, now)
 }
@@ -162,15 +162,13 @@ pub fn unresolved(error: &Unresolved, open: bool) -> Verdict {
     let message = chain(error);
     let message = if open { format!("{message}; what runs goes on with what was read before") } else { message };
     match error {
-        Unresolved::NotFound { .. } => Verdict::stalled(Reason::SecretNotFound, message, open),
-        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => {
-            Verdict::stalled(Reason::SecretInvalid, message, open)
-        }
+        Unresolved::NotFound { .. } => Verdict::of(Reason::SecretNotFound, message, open),
+        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => Verdict::of(Reason::SecretInvalid, message, open),
         Unresolved::Unreadable(kubernetes::Error::Refused { code: 403, .. }) => {
-            Verdict::stalled(Reason::SecretUnreadable, message, open)
+            Verdict::of(Reason::SecretUnreadable, message, open)
         }
         // An API server that is away says nothing about the database.
-        Unresolved::Unreadable(_) => Verdict::reconciling(Reason::SecretUnreadable, message, Readiness::Kept),
+        Unresolved::Unreadable(_) => Verdict::of(Reason::ProgressingWithRetry, message, Readiness::Kept),
     }
 }
 
@@ -178,33 +176,32 @@ pub fn unresolved(error: &Unresolved, open: bool) -> Verdict {
 #[must_use]
 pub fn closed(error: &Closed) -> Verdict {
     let message = chain(error);
-    let stalled = |reason| Verdict::stalled(reason, message.clone(), false);
-    let passing = |reason| Verdict::reconciling(reason, message.clone(), Readiness::False);
-    match error {
+    let reason = match error {
         Closed::Postgres(error) => match error {
-            postgres::Error::Connection(_) => stalled(Reason::SecretInvalid),
-            postgres::Error::Tls { .. } | postgres::Error::Handshake { .. } => stalled(Reason::TlsFailed),
-            postgres::Error::AuthenticationRefused { .. } => stalled(Reason::AuthenticationRefused),
-            postgres::Error::ConnectRefused { .. } => stalled(Reason::InsufficientPrivilege),
-            postgres::Error::NoSuchDatabase { .. } => stalled(Reason::NoSuchDatabase),
-            postgres::Error::Statement { code, .. } if code == "42501" => stalled(Reason::InsufficientPrivilege),
-            postgres::Error::Statement { code, .. } if code == "25006" => passing(Reason::ReadOnlyStandby),
-            error if error.is_transient() => passing(Reason::ConnectionFailed),
-            _ => stalled(Reason::OperationFailed),
+            postgres::Error::Connection(_) => Reason::SecretInvalid,
+            postgres::Error::Tls { .. } | postgres::Error::Handshake { .. } => Reason::TlsFailed,
+            postgres::Error::AuthenticationRefused { .. } => Reason::AuthenticationRefused,
+            postgres::Error::ConnectRefused { .. } => Reason::InsufficientPrivilege,
+            postgres::Error::NoSuchDatabase { .. } => Reason::NoSuchDatabase,
+            postgres::Error::Statement { code, .. } if code == "42501" => Reason::InsufficientPrivilege,
+            postgres::Error::Statement { code, .. } if code == "25006" => Reason::ReadOnlyStandby,
+            error if error.is_transient() => Reason::ConnectionFailed,
+            _ => Reason::OperationFailed,
         },
-        Closed::OwnerRole(_) => stalled(Reason::InvalidSpec),
-        Closed::UnsupportedVersion { .. } => stalled(Reason::UnsupportedVersion),
-        Closed::ReadOnlyStandby(_) => passing(Reason::ReadOnlyStandby),
-        Closed::ReadOnlySetting { .. } => stalled(Reason::ReadOnlySetting),
-        Closed::InsufficientPrivilege { .. } => stalled(Reason::InsufficientPrivilege),
-        Closed::FunctionsNewer { .. } => stalled(Reason::FunctionsNewer),
-        Closed::FunctionsUnverified(_) => stalled(Reason::FunctionsUnverified),
-        Closed::FunctionsMissing(_) => stalled(Reason::FunctionsMissing),
-        Closed::DatabaseChanged { .. } => stalled(Reason::DatabaseChanged),
-        Closed::ManagedElsewhere { .. } => stalled(Reason::ManagedElsewhere),
-        Closed::Duplicate { .. } => stalled(Reason::DuplicateDatabase),
-        Closed::Contested(_) => stalled(Reason::LaneContested),
-    }
+        Closed::OwnerRole(_) => Reason::InvalidSpec,
+        Closed::UnsupportedVersion { .. } => Reason::UnsupportedVersion,
+        Closed::ReadOnlyStandby(_) => Reason::ReadOnlyStandby,
+        Closed::ReadOnlySetting { .. } => Reason::ReadOnlySetting,
+        Closed::InsufficientPrivilege { .. } => Reason::InsufficientPrivilege,
+        Closed::FunctionsNewer { .. } => Reason::FunctionsNewer,
+        Closed::FunctionsUnverified(_) => Reason::FunctionsUnverified,
+        Closed::FunctionsMissing(_) => Reason::FunctionsMissing,
+        Closed::DatabaseChanged { .. } => Reason::DatabaseChanged,
+        Closed::ManagedElsewhere { .. } => Reason::ManagedElsewhere,
+        Closed::Duplicate { .. } => Reason::DuplicateDatabase,
+        Closed::Contested(_) => Reason::LaneContested,
+    };
+    Verdict::of(reason, message, false)
 }
 
 fn news(shown: Option<i64>, measured: i64) -> i64 {

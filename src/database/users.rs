@@ -1,5 +1,4 @@
-//! Who uses a database: who looks again when something is new of it, and who keeps one that is deleted, because its tenants and some of
-//! its backups need its lane for their own end.
+//! Who keeps a database that is deleted: its tenants and some of its backups need its lane for their own end.
 
 use std::fmt::Debug;
 
@@ -15,20 +14,6 @@ use crate::{
 
 /// How many objects are read at once.
 const PAGE: u32 = 500;
-
-/// All tenants and backups of the database look again.
-pub fn wake(name: &str, ctx: &Context) {
-    let tenants = ctx.stores.tenants.state();
-    for tenant in tenants.iter().filter(|tenant| tenant.spec.database() == name) {
-        ctx.wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
-    }
-    for backup in ctx.stores.backups.state() {
-        let known = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
-        if known.is_none_or(|known| known == name) {
-            ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
-        }
-    }
-}
 
 /// Why a database that is deleted cannot go yet. This operator's own tenants are asked first, then the API server about those
 /// of all namespaces and labels. Where that is not allowed, the registry says whose schemas it has.

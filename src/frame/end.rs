@@ -8,8 +8,7 @@ use super::{
     After, Context, Doors, Ending, Fit, Host, Kind, Leave, Living, Next, Outcome, Pass, StageError as Error, Stand,
     Wish,
     drive::{api, trouble},
-    look,
-    publish::{publish, told},
+    publish::publish,
 };
 use crate::{
     lane::Lane,
@@ -29,7 +28,7 @@ pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, 
     }
     let removal = leave.removal();
     match (&leave, &stand.host) {
-        (Leave::Abandoned(_) | Leave::AsItIs(_), host) => leave_it(object, &leave, &stand, host, ctx).await,
+        (Leave::Abandoned(_) | Leave::AsItIs(_), _) => leave_it(object, &leave, &stand, ctx).await,
         (Leave::Asked(_), Host::Elsewhere) => Ok(Next::standby()),
         (Leave::Asked(_), Host::Missing) => {
             let why = format!("TenantDatabase {} is gone", stand.database.as_deref().unwrap_or_default());
@@ -82,7 +81,7 @@ async fn take_down<K: Kind>(
     let pass =
         Pass::Applied { wish, observed: &observed, applied: &applied, database: &lane.database, place: &lane.place };
     match applied.end {
-        End::Released | End::Done => let_go(object.clone(), &leave, stand, Some(&pass), ctx).await,
+        End::Released | End::Done => let_go(object.clone(), &leave, stand, &pass, ctx).await,
         End::Waits { .. } | End::Refused { .. } => publish(&object, &pass, ctx).await,
     }
 }
@@ -92,31 +91,27 @@ async fn leave_it<K: Kind>(
     object: Arc<K>,
     leave: &Leave<K::Removal>,
     stand: &Stand,
-    host: &Host,
     ctx: &Context,
 ) -> Result<Next, Error> {
     let wish = Wish::<K>::End(leave);
-    let Host::Open(lane) = host else {
-        let (observed, plan) = (K::Observed::default(), K::plan(wish, &K::Observed::default()));
-        if plan.paused {
-            return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
-        }
-        return let_go(object, leave, stand, None, ctx).await;
+    let lane = if let Host::Open(lane) = &stand.host { Some(lane) } else { None };
+    let observed = match lane {
+        Some(lane) => K::observe(wish, Doors::Lane(lane, ctx)).await?,
+        None => K::Observed::default(),
     };
-    let (observed, plan) = look(wish, Doors::Lane(lane, ctx)).await?;
+    let plan = K::plan(wish, &observed);
+    tracing::debug!(stage = "plan", plan = %plan);
     if plan.paused {
         return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
     }
-    let applied = match apply(lane, &plan).await {
-        Ok(applied) => applied,
-        Err(error) => {
-            tracing::debug!(%error, "cannot tell the database of a deleted object");
-            Applied::nothing()
-        }
-    };
+    let Some(lane) = lane else { return let_go(object, leave, stand, &Pass::Left { leave }, ctx).await };
+    let applied = apply(lane, &plan).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "cannot tell the database of a deleted object");
+        Applied::nothing()
+    });
     let pass =
         Pass::Applied { wish, observed: &observed, applied: &applied, database: &lane.database, place: &lane.place };
-    let_go(object.clone(), leave, stand, Some(&pass), ctx).await
+    let_go(object.clone(), leave, stand, &pass, ctx).await
 }
 
 /// Removes the finalizer; the object is gone with it.
@@ -124,12 +119,11 @@ async fn let_go<K: Kind>(
     object: Arc<K>,
     leave: &Leave<K::Removal>,
     stand: &Stand,
-    pass: Option<&Pass<'_, K>>,
+    pass: &Pass<'_, K>,
     ctx: &Context,
 ) -> Result<Next, Error> {
     ctx.let_go(&api(&*object, ctx), &*object, K::FINALIZER).await?;
-    let left = Pass::Left { leave };
-    let notices = told(&*object, pass.unwrap_or(&left), ctx).done;
+    let notices = object.status_of(pass, ctx.now()).done;
     object.gone(Ending::LetGo { leave, stand }, ctx);
     Ok(Next { notices, ..Next::new(After::Never, Outcome::Changed) })
 }

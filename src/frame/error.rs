@@ -35,9 +35,9 @@ impl StageError {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Observe(error) | Self::Apply(error) if error.is_transient() => {
-                Verdict::reconciling(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept)
+                Verdict::of(Reason::DatabaseUnavailable, error.to_string(), Readiness::Kept)
             }
-            _ => Verdict::stalled(Reason::OperationFailed, failed_for_good(self), false),
+            _ => Verdict::of(Reason::OperationFailed, failed_for_good(self), false),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
 
 /// Writes the status if a person would care, and says when to look again.
 pub(super) async fn publish<K: Kind>(object: &Arc<K>, pass: &Pass<'_, K>, ctx: &Context) -> Result<Next, StageError> {
-    let Told { status, done, news } = told(&**object, pass, ctx);
+    let Told { status, done, news } = object.status_of(pass, ctx.now());
     let changed = object.status() != Some(&status);
     if changed {
         match ctx.write_status(&api(&**object, ctx), &**object, &status).await? {
@@ -42,11 +42,6 @@ pub(super) async fn publish<K: Kind>(object: &Arc<K>, pass: &Pass<'_, K>, ctx: &
     }
     next.notices = done.into_iter().chain(news).collect();
     Ok(ctx.tell_if_it_waits(object.meta(), status.conditions(), status.summary(), next))
-}
-
-/// What a person reads of a pass.
-pub(super) fn told<K: Kind>(object: &K, pass: &Pass<'_, K>, ctx: &Context) -> Told<K::Status> {
-    object.status_of(pass, ctx.now())
 }
 
 impl Next {

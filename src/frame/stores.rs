@@ -1,5 +1,7 @@
 //! The watch caches, and the way to ask controllers to look at objects.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
@@ -44,6 +46,8 @@ pub struct Wake {
     pub tenants: UnboundedSender<ObjectRef<TenantSchema>>,
     /// To the controller of backups.
     pub backups: UnboundedSender<ObjectRef<SchemaBackup>>,
+    /// To the controllers of all kinds that stand on a lane: names of databases.
+    users: Arc<Mutex<Vec<UnboundedSender<String>>>>,
 }
 
 /// What the controllers of databases, tenants and backups are asked to look at.
@@ -60,7 +64,7 @@ impl Wake {
         let (databases, databases_woken) = mpsc::unbounded();
         let (tenants, tenants_woken) = mpsc::unbounded();
         let (backups, backups_woken) = mpsc::unbounded();
-        (Self { databases, tenants, backups }, (databases_woken, tenants_woken, backups_woken))
+        (Self { databases, tenants, backups, users: Arc::default() }, (databases_woken, tenants_woken, backups_woken))
     }
 
     /// Looks at a database.
@@ -77,5 +81,19 @@ impl Wake {
     /// Looks at a backup.
     pub fn backup(&self, namespace: &str, name: &str) {
         let _ = self.backups.unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+    /// Looks at every object of every kind that stands on the lane of this database.
+    pub fn users(&self, database: &str) {
+        for users in &*self.users.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = users.unbounded_send(database.to_owned());
+        }
+    }
+
+    /// The databases whose users are to be looked at, from now on; for the controller of one kind.
+    #[must_use]
+    pub fn users_woken(&self) -> UnboundedReceiver<String> {
+        let (users, woken) = mpsc::unbounded();
+        self.users.lock().unwrap_or_else(PoisonError::into_inner).push(users);
+        woken
     }
 }

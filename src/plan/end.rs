@@ -53,8 +53,8 @@ impl End {
     pub fn verdict(&self, waiting: Readiness) -> Option<Verdict> {
         match self {
             Self::Done | Self::Released => None,
-            Self::Waits { reason, message, .. } => Some(Verdict::reconciling(*reason, message.clone(), waiting)),
-            Self::Refused { reason, message } => Some(Verdict::stalled(*reason, message.clone(), false)),
+            Self::Waits { reason, message, .. } => Some(Verdict::of(*reason, message.clone(), waiting)),
+            Self::Refused { reason, message } => Some(Verdict::of(*reason, message.clone(), false)),
         }
     }
 }

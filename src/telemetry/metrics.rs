@@ -1,7 +1,7 @@
 //! The numbers that `/metrics` shows, each with what it means. What is counted about outcomes is counted by
 //! `controller/report.rs`; what is measured about calls is measured where the call is made.
 
-use std::{sync::Mutex, time::Duration};
+use std::{borrow::Cow, sync::Mutex, time::Duration};
 
 use prometheus_client::{
     collector::Collector,
@@ -13,8 +13,8 @@ use prometheus_client::{
 /// Kind and outcome of a reconcile.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ReconcileLabels {
-    /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
-    pub kind: &'static str,
+    /// As `kubectl get` has it, for instance `TenantSchema`.
+    pub kind: Cow<'static, str>,
     /// `changed`, `unchanged`, `waiting`, `stalled`, `error`, or `standby` while another replica holds the lane.
     pub outcome: &'static str,
 }
@@ -22,15 +22,15 @@ pub struct ReconcileLabels {
 /// The kind of an object.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabels {
-    /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
-    pub kind: &'static str,
+    /// As `kubectl get` has it, for instance `TenantSchema`.
+    pub kind: Cow<'static, str>,
 }
 
 /// Kind and category of an error.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ErrorLabels {
-    /// `TenantDatabase`, `TenantSchema` or `SchemaBackup`.
-    pub kind: &'static str,
+    /// As `kubectl get` has it, for instance `TenantSchema`.
+    pub kind: Cow<'static, str>,
     /// From the closed sets of the stages' errors.
     pub category: &'static str,
 }

@@ -41,7 +41,7 @@ pub(super) fn policy(
     }
     let allowed: Vec<_> = limits.deletion_policies.iter().flatten().map(|policy| policy.as_str()).collect();
     outside.push(Invalid {
-        reason: Reason::OutsideLimits,
+        reason: Reason::LimitExceeded,
         message: format!(
             "spec.deletionPolicy {} is not allowed here; set it to one of {}",
             wanted.as_str(),
@@ -89,7 +89,7 @@ pub(super) fn quota(
         let most = limits.and_then(|limits| limits.max_quota.clone()).unwrap_or_default();
         if let Some(Quota { shown: asked, .. }) = &found {
             outside.push(Invalid {
-                reason: Reason::OutsideLimits,
+                reason: Reason::LimitExceeded,
                 message: format!(
                     "spec.quota.limit {asked} is more than the {most} allowed here; set it to at most {most}"
                 ),

@@ -74,6 +74,12 @@ impl Kind for TenantSchema {
     }
 }
 
+/// Whether the tenant stands on this database.
+#[must_use]
+pub fn stands_on(tenant: &TenantSchema, database: &str) -> bool {
+    tenant.spec.database() == database
+}
+
 /// What wakes others when a tenant is gone.
 fn is_same_tenant(gone: &TenantSchema, other: &TenantSchema) -> bool {
     let name = gone.schema_name().ok();

@@ -11,10 +11,7 @@ use std::{collections::BTreeSet, fs, path::Path, sync::LazyLock};
 
 use regex::Regex;
 use source::{Source, files, relative, sources};
-use tenant_schema_operator::api::{
-    condition::{Reason, Shown},
-    event::EventReason,
-};
+use tenant_schema_operator::api::{condition::Reason, event::EventReason};
 
 /// The stages of a kind that decide: they are given everything and touch nothing, whether they are a file or a folder.
 const DECIDES: &[&str] = &["desired", "limits", "plan", "status", "balance"];
@@ -259,25 +256,4 @@ fn every_reason_that_is_documented_is_given_and_every_event_sent() {
     let events = EventReason::ALL.iter().map(|reason| format!("EventReason::{reason}"));
     let missing: Vec<_> = reasons.chain(events).filter(|word| !given(word)).collect();
     assert!(missing.is_empty(), "documented and never given: {missing:?}");
-}
-
-/// A reason that is given as something to wait for and documented as a person's, or the other way round, misleads at night.
-#[test]
-fn reasons_are_documented_with_the_condition_that_they_are_given_with() {
-    let given = |words: &str| -> BTreeSet<String> {
-        let pattern = Regex::new(&format!(r"\b(?:{words})\s*(?:\(|\{{\s*reason:)\s*Reason::(\w+)")).unwrap();
-        let names =
-            |source: &&Source| pattern.captures_iter(&source.text).map(|found| found[1].to_owned()).collect::<Vec<_>>();
-        sources().iter().flat_map(|source| names(&source)).collect()
-    };
-    let (stuck, passing) =
-        (given("stalled|refuse|Refuse|Refused"), given("reconciling|passing|waits|wait|Await|Waits|unavailable"));
-    assert!(stuck.len() > 25 && passing.len() > 8, "{stuck:?} {passing:?}");
-    let wrong = |reason: &&Reason| match reason.shown() {
-        Shown::Stuck => passing.contains(reason.as_str()) && !stuck.contains(reason.as_str()),
-        Shown::Passing => stuck.contains(reason.as_str()) && !passing.contains(reason.as_str()),
-        Shown::Settled | Shown::Paused => false,
-    };
-    let wrong: Vec<_> = Reason::ALL.iter().filter(wrong).collect();
-    assert!(wrong.is_empty(), "{wrong:?}");
 }

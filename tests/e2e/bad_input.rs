@@ -133,7 +133,7 @@ async fn what_only_the_operator_can_tell_is_a_condition_and_the_running_tenant_s
     )
     .await;
     stalled("namesake", json!({ "schemaName": "school" }), "Conflict", "TenantSchema school of this namespace").await;
-    stalled("large", json!({ "schemaName": "large", "quota": { "limit": "5Gi" } }), "OutsideLimits", "at most 1Gi")
+    stalled("large", json!({ "schemaName": "large", "quota": { "limit": "5Gi" } }), "LimitExceeded", "at most 1Gi")
         .await;
     stalled("misnamed", json!({ "schemaName": "school_2" }), "NameNotAllowed", "^[a-z]+$").await;
     let large = json!({ "text": "x".repeat(17 * 1024) });

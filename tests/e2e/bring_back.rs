@@ -33,7 +33,7 @@ async fn what_deletions_set_aside_comes_back_at_once_and_no_later_deletion_does(
     assert!(message.contains("the latest was at 20") && message.contains("annotate tenantdatabase"), "{message}");
 
     world.annotate_database(BRING_BACK, &since).await;
-    let message = world.database_stalled("BringingBack", "2 of 3 schemas").await;
+    let message = world.database_stalled("NotBroughtBack", "2 of 3 schemas").await;
     for part in ["a schema of this name stands that is no tenant of ours", "edumatrixhub.io/bring-back-"] {
         assert!(message.contains(part), "{message}");
     }

@@ -66,6 +66,12 @@ async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
     assert_eq!(backups(), "1");
     let before = api.get("noon").await.unwrap();
     assert_eq!(before.finalizers(), ["test.edumatrixhub.io/timed-snapshot"]);
+    // A second run looks at it when the lane opens, and neither does nor writes anything.
+    world.prove_fixpoint().await;
+    let looks = "tenant_schema_operator_reconciles_total{kind=\"TimedSnapshot\",outcome=\"unchanged\"";
+    world.eventually("the second run looked at it", async || world.count(looks) > 0).await;
+    assert_eq!(world.count("tenant_schema_operator_sql_calls_total{function=\"apply_steps\""), 0);
+    assert_eq!(api.get("noon").await.unwrap().resource_version(), before.resource_version());
     // What it made goes with it.
     api.delete("noon", &DeleteParams::default()).await.unwrap();
     world.eventually("it is gone", async || api.get_opt("noon").await.unwrap().is_none()).await;

@@ -37,11 +37,11 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
 
     // Who asks for more is told what there is, and made once he asks for that.
     world.apply_tenant("greedy", json!({ "schemaName": "greedy", "quota": { "limit": "2Gi" } })).await;
-    let message = world.stalled_tenant("greedy", "OutsideLimits").await;
+    let message = world.stalled_tenant("greedy", "LimitExceeded").await;
     assert_eq!(message, "spec.quota.limit 2Gi is more than the 1Gi allowed here; set it to at most 1Gi");
     assert!(world.schemas("greedy").is_empty());
     world.apply_tenant("greedy", json!({ "schemaName": "greedy", "deletionPolicy": "Drop" })).await;
-    let message = world.stalled_tenant("greedy", "OutsideLimits").await;
+    let message = world.stalled_tenant("greedy", "LimitExceeded").await;
     assert!(message.contains("deletionPolicy Drop is not allowed here"), "{message}");
     assert!(message.contains("one of BackupThenDrop, Retain"), "{message}");
     world.apply_tenant("greedy", json!({ "schemaName": "greedy", "quota": { "limit": "1Gi" } })).await;

@@ -17,7 +17,7 @@ use tenant_schema_operator::{
     },
     contract::{BackupAnswer, BackupQuestion, BackupState, Caller, Owner, Step},
     controller::Runner,
-    frame::{self, Context, Doors, Ending, Host, Invalid, Kind, Leave, Pass, StageError, Stand, Told, Wish},
+    frame::{Context, Doors, Ending, Host, Invalid, Kind, Leave, Pass, StageError, Stand, Told, Wish},
     kubernetes,
     plan::{Effect, Plan, Running},
 };
@@ -118,13 +118,13 @@ impl Kind for TimedSnapshot {
     fn status_of(&self, pass: &Pass<'_, Self>, now: Timestamp) -> Told<SchemaBackupStatus> {
         let (mut status, kept) = (self.status.clone().unwrap_or_default(), Readiness::Kept);
         let verdict = match pass {
-            Pass::Invalid(invalid) => Verdict::reconciling(invalid.reason, &invalid.message, Readiness::False),
-            Pass::Waits { reason, message } => Verdict::reconciling(*reason, *message, kept),
-            Pass::Blocked { why, .. } => Verdict::reconciling(Reason::DatabaseUnavailable, *why, kept),
+            Pass::Invalid(invalid) => Verdict::of(invalid.reason, &invalid.message, false),
+            Pass::Waits { reason, message } => Verdict::of(*reason, *message, kept),
+            Pass::Blocked { why, .. } => Verdict::of(Reason::DatabaseUnavailable, *why, kept),
             Pass::Failed { failed, .. } => failed.verdict(),
-            Pass::Paused { plan, .. } => Verdict::paused(plan.to_string(), kept),
+            Pass::Paused { plan, .. } => Verdict::of(Reason::Paused, plan.to_string(), kept),
             Pass::Applied { applied, .. } => (applied.end.verdict(Readiness::False))
-                .unwrap_or_else(|| Verdict::ready(Reason::Completed, "the snapshot is made")),
+                .unwrap_or_else(|| Verdict::of(Reason::Completed, "the snapshot is made", true)),
             Pass::Left { .. } => return Told { status, done: vec![], news: vec![] },
         };
         let generation = self.metadata.generation.unwrap_or_default();
@@ -140,5 +140,5 @@ pub fn controller(runner: &Runner) -> BoxFuture<'static, ()> {
     let selected = watcher::Config::default().labels(runner.ctx.config.watch_selector.as_deref().unwrap_or_default());
     let (store, writer) = reflector::store();
     let watch = watcher(Api::<TimedSnapshot>::all(runner.ctx.client.clone()), selected);
-    runner.drive(watch.reflect(writer).applied_objects(), store, stream::pending(), 1, frame::reconcile)
+    runner.drive_kind(watch.reflect(writer).applied_objects(), store, stream::pending(), |_, _| true)
 }

@@ -8,7 +8,7 @@ use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 use crate::world::{World, condition};
 
 /// Why a tenant may stay as it is until a person acts.
-const EXPLAINED: [&str; 4] = ["Conflict", "DropNotConfirmed", "SchemaMissing", "OutsideLimits"];
+const EXPLAINED: [&str; 4] = ["Conflict", "DropNotConfirmed", "SchemaMissing", "LimitExceeded"];
 
 /// The rows of tenants that belong to an object. One that was taken over waits for its object, however long.
 const ROWS: &str = "SELECT owner_uid, id, schema_name FROM edu_matrix_hub_schema.tenant_schemas \

@@ -9,7 +9,10 @@ use proptest::prelude::*;
 use regex::Regex;
 use serde_json::json;
 use tenant_schema_operator::{
-    api::{SchemaBackup, TenantSchema, condition::Reason},
+    api::{
+        SchemaBackup, TenantSchema,
+        condition::{ConditionType, Reason},
+    },
     backup::observe::Observed as ObservedBackup,
     contract::{JobKind, Step, TenantRow},
     frame::{Kind, Wish},
@@ -37,11 +40,12 @@ struct Situation {
 
 /// Everything that is wrong with a plan.
 fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
-    let lints: [(&str, bool); 9] = [
+    let lints: [(&str, bool); 10] = [
         ("something is destroyed while its jobs run", at.jobs && destroys_before_jobs_end(plan)),
         ("an effect comes after one that ends the plan", ends_early(plan)),
         ("more than one thing is waited for", plan.effects.iter().filter(|effect| waits(effect)).count() > 1),
         ("the object is let go while something is waited for", releases_after_waiting(plan)),
+        ("a reason is a person's and waited for, or the other way round", plan.effects.iter().any(gives_wrong_reason)),
         ("a refusal names no way out", plan.effects.iter().any(refuses_without_way_out)),
         ("something is given to an object that is gone", at.gone && plan.steps().any(Step::gives)),
         ("a pause is passed over", at.paused != plan.paused),
@@ -79,6 +83,14 @@ fn ends_early(plan: &Plan) -> bool {
 
 fn releases_after_waiting(plan: &Plan) -> bool {
     plan.effects.iter().skip_while(|effect| !waits(effect)).any(|effect| *effect == Effect::Release)
+}
+
+fn gives_wrong_reason(effect: &Effect) -> bool {
+    match effect {
+        Effect::Await { reason, .. } => reason.condition() != ConditionType::Reconciling,
+        Effect::Refuse { reason, .. } => reason.condition() != ConditionType::Stalled,
+        _ => false,
+    }
 }
 
 fn is_hollow(effect: &Effect) -> bool {

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::reason::{Reason, Shown};
+pub use super::reason::Reason;
 use crate::text::plain;
 
 /// The longest message of a condition, in characters; longer ones are cut.
@@ -42,6 +42,12 @@ pub enum Readiness {
     Kept,
 }
 
+impl From<bool> for Readiness {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
 /// The condition that a user should read first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -62,7 +68,6 @@ pub struct Summary {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     ready: Readiness,
-    also: Option<ConditionType>,
     reason: Reason,
     message: String,
 }
@@ -90,31 +95,11 @@ impl fmt::Display for ConditionType {
 }
 
 impl Verdict {
-    /// All is as the spec says: `Ready` holds, and nothing else is to be said.
+    /// What the reason says, under the condition that it is given with. `ready` says what that means for the user of the object:
+    /// a tenant that only waits for an unreachable database to confirm it stays what it was.
     #[must_use]
-    pub fn ready(reason: Reason, message: impl Into<String>) -> Self {
-        Self::new(Readiness::True, None, reason, message.into())
-    }
-
-    /// The operator is at work, or waits for what comes by itself. `ready` says what that means for the user of the
-    /// object: a tenant that merely waits for an unreachable database to confirm it stays what it was.
-    #[must_use]
-    pub fn reconciling(reason: Reason, message: impl Into<String>, ready: Readiness) -> Self {
-        Self::new(ready, Some(ConditionType::Reconciling), reason, message.into())
-    }
-
-    /// A person must act. `ready` says whether the object works meanwhile.
-    #[must_use]
-    pub fn stalled(reason: Reason, message: impl Into<String>, ready: bool) -> Self {
-        let ready = if ready { Readiness::True } else { Readiness::False };
-        Self::new(ready, Some(ConditionType::Stalled), reason, message.into())
-    }
-
-    /// Nothing is done, because a person asked for that; `plan` is what would be. `ready` says whether what runs is still
-    /// the object's own.
-    #[must_use]
-    pub fn paused(plan: impl Into<String>, ready: Readiness) -> Self {
-        Self::new(ready, Some(ConditionType::Paused), Reason::Paused, plan.into())
+    pub fn of(reason: Reason, message: impl Into<String>, ready: impl Into<Readiness>) -> Self {
+        Self { ready: ready.into(), reason, message: cut(message.into()) }
     }
 
     /// The same, and this said besides.
@@ -138,13 +123,13 @@ impl Verdict {
     /// Whether nothing is left to do or to wait for.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.also.is_none()
+        self.reason.condition() == ConditionType::Ready
     }
 
     /// Whether a person must act.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
-        self.also == Some(ConditionType::Stalled)
+        self.reason.condition() == ConditionType::Stalled
     }
 
     /// The conditions that say so, given those of before, the generation that was looked at and the time.
@@ -172,14 +157,11 @@ impl Verdict {
             (Readiness::True, _) => condition(ConditionType::Ready, "True"),
             (Readiness::False, _) => condition(ConditionType::Ready, "False"),
         };
-        let also = self.also.map(|type_| condition(type_, "True"));
+        let beside = self.reason.condition();
+        let also = (beside != ConditionType::Ready).then(|| condition(beside, "True"));
         // A condition of another type says something of its own, beside how the object stands, and stays.
         let facets = old.iter().filter(|other| ConditionType::ALL.iter().all(|own| other.type_ != own.as_str()));
         std::iter::once(ready).chain(also).chain(facets.cloned()).collect()
-    }
-
-    fn new(ready: Readiness, also: Option<ConditionType>, reason: Reason, message: String) -> Self {
-        Self { ready, also, reason, message: cut(message) }
     }
 }
 
@@ -275,7 +257,7 @@ mod tests {
 
     /// `check(verdict, expected)` on top of a Ready=True of generation 1, at generation 2.
     fn check(verdict: &Verdict, expected: &str) {
-        let before = Verdict::ready(Reason::Succeeded, "fine").conditions(&[], 1, THEN);
+        let before = Verdict::of(Reason::Succeeded, "fine", true).conditions(&[], 1, THEN);
         assert_eq!(text(&verdict.conditions(&before, 2, NOW)), expected);
     }
 
@@ -289,17 +271,17 @@ mod tests {
 
     #[test]
     fn ready_keeps_the_time_of_its_transition() {
-        check(&Verdict::ready(Reason::Suspended, ""), "Ready=True Suspended g2 60s");
+        check(&Verdict::of(Reason::Suspended, "", true), "Ready=True Suspended g2 60s");
     }
 
     #[test]
     fn reconciling_is_there_only_while_it_holds() {
         check(
-            &Verdict::reconciling(Reason::Progressing, "", Readiness::False),
+            &Verdict::of(Reason::Progressing, "", false),
             "Ready=False Progressing g2 0s; Reconciling=True Progressing g2 0s",
         );
         check(
-            &Verdict::reconciling(Reason::Progressing, "", Readiness::Unknown),
+            &Verdict::of(Reason::Progressing, "", Readiness::Unknown),
             "Ready=Unknown Progressing g2 0s; Reconciling=True Progressing g2 0s",
         );
     }
@@ -307,46 +289,43 @@ mod tests {
     #[test]
     fn a_kept_ready_is_untouched_down_to_its_generation() {
         check(
-            &Verdict::reconciling(Reason::DatabaseUnavailable, "", Readiness::Kept),
+            &Verdict::of(Reason::DatabaseUnavailable, "", Readiness::Kept),
             "Ready=True Succeeded g1 60s; Reconciling=True DatabaseUnavailable g2 0s",
         );
-        let first = Verdict::reconciling(Reason::Progressing, "", Readiness::Kept).conditions(&[], 1, NOW);
+        let first = Verdict::of(Reason::Progressing, "", Readiness::Kept).conditions(&[], 1, NOW);
         assert_eq!(text(&first), "Ready=Unknown Progressing g1 0s; Reconciling=True Progressing g1 0s");
     }
 
     #[test]
     fn a_summary_is_the_most_urgent_condition() {
         let check = |verdict: &Verdict, expected: &str| {
-            let before = Verdict::ready(Reason::Succeeded, "fine").conditions(&[], 1, THEN);
+            let before = Verdict::of(Reason::Succeeded, "fine", true).conditions(&[], 1, THEN);
             let summary = summary(&verdict.conditions(&before, 2, NOW)).unwrap();
             let age = NOW.as_second() - summary.since.0.as_second();
             assert_eq!(format!("{} {} {age}s", summary.reason, summary.message), expected);
         };
-        check(&Verdict::ready(Reason::Suspended, "shut"), "Suspended shut 60s");
-        check(&Verdict::stalled(Reason::OutsideLimits, "far", true), "OutsideLimits far 0s");
-        check(
-            &Verdict::reconciling(Reason::DatabaseUnavailable, "away", Readiness::Kept),
-            "DatabaseUnavailable away 0s",
-        );
-        check(&Verdict::paused("suspend", Readiness::Kept), "Paused suspend 0s");
+        check(&Verdict::of(Reason::Suspended, "shut", true), "Suspended shut 60s");
+        check(&Verdict::of(Reason::OutsideLimits, "far", true), "OutsideLimits far 0s");
+        check(&Verdict::of(Reason::DatabaseUnavailable, "away", Readiness::Kept), "DatabaseUnavailable away 0s");
+        check(&Verdict::of(Reason::Paused, "suspend", Readiness::Kept), "Paused suspend 0s");
         assert_eq!(summary(&[]), None);
     }
 
     #[test]
     fn stalled_replaces_reconciling() {
         check(
-            &Verdict::stalled(Reason::OutsideLimits, "", true),
+            &Verdict::of(Reason::OutsideLimits, "", true),
             "Ready=True OutsideLimits g2 60s; Stalled=True OutsideLimits g2 0s",
         );
-        let working = Verdict::reconciling(Reason::Progressing, "", Readiness::False).conditions(&[], 1, THEN);
-        let stuck = Verdict::stalled(Reason::Conflict, "", false).conditions(&working, 1, NOW);
+        let working = Verdict::of(Reason::Progressing, "", false).conditions(&[], 1, THEN);
+        let stuck = Verdict::of(Reason::Conflict, "", false).conditions(&working, 1, NOW);
         assert_eq!(text(&stuck), "Ready=False Conflict g1 60s; Stalled=True Conflict g1 0s");
         assert!(is_true(&stuck, ConditionType::Stalled) && !is_true(&stuck, ConditionType::Ready));
     }
 
     #[test]
     fn the_same_verdict_twice_changes_nothing() {
-        let verdict = Verdict::stalled(Reason::Conflict, "taken", false);
+        let verdict = Verdict::of(Reason::Conflict, "taken", false);
         let once = verdict.conditions(&[], 3, THEN);
         assert_eq!(verdict.conditions(&once, 3, NOW), once);
         let read_back: Vec<Condition> = serde_json::from_value(serde_json::to_value(&once).unwrap()).unwrap();
@@ -355,15 +334,15 @@ mod tests {
 
     #[test]
     fn a_condition_of_another_type_is_kept() {
-        let mut before = Verdict::stalled(Reason::Conflict, "taken", false).conditions(&[], 1, THEN);
+        let mut before = Verdict::of(Reason::Conflict, "taken", false).conditions(&[], 1, THEN);
         before.push(Condition { type_: "Verified".to_owned(), ..before[0].clone() });
-        let after = Verdict::ready(Reason::Succeeded, "fine").conditions(&before, 2, NOW);
+        let after = Verdict::of(Reason::Succeeded, "fine", true).conditions(&before, 2, NOW);
         assert_eq!(text(&after), "Ready=True Succeeded g2 0s; Verified=False Conflict g1 60s");
     }
 
     #[test]
     fn messages_are_cut_at_characters() {
-        let verdict = Verdict::ready(Reason::Succeeded, "é".repeat(MESSAGE_MAX_CHARS + 1));
+        let verdict = Verdict::of(Reason::Succeeded, "é".repeat(MESSAGE_MAX_CHARS + 1), true);
         assert_eq!(verdict.message().chars().count(), MESSAGE_MAX_CHARS);
         assert!(verdict.message().ends_with('…'));
     }

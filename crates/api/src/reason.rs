@@ -5,34 +5,10 @@
 
 use std::fmt;
 
-/// With which condition a reason is usually shown, beside `Ready`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shown {
-    /// With `Ready` alone: nothing is left to do.
-    Settled,
-    /// With `Reconciling`: it goes on by itself.
-    Passing,
-    /// With `Stalled`: a person must act.
-    Stuck,
-    /// With `Paused`, a condition of its own: a user asked for it.
-    Paused,
-}
-
-impl Shown {
-    /// The condition's name, for the documentation.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Settled => "Ready",
-            Self::Passing => "Reconciling",
-            Self::Stuck => "Stalled",
-            Self::Paused => "Paused",
-        }
-    }
-}
+use super::condition::ConditionType;
 
 macro_rules! reasons {
-    ($($name:ident $shown:ident $summary:literal $action:literal)*) => {
+    ($($name:ident $condition:ident $summary:literal $action:literal)*) => {
         /// Why a condition is what it is.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
@@ -55,10 +31,11 @@ macro_rules! reasons {
                 [Self::Failed, Self::Cancelled].iter().any(|last| word == last.as_str())
             }
 
-            /// With which condition it is usually shown.
+            /// The condition that it is given with: `Ready` alone when nothing is left to do, `Reconciling` when it goes on by
+            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it.
             #[must_use]
-            pub const fn shown(self) -> Shown {
-                match self { $(Self::$name => Shown::$shown,)* }
+            pub const fn condition(self) -> ConditionType {
+                match self { $(Self::$name => ConditionType::$condition,)* }
             }
 
             /// What it means.
@@ -77,175 +54,181 @@ macro_rules! reasons {
 }
 
 reasons! {
-    Succeeded Settled
+    Succeeded Ready
         "Everything is as the spec says."
         "Nothing."
-    Suspended Settled
+    Suspended Ready
         "The tenant is suspended, as its spec says: only the owner reaches the schema."
         "Nothing; set `spec.access: ReadWrite` to give access back."
-    QuotaWarning Settled
+    QuotaWarning Ready
         "The tenant works, and uses more of its quota than `spec.quota.warningPercent`."
         "Make room in the schema, or raise `spec.quota.limit`."
-    QuotaExceeded Settled
+    QuotaExceeded Ready
         "The tenant works, and uses more than its quota. Nothing is enforced."
         "Make room in the schema, or raise `spec.quota.limit`."
+    OutsideLimits Ready
+        "The tenant works within limits of its database that are narrower than its spec."
+        "Bring the field that the message names within `spec.limits` of the `TenantDatabase`."
     Paused Paused
         "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
         "Remove the annotation when you want what the message says."
-    Completed Settled
+    Completed Ready
         "The backup is finished."
         "Nothing."
-    Expired Settled
+    Expired Ready
         "The backup was removed because `spec.expireAfterDays` had passed."
         "Nothing; delete the object when it is no longer of interest."
-    Progressing Passing
+    Progressing Reconciling
         "The operator is at work."
         "Wait."
-    ProgressingWithRetry Passing
+    ProgressingWithRetry Reconciling
         "An attempt failed in a way that may pass; the operator tries again, at most a minute apart."
         "Wait; if it lasts, the message says what failed."
-    Running Passing
+    Running Reconciling
         "The backup is being made."
         "Wait."
-    AwaitingJob Passing
+    AwaitingJob Reconciling
         "Something that takes long was requested and has not ended yet."
         "Wait; the message names the job."
-    Deleting Passing
+    Deleting Reconciling
         "The object is being deleted and what it made is being dealt with."
         "Wait; the message says what is left."
-    DatabaseUnavailable Passing
+    DatabaseUnavailable Reconciling
         "The tenant's database cannot be reached at the moment. Nothing is lost and nothing is changed."
         "See the conditions of the `TenantDatabase`; the tenant goes on by itself once it is back."
-    DatabaseNotReady Passing
+    DatabaseNotReady Reconciling
         "The tenant's database is known but not ready for tenants yet."
         "See the conditions of the `TenantDatabase`; the tenant goes on by itself."
-    DatabaseNotFound Passing
+    DatabaseNotFound Reconciling
         "There is no `TenantDatabase` of the name that the tenant refers to."
         "Create it, or create the tenant again with another `spec.databaseRef`; the tenant goes on by itself."
-    TenantNotFound Passing
+    TenantNotFound Reconciling
         "There is no `TenantSchema` of the name that the backup refers to."
         "Create it, or make the backup of another tenant."
-    ConnectionFailed Passing
+    ConnectionFailed Reconciling
         "The database server does not answer, or refuses connections for now."
         "Check that it runs, and that address and network policies let the operator reach it; it goes on by itself."
-    ReadOnlyStandby Passing
+    ReadOnlyStandby Reconciling
         "The address leads to a standby, on which nothing can be written."
         "Point the connection at the primary; after a failover it goes on by itself."
-    InUse Stuck
+    InUse Stalled
         "The `TenantDatabase` is being deleted, but tenants, or backups that are being made or removed, still need it."
         "The message has the command that lists them; the database goes by itself when they have gone. Delete the tenants if they are to go."
-    InvalidSpec Stuck
+    InvalidSpec Stalled
         "The spec asks for something that cannot be. What runs stays as it was."
         "Correct the field that the message names, or revert it."
-    Conflict Stuck
+    Conflict Stalled
         "The institution or the schema's name belongs to another tenant, or to what one left behind."
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
-    SchemaMissing Stuck
+    SchemaMissing Stalled
         "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made again, because it would be empty."
         "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
-    TablesMissing Stuck
+    TablesMissing Stalled
         "Tables of what was set aside were dropped after that, so that the tenant would come back without them. Nothing was brought back."
         "The message names them. Put them back from a backup of the server, or accept that they are lost by the statement in the message; the tenant goes on by itself."
-    NamespaceNotAllowed Stuck
+    NamespaceNotAllowed Stalled
         "The database does not take tenants from this namespace."
         "Ask the platform team for a label that `spec.allowedNamespaces` of the `TenantDatabase` selects."
-    NameNotAllowed Stuck
+    NameNotAllowed Stalled
         "The schema's name matches none of the patterns that the database allows for this namespace."
         "Create the tenant again with another `spec.schemaName`; the patterns are in `spec.naming` of the `TenantDatabase`."
-    OutsideLimits Stuck
-        "The tenant asks for more than the database allows. What runs goes on, within the limits."
+    LimitExceeded Stalled
+        "A new tenant asks for more than the database allows."
         "Bring the field that the message names within `spec.limits` of the `TenantDatabase`."
-    TooManyTenants Stuck
+    TooManyTenants Stalled
         "The namespace has as many tenants in this database as it may have."
         "Delete one, or ask the platform team to raise `spec.limits.maxTenantsPerNamespace`."
-    DropNotConfirmed Stuck
+    DropNotConfirmed Stalled
         "The tenant is being deleted with `deletionPolicy: Drop`, and no user confirmed that its data may go. Nothing was dropped."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/confirm-drop`, or choose another deletion policy."
-    DeletionBrake Stuck
+    DeletionBrake Stalled
         "Within an hour as many tenants were deleted as `spec.limits.maxDeletionsPerHour` of the `TenantDatabase` allows, or four fifths of that in one namespace. This one is open and untouched."
         "If the deletions are meant, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions` on the `TenantDatabase`. If they are not, the message says how to keep the tenants."
-    ManyOwnersMissing Stuck
+    ManyOwnersMissing Stalled
         "The `TenantSchema` objects of many tenants are gone without a deletion. Their schemas are untouched and still count as theirs."
         "Apply the manifests again if they were lost. If the objects are meant to be gone, type the command in the message, and the schemas count as released."
-    BringingBack Passing
+    BringingBack Reconciling
         "The annotation `edumatrixhub.io/bring-back` asks for what was set aside, and not all of it is back under its name yet."
-        "While it goes on there is nothing to do. When it is also `Stalled`, the message says what is in the way of one schema, and how to leave the rest where it is."
-    IdentifiersChanged Stuck
+        "Wait; the message counts."
+    NotBroughtBack Stalled
+        "A schema that the annotation `edumatrixhub.io/bring-back` asks for cannot have its name yet. It is tried again at every survey."
+        "Remove what the message says is in the way, or remove the annotation to leave the rest where it is."
+    IdentifiersChanged Stalled
         "The database was restored from a dump or its server upgraded, and it is not known any more which schema is whose. Nothing of the tenants is touched."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/rebind` on the `TenantDatabase`."
-    DependentsExist Stuck
+    DependentsExist Stalled
         "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
         "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
-    DriftNotRepairable Stuck
+    DriftNotRepairable Stalled
         "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."
         "Run the statement in the message as a role that may."
-    InstitutionUnknown Stuck
+    InstitutionUnknown Stalled
         "The database requires institutions to exist, and this one does not."
         "Add the institution to the database's table, or correct `spec.institutionId` by creating the tenant again."
-    OperationFailed Stuck
+    OperationFailed Stalled
         "The database refused an operation for a reason that does not pass by itself."
         "See the message and `status.lastOperation`, and remove the cause. Tenants and databases go on by themselves within a minute; for a `SchemaBackup` change the annotation `edumatrixhub.io/reconcile-requested-at`."
-    AuthenticationRefused Stuck
+    AuthenticationRefused Stalled
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."
-    NoSuchDatabase Stuck
+    NoSuchDatabase Stalled
         "The server has no database of the name in the connection's Secret."
         "Correct the name in the Secret, or create the database; the operator goes on by itself."
-    ReadOnlySetting Stuck
+    ReadOnlySetting Stalled
         "The server is a primary, but a setting lets the operator's login read only."
         "Run the statement in the message as a database administrator. A hosted service sets it when the disk is full: then make room first."
-    TlsFailed Stuck
+    TlsFailed Stalled
         "No encrypted connection came about that meets `spec.connection.tls`."
         "Name the authority in `spec.connection.tls.caSecretRef`, correct the server's certificate, or choose another mode."
-    KindsOlder Stuck
+    KindsOlder Stalled
         "The definitions of the kinds in the cluster lack fields that this operator knows. The API server cuts such fields off, so nothing is done by what is left of a spec."
         "Bring the definitions up to date with `helm upgrade` or `tenant-schema-operator crds | kubectl apply --server-side -f -`; the operator goes on by itself."
-    UnsupportedVersion Stuck
+    UnsupportedVersion Stalled
         "The server's version of PostgreSQL is not supported."
         "Upgrade the server to 15 or later."
-    InsufficientPrivilege Stuck
+    InsufficientPrivilege Stalled
         "The login of the operator lacks a right that it needs, or an event trigger of the database took it away."
         "Run the statement in the message as a database administrator. If the message names event triggers instead, let these leave out what the operator's owner role creates. Tenants and databases go on by themselves within a minute."
-    FunctionsNewer Stuck
+    FunctionsNewer Stalled
         "The management functions in the database are newer than this operator can work with."
         "Upgrade the operator."
-    FunctionsUnverified Stuck
+    FunctionsUnverified Stalled
         "The management functions in the database are not those that this operator was made for, and `functions: Verified` leaves them alone."
         "Let a database administrator run what `tenant-schema-operator sql` prints."
-    FunctionsMissing Stuck
+    FunctionsMissing Stalled
         "The management functions are not in the database, and `functions: Verified` leaves their installation to others."
         "Let a database administrator run what `tenant-schema-operator sql` prints."
-    SecretNotFound Stuck
+    SecretNotFound Stalled
         "The connection's Secret does not exist. What runs goes on."
         "Create the Secret that the message names, or correct the reference."
-    SecretUnreadable Stuck
+    SecretUnreadable Stalled
         "The operator may not read the connection's Secret. What runs goes on."
         "Allow it to `get` this Secret; the message has the rule."
-    SecretInvalid Stuck
+    SecretInvalid Stalled
         "The connection's Secret lacks a key, or a key has no usable value. What runs goes on."
         "Correct the key that the message names."
-    DatabaseChanged Stuck
+    DatabaseChanged Stalled
         "Behind the connection is another database than before, or an empty one. Nothing is installed there."
         "Correct the Secret; if the change is meant, type the command in the message, which sets the annotation `edumatrixhub.io/take-over`."
-    ManagedElsewhere Stuck
+    ManagedElsewhere Stalled
         "The database is managed by a `TenantDatabase` of another cluster."
         "Use another database. If the other cluster is gone for good, type the command in the message, which sets the annotation `edumatrixhub.io/take-over`."
-    LaneContested Stuck
+    LaneContested Stalled
         "Two operators want the same database: the one that works on it goes on, except that nothing is deleted and nothing expires; the other does nothing. Or a process holds the database's Lease and does nothing."
         "Stop the operator that is not meant, or give it a database of its own; the message names both and where they are, or the Lease to delete. It ends by itself when one is alone for half a minute."
-    ExpiryBrake Stuck
+    ExpiryBrake Stalled
         "Backups are past their time and were not removed: too many expired within an hour, or no operator looked for days, as after a restore."
         "If they are meant to go, type the command in the message, which sets the annotation `edumatrixhub.io/confirm-deletions`. If not, restore what you want to keep, or set `expires_at` of the backup in the catalogue."
-    ClockSkew Stuck
+    ClockSkew Stalled
         "The clocks of the database server and of the API server differ by more than a minute. Times of one mean another thing for the other; deletions are counted by the API server's, and nothing expires before it is time by both."
         "Let both servers take their time from the same source."
-    DuplicateDatabase Stuck
+    DuplicateDatabase Stalled
         "Another `TenantDatabase` of this cluster already manages the same database."
         "Delete the one that is not meant."
-    Failed Stuck
+    Failed Stalled
         "The backup could not be made."
         "See the message, remove the cause and make another `SchemaBackup`."
-    Cancelled Stuck
+    Cancelled Stalled
         "The backup was cancelled, by hand or because the tenant was deleted."
         "Make another `SchemaBackup` if it is still wanted."
 }

@@ -114,11 +114,11 @@ fn conditions_page() -> String {
          `Ready`, with reason, message and since when. The columns `REASON` and `MESSAGE` of `kubectl get` show it, and\n\
          `--field-selector status.summary.reason=…` finds tenants by it. Wait for `Ready`, look at the summary.\n\n\
          ## Reasons of conditions\n\n\
-         | Reason | Usually with | Meaning | What to do |\n|---|---|---|---|\n"
+         | Reason | Condition | Meaning | What to do |\n|---|---|---|---|\n"
     );
     for reason in Reason::ALL {
         let (summary, action) = (cell(reason.summary()), cell(reason.action()));
-        let _ = writeln!(page, "| `{reason}` | `{}` | {summary} | {action} |", reason.shown().as_str());
+        let _ = writeln!(page, "| `{reason}` | `{}` | {summary} | {action} |", reason.condition());
     }
     page.push_str("\n## Reasons of Events\n\n| Reason | Type | Meaning |\n|---|---|---|\n");
     for reason in EventReason::ALL {

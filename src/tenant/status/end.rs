@@ -50,7 +50,7 @@ pub(super) fn blocked(removal: &Removal, why: &str) -> Verdict {
         owner.name,
         bound(schema_name.as_deref().unwrap_or_default(), &owner.uid),
     );
-    Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept)
+    Verdict::of(Reason::DatabaseUnavailable, message, Readiness::Kept)
 }
 
 /// What is said of a deletion that waits, if it does.
@@ -72,7 +72,7 @@ pub(super) fn end_verdict(
         tenant.namespace().unwrap_or_default(),
         tenant.name_any(),
     );
-    Some(Verdict::stalled(Reason::DeletionBrake, message, true))
+    Some(Verdict::of(Reason::DeletionBrake, message, true))
 }
 
 /// What is told of what became of a deleted tenant.

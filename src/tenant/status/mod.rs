@@ -38,19 +38,14 @@ pub fn told(
     let plain = |verdict: &Verdict| status_of_verdict(tenant, database, verdict, now);
     let mut done = Vec::new();
     let status = match pass {
-        Pass::Invalid(invalid) => plain(&match invalid.reason {
-            Reason::DatabaseNotFound | Reason::Progressing => {
-                Verdict::reconciling(invalid.reason, &invalid.message, Readiness::False)
-            }
-            _ => Verdict::stalled(invalid.reason, &invalid.message, false),
-        }),
+        Pass::Invalid(invalid) => plain(&Verdict::of(invalid.reason, &invalid.message, false)),
         Pass::Waits { reason, message } => {
             let message = format!("TenantDatabase {database} is not ready ({reason}): {message}");
-            plain(&Verdict::reconciling(Reason::DatabaseUnavailable, message, Readiness::Kept))
+            plain(&Verdict::of(Reason::DatabaseUnavailable, message, Readiness::Kept))
         }
         Pass::Blocked { removal, why } => plain(&blocked(removal, why)),
         Pass::Failed { failed, .. } if failed.is_crowded() => {
-            plain(&Verdict::reconciling(Reason::ProgressingWithRetry, chain(*failed), Readiness::Kept))
+            plain(&Verdict::of(Reason::ProgressingWithRetry, chain(*failed), Readiness::Kept))
         }
         Pass::Failed { removal: Some(removal), failed } => plain(&blocked(removal, &chain(*failed))),
         Pass::Failed { removal: None, failed } => plain(&failed.verdict()),
@@ -162,7 +157,7 @@ pub fn status_of_pause(tenant: &TenantSchema, plan: &Plan, is_there: bool, now: 
         true if was_away && plan.is_empty() => Readiness::True,
         true => Readiness::Kept,
     };
-    let mut status = finish(tenant, old, &Verdict::paused(plan.to_string(), readiness), now);
+    let mut status = finish(tenant, old, &Verdict::of(Reason::Paused, plan.to_string(), readiness), now);
     if !plan.is_empty() {
         status.observed_generation = observed_generation;
     }
@@ -199,7 +194,7 @@ fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus
     let schema = desired.schema_name.as_str();
     if let Some(complaint) = &desired.outside {
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
-        return Verdict::ready(Reason::OutsideLimits, message);
+        return Verdict::of(Reason::OutsideLimits, message, true);
     }
     if desired.access == Access::Suspended {
         let told = applied
@@ -207,21 +202,21 @@ fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus
             .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());
         let databases: Vec<String> = told.or_else(|| row.map(|row| row.shared_with.clone())).unwrap_or_default();
         let message = suspended(schema, &databases);
-        return Verdict::ready(Reason::Suspended, message);
+        return Verdict::of(Reason::Suspended, message, true);
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
     let quota = desired.effective.quota_limit.as_deref();
     match (warning, quota) {
         (Some(percent), Some(quota)) if percent >= 100 => {
             let message = format!("schema {schema} is ready; it uses more than its quota of {quota}");
-            Verdict::ready(Reason::QuotaExceeded, message)
+            Verdict::of(Reason::QuotaExceeded, message, true)
         }
         (Some(_), Some(quota)) => {
             let percent = desired.warning_percent;
             let message = format!("schema {schema} is ready; it uses more than {percent} % of its quota of {quota}");
-            Verdict::ready(Reason::QuotaWarning, message)
+            Verdict::of(Reason::QuotaWarning, message, true)
         }
-        _ => Verdict::ready(Reason::Succeeded, format!("schema {schema} is ready")),
+        _ => Verdict::of(Reason::Succeeded, format!("schema {schema} is ready"), true),
     }
 }
 
@@ -339,11 +334,11 @@ mod tests {
 
     #[test]
     fn a_paused_tenant_is_ready_while_its_schema_is_there() {
-        let ready = Verdict::ready(Reason::Succeeded, "");
+        let ready = Verdict::of(Reason::Succeeded, "", true);
         check(&ready, false, true, "True Succeeded");
         check(&ready, true, true, "True Succeeded");
         check(&ready, true, false, "False Paused");
-        let away = Verdict::paused("", Readiness::False);
+        let away = Verdict::of(Reason::Paused, "", false);
         check(&away, true, true, "False Paused");
         check(&away, false, true, "True Paused");
     }

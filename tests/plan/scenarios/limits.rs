@@ -97,7 +97,7 @@ fn a_namespace_has_only_so_many_tenants() {
 fn a_new_tenant_may_not_ask_for_more_than_the_largest_quota_and_a_running_one_is_clamped() {
     let limit = json!({ "limits": { "maxQuota": "1Gi" } });
     let spec = json!({ "schemaName": "school", "quota": { "limit": "5Gi" } });
-    check_refused(&new(spec.clone()), &resolved(limit.clone(), 0), "OutsideLimits", &["5Gi", "1Gi"]);
+    check_refused(&new(spec.clone()), &resolved(limit.clone(), 0), "LimitExceeded", &["5Gi", "1Gi"]);
     let clamped = desired(&running(spec), &resolved(limit.clone(), 0)).unwrap();
     assert_eq!(clamped.quota.unwrap().limit.get(), 1 << 30);
     assert_eq!(clamped.effective.quota_limit.as_deref(), Some("1Gi"));
@@ -112,7 +112,7 @@ fn a_deletion_policy_that_is_not_allowed_gives_way_to_the_safest_that_is() {
     check_refused(
         &new(spec.clone()),
         &resolved(limit.clone(), 0),
-        "OutsideLimits",
+        "LimitExceeded",
         &["Drop", "Retain, BackupThenDrop"],
     );
     let clamped = desired(&running(spec), &resolved(limit, 0)).unwrap();

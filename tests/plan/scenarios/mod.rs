@@ -1,4 +1,4 @@
-//! The scenarios of `tests/plan.rs`.
+//! The scenarios that have golden plans.
 
 mod backups;
 mod identity;
