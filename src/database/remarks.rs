@@ -16,7 +16,7 @@ use crate::{
     text::DOCS,
 };
 
-/// Clocks that differ by less are not worth a word.
+/// A smaller difference of clocks is not reported.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is most urgent to say of a database whose lane is open.

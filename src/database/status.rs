@@ -169,7 +169,7 @@ pub fn unresolved(error: &Unresolved, open: bool) -> Verdict {
         Unresolved::Unreadable(kubernetes::Error::Refused { code: 403, .. }) => {
             Verdict::stalled(Reason::SecretUnreadable, message, open)
         }
-        // An API server that is away says nothing about the database.
+        // If the API server does not answer, that says nothing about the database.
         Unresolved::Unreadable(_) => Verdict::reconciling(Reason::SecretUnreadable, message, Readiness::Kept),
     }
 }
