@@ -88,7 +88,7 @@ pub struct LaneParts {
     pub seen: Arc<Seen>,
 }
 
-/// Over which connection a part of a job is done.
+/// The connection over which a part of a job is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
     /// One that reconciles use as well, when its turn comes: the part is short.
@@ -151,7 +151,7 @@ impl Lane {
         &self.functions
     }
 
-    /// How busy the lane is now; who waits for a turn waits for a connection.
+    /// How busy the lane is now; a call that waits for a turn counts as one that waits for a connection.
     #[must_use]
     pub fn usage(&self) -> PoolUse {
         let pool = self.functions.pool().usage();
@@ -164,7 +164,7 @@ impl Lane {
         *self.lost.borrow()
     }
 
-    /// True once the database refused this replica's epoch: another works here, and the Lease that this replica
+    /// True once the database refused this replica's epoch: another replica works here, and the Lease that this replica
     /// believes to hold is not to be trusted.
     #[must_use]
     pub fn is_refused(&self) -> bool {
