@@ -30,7 +30,7 @@ macro_rules! call {
 /// Reads what database and login are; needs no installation.
 const DATABASE: Call = Call { name: "database", sql: include_str!("../../sql/observe/database.sql") };
 
-/// The door to the management functions of one database.
+/// The management functions of one database.
 #[derive(Clone)]
 pub struct Functions {
     pool: Pool,
