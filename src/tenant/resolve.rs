@@ -41,7 +41,7 @@ pub struct Resolved {
 pub struct Older {
     /// How many they are.
     pub count: usize,
-    /// The name of one of them that is refused itself. It keeps its turn: what it waits for may come at any moment.
+    /// The name of one of them that is refused itself. It keeps its turn, since it may be allowed at any moment.
     pub refused: Option<String>,
 }
 
@@ -73,8 +73,8 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
 }
 
 /// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
-/// whichever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
-/// is not made room for by its name.
+/// whichever is looked at first. The API keeps whole seconds, so a tenant with a schema comes before all without one:
+/// it never loses its place by its name.
 #[must_use]
 pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> Older {
     let is_made = |tenant: &TenantSchema| tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());
