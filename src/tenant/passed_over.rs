@@ -16,7 +16,7 @@ use crate::{
     plan::{End, apply},
 };
 
-/// What was made for it is set aside as if the deletion had waited for us, but never dropped. Nothing is done for any
+/// What was made for it is treated as in a deletion that waited for us, but never dropped. Nothing is done for any
 /// other: one that is alive left our view, and a survey releases the row of one that is gone.
 pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
     let uid = tenant.uid().unwrap_or_default();
