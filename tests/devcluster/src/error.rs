@@ -82,7 +82,7 @@ pub enum Error {
         /// What the certificate library answered.
         source: rcgen::Error,
     },
-    /// An option has a value that this crate cannot honour.
+    /// An option has a value that this crate cannot follow.
     #[error("{option} cannot be `{value}`: {remedy}")]
     Option {
         /// The option.

@@ -73,8 +73,8 @@ fn npm_platform() -> Option<&'static str> {
     }
 }
 
-/// The newest version of this major in npm's list; all of them are called betas there, whatever the
-/// server in them is, so a version range would match none.
+/// The newest version of this major in npm's list; all of them are called betas there, also when the server in them is
+/// none, so a version range would match none.
 fn newest_of(major: u16, listed: &str) -> Option<String> {
     let versions: Vec<String> = serde_json::from_str(listed).ok()?;
     versions
