@@ -1,5 +1,5 @@
 //! What a test of faults stands on: a world whose operator, a real process, reaches PostgreSQL and the API server over
-//! wires alone, and which counts what that operator writes.
+//! wires alone. It counts what that operator writes.
 
 use std::{
     fs,
