@@ -102,7 +102,7 @@ impl World {
         assert_eq!(self.database.standing_memberships().await, 0, "no membership may remain");
     }
 
-    /// Everybody as whom tenant code ran since the last call, and what it says it did.
+    /// The roles as which tenant code ran since the last call, and what it says it did.
     pub async fn canary(&self) -> Vec<(String, String)> {
         let rows =
             self.database.admin.query("SELECT DISTINCT who, what FROM public.canary ORDER BY 1, 2", &[]).await.unwrap();

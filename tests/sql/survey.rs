@@ -1,4 +1,4 @@
-//! What a survey tells: of whom, and once.
+//! What a survey tells, of which tenants, and that it tells it once.
 
 use std::collections::BTreeSet;
 
