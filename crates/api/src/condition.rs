@@ -58,7 +58,7 @@ pub struct Summary {
     pub since: Time,
 }
 
-/// What a reconcile came to, to be shown as conditions.
+/// The result of a reconcile, to be shown as conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     ready: Readiness,
@@ -97,7 +97,7 @@ impl Verdict {
     }
 
     /// The operator is at work, or waits for what comes by itself. `ready` says what that means for the user of the
-    /// object: a tenant that merely waits for an unreachable database to confirm it stays what it was.
+    /// object: a tenant that only waits for an unreachable database to confirm it stays what it was.
     #[must_use]
     pub fn reconciling(reason: Reason, message: impl Into<String>, ready: Readiness) -> Self {
         Self::new(ready, Some(ConditionType::Reconciling), reason, message.into())
@@ -251,7 +251,7 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-/// The message without what a terminal would obey, and no longer than the API server takes.
+/// The message without characters that control a terminal, and no longer than the API server takes.
 fn cut(message: String) -> String {
     let message = plain(message);
     match message.char_indices().nth(MESSAGE_MAX_CHARS) {

@@ -1,7 +1,7 @@
 //! The closed list of reasons that an Event can have.
 //!
 //! Events tell what happened once; conditions tell what is. An Event is for a user who reads `kubectl describe`, so
-//! there is one only for what a person would tell another.
+//! there is one only for what such a user needs to know.
 
 use std::fmt;
 
