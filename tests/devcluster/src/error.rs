@@ -57,7 +57,7 @@ pub enum Error {
         tail: String,
     },
     /// A condition did not come true in time.
-    #[error("waited {seconds} s for {what}, without success; look into the logs in the state directory, or give it more time")]
+    #[error("waited {seconds} s for {what}; look into the logs in the state directory, or give it more time")]
     Timeout {
         /// What was waited for.
         what: String,
