@@ -142,7 +142,7 @@ reasons! {
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
     SchemaMissing Stuck
         "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made again, because it would be empty."
-        "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
+        "The message says what stands there and what to type: rename it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
     TablesMissing Stuck
         "Tables of what was set aside were dropped after that, so that the tenant would come back without them. Nothing was brought back."
         "The message names them. Put them back from a backup of the server, or accept that they are lost by the statement in the message; the tenant goes on by itself."
@@ -195,7 +195,7 @@ reasons! {
         "The server is a primary, but a setting lets the operator's login read only."
         "Run the statement in the message as a database administrator. A hosted service sets it when the disk is full: then make room first."
     TlsFailed Stuck
-        "No encrypted connection came about that meets `spec.connection.tls`."
+        "No encrypted connection could be made that meets `spec.connection.tls`."
         "Name the authority in `spec.connection.tls.caSecretRef`, correct the server's certificate, or choose another mode."
     KindsOlder Stuck
         "The definitions of the kinds in the cluster lack fields that this operator knows. The API server cuts such fields off, so nothing is done by what is left of a spec."
