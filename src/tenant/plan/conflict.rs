@@ -28,7 +28,7 @@ pub(super) fn stranger(what: &str, desired: &Desired) -> String {
     let Owner { namespace, name, .. } = &desired.owner;
     format!(
         "{what} belonged to a TenantSchema {name} of a namespace {namespace} that was deleted; this namespace was made since and \
-         may be another team's, so {RECLAIM} does nothing here. The platform team answers for it in spec.transfers of the \
+         may be another team's, so {RECLAIM} does nothing here. The platform team can confirm it in spec.transfers of the \
          TenantDatabase; deleting this object drops nothing"
     )
 }
@@ -48,7 +48,7 @@ pub(super) fn borne(schema: &str, bearer: &Bearer, desired: &Desired) -> String 
         ),
         _ => format!(
             "the schema that is called {schema} now belongs to another tenant, and was renamed by hand; choose another \
-             spec.schemaName in a new TenantSchema, or let a DBA name it back",
+             spec.schemaName in a new TenantSchema, or let a DBA rename it back",
         ),
     }
 }
