@@ -129,7 +129,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
         let (why, remove) = match told {
             _ if key == ABANDON && kind == "TenantDatabase" => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
-            // Any time means something, whichever the message proposes.
+            // Any time means something, not only the one that the message proposes.
             Some(_) if [CONFIRM_DELETIONS, BRING_BACK].contains(&key.as_str()) => continue,
             // The message has the command with the right one.
             Some(told) if told != Some(value) => ("it has another value", false),
