@@ -60,7 +60,7 @@ BEGIN
         RETURN edu_matrix_hub_schema._result('busy', 'cannot survey the tenants now: another survey is under way');
     END IF;
     BEGIN
-        -- Rows that are seldom written, and then hold up heartbeats for the length of one survey.
+        -- Rows that are rarely written, and then hold up heartbeats for the length of one survey.
         UPDATE edu_matrix_hub_schema.installation AS i
         SET confirmed_until = (options ->> 'confirmed_until')::timestamptz
         WHERE options ? 'now' AND i.confirmed_until IS DISTINCT FROM (options ->> 'confirmed_until')::timestamptz;

@@ -8,9 +8,9 @@
 --                                                   error_detail);
 --
 -- (OTHERS alone does not catch a statement_timeout.) They cannot be fewer: only the block whose statements failed can
--- catch, only its handler can ask for the DETAIL, and only the function knows by then whose call it was. One that
--- called another by name from a single frame would know neither tenant nor attempt. One that answers after its block
--- keeps the message in a variable too. `attempt` is how a message begins, such as `create schema "x"`.
+-- catch, only its handler can ask for the DETAIL, and only the function knows by then whose call it was. One frame that
+-- called functions by name would know neither tenant nor attempt. A function that answers after its block keeps the
+-- message in a variable too. `attempt` is how a message begins, such as `create schema "x"`.
 --
 -- What another session or transaction did is `busy`: the caller tries again, and is told which session holds the
 -- tenant's schema, when that can be found. Everything else is `error` with a machine-readable reason, and `retry` when

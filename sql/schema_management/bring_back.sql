@@ -89,9 +89,9 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.bring_back(jsonb) FROM PUBLIC;
 
--- What the survey tells of it, so that one which has ended is not asked for again: {since, done, left, ever, latest},
--- or null. `ever` also counts what was purged meanwhile. `latest` is when a schema that is still set aside was set
--- aside last: a user who wrote too late a time reads it.
+-- What the survey tells of it, so that the operator does not ask again when all are back: {since, done, left, ever,
+-- latest}, or null. `ever` also counts what was purged meanwhile. `latest` is when a schema that is still set aside was
+-- set aside last: a user who wrote too late a time reads it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._to_bring_back() RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
