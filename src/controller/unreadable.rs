@@ -153,7 +153,7 @@ where
     }
 }
 
-/// Whether this replica is the one to speak: while releases change, another may read what this one cannot.
+/// Whether this replica is the one to speak: while releases change, another replica may read what this one cannot.
 fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
     if kind.word == DATABASE.word {
         return true;

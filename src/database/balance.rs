@@ -1,7 +1,7 @@
 //! How replicas share databases. Pure.
 //!
 //! The replica that holds fewer asks the one that holds more. The difference must be two: at one, moving a database
-//! would only swap their parts.
+//! would only swap their numbers.
 
 use std::collections::BTreeMap;
 

@@ -132,7 +132,8 @@ impl Holdings {
         }
     }
 
-    /// The lane is opened now, and the one that was open is closed. Tenants whom an outage has stopped stay told so.
+    /// The lane is opened now, and the one that was open is closed. Tenants that an outage has stopped keep their
+    /// message.
     pub fn opening(&self, name: &str) {
         if matches!(self.of(name), Holding::Open(_)) {
             self.set(name, Holding::Reopening);

@@ -1,7 +1,7 @@
 //! Tenants whose object is gone without a deletion that we saw: with `Retain`, abandoned, or lost.
 //!
-//! The cache raises the suspicion and a live answer of the API server confirms it: there is no object of that name, or one
-//! with another UID. Such a row becomes `released`. Its schema stays as it is, and the next object of that name can reclaim
+//! What the cache suggests, a live answer of the API server must confirm: there is no object of that name, or one with
+//! another UID. Such a row becomes `released`. Its schema stays as it is, and the next object of that name can reclaim
 //! it. When many are gone at once, nothing is released until a person says that they are meant to be gone.
 
 use std::{collections::BTreeSet, pin::pin};

@@ -1,5 +1,5 @@
-//! Tenants that are alive and out of this operator's view. Each was asked for once, and is asked for again ever more rarely, so
-//! that a thousand of them cost next to nothing.
+//! Tenants that are alive and out of this operator's view. Each was asked for once, and is asked for again after longer
+//! and longer times, so that a thousand of them cost next to nothing.
 
 use std::{collections::HashMap, time::Duration};
 

@@ -17,9 +17,9 @@ const WORDS: usize = 300;
 /// An object of a list or a watch.
 #[derive(Clone, Debug)]
 pub enum Read<K> {
-    /// One that could be read.
+    /// An object that could be read.
     Whole(K),
-    /// One that could not.
+    /// An object that could not.
     Unreadable(Box<Unreadable>),
 }
 

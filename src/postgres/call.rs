@@ -54,7 +54,7 @@ impl Functions {
         Self { pool, metrics, deadline }
     }
 
-    /// The pool beneath.
+    /// The pool that they use.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool

@@ -68,7 +68,7 @@ fn verifier(connection: &Connection, provider: Arc<CryptoProvider>) -> Result<Ar
     Ok(WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
 }
 
-/// Accepts any certificate: the meaning of `Require`, which protects against listeners and not against impostors.
+/// Accepts any certificate: the meaning of `Require`, which protects against listeners and not against a false server.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 

@@ -111,7 +111,7 @@ pub async fn open(
         return Err(identity.changed(if facts.registry_exists { "one that this login may not see" } else { "none" }));
     }
     let before = if facts.installed { Some(functions.installation().await?) } else { None };
-    // Before anything is installed: functions are not upgraded in a database that is another's.
+    // Before anything is installed: functions are not upgraded in a database that another TenantDatabase manages.
     if let Some(before) = &before {
         identity.may_manage(before)?;
     }
