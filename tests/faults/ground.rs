@@ -171,7 +171,7 @@ impl Ground {
         self.world.write_secret(json!({ "port": self.database.address.port().to_string() })).await;
     }
 
-    /// Starts the operator, which may be hindered from ever being ready.
+    /// Starts the operator, which may never become ready.
     pub fn start(&mut self) {
         assert!(self.operator.0.is_none(), "one operator is running");
         self.operator.0 = Some(Process::spawn(&self.world, "info"));

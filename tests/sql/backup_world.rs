@@ -1,5 +1,5 @@
-//! What the tests of backups add to a database: tenants made by hand, the public fronts, a canary that tells as whom the
-//! code of a tenant ran, and the proof that nothing of a call is left.
+//! What the tests of backups add to a database: tenants made by hand, the public functions, a canary (a function that
+//! tells as which role the code of a tenant ran), and the proof that nothing of a call is left.
 
 use std::sync::Arc;
 

@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// A directory that has this file is one of ours, and its contents may be removed; a process that brings it up or takes
 /// it down holds the lock on it.
 const MARKER: &str = ".devcluster";
-/// Ending takes the guard's ten seconds of patience at worst, and a removal of a data directory.
+/// Ending takes at worst the ten seconds for which the guard waits, and a removal of a data directory.
 const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What remains of a state directory after its end.

@@ -33,7 +33,7 @@ pub struct Life {
     pub rows: BTreeSet<u64>,
     /// The ids by which the registry and the catalogue called it.
     pub ids: BTreeSet<String>,
-    /// It may go: this was so before etcd went back, and may have been acted upon since.
+    /// It may go: this was so before etcd went back, and an operator may have acted on it since.
     pub given_up: bool,
 }
 
