@@ -1,5 +1,5 @@
 //! Lists the SQL files that make an installation, in the order in which they are run, so that a new file is installed
-//! because it is there and no list must be kept.
+//! without an entry in a list.
 
 use std::{
     env,

@@ -5,7 +5,7 @@
 --     CREATEROLE, since the roles of the tenants are made by functions that it owns, and CREATE on the database.
 --   * the admin role (named after it: X_owner gives X_admin) may call the functions. Logins become members of it.
 --
--- Who runs it is a superuser, or a login with CREATEROLE that owns the database. Such a login becomes a member of both
+-- It is run by a superuser, or by a login with CREATEROLE that owns the database. Such a login becomes a member of both
 -- roles, and can then install and upgrade the functions; a superuser needs no membership and gets none.
 --
 -- Every grant is read back, because a GRANT without the right to give it may only warn. What is missing is named in the
@@ -34,7 +34,7 @@ BEGIN
         ORDER BY w.position
     LOOP
         IF candidate.stands AND (candidate.rolsuper OR candidate.rolcanlogin) THEN
-            -- Functions that belong to such a role would lend its power to everybody who may call them.
+            -- Functions that belong to such a role would lend its power to every role that may call them.
             RAISE EXCEPTION 'role "%" stands already and is a superuser or may log in; choose another owner role',
                 candidate.name;
         END IF;

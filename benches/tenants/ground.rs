@@ -80,7 +80,8 @@ impl Ground {
         operator
     }
 
-    /// Asks for a survey and waits until it has ended. The registry tells; to ask the operator would be work for it.
+    /// Asks for a survey and waits until it has ended. The registry tells when; a request to the operator would be
+    /// measured as its work.
     pub async fn survey(&self, registry: &tokio_postgres::Client) {
         let now = registry.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap();
         let now: &str = now.get(0);

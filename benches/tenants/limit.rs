@@ -51,7 +51,7 @@ impl Drop for Controlling {
     }
 }
 
-/// Is the controller if this process was started as one; it runs until it is killed.
+/// Runs the controller until it is killed, if this process was started as one.
 pub async fn run_controller() {
     let (Ok(namespace), Ok(status)) = (std::env::var(NAMESPACE), std::env::var(STATUS)) else { return };
     let status: Arc<Value> = Arc::new(serde_json::from_str(&status).unwrap());

@@ -1,4 +1,4 @@
-//! Processes that are measured: the operator, and whatever else takes part of the machine's CPU.
+//! Processes that are measured: the operator, and everything else that uses the machine's CPU.
 
 use std::{
     fs,
@@ -77,7 +77,7 @@ impl Drop for Operator {
     }
 }
 
-/// Seconds of CPU so far of everything that takes part: who is the bottleneck, and of what.
+/// Seconds of CPU so far of each process that takes part, to see which one is the bottleneck.
 pub struct Shares(Vec<(&'static str, f64)>);
 
 impl Shares {

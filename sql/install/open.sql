@@ -5,9 +5,10 @@
 -- that the database's owner planted would run as that superuser.
 SET LOCAL search_path = pg_catalog, pg_temp;
 
--- One installation at a time is a courtesy: there is nothing of ours yet that could be locked, and an advisory key is
--- everybody's, so it is waited for a while and then done without. Of two installations at once one fails where they
--- meet and is undone whole; from the registry's first file on its lane lock keeps them apart.
+-- Two installations at once had better wait for each other. Nothing of ours is there yet that could be locked, and any
+-- session can hold an advisory key, so this waits for the key for a while and then goes on without it. One of two
+-- installations then fails where they meet, and is rolled back whole; from the registry's first file on, its lane lock
+-- keeps them apart.
 DO $courtesy$
 BEGIN
     FOR attempt IN 1..100 LOOP

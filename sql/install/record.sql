@@ -1,2 +1,2 @@
--- Ends the installing transaction: who may call what, and what was installed.
+-- Ends the installing transaction: gives the rights to call functions, and records what was installed.
 SELECT edu_matrix_hub_schema.record_installation();

@@ -45,7 +45,7 @@ WITH asked AS (
     FROM facts AS f
     CROSS JOIN LATERAL (VALUES
         (1, f.owner_is_unfit, false,
-         pg_catalog.format('role "%s" is a superuser or may log in, and would lend that to everybody who calls a '
+         pg_catalog.format('role "%s" is a superuser or may log in, and would lend that to every role that calls a '
                            'function; name another owner role', f.owner_name),
          pg_catalog.format('ALTER ROLE %I NOSUPERUSER NOLOGIN', f.owner_name)),
         (2, f.admin_is_unfit, false,

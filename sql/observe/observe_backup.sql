@@ -4,8 +4,8 @@
 -- request: {cluster, namespace, name, uid, namespace_uid?, method?, backup_id?, tenant_uid? or tenant: {namespace,
 -- name}}: the SchemaBackup, and whose backup it is to be. A row is found by the object's uid, by its id, which must be
 -- of this object, or, with a method, as what an object of the same namespace and name finished of the same tenant:
--- applied again from Git, it is the same backup to a person. One that was removed because it had expired is finished;
--- one that was removed on request is not.
+-- applied again from Git, it is the same backup to a person. A backup that was removed because it had expired is
+-- finished; one that was removed on request is not.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_backup(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -7,9 +7,9 @@
 -- `schema_exists` says of an existing tenant whether its schema stands, and of a new one whether a schema of the wanted
 -- name stands that is no tenant's; `bearer` is whose it is when another tenant's schema was renamed to that, with the
 -- statement that names it back. `absence` says why the schema of an existing tenant does not stand (see
--- _schema_absence). `institution_problem` says why the application's table could not be asked. For one that has no
--- tenant, `set_aside` is what keeps its name or institution (see _reserved), and `known` the row of the id that it had,
--- whichever object has it now.
+-- _schema_absence). `institution_problem` says why the application's table could not be asked. For an object that has
+-- no tenant, `set_aside` is what keeps its name or institution (see _reserved), and `known` the row of the id that it
+-- had; another object may have that now.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_tenant(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -60,7 +60,7 @@ BEGIN
         RETURN edu_matrix_hub_schema._result('busy', 'cannot survey the tenants now: another survey is under way');
     END IF;
     BEGIN
-        -- Rows that are seldom written, and then hold up heartbeats for the length of one survey.
+        -- Rows that are rarely written, and then hold up heartbeats for the length of one survey.
         UPDATE edu_matrix_hub_schema.installation AS i
         SET confirmed_until = (options ->> 'confirmed_until')::timestamptz
         WHERE options ? 'now' AND i.confirmed_until IS DISTINCT FROM (options ->> 'confirmed_until')::timestamptz;
@@ -71,8 +71,8 @@ BEGIN
                                                       'or the clock of the server jumped ahead');
         END IF;
 
-        -- Who wrote, or holds a lock to write and may have without a commit, and how large is it now? Without a mark it
-        -- is asked again. A lock of a prepared transaction has no pid.
+        -- Which schemas were written to, or are locked to be written to, perhaps without a commit so far, and how large
+        -- are they now? Those without a mark are measured again. A lock of a prepared transaction has no pid.
         SELECT coalesce(array_agg(DISTINCT c.relnamespace), '{}') INTO writing
         FROM pg_locks AS l
         JOIN pg_class AS c ON c.oid = l.relation
@@ -117,7 +117,7 @@ BEGIN
                 edu_matrix_hub_schema._foreign_tables(active.namespace, active.owner_role_oid));
         END LOOP;
 
-        -- Whose owner, grants or roles are not as they were when last found right?
+        -- Which tenants' owner, grants or roles are not as they were when last found right?
         SELECT coalesce(array_agg(t.id), '{}'), coalesce(array_agg(f.fingerprint), '{}') INTO suspects, suspect_marks
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         LEFT JOIN edu_matrix_hub_schema.tenant_fingerprints AS f ON f.schema_id = t.id
@@ -224,8 +224,8 @@ BEGIN
             SET reported_update = b.updated_at
             WHERE b.id IN (SELECT u.id FROM edu_matrix_hub_schema.schema_backups AS u
                            WHERE u.reported_update IS DISTINCT FROM u.updated_at
-                              -- Who asks for everything did perhaps not hear the answer before this one, nor what went
-                              -- before that: no two surveys are further apart than an hour.
+                              -- An operator that asks for everything perhaps got neither the answer before this one nor
+                              -- the one before that: no two surveys are further apart than an hour.
                               OR everything AND u.updated_at > (SELECT i.surveyed_at - interval '2 hours'
                                                                 FROM edu_matrix_hub_schema.installation AS i)
                            FOR UPDATE SKIP LOCKED)

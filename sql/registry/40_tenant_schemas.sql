@@ -1,6 +1,6 @@
--- The tenants. This row, and nothing else, says that a schema is ours, whose it is and which roles go with
--- it; names and comments in the catalogue prove nothing. A row outlives its schema: `dropped` rows are the
--- memory of what once was.
+-- The tenants. This row, and nothing else, says that a schema is ours, whose it is and which roles go with it; names
+-- and comments in the catalogue prove nothing. A row outlives its schema: `dropped` rows keep what is known of former
+-- tenants.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     id               uuid        PRIMARY KEY DEFAULT pg_catalog.gen_random_uuid(),
     institution_id   uuid        REFERENCES edu_matrix_hub_schema.institutions (id),
@@ -48,9 +48,9 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
 -- Its cluster was taken over by another one, or it was brought back with all others that were set aside, and no
 -- TenantSchema has claimed it yet: the next one of its namespace and name has it without saying more.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS taken_over boolean NOT NULL DEFAULT false;
--- Which schema and which roles they are, for a name may be another one's by tomorrow. Null means unknown: no call takes
--- what bears the name for the tenant's then. The namespace of the TenantSchema has a UID for the same reason; it is
--- null where the row is older than this column, or came from another cluster.
+-- Which schema and which roles they are, since another schema or role may get the name later. Null means unknown: then
+-- no call takes what bears the name for the tenant's. The namespace of the TenantSchema has a UID for the same reason;
+-- it is null where the row is older than this column, or came from another cluster.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS schema_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS owner_role_oid oid;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS reader_role_oid oid;
@@ -66,7 +66,7 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS recrea
 -- Tables in its schema that belong to other roles, as the survey found them (see _foreign_tables); null
 -- when there are none.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS foreign_tables jsonb;
--- Since when, and because of whom, its size is an estimate (see _size_estimate); null when it was measured.
+-- Since when its size is an estimate, and which session is the reason (see _size_estimate); null when it was measured.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS size_estimate jsonb;
 -- The other databases of the server that use its roles, as the suspension found them: its logins are open
 -- because of these.
@@ -85,12 +85,12 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_schema_name_dropped
 -- And what a tenant of the same institution did.
 CREATE INDEX IF NOT EXISTS tenant_schemas_institution_id_dropped
     ON edu_matrix_hub_schema.tenant_schemas (institution_id, dropped_at) WHERE status = 'dropped';
--- How many TenantSchemas were dropped of late (see _deletion_brake).
+-- How many TenantSchemas were dropped lately (see _deletion_brake).
 DROP INDEX IF EXISTS edu_matrix_hub_schema.tenant_schemas_dropped_at;
 CREATE INDEX IF NOT EXISTS tenant_schemas_deletion
     ON edu_matrix_hub_schema.tenant_schemas (coalesce(deletion_requested_at, dropped_at))
     WHERE status = 'dropped' AND owner_uid IS NOT NULL;
--- Whose sessions are looked for by every heartbeat.
+-- The tenants whose sessions every heartbeat looks for.
 CREATE INDEX IF NOT EXISTS tenant_schemas_suspended
     ON edu_matrix_hub_schema.tenant_schemas (id) WHERE access = 'Suspended' AND status <> 'dropped';
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper

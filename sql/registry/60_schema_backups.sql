@@ -1,5 +1,5 @@
 -- The catalogue of backups: snapshots, which stand beside a tenant, and schemas that were set aside when their tenant
--- was dropped. A row outlives tenant and backup; a purged one is the memory of what once was.
+-- was dropped. A row outlives tenant and backup; a purged one keeps what is known of it.
 --
 -- `schema_id` refers to tenant_schemas without a foreign key for that reason. `location` is the name of the schema that
 -- holds the backup; among backups that still have one it is unique. `manifest` says what the schema cannot:

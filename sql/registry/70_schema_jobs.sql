@@ -13,7 +13,7 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._job_kinds() FROM PUBLIC;
 
--- The queue of long work. A row is the truth about a job: requested, running (which attempt, in which epoch, last
+-- The queue of long work. A row says how a job stands: requested, running (which attempt, in which epoch, last
 -- heard of when), done, failed or cancelled. The operator that takes one up after a crash finds everything it needs
 -- here.
 --
@@ -40,10 +40,10 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_jobs (
     finished_at  timestamptz
 );
 -- What the job is about: without `subject_kind` the backup that it makes or removes, else the tenant, the database or
--- whatever else this says, with the id of its row; a job may need a backup and be about something else. `schema_id`
--- is the tenant that it works on, if it works on one: a tenant has one job running at a time.
+-- another kind of thing, with the id of its row; a job may need a backup and be about something else. `schema_id` is
+-- the tenant that it works on, if it works on one: a tenant has one job running at a time.
 ALTER TABLE edu_matrix_hub_schema.schema_jobs
-    -- Attempts in a row that came to nothing, and what kind of thing a person has to do about the latest; null when
+    -- Attempts in a row that failed, and what kind of thing a person has to do about the latest; null when
     -- it may pass by itself.
     ADD COLUMN IF NOT EXISTS failures         integer NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS reason           text,
@@ -81,7 +81,7 @@ CREATE INDEX IF NOT EXISTS schema_jobs_started_at
     ON edu_matrix_hub_schema.schema_jobs (schema_id, started_at);
 ALTER TABLE edu_matrix_hub_schema.schema_jobs ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
--- Jobs of a former release do not say who waits for them; for the open ones the backup does.
+-- Jobs of a former release do not say which object waits for them; for the open ones the backup does.
 UPDATE edu_matrix_hub_schema.schema_jobs AS j
 SET object_kind = 'SchemaBackup', object_namespace = b.object_namespace, object_name = b.object_name,
     object_uid = b.object_uid

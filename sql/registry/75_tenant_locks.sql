@@ -1,7 +1,7 @@
 -- What calls lock of a tenant (see _tenant_lock): two rows for each, which hold nothing else and are never changed.
--- They are not the tenant's own row, because a job shares one for hours while that row goes on being written; and
--- they are not advisory keys, because those are everybody's. They stay with the tenant's row when it is dropped,
--- for it may come back.
+-- They are not the tenant's own row, because a job shares one for hours while that row goes on being written; and they
+-- are not advisory keys, because any session can hold those. They stay with the tenant's row when it is dropped, for it
+-- may come back.
 --
 -- A tenant's rows are made with it. Those of tenants from before there was this table are made here.
 DO $locks$

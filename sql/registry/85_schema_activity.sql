@@ -4,7 +4,7 @@
 --
 -- The signature is taken over the list of relations with their files and pages (so that TRUNCATE, index builds and
 -- VACUUM change it) and over the write counters of its tables (so that rows do, and a reset of the statistics, which
--- costs one needless measurement). TOAST tables and indexes grow only when their tables are written; the counters of a
+-- costs one measurement too many). TOAST tables and indexes grow only when their tables are written; the counters of a
 -- session arrive with a delay of seconds, but after the file has grown, so that a later survey measures again. What
 -- belongs to another role than the tenant's owner counts with its owner, which the survey tells; names are left out,
 -- since to sort them takes time.

@@ -1,4 +1,4 @@
--- What a tenant's row names is what its identifiers say, and nothing that merely bears the name.
+-- What a tenant's row names is what its identifiers say. Something else that bears the name is not the tenant's.
 
 -- True when the registry's identifiers are of another world: after a dump was restored, or after pg_upgrade, every
 -- schema has a new one, and any of the former may be a stranger's. Both make a new server or a new registry schema. A
@@ -108,7 +108,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._require_schema(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- What is wrong with a role of a tenant, with the statement that mends it, or null: it was renamed, or another role has
--- its name. One that does not stand at all, under any name, is made again by those who need it.
+-- its name. A role that does not stand under any name is made again by the functions that need it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._role_problem(name text, wanted oid, OUT what text, OUT statement text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -162,8 +162,8 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._require_roles(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- The names of a tenant's logins that stand and are those that were declared. Who drops a login and makes one of its
--- name has made another one.
+-- The names of a tenant's logins that stand and are those that were declared. A login that was dropped and made again
+-- under its name is another one.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_logins(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -190,8 +190,8 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._bearing_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Notes which roles the logins are that are declared for a tenant. One that was declared before stays the one that it
--- was, whatever bears its name by now, until it is taken out and declared again.
+-- Notes which roles the logins are that are declared for a tenant. A login that was declared before stays the one that
+-- it was, even if another role bears its name by now, until it is taken out and declared again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remember_logins() RETURNS trigger
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -245,9 +245,9 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shared_text(jsonb) FROM PUBLIC;
 -- the server: a copy of this database has the same tenants with the same roles, and what is done to a role here is
 -- done to that one's users.
 --
--- Nothing else counts, for any login can make the rest: grants on an object of its own, in every database that it
--- may enter, or a temporary table there as a role that it is a member of. With these a tenant would keep its
--- logins, or a stranger would.
+-- Nothing else counts, for any login can make the rest: grants on an object of its own, in every database that it may
+-- enter, or a temporary table there as a role that it is a member of. With these a tenant, or a stranger, could keep
+-- its logins open.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._other_databases(roles text[]) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

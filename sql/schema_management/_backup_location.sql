@@ -1,5 +1,5 @@
 -- A free name for a backup of a schema: the schema's name cut to 41 bytes, `_bak_`, the moment in UTC, and `_n` when
--- that is taken. No schema, no role, no tenant and no backup may have it: a schema that is called like a role sits
+-- that is taken. No schema, no role, no tenant and no backup may have it: a schema that is called like a role comes
 -- first in that role's default search_path.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._backup_location(schema_name text, at timestamptz) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER

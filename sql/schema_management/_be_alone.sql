@@ -1,6 +1,6 @@
--- Refuses to take anything away while two operators want this database: `lane_contested` while another asks for the
+-- Refuses to take anything away while two operators want this database: `lane_contested` while another one asks for the
 -- lane of a holder that is at work, `busy` in the first seconds after the lane was claimed from one that had just been
--- heard of. Which of the two is right is for a person to say; until then nothing is lost.
+-- heard of. A person says which of the two is right; until then nothing is lost.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._be_alone() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -24,7 +24,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._be_alone() FROM PUBLIC;
 
--- Who holds the lane, and from where: {holder, cluster, tenant_database, lease, from, claim_id}.
+-- The process that holds the lane, and where it is: {holder, cluster, tenant_database, lease, from, claim_id}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._holder() RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -36,7 +36,8 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._holder() FROM PUBLIC;
 
--- Who holds the lane and who else asked for it within the last 30 seconds: {holder, contender}, or null.
+-- The holder of the lane, and the other operator that asked for it within the last 30 seconds: {holder, contender}, or
+-- null.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._contest() RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

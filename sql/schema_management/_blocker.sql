@@ -1,13 +1,14 @@
--- Who keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has
+-- What keeps a tenant from being changed: a session, or a transaction that was prepared and never ended, which has
 -- changed one of the rows that the functions change, or holds a lock on something in the tenant's schema, in what was
 -- set aside or copied of it, on one of these relations elsewhere, or on one of the tenant's roles. With `relations`
 -- null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role,
 -- since, text}, or null when none is found. `text` says what it holds and which statement ends it.
 --
--- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is who is most likely in the way:
--- who has changed a row comes first, then the strongest lock, then the oldest transaction. What was changed in a
--- savepoint that is released already is not found, and so is not what our own functions change and lock: for that see
--- _at_work. When a session's transaction began is not shown to everybody; then `since` is when it was first met.
+-- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is the session that is most
+-- likely in the way: one that has changed a row comes first, then the strongest lock, then the oldest transaction. What
+-- was changed in a savepoint that is released already is not found, and so is not what our own functions change and
+-- lock: for that see _at_work. The server does not show every role when a session's transaction began; then `since` is
+-- when it was first met.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._blocker(uuid);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._blocker(schema_id uuid, relations oid[] DEFAULT '{}') RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
@@ -51,7 +52,7 @@ AS $function$
               WHEN 'object' THEN l.classid = 'pg_namespace'::regclass AND l.objid IN (SELECT p.oid FROM place AS p)
               ELSE false END
         UNION ALL
-        -- A grant that is not committed locks the role that it is given to, in whatever database it is.
+        -- A grant that is not committed locks the role that it is given to, in any database of the server.
         SELECT 9, 'holds a lock on role ' || r.name, l.pid, l.virtualtransaction
         FROM lock AS l
         JOIN (SELECT unnest(ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid] || t.login_oids) AS oid,
@@ -92,7 +93,7 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._blocker(uuid, oid[]) FROM PUBLIC;
 
--- The same for who holds a lock of ours (_tenant_lock): first the job that is running, as {job, since, text}.
+-- The same for the holder of a lock of ours (_tenant_lock): first the job that is running, as {job, since, text}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._at_work(schema_id uuid) RETURNS jsonb
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

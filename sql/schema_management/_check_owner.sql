@@ -1,6 +1,6 @@
 -- Refuses unless a TenantSchema may have a tenant that was another one's or no object's: it must have the cluster,
 -- namespace and name of the other (its uid differs when it was made again), and no other schema. A namespace deleted
--- and made again is another one, unless `answered_for` says who answers for its being the right one; where either UID
+-- and made again is another one, unless `answered_for` says who confirmed that it is the right one; where either UID
 -- is not known, the name counts.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._check_owner(

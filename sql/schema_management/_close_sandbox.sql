@@ -1,10 +1,9 @@
 -- Removes a sandbox with all that is in it, entered or not. A name that no sandbox has, and one that is
 -- gone, do nothing.
 --
--- Two things in it belong to the tenant's owner, who can lock them for as long as it likes. So it is not waited
--- for: what another session still holds after a second is left, and the survey removes it. So is what fails in any
--- other way: a sandbox that stays costs little, and a job that cannot be ended or a survey that fails because of
--- one would cost all tenants.
+-- Two things in it belong to the tenant's owner, which can lock them without end. So this waits for a second only: what
+-- another session holds then is left, and the survey removes it. So is what fails in any other way: a sandbox that
+-- stays costs little, and a job that cannot be ended or a survey that fails because of one would cost all tenants.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_sandbox(sandbox text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -6,7 +6,8 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cut(text) FROM PUBLIC;
 
--- A message as it is answered and logged: at most 8 kB, whatever names, lists and errors it was made of.
+-- A message as it is answered and logged: at most 8 kB, since a tenant can make names, lists and errors as long as it
+-- likes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cut_message(whole text) RETURNS text
 LANGUAGE sql IMMUTABLE
 AS $function$

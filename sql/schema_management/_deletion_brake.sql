@@ -1,13 +1,13 @@
 -- Refuses with `deletion_brake` when as many tenants of TenantSchemas as `limit` were dropped after `since`: a wave of
--- deletions is more often a mistake than a wish, and takes few tenants with it. brake: {since, limit}; null brakes
+-- deletions is more often a mistake than a wish, so it may take only few tenants. brake: {since, limit}; null brakes
 -- nothing. `since` is by the clock of the API server, and so is what is counted; only a row of which no time of
 -- deletion is known counts by ours.
 --
 -- A namespace may use four fifths of the limit: its own wave stops it before it stops the deletions of all others.
 --
 -- It is asked twice. Before anything is done it only counts. `finally`, when the tenant `dropping` is set aside and
--- nothing but the commit is left, who was let through near the limit commits before the next one counts: that one waits
--- until then, or is `busy`. How long a deletion takes is the tenant's doing, so no other waits for it before. No call
+-- nothing but the commit is left, a call that was let through near the limit commits before the next one counts: that
+-- one waits until then, or is `busy`. A tenant can make its own deletion slow, so no other waits for it before. No call
 -- waits where the limit is further away than two operators have connections, which is 64 each at the most.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._deletion_brake(jsonb);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deletion_brake(brake jsonb, dropping uuid, namespace text,

@@ -1,6 +1,5 @@
 -- Ends an attempt at a job and says so in the catalogue. outcome: `done`, `failed`, or one of three after which the
--- job waits for its next attempt. The pause doubles with each attempt in a row that came to nothing, from five
--- seconds:
+-- job waits for its next attempt. The pause doubles with each attempt in a row that failed, from five seconds:
 --
 --   retry     something may pass: a minute at most
 --   stuck     a person has to do something, `reason` says what kind of thing: ten minutes at most
@@ -43,7 +42,7 @@ BEGIN
         error = _end_job.error,
         reason = _end_job.reason
     WHERE j.id = job.id;
-    -- What it means for the backup that it makes or removes. One that it only reads is none the worse for it.
+    -- What it means for the backup that it makes or removes. A backup that it only reads stays as it is.
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = CASE WHEN job.kind <> 'snapshot' THEN b.state WHEN outcome = 'failed' THEN 'failed'
                      WHEN again THEN 'requested' ELSE b.state END,

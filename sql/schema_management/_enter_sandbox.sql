@@ -2,7 +2,7 @@
 -- entered once and then closed: after that nothing in it can be trusted to be as it was made.
 --
 -- tasks: [{statement, fallback?, optional?}...]. What fails inside was raised by code that may be the tenant's, so
--- neither its SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s word.
+-- neither its SQLSTATE nor its DETAIL goes on as it is: it becomes a refusal of ours, marked as the `tenant`'s.
 -- That something may pass is believed, since another tenant can fill the lock table or hold a lock, but not for ever: a
 -- job that hears it is tried for a day, and what is being restored waits for ten minutes unless the lock is seen; what
 -- else ends it is not tried so for ever either (_remake_references). Advisory locks are what the server does not undo:

@@ -8,13 +8,13 @@
 --                                                   error_detail);
 --
 -- (OTHERS alone does not catch a statement_timeout.) They cannot be fewer: only the block whose statements failed can
--- catch, only its handler can ask for the DETAIL, and only the function knows by then whose call it was. One that
--- called another by name from a single frame would know neither tenant nor attempt. One that answers after its block
--- keeps the message in a variable too. `attempt` is how a message begins, such as `create schema "x"`.
+-- catch, only its handler can ask for the DETAIL, and only the function knows by then whose call it was. One frame that
+-- called functions by name would know neither tenant nor attempt. A function that answers after its block keeps the
+-- message in a variable too. `attempt` is how a message begins, such as `create schema "x"`.
 --
--- What another session or transaction did is `busy`: the caller tries again, and is told who has the tenant's schema in
--- hand when that can be found. Everything else is `error` with a machine-readable reason, and `retry` when it may pass
--- (_may_pass).
+-- What another session or transaction did is `busy`: the caller tries again, and is told which session holds the
+-- tenant's schema, when that can be found. Everything else is `error` with a machine-readable reason, and `retry` when
+-- it may pass (_may_pass).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._failure(
     type          text,
     schema_id     uuid,
@@ -49,7 +49,7 @@ BEGIN
         END IF;
     ELSIF edu_matrix_hub_schema._may_pass(state, error_message) AND left(state, 2) IN ('40', '55', 'XX') THEN
         answer_status := 'busy';
-        -- A race is over when it is told; only who holds a lock is still there. Most calls wait for rows,
+        -- A race is over when it is told; only a session that holds a lock is still there. Most calls wait for rows,
         -- and not for tables.
         IF left(state, 2) = '55' THEN
             blocker := edu_matrix_hub_schema._blocker(schema_id,

@@ -1,6 +1,5 @@
--- A tenant as _check_owner is to see it when its TenantSchema gives it to another one: as that one's. The caller has
--- it from the owners of the database that just this TenantSchema gives it; a tenant of any other, and one that is
--- not given, is as it is.
+-- A tenant as _check_owner is to see it when its TenantSchema gives it to another one: as that one's. The owners of the
+-- database told the caller which TenantSchema gives it; a tenant of any other, and one that is not given, is as it is.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._given(
     tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, transfer jsonb
 ) RETURNS edu_matrix_hub_schema.tenant_schemas

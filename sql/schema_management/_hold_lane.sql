@@ -6,8 +6,8 @@
 --
 -- The setting `edu_matrix.world` of the transaction is what the operator heard last: when the server started, and how
 -- far `beats` had counted. If it has counted less, the database is an older state of itself and the call is refused
--- (`went_back`): what the operator believes is not so here. Another start of the server says nothing by itself, but it
--- may be another server, so the operator has to claim the lane again and look first (`server_restarted`). A former
+-- (`went_back`): what the operator remembers is not true here. Another start of the server says nothing by itself, but
+-- it may be another server, so the operator has to claim the lane again and look first (`server_restarted`). A former
 -- release sends no such setting.
 --
 -- What the caller then does is durable when it has answered, also where the server's default is not to wait for that:

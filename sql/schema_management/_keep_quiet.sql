@@ -1,5 +1,5 @@
--- From now on nothing expires and nothing is purged for four hours: the database, or who manages it, is not what it
--- was, and what is past its time may be what a user came back for.
+-- From now on nothing expires and nothing is purged for four hours: the database, or the operator that manages it, is
+-- not what it was, and a user may still want what is past its time.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep_quiet(reason text) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,11 +1,11 @@
 -- Writes one row of the log and returns its id. A call is logged when it ends, whether it succeeded or not; since a
 -- failed call undoes its work in a sub-block and logs outside of it, the row stays. `requested_by` null means: by hand.
--- What is written has a bound, whatever a tenant made many of.
+-- What is written has a bound, since a tenant can make any number of things.
 --
 -- What one caller tries again and again and fails in the same words is one row: it keeps the time of the first attempt,
--- has the end of the latest, and counts in metadata.attempts; so it is no news either to who shows the latest
--- operation. So are the parts of one work, of which there may be thousands. Where many fail without a tenant, only the
--- latest hundred rows are looked at.
+-- has the end of the latest, and counts in metadata.attempts; so a status that shows the latest operation does not
+-- change either. The parts of one work, of which there may be thousands, are one row too. Where many fail without a
+-- tenant, only the latest hundred rows are looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._log(
     schema_id    uuid,
     type         text,

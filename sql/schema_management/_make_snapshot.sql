@@ -10,8 +10,9 @@
 --
 -- The list of tables is compared before and after. A table that came, went or changed in between ends the snapshot as
 -- `busy`; after the copy, the locks keep tables as they are until the definitions have been read. To read these takes
--- locks that the copy does not, and these are waited for before it: who waits there has copied nothing. What ends the
--- snapshot after the copy is the tenant's doing, and counted as such, or it would be copied again without end.
+-- locks that the copy does not, and these are waited for before it: a call that waits there has copied nothing yet.
+-- What ends the snapshot after the copy, the tenant did; it is counted as such, or the copy would be made again without
+-- end.
 --
 -- The caller runs it in a sub-block, so a failure leaves nothing, holds the tenant's structure lock, and
 -- closes the sandbox.

@@ -1,5 +1,5 @@
 -- Whether an error may pass by itself, so that it is never an end: what met it is tried again, and what a person reads
--- says that it waits. The one list of SQLSTATEs; `may_pass` in src/postgres/error.rs is the same, which a test proves.
+-- says that it waits. The one list of SQLSTATEs; `may_pass` in src/contract/call.rs is the same, which a test proves.
 -- What catches OTHERS or compares a SQLSTATE asks here.
 --
 --   08     a connection broke: ours, a pooler's (08P01), or one that a function opened
@@ -7,12 +7,12 @@
 --   25P03, 25P04  a limit on idle or long transactions ended the session
 --   40     a conflict of two transactions, a deadlock, or a commit whose end is not known
 --   53     memory, locks, connections, room on the disk or for temporary files: a person frees them, or raises a limit
---   55006  something is in use;  55P03  a lock was not to be had
---   57000, 57014, 57P01, 57P02, 57P03, 57P05 a timeout, an administrator, a crash, a start. Not 57P04: that
---   database is gone 58000, 58030 the system or its storage failed a call. Not 58P01 and 58P02: a missing
---   file comes back by a person XX000 only where the message is that of a race with another session's DDL:
---   the server has no code for it, and does not
---          translate these messages. Corruption (XX001, XX002) does not pass.
+--   55006  something is in use;  55P03  a lock is held by another session
+--   57000, 57014, 57P01, 57P02, 57P03, 57P05  a timeout, an administrator, a crash, a start. Not 57P04: that database
+--          is gone
+--   58000, 58030  the system or its storage failed a call. Not 58P01 and 58P02: a person must bring a missing file back
+--   XX000  only where the message is that of a race with another session's DDL: the server has no code for it, and does
+--          not translate these messages. Corruption (XX001, XX002) does not pass.
 --
 -- A tenant's code can raise any of these. What it says is believed for a bounded time only; see _enter_sandbox.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._may_pass(state text, message text DEFAULT NULL) RETURNS boolean

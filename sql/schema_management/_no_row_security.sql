@@ -1,6 +1,6 @@
 -- Turns row-level security off on the tables of a schema of ours, which a tenant's owner is to read or write for one
 -- call. An event trigger of the cluster may turn it on for every new table; then rows would be hidden, and a snapshot
--- refused. One that turns it on whenever it was turned off is named.
+-- refused. An event trigger that turns it on whenever it was turned off is named.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._no_row_security(location text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -1,7 +1,7 @@
--- Takes from everybody but the owner role whatever they may do with a schema of ours and its tables (default privileges
--- that a user gave our role would let others in), and raises when something in it is not ours, or something outside
--- depends on it: a tenant's code that runs while its tables are read can make a type with a column of a copy's type,
--- and such a type would keep the snapshot from being removed. Later no role can, since none has a right on the schema.
+-- Takes from all roles but the owner role every right on a schema of ours and its tables (default privileges that a
+-- user gave our role would let others in), and raises when something in it is not ours, or something outside depends on
+-- it: a tenant's code that runs while its tables are read can make a type with a column of a copy's type, and such a
+-- type would keep the snapshot from being removed. Later no role can, since none has a right on the schema.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._only_ours(location text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -51,7 +51,7 @@ BEGIN
                 EXCEPTION WHEN assert_failure OR OTHERS THEN
                     INSERT INTO %1$I.result
                     VALUES (task.step, jsonb_build_object('error', left(SQLERRM, 500), 'sqlstate', SQLSTATE));
-                    -- Who holds one lock often holds more: the others are tried and not waited for.
+                    -- A session that holds one lock often holds more: the others are tried and not waited for.
                     IF SQLSTATE = '55P03' THEN
                         PERFORM set_config('lock_timeout', '20ms', true);
                     END IF;

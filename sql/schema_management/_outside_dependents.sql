@@ -56,8 +56,7 @@ BEGIN
         WHERE home.oid IS DISTINCT FROM namespace
           -- TOAST tables live elsewhere and are part of their tables.
           AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
-          -- What is temporary is its session's and ends with it. No other could remove it, and the next
-          -- one is soon made.
+          -- A temporary object ends with its session. No other could remove it, and the next one is soon made.
           AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = home.oid AND left(n.nspname, 8) = 'pg_temp_')
     )
     SELECT DISTINCT CASE o.classid

@@ -4,12 +4,12 @@
 -- `remake`, with a `fallback`.
 --
 -- A foreign key is dropped. A view or function is replaced by an empty one with the same columns or arguments, so that
--- it keeps its grants, comments and triggers and whatever depends on it inside the schema. What is made again is the
+-- it keeps its grants, comments and triggers and all that depends on it inside the schema. What is made again is the
 -- tenant's text, written by pg_catalog, and is run only as the tenant's owner. Reaching into pg_catalog,
 -- information_schema or an extension blocks nothing. Materialized views hold data and stay as they are, as do defaults,
 -- triggers and column types.
 --
--- How many there are, how long they are and how long it takes to write them is the tenant's doing, so all are bounded:
+-- The tenant chooses how many there are, how long they are and how long it takes to write them, so all are bounded:
 -- by the locks that a call may take, by what a manifest holds, and by the work (_definition_work); without `texts` none
 -- are written. A reference beyond that is returned without statements; it is left as it is.
 --
@@ -17,7 +17,7 @@
 -- names and types: reading a constant again already runs its type's input function, and with it the checks of
 -- the tenant's domains.
 --
--- The server locks the tables of a view to write its text. Who is `patient` gets an error when it cannot; otherwise
+-- The server locks the tables of a view to write its text. A `patient` caller gets an error when it cannot; otherwise
 -- the reference is returned without statements and with a `note`. `relations` are the tables that take part: of a
 -- foreign key first its own.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._outside_references(oid, boolean);
@@ -156,8 +156,8 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_references(oid, boolean, boolean) FROM PUBLIC;
 
--- The text of a view's query, or of a function, if it is wanted; or why there is none. What may pass is an
--- error for the patient.
+-- The text of a view's query, or of a function, if it is wanted; or why there is none. A `patient` caller gets an error
+-- for what may pass.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._definition(relation oid, function oid, wanted boolean,
                                                              patient boolean, OUT text text, OUT note text)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -1,6 +1,6 @@
--- Does the next part of removing a backup and answers `partial`, or `success` when nothing is left of it.
--- Interrupted anywhere and called again it goes on where it was. The catalogue row stays, without its manifest, as
--- the memory of what once was.
+-- Does the next part of removing a backup and answers `partial`, or `success` when nothing is left of it. Interrupted
+-- anywhere and called again it goes on where it was. The catalogue row stays, without its manifest, and keeps what is
+-- known of it.
 --
 -- What is removed is the schema whose identifier the catalogue has, if it still belongs to the role that it belonged to
 -- when it was made, and never anything outside of it: it is not begun while something outside depends on the schema,
@@ -82,7 +82,7 @@ BEGIN
                                              jsonb_build_object('backup_id', backup.id));
     END IF;
 
-    -- The schema is gone, whatever becomes of the roles.
+    -- The schema is gone, also if its roles stay.
     BEGIN
         IF backup.method = 'SetAside' AND tenant.status = 'dropped' THEN
             PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
@@ -93,7 +93,7 @@ BEGIN
             GET STACKED DIAGNOSTICS error_message = MESSAGE_TEXT, error_detail = PG_EXCEPTION_DETAIL;
             error_state := SQLSTATE;
             IF error_state = '2BP01' THEN
-                -- Rights on other people's objects, which DROP OWNED by us cannot take away.
+                -- Rights on objects of other roles, which DROP OWNED by us cannot take away.
                 error_state := 'TS001';
                 SELECT format('they hold rights that others gave them (%s); run as a superuser: DROP OWNED BY %s',
                               string_agg(DISTINCT held.what, ', '),

@@ -116,7 +116,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._expired_backups(timestamptz) FROM 
 
 -- The backups that are past their time and wait for a person, or null: {count, confirm, stopped}. Which moment
 -- confirms all of them, in whole seconds as an annotation has it, and whether it is because too many expired at once.
--- One that waits only while the database is kept quiet is not counted.
+-- A backup that waits only while the database is kept quiet is not counted.
 --
 -- When nothing waits any more, or a person has confirmed, expiry goes on.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._held_backups(options jsonb) RETURNS jsonb

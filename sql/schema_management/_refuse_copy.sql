@@ -1,5 +1,5 @@
 -- Refuses when another database of this server is a copy of this one, or this one is a copy of it: their tenants have
--- the same roles, and what one operator does to a role the users of the other feel. What can be seen of it without
+-- the same roles, and what one operator does to a role affects the users of the other. What can be seen of it without
 -- superuser is what roles own in other databases: a registry schema of the same identifier is in a database that was
 -- made from this one as a template, or the other way round; and no other installation has anything that belongs to our
 -- tenants' owner roles.

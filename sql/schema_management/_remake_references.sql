@@ -1,11 +1,12 @@
 -- Makes the recorded references again, as the tenant's owner; returns those that are not what they were: [{kind,
 -- name, remake, note}...].
 --
--- What may pass makes all of it `busy`, so that nothing is lost to a lock. That a tenant's own code only says so cannot
--- be told from outside: it is believed as long as a session is seen that holds one, and without that for ten minutes.
+-- What may pass makes all of it `busy`, so that nothing is lost to a lock. Nothing shows from outside whether a
+-- tenant's own code only says so: it is believed as long as a session is seen that holds one, and without that for ten
+-- minutes.
 --
 -- A tenant's code can also sleep until the call is cancelled, and nothing inside of a call bounds a part of it:
--- statement_timeout is one clock for all of it, and when it has struck, the operator gives up a second later. It can
+-- statement_timeout is one clock for all of it, and the operator gives up a second after that has ended. It can
 -- take advisory locks, or write into the results, which refuses all that the sandbox did. So each attempt that such
 -- code ended lets the next one try less (_attempt_at), and the fourth brings the tenant back without entering the
 -- sandbox. An attempt of which the caller got no answer, since the code caught every cancellation and was ended with

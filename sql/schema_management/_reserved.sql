@@ -1,14 +1,14 @@
 -- What keeps a schema's name or an institution from a new tenant although no tenant has them: the newest schema that
 -- was set aside of that name or of that institution and is still there, of any owner; null when there is none. An empty
--- schema under a name whose data lies beside it would be a loss that looks like health. `beside` is a backup that the
--- asker knows of and leaves where it is. A name is free again when what was set aside is purged.
+-- schema under a name whose data lies beside it would hide a loss. `beside` is a backup that the caller knows of and
+-- leaves where it is. A name is free again when what was set aside is purged.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._reserved(schema_name text, institution_id uuid, beside uuid)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
-    -- Hardly a new tenant finds anything, and the look at one table is planned many times faster than the one at four.
+    -- Almost no new tenant finds anything, and the look at one table is planned many times faster than the one at four.
     IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS d
                    WHERE d.status = 'dropped' AND d.schema_name = _reserved.schema_name)
        AND (_reserved.institution_id IS NULL

@@ -1,4 +1,5 @@
--- The shape of every answer: status, message, tenant and details. Its size has a bound, whatever a tenant made many of.
+-- The shape of every answer: status, message, tenant and details. Its size has a bound, since a tenant can make any
+-- number of things.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._result(status text, message text, schema_id uuid DEFAULT NULL,
                                                          detail jsonb DEFAULT '{}')
 RETURNS jsonb

@@ -1,6 +1,6 @@
 -- Objects that stand directly in a schema, at most `most`, with how many objects fall with each: a table's indexes,
 -- constraints, defaults, triggers, row types, TOAST table and owned sequences. Of which ones: `all`, `tables` (such as
--- no other inherits from), `views`, or `others` (whatever else DROP has a word for). `kind` is that word, or `other`
+-- no other inherits from), `views`, or `others` (all else that DROP has a word for). `kind` is that word, or `other`
 -- for what only a superuser makes, and for what belongs to an extension and cannot be dropped without it.
 --
 -- Those that were made last come first, since few objects depend on younger ones. That is how their index lies;

@@ -2,11 +2,12 @@
 -- {since, told, table?, holder?, statement?, seen?}. `known` is what the survey before noted, null when it measured;
 -- `namespace` is null where no lock is the reason.
 --
--- A migration locks a table for a moment, and that is no news. After five minutes, whatever the number of surveys, it
--- is `told` in the tenant's status, with who holds a lock against readers. A session that locks the table again at once
--- is the same as one that never lets it go: between two of its transactions it stays named, and a status does not
--- change with every one of them. But who was not seen with a lock for two minutes is not named any more: what a person
--- does to a named session must not hit one that has let go. `seen` is when, to the minute, and no part of what is told.
+-- A migration locks a table for a moment, and that is no news. After five minutes, after any number of surveys, it is
+-- `told` in the tenant's status, with the session that holds a lock against readers. A session that locks the table
+-- again at once is the same as one that never lets it go: between two of its transactions it stays named, and a status
+-- does not change with every one of them. But a session that was not seen with a lock for two minutes is not named any
+-- more: what a person does to a named session must not hit one that has let go. `seen` is when, to the minute, and no
+-- part of what is told.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._size_estimate(known jsonb, namespace oid, at timestamptz)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

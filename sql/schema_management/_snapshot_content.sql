@@ -3,7 +3,7 @@
 -- and over the text form under fixed settings, so they can be computed again from any copy, on any version. NULLs count
 -- for nothing in a column's sum and show in the sum over rows.
 --
--- It reads tables of ours only, of built-in types and without expressions: no tenant's code is near.
+-- It reads tables of ours only, of built-in types and without expressions, so no tenant's code runs.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._snapshot_content(location text, tables jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

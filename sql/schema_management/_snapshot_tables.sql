@@ -2,10 +2,10 @@
 -- children by themselves; tables that an extension made only if it declares their rows as the user's), how to create
 -- its copy and how to read it, and whether `reader` can read it whole. Reads the catalogue only.
 --
--- A column keeps its type if that is a built-in one. Every other type, and the types that are object identifiers
--- in disguise, becomes text through the type's output function: format('%s') and not a cast, since a tenant may
--- define casts. IS DISTINCT FROM NULL is a plain test even of a composite value whose fields are all null. `locks`
--- is what copying takes.
+-- A column keeps its type if that is a built-in one. Every other type, and the types that store object identifiers,
+-- becomes text through the type's output function: format('%s') and not a cast, since a tenant may define casts. IS
+-- DISTINCT FROM NULL is a plain test even of a composite value whose fields are all null. `locks` is what copying
+-- takes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._snapshot_tables(namespace oid, reader oid)
 RETURNS TABLE (relation oid, name text, create_columns text, select_list text, columns jsonb, locks bigint,
                pages bigint, problem text, statement text)

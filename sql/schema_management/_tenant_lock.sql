@@ -1,11 +1,11 @@
--- Tries to lock one aspect of a tenant until the transaction ends, and says whether it was to be had; it never waits.
+-- Tries to lock one aspect of a tenant until the transaction ends, and says whether it has it; it never waits.
 -- The lock is on a row of tenant_locks, which only the registry's owner can lock.
 --
 --   * `structure`: jobs (snapshot, VACUUM) share it; what creates, renames or removes the schema takes it alone.
 --   * `access`: grants, suspension, quota, repair. Long work never holds it.
 --
--- There is nothing to lock of a tenant that is not there: that is true, and who looks for its row finds none. A tenant
--- that stands without its rows cannot be locked; installing the functions again makes them.
+-- There is nothing to lock of a tenant that is not there: the answer is true, and the caller finds no row of it. A
+-- tenant that stands without its rows cannot be locked; installing the functions again makes them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_lock(schema_id uuid, kind text, exclusive boolean)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -20,10 +20,10 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._commented(oid) FROM PUBLIC;
 
--- The parts of a schema's definitions that are too long to be kept in a manifest, {part: bytes}. How many objects
--- there are and how long their texts are is the tenant's doing, and a session that describes all of them holds all
--- of it in the server's memory. Each part has a bound of its own, so that a million types do not keep the tables
--- from being described.
+-- The parts of a schema's definitions that are too long to be kept in a manifest, {part: bytes}. The tenant chooses how
+-- many objects there are and how long their texts are, and a session that describes all of them holds all of it in the
+-- server's memory. Each part has a bound of its own, so that a million types do not keep the tables from being
+-- described.
 --
 -- It is estimated from the catalogue as it is stored; nothing long is read out for that but queries, of which some
 -- are long work to write.

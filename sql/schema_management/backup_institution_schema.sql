@@ -1,6 +1,6 @@
--- Takes a snapshot of a tenant at once, by hand: a timestamped, consistent copy of its data beside it, with
--- the definitions of everything else in the catalogue of backups. It shares the fate of the database that it
--- is in (docs/snapshots.md).
+-- Takes a snapshot of a tenant at once, by hand: a timestamped, consistent copy of its data beside it, with the
+-- definitions of everything else in the catalogue of backups. It is lost when the database that it is in is lost
+-- (docs/snapshots.md).
 --
 -- It is one transaction, which for its duration keeps the tenant from being suspended or dropped by others (they
 -- are told `busy`); a snapshot that the operator takes as a job is prepared in a transaction of its own and

@@ -3,8 +3,8 @@
 -- TenantSchema of the namespace and name that it had gets it without saying more, also when the namespace was
 -- deleted and made again.
 --
--- The first call with another time than before only notes it. What is set aside after that moment stays, however long
--- the wish stays where it is written; also when another time was written in between.
+-- The first call with another time than before only notes it. What is set aside after that moment stays, even if the
+-- wish stays written for years, or another time was written in between.
 --
 -- options: {since, skip?: [backup id...], cut_off?, requested_by?}: the latest that is not in `skip` comes first, as it
 -- has the name. What restore_tenant_schema refuses is its error. detail: {backup_id?, schema_name?, done, left}, where
@@ -67,7 +67,7 @@ BEGIN
         answer := edu_matrix_hub_schema.restore_tenant_schema(
             jsonb_build_object('backup_id', chosen.id, 'requested_by', requester, 'cut_off', options -> 'cut_off'));
         IF answer ->> 'status' = 'success' THEN
-            -- One that was made by hand waits for no TenantSchema.
+            -- A tenant that was made by hand waits for no TenantSchema.
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET taken_over = true, owner_namespace_uid = NULL, reported = NULL, updated_at = now()
             WHERE t.id = chosen.schema_id AND t.owner_uid IS NOT NULL;
@@ -89,9 +89,9 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.bring_back(jsonb) FROM PUBLIC;
 
--- What the survey tells of it, so that one which has ended is not asked for again: {since, done, left, ever, latest},
--- or null. `ever` also counts what was purged meanwhile. `latest` is when a schema that is still set aside was set
--- aside last: a user who wrote too late a time reads it.
+-- What the survey tells of it, so that the operator does not ask again when all are back: {since, done, left, ever,
+-- latest}, or null. `ever` also counts what was purged meanwhile. `latest` is when a schema that is still set aside was
+-- set aside last: a user who wrote too late a time reads it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._to_bring_back() RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -9,9 +9,9 @@
 -- up to a moment goes that a person confirmed after that began.
 --
 -- options: {holder, kinds?: [text...], max_running?}. An operator names the kinds that it knows, so that a job of a
--- newer release waits for that. `max_running` bounds each class of them by itself (see _job_kinds): a snapshot lasts
--- as long as the tenant's code in it likes, and keeps no removal waiting. A job that was left behind five times is
--- failed: it probably takes its session down.
+-- newer release waits for that. `max_running` bounds each class of them by itself (see _job_kinds): a tenant's code can
+-- make its snapshot last for hours, and no removal must wait for that. A job that was left behind five times is failed:
+-- it probably takes its session down.
 --
 -- detail: {job_id, kind, subject: {kind, id}, schema_id, schema_name, backup_id, attempt, storage_bytes, wake}.
 -- `wake` lists the Kubernetes objects, {kind, namespace, name, uid}, that its end concerns: the one that asked for

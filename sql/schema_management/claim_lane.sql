@@ -1,4 +1,4 @@
--- Makes the caller the one operator process that may change things here: increments the epoch, by which every call of
+-- Makes the caller the only operator process that may change things here: increments the epoch, by which every call of
 -- the former holder is refused from now on. Waits until the calls that are under way have ended.
 --
 -- options: {cluster, tenant_database, holder, expected_installation_id, take_over?, claim_id, lease, known_claim?,
@@ -79,7 +79,7 @@ BEGIN
                                          WHERE t.owner_cluster = installed.cluster AND t.status <> 'dropped'))));
         END IF;
         IF contested THEN
-            -- An answer and no refusal: it is asked again every few seconds, and is no row in the log each time.
+            -- An answer and no refusal, which would be a row in the log: the operator asks again every few seconds.
             UPDATE edu_matrix_hub_schema.installation AS i
             SET contested_at = clock_timestamp(), contested_by = contender;
             RETURN edu_matrix_hub_schema._result('error',

@@ -1,5 +1,5 @@
 -- Creates the schema of a known institution, by hand: the public form of create_tenant_schema. An unknown institution
--- is an error here, whatever a TenantDatabase may say; the log names the session's user.
+-- is an error here, also where the TenantDatabase registers them; the log names the session's user.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.create_institution_schema(institution_id uuid, schema_name text)
 RETURNS TABLE (status text, message text, schema_id uuid)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -5,9 +5,9 @@
 -- A session may be ended by a login with its role. So, unlike all the others, this function runs as its caller, the
 -- operator's login, and ends only sessions of that login that are in run_job. Another login's are left.
 
--- The process ids of the sessions that are inside of a sandbox that no open job owns: its job was cancelled or
--- ended ten seconds ago or earlier, or has been claimed by another worker. Nothing needs to be recorded for it: who
--- is inside holds a lock on the view `once`. The tenant's owner may lock that too, which is why the role of a
+-- The process ids of the sessions that are inside of a sandbox that no open job owns: its job was cancelled or ended
+-- ten seconds ago or earlier, or has been claimed by another worker. Nothing needs to be recorded for it: a session
+-- that is inside holds a lock on the view `once`. The tenant's owner may lock that too, which is why the role of a
 -- session counts as well.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.stray_sessions() RETURNS SETOF integer
 LANGUAGE sql STABLE SECURITY DEFINER

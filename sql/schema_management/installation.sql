@@ -1,5 +1,5 @@
--- What is installed, who manages it, and for how many seconds no operator was heard of (`silent_for`): none beat,
--- surveyed or claimed the lane.
+-- What is installed, which TenantDatabase manages it, and for how many seconds no operator was heard of (`silent_for`):
+-- none sent a heartbeat, surveyed or claimed the lane.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.installation() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

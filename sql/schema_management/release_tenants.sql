@@ -1,7 +1,7 @@
 -- Lets go of tenants whose TenantSchemas are gone: they become `released` and stay as they are, open, measured, but
 -- no longer protected from being dropped by hand, until a TenantSchema of the same namespace and name reclaims
 -- them. Those of other clusters than the one that manages this database stay, and so do those that were taken over
--- and wait for their TenantSchema. One whose TenantSchema was there and was deleted waits for none: `deleted_uids`
+-- and wait for their TenantSchema. A tenant whose TenantSchema was there and was deleted waits for none: `deleted_uids`
 -- names it among the others.
 --
 -- options: {owner_uids: [text...], deleted_uids?: [text...], requested_by?}. While another operator asks for the lane

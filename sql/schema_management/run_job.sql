@@ -104,7 +104,7 @@ BEGIN
     IF error_state IS NOT NULL THEN
         answer := edu_matrix_hub_schema._failure('backup', job.schema_id, job.requested_by, started, attempt,
                                                  error_state, error_message, error_detail);
-        -- A stale worker has no say in what becomes of the job.
+        -- A stale worker must not decide what becomes of the job.
         refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
         IF refused IS NOT NULL THEN
             RETURN refused;
@@ -149,9 +149,8 @@ BEGIN
             SET heartbeat_at = clock_timestamp(), failures = 0, error = NULL, reason = NULL
             WHERE j.id = job.id;
         ELSE
-            -- A tenant that is busy is no failure, however long it lasts. What else may pass, and what the tenant's
-            -- own code says, has a day. A removal that a user has to make way for goes on by itself when that is
-            -- done.
+            -- A tenant that is busy is no failure, however long it lasts. What else may pass, and what the tenant's own
+            -- code says, has a day. A removal with something in its way goes on by itself when a user has removed that.
             passes := answer ->> 'status' = 'busy' OR answer #>> '{detail,reason}' = 'cancelled'
                       OR edu_matrix_hub_schema._may_pass(state);
             again := job.kind = 'purge'

@@ -30,7 +30,7 @@ pub struct Desired {
     pub tenant: Option<Tenant>,
     /// How it is made.
     pub method: BackupMethod,
-    /// When it may be removed; never by itself without.
+    /// After how many days it may be removed; if absent, never by itself.
     pub expire_after_days: Option<i32>,
     /// The status says how it ended, and no other process has written it since.
     pub settled: bool,
@@ -84,8 +84,7 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Result<Desired, In
     Ok(desired)
 }
 
-/// Said of a tenant that is not there and of one that waits for its schema alike, so that it stays true while one becomes the
-/// other.
+/// One message for a missing tenant and for one without a schema yet, so that it stays true when the tenant appears.
 #[must_use]
 pub fn no_tenant(desired: &Desired) -> String {
     let Desired { object: Owner { namespace, .. }, tenant_name, .. } = desired;
@@ -112,7 +111,7 @@ pub fn leave(backup: &SchemaBackup, resolved: &Resolved) -> Leave<Removal> {
     if confirms(&backup.metadata, ABANDON, &bound(&backup.name_any(), backup.uid().unwrap_or_default())) {
         return Leave::Abandoned(removal);
     }
-    // One that never came so far that a catalogue could have it has no database.
+    // A backup without a database never came into a catalogue.
     if removal.complete && !removal.delete || resolved.database.is_none() {
         return Leave::AsItIs(removal);
     }

@@ -63,7 +63,7 @@ impl Kind for SchemaBackup {
         let Ending::LetGo { stand, .. } = ending else { return };
         let database = stand.database.as_ref().and_then(|name| ctx.stores.databases.get(&ObjectRef::new(name)));
         if let Some(database) = database.filter(|database| database.metadata.deletion_timestamp.is_some()) {
-            // It may have waited for the last backup that needed it.
+            // The deleted database may wait for this backup, the last that needed it.
             ctx.wake.database(&database.name_any());
         }
     }

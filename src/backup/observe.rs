@@ -1,5 +1,5 @@
-//! Stage 3: what is, as the catalogue says. What it says of a finished backup changes when the survey says so, and then the
-//! object is woken; until then it is not asked.
+//! Stage 3: what is there, as the catalogue says. A finished backup is not asked about again until the survey finds it
+//! changed and wakes its object.
 
 use uuid::Uuid;
 
@@ -35,7 +35,7 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
     ask(doors, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await
 }
 
-/// Observes a backup that is to go. One that stays is not asked for.
+/// Observes a backup that is to go. The catalogue is not asked about a backup that stays.
 pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
     match leave {
         Leave::Asked(removal) => ask(doors, &removal.object, removal.known, None, None).await,

@@ -52,15 +52,15 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
     ]
 }
 
-/// A backup that an earlier object of the same names asked for becomes this one's: it is not made again because its manifest was
-/// applied again.
+/// A backup that an earlier object of the same names asked for becomes this one's, so that a manifest which is applied
+/// again makes no second backup.
 fn adopt(desired: &Desired, row: &BackupRow) -> Option<Effect> {
     let is_earlier = row.object.as_ref().is_some_and(|object| object.uid != desired.object.uid);
     let adopt = || Step::AdoptBackup { backup_id: row.backup_id, object: desired.object.clone() };
     is_earlier.then(|| Effect::Steps(vec![adopt()]))
 }
 
-/// How a user comes to a backup that this object cannot have.
+/// How a user gets the backup that this object cannot have.
 fn make_another(desired: &Desired) -> String {
     let Owner { namespace, name, .. } = &desired.object;
     format!(
@@ -68,7 +68,7 @@ fn make_another(desired: &Desired) -> String {
     )
 }
 
-/// A backup that the catalogue has: it says itself how far it is.
+/// A backup that the catalogue has: its row says how far it is.
 fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
     match &row.state {
         BackupState::Complete | BackupState::Purging | BackupState::Purged | BackupState::Restored => Vec::new(),
@@ -117,7 +117,7 @@ fn running() -> Effect {
     Effect::wait(Reason::Running, "the snapshot is queued or being made")
 }
 
-/// What the snapshot waits for. Whose snapshots the others are is for the owners of the database to see.
+/// What the snapshot waits for. Other tenants are not named: only the owners of the database may see them.
 fn queued(waits: &JobWaits) -> Effect {
     let since = waits.since.strftime("%Y-%m-%dT%H:%M:%SZ");
     let message = match &waits.own {

@@ -23,7 +23,7 @@ pub struct Resolved {
     pub tenant: Option<Arc<TenantSchema>>,
     /// The TenantDatabase that has the backup, or will have it, if that is known.
     pub database: Option<String>,
-    /// Another has written the status since it was looked at last.
+    /// Another client has written the status since the operator looked at it last.
     pub touched: bool,
 }
 
@@ -49,8 +49,8 @@ pub async fn resolve(backup: &SchemaBackup, ctx: &Context) -> Result<(Resolved, 
     Ok((facts, Stand { database, host }))
 }
 
-/// Whether the namespace is being deleted, by the API server's word: a cache that is a moment behind would let backups go that no
-/// user asked to remove.
+/// Whether the namespace is being deleted, as the API server says: a cache that is a moment behind would let backups go
+/// that no user asked to remove.
 async fn ends(namespace: &str, ctx: &Context) -> Result<bool, kubernetes::Error> {
     let api: Api<Namespace> = Api::all(ctx.client.clone());
     let namespace = kubernetes::read(&api, namespace).await?;

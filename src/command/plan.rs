@@ -1,5 +1,5 @@
-//! What would be done for the manifests in a file, against a live cluster and its databases. Nothing is written: the API
-//! server is asked by a dry run, which tells its defaults and its refusals too, and the database is only observed.
+//! What would be done for the manifests in a file, against a live cluster and its databases. Nothing is written: the
+//! API server is asked by a dry run, which also shows its defaults and refusals, and the database is only observed.
 
 mod documents;
 
@@ -41,7 +41,7 @@ use crate::{
     },
 };
 
-/// Who asks the API server for a dry run.
+/// The field manager of dry runs.
 const MANAGER: &str = "tenant-schema-operator-plan";
 
 /// Why a document could not be planned.
@@ -69,7 +69,7 @@ pub enum Error {
     NotInstalled(String),
 }
 
-/// What applying files would come to, from the best to the worst: a pipeline goes by the worst of its documents.
+/// What would follow from applying files, from the best to the worst: the worst document decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Outcome {
     /// Nothing would be done.
@@ -82,7 +82,7 @@ pub enum Outcome {
     Unasked,
 }
 
-/// What would be done, for people, and what that comes to.
+/// What would be done, as text for people, and what follows from it.
 #[derive(Debug)]
 pub struct Preview {
     /// One paragraph for each document.
@@ -106,7 +106,7 @@ impl Preview {
     }
 }
 
-/// Who asks, and where the Secrets are that name no namespace.
+/// The client that asks, and the namespace of Secrets that name none.
 struct Asker<'a> {
     client: &'a Client,
     own_namespace: &'a str,
@@ -163,7 +163,7 @@ impl Asker<'_> {
             }
         };
         answer.unwrap_or_else(|error| match error {
-            // The manifest is at fault, and not the way to the API server. A field that is not there is told with a 500.
+            // The manifest is wrong, not the connection. The API server answers an unknown field with a 500.
             Error::Kubernetes(kubernetes::Error::Refused { code, message, .. })
                 if [400, 422].contains(&code) || message.contains("field not declared in schema") =>
             {
@@ -203,7 +203,7 @@ impl Asker<'_> {
         Ok(Preview::new(outcome, format!("database {name}:\n  {text}\n")))
     }
 
-    /// A backup is made once, so that the API server's word is all that there is to know.
+    /// A backup is made once, so the API server's answer is all that there is to know.
     async fn backup(&self, document: &Document, namespace: &str) -> Result<Preview, Error> {
         let api: Api<SchemaBackup> = Api::namespaced(self.client.clone(), namespace);
         let name = document.name();

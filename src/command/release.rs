@@ -1,5 +1,6 @@
-//! Letting every tenant go with its schema left as it is: what remains is plain PostgreSQL. The objects are not deleted, they
-//! are made ready for it. One that this release cannot read is changed like the others and holds up none of them.
+//! Letting every tenant go with its schema left as it is: what remains is plain PostgreSQL. The objects are not
+//! deleted, they are made ready for it. An object that this release cannot read is changed like the others and holds up
+//! none of them.
 
 use std::{collections::BTreeSet, fmt::Write};
 

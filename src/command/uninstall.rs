@@ -1,4 +1,4 @@
-//! Whether the operator can be taken away: what has its finalizer could never go without it.
+//! Whether the operator can be uninstalled: an object with its finalizer could never go without it.
 
 use std::fmt::Debug;
 

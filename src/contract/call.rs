@@ -16,7 +16,7 @@ pub enum CallStatus {
     Unchanged,
     /// A bounded part is done and committed; call again.
     Partial,
-    /// Another holds the lock; later.
+    /// Another session holds the lock; call again later.
     Busy,
     /// Nothing was done; the log has the reason.
     Error,
@@ -75,8 +75,8 @@ fn no_step() -> Call {
     Call::Other(Box::default())
 }
 
-/// Whether what has this SQLSTATE may pass by itself: the same list as `sql/schema_management/_may_pass.sql`, which has the
-/// reasons and knows some messages besides.
+/// Whether an error with this SQLSTATE may pass by itself: the same list as `sql/schema_management/_may_pass.sql`,
+/// which has the reasons and knows some messages besides.
 #[must_use]
 pub fn may_pass(code: &str) -> bool {
     const STATES: [&str; 13] = [

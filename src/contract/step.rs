@@ -216,7 +216,7 @@ steps! {
     }
 }
 
-/// On whose behalf steps are applied.
+/// For which object steps are applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
     /// The namespace of the object; empty for what the operator does by itself.
@@ -242,7 +242,7 @@ impl Serialize for Quota {
     }
 }
 
-/// What keeps a wave of deletions from taking everything with it.
+/// What stops a wave of deletions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Brake {
     /// An hour before this deletion.

@@ -61,7 +61,7 @@ pub(crate) use words;
 words! {
     /// How a tenant's row in the registry stands.
     RowStatus {
-        /// It is worked with.
+        /// The operator works on it.
         Active = "active",
         /// Only its owner role has its schema.
         Suspended = "suspended",
@@ -75,7 +75,7 @@ words! {
 }
 
 impl RowStatus {
-    /// True while the tenant is worked with.
+    /// True while the operator works on the tenant.
     #[must_use]
     pub const fn lives(&self) -> bool {
         matches!(self, Self::Active | Self::Suspended)
@@ -125,7 +125,7 @@ words! {
         SetAside = "set_aside",
         /// The tenant belongs to another object.
         NotOwner = "not_owner",
-        /// No schema may be called so.
+        /// No schema may have this name.
         InvalidName = "invalid_name",
         /// The institution is not registered.
         InstitutionUnknown = "institution_unknown",

@@ -1,4 +1,5 @@
-//! Lists every kind now and then, and when the world is in doubt, and compares it with the cache, for what a watch left out.
+//! Lists every kind every ten minutes, and when the API server's world may have gone back, and compares it with the
+//! cache, to find what a watch left out.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,7 +21,7 @@ use crate::{
 
 /// How often.
 const PERIOD: Duration = Duration::from_mins(10);
-/// No watch is behind by more.
+/// No watch is later than this.
 const LAG: Duration = Duration::from_secs(15);
 
 /// Compares for as long as the operator runs.

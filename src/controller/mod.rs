@@ -32,11 +32,11 @@ use collector::{DatabaseCollector, LaneCollector, TenantCollector};
 pub use runner::Runner;
 use watches::{Hearing, Watches};
 
-/// How long what was begun may take to end after the process was told to stop; a pod has 30 seconds in all.
+/// How long passes that have begun may take to end after the process was told to stop; a pod has 30 seconds in all.
 const END_OF_PASSES: Duration = Duration::from_secs(15);
 /// How often the definitions of the kinds are looked at.
 const KINDS: Duration = Duration::from_secs(5);
-/// How often databases are looked for that are gone or out of view; it costs nothing while there are none.
+/// How often the operator looks for databases that are gone or out of view; it costs nothing while there are none.
 const TIDY: Duration = Duration::from_secs(5);
 
 /// Why the operator cannot run.
@@ -215,13 +215,13 @@ async fn caches_filled(stores: Stores, kinds: Arc<Kinds>, shutdown: impl Future<
     }
 }
 
-/// Minds that what was read is what is there.
+/// Notices when what was read is not what is there.
 async fn world_minded(ctx: &Context) {
     futures::join!(kinds_checked(ctx), returned(ctx), compare::compared(ctx));
 }
 
-/// Looks at the definitions of the kinds now and then. When they lack something all databases are told; when they do not any
-/// more everything is read again, since what was read was cut off.
+/// Looks at the definitions of the kinds every few seconds. When they lack something all databases are told; when they
+/// do not any more everything is read again, since what was read was cut off.
 async fn kinds_checked(ctx: &Context) {
     let mut known = None;
     loop {

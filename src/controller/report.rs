@@ -72,8 +72,8 @@ pub async fn reconciled<K, E>(
     }
 }
 
-/// Reports what the queue has to say. Outcomes were reported where they came about; what is left are objects that went
-/// meanwhile and watches that are joined again.
+/// Reports what the queue tells. Outcomes were reported before; what is left are objects that went meanwhile and
+/// watches that begin again.
 pub fn queue<E, Q>(error: Option<QueueError<E, Q>>)
 where
     E: StdError + 'static,
@@ -102,7 +102,7 @@ pub fn job_finished(metrics: &Metrics, finished: &jobs::Finished) {
     }
 }
 
-/// Reports what was found out of view at the start. Where that may not be asked, nothing is said.
+/// Reports what was found out of view at the start; nothing if the operator may not ask.
 pub fn outside(found: Result<Option<String>, kubernetes::Error>) {
     match found {
         Ok(Some(text)) => tracing::warn!("{text}"),
@@ -137,7 +137,7 @@ pub fn kinds(fit: &Fit) {
         Fit::Older { message, .. } => tracing::warn!(message, "nothing is done"),
         Fit::Hidden(message) => tracing::warn!(
             message,
-            "cannot tell whether the kinds have every field that this release knows; allow the operator to get the              customresourcedefinitions tenantdatabases, tenantschemas and schemabackups of edumatrixhub.io"
+            "cannot tell whether the kinds have every field that this release knows; allow the operator to get the customresourcedefinitions tenantdatabases, tenantschemas and schemabackups of edumatrixhub.io"
         ),
     }
 }
@@ -153,7 +153,7 @@ pub fn skipped(kind: &'static str, names: &[(String, String)]) {
     tracing::warn!(kind, count = names.len(), first, "a watch left objects out: everything is read again");
 }
 
-/// Reports a comparison that did not come about.
+/// Reports a comparison that failed.
 pub fn not_compared(kind: &'static str, error: &kubernetes::Error) {
     tracing::debug!(kind, %error, "cannot compare what is there with what the watch told");
 }

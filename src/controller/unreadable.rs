@@ -25,7 +25,8 @@ use crate::{
 
 /// How often they are looked at when no watch tells of one.
 const TICK: Duration = Duration::from_secs(15);
-/// After this long the same is said again if the object does not have it: another release may have had another opinion.
+/// After this long the same is said again if the object does not have it: another release may have written something
+/// else.
 const AGAIN: Duration = Duration::from_mins(10);
 
 /// What was said of each object, by UID: its generation, the words, and when.
@@ -129,7 +130,7 @@ where
         return Ok(Some(None));
     }
     let mut status = object.status.clone();
-    // What is made of texts and numbers can be written.
+    // JSON that is made of texts and numbers can always be written.
     let fields = [
         ("conditions", json!(conditions)),
         ("summary", json!(summary(&conditions))),
@@ -152,7 +153,7 @@ where
     }
 }
 
-/// Whether this replica is the one to speak: while releases change, another may read what this one cannot.
+/// Whether this replica is the one to speak: while releases change, another replica may read what this one cannot.
 fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
     if kind.word == DATABASE.word {
         return true;
@@ -168,8 +169,9 @@ fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
     }
 }
 
-/// Whether a deleted object may go without anything being done for it. The schema's name confirms it, or the object's own where
-/// there is none, with the UID of this very object: what is left in Git means no later one.
+/// Whether a deleted object may go without anything being done for it. The schema's name confirms it, or the object's
+/// own where there is none, with the UID of this very object, so that a value which is left in Git lets no later object
+/// go.
 fn is_abandoned(kind: &Kind, object: &Unreadable) -> bool {
     let metadata = &object.metadata;
     metadata.deletion_timestamp.is_some()

@@ -1,4 +1,4 @@
-//! Stage 5: the moves in order, and what they come to. Nothing is decided here but what a failure means.
+//! Stage 5: makes the moves in order, and ends the pass. The only decision here is what a failure means.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,9 +29,9 @@ use crate::{
     lane::heartbeat,
 };
 
-/// How long until a database that is away is probed again: short, because there is one probe for all tenants.
+/// How long until a database that does not answer is probed again: short, because there is one probe for all tenants.
 const PROBE: Duration = Duration::from_secs(3);
-/// How long until a database is asked for again that another operator works on.
+/// How long until this replica asks again for a database that another operator works on.
 const CONTESTED: Duration = Duration::from_secs(10);
 
 /// One pass over a database: what it is given, and what it finds on its way.
@@ -98,7 +98,7 @@ impl Pass<'_> {
             End::Shut { verdict, said } => {
                 let mut next = self.shut(&verdict).await?;
                 if said {
-                    // Also where the status cannot say so.
+                    // No Event says it again, also where the status cannot be written.
                     next.notices.clear();
                 }
                 Ok(next)
@@ -168,7 +168,7 @@ impl Pass<'_> {
                 return Err(Error::Survey(error));
             }
         }
-        // What does not come about now is tried at the next tick.
+        // What fails now is tried again at the next tick.
         if let Some(answer) = &self.survey {
             work.memory(|memory| memory.expired.clone_from(&answer.expiry));
             let bound = identity::bind(&self.database, &work, answer).await;
@@ -179,7 +179,8 @@ impl Pass<'_> {
         }
         let released = owners::release(&self.database, &work, ctx).await;
         self.notices.extend(released.unwrap_or_default());
-        // What was bound again is told by the next survey, which comes at once; so does the one that finds the rows that are gone.
+        // The next survey comes at once when rows were bound again, which it tells, or when it must find the rows that
+        // are gone.
         let bound = self.notices.iter().any(|notice| notice.reason == EventReason::Rebound);
         let again = bound || self.survey.is_some() && lane.is_in_doubt();
         work.survey_after(if again { Duration::ZERO } else { desired.survey_period });
@@ -189,7 +190,7 @@ impl Pass<'_> {
     /// Says how the database is, after bringing back what there is time for.
     async fn report(&mut self, remark: Option<Verdict>) -> Result<Next, Error> {
         let Self { ctx, desired, .. } = *self;
-        // Only a lane that is open is reported of.
+        // There is nothing to report of a lane that is not open.
         let Some(work) = self.work.clone() else { return Ok(Next::new(After::Retry, Outcome::Waiting)) };
         let survey = self.survey.take();
         let mut passed = bring_back::pass(&self.database, &work, survey.as_ref(), ctx.clock.now()).await;
@@ -213,11 +214,12 @@ impl Pass<'_> {
         Ok(Next { after: After::Delay(wait.min(soonest)), ..next })
     }
 
-    /// The lane does not open, or broke. There is one probe for all tenants, so what passes by itself is looked at soon.
+    /// The lane does not open, or broke. There is one probe for all tenants, so a failure that may pass is probed again
+    /// soon.
     async fn fail(&self, closed: Closed) -> Result<Next, Error> {
         let verdict = status::closed(&closed);
         let (next, after) = if matches!(closed, Closed::Contested(_)) {
-            // The tenants are told by the one who works on them.
+            // The replica that works on the tenants tells them.
             stand_by(&self.desired.name, self.ctx, self.holdings);
             let status = status_of_verdict(&self.database, &verdict, self.ctx.now());
             (self.publish(status).await?, After::Delay(CONTESTED))
@@ -249,8 +251,9 @@ impl Pass<'_> {
         Ok(Next::new(After::Resync, Outcome::Standby))
     }
 
-    /// Lets a database go to which no object refers. Another TenantDatabase may claim it then; when it cannot be told, its claim
-    /// stays, and the message that the other one gets says how to take it back.
+    /// Releases a database to which no object refers, so that another TenantDatabase may claim it. If the database
+    /// cannot be reached, the old claim stays in it, and the message on the other TenantDatabase says how to take it
+    /// over.
     async fn release(&self) -> Result<Next, Error> {
         let Self { database, ctx, holdings, desired, .. } = self;
         match ctx.living(&api(ctx), &desired.name, &database.uid().unwrap_or_default()).await? {
@@ -280,7 +283,7 @@ impl Pass<'_> {
     }
 }
 
-/// Another replica works on the database, or none. What this one measured says nothing any more.
+/// Another replica works on the database, or none. What this one measured is out of date.
 pub fn stand_by(name: &str, ctx: &Context, holdings: &Holdings) {
     holdings.stand_by(name);
     ctx.metrics.forget_database(name);

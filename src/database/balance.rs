@@ -1,6 +1,7 @@
 //! How replicas share databases. Pure.
 //!
-//! Who holds fewer asks who holds more. The difference must be two: at one, moving a database would only swap their parts.
+//! The replica that holds fewer asks the one that holds more. The difference must be two: at one, moving a database
+//! would only swap their numbers.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ pub fn asks_for<'a>(claims: &[Claim<'a>], identity: &str) -> Option<&'a str> {
 mod tests {
     use super::*;
 
-    /// Claims such as `l1 a, l2 a>b`: holder, and who asks.
+    /// Claims such as `l1 a, l2 a>b`: the holder, and the replica that asks.
     fn check(claims: &str, identity: &str, expected: Option<&str>) {
         let name = |name: &'static str| Some(name).filter(|name| !name.is_empty());
         let claims: Vec<_> = claims.to_owned().leak().split(", ").filter(|claim| !claim.is_empty()).collect();
@@ -62,7 +63,7 @@ mod tests {
         check("l1 a, l2 a, l3 b", "b", None);
         check("l1 a, l2 a, l3 b", "c", Some("l1"));
         check("l1 b, l2 a, l3 a, l4 a", "b", Some("l2"));
-        // Whatever the order, of the richest one.
+        // Of the richest replica, in any order of the claims.
         check("l4 c, l3 c, l2 c, l1 a, l0 a", "b", Some("l2"));
         check("l3 c, l2 c, l1 a, l0 a", "b", Some("l0"));
     }

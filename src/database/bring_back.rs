@@ -1,8 +1,9 @@
 //! Bringing back what deletions set aside, when a user asks for that by an annotation on the TenantDatabase.
 //!
-//! Each tenant comes back in a call of its own, for a few seconds at a time, so that surveys and elections go on meanwhile. One
-//! that cannot come back holds up no other: it is tried again at the next survey, and the condition says why. Which ones they are
-//! is noted in the registry when the time is first heard, so that an annotation that stays brings back no later deletion.
+//! Each tenant comes back in a call of its own, for a few seconds at a time, so that surveys and elections go on
+//! meanwhile. A tenant that cannot come back holds up no other: it is tried again at the next survey, and the condition
+//! says why. Which ones they are is noted in the registry when the time is first heard, so that an annotation that
+//! stays brings back no later deletion.
 
 use std::time::Duration;
 
@@ -40,7 +41,8 @@ pub struct Progress {
     tried: bool,
     /// One came back meanwhile.
     came_back: bool,
-    /// How many were set aside in that time, whatever became of them; nothing from functions that do not tell.
+    /// How many were set aside in that time, also those that came back or were purged; nothing from functions that do
+    /// not tell.
     ever: Option<u64>,
     /// When a schema that is still set aside was set aside last.
     latest: Option<Timestamp>,
@@ -49,7 +51,7 @@ pub struct Progress {
 /// What became of one pass.
 #[derive(Default)]
 pub struct Passed {
-    /// What a user would tell another.
+    /// Events to publish.
     pub notices: Vec<Notice>,
     /// Tenants came back: objects that wait for them have to look.
     pub came_back: bool,
@@ -96,7 +98,7 @@ pub async fn pass(database: &TenantDatabase, work: &Work, survey: Option<&Survey
     let unfinished = before.filter(|before| !before.tried);
     let mut progress = unfinished.unwrap_or(Progress { since, ..Progress::default() });
     while !progress.tried {
-        // What came back so far did, also when a later call fails. The next pass goes on from there.
+        // What came back so far stays, also when a later call fails. The next pass goes on from there.
         let result = match bring_one(database, &work.lane, since, &progress.skipped).await {
             Ok(Some(result)) => result,
             Ok(None) => return passed,
@@ -113,7 +115,8 @@ pub async fn pass(database: &TenantDatabase, work: &Work, survey: Option<&Survey
         let chosen = result.text("backup_id").map(str::to_owned);
         match (result.status, chosen) {
             (CallStatus::Success, Some(_)) => passed.came_back = true,
-            // The first call only notes the time. One that another brought back meanwhile is not chosen again.
+            // The first call only notes the time. A backup that another call brought back meanwhile is not chosen
+            // again.
             (CallStatus::Success, None) | (CallStatus::Unchanged, Some(_)) => {}
             (CallStatus::Unchanged, None) => {
                 progress.ever = count("ever");

@@ -48,7 +48,8 @@ pub fn desired(database: &TenantDatabase, now: Timestamp) -> Desired {
     }
 }
 
-/// What in the spec cannot be followed although the API server took it: tenants would be told of it, who cannot mend it.
+/// What in the spec cannot be followed although the API server took it. Said here, since the owners of tenants could
+/// not mend it.
 #[must_use]
 pub fn complaint(database: &TenantDatabase) -> Option<String> {
     let spec = &database.spec;

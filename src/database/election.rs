@@ -65,7 +65,7 @@ pub async fn hand_over(name: &str, ctx: &Context, holdings: &Holdings) {
     join(name, ctx, holdings);
 }
 
-/// Whether the Lease is this replica's, by the API server's word and not by memory: the epoch is only taken then.
+/// Whether the Lease is this replica's, as the API server says now and not from memory: the epoch is only taken then.
 pub async fn is_confirmed(name: &str, ctx: &Context) -> Result<bool, Error> {
     let Some(lease) = ctx.lanes.lease(name) else { return Ok(false) };
     Ok(lease.is_held_by(&ctx.identity).await?)

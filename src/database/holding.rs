@@ -1,8 +1,8 @@
 //! What this replica has of each database: one [`Holding`] each, in one map.
 //!
-//! What tenants and backups are told, whose turn it is, the open lane with its driver's memory and the numbers are all read from
-//! it, so that they cannot contradict one another. The map is never locked over a call: one slow answer must not hold up
-//! every database.
+//! What tenants and backups are told, whose turn it is, the open lane with its driver's memory and the metrics are all
+//! read from it, so that they cannot contradict one another. The map is never locked over a call: one slow answer must
+//! not hold up every database.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -52,7 +52,7 @@ struct Entry {
     seen: Arc<Seen>,
 }
 
-/// What the numbers show of one database.
+/// What the metrics show of one database.
 pub struct Shown {
     /// Its name.
     pub database: String,
@@ -68,7 +68,7 @@ impl Entry {
     fn shown(&self, name: &str) -> Option<Shown> {
         let (held, up, lane) = match &self.holding {
             Holding::Apart => return None,
-            // One whose object cannot be read is for a replica that can read it.
+            // A database whose object cannot be read is for a replica that can read it.
             Holding::Shut(..) if self.candidate.is_none() => return None,
             Holding::StandsBy(_) => (false, None, None),
             Holding::Shut(..) => (true, Some(false), None),
@@ -132,7 +132,8 @@ impl Holdings {
         }
     }
 
-    /// The lane is opened now, and the one that was open is closed. Tenants whom an outage has stopped stay told so.
+    /// The lane is opened now, and the one that was open is closed. Tenants that an outage has stopped keep their
+    /// message.
     pub fn opening(&self, name: &str) {
         if matches!(self.of(name), Holding::Open(_)) {
             self.set(name, Holding::Reopening);
@@ -163,7 +164,7 @@ impl Holdings {
         self.lock().entry(name.to_owned()).or_default().candidate.get_or_insert_with(candidate);
     }
 
-    /// The Lease in whose election this replica takes part, whoever holds it.
+    /// The Lease in whose election this replica takes part; any replica may hold it.
     #[must_use]
     pub fn contended(&self, name: &str) -> Option<HeldLease> {
         self.lock().get(name)?.candidate.as_ref().map(LeaseCandidate::lease)
@@ -190,7 +191,7 @@ impl Holdings {
         entries.iter().filter(|(_, entry)| concerned(entry)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// What the numbers show.
+    /// What the metrics show.
     #[must_use]
     pub fn shown(&self) -> Vec<Shown> {
         self.lock().iter().filter_map(|(name, entry)| entry.shown(name)).collect()
@@ -204,8 +205,8 @@ impl Holdings {
         }
     }
 
-    /// Closes all lanes and waits for their jobs to end, so that no statement goes on when the process is gone, and tells the
-    /// databases. Dropped half way, it leaves a next holder waiting for 20 s, so nothing races it.
+    /// Closes all lanes and waits for their jobs to end, so that no statement goes on when the process is gone, and
+    /// tells the databases. If it is dropped half way, the next holder waits for 20 s, so nothing races it.
     pub async fn close_all(&self) {
         let works = self.works();
         let runners = works.iter().filter_map(|work| {

@@ -21,7 +21,7 @@ use crate::{
 /// How many rows are told their namespace at once.
 const AT_ONCE: usize = 1000;
 
-/// Binds what the survey found unbound, if a person asked for it, or says so; returns what a person would tell another.
+/// Binds what the survey found unbound, if a person asked for it, or says so; returns the Events to publish.
 pub async fn bind(
     database: &TenantDatabase,
     work: &Work,

@@ -1,5 +1,5 @@
-//! How this replica leaves databases otherwise than by a pass: because it stops, because it does not see them any more, or because it
-//! cannot read their object. Nothing is touched in the database but the claim.
+//! How this replica leaves databases outside of a pass: because it stops, because it does not see them any more, or
+//! because it cannot read their object. Nothing is touched in the database but the claim.
 
 use kube::runtime::reflector::ObjectRef;
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{api::condition::Reason, frame::Context, kubernetes};
 
-/// Leaves the stage: lanes are closed, jobs end, Leases are given back.
+/// Leaves all databases: lanes are closed, jobs end, Leases are given back.
 pub async fn leave(holdings: &Holdings) {
     holdings.close_all().await;
     election::leave_all(holdings).await;
@@ -43,7 +43,7 @@ pub async fn shut_unreadable(name: &str, why: &str, ctx: &Context, holdings: &Ho
         return;
     }
     holdings.set(name, Holding::Shut(Reason::InvalidSpec, message));
-    // A replica of a release that can read it is to have it.
+    // A replica whose release can read the object may take the database.
     election::leave(name, holdings).await;
     ctx.metrics.forget_database(name);
     ctx.wake.users(name);

@@ -64,7 +64,7 @@ pub async fn reconcile(
     })
 }
 
-/// On whose behalf the steps of a database are applied: no tenant's.
+/// The steps of a database are applied for no tenant.
 fn caller(name: &str) -> Caller {
     Caller { requested_by: format!("TenantDatabase {name}"), ..Caller::default() }
 }

@@ -1,4 +1,4 @@
-//! Stage 3: how this replica stands to a database. Who holds it also looks who uses it and how it is reached.
+//! Stage 3: how this replica stands to a database. The holder also looks at who uses it and how it is reached.
 
 use std::time::Duration;
 

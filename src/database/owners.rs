@@ -1,7 +1,7 @@
 //! Tenants whose object is gone without a deletion that we saw: with `Retain`, abandoned, or lost.
 //!
-//! The cache raises the suspicion and a live answer of the API server confirms it: there is no object of that name, or one
-//! with another UID. Such a row becomes `released`. Its schema stays as it is, and the next object of that name can reclaim
+//! What the cache suggests, a live answer of the API server must confirm: there is no object of that name, or one with
+//! another UID. Such a row becomes `released`. Its schema stays as it is, and the next object of that name can reclaim
 //! it. When many are gone at once, nothing is released until a person says that they are meant to be gone.
 
 use std::{collections::BTreeSet, pin::pin};
@@ -47,7 +47,7 @@ fn since(before: Option<&Missed>, uids: &BTreeSet<String>, now: Timestamp) -> Ti
     known.map_or_else(|| Timestamp::from_second(now.as_second()).unwrap_or(now), |missed| missed.since)
 }
 
-/// Releases the tenants whose object is gone, or says that they are too many; returns what a person would tell another.
+/// Releases the tenants whose object is gone, or says that they are too many; returns the Events to publish.
 pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> Result<Vec<Notice>, postgres::Error> {
     let lane = &work.lane;
     if lane.contest().is_some() {
@@ -71,7 +71,7 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
     });
     let forget =
         |gone: &[Owner]| work.memory(|memory| gone.iter().filter(|owner| memory.unseen.is_gone(&owner.uid)).count());
-    // All that are gone count together: when one is that was alive out of view, the others are asked for as well.
+    // All that are gone count together: if one is gone that was alive out of view, the others are asked for as well.
     if forget(&gone.gone) > 0 {
         let more = gone_of(asked.later, ctx).await;
         forget(&more.gone);
@@ -99,7 +99,7 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
     let results = lane.apply(&caller(&database.name_any()), vec![release]).await?;
     let refused = |result: &CallResult| !matches!(result.status, CallStatus::Success | CallStatus::Unchanged);
     if results.iter().any(refused) {
-        // They are still tenants, missed by the next survey as by this one, and what was said of them stays.
+        // The next survey misses these tenants again, and what was said of them stays.
         return Ok(Vec::new());
     }
     work.memory(|memory| memory.missed = held);
@@ -123,7 +123,7 @@ fn names(owners: &[Owner]) -> String {
     names.collect::<Vec<_>>().join(", ") + more
 }
 
-/// Who is alive and who is not, of those whom the API server told of.
+/// The objects that are alive and those that are gone, as the API server answered.
 #[derive(Default)]
 struct Told {
     gone: Vec<Owner>,
@@ -160,7 +160,8 @@ fn is_missed(owner: &Owner, ctx: &Context) -> bool {
         && unread().is_none_or(|tenant| tenant.metadata.uid.as_deref() != Some(&owner.uid))
 }
 
-/// Whether the API server, asked now, does not have the object. One outside of this operator's selection is there.
+/// Whether the API server, asked now, does not have the object. An object outside of this operator's selection counts
+/// as there.
 async fn is_gone(owner: &Owner, ctx: &Context) -> Result<bool, kubernetes::Error> {
     let api: Api<TenantSchema> = Api::namespaced(ctx.client.clone(), &owner.namespace);
     Ok(ctx.living(&api, &owner.name, &owner.uid).await?.is_gone())

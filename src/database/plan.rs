@@ -14,7 +14,8 @@ use crate::{
     kubernetes::{self, lease::Standing},
 };
 
-/// After how long a holder of which the database hears nothing is said to do nothing, and how often it is looked for.
+/// After how long without a sign of life in the database a holder is said to do nothing, and how often a standby checks
+/// that.
 pub const PATIENCE: Duration = Duration::from_mins(1);
 /// How long until it is asked again whether the caches are of the world that is there now.
 const UNSETTLED: Duration = Duration::from_millis(500);
@@ -92,14 +93,14 @@ pub fn keep_off(observed: &Observed) -> Option<Plan> {
         (Some(Standing::Waiting), _) if waited >= Some(PATIENCE) && observed.said_to_be_well => End::LookAtHolder,
         (Some(Standing::Waiting), _) => End::Wait(PATIENCE),
         (Some(Standing::Failed(error)), _) => End::Unknown(error.clone()),
-        // No replica works by what was read while that is not what is there.
+        // No replica works from caches that do not show what is there.
         (Some(Standing::Held { .. }), Cache::Unsettled) => End::Wait(UNSETTLED),
         (Some(Standing::Held { .. }), Cache::CutOff(lacks)) => {
             moves.clear();
             let said = *stands == Stands::Shut(Reason::KindsOlder);
             End::Shut { verdict: Verdict::of(Reason::KindsOlder, lacks.clone(), false), said }
         }
-        // A job would begin again there.
+        // The job would begin again at the other replica.
         (Some(Standing::Held { wanted_by: Some(_), .. }), _) if *stands == Stands::Open { busy: true } => return None,
         (Some(Standing::Held { wanted_by: Some(to), .. }), _) => {
             moves.clear();
@@ -127,7 +128,7 @@ fn work(desired: &Desired, observed: &Observed) -> Plan {
             };
             return Plan { moves, end: End::Shut { verdict, said: false } };
         }
-        // A Secret that is away closes nothing: what runs goes on with what it has.
+        // A Secret that cannot be read closes nothing: the lane goes on with the connection that it has.
         (Some(LaneSeen { as_asked: true, news, due }), _) => {
             if *news {
                 moves.push(Move::Wake);

@@ -16,7 +16,7 @@ use crate::{
     text::DOCS,
 };
 
-/// Clocks that differ by less are not worth a word.
+/// A smaller difference of clocks is not reported.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is most urgent to say of a database whose lane is open.
@@ -91,7 +91,7 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     }
     if let Some((annotation, time)) = time_to_come(&database.metadata, ctx.clock.now()) {
         let message = format!(
-            "{annotation}={time} is a time to come, and does nothing until then; what comes before it would count then, also what no \
+            "{annotation}={time} is in the future, and does nothing until then; what comes before it would count then, also what no \
              user has seen. Write a time that has passed, or remove it: kubectl annotate tenantdatabase {} {annotation}-",
             database.name_any()
         );
@@ -107,7 +107,7 @@ fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
     let why = if held.stopped {
         "more tenants' last backups expired within an hour than spec.limits.maxDeletionsPerHour allows"
     } else {
-        "they were past their time for days when they were looked at, as after a restore of the database or a long outage"
+        "they had expired days before an operator looked, as after a restore of the database or a long outage"
     };
     let message = format!(
         "{} backups have expired and stay, because {why}; the catalogue schema_backups lists them with their expires_at. If they \

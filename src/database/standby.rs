@@ -1,7 +1,8 @@
-//! Standing by: another holds the Lease of a database, and this replica looks now and then whether that one works.
+//! Standing by: another process holds the Lease of a database, and this replica checks every minute that it works.
 //!
-//! A Lease says no more than that a process renews it. One that hangs, or that has nothing to do with this operator, keeps every
-//! replica from working, and nothing would say so: the TenantDatabase still shows what its last holder wrote.
+//! A Lease says no more than that a process renews it. A process that hangs, or that has nothing to do with this
+//! operator, keeps every replica from working, and nothing would say so: the TenantDatabase still shows what its last
+//! holder wrote.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::{
     postgres::{Functions, Pool},
 };
 
-/// Looks after a database that another holds: what is to be said of it, if that one does nothing.
+/// Looks at a database whose Lease another process holds; returns what to say of it if that process does nothing.
 pub async fn look(
     database: &TenantDatabase,
     ctx: &Context,
@@ -32,14 +33,14 @@ pub async fn look(
         Ok(true) => Ok(Some(Verdict::of(Reason::LaneContested, idle(&holder, &lease_of(&name, ctx)), false))),
         Ok(false) => Ok(None),
         Err(error) => {
-            // A database that cannot be asked is for its holder to tell of.
+            // The holder reports a database that cannot be asked.
             tracing::debug!(database = name, %error, "cannot see whether the holder of the Lease works");
             Ok(None)
         }
     }
 }
 
-/// Whether the database has heard of no operator for longer than one that works is ever silent.
+/// Whether the database has heard of no operator for longer than a working operator is ever silent.
 async fn is_silent(database: &TenantDatabase, ctx: &Context) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let owner_role = database.spec.owner_role()?;
     let connection = resolve(database, &ctx.client, &ctx.config.namespace).await?;
@@ -54,7 +55,7 @@ async fn is_silent(database: &TenantDatabase, ctx: &Context) -> Result<bool, Box
 }
 
 fn has_been_silent(found: &Installation, survey_period: Duration) -> bool {
-    // Who gives no heartbeat is heard of when it surveys.
+    // An operator without heartbeats is heard of when it surveys.
     let longest = if found.heartbeat_at.is_some() { PATIENCE } else { PATIENCE + survey_period };
     found.silent_for.is_some_and(|seconds| seconds > longest.as_secs_f64())
 }

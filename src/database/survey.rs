@@ -1,8 +1,8 @@
 //! Measuring all tenants in one batched query set, and waking the objects that are concerned.
 //!
-//! Surveys ask for what changed, and each for a tenth of all, so that a row that was edited or removed by hand is noticed even
-//! if the database believes that it told us. Only the first one is told all, and the one after a survey that counted other
-//! tenants than are known.
+//! Surveys ask for what changed, and each for a tenth of all, so that a row that was edited or removed by hand is
+//! noticed even if the database believes that it told us. Only two surveys are told all: the first, and one after a
+//! survey whose number of tenants was not the number that is known.
 
 use std::sync::Arc;
 

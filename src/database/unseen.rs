@@ -1,5 +1,5 @@
-//! Tenants that are alive and out of this operator's view. Each was asked for once, and is asked for again ever more rarely, so
-//! that a thousand of them cost next to nothing.
+//! Tenants that are alive and out of this operator's view. Each was asked for once, and is asked for again after longer
+//! and longer times, so that a thousand of them cost next to nothing.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,7 +11,7 @@ const LONGEST: Duration = Duration::from_hours(4);
 /// How many are asked for again with one survey.
 const AT_ONCE: usize = 50;
 
-/// Who is known to be alive, by UID.
+/// The tenants that are known to be alive, by UID.
 #[derive(Default)]
 pub struct Unseen(HashMap<String, Known>);
 
@@ -20,7 +20,7 @@ struct Known {
     wait: Duration,
 }
 
-/// Whom a survey asks for.
+/// The tenants that a survey asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Asked<T> {
     /// Now.
@@ -30,7 +30,7 @@ pub struct Asked<T> {
 }
 
 impl Unseen {
-    /// Sorts those who are missed; one that is not missed any more is forgotten.
+    /// Sorts the missed tenants, and forgets those that are not missed any more.
     pub fn sort<T>(&mut self, missed: Vec<T>, uid: impl Fn(&T) -> &str, now: Instant) -> Asked<T> {
         let mut before = std::mem::take(&mut self.0);
         let mut asked = Asked { now: Vec::new(), later: Vec::new() };

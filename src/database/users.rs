@@ -37,7 +37,7 @@ pub async fn in_use(database: &TenantDatabase, work: Option<&Work>, ctx: &Contex
     }
     let refers = |tenant: &Read<TenantSchema>| match tenant {
         Read::Whole(tenant) => tenant.spec.database() == name,
-        // One that cannot be read may be meant for any.
+        // A tenant that cannot be read may be meant for any database.
         Read::Unreadable(tenant) => tenant.database.as_deref().is_none_or(|named| named == name),
     };
     match unseen_user("TenantSchemas", refers, ctx).await {
@@ -49,7 +49,8 @@ pub async fn in_use(database: &TenantDatabase, work: Option<&Work>, ctx: &Contex
                 Ok(found) => {
                     found.map(|of| told("SchemaBackups that this operator does not watch", "schemabackups", &of))
                 }
-                // One that may not be asked about keeps its object, and its message has the way out: nothing is lost by it.
+                // A backup that this operator may not ask about waits with its own object, whose message has the way
+                // out: nothing is lost.
                 Err(error) if error.is_forbidden() || error.is_not_found() => None,
                 Err(error) => Some(format!(
                     "whether SchemaBackups outside of this operator's view need this database is not known: {error}; it waits until they \

@@ -45,7 +45,7 @@ pub struct Context {
     pub wake: Wake,
     /// Takes tenants that went although they had our finalizer.
     pub passed_over: UnboundedSender<Arc<TenantSchema>>,
-    /// The numbers.
+    /// The metrics.
     pub metrics: Arc<Metrics>,
     /// Which of our own writes the caches must have seen.
     pub written: Arc<Written>,
@@ -82,9 +82,9 @@ impl Context {
         Ok(read.filter(|read| read.meta().uid == object.meta().uid).map(Arc::new))
     }
 
-    /// Writes a status and remembers that the caches must come to have it. What another wrote meanwhile stays, and the object
-    /// is to be looked at again; a change of something else than its status does not matter. Nothing is written while that
-    /// would lose a part of the spec.
+    /// Writes a status and remembers that the caches must come to have it. What another client wrote meanwhile stays,
+    /// and the object is to be looked at again; a change of something else than its status does not matter. Nothing is
+    /// written while that would lose a part of the spec.
     pub async fn write_status<K>(
         &self,
         api: &Api<K>,
@@ -117,19 +117,20 @@ impl Context {
         Ok(written)
     }
 
-    /// Whether this replica still has the lane, asked after something went wrong on it: who has lost it writes no status.
+    /// Whether this replica still has the lane, asked after something went wrong on it: a replica that has lost it
+    /// writes no status.
     pub async fn still_holds(&self, lane: &Lane) -> bool {
         if lane.is_lost() {
             return false;
         }
         let Some(lease) = self.lanes.lease(&lane.database) else { return false };
-        // Who cannot ask the API server cannot write to it either.
+        // A replica that cannot ask the API server cannot write to it either.
         lease.is_held_by(&self.identity).await.unwrap_or(false)
     }
 
-    /// The object with our finalizer. It is set before anything is made, so that nothing can be left behind by a deletion
-    /// that comes in between. Everything else of it stays as it was looked at: what is done and told is by that spec, also
-    /// when a user has changed it since.
+    /// The object with our finalizer. It is set before anything is made, so that a deletion that comes in between
+    /// leaves nothing behind. Everything else of it stays as it was looked at: the pass follows that spec, also when a
+    /// user has changed it since.
     pub async fn with_finalizer<K>(
         &self,
         api: &Api<K>,

@@ -1,4 +1,4 @@
-//! Through which doors a look goes: the lane of a database, or only its functions; and the API server, if it may be asked.
+//! What a look may ask: the lane of a database, or only its functions; and the API server, if it may be asked.
 //!
 //! The driver looks through a lane. `plan -f` and tests have no lane and no watches, and look by the same stages.
 
@@ -12,7 +12,7 @@ use crate::{
     postgres::{Error, Functions},
 };
 
-/// Where a look goes.
+/// What a look may ask.
 #[derive(Clone, Copy)]
 pub enum Doors<'a> {
     /// The lane, which knows its latest survey, and the API server.

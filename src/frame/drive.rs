@@ -1,7 +1,7 @@
 //! The driver of every kind that stands on a lane. It reads as a table of contents: resolve, desired, observe, plan, apply, status.
 //!
-//! What is decided is in the stages. What is here is when they come, what must be true before something is done, and what a
-//! pass comes to when one of them fails.
+//! The stages decide. The driver says when they come, what must be true before something is done, and how a pass ends
+//! when one of them fails.
 
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ async fn keep<K: Kind>(object: Arc<K>, desired: &K::Desired, lane: &Lane, ctx: &
     }
     let mut applied = apply(lane, &plan).await.map_err(Error::Apply)?;
     if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) && plan.changes() {
-        // What was there when it was looked at is gone. What that means, another look says.
+        // What was there when it was looked at is gone. Another look says what that means.
         let (now, again) = look(wish, doors).await?;
         if again != plan {
             applied = apply(lane, &again).await.map_err(Error::Apply)?;
@@ -92,9 +92,9 @@ async fn keep<K: Kind>(object: Arc<K>, desired: &K::Desired, lane: &Lane, ctx: &
     Ok(next)
 }
 
-/// Whether what a plan gives or opens may be given and opened now, by the API server's word. A cache that is a moment behind
-/// would give the data of a namespace that was deleted to the next one of its name; and what an older definition left of a spec
-/// opens nothing.
+/// Whether what a plan gives or opens may be given and opened now, as the API server says. A cache that is a moment
+/// behind would give the data of a namespace that was deleted to the next one of its name; and a spec of which an older
+/// definition cut something off opens nothing.
 async fn may_be_applied<K: Kind>(object: &K, plan: &Plan, ctx: &Context) -> Result<bool, Error> {
     if plan.steps().any(Step::takes_back) {
         let name = object.namespace().unwrap_or_default();
@@ -120,7 +120,7 @@ pub(super) async fn trouble<K: Kind>(
     let told = |generation| object.status().is_some_and(|status| status.observed_generation() == generation);
     match failed {
         Error::Kubernetes(_) => Err(failed),
-        // What was asked for since the status was written is not met with silence.
+        // A change of the spec since the status was written gets an answer.
         _ if failed.is_crowded() && (removal.is_some() || !told(object.meta().generation)) => {
             publish(object, &Pass::Failed { removal, failed: &failed }, ctx).await
         }

@@ -44,8 +44,8 @@ pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, 
     }
 }
 
-/// What it has is dealt with in its database. What the cache has may be of a world that went back: the object decides as it is
-/// now, or nothing is taken away.
+/// What it has is dealt with in its database. What the cache has may be of a world that went back, so the object as it
+/// is now decides, or nothing is taken away.
 async fn take_down<K: Kind>(
     object: &Arc<K>,
     facts: &K::Facts,

@@ -30,7 +30,7 @@ impl StageError {
             || self.is_crowded()
     }
 
-    /// What is said of it: an outage passes, and what does not pass by itself is a person's.
+    /// What its condition says: an outage passes by itself, and for what does not a person must act.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         match self {

@@ -66,7 +66,7 @@ pub trait Kind:
     /// Stage 6, pure: what a person reads of a pass.
     fn status_of(&self, pass: &Pass<'_, Self>, now: Timestamp) -> Told<Self::Status>;
 
-    /// The object is gone, or is not the one that a pass began with: who waits for that is woken.
+    /// The object is gone, or is not the one that a pass began with: the objects that wait for that are woken.
     fn gone(self: Arc<Self>, ending: Ending<'_, Self>, ctx: &Context);
 }
 
@@ -124,7 +124,7 @@ pub struct Invalid {
 /// What a deleted object waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leave<R> {
-    /// It goes whatever the database says: a user said so of just this object.
+    /// It goes, and the database need not answer: a user confirmed that for this very object.
     Abandoned(R),
     /// What it has stays as it is, so that nothing has to be asked.
     AsItIs(R),
@@ -158,7 +158,7 @@ impl<K: Kind> Clone for Wish<'_, K> {
 
 impl<K: Kind> Copy for Wish<'_, K> {}
 
-/// What a pass came to.
+/// How a pass ended.
 pub enum Pass<'a, K: Kind> {
     /// The spec cannot be followed.
     Invalid(&'a Invalid),
@@ -214,7 +214,7 @@ pub enum Pass<'a, K: Kind> {
 
 /// What a person reads of a pass.
 pub struct Told<S> {
-    /// The status. What no person would care about stays as it was, so that it is not written.
+    /// The status. A difference that no person needs to know stays out of it, so that it is not written.
     pub status: S,
     /// Events of what was done, which are sent also when the status could not be written.
     pub done: Vec<Notice>,

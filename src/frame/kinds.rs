@@ -92,8 +92,8 @@ impl Kinds {
         })
     }
 
-    /// The next question is asked of the API server, however lately one was. A watch that lists again may do so because the
-    /// definition of its kind changed, and its objects are then what that left of them.
+    /// The next question is asked of the API server, even if one was asked just now. A watch that lists again may do so
+    /// because the definition of its kind changed, and its objects are then what that left of them.
     pub fn doubt(&self) {
         *self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }

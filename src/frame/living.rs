@@ -1,4 +1,4 @@
-//! Whether an object is alive, by the API server's word and now.
+//! Whether an object is alive, as the API server says now.
 //!
 //! A watch that does not tell of an object any more proves nothing: its label was changed, the selector was, a right was
 //! taken away, or etcd went back. A driver that will take something away asks here before. An error is no answer.

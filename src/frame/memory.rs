@@ -21,7 +21,7 @@ pub struct Written {
     versions: Mutex<HashMap<String, Write>>,
     /// What the status of an object must be, by UID, until a watch has told it.
     statuses: Mutex<HashMap<String, u64>>,
-    /// The objects whose status another has written, until they are looked at.
+    /// The objects whose status another client has written, until they are looked at.
     touched: Mutex<HashSet<String>>,
 }
 
@@ -31,7 +31,7 @@ struct Write {
     at: Instant,
 }
 
-/// No cache is behind the API server by more.
+/// No cache is later than the API server by more.
 const LAG: Duration = Duration::from_mins(10);
 
 impl Written {
@@ -58,7 +58,7 @@ impl Written {
         }
     }
 
-    /// Our finalizer is off. The object may be gone while the cache still has it, as it was when it was alive: whatever
+    /// Our finalizer is off. The object may be gone while the cache still has it, as it was when it was alive: all that
     /// the cache has of it is old from now on.
     pub fn release(&self, uid: &str) {
         let mut written = self.lock();
@@ -89,12 +89,12 @@ impl Written {
         intended
     }
 
-    /// Another has written the object's status.
+    /// Another client has written the object's status.
     pub fn touch(&self, uid: &str) {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
     }
 
-    /// Whether another has written the object's status; asking clears it.
+    /// Whether another client has written the object's status; asking clears it.
     pub fn take_touch(&self, uid: &str) -> bool {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
     }
@@ -171,8 +171,8 @@ impl Uids {
     }
 }
 
-/// The tenants that were told that another has what they want: namespace and name by UID. Every one is looked at when a process
-/// begins, and each look says whether it is one of them.
+/// The tenants that were told that another tenant has what they want: namespace and name by UID. Every one is looked at
+/// when a process begins, and each look says whether it is one of them.
 #[derive(Default)]
 pub struct Losers(Mutex<HashMap<String, (String, String)>>);
 
@@ -215,8 +215,8 @@ impl Deletions {
     }
 }
 
-/// The UIDs of tenants that this process made something for a short time ago. The API server passes over a finalizer that it
-/// is given while it deletes, and does not take longer for a deletion than this.
+/// The UIDs of tenants that this process made something for a short time ago. The API server ignores a finalizer that
+/// is added while it deletes, and a deletion does not take it longer than this.
 #[derive(Default)]
 pub struct Making(Mutex<Recent>);
 

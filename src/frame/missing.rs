@@ -14,7 +14,7 @@ pub enum MissingDatabase {
 }
 
 impl Context {
-    /// Why the cache does not have this TenantDatabase, by the API server's word.
+    /// Why the cache does not have this TenantDatabase, as the API server says.
     pub async fn unseen_database(&self, name: &str) -> MissingDatabase {
         if !is_object_name(name) {
             return MissingDatabase::Gone;

@@ -27,15 +27,15 @@ pub trait Failure: Error + Send + Sync {
 pub struct Next {
     /// When to look again.
     pub after: After,
-    /// What it came to, for metrics.
+    /// How it ended, for metrics.
     pub outcome: Outcome,
-    /// What a person would tell another.
+    /// Events to publish.
     pub notices: Vec<Notice>,
     /// What failed, although the pass came to an end and said so in the status.
     pub failure: Option<Box<dyn Failure>>,
 }
 
-/// What a reconcile came to.
+/// How a reconcile ended, as a word for metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Something was done or written.
@@ -127,7 +127,7 @@ impl Next {
     }
 }
 
-/// What is said of a call that failed and will not pass by itself.
+/// The message about a call that failed in a way that does not pass by itself.
 #[must_use]
 pub fn failed_for_good(error: &dyn Error) -> String {
     format!(

@@ -1,4 +1,4 @@
-//! What a pass came to, on its way to people: a status that is written only if it differs, Events, and when to look again.
+//! The result of a pass, made known: a status that is written only if it differs, Events, and when to look again.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     plan::End,
 };
 
-/// Writes the status if a person would care, and says when to look again.
+/// Writes the status if it differs, and says when to look again.
 pub(super) async fn publish<K: Kind>(object: &Arc<K>, pass: &Pass<'_, K>, ctx: &Context) -> Result<Next, StageError> {
     let Told { status, done, news } = object.status_of(pass, ctx.now());
     let changed = object.status() != Some(&status);
@@ -19,7 +19,7 @@ pub(super) async fn publish<K: Kind>(object: &Arc<K>, pass: &Pass<'_, K>, ctx: &
         match ctx.write_status(&api(&**object, ctx), &**object, &status).await? {
             Written::As(_) => {}
             Written::Gone => return Ok(Next::gone()),
-            // What was done in the database is told, also when another has written the status meanwhile.
+            // What was done in the database is told, also when another client has written the status meanwhile.
             Written::Outdated => return Ok(Next { notices: done, ..Next::waiting() }),
         }
     }

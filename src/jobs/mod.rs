@@ -1,7 +1,7 @@
 //! The bounded runner of one lane: claims jobs from the catalogue, keeps them alive, ends them when asked.
 //!
-//! The catalogue is queue and truth. A runner that dies leaves its job with an old heartbeat and an old epoch; the
-//! next holder of the lane claims it again, and what was half made was one transaction that never happened.
+//! The catalogue is the queue. A runner that dies leaves its job with an old heartbeat and an old epoch; the next
+//! holder of the lane claims it again, and PostgreSQL rolled back what was half made, since that was one transaction.
 
 mod slots;
 mod work;
@@ -26,7 +26,7 @@ use work::work;
 
 /// How often a running job says that it is alive; the database takes it for dead after six of these.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How often the catalogue is asked without being rung: jobs that another replica left, retries.
+/// How often the catalogue is asked when nothing wakes the runner, for jobs that another replica left and for retries.
 const POLL: Duration = Duration::from_secs(30);
 /// The catalogue says when a job that could not be done is due again; it is not asked more often than this.
 const RETRY: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub struct Finished {
 pub enum Outcome {
     /// It is done.
     Success,
-    /// It failed, or a person has to make way for it.
+    /// It failed, or a person has to remove what is in its way.
     Error,
     /// It was given up on request.
     Cancelled,
@@ -73,7 +73,7 @@ impl Outcome {
     }
 }
 
-/// Where an attempt came to, and what people are told.
+/// How an attempt ended, and what people are told.
 struct Ended {
     outcome: Outcome,
     message: String,
@@ -126,7 +126,7 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
     let _ = timeout(HEARTBEAT, ended).await;
 }
 
-/// What a cancelled job left running at the server is ended, at the pace of the poll.
+/// Ends what a cancelled job left running at the server, as often as the catalogue is polled.
 async fn end_strays(lane: &Lane) {
     match lane.functions().end_stray_sessions().await {
         Ok(0) => {}

@@ -6,8 +6,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::contract::{JobClass, JobKind};
 
-/// The places of a lane's jobs. A snapshot lasts as long as the tenant's own code in it likes, so none of them ever has the place
-/// of a removal.
+/// The places of a lane's jobs. A tenant's own code can make its snapshot last for hours, so a snapshot never has the
+/// place of a removal.
 pub(super) struct Slots {
     short: Arc<Semaphore>,
     long: Arc<Semaphore>,

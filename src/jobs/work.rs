@@ -33,8 +33,8 @@ pub(super) async fn work(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiv
     }
 }
 
-/// How long a part of a snapshot may take. What a tenant's code adds to its snapshot is at the cost of all who wait for theirs,
-/// so the time is that of the tenant's size.
+/// How long a part of a snapshot may take. All other snapshots wait meanwhile, so the time depends on the tenant's size
+/// and not on what the tenant's code does.
 fn snapshot_deadline(storage_bytes: Option<i64>) -> Duration {
     let size = u64::try_from(storage_bytes.unwrap_or_default()).unwrap_or_default();
     (SNAPSHOT_DEADLINE + Duration::from_secs(size / BYTES_PER_SECOND)).min(LONGEST_SNAPSHOT)
@@ -64,7 +64,8 @@ async fn in_database(
             CallStatus::Success | CallStatus::Unchanged => Outcome::Success,
             // The catalogue has it as requested again.
             CallStatus::Busy => Outcome::Retry,
-            // A removal that a person has to make way for is tried again as well, and counts as an error for who watches.
+            // A removal with something in its way that a person must remove is tried again as well, and metrics count
+            // it as an error.
             CallStatus::Error if is_retried(&result) && result.may_pass() => Outcome::Retry,
             CallStatus::Error if result.reason() == Refusal::Cancelled => Outcome::Cancelled,
             CallStatus::Error => Outcome::Error,

@@ -1,6 +1,6 @@
 //! The API server's clock. Deletions are stamped by it, so what is compared with them is asked of it and not of this machine.
 //!
-//! It costs no request: who writes an object is told in the managed fields when the API server took it.
+//! It costs no request: the answer to a write has in its managed fields the time at which the API server took it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,9 +1,9 @@
 //! Adding and removing one finalizer, so that those of others stay.
 //!
 //! Both are JSON patches that test what they change: when the list moved meanwhile the API server refuses and the next
-//! reconcile sees the new list. `kube`'s own helper reconciles only on the event that follows its patch; ours returns what the
-//! object's metadata is then, so that bringing a tenant up takes one pass. No more of the answer is read: a user may have
-//! changed the rest to what cannot be.
+//! reconcile sees the new list. `kube`'s own helper reconciles only on the event that follows its patch; ours returns
+//! what the object's metadata is then, so that bringing a tenant up takes one pass. No more of the answer is read: a
+//! user may have changed the rest to something that cannot be read.
 
 use kube::{
     Api, Resource, ResourceExt,
@@ -34,9 +34,9 @@ pub async fn ensure<K: Resource + Clone>(
     patch(api, object.meta(), &format!("add finalizer {finalizer} to"), add).await.map(Some)
 }
 
-/// True for an object that was deleted although it had `finalizer`, when this is how it was when it went. The API server looks
-/// for finalizers before it deletes and not while it does, so that one which is added in between is passed over; who
-/// has to let go of an object that a deletion waits for finds a deletion timestamp on it.
+/// True for an object that was deleted although it had `finalizer`, when this is how it was when it went. The API
+/// server looks for finalizers before it deletes and not while it does, so that it ignores a finalizer which is added
+/// in between. An object whose deletion waited for its finalizers has a deletion timestamp.
 #[must_use]
 pub fn was_passed_over(gone: &impl ResourceExt, finalizer: &str) -> bool {
     gone.meta().deletion_timestamp.is_none() && gone.finalizers().iter().any(|present| present == finalizer)

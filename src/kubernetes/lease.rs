@@ -1,15 +1,15 @@
 //! Holding a Lease: at most one replica at a time believes that it works for a database.
 //!
-//! The rules are those of client-go's leader election. Every write names the version that it changes, so of two replicas
-//! that reach for a Lease one is refused. No clock of another machine is read: a holder counts as gone when its Lease did
-//! not change for [`DURATION`] by the clock of a replica that looks. A holder stops to believe `HOLD` after its last
-//! renewal, by a clock that runs on while the process is stopped.
+//! The rules are those of client-go's leader election. Every write names the version that it changes, so of two
+//! replicas that want a Lease one is refused. No clock of another machine is read: a holder counts as gone when its
+//! Lease did not change for [`DURATION`] by the clock of a replica that looks. A holder stops to believe `HOLD` after
+//! its last renewal, by a clock that runs on while the process is stopped.
 //!
-//! Who waits may ask the holder for the Lease, by an annotation that leaves the holder's time as it is. The holder passes it
-//! on by naming the one who asked, so that no other comes in between.
+//! A replica that waits may ask the holder for the Lease, by an annotation that does not extend the holder's time. The
+//! holder hands it over by writing the name of the replica that asked, so that no other comes in between.
 //!
-//! A Lease is only for availability. What it cannot exclude, a holder that believed until it wrote, the database's epoch
-//! refuses.
+//! A Lease is only for availability. What it cannot exclude is a holder that still believes to hold it and writes; the
+//! database's epoch refuses that one.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ const HOLD: Duration = Duration::from_secs(10);
 const PERIOD: Duration = Duration::from_secs(5);
 /// When a look that failed is taken again.
 const RETRY: Duration = Duration::from_secs(1);
-/// When a Lease that another changed in the same moment is looked at again.
+/// When a Lease that another replica changed in the same moment is looked at again.
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Whose turn it is, as this replica knows.
@@ -71,20 +71,20 @@ impl HeldLease {
         Ok(self.holder().await?.as_deref() == Some(identity))
     }
 
-    /// Who holds the Lease, by the API server's word and now.
+    /// Which replica holds the Lease, as the API server says now.
     pub async fn holder(&self) -> Result<Option<String>, Error> {
         let lease = super::read(&self.api, &self.name).await?;
         Ok(lease.as_ref().and_then(holder).map(str::to_owned))
     }
 }
 
-/// Who holds the Lease; none when its holder gave it back.
+/// The replica that holds the Lease; none when its holder gave it back.
 #[must_use]
 pub fn holder(lease: &Lease) -> Option<&str> {
     lease.spec.as_ref()?.holder_identity.as_deref().filter(|holder| !holder.is_empty())
 }
 
-/// Who asks the holder for the Lease.
+/// The replica that asks the holder for the Lease.
 #[must_use]
 pub fn wanted_by(lease: &Lease) -> Option<&str> {
     let asking = lease.annotations().get(WANTED_BY).filter(|asking| !asking.is_empty())?;
@@ -100,7 +100,7 @@ pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), 
     }
 }
 
-/// Who hears of a Lease besides its election.
+/// What hears of a Lease besides its election.
 pub struct Hearers {
     /// Compares the API server's time with this machine's.
     pub clock: Arc<ApiClock>,
@@ -120,9 +120,9 @@ pub struct LeaseCandidate {
 }
 
 impl LeaseCandidate {
-    /// Starts to take part as `identity`; the Lease is made if it is not there. `wants` says of a Lease that another holds
-    /// whether to ask for it. `changed` is called whenever [`LeaseCandidate::standing`] becomes another one, and at every
-    /// renewal while another asks.
+    /// Starts to take part as `identity`; the Lease is made if it is not there. `wants` says of a Lease that another
+    /// replica holds whether to ask for it. `changed` is called whenever [`LeaseCandidate::standing`] changes, and at
+    /// every renewal while another replica asks.
     pub fn start(
         client: Client,
         namespace: &str,
@@ -165,8 +165,8 @@ impl LeaseCandidate {
         HeldLease { api: self.api.clone(), name: self.name.clone() }
     }
 
-    /// The Lease was seen so. It is looked at at once if that is news: no replica holds it, or this replica does or does not,
-    /// or another asks for it.
+    /// The Lease was seen so. It is looked at at once if that is news: no replica holds it, or this replica does or
+    /// does not, or another replica asks for it.
     pub fn hear(&self, lease: &Lease) {
         let known = match self.standing() {
             Standing::Held { wanted_by, .. } => Some(wanted_by),
@@ -249,7 +249,7 @@ impl Election {
         let (standing, pause) = match attempt {
             Ok(found) => found,
             Err(error) => {
-                // Another wrote first, which may have been no more than a question.
+                // Another replica wrote first, perhaps only to ask for the Lease.
                 let raced = matches!(error, Error::Refused { code: 404 | 409, .. });
                 let pause = if raced { AGAIN } else { RETRY };
                 match &*self.tell.borrow() {
@@ -260,9 +260,9 @@ impl Election {
             }
         };
         let before = self.tell.send_replace(standing.clone());
-        // One that ran out before it was renewed was perhaps seen so, and who saw it waits to be told.
+        // A reader may have seen that the Lease ran out before it was renewed, and waits to hear how it goes on.
         let ran_out = matches!(before, Standing::Held { until, .. } if until <= Instant::now());
-        // Who asks is heard at every renewal, until a moment is found to pass the Lease on.
+        // The holder hears at every renewal that a replica asks, until it has a moment to hand the Lease over.
         let wanted = matches!(standing, Standing::Held { wanted_by: Some(_), .. });
         if ran_out || wanted || std::mem::discriminant(&before) != std::mem::discriminant(&standing) {
             (self.changed)();
@@ -360,7 +360,7 @@ fn freed(mut lease: Lease) -> Lease {
     lease
 }
 
-/// The Lease as this replica holds it; who asked its former holder is answered.
+/// The Lease as this replica holds it; a new holder removes the question to the former one.
 fn taken(lease: Option<Lease>, name: &str, identity: &str, now: Timestamp) -> Lease {
     let mut lease = lease.unwrap_or_else(|| Lease {
         metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() },
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!((holder(&handed), handed.annotations().len()), (Some("b"), 0));
         assert_eq!(handed.spec.unwrap().acquire_time, Some(MicroTime(at(106))));
         assert_eq!(asked(&asked_for, None).annotations().len(), 0);
-        // A holder that asks itself does not ask.
+        // A question of the holder's own does not count.
         assert_eq!(wanted_by(&asked(&held, Some("a"))), None);
         assert_eq!(wanted_by(&asked(&held, Some(""))), None);
     }

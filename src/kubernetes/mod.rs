@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use crate::text::is_object_name;
 
-/// Who writes: the field manager of server-side apply, and the reporter of Events.
+/// The operator's name as field manager of server-side apply and as reporter of Events.
 pub const MANAGER: &str = "tenant-schema-operator";
 
 /// A patch that is no apply, with its writer's name.
@@ -164,7 +164,7 @@ struct Page {
     items: Vec<reading::Outline>,
 }
 
-/// The metadata of all objects, page by page, whatever else is in them.
+/// The metadata of all objects, page by page; nothing else in them has to be readable.
 pub async fn list_versions<K>(api: &kube::Api<K>, selected: &ListParams) -> Result<Vec<ObjectMeta>, Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone,

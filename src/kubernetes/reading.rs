@@ -1,8 +1,8 @@
-//! Reading objects one by one, so that what one of them has in it keeps no other from being read.
+//! Reading objects one by one, so that one that cannot be read keeps no other from being read.
 //!
-//! A list and a watch are read as texts first and each text into its type then. One that does not fit, because it is nested too
-//! deep or has a word of a newer release, is still known by its metadata. Managed fields are left out where they are in the way:
-//! they are as deep as what they manage, and no part of the operator reads them.
+//! A list and a watch are read as texts first, and then each text into its type. A text that does not fit, because it
+//! is nested too deep or has a word of a newer release, is still known by its metadata. Managed fields are left out
+//! where they are in the way: they are as deep as what they manage, and no part of the operator reads them.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt::Debug};
 
@@ -17,9 +17,9 @@ const WORDS: usize = 300;
 /// An object of a list or a watch.
 #[derive(Clone, Debug)]
 pub enum Read<K> {
-    /// One that could be read.
+    /// An object that could be read.
     Whole(K),
-    /// One that could not.
+    /// An object that could not.
     Unreadable(Box<Unreadable>),
 }
 
@@ -121,7 +121,7 @@ impl<K: Resource<DynamicType = ()>> Resource for Read<K> {
     }
 }
 
-/// The metadata of an object, whatever else is in its text.
+/// The metadata of an object, read from a text in which other fields may be unreadable.
 #[derive(Clone, Debug, Default)]
 pub struct Outline(pub ObjectMeta);
 
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for Outline {
     }
 }
 
-/// The metadata in the text of an object, whatever else is in it.
+/// Reads only the metadata in the text of an object.
 #[must_use]
 pub fn metadata_of(text: &str) -> ObjectMeta {
     metadata(&fields(text))
@@ -152,7 +152,7 @@ fn metadata(parts: &Fields) -> ObjectMeta {
         uid: field(&found, "uid"),
         resource_version: field(&found, "resourceVersion"),
         generation: field(&found, "generation"),
-        // One that is being deleted stays so, even if the time could not be read.
+        // An object that is being deleted counts as that, even if the time could not be read.
         deletion_timestamp: found
             .contains_key("deletionTimestamp")
             .then(|| field(&found, "deletionTimestamp").unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH))),

@@ -1,8 +1,9 @@
 //! Writing a status: server-side apply on the status subresource, under this operator's name.
 //!
-//! UID and version of the object that was looked at go along, so that a status never lands on another object of the same name,
-//! nor over what another has written since. Whether a write is needed is the driver's question; here it is only written. Of the
-//! answer no more than the metadata is read: a user may have changed the rest to what cannot be.
+//! UID and version of the object that was looked at go along, so that a status never lands on another object of the
+//! same name, nor over what another client has written since. Whether a write is needed is the driver's question; here
+//! it is only written. Of the answer no more than the metadata is read: a user may have changed the rest to something
+//! that cannot be read.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +36,7 @@ where
     write(api, object.meta(), status).await
 }
 
-/// Applies what is a status already, field by field: that of an object that cannot be read.
+/// Applies the status of an object that cannot be read, field by field as it is.
 pub async fn apply_unread<K>(
     api: &Api<K>,
     object: &ObjectMeta,

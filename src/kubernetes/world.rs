@@ -53,7 +53,7 @@ impl Marks {
             _ => {}
         }
         match (self.renewed, now.renewed) {
-            // By the clock of one process; two have two.
+            // Only times of one process's clock are compared.
             (Some(before), Some(now)) if is_same_holder && now < before => {
                 Some(format!("was renewed at {now} after {before}"))
             }
@@ -62,7 +62,7 @@ impl Marks {
     }
 }
 
-/// Which of several lives of the API server's world this process has seen.
+/// Which state of the API server's world this process has read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Turn {
     /// How often everything was to be listed again.
@@ -109,7 +109,7 @@ impl World {
         }
     }
 
-    /// Returns when something was seen that an older world would explain, and a user's doing as well.
+    /// Returns when something was seen for which there are two explanations: an older world, or what a user did.
     pub async fn doubted(&self) {
         self.doubt.notified().await;
     }

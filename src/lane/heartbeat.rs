@@ -18,7 +18,7 @@ use crate::postgres::{Error, Heard};
 /// How often the holder says that it is alive. The database takes it for gone after 45 s, after 20 s if the process that asks
 /// is of the same Lease, and after 8 s if that process knows the holder's claim as well.
 const PERIOD: Duration = Duration::from_secs(5);
-/// Who leaves says so in this time, or not.
+/// A holder that leaves says so within this time, or not at all.
 const LEAVING: Duration = Duration::from_secs(2);
 
 /// What one process has seen of a database. It outlives the lane, so that an older state is known for one.
@@ -85,7 +85,7 @@ impl Lane {
     /// Leaves in order, so that the next holder need not wait until this holder counts as gone. The lane is lost before.
     pub async fn leave(&self) {
         let options = json!({ "leaving": true });
-        // Who is not heard counts as gone after a while.
+        // A holder that is not heard counts as gone after a while.
         let _ = timeout(LEAVING, self.functions.heartbeat_lane(self.hold, &options)).await;
     }
 

@@ -1,4 +1,4 @@
-//! One database at work: who holds it, its connections, its latest survey.
+//! One database at work: its holder, its connections, its latest survey.
 //!
 //! A lane is open while this replica holds the Lease of a TenantDatabase, the database is fit to work with, and the
 //! database gave this replica the newest epoch. Every call that changes something carries the epoch, so that a replica
@@ -88,17 +88,17 @@ pub struct LaneParts {
     pub seen: Arc<Seen>,
 }
 
-/// Over which connection a part of a job is done.
+/// The connection over which a part of a job is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
-    /// One that reconciles use as well, when its turn comes: the part is short.
+    /// A connection that reconciles use as well, when its turn comes: the part is short.
     Shared,
-    /// One that nothing else uses meanwhile and nothing uses afterwards. It takes no turn, and what a tenant's code leaves in
-    /// the session, such as a setting, meets no call of another tenant.
+    /// A connection that nothing else uses meanwhile and nothing uses afterwards. It takes no turn, and what a tenant's
+    /// code leaves in the session, such as a setting, meets no call of another tenant.
     Own,
 }
 
-/// One of a count, while it lives: a call that gives up waiting is not counted any more either.
+/// Counts one call while it lives: a call that gives up waiting is not counted any more either.
 struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {
@@ -151,7 +151,7 @@ impl Lane {
         &self.functions
     }
 
-    /// How busy the lane is now; who waits for a turn waits for a connection.
+    /// How busy the lane is now; a call that waits for a turn counts as one that waits for a connection.
     #[must_use]
     pub fn usage(&self) -> PoolUse {
         let pool = self.functions.pool().usage();
@@ -164,7 +164,7 @@ impl Lane {
         *self.lost.borrow()
     }
 
-    /// True once the database refused this replica's epoch: another works here, and the Lease that this replica
+    /// True once the database refused this replica's epoch: another replica works here, and the Lease that this replica
     /// believes to hold is not to be trusted.
     #[must_use]
     pub fn is_refused(&self) -> bool {

@@ -1,9 +1,9 @@
 //! Whose calls passed their deadline without an answer.
 //!
-//! A restore runs code of the tenant's, and counts in the log how often it was cancelled there, so that it tries less the next time. Code
-//! that catches every cancellation is only ended with its connection, and then there is no row. So the process remembers it, beyond
-//! the lane, which ends with such a call, and tells the next attempt. The first time it may have been an outage: that is held against no
-//! tenant.
+//! A restore runs code of the tenant's, and counts in the log how often it was cancelled there, so that it tries less
+//! the next time. Code that catches every cancellation is only ended with its connection, and then there is no row. So
+//! the process remembers it, beyond the lane, which ends with such a call, and tells the next attempt. The first time
+//! it may have been an outage, so it does not count for the tenant.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,11 +11,12 @@ use tokio::time::Instant;
 
 use crate::contract::{Call, Step};
 
-/// The longest pause between two attempts is a minute.
+/// Longer than the longest pause between two attempts, which is a minute.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
-/// How many restores in a row, and when the latest ended, by the UID of the tenant's object. What a TenantDatabase brings back has no
-/// object yet, and is restored one at a time: it has the name of the call. Pure: who asks says what time it is.
+/// How many restores in a row, and when the latest ended, by the UID of the tenant's object. What a TenantDatabase
+/// brings back has no object yet, and is restored one at a time: it has the name of the call. Pure: the caller gives
+/// the time.
 #[derive(Debug, Default)]
 pub struct Overruns(HashMap<String, (u32, Instant)>);
 
@@ -38,7 +39,7 @@ impl Overruns {
         (*count, *latest) = (*count + 1, now);
     }
 
-    /// It came to its end. An answer that it is busy, or failed, may be the tenant's doing and ends nothing.
+    /// The call ended well. The tenant may cause an answer of busy or failed, so such an answer does not count.
     pub fn forget(&mut self, key: &str) {
         self.0.remove(key);
     }

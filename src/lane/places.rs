@@ -1,14 +1,16 @@
 //! The places of a lane: how many reconciles may use the database at once, and whose turn it is.
 //!
-//! There are two by default, and how long a call lasts is partly its tenant's doing: its index expressions run when a foreign key
-//! is checked, and its sessions hold locks. Three tenants that make each call last until it is cancelled, again and again, would keep
-//! all others waiting. So a namespace that spends a good part of its time in calls of more than a second, or has one under way for
-//! longer than five, counts as slow for ten minutes after it, and all that are slow have together one place less than there are:
-//! others find that one as soon as the calls have ended that were under way when it showed. A namespace that is quick may have all
-//! places, however much it does, and single calls that a busy server delays do not make it slow. Who waits for the same
-//! place is served in the order of coming, so that the quick ones do not pass the others by for ever. A reconcile that waits also keeps
-//! one of the operator's workers busy, of which there are few. So one call of a slow namespace waits at a time, four of all, and the
-//! others are told to come again, later and later. The memory outlives a lane, for a call that passes its deadline ends the lane.
+//! There are two by default, and how long a call lasts is partly its tenant's doing: its index expressions run when a
+//! foreign key is checked, and its sessions hold locks. Three tenants that make each call last until it is cancelled,
+//! again and again, would keep all others waiting. So a namespace that spends a good part of its time in calls of more
+//! than a second, or has one under way for longer than five, counts as slow for ten minutes after it, and all that are
+//! slow have together one place less than there are: others find that one as soon as the calls have ended that were
+//! under way when it showed. A namespace that is quick may have all places, however much it does, and single calls that
+//! a busy server delays do not make it slow. Calls that wait for the same place are served in the order of coming, so
+//! that the quick ones do not overtake the others for ever. A reconcile that waits also keeps one of the operator's
+//! workers busy, of which there are few. So one call of a slow namespace waits at a time, four of all, and the others
+//! are told to come again, later and later. The memory outlives a lane, for a call that passes its deadline ends the
+//! lane.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -43,12 +45,12 @@ struct Spent {
     ended: Instant,
 }
 
-/// Which namespaces are slow. Pure: who asks says what time it is.
+/// Which namespaces are slow. Pure: the caller gives the time.
 #[derive(Debug, Default)]
 pub struct Pace {
     running: HashMap<u64, (String, Instant)>,
     begun: u64,
-    /// Namespaces that had a slow call of late.
+    /// Namespaces that had a slow call not long ago.
     spent: HashMap<String, Spent>,
     waiting: HashSet<String>,
 }
@@ -131,7 +133,7 @@ impl Places {
     #[must_use]
     pub fn new(count: usize, pace: Memory) -> Self {
         let count = count.max(1);
-        // Of one place none can be kept.
+        // A lane of one place can keep none for the others.
         let slow = (count - 1).max(1);
         Self { all: Semaphore::new(count), slow: Semaphore::new(slow), count, pace }
     }
@@ -149,7 +151,7 @@ impl Places {
                 slow = Some(self.slow_place(namespace).await?);
             }
             let place = self.look().await?;
-            // It may have shown while this one waited.
+            // The namespace may have become slow while this call waited.
             if slow.is_some() || !self.is_slow(namespace) {
                 let call = self.pace().begin(namespace, Instant::now());
                 return Ok(Turn { places: self, call, _permits: (slow, place) });
@@ -170,7 +172,7 @@ impl Places {
     }
 
     async fn slow_place(&self, namespace: &str) -> Result<SemaphorePermit<'_>, Error> {
-        // There is none that is free as long as one waits.
+        // The semaphore is fair: no place is free as long as a call waits.
         match self.slow.try_acquire() {
             Ok(place) => return Ok(place),
             Err(TryAcquireError::Closed) => return Err(Error::LaneClosed),

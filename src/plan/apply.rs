@@ -1,5 +1,5 @@
-//! The plan's effects, in order, up to the first that waits, refuses or fails. No choices are left. Steps that are only tried end
-//! nothing, and where nothing else ends the plan, what became of them is told.
+//! Applies the plan's effects in order, up to the first that waits, refuses or fails. Steps that are only tried do not
+//! end the plan; if nothing else does, their failure is told.
 
 use super::{Effect, End, Plan, Running};
 use crate::{
@@ -19,7 +19,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    /// What applying an empty plan comes to.
+    /// The result of applying an empty plan.
     #[must_use]
     pub fn nothing() -> Self {
         Self { results: Vec::new(), end: End::Done }

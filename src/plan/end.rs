@@ -59,7 +59,7 @@ impl End {
     }
 }
 
-/// How a refusal of the database's is called in a condition. What has no reason of its own is in the message.
+/// The reason that a condition gives for a refusal of the database. A refusal without one is explained in the message.
 #[must_use]
 pub fn reason_of(word: &Refusal) -> Reason {
     match word {

@@ -24,7 +24,7 @@ use crate::{
 pub struct Plan {
     /// What it is about, for people.
     pub subject: String,
-    /// On whose behalf.
+    /// For which object.
     pub caller: Caller,
     /// Nothing is to be done, because a user asked for that; what would be is shown.
     pub paused: bool,

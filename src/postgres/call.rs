@@ -30,7 +30,7 @@ macro_rules! call {
 /// Reads what database and login are; needs no installation.
 const DATABASE: Call = Call { name: "database", sql: include_str!("../../sql/observe/database.sql") };
 
-/// The door to the management functions of one database.
+/// The management functions of one database.
 #[derive(Clone)]
 pub struct Functions {
     pool: Pool,
@@ -54,7 +54,7 @@ impl Functions {
         Self { pool, metrics, deadline }
     }
 
-    /// The pool beneath.
+    /// The pool that they use.
     #[must_use]
     pub fn pool(&self) -> &Pool {
         &self.pool

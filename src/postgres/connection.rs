@@ -118,7 +118,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Two connections are equal when a pool made for one serves the other, whatever Secret it is from.
+/// Two connections are equal when a pool made for one serves the other; which Secret they are from does not matter.
 impl PartialEq for Connection {
     fn eq(&self, other: &Self) -> bool {
         self.pg == other.pg && self.tls == other.tls && self.ca_pem == other.ca_pem

@@ -67,7 +67,7 @@ pub enum Error {
     /// The lane was closed while the call waited for its turn.
     #[error("the lane of the database is closed and will be opened again")]
     LaneClosed,
-    /// Others of a namespace whose calls last long wait for their turn already.
+    /// Other calls of this namespace, whose calls last long, already wait for their turn.
     #[error("calls of this namespace last long, so they are done one after the other; this one waits for its turn")]
     Crowded,
     /// A function refused for a reason that is no fault of the tenant's.
@@ -263,7 +263,7 @@ fn is_tls(error: &tokio_postgres::Error) -> bool {
 #[must_use]
 pub fn describe(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
-        // "No space left on device" leaves open whose.
+        // "No space left on device" does not say of which machine.
         let full = if *db.code() == SqlState::DISK_FULL { "the disk of the database server is full: " } else { "" };
         let mut text = format!("{full}{}", db.message());
         for (label, part) in [("detail", db.detail()), ("hint", db.hint())] {

@@ -1,4 +1,4 @@
-//! The edge to PostgreSQL: the only room that names `tokio_postgres`.
+//! The edge to PostgreSQL: the only module that names `tokio_postgres`.
 //!
 //! The operator speaks to a database in one way: it calls management functions, which do the work in one transaction and
 //! answer with JSON. [`call`] is the list of them, [`crate::contract`] what is said, [`script`] what installs them.

@@ -50,7 +50,8 @@ pub struct Pool {
     closes: bool,
 }
 
-/// What was heard of the database last, sent with every call: one that finds less there is at an older state of it.
+/// What was heard of the database last, sent with every call: if the registry has less, the database is an older state
+/// of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// When the server started.

@@ -63,7 +63,7 @@ pub fn checksum() -> String {
         .collect()
 }
 
-/// A string constant; with a backslash in it, one that means the same whatever `standard_conforming_strings` is.
+/// A string constant; a backslash is written so that it means the same with either `standard_conforming_strings`.
 fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     if quoted.contains('\\') { format!(" E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }

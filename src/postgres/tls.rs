@@ -1,7 +1,7 @@
 //! The rustls configuration of one connection, from its TLS mode and certificate authority.
 //!
-//! The five modes mean what libpq's `sslmode` means: `Require` and `Prefer` encrypt without asking who answers,
-//! `VerifyCA` asks for a certificate of the configured authority, `VerifyFull` also for the host's name in it.
+//! The five modes mean what libpq's `sslmode` means: `Require` and `Prefer` encrypt without checking which server
+//! answers, `VerifyCA` asks for a certificate of the configured authority, `VerifyFull` also for the host's name in it.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ fn verifier(connection: &Connection, provider: Arc<CryptoProvider>) -> Result<Ar
     Ok(WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?)
 }
 
-/// Accepts any certificate: the meaning of `Require`, which protects against listeners and not against impostors.
+/// Accepts any certificate: the meaning of `Require`, which protects against listeners and not against a false server.
 #[derive(Debug)]
 struct Unverified(Arc<CryptoProvider>);
 
@@ -107,7 +107,7 @@ impl ServerCertVerifier for Unverified {
     }
 }
 
-/// Asks for a valid chain and lets the host's name be: the meaning of `VerifyCA`.
+/// Asks for a valid chain and does not check the host's name: the meaning of `VerifyCA`.
 #[derive(Debug)]
 struct ChainOnly(Arc<WebPkiServerVerifier>);
 

@@ -21,8 +21,8 @@ use super::Metrics;
 
 /// A watch that failed this long, again and again, is not doing its work.
 const FAILING: Duration = Duration::from_mins(2);
-/// A watch that fails tries again within this time. One that has nothing to tell is as silent as one that works, so that an
-/// error which is older counts no more.
+/// A watch that fails tries again within this time. A watch that works may have nothing to tell, so an error that is
+/// older does not count any more.
 const TRIES_WITHIN: Duration = Duration::from_secs(90);
 
 /// Whether the process is ready.

@@ -1,7 +1,7 @@
 //! Stage 2: what is wanted, or why the spec cannot be followed. Pure, and the last reader of `spec`.
 //!
 //! Defaults and limits of the database are applied here and shown in `status.effective`; nothing is written to `spec`.
-//! Limits bind new tenants: one that runs is clamped, or marked `OutsideLimits` and left alone.
+//! Limits bind new tenants: a tenant that runs is clamped, or marked `OutsideLimits` and left alone.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -31,7 +31,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 #[allow(clippy::struct_excessive_bools, reason = "the wishes are independent of one another")]
 pub struct Desired {
-    /// Whose it is.
+    /// The object that it belongs to.
     pub owner: Owner,
     /// The registry row that its status remembers.
     pub known: Option<Uuid>,
@@ -47,7 +47,7 @@ pub struct Desired {
     pub config: Result<Map<String, Value>, String>,
     /// The limit in force.
     pub quota: Option<Quota>,
-    /// From how many percent of it on there is a warning.
+    /// The percentage of the limit from which on there is a warning.
     pub warning_percent: i32,
     /// Whether it may be used.
     pub access: Access,
@@ -70,7 +70,7 @@ pub struct Desired {
 /// What becomes of a tenant that is deleted. Depends on no valid spec: a bad one must not keep an object from going.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
-    /// Whose it is; the database compares.
+    /// The object that it belongs to; the database compares.
     pub owner: Owner,
     /// The TenantDatabase that it is in.
     pub database: String,
@@ -203,7 +203,8 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     Removal { given_to, ..removal }
 }
 
-/// What the deleted tenant waits for. One that goes to another object stays as it is too, and the database is told where it can be.
+/// What the deleted tenant waits for. A tenant that goes to another object also stays as it is, and the database is
+/// told if it can be reached.
 #[must_use]
 pub fn leave(tenant: &TenantSchema, resolved: &Resolved) -> Leave<Removal> {
     let removal = removal(tenant, resolved);
@@ -243,8 +244,8 @@ fn remembered_policy(tenant: &TenantSchema) -> Option<DeletionPolicy> {
     tenant.status.as_ref()?.effective.as_ref()?.deletion_policy
 }
 
-/// The brake on this deletion. It looks at the hour before the deletion and not at the last one: whatever a wave left behind
-/// stays until a person confirms it, and does not trickle away.
+/// The brake on this deletion. It looks at the hour before the deletion and not at the last one: what a stopped wave
+/// left stays until a person confirms it, and does not go bit by bit.
 fn brake(tenant: &TenantSchema, resolved: &Resolved) -> Option<Brake> {
     let deleted = tenant.metadata.deletion_timestamp.as_ref()?.0;
     let database = resolved.database.as_deref();

@@ -1,4 +1,5 @@
-//! What follows when a tenant's object is gone: the lane forgets it, and those who waited for its place look again.
+//! What follows when a tenant's object is gone: the lane forgets it, and the tenants that waited for its place look
+//! again.
 
 use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
@@ -22,7 +23,7 @@ pub(super) fn let_go(tenant: &TenantSchema, leave: &Leave<Removal>, stand: &Stan
     wake_rivals(tenant, ctx);
     let database = ctx.stores.databases.get(&ObjectRef::new(&leave.removal().database));
     if let Some(database) = database.filter(|database| database.metadata.deletion_timestamp.is_some()) {
-        // It may have waited for its last tenant to go.
+        // The deleted database may have waited for its last tenant to go.
         ctx.wake.database(&database.name_any());
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     text::why_no_regex,
 };
 
-/// The policy after defaults; one that the limits do not allow gives way to the safest that they do.
+/// The policy after defaults; if the limits do not allow it, the safest one that they allow.
 pub(super) fn policy(
     tenant: &TenantSchema,
     database: Option<&TenantDatabase>,
@@ -54,11 +54,11 @@ pub(super) fn policy(
         .unwrap_or(DeletionPolicy::BackupThenDrop)
 }
 
-/// What a quota comes to.
+/// A quota after defaults and limits.
 pub(super) struct QuotaInForce {
     /// The limit, if there is one.
     pub quota: Option<Quota>,
-    /// From how many percent of it on there is a warning.
+    /// The percentage of it from which on there is a warning.
     pub warning_percent: i32,
     /// What happens beyond it.
     pub enforcement: Enforcement,

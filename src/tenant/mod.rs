@@ -65,8 +65,8 @@ impl Kind for TenantSchema {
     fn gone(self: Arc<Self>, ending: Ending<'_, Self>, ctx: &Context) {
         match ending {
             Ending::LetGo { leave, stand } => ending::let_go(&self, leave, stand, ctx),
-            // Its end was perhaps seen, and nothing found, before this pass made something. A closed channel means that the
-            // operator stops.
+            // Another pass may have ended it and found nothing, before this pass made something. A closed channel means
+            // that the operator stops.
             Ending::WhileMaking => {
                 let _ = ctx.passed_over.unbounded_send(self);
             }

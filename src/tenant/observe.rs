@@ -19,7 +19,8 @@ use crate::{
 pub struct Observed {
     /// What the database says.
     pub answer: TenantAnswer,
-    /// The object that the owners of the database give a deleted tenant to, by the API server's word; nothing where it was not asked.
+    /// The object that the owners of the database give a deleted tenant to, as the API server says; nothing where it
+    /// was not asked.
     pub given_to: Option<Option<ObjectName>>,
     /// The object is deleted or gone, which the caches do not know yet: what it let go is not given back to it.
     pub gone: bool,
@@ -52,7 +53,8 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
     Ok(observed)
 }
 
-/// Observes a tenant that is to go. Always asks, unless it stays as it is: nothing is removed on the word of a cache.
+/// Observes a tenant that is to go. Always asks, unless the schema stays as it is: nothing is removed because a cache
+/// says so.
 pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
     let removal = leave.removal();
     if !matches!(leave, Leave::Asked(_)) {

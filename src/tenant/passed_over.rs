@@ -1,4 +1,5 @@
-//! A tenant that went although it had our finalizer, which the API server can pass over while a tenant is being made.
+//! A tenant that went although it had our finalizer: the API server can ignore a finalizer that is added while it
+//! deletes.
 
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use crate::{
     plan::{End, apply},
 };
 
-/// What was made for it is dealt with as if the deletion had waited for us, but never dropped. All others are none of our business
-/// here: one that is alive left our view, and the row of one that is gone is released by a survey.
+/// What was made for it is treated as in a deletion that waited for us, but never dropped. Nothing is done for any
+/// other: one that is alive left our view, and a survey releases the row of one that is gone.
 pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) -> Result<Next, Error> {
     let uid = tenant.uid().unwrap_or_default();
     let api: Api<TenantSchema> = Api::namespaced(ctx.client.clone(), &tenant.namespace().unwrap_or_default());

@@ -22,7 +22,7 @@ pub struct Resolved {
     pub cluster: String,
     /// The TenantDatabase, if it is there.
     pub database: Option<Arc<TenantDatabase>>,
-    /// Whether a process can be asked about the tenant now: this one, or the one that works on its database.
+    /// Whether a replica can be asked about the tenant now: this one, or another that works on its database.
     pub reachable: bool,
     /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
     pub namespace_labels: Option<BTreeMap<String, String>>,
@@ -41,7 +41,7 @@ pub struct Resolved {
 pub struct Older {
     /// How many they are.
     pub count: usize,
-    /// The name of one of them that is refused itself. It keeps its turn: what it waits for may come at any moment.
+    /// The name of one of them that is refused itself. It keeps its turn, since it may be allowed at any moment.
     pub refused: Option<String>,
 }
 
@@ -72,9 +72,9 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
     (facts, Stand { database: Some(name.to_owned()), host })
 }
 
-/// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit
-/// whichever is looked at first. The API keeps whole seconds, so one that has its schema comes before all that have none: it
-/// is not made room for by its name.
+/// Tenants of one namespace and database are ordered by creation and name, so that the same ones are within a limit in
+/// any order of looking. The API keeps whole seconds, so a tenant with a schema comes before all without one: it never
+/// loses its place by its name.
 #[must_use]
 pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> Older {
     let is_made = |tenant: &TenantSchema| tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());

@@ -1,7 +1,7 @@
 //! The invariants that `src/lib.rs` lists, read from the `use` lines and the text of the files.
 //!
-//! What is pure, who may speak to whom and where things are said is written down once here, so that a change of it is a
-//! change of this file that a reviewer sees.
+//! What is pure, which module may use which and where things are said is written down once here, so that a change of it
+//! is a change of this file that a reviewer sees.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -21,7 +21,7 @@ fn kinds() -> BTreeSet<&'static str> {
     sources().iter().filter(|source| source.stage() == "resolve").map(Source::room).collect()
 }
 
-/// A file that says so is pure, and so are whole rooms, and the stages that decide.
+/// A file that says so is pure, and so are whole folders, and the stages that decide.
 fn is_pure(source: &Source) -> bool {
     static CLAIM: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"(?m)^//! (?:.*\.|.*:.*)? ?Pure\b(?: and total)?[.,:]").unwrap());
@@ -33,10 +33,10 @@ fn is_pure(source: &Source) -> bool {
     }
 }
 
-/// No file is longer: when one grows, a stage is hiding in it.
+/// No file is longer: one that grows holds a second stage, to be taken out of it.
 const MOST_LINES: usize = 500;
 
-/// No line of SQL is wider: what stands to the right of an editor's edge is not read.
+/// No line of SQL is wider, since a reader does not see what stands to the right of an editor's edge.
 const MOST_COLUMNS: usize = 120;
 
 /// Fails with every file for which `wrong` has a complaint.
@@ -92,7 +92,7 @@ fn only_the_edge_to_postgresql_names_its_driver() {
 
 #[test]
 fn sql_text_lives_in_sql_files_alone() {
-    // Opening and closing a transaction is the pool's own doing; there is nothing in it that a tenant names. The last one is a
+    // The pool itself opens and closes transactions; there is nothing in that which a tenant names. The last one is a
     // command that a message tells.
     let allowed = [
         "\"BEGIN ISOLATION LEVEL READ COMMITTED;\\n\"",

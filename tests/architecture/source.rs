@@ -25,7 +25,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// The room it is in: the crate, or the first part of its path below `src/`.
+    /// The folder it is in: the crate, or the first part of its path below `src/`.
     pub fn room(&self) -> &str {
         if let Some(below) = self.path.strip_prefix("crates/") {
             return below.split('/').next().unwrap_or(below);
@@ -56,7 +56,7 @@ impl Source {
         found
     }
 
-    /// The rooms of this crate that it names.
+    /// The folders of this crate that it names.
     pub fn rooms(&self) -> BTreeSet<String> {
         let uses = self.uses();
         uses.iter().filter_map(|path| path.strip_prefix("crate::")?.split("::").next()).map(str::to_owned).collect()

@@ -1,5 +1,5 @@
 //! From `helm install` to `helm uninstall`, with the values by default, in a cluster and with a server of its own: the
-//! operator runs under the chart's own rights, and whatever it asks the API server for is recorded.
+//! operator runs under the chart's own rights, and everything that it asks the API server for is recorded.
 
 use std::{collections::BTreeSet, fs};
 
@@ -133,7 +133,8 @@ fn assert_pods_are_restricted(release: &Release) {
     }
 }
 
-/// Who may edit or view a namespace may do so with its tenants and backups, and has nothing to do with databases.
+/// A user who may edit or view a namespace may do so with its tenants and backups, and has nothing to do with
+/// databases.
 fn assert_users_have_their_roles(release: &Release) {
     let plane = release.plane;
     for (user, role) in [("editor", "edit"), ("viewer", "view")] {

@@ -274,7 +274,7 @@ impl Operator {
         fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// Ends it as Kubernetes does. The API server refused it nothing, Events included, which it does not insist on.
+    /// Ends it as Kubernetes does. The API server refused it nothing, Events included, which it could do without.
     pub fn stop_unrefused(mut self) {
         assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
         assert!(self.child.wait().unwrap().success());

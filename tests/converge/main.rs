@@ -24,7 +24,8 @@ use tenant_schema_operator::plan::{Effect, End};
 enum Turn {
     /// A user applies this spec.
     Spec(Value),
-    /// A user with more rights than sense runs this SQL; `$schema` is the schema, `$owner` its owner role and so on.
+    /// A user with too many rights runs this SQL by mistake; `$schema` is the schema, `$owner` its owner role and so
+    /// on.
     Sql(&'static str),
     /// A user asks for a backup and it is not made yet.
     Backup,
@@ -178,7 +179,8 @@ async fn a_tenant_that_goes_converges_wherever_it_is_cut_off() {
 async fn a_backup_converges_wherever_it_is_cut_off() {
     let mut stage = Stage::new().await;
     let mut expected: Option<[String; 2]> = None;
-    // Killed nowhere; after the request; after the claim; after the work and before anybody heard of it; and so on for its end.
+    // Killed nowhere; after the request; after the claim; after the work and before any process heard of it; and so on
+    // for its end.
     for killed in 0..=5 {
         let mut subject = play(&stage, &[plain(), TABLES]).await;
         stage.settle(&mut subject).await;

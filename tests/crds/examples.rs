@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-/// The id of an institution, and of whatever else needs a UUID.
+/// The id of an institution, and of everything else that needs a UUID.
 pub const INSTITUTION: &str = "3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
 
 fn summary() -> Value {

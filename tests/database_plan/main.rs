@@ -122,7 +122,7 @@ fn a_database_at_work_is_surveyed_when_that_is_due_and_tenants_follow_what_is_ne
     check("survey-due", &database(), &lane(LaneSeen { due: true, ..AT_WORK }));
     check("survey-asked-for", &database(), &Observed { asked: true, ..lane(AT_WORK) });
     check("tenants-follow", &database(), &lane(LaneSeen { news: true, ..AT_WORK }));
-    // A Secret that is away closes nothing.
+    // A Secret that cannot be read closes nothing.
     check("secret-removed", &database(), &Observed { unresolved: Some(without_secret()), ..lane(AT_WORK) });
 }
 

@@ -159,7 +159,7 @@ async fn what_only_the_operator_can_tell_is_a_condition_and_the_running_tenant_s
         (1_i64 << 30).to_string()
     );
 
-    // A rule that cannot be read is its owner's to mend: new tenants wait, who runs goes on.
+    // A rule that cannot be read is its owner's to mend: new tenants wait, and tenants that run go on.
     let mut unreadable = limits.clone();
     unreadable["naming"] = json!([{ "pattern": "^(" }]);
     world.apply_database(unreadable).await;
@@ -168,7 +168,7 @@ async fn what_only_the_operator_can_tell_is_a_condition_and_the_running_tenant_s
     let school = world.until_ready(&world.api::<TenantSchema>(), "school", "True", "OutsideLimits").await;
     assert!(condition(&school, "Ready").unwrap().2.contains("the TenantDatabase is invalid"));
     stalled("waiting", json!({ "schemaName": "waiting" }), "InvalidSpec", "its owners must mend").await;
-    // Who waits is found by the database.
+    // A tenant that waits is found by its database.
     let database = format!("status.effective.databaseRef={}", world.database_ref());
     let found =
         world.kubectl(&["-n", &world.namespace, "get", "tenantschemas", "--field-selector", &database, "-o", "name"]);

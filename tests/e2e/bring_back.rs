@@ -27,7 +27,7 @@ async fn what_deletions_set_aside_comes_back_at_once_and_no_later_deletion_does(
 
     let never = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(2)).to_string();
     world.annotate_database(BRING_BACK, &never).await;
-    world.database_stalled("InvalidSpec", "is a time to come, and does nothing").await;
+    world.database_stalled("InvalidSpec", "is in the future, and does nothing").await;
     world.annotate_database(BRING_BACK, &jiff::Timestamp::now().to_string()).await;
     let message = world.database_stalled("InvalidSpec", "brings back nothing").await;
     assert!(message.contains("the latest was at 20") && message.contains("annotate tenantdatabase"), "{message}");

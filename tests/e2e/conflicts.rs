@@ -77,7 +77,7 @@ async fn the_loser_is_made_within_seconds_after_the_winner_went() {
     assert!(started.elapsed() < std::time::Duration::from_secs(5), "woken, not polled: {:?}", started.elapsed());
     world.event("waits-for-name", "Ready", "ready again").await;
 
-    // What the winner had is gone, as was confirmed, and nothing of it is the heir's.
+    // What the winner had is gone, as was confirmed, and the next tenant has nothing of it.
     assert_eq!(world.schemas("school"), ["school"]);
     assert_eq!(world.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'school'::regnamespace"), "0");
 

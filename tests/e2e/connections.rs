@@ -58,7 +58,7 @@ async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_
         .database_reconciling("ConnectionFailed", &by(&format!("{}:{unused}/{}", world.postgres.host, world.database)))
         .await;
 
-    // A server that answers without a word costs the time of a connection attempt, not that of a statement.
+    // A server that accepts and sends nothing costs the time of a connection attempt, not that of a statement.
     let silent = listener(Manners::Silent);
     let started = Instant::now();
     world.write_secret(json!({ "port": silent.port().to_string() })).await;
@@ -187,7 +187,7 @@ async fn a_standby_is_waited_for_and_the_primary_is_taken() {
     // A tenant may be told before its database is; what is said of that from here on is new.
     world.database_ready().await;
 
-    // After a failover in the other direction: who has nothing to do is left alone, who has waits.
+    // After a failover in the other direction: a tenant with nothing to do is left alone, one with work waits.
     world.write_secret(to_standby).await;
     world.database_reconciling("ReadOnlyStandby", "primary").await;
     assert_eq!(world.tenant_readiness("school").await, "True");

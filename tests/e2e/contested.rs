@@ -93,7 +93,7 @@ async fn of_two_installations_over_one_database_one_works_and_both_say_so() {
     world.database_ready().await;
     assert_eq!(epoch(&world), first);
 
-    // Who leaves in order is not waited for: the installation is moved to another namespace.
+    // An operator that leaves in order is not waited for: the installation is moved to another namespace.
     world.stop_operator().await;
     let moved = Process::spawn_in(&world, &namespace);
     world.eventually("the other one has it", async || epoch(&world) != first).await;
@@ -137,7 +137,8 @@ async fn of_two_operators_with_namespaces_of_their_own_one_has_the_database() {
     world.finish().await;
 }
 
-/// An operator whose rights end at its namespaces cannot ask the API server who else refers to a TenantDatabase.
+/// An operator whose rights end at its namespaces cannot ask the API server which other objects refer to a
+/// TenantDatabase.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_with_tenants_that_the_operator_may_not_see_does_not_go() {
     let world = World::without_operator(json!({})).await;

@@ -21,7 +21,7 @@ const IDLE: &str = "tenant_schema_operator_reconciles_total{kind=\"TenantSchema\
 const FUNCTIONS: &str = "SELECT functions_version, functions_checksum, functions_fingerprint, contract, \
                          functions_fingerprint = edu_matrix_hub_schema._functions_fingerprint() \
                          FROM edu_matrix_hub_schema.installation";
-/// Everything that the registry has of tenants and of who works for them.
+/// Everything that the registry has of tenants and of the operator that works for them.
 const REGISTRY: &str = "SELECT (SELECT epoch FROM edu_matrix_hub_schema.installation), \
                         (SELECT max(id) FROM edu_matrix_hub_schema.schema_operations), \
                         (SELECT md5(string_agg(t::text, ' ' ORDER BY t.id)) FROM edu_matrix_hub_schema.tenant_schemas AS t)";

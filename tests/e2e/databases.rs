@@ -165,7 +165,7 @@ async fn a_database_stays_until_its_last_tenant_has_gone() {
         .await;
     world.apply_database(json!({ "surveyPeriodSeconds": 300 })).await;
 
-    // Who is there can still be worked with, and can go.
+    // A tenant that is there can still be worked with, and can go.
     world.apply_tenant("first", json!({ "schemaName": "first", "config": { "grade": 7 } })).await;
     world.settled_tenant("first").await;
     world.delete_tenant("second").await;

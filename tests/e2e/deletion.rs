@@ -167,7 +167,7 @@ async fn retain_goes_at_once_and_finalizers_of_others_stay() {
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7");
     world.event("school", "Retained", "schema school stays as it is").await;
 
-    // Before ours, after ours: what others hold an object with is theirs to take away.
+    // Before ours, after ours: the finalizer of another client is for that client to take away.
     let theirs = "example.com/theirs";
     let more = "example.com/more";
     world.apply_tenant("academy", json!({ "schemaName": "academy", "deletionPolicy": "BackupThenDrop" })).await;

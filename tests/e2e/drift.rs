@@ -111,7 +111,7 @@ async fn what_may_not_be_repaired_is_named_with_the_statement_that_does_it() {
     }
     world.event("rights", "Ready", "ready again").await;
 
-    // What a tenant does with its own is its own affair, and so is who else belongs to its roles.
+    // What a tenant does with its own objects is no drift, and neither are the members that others gave its roles.
     let guest = format!("e2e_{}_guest", world.id);
     world.sql(&format!("CREATE ROLE {guest}; GRANT {} TO {guest}", world.tenant_role("own", "reader")));
     world.sql_as(

@@ -88,7 +88,7 @@ async fn what_older_kinds_cut_off_neither_opens_nor_drops_anything() {
     world.apply_tenant("new", json!({ "schemaName": "new" })).await;
     world.api::<TenantSchema>().delete("gone", &DeleteParams::default()).await.unwrap();
     world.database_stalled("KindsOlder", "spec.access").await;
-    // Three looks at the definitions, and nothing came of the wish.
+    // Three looks at the definitions, and the wish was not followed.
     let looked = |times: f64| world.metric(r#"tenant_schema_operator_reconciles_total{kind="TenantSchema""#) >= times;
     world.eventually("both were looked at", async || looked(5.0)).await;
     assert_eq!(access(&world), before);

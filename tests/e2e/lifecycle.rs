@@ -188,7 +188,7 @@ async fn deleted_while_it_is_created_a_tenant_leaves_nothing_behind_but_what_it_
         api.delete(name, &DeleteParams::default()).await.unwrap();
     }
     drop(lock);
-    // And a wave of such that are deleted at whatever moment it is, that of their finalizer among them.
+    // And a wave of such that are deleted at any moment, that of their finalizer among them.
     let brief = (0..40).map(async |n| {
         let name = format!("brief-{n}");
         world.apply_tenant(&name, json!({ "schemaName": format!("brief_{n}") })).await;

@@ -20,7 +20,7 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
     let world = World::new(spec("1Gi", json!(["BackupThenDrop", "Retain"]))).await;
     let tenants = world.api::<TenantSchema>();
 
-    // Who asks for nothing gets the defaults; what is asked for wins.
+    // A tenant that asks for nothing gets the defaults; what is asked for wins.
     world.apply_tenant("plain", json!({ "schemaName": "plain" })).await;
     let plain = world.ready_tenant("plain").await;
     assert_eq!(
@@ -35,7 +35,7 @@ async fn limits_and_defaults_of_the_database_hold_for_new_tenants_and_clamp_runn
         (&json!("1Gi"), &json!("BackupThenDrop"))
     );
 
-    // Who asks for more is told what there is, and made once he asks for that.
+    // A tenant that asks for more is told what there is, and is made once it asks for that.
     world.apply_tenant("greedy", json!({ "schemaName": "greedy", "quota": { "limit": "2Gi" } })).await;
     let message = world.stalled_tenant("greedy", "LimitExceeded").await;
     assert_eq!(message, "spec.quota.limit 2Gi is more than the 1Gi allowed here; set it to at most 1Gi");

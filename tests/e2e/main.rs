@@ -1,4 +1,4 @@
-//! The promises in behaviour, proved on a real kube-apiserver and a real PostgreSQL: one file for each promise.
+//! What the operator promises, proved on a real kube-apiserver and a real PostgreSQL: one file for each promise.
 //!
 //! Every test has namespaces, a database, roles and an operator of its own, so that all run side by side; each ends by
 //! proving that a second run of the operator plans nothing and writes nothing.

@@ -1,4 +1,4 @@
-//! Who may have tenants where, and what a namespace leaves behind when it is deleted with tenants inside.
+//! Which namespaces may have tenants where, and what a namespace leaves behind when it is deleted with tenants inside.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -106,7 +106,7 @@ async fn a_namespace_that_is_deleted_leaves_its_backups_in_the_catalogue() {
     let released = async || world.sql(rows) == "academy|dropped\ncollege|released\nschool|dropped";
     world.eventually("what was left is released", released).await;
 
-    // Another namespace of that name is a stranger, whatever its objects say.
+    // Another namespace of that name is a stranger, even if its objects say otherwise.
     world.make_namespace(&doomed, json!({})).await;
     for name in ["college", "school"] {
         world.try_tenant_in(&doomed, name, json!({ "schemaName": name })).await.unwrap();

@@ -1,4 +1,5 @@
-//! PostgreSQL is away: nothing is lost or concluded, only one probe asks, and everything goes on when it is back.
+//! PostgreSQL does not answer: nothing is lost or concluded, only one probe asks, and everything goes on when it is
+//! back.
 
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ async fn an_outage_loses_nothing_and_is_over_within_seconds() {
     world.database_reconciling("ConnectionFailed", "cannot reach the database").await;
     world.until_told("Unavailable", "cannot reach the database").await;
 
-    // Who has work to do says that it waits, and stays what it was.
+    // A tenant with work to do says that it waits, and stays what it was.
     world.apply_tenant("busy", json!({ "schemaName": "busy", "config": { "grade": 7 } })).await;
     world.tenant_says("busy", "Reconciling", "DatabaseUnavailable", &world.database_ref()).await;
     assert_eq!(world.tenant_readiness("busy").await, "True");
@@ -189,7 +190,7 @@ async fn a_secret_that_is_away_for_a_moment_ends_nothing() {
     assert_eq!(world.written().await, before, "who runs goes on, and is not written to");
     assert_eq!(world.sql(rows), registry, "nothing is dropped and nothing made again");
 
-    // Nor when the operator starts without it: who goes waits, who stays stays.
+    // Nor when the operator starts without it: a tenant that goes waits, and one that stays is left alone.
     world.stop_operator().await;
     world.api::<TenantSchema>().delete("second", &DeleteParams::default()).await.unwrap();
     world.start_operator().await;

@@ -93,7 +93,7 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     assert_eq!(world.written().await, before);
     assert_eq!(world.schemas("newcomer"), [""; 0]);
 
-    // Everybody is let go with their schemas, at the command of a person.
+    // All tenants are let go and keep their schemas, at the command of a person.
     let selector = format!("e2e={}", world.id);
     let (status, out, err) = world.command(&["release", "--all", "--watch-selector", &selector]);
     assert!(status.success() && out.starts_with("1 of 1 TenantSchemas with e2e="), "{out}{err}");

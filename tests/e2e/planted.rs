@@ -1,4 +1,5 @@
-//! The operator never looks at what the owner of its database planted in `public`, wherever the path of its sessions leads.
+//! The operator never looks at what the owner of its database planted in `public`, also where the path of its sessions
+//! leads there.
 
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};

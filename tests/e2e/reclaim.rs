@@ -1,4 +1,4 @@
-//! What an earlier object of the same namespace and name left behind is taken back when asked, and never by guess.
+//! What an earlier object of the same namespace and name left behind is taken back when asked, and never by a guess.
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -86,7 +86,7 @@ async fn a_name_is_kept_for_whose_data_is_set_aside_also_in_a_queue_of_strangers
     world.sql(&format!("SELECT edu_matrix_hub_schema.request_purge('{{\"backup_id\": \"{backup}\"}}')"));
     let made = || world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE status = 'active'");
     world.eventually("one of those who waited has the name", async || made() == "1").await;
-    // Those who still wait look again at most a minute apart, each by itself.
+    // Tenants that still wait look again at most a minute apart, each by itself.
     let (tenants, all) = (world.api::<TenantSchema>(), kube::api::ListParams::default());
     tenants.delete_collection(&DeleteParams::default(), &all).await.unwrap();
     world.eventually("all are gone", async || tenants.list(&all).await.unwrap().items.is_empty()).await;
@@ -102,7 +102,7 @@ async fn a_schema_that_was_kept_is_released_and_comes_back_when_asked() {
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 1 AS n");
     let status = || world.sql("SELECT status FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'school'");
 
-    // At once, before anybody noticed that the object is gone ...
+    // At once, before the operator noticed that the object is gone ...
     world.delete_tenant("school").await;
     world.apply_tenant("school", spec.clone()).await;
     let message = world.stalled_tenant("school", "Conflict").await;
@@ -236,7 +236,7 @@ async fn a_wave_of_deletions_leaves_all_beyond_the_limit_open_until_it_is_confir
     );
     assert_eq!(world.sql(&usable), "t", "what is held is open and untouched");
 
-    // Who was deleted last says so of itself; its time serves for all.
+    // Each tells the time of the latest deletion that it knows of; the latest of all lets the whole wave go.
     let told = world.api::<TenantSchema>().list(&all).await.unwrap().items;
     let time = told.iter().map(|tenant| {
         let (_, _, message) = crate::world::condition(tenant, "Stalled").unwrap();

@@ -1,5 +1,5 @@
-//! A tenant gets another object, under another name or in another namespace, with all its data, in whatever order a pipeline
-//! applies what is new and removes what is old; and only when both sides say so.
+//! A tenant gets another object, under another name or in another namespace, with all its data, in any order in which a
+//! pipeline applies what is new and removes what is old; and only when both sides say so.
 
 use kube::{
     Api,

@@ -1,4 +1,5 @@
-//! Replicas share databases: who holds fewer asks, who holds more hands over at a quiet moment, and no user notices.
+//! Replicas share databases: the one with fewer asks, the one with more hands over at a quiet moment, and no user
+//! notices.
 
 use std::time::{Duration, Instant};
 
@@ -113,7 +114,7 @@ async fn two_replicas_share_databases_and_tenants_do_not_notice() {
     assert_eq!((asked(&other), handed_over(&first)), (1, 1));
     assert_eq!(world.epochs(&databases), epochs + 1, "one lane changed hands, once");
 
-    // Nothing is written any more but renewals: not by who holds, and not by who waits.
+    // Nothing is written any more but renewals: not by the holder, and not by the replica that waits.
     let before: Vec<_> = world.leases().list(&ListParams::default()).await.unwrap().items;
     let bare = |lease: &Lease| {
         let mut spec = lease.spec.clone().unwrap();
@@ -131,13 +132,13 @@ async fn two_replicas_share_databases_and_tenants_do_not_notice() {
     assert_eq!(events().await, told, "no Event");
     assert_eq!((failed(&first), failed(&other)), (0, 0));
 
-    // A third is taken by who is first, and that is even enough.
+    // The first replica to come takes a third one, and that is even enough.
     let third = world.make_further_database("third").await;
     world.tenant_there("college", &third).await;
     world.settled_tenant("college").await;
     world.eventually("all three are held", async || held(&first) + held(&other) == 3).await;
     assert!(held(&first) >= 1 && held(&other) >= 1);
-    // Who is left has all of them, and shares with the next that comes.
+    // The replica that is left has all of them, and shares with the next that comes.
     assert!(!other.kill().contains("panicked"));
     world.until_held("alone it has all", &[3], &[&first]).await;
     let next = Process::start(&world, "info");
@@ -170,7 +171,7 @@ async fn a_database_is_handed_over_after_its_job_and_a_replica_that_left_is_not_
     world.backup_of("long", "school").await;
     world.until_blocked("long").await;
 
-    // Who asks and leaves takes its question with it.
+    // A replica that asks and leaves takes its question with it.
     let hasty = Process::start(&world, "info");
     world.eventually("the first of the databases is asked for", async || world.wished_by().await.is_some()).await;
     assert!(hasty.terminate().0.success());
@@ -236,7 +237,7 @@ async fn work_under_way_is_done_once_when_a_database_changes_hands() {
     let twice = format!("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE version > {round}");
     let failures = "SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE status = 'error'";
     assert_eq!((world.sql(&twice).as_str(), world.sql(failures).as_str()), ("0", "0"));
-    // Whose turn did not come because the lane was closed had no error either, and wrote no status.
+    // A call whose turn did not come because the lane was closed made no error, and no status was written for it.
     assert_eq!((failed(&first), failed(&other)), (0, 0), "{}{}", first.log(), other.log());
     for process in [first, other] {
         let (status, _, log) = process.terminate();

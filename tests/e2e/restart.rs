@@ -121,7 +121,7 @@ async fn a_restart_over_two_hundred_tenants_writes_nothing_and_asks_once() {
     world.finish().await;
 }
 
-/// Who holds the Lease of the test's database.
+/// The replica that holds the Lease of the test's database.
 async fn holder(world: &World) -> Option<String> {
     let api = Api::<Lease>::namespaced(world.client.clone(), &world.operator_namespace);
     let lease = api.get_opt(&format!("tenant-database-{}", world.database_ref())).await.unwrap();

@@ -163,7 +163,7 @@ async fn a_status_is_never_believed_against_the_database() {
     world.finish().await;
 }
 
-/// Who remembers instead of looking says Ready over a schema that is gone.
+/// An operator that remembers instead of looking says Ready over a schema that is gone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_that_is_gone_is_noticed_by_looking_and_never_made_again_in_silence() {
     let world = World::new(json!({})).await;

@@ -45,7 +45,7 @@ async fn suspension_closes_a_schema_to_all_but_its_owner_and_resuming_gives_back
     world.event("school", "Suspended", "1 sessions ended").await;
     assert_eq!(world.sql("SELECT status, access FROM edu_matrix_hub_schema.tenant_schemas"), "suspended|Suspended");
 
-    // Who opens a suspended schema by hand is no exception.
+    // A user who opens a suspended schema by hand is no exception.
     world.sql(&format!("GRANT USAGE ON SCHEMA school TO {guest}"));
     world.event("school", "DriftRepaired", &format!("others have rights on schema \"school\": {guest}")).await;
     assert!(!reads());
@@ -84,7 +84,7 @@ async fn suspension_closes_a_schema_to_all_but_its_owner_and_resuming_gives_back
     world.finish().await;
 }
 
-/// A tenant can hold a repair up for as long as it likes, also with nobody connected.
+/// A tenant can hold a repair up for ever, also without a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_suspension_waits_for_a_repair() {
     let mut world = World::new(json!({})).await;

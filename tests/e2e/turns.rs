@@ -32,7 +32,7 @@ async fn a_namespace_whose_calls_last_long_leaves_a_place_to_others() {
     world.sql(&drift);
     let session = world.session(hold.trim_end_matches("; "));
     // The survey finds the drift. Each repair waits two seconds for the open transaction, and is tried again. After three it shows.
-    world.eventually("four repairs have waited in vain", async || world.sql(ENDED).parse::<i32>().unwrap() >= 4).await;
+    world.eventually("four repairs have timed out", async || world.sql(ENDED).parse::<i32>().unwrap() >= 4).await;
 
     let others = format!("{}-others", world.namespace);
     world.make_namespace(&others, json!({})).await;

@@ -59,7 +59,7 @@ async fn a_config_however_deep_stops_no_other_tenant() {
     world.event("deep", "Stalled", "spec.config is nested too deep").await;
     assert_eq!(said(&world, "tenantschema", "deep", ".status.schemaId"), id, "the rest of the status is as it was");
 
-    // After a restart everybody's object comes in one list.
+    // After a restart the objects of all users come in one list.
     world.stop_operator().await;
     world.start_operator().await;
     world.apply_tenant("third", json!({ "schemaName": "third" })).await;

@@ -1,4 +1,5 @@
-//! What leaves the operator's view is not deleted: only the living object's word, asked now, takes anything away.
+//! What leaves the operator's view is not deleted: the operator takes something away only by what the living object
+//! says when it is asked now.
 
 use std::{
     io::{Read, Write},
@@ -38,7 +39,7 @@ impl World {
         serde_json::to_value(self.api::<TenantSchema>().get(name).await.unwrap().status).unwrap()
     }
 
-    /// Takes a tenant out of etcd, as a loss does and as a deletion does that passed over a finalizer: the API server tells
+    /// Takes a tenant out of etcd, as a loss does and as a deletion does that ignored a finalizer: the API server tells
     /// that it is gone as it was, without a deletion timestamp.
     fn lose(&self, name: &str) {
         let key = format!("/registry/edumatrixhub.io/tenantschemas/{}/{name}", self.namespace);
@@ -180,7 +181,8 @@ async fn tenants_and_their_database_are_handed_to_another_operator_by_a_label() 
     let held = "tenant_schema_operator_lane_held{";
     let told = [world.told("dropped").await, world.told("school").await];
 
-    // First the tenants. Who sees them does not see their database, and says so where there is something to do.
+    // First the tenants. The operator that sees them does not see their database, and says so where there is something
+    // to do.
     for name in ["dropped", "leaving", "school"] {
         world.show(name, false).await;
     }
@@ -192,7 +194,8 @@ async fn tenants_and_their_database_are_handed_to_another_operator_by_a_label() 
     assert_eq!(world.schemas("leaving"), ["leaving"]);
     assert_eq!([world.told("dropped").await, world.told("school").await], told, "no status flips");
 
-    // Then the database. Who does not see it any more gives it back, and what was the policy by its defaults stays so.
+    // Then the database. The operator that does not see it any more gives it back, and what was the policy by its
+    // defaults stays so.
     let epoch = world.epoch().await;
     world.show_database(false).await;
     world.eventually("the other has the database", async || other.count(held) == 1 && world.count(held) == 0).await;

@@ -1,4 +1,5 @@
-//! PostgreSQL is an older state of itself under a living operator: it is noticed, and nothing is believed that is not so.
+//! PostgreSQL is an older state of itself under a living operator: the operator notices, and believes nothing that is
+//! not true any more.
 
 use std::{path::Path, process::Command, time::Instant};
 
@@ -103,7 +104,7 @@ async fn a_standby_that_is_promoted_without_the_last_commits_is_noticed() {
     world.until_told("WentBack", "an older state").await;
     world.database_ready().await;
     world.settled_tenant("kept").await;
-    // The name is not another's meanwhile, and who wants it again says so.
+    // No other tenant has the name meanwhile, and a user who wants it again says so.
     let tenant = world.api::<TenantSchema>().get("lost").await.unwrap();
     assert_eq!(condition(&tenant, "Ready").unwrap().0, "False");
     world.finish().await;
@@ -133,7 +134,7 @@ async fn an_object_that_once_began_empty_does_not_begin_empty_again_when_its_ten
     let message = world.stalled_tenant("school", "SchemaMissing").await;
     assert!(message.contains("it is not there") && message.contains("is set aside as school_bak_"), "{message}");
     assert_eq!(world.schemas("school").len(), 1, "nothing was made beside what is set aside");
-    // Who knows of the loss can say so, or take back what is left.
+    // A user who knows of the loss can say so, or take back what is left.
     world.apply_annotated("school", spec(), json!({ RECLAIM: "school" })).await;
     world.ready_tenant("school").await;
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7");

@@ -10,7 +10,7 @@ use crate::world::{World, condition};
 /// Why a tenant may stay as it is until a person acts.
 const EXPLAINED: [&str; 4] = ["Conflict", "DropNotConfirmed", "SchemaMissing", "LimitExceeded"];
 
-/// The rows of tenants that belong to an object. One that was taken over waits for its object, however long.
+/// The rows of tenants that belong to an object. A tenant that was taken over waits for its object without end.
 const ROWS: &str = "SELECT owner_uid, id, schema_name FROM edu_matrix_hub_schema.tenant_schemas \
                     WHERE status IN ('active', 'suspended') AND owner_uid IS NOT NULL AND NOT taken_over";
 

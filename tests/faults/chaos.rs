@@ -1,5 +1,5 @@
-//! For as long as one likes: people do what people do, and around them everything breaks that can break. In the end the API,
-//! the registry and the catalogue agree, and nothing that was ever written is lost.
+//! For any length of time people do what people do, and around them everything breaks that can break. In the end the
+//! API, the registry and the catalogue agree, and nothing that was ever written is lost.
 //!
 //! `SOAK_MINUTES` says for how long and `SOAK_SEED` with which choices; `make soak` sets them.
 
@@ -228,7 +228,7 @@ impl Soak {
         self.broken = Some((broken, Instant::now() + self.chance.time(200, 15_000)));
     }
 
-    /// What was broken for a while works again, and those who stood in between have forgotten what they swallowed.
+    /// What was broken for a while works again, and connections whose bytes a wire has swallowed are cut.
     fn repair(&mut self) {
         match self.broken.take() {
             Some((Broken::Operator, _)) => self.ground.signal("CONT"),
@@ -245,7 +245,7 @@ impl Soak {
         }
     }
 
-    /// Types what the TenantDatabase asks for, again and again: whatever objects are missed are meant to be gone.
+    /// Types what the TenantDatabase asks for, again and again: all objects that are missed are meant to be gone.
     async fn confirm_deletions(&self) {
         let (databases, name) = (self.ground.world.databases(), self.ground.world.database_ref());
         loop {

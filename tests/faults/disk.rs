@@ -31,7 +31,7 @@ impl Disk {
         let mut command = Command::new("sh");
         command.args(["-c", HOLD, "sh"]).arg(&dir).arg(format!("{mebibytes}m"));
         command.args([owner.uid().to_string(), owner.gid().to_string()]);
-        // In a group of its own: who interrupts the test leaves the holder to clear up.
+        // In a group of its own, so that an interrupt of the test leaves the holder to clear up.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut holder = command.spawn().unwrap();
         let said = BufReader::new(holder.stdout.take().unwrap()).lines().next();

@@ -88,7 +88,7 @@ pub async fn assert_honest(ground: &Ground) {
     assert!(!ready || world.sql(copied) != "0", "{copy:#?}");
 }
 
-/// Everything came about, once. Tenants whose names begin with `bulky` are a test's own affair.
+/// Everything came about, once. Tenants whose names begin with `bulky` are for the test itself to check.
 pub async fn assert_done(ground: &Ground) {
     let world = &ground.world;
     for name in ["leaving", "brief"] {

@@ -1,5 +1,5 @@
 //! What a test of faults stands on: a world whose operator, a real process, reaches PostgreSQL and the API server over
-//! wires alone, and which counts what that operator writes.
+//! wires alone. It counts what that operator writes.
 
 use std::{
     fs,
@@ -171,7 +171,7 @@ impl Ground {
         self.world.write_secret(json!({ "port": self.database.address.port().to_string() })).await;
     }
 
-    /// Starts the operator, which may be hindered from ever being ready.
+    /// Starts the operator, which may never become ready.
     pub fn start(&mut self) {
         assert!(self.operator.0.is_none(), "one operator is running");
         self.operator.0 = Some(Process::spawn(&self.world, "info"));

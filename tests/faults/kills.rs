@@ -142,7 +142,7 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
     let sql = include_str!("../converge/state.sql").replace("$uid", ids.next().unwrap()).replace("$name", schema);
     let mut left: Value = serde_json::from_str(&world.sql(&sql)).unwrap();
     if let Some(jobs) = left["jobs"].as_array_mut() {
-        // A job that was done may be asked for again by who does not know it, and finds nothing to do.
+        // A job that was done may be asked for again by an operator that does not know it, and finds nothing to do.
         jobs.dedup();
     }
     write!(text, "{left:#}").unwrap();
@@ -184,7 +184,7 @@ fn steady(mut status: Value) -> Value {
     status
 }
 
-/// Times are in names of backups and in messages: whatever has fourteen digits.
+/// Times are in names of backups and in messages: everything that has fourteen digits.
 fn without_digits(text: &str) -> String {
     regex::Regex::new(r"\d{14}(_\d+)?").unwrap().replace_all(text, "TIME").into_owned()
 }

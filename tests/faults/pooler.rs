@@ -1,4 +1,4 @@
-//! A transaction pooler stands between. `make test-pooler` runs all promises so; here is the gist of them.
+//! A transaction pooler stands between. `make test-pooler` runs all end-to-end tests so; here are the main ones.
 
 use devcluster::shared;
 use serde_json::json;

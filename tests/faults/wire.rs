@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// What becomes of bytes and of those who connect.
+/// What becomes of bytes and of clients that connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mood {
     /// Everything passes.
@@ -21,7 +21,7 @@ pub enum Mood {
     Delay(Duration),
     /// Connections are accepted and stay open, and nothing passes. What was swallowed is lost for good.
     Swallow,
-    /// A client that connects is hung up on at once.
+    /// A client that connects is disconnected at once.
     Refuse,
 }
 
@@ -91,7 +91,7 @@ impl Wire {
         *self.state.mood.lock().unwrap() = mood;
     }
 
-    /// Ends all connections: their clients are hung up on, and the server ends what it was told to do.
+    /// Ends all connections: their clients are disconnected, and the server ends what it was told to do.
     pub fn cut(&self) {
         let links = std::mem::take(&mut *self.state.links.lock().unwrap());
         links.iter().filter_map(Weak::upgrade).for_each(|link| link.cut());
@@ -169,7 +169,7 @@ impl State {
 
     fn backward(&self, link: &Link) {
         let mut buffer = vec![0; 1 << 16];
-        // What passes no more is read all the same: a server that cannot get rid of its answer would not come to its end.
+        // What passes no more is read all the same: a server that cannot send its answer would not end the call.
         while let Ok(read @ 1..) = (&link.server).read(&mut buffer) {
             if self.passes(link) && (&link.client).write_all(&buffer[..read]).is_err() {
                 return;

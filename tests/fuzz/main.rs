@@ -1,4 +1,4 @@
-//! What comes from outside as text is read without a panic, whatever it is: Secrets, names, sizes, answers of the database. What is
+//! Any text that comes from outside is read without a panic: Secrets, names, sizes, answers of the database. What is
 //! read means what was written, and no part of a password is ever repeated.
 //!
 //! Each property is tried with 256 made-up inputs; `PROPTEST_CASES=100000 cargo test --test fuzz` tries more.

@@ -1,10 +1,11 @@
-//! Who may work on a database, as a model that is explored whole: a Lease, the database's epoch, and replicas that claim, renew, lose,
-//! ask and pass on, in every order and at any speed. With two replicas 4,656 states are explored, with three 196,030.
+//! Which replica may work on a database, as a model that is explored whole: a Lease, the database's epoch, and replicas
+//! that claim, renew, lose, ask and pass on, in every order and at any speed. With two replicas 4,656 states are
+//! explored, with three 196,030.
 //!
-//! A replica that is paused, or that the network cuts off, is one that takes its next step much later, so every step may come at any
-//! time. The rules are those of `src/kubernetes/lease.rs` and of `claim_lane`, `heartbeat_lane` and `_hold_lane` in
-//! `sql/schema_management/`; who asks for a Lease is decided by the function that decides it in the operator. Each rule that safety
-//! rests on can be left out, and the model finds what happens then: [`Broken`].
+//! A replica that is paused, or that the network cuts off, is one that takes its next step much later, so every step
+//! may come at any time. The rules are those of `src/kubernetes/lease.rs` and of `claim_lane`, `heartbeat_lane` and
+//! `_hold_lane` in `sql/schema_management/`; which replica asks for a Lease is decided by the function that decides it
+//! in the operator. Each rule that safety rests on can be left out, and the model finds what happens then: [`Broken`].
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where its ground gives way")]
 

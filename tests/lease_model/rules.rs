@@ -13,13 +13,13 @@ pub enum Broken {
     EpochNotRaised,
     /// A claim does not wait for the end of calls that are under way.
     ClaimDoesNotWait,
-    /// A Lease is written whatever it was changed to since it was read.
+    /// A Lease is written even if it was changed since it was read.
     WrittenUnseen,
     /// A holder never counts as gone.
     LeaseForEver,
     /// The database takes the last holder for alive for ever.
     HeartbeatForEver,
-    /// A replica asks whatever the holder has.
+    /// A replica asks, no matter how many databases the holder has.
     AskedWhenever,
 }
 
@@ -69,10 +69,10 @@ pub struct Replica {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     pub replicas: Vec<Replica>,
-    /// Who has the Lease, and who asks for it.
+    /// The replica that has the Lease, and the one that asks for it.
     holder: Option<Name>,
     wanted_by: Option<Name>,
-    /// Who claimed the database last, if that process still lives.
+    /// The replica that claimed the database last, if that process still lives.
     claimed_by: Option<Name>,
     /// The one that claimed it was heard of a moment ago.
     heard: bool,
@@ -210,7 +210,7 @@ impl Model {
         }
     }
 
-    /// `claim_lane`: refused while another that was heard of has the database.
+    /// `claim_lane`: refused while another replica that was heard of has the database.
     fn claim(&self, after: &mut State, replica: &mut Replica, name: Name) {
         replica.confirmed = false;
         if after.heard && after.claimed_by != Some(name) {
@@ -240,7 +240,7 @@ impl Model {
     }
 }
 
-/// What becomes of the Lease: who asks is kept over a renewal, and answered by the next holder.
+/// What becomes of the Lease: a renewal keeps the question of a replica, and the next holder removes it.
 fn write(after: &mut State, me: usize, name: Name, intent: Intent) {
     match intent {
         Intent::Take => {

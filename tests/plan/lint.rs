@@ -1,4 +1,5 @@
-//! What is true of every plan, whatever is wanted and whatever is there: plans of random objects and random answers are looked over.
+//! What is true of every plan, for any wish and any state of the database: plans of random objects and random answers
+//! are checked.
 //!
 //! The golden files show a plan for each case that is known; this looks for one that no golden file shows.
 //! `PROPTEST_CASES=100000 cargo test --test plan lint` looks longer.

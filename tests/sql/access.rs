@@ -97,7 +97,7 @@ async fn a_role_that_took_an_old_name_is_not_given_what_that_had() {
         expect(&set(&database, &tenant, "ReadWrite").await, "success");
         assert_eq!(database.acl("school").await, whole);
 
-        // The tenant's own roles are its own whatever their number: a repair may have made them again.
+        // The tenant's own roles stay its own under another number: a repair may have made them again.
         expect(&set(&database, &tenant, "Suspended").await, "success");
         database.admin.batch_execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader)).await.unwrap();
         let repaired = call(&database.operator().await, "repair_tenant_schema", &tenant.options(&json!({}))).await;
@@ -168,7 +168,7 @@ async fn a_heartbeat_ends_what_came_in_during_a_suspension() {
         let access = tenant.options(&json!({ "access": "Suspended" }));
         expect(&call(&suspending, "set_tenant_access", &access).await, "success");
         let session = database.connect(&ours).await;
-        // Nothing is waited for: a call that has the tenant in hand keeps no heartbeat.
+        // Nothing is waited for: a call that works on the tenant keeps no heartbeat.
         expect(&lane.beat().await, "success");
         suspending.batch_execute("COMMIT").await.unwrap();
         session.batch_execute("SELECT 1").await.unwrap();

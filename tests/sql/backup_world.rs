@@ -1,5 +1,5 @@
-//! What the tests of backups add to a database: tenants made by hand, the public fronts, a canary that tells as whom the
-//! code of a tenant ran, and the proof that nothing of a call is left.
+//! What the tests of backups add to a database: tenants made by hand, the public functions, a canary (a function that
+//! tells as which role the code of a tenant ran), and the proof that nothing of a call is left.
 
 use std::sync::Arc;
 
@@ -102,7 +102,7 @@ impl World {
         assert_eq!(self.database.standing_memberships().await, 0, "no membership may remain");
     }
 
-    /// Everybody as whom tenant code ran since the last call, and what it says it did.
+    /// The roles as which tenant code ran since the last call, and what it says it did.
     pub async fn canary(&self) -> Vec<(String, String)> {
         let rows =
             self.database.admin.query("SELECT DISTINCT who, what FROM public.canary ORDER BY 1, 2", &[]).await.unwrap();

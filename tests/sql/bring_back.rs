@@ -71,7 +71,7 @@ async fn what_was_set_aside_since_a_time_comes_back_and_nothing_later() {
         );
         assert_eq!(world.text("SELECT a FROM school.t").await, "7");
 
-        // The next object of the name has it, in whatever namespace of that name it is.
+        // The next object of the name has it, in any namespace of that name.
         let mut next = owner("school");
         next["uid"] = json!("uid-school-2");
         next["namespace_uid"] = json!("another");

@@ -1,4 +1,4 @@
-//! Creating tenants: names, institutions, who was first, and doing it again.
+//! Creating tenants: names, institutions, which tenant was first, and doing it again.
 
 use std::collections::BTreeSet;
 
@@ -160,7 +160,7 @@ async fn the_same_call_again_says_unchanged() {
         expect(&again, "unchanged");
         assert_eq!(again["schema_id"], json!(tenant.id));
         assert_eq!(database.one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.schema_operations").await, 2);
-        // Gone by hand, it is not made again, empty, by the way.
+        // A schema that a user dropped is not made again, empty, by a second call.
         database.admin.batch_execute("DROP SCHEMA other").await.unwrap();
         let gone = call(&database.admin, "create_tenant_schema", &tenant_options("other")).await;
         assert_eq!(expect(&gone, "error"), "schema_missing");
@@ -407,7 +407,7 @@ async fn a_statement_timeout_is_answered_and_logged() {
     .await;
 }
 
-/// Whatever an event trigger of the database does to what is created, the message says which ones there are.
+/// If an event trigger of the database breaks what is created, the message says which event triggers there are.
 #[tokio::test]
 async fn an_event_trigger_that_stands_in_the_way_is_named() {
     with_database(async |database| {

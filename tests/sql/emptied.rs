@@ -1,5 +1,5 @@
-//! What is set aside still belongs, table by table, to the tenant's owner role. Who acts as that role is sent away or named, and what
-//! was dropped all the same does not come back looking whole.
+//! What is set aside still belongs, table by table, to the tenant's owner role. A session that acts as that role is
+//! ended or named, and what was dropped all the same does not come back looking whole.
 
 use crate::backup_world::{World, drop_by_hand, front, succeed, with_world};
 use crate::support::{Lane, has_keepers};
@@ -95,7 +95,7 @@ async fn who_can_still_act_as_the_owner_is_sent_away_or_named() {
         migration.batch_execute(&format!("SET ROLE {owner}")).await.unwrap();
         let pid: i32 = migration.query_one("SELECT pg_backend_pid()", &[]).await.unwrap().get(0);
         let session = world.session().await;
-        // Another's session is not the operator's to end, unless a DBA allowed it.
+        // The operator may not end another login's session, unless a DBA allowed it.
         let set_aside = |id| {
             let session = &session;
             async move { succeed(session, "drop_institution_schema", id).await }
@@ -234,7 +234,7 @@ async fn who_comes_in_while_a_schema_is_set_aside_is_sent_away_once() {
             (is_there(&guests[0]).await, is_there(&guests[1]).await, is_there(&guests[2]).await),
             (false, false, true)
         );
-        // Once: who comes in afterwards is no member any more, and stays.
+        // Once: a login that comes in afterwards is no member any more, and stays.
         let next = world.database.connect(&login).await;
         assert!(next.batch_execute(&format!("SET ROLE \"{owner}\"")).await.is_err());
         for _ in 0..2 {

@@ -57,7 +57,7 @@ async fn a_tenants_owner_reaches_nothing_else() {
     .await;
 }
 
-/// Everything that a tenant can hang onto its own objects, each calling a function that tells who ran it.
+/// Everything that a tenant can attach to its own objects, each calling a function that tells which role ran it.
 const TRAPS: &str = "
     CREATE TABLE witness (role text);
     CREATE FUNCTION trap() RETURNS int LANGUAGE plpgsql AS

@@ -103,8 +103,8 @@ async fn a_caller_keeps_its_advisory_locks_and_a_tenant_keeps_none() {
         // Other tests' databases are on the same server.
         let held = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
                     WHERE l.locktype = 'advisory' AND d.datname = current_database()";
-        // Who holds the same key in the same mode hides the lock of the tenant from every look at pg_locks, and to release the
-        // one is to release the other. So a caller that holds any is told to release them itself.
+        // A session that holds the same key in the same mode hides the lock of the tenant from every look at pg_locks,
+        // and to release the one is to release the other. So a caller that holds any is told to release them itself.
         session.batch_execute("SELECT pg_advisory_lock_shared(7), pg_advisory_lock(8)").await.unwrap();
         let (status, message) = front(&session, "backup_institution_schema", tenant.id).await;
         assert_eq!(status, "busy", "{message}");

@@ -1,4 +1,5 @@
-//! How much of something there is is a tenant's choice: calls about such a tenant stay short, and others are looked after as ever.
+//! A tenant chooses how much of something there is: calls about such a tenant stay short, and the operator works on
+//! others as ever.
 
 use std::time::{Duration, Instant};
 
@@ -313,7 +314,7 @@ async fn five_thousand_members_leave_and_come_back() {
         let started = Instant::now();
         let aside = call(&client, "set_aside_tenant_schema", &tenant.options(&json!({}))).await;
         expect(&aside, "success");
-        // From 16 on, who gave a role on has to take it back before its own membership can end.
+        // From 16 on, a member that gave a role on has to take it back before its own membership can end.
         let left = if has_keepers() { 2 } else { 0 };
         assert_eq!(aside["detail"]["members_left"].as_array().unwrap().len(), left, "{aside}");
         assert_eq!(world.text(&members).await, "0");

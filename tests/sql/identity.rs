@@ -94,7 +94,7 @@ async fn a_renamed_schema_is_named_and_its_tenant_does_not_end() {
             assert_eq!(expect(&answer, "error"), "schema_missing");
             assert!(answer["message"].as_str().unwrap().contains("ALTER SCHEMA parked RENAME TO school"), "{answer}");
         }
-        // Who asks for the name that it has now is told whose it is.
+        // An object that asks for the name that it has now is told whose it is.
         let client = database.operator().await;
         let wanted = call(&client, "create_tenant_schema", &tenant_options("parked")).await;
         assert_eq!(expect(&wanted, "error"), "name_taken");
@@ -214,7 +214,7 @@ async fn a_schema_that_was_restored_by_hand_is_bound_when_a_person_says_so() {
         assert_eq!(observed(&database, &tenant).await["schema_exists"], true);
         let repair = call(&client, "repair_tenant_schema", &tenant.options(&json!({}))).await;
         expect(&repair, "success");
-        // Left behind, the gesture does nothing for a schema that is another user's.
+        // The same call does nothing later for a schema that is another user's.
         database.admin.batch_execute("DROP SCHEMA school; CREATE SCHEMA school").await.unwrap();
         expect(&call(&client, "rebind_tenants", &options).await, "unchanged");
         assert_eq!(observed(&database, &tenant).await["absence"]["kind"], "replaced");

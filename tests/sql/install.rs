@@ -1,4 +1,4 @@
-//! Who may install, what is repeatable, and that every file does what `sql/verify/` says.
+//! Which logins may install, what is repeatable, and that every file does what `sql/verify/` says.
 
 use std::{collections::BTreeSet, fs, path::Path};
 

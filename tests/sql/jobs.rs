@@ -1,4 +1,5 @@
-//! The queue: who gets which job, what a worker that went away leaves, and that a long job keeps no other waiting.
+//! The queue: which worker gets which job, what a worker that went away leaves, and that a long job keeps no other
+//! waiting.
 
 use serde_json::json;
 
@@ -8,7 +9,7 @@ use crate::support::{Tenant, call, expect};
 const JOBS: &str = "SELECT string_agg(kind || ' ' || state || ' ' || attempt, ', ' ORDER BY requested_at) FROM edu_matrix_hub_schema.schema_jobs";
 const BACKUPS: &str = "SELECT string_agg(state, ', ' ORDER BY requested_at) FROM edu_matrix_hub_schema.schema_backups";
 
-/// A tenant with a table, and a session that keeps everybody from reading it.
+/// A tenant with a table, and a session that keeps every other from reading it.
 async fn blocked(world: &World) -> (Tenant, tokio_postgres::Client) {
     let tenant = world.tenant("school").await;
     world.as_owner(&tenant, "CREATE TABLE school.t AS SELECT 1 AS a").await;
@@ -162,7 +163,7 @@ async fn a_long_snapshot_keeps_no_call_waiting() {
             "error",
             "by hand it waits for the table"
         );
-        // A new process claims the lane at once; the old one's work comes to nothing.
+        // A new process claims the lane at once; the old one's work is rolled back.
         let next = Worker::claim(world.session().await).await;
         holder.batch_execute("ROLLBACK").await.unwrap();
         let stale = running.await.unwrap();

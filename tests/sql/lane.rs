@@ -1,4 +1,4 @@
-//! Who may act: epochs, installations, identities, and steps that stop at the first failure.
+//! Which operators may act: epochs, installations, identities, and steps that stop at the first failure.
 
 use serde_json::json;
 use uuid::Uuid;

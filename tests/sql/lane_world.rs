@@ -110,7 +110,7 @@ async fn whose_turn_it_is() {
         let there = |epoch: &str| json!({ "cluster": "cluster-2", "take_over": format!("cluster-1/{epoch}") });
         check(TWO, "ns/lease", there(&epoch), 40, "contested").await;
 
-        // Who leaves in order is not waited for.
+        // An operator that leaves in order is not waited for.
         let holder = worker(&world, &claim(&world, ONE, "ns/lease", json!({})).await).await;
         assert_eq!(expect(&claim(&world, TWO, "other/lease", json!({})).await, "error"), "contested");
         expect(&beat(&holder, json!({ "leaving": true })).await, "success");

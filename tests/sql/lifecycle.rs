@@ -205,7 +205,7 @@ async fn a_name_that_is_taken_meanwhile_stays_with_whom_has_it() {
         assert_eq!(refused["detail"]["holder"]["schema_name"], "second");
         assert_eq!(row(&world, &tenant).await, "dropped ReadWrite uid-school");
 
-        // What was made by hand was no object's, and may be had by the first who names it.
+        // What was made by hand was no object's, and the first object that names it may have it.
         let by_hand = world.tenant("hand").await;
         succeed(&worker.client, "drop_institution_schema", by_hand.id).await;
         expect(&restore(&worker, &world.newest_backup().await["id"], &remade("hand")).await, "success");
@@ -242,7 +242,7 @@ async fn a_living_tenant_is_reclaimed_by_its_own_object_alone() {
         let seen = observe(&worker.client, &remade("school"), "school").await;
         assert_eq!((&seen["own"]["status"], &seen["own"]["schema_exists"]), (&json!("suspended"), &json!(false)));
 
-        // One that has a schema gets no second one; what is dropped or made by hand is not to be had.
+        // One that has a schema gets no second one; no object can have what is dropped or made by hand.
         let mut options = tenant_options("second");
         options["owner"]["name"] = json!("school");
         let second = worker.step("create_tenant_schema", &options).await;

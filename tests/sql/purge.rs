@@ -1,4 +1,5 @@
-//! What is removed is removed in bounded parts, can be interrupted anywhere, and takes nothing of anybody else's with it.
+//! What is removed is removed in bounded parts, can be interrupted anywhere, and takes nothing of another user's with
+//! it.
 
 use std::time::Duration;
 
@@ -237,7 +238,7 @@ async fn roles_that_own_something_elsewhere_are_named_and_left() {
         assert_eq!(status, "error");
         assert!(message.contains("a DBA can run: DROP TABLE library.books; it goes on"), "a superuser is offered nothing: {message}");
         let librarian = world.database.role("librarian", "NOLOGIN").await;
-        // What is code of the tenant's is for nobody, and a table only for who has the schema.
+        // No other role gets code of the tenant's, and only the owner of the schema may get a table.
         world
             .run(&format!(
                 "ALTER SCHEMA library OWNER TO {librarian}; CREATE FUNCTION library.esc(q text) RETURNS void LANGUAGE plpgsql SECURITY DEFINER

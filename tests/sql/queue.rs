@@ -1,4 +1,5 @@
-//! A queue for any job: of any kind of the list, about any subject, with or without a backup and a tenant, and who waits for it.
+//! A queue for any job: of any kind of the list, about any subject, with or without a backup and a tenant, and the
+//! objects that wait for it.
 
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::backup_world::{World, front, set_access, succeed, text, wait_for_a_waiter, with_world};
 
-/// A schema in which every kind of thing occurs that a copier may trip over.
+/// A schema with every kind of thing that is hard to copy.
 pub const FEATURES: &str = r#"
     CREATE TYPE school.mood AS ENUM ('sad', 'happy');
     CREATE DOMAIN school.pos AS int CHECK (value > 0);

@@ -1,4 +1,5 @@
-//! Whatever a tenant prepares, its code runs as its owner and as no other role, and nothing that it does to the session stays.
+//! A tenant may prepare anything: its code runs as its owner and as no other role, and nothing that it does to the
+//! session stays.
 
 use crate::backup_world::{Worker, World, drop_by_hand, front, succeed, text, with_world};
 use crate::support::Tenant;
@@ -341,7 +342,7 @@ async fn an_owner_that_took_its_own_right_away_is_told_how_to_get_it_back() {
     .await;
 }
 
-/// Whatever a definition is long by, a snapshot has the rows, and the server's memory is not filled with it.
+/// Anything may make a definition long: a snapshot has the rows, and the server's memory is not filled with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn long_definitions_are_left_out_wherever_they_are_long() {
     with_world(|world: World| async move {

@@ -1,5 +1,5 @@
-//! What any login may do to a role that is not its own: grant it something, in whatever database it may enter. That keeps no tenant's
-//! login open, no member in, and no object from ending.
+//! What any login may do to a role that is not its own: grant it something, in any database that it may enter. That
+//! keeps no tenant's login open, no member in, and no object from ending.
 
 use serde_json::{Value, json};
 

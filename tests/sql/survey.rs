@@ -1,4 +1,4 @@
-//! What a survey tells: of whom, and once.
+//! What a survey tells, of which tenants, and that it tells it once.
 
 use std::collections::BTreeSet;
 
@@ -128,7 +128,7 @@ async fn what_is_undone_before_the_next_survey_is_reported_by_it() {
         assert_eq!(news("lost again").await["schema_exists"], false);
 
         expect(&call(&lane.client, "recreate_tenant_schema", &tenant.options(&json!({}))).await, "success");
-        assert_eq!(news("made anew").await["schema_exists"], true);
+        assert_eq!(news("made again").await["schema_exists"], true);
         let dropped = tenant.options(&json!({ "owner_uid": "uid-school" }));
         let backup = call(&lane.client, "set_aside_tenant_schema", &dropped).await["detail"]["backup_id"].clone();
         let restored = json!({ "backup_id": backup, "owner": owner("school") });

@@ -1,4 +1,4 @@
-//! What `sql/verify/tables.sql` notices: whatever is taken from a table or view of the registry, it names.
+//! What `sql/verify/tables.sql` notices: it names everything that is taken from a table or view of the registry.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! A database whose cluster is lost is taken over by another one, when that is told which; and by no accident.
+//! A database whose cluster is lost is taken over by another one, when that is told which one, and never by accident.
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::backup_world::{Worker, World, id, observe, with_world};
 use crate::support::{call, expect, owner};
 
-/// Who claims: a cluster and a TenantDatabase.
+/// The claimant: a cluster and a TenantDatabase.
 fn identity(cluster: &str, tenant_database: &str) -> Value {
     json!({ "cluster": cluster, "tenant_database": tenant_database, "holder": "a test" })
 }
@@ -80,7 +80,7 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         assert_eq!(entry["taken_over"], json!({ "cluster": "cluster-1", "tenants": 2, "dropped": 1, "backups": 1 }));
         assert_eq!(entry["managed_by"], json!({ "cluster": "cluster-1", "tenant_database": "default" }));
 
-        // An operator that still runs in the lost cluster is out, whatever it asks for.
+        // Every call of an operator that still runs in the lost cluster is refused.
         assert_eq!(expect(&lost.step("release_tenants", &json!({ "owner_uids": ["uid-school"] })).await, "error"), "stale_epoch");
         assert_eq!(expect(&call(&lost.client, "claim_lane", &identity("cluster-1", "default")).await, "error"), "managed_elsewhere");
 

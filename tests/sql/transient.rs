@@ -1,4 +1,4 @@
-//! Errors that may pass are never an end, nothing is lost to one, and who is in the way is named.
+//! Errors that may pass are never an end, nothing is lost to one, and the session that is in the way is named.
 
 use serde_json::json;
 use tenant_schema_operator::contract::may_pass;
@@ -39,7 +39,7 @@ async fn sql_and_rust_have_one_list_of_what_may_pass() {
     .await;
 }
 
-/// A tenant with a foreign key and a view over a table that everybody may write.
+/// A tenant with a foreign key and a view over a table that every role may write.
 async fn with_shared(world: &World) -> Tenant {
     let tenant = world.tenant("school").await;
     world
@@ -173,7 +173,7 @@ async fn check_sleeper(has: &'static str, nap: &'static str, attempts: Vec<&'sta
             "school.t.fk"
         );
 
-        // What was held against this backup is not held against the next one.
+        // Attempts that count for this backup do not count for the next one.
         let mend = format!("{QUICK}; ALTER TABLE school.t DROP CONSTRAINT IF EXISTS fk, ADD CONSTRAINT fk FOREIGN KEY (id) REFERENCES public.shared");
         world.as_owner(&tenant, &mend).await;
         let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
@@ -346,7 +346,7 @@ async fn a_locked_view_holds_up_a_drop_for_ten_minutes_and_is_named() {
         let left: Vec<_> = backup["manifest"]["references_left"].as_array().unwrap().iter().map(|left| left["name"].clone()).collect();
         assert_eq!(left, ["school.v", "school.t.fk"].map(|name| json!(name)), "both are behind the lock");
 
-        // The removal waits as well, says for whom, and goes on by itself.
+        // The removal waits as well, says for which session, and goes on by itself.
         let id = backup["id"].as_str().unwrap().parse().unwrap();
         let (status, message) = front(&session, "purge_schema_backup", id).await;
         assert_eq!(status, "busy");
@@ -469,7 +469,7 @@ async fn what_does_not_see_others_commit_is_refused() {
             }
         }
         assert!(tried > 40, "{tried}");
-        // The operator's own transactions say what they are, whatever the database has as its default.
+        // The operator's own transactions say what they are, so the default of the database does not matter.
         let begin = include_str!("../../sql/call/begin.sql").replace(":milliseconds", "1000");
         worker.client.batch_execute(&format!("SET default_transaction_isolation = 'serializable'; {begin}")).await.unwrap();
         let level: String = worker.client.query_one("SHOW transaction_isolation", &[]).await.unwrap().get(0);

@@ -190,7 +190,8 @@ async fn a_size_that_stays_an_estimate_is_told_with_who_keeps_it_so() {
         let everything = surveyed(&lane.survey(true).await, &tenant).cloned().unwrap();
         assert_eq!(everything["size_estimate"], told);
 
-        // Who has let go is named for two minutes at most, also when it goes on to be connected and the size is unknown for another reason.
+        // A session that has let go is named for two minutes at most, also when it goes on to be connected and the size
+        // is unknown for another reason.
         let estimate = async |known: &str, namespace: &str| -> Value {
             database.one(&format!("SELECT edu_matrix_hub_schema._size_estimate({known}, {namespace}, clock_timestamp())")).await
         };
@@ -380,7 +381,7 @@ async fn large_numbers_of_relations_are_numbers() {
     .await;
 }
 
-/// Whatever made the figures stale, they are not so for longer than it takes to see what is there.
+/// Figures that were stale for any reason are exact again as soon as what is there can be seen.
 #[tokio::test]
 async fn nothing_stays_stale_for_good() {
     with_database(async |database| {
@@ -408,7 +409,7 @@ async fn nothing_stays_stale_for_good() {
         };
         restore().await;
         assert_eq!(stale().await, (0, size));
-        // Restored, and dropped by hand before anybody measured it.
+        // Restored, and dropped by hand before a survey measured it.
         restore().await;
         database.admin.batch_execute("DROP SCHEMA school CASCADE").await.unwrap();
         assert_eq!(stale().await, (0, 0));
@@ -459,7 +460,7 @@ async fn tables_that_belong_to_other_roles_are_told_and_no_others() {
     .await;
 }
 
-/// Who is asked before a drop is told what is there now, whatever the survey knew, and nothing waits for a lock.
+/// The question before a drop tells what is there now and not what the survey knew, and nothing waits for a lock.
 #[tokio::test]
 async fn a_tenant_is_measured_when_it_is_asked_for() {
     with_database(async |database| {

@@ -1,4 +1,4 @@
-//! The annotations by which a user asks for something once, or answers a question; and what those of them mean that do nothing.
+//! The annotations by which a user asks for something once, or answers a question; and why one of them does nothing.
 
 use std::fmt::{Display, Write};
 
@@ -30,9 +30,9 @@ pub const RECLAIM: &str = "edumatrixhub.io/reclaim";
 /// Annotation: do nothing, and say as a condition what would be done. The value does not matter.
 pub const PAUSED: &str = "edumatrixhub.io/paused";
 
-/// Annotation of a `TenantDatabase`: manage a database that another cluster managed, or another database than before. The
-/// value is what the message of the condition says: `<cluster>/<epoch>` or `<installation>/<epoch>`, or both with a comma in
-/// between. It counts for that epoch, so that one which is forgotten takes nothing over again.
+/// Annotation of a `TenantDatabase`: manage a database that another cluster managed, or another database than before.
+/// The value is what the message of the condition says: `<cluster>/<epoch>` or `<installation>/<epoch>`, or both with a
+/// comma in between. It counts for that epoch, so that an annotation which is forgotten takes nothing over again.
 pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
 
 /// Annotation of a `TenantDatabase`: after a restore or an upgrade of the server, find out again which schema is whose. The value is
@@ -40,13 +40,14 @@ pub const TAKE_OVER: &str = "edumatrixhub.io/take-over";
 /// the tenant's own role and carries the tenant's id.
 pub const REBIND: &str = "edumatrixhub.io/rebind";
 
-/// Annotation of a `TenantDatabase`: what was deleted, or has expired, up to this time may go, however much it is. The value is a
-/// time such as `2026-01-31T12:00:00Z`, so that one which is forgotten confirms no later deletion. One to come confirms nothing.
+/// Annotation of a `TenantDatabase`: what was deleted, or has expired, up to this time may go, however much it is. The
+/// value is a time such as `2026-01-31T12:00:00Z`, so that an annotation which is forgotten confirms no later deletion.
+/// A time to come confirms nothing.
 pub const CONFIRM_DELETIONS: &str = "edumatrixhub.io/confirm-deletions";
 
-/// Annotation of a `TenantDatabase`: bring back all tenants that were set aside since this time, each for the next object of its
-/// namespace and name. The value is a time such as `2026-01-31T12:00:00Z`. It counts for what was set aside before the operator
-/// first heard it, so that one which is forgotten takes back no later deletion.
+/// Annotation of a `TenantDatabase`: bring back all tenants that were set aside since this time, each for the next
+/// object of its namespace and name. The value is a time such as `2026-01-31T12:00:00Z`. It counts for what was set
+/// aside before the operator first heard it, so that an annotation which is forgotten takes back no later deletion.
 pub const BRING_BACK: &str = "edumatrixhub.io/bring-back";
 
 /// Annotation of the Lease of a database: the replica that asks its holder for it. The value is the identity of that replica.
@@ -128,7 +129,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
         let (why, remove) = match told {
             _ if key == ABANDON && kind == "TenantDatabase" => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
-            // Any time means something, whichever the message proposes.
+            // Any time means something, not only the one that the message proposes.
             Some(_) if [CONFIRM_DELETIONS, BRING_BACK].contains(&key.as_str()) => continue,
             // The message has the command with the right one.
             Some(told) if told != Some(value) => ("it has another value", false),

@@ -64,7 +64,7 @@ pub struct Summary {
     pub since: Time,
 }
 
-/// What a reconcile came to, to be shown as conditions.
+/// The result of a reconcile, to be shown as conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     ready: Readiness,
@@ -233,7 +233,7 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
     find(conditions, type_).is_some_and(|condition| condition.status == "True")
 }
 
-/// The message without what a terminal would obey, and no longer than the API server takes.
+/// The message without characters that control a terminal, and no longer than the API server takes.
 fn cut(message: String) -> String {
     let message = plain(message);
     match message.char_indices().nth(MESSAGE_MAX_CHARS) {

@@ -68,9 +68,9 @@ pub struct SecretRef {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// How much is asked of TLS. `Disable`: plain text. `Prefer`: encrypted if the server can, the server is trusted
-    /// unseen. `Require`: encrypted, the server is trusted unseen. `VerifyCA`: its certificate must come from a trusted
-    /// authority. `VerifyFull`: and must be for the name that was connected to.
+    /// How much is asked of TLS. `Disable`: plain text. `Prefer`: encrypted if the server can, its certificate is not
+    /// checked. `Require`: encrypted, its certificate is not checked. `VerifyCA`: its certificate must come from a
+    /// trusted authority. `VerifyFull`: and must be for the name that was connected to.
     ///
     /// Default: `VerifyFull`; `Prefer` if the address is a loopback address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,7 +91,7 @@ pub enum TlsMode {
     Disable,
     /// Encrypted if the server can.
     Prefer,
-    /// Encrypted, the server is trusted unseen.
+    /// Encrypted, the server's certificate is not checked.
     Require,
     /// The certificate must come from a trusted authority.
     VerifyCA,

@@ -1,7 +1,7 @@
 //! The closed list of reasons that an Event can have.
 //!
 //! Events tell what happened once; conditions tell what is. An Event is for a user who reads `kubectl describe`, so
-//! there is one only for what a person would tell another.
+//! there is one only for what such a user needs to know.
 
 use std::fmt;
 
@@ -65,8 +65,8 @@ event_reasons! {
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
     Updated Normal "A change of the spec was applied."
-    QuotaWarning Warning "The tenant has come to use more of its quota than `spec.quota.warningPercent`."
-    QuotaExceeded Warning "The tenant has come to use more than its quota."
+    QuotaWarning Warning "The tenant now uses more of its quota than `spec.quota.warningPercent`."
+    QuotaExceeded Warning "The tenant now uses more than its quota."
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."
     Dropped Warning "The drop of a deleted tenant's schema without a backup has begun; the message has its size, and who wrote the confirming annotation."
     DeletionWaits Warning "A deletion has waited for ten seconds; the message says for what."

@@ -211,7 +211,7 @@ impl SchemaName {
     /// The name that a tenant without institution gets from its object: `ts_` and 20 hexadecimal digits of a hash.
     ///
     /// A Kubernetes name may have four times the bytes of a schema's name and characters that need quoting, so it is
-    /// hashed rather than cut: two long names that begin alike must not meet.
+    /// hashed rather than cut: two long names with the same beginning must not get the same schema.
     #[must_use]
     pub fn for_object(namespace: &str, name: &str) -> Self {
         let digest = Sha256::digest(format!("{namespace}/{name}"));

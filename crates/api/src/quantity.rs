@@ -120,7 +120,7 @@ impl Bytes {
     /// The number as `bigint` of SQL and `int64` of Kubernetes have it.
     #[must_use]
     pub fn as_i64(self) -> i64 {
-        // The bound of 2^53 leaves ten bits to spare.
+        // The bound of 2^53 leaves ten bits unused.
         i64::try_from(self.0).unwrap_or(i64::MAX)
     }
 

@@ -122,7 +122,7 @@ reasons! {
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
     SchemaMissing Stalled
         "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made again, because it would be empty."
-        "The message says what stands there and what to type: name it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
+        "The message says what stands there and what to type: rename it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."
     TablesMissing Stalled
         "Tables of what was set aside were dropped after that, so that the tenant would come back without them. Nothing was brought back."
         "The message names them. Put them back from a backup of the server, or accept that they are lost by the statement in the message; the tenant goes on by itself."

@@ -1,7 +1,7 @@
 //! `SchemaBackup`: one backup of one tenant, asked for by a person.
 //!
-//! Backups themselves live in the database's catalogue; the object is the request for one and the window onto it, so
-//! it may go while the backup stays.
+//! Backups themselves live in the database's catalogue; the object is the request for one and shows it, so it may go
+//! while the backup stays.
 
 #![allow(clippy::duplicated_attributes, reason = "every printer column has a type of its own")]
 
@@ -187,8 +187,8 @@ impl SchemaBackup {
         self.status.as_ref().is_some_and(|status| status.completion_time.is_some())
     }
 
-    /// Whether the object needs this TenantDatabase now: its backup is being made, or is to go with the object. One that is finished and
-    /// not deleted needs none until then, and says so when there is none.
+    /// Whether the object needs this TenantDatabase now: its backup is being made, or is to go with the object. A
+    /// backup that is finished and not deleted needs none until it is deleted.
     #[must_use]
     pub fn needs_database(&self, name: &str) -> bool {
         self.status.as_ref().and_then(|status| status.database_ref.as_deref()) == Some(name)

@@ -96,7 +96,7 @@ pub struct TenantDatabaseSpec {
     /// Who may use which schema names. A name is allowed if any entry that selects the tenant's namespace has a
     /// pattern that matches it.
     ///
-    /// Default: any valid name, for everybody.
+    /// Default: any valid name, for all namespaces.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -121,10 +121,10 @@ pub struct TenantDatabaseSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub defaults: Option<TenantDefaults>,
 
-    /// Tenants that get another `TenantSchema` with all their data, because its name or its namespace changes; one entry a
-    /// schema. It is half of what is needed: the other is the annotation `edumatrixhub.io/reclaim` on the new object.
-    /// While an entry stands, deleting the old object releases the tenant instead of setting it aside or dropping it,
-    /// whatever its deletion policy. An entry that is done does nothing and may stay.
+    /// Tenants that get another `TenantSchema` with all their data, because its name or its namespace changes; one
+    /// entry a schema. It is half of what is needed: the other is the annotation `edumatrixhub.io/reclaim` on the new
+    /// object. While an entry stands, deleting the old object releases the tenant instead of setting it aside or
+    /// dropping it, under any deletion policy. An entry that is done does nothing and may stay.
     ///
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,9 +244,9 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_tenants_per_namespace: Option<i32>,
 
-    /// How many tenants may be set aside or dropped within an hour, four fifths of them of one namespace. Whatever was deleted beyond it stays open and
-    /// untouched until the annotation `edumatrixhub.io/confirm-deletions` on the database lets it go, so that a wrong
-    /// prune of a pipeline takes few with it.
+    /// How many tenants may be set aside or dropped within an hour, four fifths of them of one namespace. What was
+    /// deleted beyond that stays open and untouched until the annotation `edumatrixhub.io/confirm-deletions` on the
+    /// database lets it go, so that a pipeline that prunes by mistake removes only few.
     ///
     /// Default: `50`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -286,8 +286,8 @@ pub struct TenantDatabaseStatus {
     #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
     pub observed_generation: Option<i64>,
 
-    /// `Ready` always; `Reconciling` while the operator is at work or the database is away, and `Stalled` while a
-    /// person must act.
+    /// `Ready` always; `Reconciling` while the operator is at work or the database does not answer, and `Stalled` while
+    /// a person must act.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

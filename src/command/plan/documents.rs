@@ -17,7 +17,7 @@ pub enum Error {
     /// The file is no YAML.
     #[error("{0} is not valid YAML")]
     Yaml(String, #[source] Box<serde_saphyr::Error>),
-    /// It would not be known which object is meant.
+    /// The document does not say which object it is.
     #[error("document {1} of {0} has no metadata.name")]
     Nameless(String, usize),
 }

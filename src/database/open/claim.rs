@@ -7,7 +7,7 @@ use super::{Claimant, Closed};
 use crate::contract::{CallStatus, Contest, Installation, LaneClaim, Refusal};
 use crate::postgres::{self, Functions};
 
-/// Who wants to manage a database, and which.
+/// The TenantDatabase that wants to manage a database, and what it knows of it.
 pub struct Identity<'a> {
     /// UID of the cluster's kube-system namespace.
     pub cluster: &'a str,
@@ -45,7 +45,7 @@ impl Identity<'_> {
         }
     }
 
-    /// Another database than before, with the value that lets it be.
+    /// The error for another database than before, with the value that allows it.
     #[must_use]
     pub fn changed(&self, found: &str) -> Closed {
         Closed::DatabaseChanged {
@@ -115,7 +115,7 @@ pub async fn claim(
     let managed_by =
         |key: &str| result.detail.get("managed_by").and_then(|by| by.get(key)?.as_str()).unwrap_or("unknown");
     let epoch = result.detail.get("epoch").and_then(serde_json::Value::as_i64).unwrap_or_default();
-    // Between the look and the claim another may have come.
+    // Between the look and the claim another operator may have claimed it.
     Err(match result.reason() {
         Refusal::WrongInstallation => identity.changed(result.text("installation_id").unwrap_or("another")),
         Refusal::ManagedElsewhere => identity.managed(managed_by("cluster"), managed_by("tenant_database"), epoch),
@@ -184,11 +184,11 @@ mod tests {
                 Identity { cluster: "here", name: "d", remembered, take_over: Some(take_over), known_claim: None };
             assert_eq!((identity.expected(), identity.says("there/7")), (expected, takes), "{take_over}");
         };
-        // The plain form of former releases is answered by the whole one.
+        // A value in the short form of former releases is answered with the whole form.
         check(Some(("one", 5)), "one", Some("one"), false);
         check(Some(("one", 5)), "there", Some("one"), false);
         check(Some(("one", 5)), "one/5", None, false);
-        // Left in a repository, after the database has come back to it.
+        // The value was left in a repository, after the TenantDatabase came back to that installation.
         check(Some(("one", 9)), "one/5", Some("one"), false);
         check(Some(("one", 5)), "one/5, there/7", None, true);
         check(Some(("one", 5)), "there/6", Some("one"), false);

@@ -72,7 +72,7 @@ pub enum Closed {
         expected: String,
         /// What is there.
         found: String,
-        /// What a person says to let it be.
+        /// The value of the annotation that allows it.
         take_over: String,
     },
     /// Another cluster manages it.

@@ -37,7 +37,7 @@ pub struct Opened {
     pub went_back: Option<String>,
 }
 
-/// Who asks for the lane.
+/// The replica that asks for the lane.
 pub struct Claimant<'a> {
     /// UID of the cluster's kube-system namespace.
     pub cluster: &'a str,
@@ -100,7 +100,7 @@ pub async fn open(
         take_over: database.annotations().get(TAKE_OVER).map(String::as_str),
         known_claim: status.and_then(|status| status.claim_id.as_deref()),
     };
-    // Functions that stand and may not be called: the right that lacks says more than that nothing was found.
+    // If the functions are there and the login may not call them, the missing right says more than "nothing was found".
     if facts.registry_exists
         && !facts.installed
         && (identity.expected().is_some() || spec.functions() == Mode::Verified)
@@ -111,7 +111,7 @@ pub async fn open(
         return Err(identity.changed(if facts.registry_exists { "one that this login may not see" } else { "none" }));
     }
     let before = if facts.installed { Some(functions.installation().await?) } else { None };
-    // Before anything is installed: functions are not upgraded in a database that is another's.
+    // Before anything is installed: functions are not upgraded in a database that another TenantDatabase manages.
     if let Some(before) = &before {
         identity.may_manage(before)?;
     }

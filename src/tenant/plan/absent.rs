@@ -1,4 +1,5 @@
-//! A tenant whose schema does not stand under its name, although something may be there: nothing is taken for it by guess.
+//! A tenant whose schema does not stand under its name. Something else may be there, and the operator does not guess
+//! that it is the tenant's.
 
 use crate::{
     api::{ABANDON, REBIND, bound},
@@ -32,7 +33,7 @@ pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>)
     })
 }
 
-/// How an object goes whose schema cannot be dealt with, and everything stays as it is.
+/// How to let an object go whose schema cannot be dealt with, while everything stays as it is.
 pub(super) fn or_abandon(owner: &Owner, schema: &str) -> String {
     let Owner { namespace, name, uid, .. } = owner;
     format!(

@@ -27,7 +27,7 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     {
         return limited(desired).unwrap_or_else(|| reclaim(desired, holder.schema_id, desired.given_by.as_ref()));
     }
-    // What it was itself is neither forgotten nor made again over what may be elsewhere.
+    // A tenant that this object had before is not made again while its schema may be somewhere else.
     let lost = lost(desired, observed);
     if let Some(message) = in_the_way(desired, observed) {
         return vec![match lost {
@@ -98,7 +98,7 @@ fn restore(desired: &Desired, left: &SetAside, from: Option<&ObjectName>) -> Vec
 
 /// What became of the tenant that this object had by its own UID or by its status.
 fn lost(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
-    // What has the name, or is set aside under it, tells of another way out.
+    // If something has the name or is set aside under it, that has a way out of its own.
     let or = |way_out: &'static str| match (&observed.set_aside, &observed.name_holder) {
         (None, None) => way_out,
         _ => "",

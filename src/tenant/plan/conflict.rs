@@ -1,4 +1,4 @@
-//! Who holds what a tenant asks for, and what that means for it.
+//! What holds the name or the institution that a tenant asks for, and what that means for it.
 
 use uuid::Uuid;
 
@@ -28,7 +28,7 @@ pub(super) fn stranger(what: &str, desired: &Desired) -> String {
     let Owner { namespace, name, .. } = &desired.owner;
     format!(
         "{what} belonged to a TenantSchema {name} of a namespace {namespace} that was deleted; this namespace was made since and \
-         may be another team's, so {RECLAIM} does nothing here. The platform team answers for it in spec.transfers of the \
+         may be another team's, so {RECLAIM} does nothing here. The platform team can confirm it in spec.transfers of the \
          TenantDatabase; deleting this object drops nothing"
     )
 }
@@ -48,12 +48,13 @@ pub(super) fn borne(schema: &str, bearer: &Bearer, desired: &Desired) -> String 
         ),
         _ => format!(
             "the schema that is called {schema} now belongs to another tenant, and was renamed by hand; choose another \
-             spec.schemaName in a new TenantSchema, or let a DBA name it back",
+             spec.schemaName in a new TenantSchema, or let a DBA rename it back",
         ),
     }
 }
 
-/// True when this object may have the row: its schema is the one that is wanted, and it is not just being dropped.
+/// True when this object may have the row: its schema is the one that is wanted, and it is not being dropped at this
+/// moment.
 pub(super) fn is_left_behind(holder: &Claim, desired: &Desired) -> bool {
     is_earlier(holder, &desired.owner)
         && !holder.is_stranger_to(&desired.owner)
@@ -99,8 +100,9 @@ pub(super) fn is_left_beside(left: &SetAside, desired: &Desired) -> bool {
         && desired.recreate.as_deref() == Some(&beside(left, desired))
 }
 
-/// What an annotation says to begin with an empty schema and leave this backup where it is. Who had another tenant since, by its
-/// status, says that of it too: what it said before it had that one was about this backup alone, and may be left in Git.
+/// What an annotation says to begin with an empty schema and leave this backup where it is. If the object had another
+/// tenant since, by its status, the value names that one too: the value from before was about this backup alone, and
+/// may be left in Git.
 fn beside(left: &SetAside, desired: &Desired) -> String {
     let (schema, backup) = (desired.schema_name.as_str(), left.backup_id);
     match desired.known.filter(|known| *known != left.holder.schema_id) {
@@ -109,7 +111,7 @@ fn beside(left: &SetAside, desired: &Desired) -> String {
     }
 }
 
-/// The holder as the one who asks may see it: another namespace and its objects are not named.
+/// The holder as the user of the asking object may see it: another namespace and its objects are not named.
 pub(super) fn holder_text(holder: &Claim, desired: &Desired) -> String {
     let asking = &desired.owner;
     match (&holder.namespace, &holder.name) {
@@ -127,7 +129,7 @@ pub(super) fn holder_text(holder: &Claim, desired: &Desired) -> String {
     }
 }
 
-/// Why a name or an institution is not to be had.
+/// Why the object cannot have a name or an institution.
 pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> String {
     let database = desired.effective.database_ref.as_deref().unwrap_or_default();
     let holder_text = match &holder.name {
@@ -183,7 +185,7 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
     )
 }
 
-/// What is set aside is neither forgotten nor brought back by guess, and its name is kept for whose it was.
+/// What is set aside is not brought back by a guess, and its name is kept for the object that it belonged to.
 pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
     let SetAside { backup_id, location, holder, .. } = left;
     let theirs = holder.schema_name.as_str();

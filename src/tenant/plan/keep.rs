@@ -64,8 +64,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     }
     let mut effects = Vec::new();
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
-    // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be recorded. But no
-    // suspension waits for a repair: a tenant can hold one up for as long as it likes.
+    // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be
+    // recorded. But no suspension waits for a repair: a tenant can hold up a repair for ever.
     if !repairable.is_empty() {
         let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
@@ -74,7 +74,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         let access = desired.access;
         effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access }]));
     }
-    // By itself and last: a text that the database cannot store fails the whole call, and no tenant's access waits for that.
+    // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not
+    // wait for it.
     effects.extend(set_config(desired, row));
     if let Err(complaint) = &desired.config {
         // One refusal ends the pass; what else is wrong is said when this is mended.
@@ -108,7 +109,8 @@ fn set_config(desired: &Desired, row: &TenantRow) -> Option<Effect> {
     Some(Effect::Steps(vec![Step::SetTenantConfig { schema_id: row.schema_id, config, quota_limit, changes }]))
 }
 
-/// What an annotation says to have just this loss made good by an empty schema. It says nothing about the next one.
+/// The value of the annotation with which a user accepts an empty schema for this one loss. It does not count for the
+/// next loss.
 fn loss(row: &TenantRow) -> String {
     let value = bound(&row.schema_name, row.schema_id);
     if row.recreations == 0 { value } else { format!("{value}+{}", row.recreations) }

@@ -25,8 +25,8 @@ pub(super) fn take_down(removal: &Removal, given_to: Option<&ObjectName>, observ
         (Some(row), _) => set_aside(removal, row),
         (None, Some(grave)) if removal.policy == DeletionPolicy::Drop => match &grave.backup_state {
             None | Some(BackupState::Purged) => vec![Effect::Release],
-            // What a stranger granted to its roles, or where a session holds one, keeps them for as long as that lasts. The job
-            // goes on without the object.
+            // A grant of another user's to its roles, or a session that holds one, keeps the roles for as long as it
+            // lasts. The job goes on without the object.
             Some(BackupState::Purging) if grave.schema_gone => vec![Effect::Release],
             // It was set aside while the policy was another one.
             Some(BackupState::Complete) if !is_confirmed(removal, removal.schema_name.as_deref(), grave.schema_id) => {
@@ -60,8 +60,8 @@ fn dropping(grave: &Tombstone) -> Effect {
     }
 }
 
-/// A tenant that goes to another object stays as it is, with all who work in it, until that one takes it. What was set aside
-/// before stays so until then.
+/// A tenant that goes to another object stays as it is, and its users go on working, until that object takes it. What
+/// was set aside before stays so until then.
 fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<Effect> {
     let mut effects = Vec::new();
     if observed.own.as_ref().is_some_and(|row| row.status != RowStatus::Released) {
@@ -71,8 +71,8 @@ fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<E
     effects
 }
 
-/// What stays as it is, is released by the next survey. But a row that was taken over waits for its object for ever, so it is released
-/// while that is there; if that does not come about, it serves that this process remembers the deletion.
+/// What stays as it is, is released by the next survey. But a row that was taken over waits for its object for ever, so
+/// it is released while that is there; if that fails, this process still remembers the deletion.
 fn stay(removal: &Removal, observed: &TenantAnswer) -> Vec<Effect> {
     let taken_over = observed.own.as_ref().filter(|row| row.taken_over);
     let release = taken_over.map(|_| Effect::Try(vec![release_step(removal, None)]));
@@ -87,7 +87,8 @@ fn release_step(removal: &Removal, to: Option<&ObjectName>) -> Step {
 
 fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     let purge = removal.policy == DeletionPolicy::Drop;
-    // What is gone leaves nothing to set aside. What is only somewhere else must not be left behind with no object.
+    // What is gone leaves nothing to set aside. A schema that is only somewhere else must not be left without an
+    // object.
     if let Some(absence) = row.absence.as_ref().filter(|absence| absence.kind != Fate::Replaced)
         && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))
     {
@@ -121,7 +122,8 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     effects
 }
 
-/// What is asked before a schema is dropped. While the same would be lost, the question stays as it was put, with its time.
+/// What is asked before a schema is dropped. While the same would be lost, the question stays as it was asked, with its
+/// time.
 fn question(removal: &Removal, row: &TenantRow) -> String {
     let Owner { namespace, name, .. } = &removal.owner;
     let message = format!(
@@ -142,8 +144,8 @@ fn question(removal: &Removal, row: &TenantRow) -> String {
     as_put().unwrap_or(message.clone())
 }
 
-/// Whether a user said of just this deletion that just this tenant may be dropped. What is said of its name alone may be meant for an
-/// earlier one, and what was said before the object was deleted may be what an earlier life or another world left in Git.
+/// Whether a user confirmed this very deletion of this very tenant. A value with the name alone may be meant for an
+/// earlier tenant, and a value from before the deletion may be left in Git since an earlier object or before a restore.
 fn is_confirmed(removal: &Removal, schema_name: Option<&str>, schema_id: Uuid) -> bool {
     let value = |name| Some(bound(name, deletion(schema_id, removal.deleted_at?)));
     removal.confirm_drop.is_some() && schema_name.is_some_and(|name| value(name) == removal.confirm_drop)

@@ -112,7 +112,8 @@ pub fn taken_away(tenant: &TenantSchema, removal: &Removal, row: Option<&TenantR
     vec![Notice { reason: EventReason::Dropped, message }]
 }
 
-/// Who wrote an annotation as it is now, and when, by the API server's own record. The audit log has the user.
+/// The field manager that wrote an annotation as it is now, and when, by the API server's own record. The audit log has
+/// the user.
 fn writer_of(metadata: &ObjectMeta, annotation: &str) -> String {
     let path = format!("/f:metadata/f:annotations/f:{}", annotation.replace('/', "~1"));
     let entries = metadata.managed_fields.iter().flatten();

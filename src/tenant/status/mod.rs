@@ -123,7 +123,7 @@ pub fn status_of_verdict(
     now: Timestamp,
 ) -> TenantSchemaStatus {
     let mut status = tenant.status.clone().unwrap_or_default();
-    // One that waits for its database is found by it.
+    // A tenant that waits for its database is found by the database's name.
     status.effective.get_or_insert_default().database_ref.get_or_insert_with(|| database.to_owned());
     finish(tenant, status, verdict, now)
 }

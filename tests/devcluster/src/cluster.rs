@@ -122,7 +122,7 @@ impl Cluster {
         self.state.is_held()
     }
 
-    /// Ends whatever runs in it, and says whether anything did.
+    /// Ends everything that runs in it, and says whether anything did.
     pub fn down(&self) -> Result<bool, Error> {
         if !self.dir().exists() {
             return Ok(false);

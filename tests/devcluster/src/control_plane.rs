@@ -152,7 +152,7 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// A started control plane before anybody owns it.
+/// A started control plane before a value owns it.
 pub(crate) struct Started {
     pub(crate) info: ControlPlaneInfo,
     etcd: Etcd,

@@ -57,7 +57,7 @@ pub enum Error {
         tail: String,
     },
     /// A condition did not come true in time.
-    #[error("waited {seconds} s for {what} in vain; look into the logs in the state directory, or give it more time")]
+    #[error("waited {seconds} s for {what}; look into the logs in the state directory, or give it more time")]
     Timeout {
         /// What was waited for.
         what: String,
@@ -82,7 +82,7 @@ pub enum Error {
         /// What the certificate library answered.
         source: rcgen::Error,
     },
-    /// An option has a value that this crate cannot honour.
+    /// An option has a value that this crate cannot follow.
     #[error("{option} cannot be `{value}`: {remedy}")]
     Option {
         /// The option.

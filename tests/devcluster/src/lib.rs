@@ -1,5 +1,5 @@
 //! A real Kubernetes control plane and a real `PostgreSQL` on loopback, for tests, benches and the
-//! quickstart. Nothing needs a container engine, and nothing is left behind, whichever process dies.
+//! quickstart. Nothing needs a container engine, and nothing is left behind, even if one of the processes dies.
 //!
 //! # For a test that needs a cluster
 //!

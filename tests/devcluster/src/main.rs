@@ -176,7 +176,7 @@ fn exec(cluster: &Cluster, args: &ExecArgs) -> Result<ExitCode, Error> {
     status.map(exit_code)
 }
 
-/// Runs the command while this process stays alive for the sake of the cluster: an interrupt from
+/// Runs the command while this process stays alive so that the cluster does: an interrupt from
 /// the terminal reaches the command by itself, and other requests to end are passed on to it.
 fn run_with_signals(info: &ClusterInfo, words: &[OsString]) -> Result<ExitStatus, Error> {
     let Some((program, arguments)) = words.split_first() else {

@@ -105,7 +105,7 @@ pub(crate) fn write_private(path: &Path, text: &str, account: Option<Account>) -
     fs::rename(&partial, path).file("write", path)
 }
 
-/// Takes the lock of this name, waiting for who has it; it is given up when the value is
+/// Takes the lock of this name, waiting for the process that has it; it is given up when the value is
 /// dropped or the process ends in any way.
 pub(crate) fn lock(path: &Path) -> Result<File, Error> {
     if let Some(parent) = path.parent() {

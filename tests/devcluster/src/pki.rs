@@ -162,7 +162,7 @@ users:
     )
 }
 
-/// Fixed dates spare a clock; a cluster lives for minutes and the authority with it.
+/// Fixed dates need no clock; a cluster lives for minutes and the authority with it.
 fn set_validity(params: &mut CertificateParams, expired: bool) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = if expired { date_time_ymd(2021, 1, 1) } else { date_time_ymd(2120, 1, 1) };

@@ -1,5 +1,5 @@
 //! The state directory of something that belongs to this process alone: a guard ends it when this
-//! process goes, and what a crash of both has left is swept up by the next one to come along.
+//! process goes, and the next process that makes one removes what a crash of both has left.
 
 use std::fs;
 use std::path::{Path, PathBuf};

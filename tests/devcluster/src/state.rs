@@ -17,10 +17,10 @@ use crate::wait::wait_until;
 const GUARD: &str = include_str!("guard.sh");
 const GUARDS: [&str; 2] = ["guard", "guard-of-guard"];
 const TICK: Duration = Duration::from_millis(500);
-/// A directory that bears this file is one of ours, and its contents may be removed; who brings
-/// it up or takes it down holds the lock on it.
+/// A directory that has this file is one of ours, and its contents may be removed; a process that brings it up or takes
+/// it down holds the lock on it.
 const MARKER: &str = ".devcluster";
-/// Ending takes the guard's ten seconds of patience at worst, and a removal of a data directory.
+/// Ending takes at worst the ten seconds for which the guard waits, and a removal of a data directory.
 const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What remains of a state directory after its end.
@@ -69,7 +69,7 @@ impl StateDir {
         lock(&marker)
     }
 
-    /// Creates the empty directories; whatever ran there before has to be ended first.
+    /// Creates the empty directories; everything that ran there before has to be ended first.
     pub(crate) fn create(&self) -> Result<(), Error> {
         if self.logs().exists() {
             fs::remove_dir_all(self.logs()).file("empty", &self.logs())?;

@@ -1,5 +1,5 @@
-//! Waiting for a condition with a deadline, and finding free ports: the two things that keep tests
-//! from sleeping for luck and from clashing with each other.
+//! Waiting for a condition with a deadline, and finding free ports: the two things that keep tests from sleeping in the
+//! hope that it is enough, and from clashing with each other.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};

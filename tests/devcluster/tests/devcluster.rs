@@ -126,7 +126,7 @@ fn two_side_by_side_leave_nothing_whichever_is_killed() {
     assert_answers(&two);
     assert_kill_ends_all(&two, "guard");
 
-    // With both guards gone at the same moment only the state files are left to go by.
+    // With both guards gone at the same moment only the state files tell what runs.
     succeed(&devcluster(two.dir(), &["up"]));
     let guards = [pid_of(&two, "guard"), pid_of(&two, "guard-of-guard")];
     Command::new("kill").arg("-9").args(guards.map(|pid| pid.to_string())).status().unwrap();

@@ -38,7 +38,7 @@ impl Process {
         self
     }
 
-    /// Starts one that may be hindered from ever being ready.
+    /// Starts one that may never become ready.
     pub fn spawn(world: &World, log_level: &str) -> Self {
         Self::spawn_build(Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator")), world, log_level)
     }

@@ -10,12 +10,12 @@ use std::{
     thread,
 };
 
-/// What a listener does with those who connect.
+/// What a listener does with clients that connect.
 #[derive(Clone, Copy)]
 pub enum Manners {
     /// Takes the connection and never says a word.
     Silent,
-    /// Answers whatever comes as a web server would.
+    /// Answers everything that comes as a web server would.
     Web,
     /// Begins to speak at once, as a mail server does.
     Mail,

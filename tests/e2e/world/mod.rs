@@ -243,7 +243,7 @@ impl World {
         runtime.shutdown_background();
     }
 
-    /// Stops the operator as a power cut does: in the middle of whatever it does, without giving anything back.
+    /// Stops the operator as a power cut does: in the middle of its work, without giving anything back.
     pub async fn kill_operator(&mut self) {
         let Operator { runtime, .. } = self.operator.take().expect("a running operator");
         runtime.shutdown_background();
@@ -373,7 +373,7 @@ impl World {
         self.clean_up().await;
     }
 
-    /// Removes everything that the test made, whatever state it is in.
+    /// Removes everything that the test made, in any state.
     pub async fn clean_up(mut self) {
         if self.operator.is_some() {
             self.stop_operator().await;
@@ -382,7 +382,7 @@ impl World {
         self.drop_database(&self.database.clone());
     }
 
-    /// Removes the test's objects from the cluster, whatever state they are in, and leaves the database as it is.
+    /// Removes the test's objects from the cluster, in any state, and leaves the database as it is.
     pub async fn remove_objects(&self) {
         let own = self.own();
         for tenant in Api::<TenantSchema>::all(self.client.clone()).list(&own).await.unwrap() {

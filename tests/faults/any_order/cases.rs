@@ -55,7 +55,7 @@ fn rows_are_where_the_catalogue_says() {
         &[found("s", "living", "uid-b", whole)],
         &[&format!("{life} is in s (living), which was given to team(1)/b")],
     );
-    // Who was given a life has it from then on, and no object that was given another schema.
+    // An object that was given a life has it from then on, and none does that was given another schema.
     let named = |name: &str| ("team".to_owned(), name.to_owned());
     for (schema, expected) in
         [("s", Vec::new()), ("t", vec![format!("{life} is in s (living), which was given to team(1)/b")])]

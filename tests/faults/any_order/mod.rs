@@ -1,6 +1,6 @@
-//! Whatever happens to objects, to etcd, to PostgreSQL and to operators, in any order: every row that was acknowledged is
-//! either in the schema where its tenant's object says, or whole in something that the catalogue names; never in another
-//! tenant's schema; and no object says Ready of what is not there.
+//! Anything may happen to objects, to etcd, to PostgreSQL and to operators, in any order: every row that was
+//! acknowledged is either in the schema where its tenant's object says, or whole in something that the catalogue names;
+//! never in another tenant's schema; and no object says Ready of what is not there.
 //!
 //! What is looked at is the database to which the TenantDatabase leads. What an operator does to an original that it has left for a copy
 //! on the same server, and to logins and memberships, which the two share, is not rows: `tests/sql/copies.rs` and
@@ -175,7 +175,7 @@ impl Safety {
         }
     }
 
-    /// The rows are where they have to be, whatever is broken.
+    /// The rows are where they have to be, also while things are broken.
     fn check(&mut self) {
         let Some(found) = block_in_place(|| property::look(&self.stage.world)) else { return };
         let broken = property::broken(&mut self.model, &found);
@@ -240,7 +240,7 @@ impl Safety {
                 break;
             }
             assert!(begin.elapsed() < SETTLED, "no agreement:\n{}", differences.join("\n"));
-            // Whatever objects are missed are meant to be gone, and whose the schemas are is answered for.
+            // All objects that are missed are meant to be gone, and the platform team confirms whose the schemas are.
             self.confirm_deletions().await;
             self.bind_again().await;
             sleep(Duration::from_secs(3)).await;

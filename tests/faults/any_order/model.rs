@@ -33,7 +33,7 @@ pub struct Life {
     pub rows: BTreeSet<u64>,
     /// The ids by which the registry and the catalogue called it.
     pub ids: BTreeSet<String>,
-    /// It may go: this was so before etcd went back, and may have been acted upon since.
+    /// It may go: this was so before etcd went back, and an operator may have acted on it since.
     pub given_up: bool,
 }
 
@@ -100,8 +100,8 @@ impl Model {
         self.given.push((schema.to_owned(), [from, to]));
     }
 
-    /// The platform team answered for it that the next object of the same name has what was set aside, in whatever namespace of the
-    /// same name it stands.
+    /// The platform team confirmed that the next object of the same name gets what was set aside, in any namespace of
+    /// the same name.
     pub fn brings_back(&mut self) {
         let named = |place: &Place| (place.namespace.clone(), place.name.clone());
         let owned =
@@ -182,7 +182,7 @@ impl Model {
         life.given_up || self.objects.0.values().any(confirms)
     }
 
-    /// A person answered for it that this life is not in its place.
+    /// A person confirmed that this life is not in its place.
     pub fn is_replaced(&self, life: &Life) -> bool {
         self.replaced.iter().any(|value| value_names(value, life))
     }

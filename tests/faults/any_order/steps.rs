@@ -445,7 +445,7 @@ impl Safety {
         }
     }
 
-    /// What was broken for a while works again, and those who stood in between have forgotten what they swallowed.
+    /// What was broken for a while works again, and connections whose bytes a wire has swallowed are cut.
     pub fn repair(&mut self) {
         match self.broken.take().map(|(broken, _)| broken) {
             Some(Broken::Operator(number)) => self.stage.signal(number, "CONT"),

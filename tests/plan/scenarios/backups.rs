@@ -101,6 +101,6 @@ fn a_deleted_backup_is_kept_removed_or_cancelled() {
     }
     check_backup_removal("backup_keep", &deleted, false, &answer(Some("purged"), false));
     check_backup_removal("backup_cancel", &kept, false, &answer(Some("running"), false));
-    // Who deletes a namespace did not say that the backups may go.
+    // A user who deletes a namespace did not say that the backups may go.
     check_backup_removal("backup_keep", &deleted, true, &answer(Some("complete"), false));
 }

@@ -121,7 +121,7 @@ fn a_tenant_of_a_namespace_that_was_made_again_is_answered_for_by_an_entry_from_
     let observed = json!({ "name_holder": former });
     check("transfer_same_name", &reclaims, itself.clone(), observed.clone(), true);
     check("stranger_holds", &reclaims, json!({}), observed, true);
-    // That the object is deleted gives nothing to anybody.
+    // That the object is deleted gives nothing to another one.
     check_removal("remove", &school(), itself, json!({ "own": row(json!({})) }));
 }
 

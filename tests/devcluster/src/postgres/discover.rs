@@ -126,7 +126,7 @@ fn distribution_dirs() -> Vec<PathBuf> {
     dirs
 }
 
-/// Installs the distribution's server where that needs no question to anybody.
+/// Installs the distribution's server where that asks no user a question.
 fn install_newest() -> Result<(), Error> {
     let apt = on_path("apt-get");
     let root = rustix::process::geteuid().is_root();

