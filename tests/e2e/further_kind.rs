@@ -68,6 +68,7 @@ async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
     assert_eq!(before.finalizers(), ["test.edumatrixhub.io/timed-snapshot"]);
     // A second run looks at it when the lane opens, and neither does nor writes anything.
     world.prove_fixpoint().await;
+    world.start_operator().await;
     let looks = "tenant_schema_operator_reconciles_total{kind=\"TimedSnapshot\",outcome=\"unchanged\"";
     world.eventually("the second run looked at it", async || world.count(looks) > 0).await;
     assert_eq!(world.count("tenant_schema_operator_sql_calls_total{function=\"apply_steps\""), 0);
