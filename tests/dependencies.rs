@@ -11,12 +11,13 @@ use std::{
 };
 
 /// The sections of the page, with the manifest and the table in it that each is about.
-const SECTIONS: [(&str, &str, &str); 5] = [
+const SECTIONS: [(&str, &str, &str); 6] = [
     ("Operator", "Cargo.toml", "dependencies"),
     ("Tests", "Cargo.toml", "dev-dependencies"),
     ("Kinds", "crates/api/Cargo.toml", "dependencies"),
     ("Tests of the kinds", "crates/api/Cargo.toml", "dev-dependencies"),
     ("Development cluster", "tests/devcluster/Cargo.toml", "dependencies"),
+    ("Ground of the tests", "tests/support/Cargo.toml", "dependencies"),
 ];
 
 fn read(file: &str) -> String {
@@ -57,7 +58,7 @@ fn explained(page: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 #[test]
 fn every_dependency_has_its_reason() {
     let mut page = explained(&read("docs/dependencies.md"));
-    for manifest in ["Cargo.toml", "crates/api/Cargo.toml", "tests/devcluster/Cargo.toml"] {
+    for manifest in ["Cargo.toml", "crates/api/Cargo.toml", "tests/devcluster/Cargo.toml", "tests/support/Cargo.toml"] {
         for (table, mut names) in declared(&read(manifest)) {
             let section = SECTIONS.iter().find(|(_, file, name)| (*file, *name) == (manifest, table.as_str()));
             let Some((section, ..)) = section else { panic!("[{table}] of {manifest} has no section of its own yet") };

@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
-mod expressions;
-
 use std::{
     collections::BTreeSet,
     fs,
@@ -13,8 +11,8 @@ use std::{
     process::Command,
 };
 
-use expressions::{ALERTS, alerts, expressions};
 use serde_json::json;
+use support::expressions::{ALERTS, alerts, expressions};
 
 const RUNBOOKS: &str = "https://github.com/edumatrixhub/tenant-schema-operator/blob/main/docs/runbooks/";
 

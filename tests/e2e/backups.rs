@@ -6,7 +6,12 @@ use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
 use crate::world::{World, condition};
 
-impl World {
+/// What these tests do in their world.
+trait Backups {
+    async fn finished_backup(&self, name: &str, change: Value) -> SchemaBackup;
+}
+
+impl Backups for World {
     /// A backup of the tenant `school` that is finished.
     async fn finished_backup(&self, name: &str, change: Value) -> SchemaBackup {
         let mut spec = json!({ "tenantSchemaRef": { "name": "school" } });

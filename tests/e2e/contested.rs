@@ -21,7 +21,13 @@ use crate::{
     world::{World, condition},
 };
 
-impl World {
+/// What these tests do in their world.
+trait Contested {
+    async fn further_operator_namespace(&self) -> String;
+    fn restricted_kubeconfig(&self) -> NamedTempFile;
+}
+
+impl Contested for World {
     /// A second namespace for an operator, with the same Secret.
     async fn further_operator_namespace(&self) -> String {
         let namespace = format!("further-{}", self.id);

@@ -1,6 +1,7 @@
 //! Two releases and one database: an operator runs on with functions that are one release newer, and upgrades older ones.
 //! The next release is really built.
 
+use crate::privileges::Privileges as _;
 use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};

@@ -39,7 +39,14 @@ fn succeeds(page: &Path, command: &mut Command, text: &str) -> String {
     said(&output.stdout)
 }
 
-impl World {
+/// What these tests do in their world.
+trait Documented {
+    fn translated(&self, text: &str) -> String;
+    fn shell(&self, page: &Path, place: &Path, text: &str) -> String;
+    fn typed(&self, page: &Path, text: &str, stays: bool) -> String;
+}
+
+impl Documented for World {
     /// The words of the documents in the words of this test.
     fn translated(&self, text: &str) -> String {
         let database = self.database_ref();

@@ -6,9 +6,15 @@ use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
 use crate::world::{World, condition};
 
-impl World {
+/// What these tests do in their world.
+pub trait HeldUp {
+    async fn dropped_tenant(&self, name: &str);
+    fn failures(&self) -> i32;
+}
+
+impl HeldUp for World {
     /// A tenant that is to be dropped, deleted and confirmed as its condition tells.
-    pub async fn dropped_tenant(&self, name: &str) {
+    async fn dropped_tenant(&self, name: &str) {
         let tenants = self.api::<TenantSchema>();
         tenants.delete(name, &DeleteParams::default()).await.unwrap();
         let message = self.stalled_tenant(name, "DropNotConfirmed").await;

@@ -1,26 +1,36 @@
 //! Long work: it waits its turn, survives the operator, and ends when it is not wanted any more.
 
+use crate::held_up::HeldUp as _;
 use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
 use crate::world::{Session, World, condition};
 
-impl World {
+/// What these tests do in their world.
+pub trait Jobs {
+    async fn locked_tenant(&self, name: &str) -> Session;
+    async fn backup_of(&self, name: &str, tenant: &str);
+    fn job(&self, name: &str) -> String;
+    async fn until_blocked(&self, name: &str);
+    async fn until_clean(&self);
+}
+
+impl Jobs for World {
     /// A tenant with a table that a session has locked, so that a snapshot of it does not get on.
-    pub async fn locked_tenant(&self, name: &str) -> Session {
+    async fn locked_tenant(&self, name: &str) -> Session {
         self.apply_tenant(name, json!({ "schemaName": name })).await;
         self.ready_tenant(name).await;
         self.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils AS SELECT generate_series(1, 10) AS id"));
         self.session(&format!("BEGIN; LOCK TABLE {name}.pupils IN ACCESS EXCLUSIVE MODE"))
     }
 
-    pub async fn backup_of(&self, name: &str, tenant: &str) {
+    async fn backup_of(&self, name: &str, tenant: &str) {
         self.apply_backup(name, json!({ "tenantSchemaRef": { "name": tenant } })).await;
     }
 
     /// The state of a backup in the catalogue, of its job, and how often it was begun.
-    pub fn job(&self, name: &str) -> String {
+    fn job(&self, name: &str) -> String {
         self.sql(&format!(
             "SELECT b.state, j.state, j.attempt FROM edu_matrix_hub_schema.schema_backups AS b \
              JOIN edu_matrix_hub_schema.schema_jobs AS j ON j.backup_id = b.id WHERE b.object_name = '{name}'"
@@ -28,7 +38,7 @@ impl World {
     }
 
     /// Waits until a job runs and stands before the lock.
-    pub async fn until_blocked(&self, name: &str) {
+    async fn until_blocked(&self, name: &str) {
         let waits = "SELECT count(*) > 0 FROM pg_stat_activity \
                      WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%run_job%'";
         self.eventually(&format!("{name} stands before the lock"), async || {

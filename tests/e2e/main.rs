@@ -19,8 +19,6 @@ mod documented;
 mod drift;
 mod events;
 mod examples;
-#[path = "../alerts/expressions.rs"]
-mod expressions;
 mod further_kind;
 mod gitops;
 mod held_up;
@@ -45,8 +43,6 @@ mod rivals;
 mod suspension;
 mod take_over;
 mod timed_snapshot;
-#[allow(dead_code, reason = "tests/faults uses the rest")]
-mod tools;
 mod turns;
 mod two_databases;
 mod unreadable;
@@ -54,4 +50,5 @@ mod usage;
 mod views;
 mod watched;
 mod went_back;
-mod world;
+
+use support::{expressions, tools, world};

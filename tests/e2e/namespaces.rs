@@ -10,7 +10,12 @@ use tenant_schema_operator::api::{RECLAIM, RECONCILE_REQUESTED_AT, SchemaBackup,
 
 use crate::world::World;
 
-impl World {
+/// What these tests do in their world.
+trait Namespaces {
+    async fn label(&self, namespace: &str, labels: Value);
+}
+
+impl Namespaces for World {
     async fn label(&self, namespace: &str, labels: Value) {
         let patch = json!({ "metadata": { "labels": labels } });
         let namespaces = Api::<Namespace>::all(self.client.clone());

@@ -104,7 +104,13 @@ async fn a_file_is_planned_against_the_live_cluster_and_changes_nothing() {
     world.finish().await;
 }
 
-impl World {
+/// What these tests do in their world.
+trait Pause {
+    fn manifest(&self, name: &str, spec: &str) -> String;
+    fn plan(&self, files: &[&str]) -> (i32, String);
+}
+
+impl Pause for World {
     /// The manifest of a tenant of the test.
     fn manifest(&self, name: &str, spec: &str) -> String {
         format!(

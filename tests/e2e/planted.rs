@@ -9,7 +9,12 @@ use crate::world::World;
 /// The same as in the tests of the functions.
 const PLANTED: &str = include_str!("../sql/planted.sql");
 
-impl World {
+/// What these tests do in their world.
+trait Planted {
+    fn planted_ran(&self) -> bool;
+}
+
+impl Planted for World {
     /// Whether something that was planted has run.
     fn planted_ran(&self) -> bool {
         self.sql("SELECT is_called FROM public.ran") == "t"

@@ -134,9 +134,14 @@ async fn verified_functions_need_a_login_that_may_do_nothing_but_call_them() {
     world.finish().await;
 }
 
-impl World {
+/// What these tests do in their world.
+pub trait Privileges {
+    fn run_script(&self, script: &str);
+}
+
+impl Privileges for World {
     /// Runs a script of many statements as superuser, as `psql -f` does.
-    pub fn run_script(&self, script: &str) {
+    fn run_script(&self, script: &str) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), script).unwrap();
         let mut command = std::process::Command::new(self.postgres.tool("psql").unwrap());

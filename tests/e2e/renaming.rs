@@ -12,7 +12,15 @@ use crate::world::World;
 
 const SCHEMA: &str = "school";
 
-impl World {
+/// What these tests do in their world.
+trait Renaming {
+    async fn transfer(&self, from: (&str, &str), to: (&str, &str));
+    async fn pupils(&self, name: &str, spec: Value) -> Option<String>;
+    async fn says(&self, api: &Api<TenantSchema>, name: &str, part: &str);
+    fn rows(&self) -> String;
+}
+
+impl Renaming for World {
     /// The platform team's half.
     async fn transfer(&self, from: (&str, &str), to: (&str, &str)) {
         let entry = json!({

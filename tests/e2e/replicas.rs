@@ -1,6 +1,7 @@
 //! Replicas share databases: the one with fewer asks, the one with more hands over at a quiet moment, and no user
 //! notices.
 
+use crate::jobs::Jobs as _;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -17,7 +18,18 @@ use crate::{
     world::World,
 };
 
-impl World {
+/// What these tests do in their world.
+trait Replicas {
+    fn leases(&self) -> Api<Lease>;
+    async fn own_lease(&self) -> Lease;
+    async fn own_holder(&self) -> Option<String>;
+    async fn wished_by(&self) -> Option<String>;
+    fn epochs(&self, databases: &[&str]) -> i64;
+    async fn tenant_there(&self, name: &str, further: &Further);
+    async fn until_held(&self, what: &str, expected: &[usize], processes: &[&Process]);
+}
+
+impl Replicas for World {
     fn leases(&self) -> Api<Lease> {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
     }

@@ -1,6 +1,7 @@
 //! What has gone wrong in other operators: many grants at once, grants that only grow, thousands of tables, a status that is
 //! believed.
 
+use crate::privileges::Privileges as _;
 use std::fmt::Write as _;
 
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

@@ -5,7 +5,13 @@ use tenant_schema_operator::api::TenantSchema;
 
 use crate::world::{World, condition};
 
-impl World {
+/// What these tests do in their world.
+trait Usage {
+    fn bytes(&self, schema: &str) -> i64;
+    async fn until_measured(&self, name: &str) -> TenantSchema;
+}
+
+impl Usage for World {
     /// What a schema takes up, as PostgreSQL itself says.
     fn bytes(&self, schema: &str) -> i64 {
         let bytes = self.sql(&format!(

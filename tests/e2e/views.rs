@@ -19,7 +19,17 @@ use crate::{tools::operator::Process, world::World};
 const ROWS: &str =
     "SELECT schema_name, status FROM edu_matrix_hub_schema.tenant_schemas ORDER BY schema_name, created_at";
 
-impl World {
+/// What these tests do in their world.
+trait Views {
+    async fn delete_tenant_in_view_of_both(&self, name: &str);
+    async fn show(&self, name: &str, shown: bool);
+    async fn show_database(&self, shown: bool);
+    async fn told(&self, name: &str) -> Value;
+    fn lose(&self, name: &str);
+    async fn until_row(&self, schema: &str, status: &str);
+}
+
+impl Views for World {
     /// Labels a tenant for this operator or for another one.
     async fn show(&self, name: &str, shown: bool) {
         let to = if shown { self.id.clone() } else { format!("{}-other", self.id) };
@@ -56,6 +66,15 @@ impl World {
     async fn until_row(&self, schema: &str, status: &str) {
         let row = format!("SELECT status FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = '{schema}'");
         self.eventually(&format!("{schema} is {status}"), async || self.sql(&row) == status).await;
+    }
+
+    /// Deletes a tenant that the operator of the database does not see yet.
+    async fn delete_tenant_in_view_of_both(&self, name: &str) {
+        let retain = json!({ "spec": { "deletionPolicy": "Retain" } });
+        self.api::<TenantSchema>().patch(name, &PatchParams::default(), &Patch::Merge(&retain)).await.unwrap();
+        self.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
+        self.show(name, false).await;
+        self.until_gone(&self.api::<TenantSchema>(), name).await;
     }
 }
 
@@ -222,17 +241,6 @@ async fn tenants_and_their_database_are_handed_to_another_operator_by_a_label() 
     assert!(status.success() && !log.contains("panicked"), "{log}");
     world.stop_operator().await;
     world.clean_up().await;
-}
-
-impl World {
-    /// Deletes a tenant that the operator of the database does not see yet.
-    async fn delete_tenant_in_view_of_both(&self, name: &str) {
-        let retain = json!({ "spec": { "deletionPolicy": "Retain" } });
-        self.api::<TenantSchema>().patch(name, &PatchParams::default(), &Patch::Merge(&retain)).await.unwrap();
-        self.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
-        self.show(name, false).await;
-        self.until_gone(&self.api::<TenantSchema>(), name).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

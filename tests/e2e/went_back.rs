@@ -17,7 +17,13 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").args(["-a", "-T"]).args([from, to]).status().unwrap().success());
 }
 
-impl World {
+/// What these tests do in their world.
+trait WentBack {
+    async fn epoch_of_status(&self) -> i64;
+    async fn database_message(&self) -> String;
+}
+
+impl WentBack for World {
     async fn epoch_of_status(&self) -> i64 {
         let api = kube::Api::<TenantDatabase>::all(self.client.clone());
         api.get(&self.database_ref()).await.unwrap().status.unwrap().epoch.unwrap()

@@ -305,7 +305,7 @@ mod tests {
             assert_eq!(format!("{} {} {age}s", summary.reason, summary.message), expected);
         };
         check(&Verdict::of(Reason::Suspended, "shut", true), "Suspended shut 60s");
-        check(&Verdict::of(Reason::OutsideLimits, "far", true), "OutsideLimits far 0s");
+        check(&Verdict::of(Reason::LimitExceeded, "far", true), "LimitExceeded far 0s");
         check(&Verdict::of(Reason::DatabaseUnavailable, "away", Readiness::Kept), "DatabaseUnavailable away 0s");
         check(&Verdict::of(Reason::Paused, "suspend", Readiness::Kept), "Paused suspend 0s");
         assert_eq!(summary(&[]), None);
@@ -314,8 +314,8 @@ mod tests {
     #[test]
     fn stalled_replaces_reconciling() {
         check(
-            &Verdict::of(Reason::OutsideLimits, "", true),
-            "Ready=True OutsideLimits g2 60s; Stalled=True OutsideLimits g2 0s",
+            &Verdict::of(Reason::LimitExceeded, "", true),
+            "Ready=True LimitExceeded g2 60s; Stalled=True LimitExceeded g2 0s",
         );
         let working = Verdict::of(Reason::Progressing, "", false).conditions(&[], 1, THEN);
         let stuck = Verdict::of(Reason::Conflict, "", false).conditions(&working, 1, NOW);

@@ -15,11 +15,9 @@ use tenant_schema_operator::api::TenantSchema;
 
 use super::property;
 use crate::{
-    faults::{
-        api::Api,
-        wire::{Cut, Wire},
-    },
+    api::Api,
     tools::{operator::Process, own_server},
+    wire::{Cut, Wire},
     world::{World, install_crds},
 };
 

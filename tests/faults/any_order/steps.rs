@@ -20,7 +20,7 @@ use super::{
     model::Place,
     stage::{LABELS, Manner},
 };
-use crate::{faults::agreement::prefix, faults::wire::Mood, world::condition};
+use crate::{agreement::prefix, wire::Mood, world::condition};
 
 /// Applications, each with a schema of its own.
 const APPLICATIONS: u64 = 6;

@@ -11,7 +11,7 @@ use tenant_schema_operator::api::{REBIND, TAKE_OVER};
 use tokio::task::block_in_place;
 
 use super::{Safety, model::Life};
-use crate::faults::agreement::prefix;
+use crate::agreement::prefix;
 
 /// What the database was once.
 pub enum Older {

@@ -3,6 +3,7 @@
 mod objects;
 mod postgres;
 
+use crate::program;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
@@ -297,7 +298,7 @@ impl World {
 
     /// Runs the operator's binary as a person does, as administrator of the cluster.
     pub fn command(&self, arguments: &[&str]) -> (std::process::ExitStatus, String, String) {
-        let output = std::process::Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
+        let output = std::process::Command::new(program())
             .args(arguments)
             .env("KUBECONFIG", &self.plane.kubeconfig)
             .output()
@@ -431,6 +432,7 @@ impl World {
         ListParams::default().labels(&format!("e2e={}", self.id))
     }
 
+    /// The epoch of the lane.
     pub async fn epoch(&self) -> i64 {
         let database = self.databases().get_opt(&self.database_ref()).await.unwrap();
         database.and_then(|database| database.status?.epoch).unwrap_or_default()

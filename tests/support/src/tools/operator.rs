@@ -1,5 +1,6 @@
 //! The operator as a process of its own: the real binary, which can be killed, and whose log can be read.
 
+use crate::program;
 use std::{
     fs::{self, File},
     io::{Read, Write},
@@ -40,13 +41,12 @@ impl Process {
 
     /// Starts one that may never become ready.
     pub fn spawn(world: &World, log_level: &str) -> Self {
-        Self::spawn_build(Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator")), world, log_level)
+        Self::spawn_build(&program(), world, log_level)
     }
 
     /// Starts one in another namespace than the world's.
     pub fn spawn_in(world: &World, namespace: &str) -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator"));
-        Self::spawn_with(program, world, "info", &[("TSO_NAMESPACE", namespace)])
+        Self::spawn_with(&program(), world, "info", &[("TSO_NAMESPACE", namespace)])
     }
 
     fn spawn_build(program: &Path, world: &World, log_level: &str) -> Self {
@@ -55,8 +55,7 @@ impl Process {
 
     /// Starts one in the same namespace that works for the objects which another selector selects.
     pub fn start_selecting(world: &World, selector: &str) -> Self {
-        let program = Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator"));
-        Self::spawn_with(program, world, "info", &[("TSO_WATCH_SELECTOR", selector)]).ready()
+        Self::spawn_with(&program(), world, "info", &[("TSO_WATCH_SELECTOR", selector)]).ready()
     }
 
     fn spawn_with(program: &Path, world: &World, log_level: &str, environment: &[(&str, &str)]) -> Self {
@@ -80,7 +79,7 @@ impl Process {
 
     /// One whose environment differs from what such a world gives it.
     pub fn spawn_as(world: &World, environment: &[(&str, &str)]) -> Self {
-        Self::spawn_with(Path::new(env!("CARGO_BIN_EXE_tenant-schema-operator")), world, "info", environment)
+        Self::spawn_with(&program(), world, "info", environment)
     }
 
     /// Whether it still runs: nothing but a signal of the test ends it.

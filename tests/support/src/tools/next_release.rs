@@ -1,5 +1,6 @@
 //! The release after this one, really built: these sources with a higher version, a higher contract and other functions.
 
+use crate::repository;
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -13,8 +14,8 @@ use tenant_schema_operator::postgres::script::CONTRACT;
 /// What it is called beside today's program, which it must not overwrite.
 const PROGRAM: &str = "tenant-schema-operator-next";
 /// What a build needs of a checkout.
-const SOURCES: [&str; 8] =
-    ["Cargo.toml", "Cargo.lock", "build.rs", "crates", "src", "sql", "benches", "tests/devcluster"];
+const SOURCES: [&str; 9] =
+    ["Cargo.toml", "Cargo.lock", "build.rs", "crates", "src", "sql", "benches", "tests/devcluster", "tests/support"];
 
 /// One more column in a table whose rows are arguments of functions.
 const REGISTRY: &str = "\
@@ -81,7 +82,7 @@ fn next_version() -> String {
 type Sources = BTreeMap<PathBuf, Vec<u8>>;
 
 fn sources(version: &str, contract: i32) -> Sources {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = repository();
     let mut sources = Sources::new();
     for source in SOURCES {
         collect(root, &root.join(source), &mut sources);
@@ -91,7 +92,7 @@ fn sources(version: &str, contract: i32) -> Sources {
     edit(&mut sources, "Cargo.toml", &here, &there);
     let program = format!("\n[[bin]]\nname = \"{PROGRAM}\"\npath = \"src/main.rs\"\n\n[lints]\n");
     edit(&mut sources, "Cargo.toml", "\n[lints]\n", &program);
-    for package in ["devcluster", "tenant-schema-api", "tenant-schema-operator"] {
+    for package in ["devcluster", "support", "tenant-schema-api", "tenant-schema-operator"] {
         let entry = |version: &str| format!("name = \"{package}\"\n{version}\n");
         edit(&mut sources, "Cargo.lock", &entry(&here), &entry(&there));
     }

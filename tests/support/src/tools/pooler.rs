@@ -1,11 +1,12 @@
 //! `PgBouncer` in transaction mode, between the operator and PostgreSQL.
 
+use crate::repository;
 use std::{
     env,
     fs::{self, Permissions},
     net::TcpStream,
     os::unix::fs::{MetadataExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::OnceLock,
 };
@@ -88,5 +89,5 @@ impl Drop for Pooler {
 }
 
 fn program() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/pgbouncer")
+    repository().join(".ci/pgbouncer")
 }

@@ -1,6 +1,7 @@
 //! Every expression that the chart and the documents hand to Prometheus.
 
-use std::{fs, path::Path};
+use crate::repository;
+use std::fs;
 
 use serde_json::Value;
 
@@ -18,7 +19,7 @@ pub struct Found {
 }
 
 fn read(file: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap()
+    fs::read_to_string(repository().join(file)).unwrap()
 }
 
 /// The alerts of the chart.
