@@ -30,11 +30,11 @@ const SURVEYS: usize = 9;
 #[tokio::main]
 async fn main() {
     let (tenants, schemas) = (setting("TENANTS", 10_000), setting("SCHEMAS", 5000));
-    let server = server();
+    let server = server(1);
     let major = server.info().major();
     let mut report = Report::new(format!("{tenants} tenants with {} roles, PostgreSQL {major}", 3 * tenants));
     grow(server.info(), tenants, &mut report).await;
-    let server = direct::server();
+    let server = direct::server(1);
     survey(server.info(), schemas, &mut report).await;
     report.write(&format!("database-pg{major}"));
 }

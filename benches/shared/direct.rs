@@ -137,12 +137,13 @@ pub fn new_database(server: &PostgresInfo, name: &str) -> BTreeMap<String, Strin
     values.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
-/// A server of the major version in `POSTGRES_MAJOR`, or of the newest that is there.
-pub fn server() -> PostgresServer {
-    let options = match std::env::var("POSTGRES_MAJOR") {
-        Ok(major) => PostgresOptions { version: major.parse().unwrap(), ..PostgresOptions::default() },
-        Err(_) => PostgresOptions::default(),
-    };
+/// A server of the major version in `POSTGRES_MAJOR`, or of the newest that is there, with room for the lanes of so many databases.
+pub fn server(databases: usize) -> PostgresServer {
+    let mut options = PostgresOptions::default();
+    options.max_connections += u16::try_from(10 * databases).unwrap();
+    if let Ok(major) = std::env::var("POSTGRES_MAJOR") {
+        options.version = major.parse().unwrap();
+    }
     PostgresServer::start(options).expect("a PostgreSQL")
 }
 

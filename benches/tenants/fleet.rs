@@ -8,14 +8,14 @@ use kube::{
     api::{DeleteParams, PostParams},
     runtime::watcher,
 };
-use tenant_schema_operator::api::TenantSchema;
+use tenant_schema_operator::api::{TenantSchema, tenant_schema::DatabaseRef};
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{Instant, timeout},
 };
 
-use super::direct::tenant;
+use super::{direct::tenant, ground::database};
 
 /// How many requests are under way at once, as from a busy GitOps controller.
 const CLIENTS: usize = 32;
@@ -26,6 +26,7 @@ pub struct Fleet {
     pub api: Api<TenantSchema>,
     seen: watch::Receiver<Seen>,
     names: &'static str,
+    databases: usize,
     watching: JoinHandle<()>,
 }
 
@@ -43,8 +44,8 @@ struct Seen {
 }
 
 impl Fleet {
-    /// Begins to watch a namespace; schemas are called `names` and a number.
-    pub fn watch(client: &Client, namespace: &str, names: &'static str) -> Self {
+    /// Begins to watch a namespace; schemas are called `names` and a number, and go to so many databases in turn.
+    pub fn watch(client: &Client, namespace: &str, names: &'static str, databases: usize) -> Self {
         let api: Api<TenantSchema> = Api::namespaced(client.clone(), namespace);
         let (tell, seen) = watch::channel(Seen::default());
         let watched = api.clone();
@@ -65,7 +66,7 @@ impl Fleet {
                 tell.send_replace(Seen { present: ready_by_name.len(), ready });
             }
         });
-        Self { api, seen, names, watching }
+        Self { api, seen, names, databases, watching }
     }
 
     /// Posts the tenants with these numbers and waits until all are Ready. Returns the seconds until the last was posted,
@@ -100,7 +101,11 @@ impl Fleet {
     }
 
     async fn post(&self, number: usize) {
-        self.api.create(&PostParams::default(), &tenant(self.names, number)).await.unwrap();
+        let mut tenant = tenant(self.names, number);
+        if self.databases > 1 {
+            tenant.spec.database_ref = Some(DatabaseRef { name: database(number % self.databases).0 });
+        }
+        self.api.create(&PostParams::default(), &tenant).await.unwrap();
     }
 
     fn name(&self, number: usize) -> String {

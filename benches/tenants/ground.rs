@@ -1,8 +1,9 @@
-//! What the bench stands on: a control plane, a PostgreSQL, a TenantDatabase, and two namespaces.
+//! What the bench stands on: a control plane, a PostgreSQL with one database or several, and two namespaces.
 
 use std::{io::Write, time::Duration};
 
 use devcluster::{ControlPlane, ControlPlaneOptions, PostgresServer};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client,
@@ -14,7 +15,7 @@ use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantDatabase, crds_y
 use tokio::time::Instant;
 
 use super::{
-    direct::{new_database, server},
+    direct::{new_database, server, superuser},
     process::{Operator, Shares},
 };
 
@@ -34,16 +35,27 @@ pub struct Ground {
     pub postgres: PostgresServer,
     /// An administrator's client.
     pub client: Client,
+    /// How many TenantDatabases there are.
+    pub databases: usize,
+}
+
+/// The n-th TenantDatabase, and the database and login in PostgreSQL behind it.
+pub fn database(number: usize) -> (String, String) {
+    if number == 0 {
+        ("default".to_owned(), "bench".to_owned())
+    } else {
+        (format!("further-{number}"), format!("bench_{number}"))
+    }
 }
 
 impl Ground {
     /// Brings it up.
-    pub async fn new() -> Self {
+    pub async fn new(databases: usize) -> Self {
         let plane = ControlPlane::start(&ControlPlaneOptions::default()).expect("a control plane");
-        let postgres = server();
+        let postgres = server(databases);
         let kubeconfig = Kubeconfig::read_from(&plane.info().kubeconfig).unwrap();
         let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap() };
+        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap(), databases };
         ground.set_up().await;
         ground
     }
@@ -59,34 +71,46 @@ impl Ground {
             let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
             Api::all(self.client.clone()).create(&new, &namespace).await.unwrap();
         }
-        let secret =
-            json!({ "metadata": { "name": "postgres" }, "stringData": new_database(self.postgres.info(), "bench") });
-        let secret: Secret = serde_json::from_value(secret).unwrap();
-        Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE).create(&new, &secret).await.unwrap();
-        let database: TenantDatabase = serde_json::from_value(json!({
-            "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": { "name": "default" },
-            "spec": {
-                "connection": { "secretRef": { "name": "postgres" } }, "limits": { "maxDeletionsPerHour": 1_000_000 },
-            },
-        }))
-        .unwrap();
-        self.databases().create(&new, &database).await.unwrap();
+        for (name, behind) in (0..self.databases).map(database) {
+            let secret =
+                json!({ "metadata": { "name": name }, "stringData": new_database(self.postgres.info(), &behind) });
+            let secret: Secret = serde_json::from_value(secret).unwrap();
+            Api::namespaced(self.client.clone(), OPERATOR_NAMESPACE).create(&new, &secret).await.unwrap();
+            let database: TenantDatabase = serde_json::from_value(json!({
+                "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": { "name": name },
+                "spec": {
+                    "connection": { "secretRef": { "name": name } }, "limits": { "maxDeletionsPerHour": 1_000_000 },
+                },
+            }))
+            .unwrap();
+            self.databases().create(&new, &database).await.unwrap();
+        }
     }
 
-    /// Starts the operator and waits until it has the lane.
+    /// Starts the operator and waits until it has the lanes.
     pub async fn operator(&self) -> Operator {
         let operator = Operator::start(self.plane.info(), OPERATED);
-        until(Duration::from_mins(2), || async { operator.metric("lane_held{") > 0.0 }).await;
+        until(Duration::from_mins(2), || async { operator.metric("lane_held{") >= self.databases as f64 }).await;
         operator
     }
 
-    /// Asks for a survey and waits until it has ended. The registry tells when; a request to the operator would be
-    /// measured as its work.
-    pub async fn survey(&self, registry: &tokio_postgres::Client) {
+    /// Sessions in the registries of all databases.
+    pub async fn registries(&self) -> Vec<tokio_postgres::Client> {
+        join_all((0..self.databases).map(async |number| superuser(self.postgres.info(), &database(number).1).await))
+            .await
+    }
+
+    /// Asks for a survey of each database and waits until all have ended. The registries tell when; a request to the operator
+    /// would be measured as its work.
+    pub async fn survey(&self, registries: &[tokio_postgres::Client]) {
+        join_all(registries.iter().enumerate().map(|(number, registry)| self.survey_of(number, registry))).await;
+    }
+
+    async fn survey_of(&self, number: usize, registry: &tokio_postgres::Client) {
         let now = registry.query_one("SELECT clock_timestamp()::text", &[]).await.unwrap();
         let now: &str = now.get(0);
         let patch = json!({ "metadata": { "annotations": { RECONCILE_REQUESTED_AT: now } } });
-        self.databases().patch("default", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        self.databases().patch(&database(number).0, &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
         let surveyed = "SELECT surveyed_at > $1::text::timestamptz FROM edu_matrix_hub_schema.installation";
         until(Duration::from_mins(5), || async { registry.query_one(surveyed, &[&now]).await.unwrap().get(0) }).await;
     }

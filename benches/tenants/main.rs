@@ -1,4 +1,4 @@
-//! How fast tenants come, stay and go: `make bench`, or `make bench TENANTS=10000`.
+//! How fast tenants come, stay and go: `make bench`, or `make bench TENANTS=10000 DATABASES=50`.
 //!
 //! A control plane, a PostgreSQL and the operator's release binary run on this machine's loopback. Beside the operator stands
 //! the physical limit: the same API writes without SQL, and the same functions without Kubernetes, first for all tenants and
@@ -18,7 +18,7 @@ mod report;
 
 use std::time::{Duration, Instant};
 
-use direct::{Direct, new_database, superuser};
+use direct::{Direct, new_database};
 use fleet::Fleet;
 use ground::Ground;
 use limit::Controlling;
@@ -37,9 +37,11 @@ const TICKS: usize = 60;
 async fn main() {
     limit::run_controller().await;
     let count = setting("TENANTS", 1000);
-    let ground = Ground::new().await;
-    let mut report = Report::new(format!("{count} tenants, PostgreSQL {}", ground.postgres.info().major()));
-    let tenants = Fleet::watch(&ground.client, ground::OPERATED, "bench");
+    let databases = setting("DATABASES", 1);
+    let ground = Ground::new(databases).await;
+    let major = ground.postgres.info().major();
+    let mut report = Report::new(format!("{count} tenants in {databases} databases, PostgreSQL {major}"));
+    let tenants = Fleet::watch(&ground.client, ground::OPERATED, "bench", databases);
 
     let mut operator = ground.operator().await;
     create(&ground, &operator, &tenants, count, &mut report).await;
@@ -63,7 +65,7 @@ async fn main() {
     }
     report.add("errors", operator.metric("errors_total"));
     operator.stop();
-    report.write(&format!("tenants-{count}-pg{}", ground.postgres.info().major()));
+    report.write(&format!("tenants-{count}-in-{databases}-pg{major}"));
 }
 
 /// All tenants at once, as after a platform team's first sync.
@@ -83,7 +85,7 @@ async fn create(ground: &Ground, operator: &Operator, tenants: &Fleet, count: us
 /// The physical limit, for as many tenants and then in turns. Returns how many tenants the operator has then.
 async fn compare(ground: &Ground, tenants: &Fleet, count: usize, report: &mut Report) -> usize {
     let status = tenants.api.get("bench-0").await.unwrap().status.expect("a Ready tenant has a status");
-    let others = Fleet::watch(&ground.client, ground::LIMIT, "limit");
+    let others = Fleet::watch(&ground.client, ground::LIMIT, "limit", 1);
     let _controlling = Controlling::start(&ground.plane.info().kubeconfig, ground::LIMIT, &status);
     let direct = Direct::open(new_database(ground.postgres.info(), "direct")).await;
     let (_, writing) = others.create(0..count).await;
@@ -104,19 +106,20 @@ async fn compare(ground: &Ground, tenants: &Fleet, count: usize, report: &mut Re
 
 /// An hour in which nothing happens, with its surveys one directly after the other.
 async fn rest(ground: &Ground, operator: &Operator, report: &mut Report) {
-    let registry = superuser(ground.postgres.info(), "bench").await;
+    let registries = ground.registries().await;
     // What came last is news to one survey more.
-    ground.survey(&registry).await;
+    ground.survey(&registries).await;
     let (cpu, calls, started) = (operator.cpu(), operator.calls(), Instant::now());
     let hour = async {
         for _ in 0..TICKS {
-            ground.survey(&registry).await;
+            ground.survey(&registries).await;
         }
     };
     let ((), writes) = ground.writes_during(hour).await;
     // Asking for a survey is a write of ours.
-    report.add("an idle hour, API writes", writes - TICKS as f64);
-    report.add("an idle hour, SQL round trips a tick", (operator.calls() - calls) / TICKS as f64);
+    report.add("an idle hour, API writes", writes - (TICKS * ground.databases) as f64);
+    report
+        .add("an idle hour, SQL round trips a survey", (operator.calls() - calls) / (TICKS * ground.databases) as f64);
     report.add("an idle hour, operator CPU a tick, ms", (operator.cpu() - cpu) * 1000.0 / TICKS as f64);
     report.add(
         "an idle hour, a tick as it is asked for and seen, ms",
