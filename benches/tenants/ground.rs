@@ -35,7 +35,7 @@ pub struct Ground {
     pub postgres: PostgresServer,
     /// An administrator's client.
     pub client: Client,
-    /// How many TenantDatabases there are.
+    /// How many databases there are.
     pub databases: usize,
 }
 
