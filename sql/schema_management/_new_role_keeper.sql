@@ -48,7 +48,7 @@ BEGIN
     WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = '_keep';
     -- Whatever its arguments are: those of a former release were others.
     FOR former IN
-        SELECT p.oid
+        SELECT p.oid::regprocedure
         FROM pg_proc AS p
         WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = '_keep_' || keeper
     LOOP

@@ -25,7 +25,7 @@ DECLARE
     options    jsonb;
     template   text;
     role       text;
-    statements text[] := '{}';
+    statements text[] := ARRAY[]::text[];
 BEGIN
     template := CASE verb
         WHEN 'open'      THEN 'CREATE ROLE %1$I NOLOGIN ROLE %2$I'

@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("record_installation", INJECTION, "the signature is regprocedure as text, which quotes it"),
     ("repair_tenant_schema", INJECTION, "the statement is one of _drift, whose names are %I"),
     ("_grant_to_new_roles", STABLE, "it grants; dynamic statements are not seen"),
+    ("_keep", "routine is marked as VOLATILE", "it changes roles; dynamic statements are not seen"),
     ("_reserved", STABLE, "each of its queries sees what was committed while the caller waited for a lock"),
     ("_restorable", STABLE, "each of its queries sees what was committed while the caller waited for a lock"),
     ("_snapshot_content", STABLE, "it reads what the same call has just copied"),
