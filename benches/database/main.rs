@@ -24,6 +24,8 @@ use tokio_postgres::Client;
 const BLOCK: usize = 1000;
 /// Tables of a schema.
 const TABLES: usize = 10;
+/// Turns in which many tenants are compared with few.
+const TURNS: usize = 8;
 /// Surveys of one sort.
 const SURVEYS: usize = 9;
 
@@ -39,13 +41,23 @@ async fn main() {
     report.write(&format!("database-pg{major}"));
 }
 
-/// Tenants until there are so many: what one costs among the first, and among the last.
+/// Tenants until there are so many: what one costs among the first, and among the last, in the same sessions.
 async fn grow(server: &PostgresInfo, tenants: usize, report: &mut Report) {
     let direct = Direct::open(new_database(server, "growing")).await;
     for first in (0..tenants).step_by(BLOCK) {
         let took = direct.create(first..first + BLOCK).await;
         report.add(&format!("tenants {first} to {}: created a second", first + BLOCK), BLOCK as f64 / took);
     }
+    // In turns with the first thousand of another server, so that both meet the same machine.
+    let other = direct::server();
+    let few = Direct::open(new_database(other.info(), "growing")).await;
+    let mut ratios = Vec::new();
+    for turn in 0..TURNS {
+        let share = BLOCK / TURNS;
+        let first = few.create(turn * share..(turn + 1) * share).await;
+        ratios.push(direct.create(tenants + turn * share..tenants + (turn + 1) * share).await / first);
+    }
+    report.add_spread(&format!("a tenant after {tenants}, beside one of the first {BLOCK}"), &ratios);
 }
 
 /// Surveys of many schemas with tables: when nothing happened, when one in a hundred was written to, and of everything.

@@ -40,23 +40,29 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    body text;
+    body   text;
+    former regprocedure;
 BEGIN
     SELECT p.prosrc INTO STRICT body
     FROM pg_proc AS p
     WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = '_keep';
-    IF to_regprocedure(format('edu_matrix_hub_schema.%I(text, text[], text)', '_keep_' || keeper)) IS NOT NULL THEN
-        EXECUTE format('DROP FUNCTION edu_matrix_hub_schema.%I(text, text[], text)', '_keep_' || keeper);
-    END IF;
+    -- Whatever its arguments are: those of a former release were others.
+    FOR former IN
+        SELECT p.oid::regprocedure
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = '_keep_' || keeper
+    LOOP
+        EXECUTE format('DROP FUNCTION %s', former);
+    END LOOP;
     EXECUTE format($statements$
-        CREATE FUNCTION edu_matrix_hub_schema.%1$I(action text, roles text[], member text) RETURNS void
+        CREATE FUNCTION edu_matrix_hub_schema.%1$I(statements text) RETURNS void
             LANGUAGE plpgsql VOLATILE SECURITY DEFINER
             SET search_path = pg_catalog, pg_temp SET createrole_self_grant = '' AS %4$L;
-        REVOKE ALL ON FUNCTION edu_matrix_hub_schema.%1$I(text, text[], text) FROM PUBLIC;
+        REVOKE ALL ON FUNCTION edu_matrix_hub_schema.%1$I(text) FROM PUBLIC;
         GRANT CREATE ON SCHEMA edu_matrix_hub_schema TO %2$I;
-        ALTER FUNCTION edu_matrix_hub_schema.%1$I(text, text[], text) OWNER TO %2$I;
+        ALTER FUNCTION edu_matrix_hub_schema.%1$I(text) OWNER TO %2$I;
         REVOKE CREATE ON SCHEMA edu_matrix_hub_schema FROM %2$I;
-        GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema.%1$I(text, text[], text) TO %3$I;
+        GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema.%1$I(text) TO %3$I;
         $statements$, '_keep_' || keeper, role_name, current_user, body);
 END
 $function$;

@@ -93,7 +93,7 @@ BEGIN
             ('_job_waits', 'job edu_matrix_hub_schema.schema_jobs', true, false),
             ('_join_members', 'backup edu_matrix_hub_schema.schema_backups, '
                               'tenant edu_matrix_hub_schema.tenant_schemas', true, false),
-            ('_keep', 'action text, roles text[], member text', true, false),
+            ('_keep', 'statements text', true, false),
             ('_keep_quiet', 'reason text', true, false),
             ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, '
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, false),

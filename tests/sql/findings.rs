@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("_empty_views", INJECTION, "the statement is _outside_references', whose names are %I"),
     ("_grant_to_new_roles", INJECTION, "names are %I.%I or _routine_name's, and what failed is granted one by one"),
     ("_institution_in_source", INJECTION, "the table is %I.%I, and the type one of three that are listed"),
-    ("_keep", INJECTION, "the template is a constant and what it is given %I, or quoted one by one"),
+    ("_keep", INJECTION, "_role_command alone calls it, and quotes every name"),
     ("_lock_tables", INJECTION, "names are regclass as text, which quotes them"),
     (
         "_make_snapshot",
@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("record_installation", INJECTION, "the signature is regprocedure as text, which quotes it"),
     ("repair_tenant_schema", INJECTION, "the statement is one of _drift, whose names are %I"),
     ("_grant_to_new_roles", STABLE, "it grants; dynamic statements are not seen"),
+    ("_keep", "routine is marked as VOLATILE", "it changes roles; dynamic statements are not seen"),
     ("_reserved", STABLE, "each of its queries sees what was committed while the caller waited for a lock"),
     ("_restorable", STABLE, "each of its queries sees what was committed while the caller waited for a lock"),
     ("_snapshot_content", STABLE, "it reads what the same call has just copied"),

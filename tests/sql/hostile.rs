@@ -35,8 +35,8 @@ async fn a_tenants_owner_reaches_nothing_else() {
         for statement in [
             "SELECT FROM edu_matrix_hub_schema.tenant_schemas".to_owned(),
             "SELECT edu_matrix_hub_schema.installation()".to_owned(),
-            "SELECT edu_matrix_hub_schema._keep('create', '{x}', NULL)".to_owned(),
-            "SELECT edu_matrix_hub_schema._keep_2('create', '{x}', NULL)".to_owned(),
+            "SELECT edu_matrix_hub_schema._keep('CREATE ROLE x')".to_owned(),
+            "SELECT edu_matrix_hub_schema._keep_2('CREATE ROLE x')".to_owned(),
             "SELECT FROM victim.secret".to_owned(),
             "CREATE TABLE victim.t (id int)".to_owned(),
             "CREATE SCHEMA another".to_owned(),

@@ -98,8 +98,8 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
     .await;
 }
 
-/// An installation from before there were reclaimed, released and taken-over tenants, and before rows knew which schema and
-/// roles their names are.
+/// An installation from before there were reclaimed, released and taken-over tenants, before rows knew which schema and
+/// roles their names are, and when the functions of role keepers were told actions.
 const FORMER: &str = "
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
@@ -117,7 +117,23 @@ const FORMER: &str = "
     CREATE FUNCTION edu_matrix_hub_schema._queue_expired(requested_by text DEFAULT NULL) RETURNS integer LANGUAGE sql AS 'SELECT 0';
     DELETE FROM edu_matrix_hub_schema.registry_locks WHERE name = 'deletions';
     DROP FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb), edu_matrix_hub_schema.release_tenants(jsonb),
-        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb, uuid, text, boolean);";
+        edu_matrix_hub_schema._check_owner(edu_matrix_hub_schema.tenant_schemas, jsonb, text), edu_matrix_hub_schema._deletion_brake(jsonb, uuid, text, boolean);
+    DROP FUNCTION edu_matrix_hub_schema._keep(text);
+    DO $former$
+    DECLARE
+        keeper record;
+    BEGIN
+        FOR keeper IN
+            SELECT '_keep' AS name, n.nspowner::regrole AS owner FROM pg_namespace AS n WHERE n.nspname = 'edu_matrix_hub_schema'
+            UNION ALL SELECT k.function_name, k.role_name::regrole FROM edu_matrix_hub_schema.role_keepers AS k
+        LOOP
+            EXECUTE format('DROP FUNCTION IF EXISTS edu_matrix_hub_schema.%1$I(text);
+                CREATE FUNCTION edu_matrix_hub_schema.%1$I(action text, roles text[], member text) RETURNS void LANGUAGE plpgsql
+                    SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ''BEGIN END'';
+                ALTER FUNCTION edu_matrix_hub_schema.%1$I(text, text[], text) OWNER TO %2$s', keeper.name, keeper.owner);
+        END LOOP;
+    END
+    $former$;";
 
 #[tokio::test]
 async fn a_former_installation_is_upgraded_with_its_tenants() {
@@ -130,6 +146,8 @@ async fn a_former_installation_is_upgraded_with_its_tenants() {
         database.install("postgres", Form::Managed).await.unwrap();
         verify(&database.admin).await;
         assert_eq!(call_installation(&database).await["fingerprint_matches"], true);
+        let told_actions = "SELECT count(*) FROM pg_proc WHERE proname ~ '^_keep(_[0-9]+)?$' AND pronargs = 3";
+        assert_eq!(database.one::<i64>(told_actions).await, 0);
         // A session from before goes on with it.
         let mut request = owner("kept");
         request["schema_name"] = json!("kept");
@@ -183,7 +201,8 @@ async fn a_member_of_the_admin_role_works_without_any_other_right() {
         for statement in [
             "SELECT FROM edu_matrix_hub_schema.tenant_schemas",
             "SELECT FROM edu_matrix_hub_schema.tenant_rows",
-            "SELECT edu_matrix_hub_schema._keep('create', '{x}', NULL)",
+            "SELECT edu_matrix_hub_schema._keep('CREATE ROLE x')",
+            "SELECT edu_matrix_hub_schema._role_command(NULL, 'create', '{x}')",
             "SELECT edu_matrix_hub_schema.record_installation()",
             "CREATE TABLE theirs.t (id int)",
             "CREATE ROLE another",
@@ -293,10 +312,9 @@ async fn a_function_edited_by_hand_is_noticed_until_it_is_installed_again() {
             "ALTER FUNCTION edu_matrix_hub_schema.claim_lane(jsonb) RESET search_path",
         ];
         if has_keepers() {
-            edits.push("GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema._keep_2(text, text[], text) TO PUBLIC");
+            edits.push("GRANT EXECUTE ON FUNCTION edu_matrix_hub_schema._keep_2(text) TO PUBLIC");
             edits.push(
-                "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep_2(action text, roles text[], member text) \
-                    RETURNS void \
+                "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keep_2(statements text) RETURNS void \
                  LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN END'",
             );
         }
