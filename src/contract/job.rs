@@ -6,19 +6,16 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::Refusal;
+use super::{Refusal, words::words};
 
-/// What a job does. The database has the same list, in `sql/registry/70_schema_jobs.sql`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum JobKind {
-    /// Makes a copy of a tenant.
-    Snapshot,
-    /// Removes what was set aside or copied.
-    Purge,
-    /// What a newer release does. It is never asked for, and may be told of.
-    #[serde(untagged)]
-    Other(String),
+words! {
+    /// What a job does. The database has the same list, in `sql/registry/70_schema_jobs.sql`.
+    JobKind {
+        /// Makes a copy of a tenant.
+        Snapshot = "snapshot",
+        /// Removes what was set aside or copied.
+        Purge = "purge",
+    }
 }
 
 /// What a job takes up while it runs: each class has places of its own, so that none waits for another.
@@ -33,9 +30,6 @@ pub enum JobClass {
 }
 
 impl JobKind {
-    /// Every kind that this release does.
-    pub const ALL: [Self; 2] = [Self::Snapshot, Self::Purge];
-
     /// What its jobs take up; nothing is known of another release's.
     #[must_use]
     pub fn class(&self) -> Option<JobClass> {
@@ -44,22 +38,6 @@ impl JobKind {
             Self::Purge => Some(JobClass::Short),
             Self::Other(_) => None,
         }
-    }
-
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::Purge => "purge",
-            Self::Other(word) => word,
-        }
-    }
-}
-
-impl fmt::Display for JobKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 
@@ -78,23 +56,20 @@ impl JobClass {
     }
 }
 
-/// How far a job is.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum JobState {
-    /// It waits for its turn.
-    Requested,
-    /// An attempt is under way.
-    Running,
-    /// It came to its end.
-    Done,
-    /// It is not tried again.
-    Failed,
-    /// It was given up.
-    Cancelled,
-    /// What a newer release says.
-    #[serde(untagged)]
-    Other(String),
+words! {
+    /// How far a job is.
+    JobState {
+        /// It waits for its turn.
+        Requested = "requested",
+        /// An attempt is under way.
+        Running = "running",
+        /// It came to its end.
+        Done = "done",
+        /// It is not tried again.
+        Failed = "failed",
+        /// It was given up.
+        Cancelled = "cancelled",
+    }
 }
 
 /// What a job is about.
@@ -106,27 +81,19 @@ pub struct JobSubject {
     pub id: Uuid,
 }
 
-/// The kind of thing that a job is about.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-#[serde(rename_all = "snake_case")]
-pub enum SubjectKind {
-    /// A backup in the catalogue.
-    Backup,
-    /// A tenant.
-    Tenant,
-    /// What a newer release says.
-    #[serde(untagged)]
-    Other(String),
+words! {
+    /// The kind of thing that a job is about.
+    SubjectKind {
+        /// A backup in the catalogue.
+        Backup = "backup",
+        /// A tenant.
+        Tenant = "tenant",
+    }
 }
 
 impl fmt::Display for JobSubject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.kind {
-            SubjectKind::Backup => "backup",
-            SubjectKind::Tenant => "tenant",
-            SubjectKind::Other(word) => word,
-        };
-        write!(f, "{kind} {}", self.id)
+        write!(f, "{} {}", self.kind, self.id)
     }
 }
 
@@ -143,16 +110,14 @@ pub struct JobObject {
     pub uid: String,
 }
 
-/// The kind of an object that waits for jobs.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
-pub enum ObjectKind {
-    /// A backup.
-    SchemaBackup,
-    /// A tenant.
-    TenantSchema,
-    /// What a newer release has.
-    #[serde(untagged)]
-    Other(String),
+words! {
+    /// The kind of an object that waits for jobs.
+    ObjectKind {
+        /// A backup.
+        SchemaBackup = "SchemaBackup",
+        /// A tenant.
+        TenantSchema = "TenantSchema",
+    }
 }
 
 /// A job in the catalogue.
@@ -231,15 +196,6 @@ mod tests {
         .unwrap();
         assert_eq!((job.kind.as_str(), job.kind.class()), ("verify", None));
         assert_eq!(job.subject.unwrap().to_string(), format!("template {}", Uuid::nil()));
-        assert_eq!(job.wake.unwrap()[0].kind, ObjectKind::Other("SchemaTemplate".to_owned()));
-        assert_eq!(serde_json::from_value::<JobState>(json!("paused")).unwrap(), JobState::Other("paused".to_owned()));
-    }
-
-    #[test]
-    fn every_kind_is_read_by_its_word() {
-        for kind in JobKind::ALL {
-            assert_eq!(serde_json::from_value::<JobKind>(json!(kind.as_str())).unwrap(), kind);
-            assert!(kind.class().is_some_and(|class| JobClass::ALL.contains(&class)));
-        }
+        assert_eq!(job.wake.unwrap()[0].kind.as_str(), "SchemaTemplate");
     }
 }

@@ -16,6 +16,11 @@ macro_rules! words {
             /// All words of this release.
             pub const ALL: &[&str] = &[$($word),+];
 
+            /// What each of them is.
+            pub fn all() -> impl Iterator<Item = Self> {
+                Self::ALL.iter().map(|word| Self::from(*word))
+            }
+
             /// The word.
             #[must_use]
             pub fn as_str(&self) -> &str {

@@ -82,7 +82,7 @@ struct Ended {
 /// The ends of jobs that are counted from zero, as kind and outcome.
 pub fn expected() -> impl Iterator<Item = (String, &'static str)> {
     let outcomes = [Outcome::Success, Outcome::Error];
-    JobKind::ALL.into_iter().flat_map(move |kind| outcomes.map(|outcome| (kind.to_string(), outcome.as_str())))
+    JobKind::all().flat_map(move |kind| outcomes.map(|outcome| (kind.to_string(), outcome.as_str())))
 }
 
 /// Runs jobs, at most `slots` of each class at once, until the lane is lost.

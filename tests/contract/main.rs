@@ -15,7 +15,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::event::EventReason,
-    contract::{AccessWord, BackupState, Call, Refusal, RowStatus, Step, document},
+    contract::{AccessWord, BackupState, Call, JobKind, JobState, Refusal, RowStatus, Step, document},
 };
 
 fn set(words: &[&str]) -> BTreeSet<String> {
@@ -90,6 +90,7 @@ fn the_words_are_those_of_the_tables() {
     assert_eq!(checked("40_tenant_schemas", "status"), set(RowStatus::ALL));
     assert_eq!(checked("40_tenant_schemas", "access"), set(AccessWord::ALL));
     assert_eq!(checked("60_schema_backups", "state"), set(BackupState::ALL));
+    assert_eq!(checked("70_schema_jobs", "state"), set(JobState::ALL));
 }
 
 #[test]
@@ -105,6 +106,8 @@ fn words_of_newer_functions_are_read_and_shown() {
     check::<RowStatus>(RowStatus::ALL);
     check::<AccessWord>(AccessWord::ALL);
     check::<BackupState>(BackupState::ALL);
+    check::<JobKind>(JobKind::ALL);
+    check::<JobState>(JobState::ALL);
     assert_eq!(RowStatus::from("word_of_tomorrow"), RowStatus::Other("word_of_tomorrow".into()));
     for word in RowStatus::ALL {
         assert!(!matches!(RowStatus::from(*word), RowStatus::Other(_)), "{word} is known");

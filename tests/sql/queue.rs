@@ -21,7 +21,7 @@ const STATES: &str =
 
 /// What an operator of today asks for.
 fn known() -> Value {
-    json!({ "holder": "a test", "kinds": JobKind::ALL.map(|kind| kind.to_string()), "max_running": 1 })
+    json!({ "holder": "a test", "kinds": JobKind::ALL, "max_running": 1 })
 }
 
 /// Queues a job, as a function of a future release would; the values are those of the columns.
@@ -67,10 +67,8 @@ async fn the_kinds_are_one_list() {
     with_world(|world: World| async move {
         let listed: BTreeMap<String, String> =
             serde_json::from_value(world.database.one("SELECT edu_matrix_hub_schema._job_kinds()").await).unwrap();
-        let known: BTreeMap<_, _> = JobKind::ALL
-            .into_iter()
-            .map(|kind| (kind.to_string(), kind.class().unwrap().as_str().to_owned()))
-            .collect();
+        let known: BTreeMap<_, _> =
+            JobKind::all().map(|kind| (kind.to_string(), kind.class().unwrap().as_str().to_owned())).collect();
         assert_eq!(listed, known, "the operator knows the same kinds, of the same classes");
         assert!(listed.values().all(|class| JobClass::ALL.iter().any(|known| known.as_str() == class)));
         // The table takes these and no other.
@@ -125,7 +123,7 @@ async fn a_job_of_a_newer_release_waits_for_an_operator_that_knows_it() {
             (claimed.job_id, claimed.schema_id, claimed.schema_name, claimed.backup_id, claimed.storage_bytes),
             (job, None, None, None, None)
         );
-        let subject = JobSubject { kind: SubjectKind::Other("database".to_owned()), id: installation };
+        let subject = JobSubject { kind: SubjectKind::from("database"), id: installation };
         assert_eq!(claimed.subject, Some(subject));
 
         // While it runs, and it runs on no tenant, tenants have their turns.
