@@ -8,6 +8,7 @@ use super::resolve::Resolved;
 use crate::{
     api::{
         ABANDON, SchemaBackup, bound,
+        command::{Object, Verb},
         condition::{Conditions, Reason},
         confirms,
         schema_backup::{BackupDeletionPolicy, BackupMethod},
@@ -93,7 +94,8 @@ pub fn no_tenant(desired: &Desired) -> String {
     }
     format!(
         "TenantSchema {tenant_name} of namespace {namespace} is not there or has no schema yet; the backup is made when it has: \
-         kubectl -n {namespace} get tenantschema {tenant_name}"
+         {}",
+        Object::tenant(namespace, tenant_name).to(Verb::Get)
     )
 }
 

@@ -5,7 +5,10 @@ use super::{
     observe::Observed,
 };
 use crate::{
-    api::condition::Reason,
+    api::{
+        command::{Object, Verb},
+        condition::Reason,
+    },
     contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
 };
@@ -63,9 +66,8 @@ fn adopt(desired: &Desired, row: &BackupRow) -> Option<Effect> {
 /// How a user gets the backup that this object cannot have.
 fn make_another(desired: &Desired) -> String {
     let Owner { namespace, name, .. } = &desired.object;
-    format!(
-        "make another, which needs another object: kubectl -n {namespace} delete schemabackup {name}, and apply its manifest again"
-    )
+    let command = Object::backup(namespace, name).to(Verb::Delete);
+    format!("make another, which needs another object: {command}, and apply its manifest again")
 }
 
 /// A backup that the catalogue has: its row says how far it is.

@@ -7,6 +7,7 @@ use super::{desired::Removal, observe::Observed};
 use crate::{
     api::{
         ABANDON, SchemaBackup, SchemaBackupStatus, bound,
+        command::{Kind, Object},
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
         in_vain,
@@ -47,11 +48,11 @@ fn unavailable(message: &str) -> Verdict {
 /// The database cannot be asked: the object stays until it can, or until a user lets it go.
 fn blocked(removal: &Removal, why: &str) -> Verdict {
     let Owner { namespace, name, uid, .. } = &removal.object;
+    let command = Object::backup(namespace, name).annotate(ABANDON, bound(name, uid));
     let since = removal.deleted_at.map_or_else(String::new, |at| at.to_string());
     unavailable(&format!(
         "deletion waits since {since} for the database ({why}) and goes on by itself; to let go and leave the backup in the \
-         database: kubectl -n {namespace} annotate schemabackup {name} --overwrite {ABANDON}={}",
-        bound(name, uid)
+         database: {command}"
     ))
 }
 
@@ -138,7 +139,7 @@ fn finish(
     now: Timestamp,
 ) -> SchemaBackupStatus {
     let generation = backup.metadata.generation.unwrap_or_default();
-    let verdict = verdict.clone().adding(&in_vain(&backup.metadata, "SchemaBackup", verdict.message()));
+    let verdict = verdict.clone().adding(&in_vain(&backup.metadata, Kind::SchemaBackup, verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

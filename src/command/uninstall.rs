@@ -70,13 +70,13 @@ fn told(kind: &str, objects: &[ObjectMeta], advice: &str) -> String {
     let more = if objects.len() > NAMED { format!(" and {} more", objects.len() - NAMED) } else { String::new() };
     let together = objects.iter().take(NAMED).filter(|object| object.namespace.as_deref() == namespace);
     let together: Vec<_> = together.filter_map(|object| object.name.as_deref()).collect();
+    let place = namespace.map(|namespace| format!("-n {namespace} ")).unwrap_or_default();
     format!(
         "the operator cannot be uninstalled: {} of kind {kind} need it in order to go: {}{more}; {advice}; delete them \
-         first: kubectl delete {}{} {}",
+         first: kubectl {place}delete {} {}",
         objects.len(),
         names.join(", "),
         kind.to_lowercase(),
-        namespace.map(|namespace| format!(" --namespace {namespace}")).unwrap_or_default(),
         together.join(" "),
     )
 }
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(
             told("TenantSchema", &objects, "mind them"),
             "the operator cannot be uninstalled: 5 of kind TenantSchema need it in order to go: a/one, b/two, a/three \
-             and 2 more; mind them; delete them first: kubectl delete tenantschema --namespace a one three"
+             and 2 more; mind them; delete them first: kubectl -n a delete tenantschema one three"
         );
     }
 

@@ -14,6 +14,7 @@ use crate::{
     api::{
         ABANDON, SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER,
         TenantDatabase, TenantSchema, TenantSchemaSpec, bound,
+        command::{self, Object, Verb},
         condition::{ConditionType, Reason, Verdict, find, summary},
     },
     database::{self, Holdings},
@@ -35,14 +36,14 @@ type Said = HashMap<String, (Option<i64>, String, Instant)>;
 /// A kind of which objects may not be readable.
 struct Kind {
     word: &'static str,
-    resource: &'static str,
+    of: command::Kind,
     finalizer: &'static str,
 }
 
 const DATABASE: Kind =
-    Kind { word: "TenantDatabase", resource: "tenantdatabase", finalizer: TENANT_DATABASE_FINALIZER };
-const TENANT: Kind = Kind { word: "TenantSchema", resource: "tenantschema", finalizer: TENANT_SCHEMA_FINALIZER };
-const BACKUP: Kind = Kind { word: "SchemaBackup", resource: "schemabackup", finalizer: SCHEMA_BACKUP_FINALIZER };
+    Kind { word: "TenantDatabase", of: command::Kind::TenantDatabase, finalizer: TENANT_DATABASE_FINALIZER };
+const TENANT: Kind = Kind { word: "TenantSchema", of: command::Kind::TenantSchema, finalizer: TENANT_SCHEMA_FINALIZER };
+const BACKUP: Kind = Kind { word: "SchemaBackup", of: command::Kind::SchemaBackup, finalizer: SCHEMA_BACKUP_FINALIZER };
 
 /// Says of every object that cannot be read what is wrong with it, for as long as the operator runs.
 pub async fn said(ctx: &Context, holdings: &Holdings, events: &Events) {
@@ -190,12 +191,8 @@ fn word_of_abandon(object: &Unreadable) -> String {
 }
 
 fn message(kind: &Kind, object: &Unreadable) -> String {
-    let ObjectMeta { name, namespace, .. } = &object.metadata;
-    let name = name.as_deref().unwrap_or_default();
-    let place = namespace.as_ref().map_or_else(String::new, |namespace| format!("-n {namespace} "));
-    let resource = kind.resource;
-    let status = if object.why.starts_with("status") { " --subresource=status" } else { "" };
-    let mend = format!("kubectl {place}edit {resource} {name}{status}");
+    let place = Object::of(kind.of, &object.metadata);
+    let mend = place.to(if object.why.starts_with("status") { Verb::EditStatus } else { Verb::Edit });
     let why = &object.why;
     if object.metadata.deletion_timestamp.is_none() {
         return format!(
@@ -205,9 +202,8 @@ fn message(kind: &Kind, object: &Unreadable) -> String {
     }
     format!(
         "deletion waits, because this release of the operator cannot read the object: {why}; what it stands for stays as it is. \
-         Mend the field ({mend}), or run a release that knows it; to let go and leave everything where it is: kubectl \
-         {place}annotate {resource} {name} --overwrite {ABANDON}={}",
-        word_of_abandon(object)
+         Mend the field ({mend}), or run a release that knows it; to let go and leave everything where it is: {}",
+        place.annotate(ABANDON, word_of_abandon(object))
     )
 }
 

@@ -15,6 +15,7 @@ use super::{caller, work::Work};
 use crate::{
     api::{
         BRING_BACK, TenantDatabase, bring_back_since,
+        command::Object,
         condition::{Reason, Verdict},
         event::EventReason,
     },
@@ -171,8 +172,8 @@ fn told(progress: &Progress, name: &str) -> Verdict {
         Some(problem) => {
             let message = format!(
                 "{done} of {all} schemas that were set aside since {since} are back under their names, and {left} are not: \
-                 {problem}. They are tried again at every survey; to leave them where they are: kubectl annotate tenantdatabase \
-                 {name} {BRING_BACK}-"
+                 {problem}. They are tried again at every survey; to leave them where they are: {}",
+                Object::database(name).unannotate(BRING_BACK)
             );
             Verdict::of(Reason::NotBroughtBack, message, true)
         }
@@ -187,7 +188,8 @@ fn told_in_vain(progress: &Progress, name: &str) -> Verdict {
     );
     let message = format!(
         "{BRING_BACK}={since} brings back nothing: nothing was set aside between then and when this was first read; {latest}, or \
-         remove it: kubectl annotate tenantdatabase {name} {BRING_BACK}-"
+         remove it: {}",
+        Object::database(name).unannotate(BRING_BACK)
     );
     Verdict::of(Reason::InvalidSpec, message, true)
 }

@@ -9,6 +9,7 @@ use super::{caller, work::Work};
 use crate::{
     api::{
         REBIND, TenantDatabase,
+        command::Object,
         condition::{Reason, Verdict},
         event::EventReason,
     },
@@ -35,9 +36,9 @@ pub async fn bind(
     if database.annotations().get(REBIND).map(|value| value.trim()) != Some(&id) {
         let message = format!(
             "since a restore or an upgrade of the server it is not known which schema is whose ({} tenants); nothing of them is \
-             touched. To bind them again, each to the schema that belongs to its owner role and carries its id: kubectl \
-             annotate tenantdatabase {name} --overwrite {REBIND}={id}",
+             touched. To bind them again, each to the schema that belongs to its owner role and carries its id: {}",
             survey.unbound_count,
+            Object::database(name).annotate(REBIND, id)
         );
         let verdict = Verdict::of(Reason::IdentifiersChanged, message, true);
         work.memory(|memory| memory.unbound = Some(verdict));

@@ -15,6 +15,7 @@ use super::{caller, work::Work};
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
+        command::Object,
         condition::{Reason, Verdict},
         event::EventReason,
     },
@@ -172,9 +173,8 @@ fn too_many(database: &TenantDatabase, gone: &[Owner], total: usize, since: Time
     format!(
         "{} of {total} tenants have no TenantSchema any more, {first} for one, and no deletion of them was seen; their \
          schemas are untouched. If the objects were lost, apply their manifests again. If they are meant to be gone: \
-         kubectl annotate tenantdatabase {} --overwrite {}={since}",
+         {}",
         gone.len(),
-        database.name_any(),
-        api::CONFIRM_DELETIONS,
+        Object::database(database.name_any()).annotate(api::CONFIRM_DELETIONS, since),
     )
 }

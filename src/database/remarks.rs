@@ -9,6 +9,7 @@ use super::{bring_back, desired::Desired, open::contested, work::Work};
 use crate::{
     api::{
         BRING_BACK, CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
+        command::{Kind, Object},
         condition::{Reason, Verdict},
         no_times, time_to_come,
     },
@@ -64,36 +65,36 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     // The brake looks at the hour before a deletion, and held this one because the limit was reached then.
     let since = deleted(first).unwrap_or_else(|| ctx.now()) - SignedDuration::from_hours(1);
     let most = database.spec.max_deletions_per_hour();
+    let object = Object::database(&name);
     let message = format!(
         "{} deletions of tenants are held, {}/{} first; their schemas are open and untouched. From {since} on as many were set aside or \
          dropped as spec.limits.maxDeletionsPerHour allows, {most} in all or {} of one namespace, and that may be a mistake; if all \
-         are meant: kubectl annotate tenantdatabase {name} --overwrite {CONFIRM_DELETIONS}={}; if not: \
-         {DOCS}/everything-was-deleted.md; what was set aside since then, also what was meant, comes back by: kubectl annotate tenantdatabase {name} \
-         --overwrite {BRING_BACK}={since}",
+         are meant: {}; if not: {DOCS}/everything-was-deleted.md; what was set aside since then, also what was meant, comes back by: {}",
         held.len(),
         first.namespace().unwrap_or_default(),
         first.name_any(),
         most - most / 5,
-        ctx.stores.newest_deletion(&name).unwrap_or_else(|| ctx.now()),
+        object.annotate(CONFIRM_DELETIONS, ctx.stores.newest_deletion(&name).unwrap_or_else(|| ctx.now())),
+        object.annotate(BRING_BACK, since),
     );
     Some(Verdict::of(Reason::DeletionBrake, message, true))
 }
 
 /// A time in an annotation that is none, or that is to come.
 fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
+    let object = Object::of(Kind::TenantDatabase, &database.metadata);
     if let Some((annotation, value)) = no_times(&database.metadata).first() {
         let message = format!(
-            "{annotation}={value} is no time such as 2026-01-31T12:00:00Z, and does nothing; write such a time, or remove it: \
-             kubectl annotate tenantdatabase {} {annotation}-",
-            database.name_any()
+            "{annotation}={value} is no time such as 2026-01-31T12:00:00Z, and does nothing; write such a time, or remove it: {}",
+            object.unannotate(annotation)
         );
         return Some(Verdict::of(Reason::InvalidSpec, message, true));
     }
     if let Some((annotation, time)) = time_to_come(&database.metadata, ctx.clock.now()) {
         let message = format!(
             "{annotation}={time} is in the future, and does nothing until then; what comes before it would count then, also what no \
-             user has seen. Write a time that has passed, or remove it: kubectl annotate tenantdatabase {} {annotation}-",
-            database.name_any()
+             user has seen. Write a time that has passed, or remove it: {}",
+            object.unannotate(annotation)
         );
         return Some(Verdict::of(Reason::InvalidSpec, message, true));
     }
@@ -102,7 +103,6 @@ fn of_times(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
 
 /// Backups that expired and wait.
 fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
-    let command = format!("kubectl annotate tenantdatabase {} --overwrite {CONFIRM_DELETIONS}", database.name_any());
     let held = work.memory(|memory| memory.expired.clone())?;
     let why = if held.stopped {
         "more tenants' last backups expired within an hour than spec.limits.maxDeletionsPerHour allows"
@@ -111,8 +111,9 @@ fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
     };
     let message = format!(
         "{} backups have expired and stay, because {why}; the catalogue schema_backups lists them with their expires_at. If they \
-         are meant to go: {command}={}",
-        held.count, held.confirm
+         are meant to go: {}",
+        held.count,
+        Object::database(database.name_any()).annotate(CONFIRM_DELETIONS, held.confirm)
     );
     Some(Verdict::of(Reason::ExpiryBrake, message, true))
 }

@@ -12,6 +12,7 @@ use super::{election::lease_of, holding::Holdings, plan::PATIENCE, resolve::reso
 use crate::{
     api::{
         TenantDatabase,
+        command::{Kind, Object, Verb},
         condition::{Reason, Verdict},
     },
     contract::Installation,
@@ -62,10 +63,12 @@ fn has_been_silent(found: &Installation, survey_period: Duration) -> bool {
 
 fn idle(holder: &str, lease: &str) -> String {
     let (namespace, name) = lease.split_once('/').unwrap_or_default();
+    let lease = Object { kind: Kind::Lease, namespace: Some(namespace.to_owned()), name: name.to_owned() };
     format!(
         "{holder} holds the Lease of this database and renews it, but for more than a minute the database has heard of no operator: \
-         no tenant is looked after. See kubectl -n {namespace} describe lease {name}; end {holder} if it hangs or is not meant to \
-         work here, then: kubectl -n {namespace} delete lease {name}"
+         no tenant is looked after. See {}; end {holder} if it hangs or is not meant to work here, then: {}",
+        lease.to(Verb::Describe),
+        lease.to(Verb::Delete)
     )
 }
 

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     api::{
         TenantDatabase, TenantSchema,
+        command::{Object, Verb},
         condition::Reason,
         policy::{self, DeletionPolicy, Enforcement},
         tenant_database::Limits,
@@ -191,7 +192,8 @@ pub(super) fn allow_count(
     if *count >= most {
         let namespace = tenant.namespace().unwrap_or_default();
         let refused = refused.as_ref().map_or_else(String::new, |name| {
-            format!("; {name} has no schema yet, and its own message says why: kubectl -n {namespace} describe tenantschema {name}")
+            let command = Object::tenant(&namespace, name).to(Verb::Describe);
+            format!("; {name} has no schema yet, and its own message says why: {command}")
         });
         outside.push(Invalid {
             reason: Reason::TooManyTenants,

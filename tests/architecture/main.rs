@@ -215,6 +215,15 @@ fn outcomes_are_reported_in_one_place() {
 }
 
 #[test]
+fn commands_that_messages_tell_are_values() {
+    let command = Regex::new(r"\bkubectl[\s\\]+(?:-n \S+[\s\\]+)?(?:annotate|describe|edit)\b").unwrap();
+    check(|source| {
+        let found: Vec<_> = source.literals.iter().filter(|literal| command.is_match(literal)).collect();
+        (source.room() != "api" && !found.is_empty()).then(|| format!("has a command beside api::command: {found:?}"))
+    });
+}
+
+#[test]
 fn no_file_is_longer_than_five_hundred_lines() {
     let all = [("crates", "rs"), ("src", "rs"), ("sql", "sql"), ("tests", "rs"), ("benches", "rs")];
     let there = all.into_iter().filter(|(folder, _)| fs::exists(folder).unwrap());

@@ -5,7 +5,10 @@ use std::fmt::{Display, Write};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::ObjectMeta;
 
-use super::GROUP;
+use super::{
+    GROUP,
+    command::{Kind, Object},
+};
 
 /// Annotation: look at the object now. The value is any text that changes, by custom a time.
 pub const RECONCILE_REQUESTED_AT: &str = "edumatrixhub.io/reconcile-requested-at";
@@ -108,18 +111,19 @@ pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
 }
 
 /// The annotations that mean something on an object of this kind.
-fn known(kind: &str) -> &'static [&'static str] {
+fn known(kind: Kind) -> &'static [&'static str] {
     match kind {
-        "TenantDatabase" => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK],
-        "TenantSchema" => &[RECONCILE_REQUESTED_AT, CONFIRM_DROP, RECREATE, ABANDON, RECLAIM, PAUSED],
-        _ => &[RECONCILE_REQUESTED_AT, ABANDON],
+        Kind::TenantDatabase => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK],
+        Kind::TenantSchema => &[RECONCILE_REQUESTED_AT, CONFIRM_DROP, RECREATE, ABANDON, RECLAIM, PAUSED],
+        Kind::SchemaBackup => &[RECONCILE_REQUESTED_AT, ABANDON],
+        Kind::Lease => &[WANTED_BY],
     }
 }
 
 /// What to say of annotations of this operator's group that do nothing: misspelt, of another release or kind, with another value
 /// than `message` tells to type, or where there is nothing that they could do. Values are not repeated.
 #[must_use]
-pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
+pub fn in_vain(metadata: &ObjectMeta, kind: Kind, message: &str) -> String {
     let mut words = String::new();
     for (key, value) in metadata.annotations.iter().flatten() {
         if key.split_once('/').is_none_or(|(group, _)| group != GROUP) {
@@ -127,7 +131,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
         }
         let told = message.split_once(&format!("{key}=")).map(|(_, rest)| rest.split([';', ' ', ')', ',']).next());
         let (why, remove) = match told {
-            _ if key == ABANDON && kind == "TenantDatabase" => ("it is for one that cannot be read", true),
+            _ if key == ABANDON && kind == Kind::TenantDatabase => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
             // Any time means something, not only the one that the message proposes.
             Some(_) if [CONFIRM_DELETIONS, BRING_BACK].contains(&key.as_str()) => continue,
@@ -140,9 +144,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: &str, message: &str) -> String {
         };
         let _ = write!(words, "; the annotation {key} does nothing: {why}");
         if remove {
-            let namespace = metadata.namespace.as_ref().map_or_else(String::new, |name| format!(" -n {name}"));
-            let name = metadata.name.as_deref().unwrap_or_default();
-            let _ = write!(words, "; to remove it: kubectl{namespace} annotate {} {name} {key}-", kind.to_lowercase());
+            let _ = write!(words, "; to remove it: {}", Object::of(kind, metadata).unannotate(key));
         }
     }
     words
@@ -165,7 +167,7 @@ pub fn deletion(schema_id: impl Display, deleted_at: Timestamp) -> String {
 mod tests {
     use super::*;
 
-    fn check(kind: &str, key: &str, message: &str, expected: &str) {
+    fn check(kind: Kind, key: &str, message: &str, expected: &str) {
         let annotations = [(key.to_owned(), "school@1".to_owned()), ("else.where/x".to_owned(), "y".to_owned())];
         let annotations = Some(annotations.into());
         let (name, namespace) = (Some("school".to_owned()), Some("team-a".to_owned()));
@@ -176,7 +178,7 @@ mod tests {
 
     #[test]
     fn annotations_that_do_nothing_get_a_word() {
-        let schema = |key: &str, message: &str, expected| check("TenantSchema", key, message, expected);
+        let schema = |key: &str, message: &str, expected| check(Kind::TenantSchema, key, message, expected);
         schema(
             "edumatrixhub.io/reclam",
             "ready",
@@ -184,13 +186,13 @@ mod tests {
              annotate tenantschema school edumatrixhub.io/reclam-",
         );
         schema(TAKE_OVER, "ready", "does not know it on this kind");
-        check("TenantDatabase", TAKE_OVER, "ready", "");
-        check("TenantDatabase", RECLAIM, "ready", "does not know it on this kind");
-        check("SchemaBackup", PAUSED, "ready", "does not know it on this kind");
+        check(Kind::TenantDatabase, TAKE_OVER, "ready", "");
+        check(Kind::TenantDatabase, RECLAIM, "ready", "does not know it on this kind");
+        check(Kind::SchemaBackup, PAUSED, "ready", "does not know it on this kind");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@2; or", "it has another value");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@1; or", "");
         let brake = "if all are meant: kubectl annotate tenantdatabase default --overwrite edumatrixhub.io/bring-back=2026-01-01T00:00:00Z";
-        check("TenantDatabase", BRING_BACK, brake, "");
+        check(Kind::TenantDatabase, BRING_BACK, brake, "");
         schema(RECLAIM, "ready", "");
         schema(
             RECLAIM,

@@ -8,6 +8,7 @@
 #![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, not code")]
 
 pub mod annotations;
+pub mod command;
 pub mod condition;
 pub mod connection;
 pub mod event;

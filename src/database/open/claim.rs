@@ -4,6 +4,10 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{Claimant, Closed};
+use crate::api::{
+    TAKE_OVER,
+    command::{Command, Object},
+};
 use crate::contract::{CallStatus, Contest, Installation, LaneClaim, Refusal};
 use crate::postgres::{self, Functions};
 
@@ -49,25 +53,28 @@ impl Identity<'_> {
     #[must_use]
     pub fn changed(&self, found: &str) -> Closed {
         Closed::DatabaseChanged {
-            name: self.name.to_owned(),
             expected: self.expected().unwrap_or("none").to_owned(),
             found: found.to_owned(),
-            take_over: self.given_up(),
+            take_over: Box::new(self.annotate(self.given_up())),
         }
     }
 
     fn managed(&self, cluster: &str, tenant_database: &str, epoch: i64) -> Closed {
-        let (name, cluster, other) = (self.name.to_owned(), cluster.to_owned(), tenant_database.to_owned());
         let mut take_over = format!("{cluster}/{epoch}");
         // What was said before has to be said again, or it would be the wrong database again.
         if self.remembered.is_some() && self.expected().is_none() {
             take_over = format!("{},{take_over}", self.given_up());
         }
+        let (take_over, tenant_database) = (Box::new(self.annotate(take_over)), tenant_database.to_owned());
         if cluster == self.cluster {
-            Closed::Duplicate { name, other, take_over }
+            Closed::Duplicate { other: tenant_database, take_over }
         } else {
-            Closed::ManagedElsewhere { name, cluster, tenant_database: other, take_over }
+            Closed::ManagedElsewhere { cluster: cluster.to_owned(), tenant_database, take_over }
         }
+    }
+
+    fn annotate(&self, take_over: String) -> Command {
+        Object::database(self.name).annotate(TAKE_OVER, take_over)
     }
 
     /// What a person says to give the remembered installation up.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::{
+    api::command::Command,
     contract::{Contest, Missing, Party},
     ident::IdentError,
     postgres::{self},
@@ -61,49 +62,39 @@ pub enum Closed {
     /// The Secret leads to another database than before.
     #[error(
         "this is not the database that was installed: expected installation {expected}, found {found}; nothing was changed. \
-         Correct the Secret; or, if this database is to take the other's place: kubectl annotate tenantdatabase {name} \
-         --overwrite {}={take_over}",
-        crate::api::TAKE_OVER
+         Correct the Secret; or, if this database is to take the other's place: {take_over}"
     )]
     DatabaseChanged {
-        /// The TenantDatabase.
-        name: String,
         /// What status remembers.
         expected: String,
         /// What is there.
         found: String,
-        /// The value of the annotation that allows it.
-        take_over: String,
+        /// What allows it.
+        take_over: Box<Command>,
     },
     /// Another cluster manages it.
     #[error(
         "this database is managed by TenantDatabase {tenant_database} of another cluster ({cluster}); nothing was changed. If \
-         that cluster is gone for good: kubectl annotate tenantdatabase {name} --overwrite {}={take_over}",
-        crate::api::TAKE_OVER
+         that cluster is gone for good: {take_over}"
     )]
     ManagedElsewhere {
-        /// The TenantDatabase that asks.
-        name: String,
         /// The other's kube-system UID.
         cluster: String,
         /// The other's name.
         tenant_database: String,
-        /// What a person says to take its place.
-        take_over: String,
+        /// What gives this one its place.
+        take_over: Box<Command>,
     },
     /// Another TenantDatabase of this cluster manages it.
     #[error(
         "TenantDatabase {other} manages this database already; one database has one TenantDatabase. If {other} is gone for \
-         good: kubectl annotate tenantdatabase {name} --overwrite {}={take_over}",
-        crate::api::TAKE_OVER
+         good: {take_over}"
     )]
     Duplicate {
-        /// The TenantDatabase that asks.
-        name: String,
         /// The one that has it.
         other: String,
-        /// What a person says to take its place.
-        take_over: String,
+        /// What gives this one its place.
+        take_over: Box<Command>,
     },
     /// An operator that is at work keeps the lane.
     #[error("{}", contested(.0))]

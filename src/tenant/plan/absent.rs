@@ -2,7 +2,7 @@
 //! that it is the tenant's.
 
 use crate::{
-    api::{ABANDON, REBIND, bound},
+    api::{ABANDON, REBIND, bound, command::Object},
     contract::{Absence, Fate, Owner},
     text::DOCS,
 };
@@ -28,7 +28,8 @@ pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>)
         ),
         Fate::Unbound => format!(
             "since a restore or an upgrade of the server it is not known which schema is whose, and schema {schema} is not \
-             touched; to bind them again: kubectl annotate tenantdatabase {database} --overwrite {REBIND}={installation_id}",
+             touched; to bind them again: {}",
+            Object::database(database).annotate(REBIND, installation_id)
         ),
     })
 }
@@ -37,8 +38,7 @@ pub(super) fn elsewhere(schema: &str, database: &str, absence: Option<&Absence>)
 pub(super) fn or_abandon(owner: &Owner, schema: &str) -> String {
     let Owner { namespace, name, uid, .. } = owner;
     format!(
-        "; to let the object go and leave everything in the database as it is: kubectl -n {namespace} annotate tenantschema \
-         {name} --overwrite {ABANDON}={}",
-        bound(schema, uid)
+        "; to let the object go and leave everything in the database as it is: {}",
+        Object::tenant(namespace, name).annotate(ABANDON, bound(schema, uid))
     )
 }

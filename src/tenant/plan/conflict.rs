@@ -3,7 +3,10 @@
 use uuid::Uuid;
 
 use crate::{
-    api::{RECLAIM, RECREATE, bound},
+    api::{
+        RECLAIM, RECREATE, bound,
+        command::{Command, Object, Verb},
+    },
     contract::{BackupState, Bearer, Claim, Owner, RowStatus, SetAside, TenantAnswer},
     tenant::desired::Desired,
     text::count,
@@ -133,17 +136,16 @@ pub(super) fn holder_text(holder: &Claim, desired: &Desired) -> String {
 pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desired) -> String {
     let database = desired.effective.database_ref.as_deref().unwrap_or_default();
     let holder_text = match &holder.name {
-        Some(_) if is_given(holder, desired) => {
+        Some(name) if is_given(holder, desired) => {
             let from = former(desired);
             let missing = if desired.reclaim {
                 format!(
                     "it comes with all its data when that object is deleted, which sets nothing aside and ends no session: \
-                     kubectl -n {} delete tenantschema {}",
-                    holder.namespace.as_deref().unwrap_or_default(),
-                    holder.name.as_deref().unwrap_or_default(),
+                     {}",
+                    Object::tenant(holder.namespace.as_deref().unwrap_or_default(), name).to(Verb::Delete),
                 )
             } else {
-                format!("to take it: {}={}", annotate(desired, RECLAIM), holder.schema_name)
+                format!("to take it: {}", annotate(desired, RECLAIM, &holder.schema_name))
             };
             return format!(
                 "{what} {value} belongs to {from}, and spec.transfers of TenantDatabase {database} gives it to this \
@@ -153,9 +155,8 @@ pub(super) fn conflict(what: &str, value: &str, holder: &Claim, desired: &Desire
         Some(name) if is_left_behind(holder, desired) => {
             return format!(
                 "{what} {value} was left behind by an earlier TenantSchema {name} of this namespace; to take it back with \
-                 all its data: {}={}; if no object is to have it, delete this object, which drops nothing",
-                annotate(desired, RECLAIM),
-                holder.schema_name,
+                 all its data: {}; if no object is to have it, delete this object, which drops nothing",
+                annotate(desired, RECLAIM, &holder.schema_name),
             );
         }
         Some(_) if is_earlier(holder, &desired.owner) && holder.is_stranger_to(&desired.owner) => {
@@ -206,10 +207,10 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
     if is_given(holder, desired) {
         return format!(
             "schema {theirs} of {} was deleted at {at} and is set aside, and spec.transfers of TenantDatabase {} gives it to \
-             this object; to take it: {}={theirs}",
+             this object; to take it: {}",
             former(desired),
             desired.effective.database_ref.as_deref().unwrap_or_default(),
-            annotate(desired, RECLAIM),
+            annotate(desired, RECLAIM, theirs),
         );
     }
     if is_earlier(holder, &desired.owner) && holder.is_stranger_to(&desired.owner) {
@@ -226,17 +227,16 @@ pub(super) fn set_aside(left: &SetAside, desired: &Desired) -> String {
         );
     }
     let take_back = if theirs == desired.schema_name.as_str() {
-        format!("to take it back: {}={theirs}", annotate(desired, RECLAIM))
+        format!("to take it back: {}", annotate(desired, RECLAIM, theirs))
     } else {
         format!("it comes back to a TenantSchema {} with spec.schemaName {theirs}", desired.owner.name)
     };
     format!(
         "an earlier TenantSchema {} of this namespace was deleted at {at} and its schema {theirs}, {}, is set aside as \
-         {location}; {take_back}; to begin with an empty schema and leave it there: {}={}",
+         {location}; {take_back}; to begin with an empty schema and leave it there: {}",
         desired.owner.name,
         count(i64::from(left.table_count.unwrap_or_default()), "table"),
-        annotate(desired, RECREATE),
-        beside(left, desired),
+        annotate(desired, RECREATE, &beside(left, desired)),
     )
 }
 
@@ -260,7 +260,6 @@ fn former(desired: &Desired) -> String {
     desired.given_by.as_ref().map_or_else(String::new, |from| format!("TenantSchema {from}"))
 }
 
-fn annotate(desired: &Desired, annotation: &str) -> String {
-    let Owner { namespace, name, .. } = &desired.owner;
-    format!("kubectl -n {namespace} annotate tenantschema {name} --overwrite {annotation}")
+fn annotate(desired: &Desired, key: &str, value: &str) -> Command {
+    Object::tenant(&desired.owner.namespace, &desired.owner.name).annotate(key, value)
 }

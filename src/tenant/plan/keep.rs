@@ -2,7 +2,7 @@
 
 use super::{absent::elsewhere, bring_up::reclaim};
 use crate::{
-    api::{bound, condition::Reason},
+    api::{RECREATE, bound, command::Object, condition::Reason},
     contract::{ConfigChange, RowStatus, Step, TenantRow},
     ident::InstitutionId,
     plan::Effect,
@@ -55,10 +55,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Reason::SchemaMissing,
             format!(
                 "schema {schema} was dropped by hand; it is not made again by itself, because that would hide the \
-                 loss. Restore it ({DOCS}/everything-was-deleted.md#one-schema); or have it made again, empty: kubectl -n {} annotate tenantschema {} --overwrite {}={value}",
-                desired.owner.namespace,
-                desired.owner.name,
-                crate::api::RECREATE,
+                 loss. Restore it ({DOCS}/everything-was-deleted.md#one-schema); or have it made again, empty: {}",
+                Object::tenant(&desired.owner.namespace, &desired.owner.name).annotate(RECREATE, value),
             ),
         )];
     }

@@ -7,8 +7,15 @@ use uuid::Uuid;
 
 use super::absent::{elsewhere, or_abandon};
 use crate::{
-    api::{bound, condition::Reason, deletion, policy::DeletionPolicy, transfer::ObjectName},
-    contract::{BackupState, Fate, HeldUp, Owner, RowStatus, Step, TenantAnswer, TenantRow, Tombstone},
+    api::{
+        CONFIRM_DROP, bound,
+        command::{Object, Verb},
+        condition::Reason,
+        deletion,
+        policy::DeletionPolicy,
+        transfer::ObjectName,
+    },
+    contract::{BackupState, Fate, HeldUp, RowStatus, Step, TenantAnswer, TenantRow, Tombstone},
     plan::{Effect, Running, reason_of},
     tenant::desired::Removal,
 };
@@ -125,15 +132,14 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
 /// What is asked before a schema is dropped. While the same would be lost, the question stays as it was asked, with its
 /// time.
 fn question(removal: &Removal, row: &TenantRow) -> String {
-    let Owner { namespace, name, .. } = &removal.owner;
+    let object = Object::tenant(&removal.owner.namespace, &removal.owner.name);
+    let value = bound(&row.schema_name, deletion(row.schema_id, removal.deleted_at.unwrap_or_default()));
     let message = format!(
-        "schema {} would be dropped without a backup ({}) and nothing was done; to drop it: kubectl -n {namespace} annotate tenantschema \
-         {name} --overwrite {}={}; to keep it: kubectl -n {namespace} patch tenantschema {name} --type merge -p \
-         '{{\"spec\":{{\"deletionPolicy\":\"BackupThenDrop\"}}}}'",
+        "schema {} would be dropped without a backup ({}) and nothing was done; to drop it: {}; to keep it: {}",
         row.schema_name,
         row.content(),
-        crate::api::CONFIRM_DROP,
-        bound(&row.schema_name, deletion(row.schema_id, removal.deleted_at.unwrap_or_default())),
+        object.annotate(CONFIRM_DROP, value),
+        object.to(Verb::SetDeletionPolicy(DeletionPolicy::BackupThenDrop)),
     );
     let as_put = || {
         let (told, measured) = (removal.told.as_ref()?, row.measured.as_ref()?);

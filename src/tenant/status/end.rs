@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt;
 
 use super::{finish, quota, usage};
 use crate::{
     api::{
         ABANDON, CONFIRM_DELETIONS, CONFIRM_DROP, RECLAIM, TenantSchema, TenantSchemaStatus, bound,
+        command::{Kind, Object, Verb},
         condition::{Readiness, Reason, Verdict},
         event::EventReason,
         policy::DeletionPolicy,
@@ -45,10 +45,9 @@ pub(super) fn blocked(removal: &Removal, why: &str) -> Verdict {
     let schema = schema_name.as_deref().unwrap_or("of the tenant");
     let message = format!(
         "deletion waits since {since} for the database ({why}) and goes on by itself; to let go and leave schema {schema} \
-         where it is: kubectl -n {} annotate tenantschema {} --overwrite {ABANDON}={}",
-        owner.namespace,
-        owner.name,
-        bound(schema_name.as_deref().unwrap_or_default(), &owner.uid),
+         where it is: {}",
+        Object::tenant(&owner.namespace, &owner.name)
+            .annotate(ABANDON, bound(schema_name.as_deref().unwrap_or_default(), &owner.uid)),
     );
     Verdict::of(Reason::DatabaseUnavailable, message, Readiness::Kept)
 }
@@ -66,11 +65,9 @@ pub(super) fn end_verdict(
     // How a wave of deletions is let go, or its tenants kept. One time serves for all that wait.
     let newest = removal.newest_deletion.map_or_else(String::new, |at| at.to_string());
     let message = format!(
-        "{message}; if all deletions are meant: kubectl annotate tenantdatabase {database} --overwrite \
-         {CONFIRM_DELETIONS}={newest}; to keep a tenant: kubectl -n {} patch tenantschema {} --type merge -p \
-         '{{\"spec\":{{\"deletionPolicy\":\"Retain\"}}}}', and apply it again with {RECLAIM}",
-        tenant.namespace().unwrap_or_default(),
-        tenant.name_any(),
+        "{message}; if all deletions are meant: {}; to keep a tenant: {}, and apply it again with {RECLAIM}",
+        Object::database(database).annotate(CONFIRM_DELETIONS, newest),
+        Object::of(Kind::TenantSchema, &tenant.metadata).to(Verb::SetDeletionPolicy(DeletionPolicy::Retain)),
     );
     Some(Verdict::of(Reason::DeletionBrake, message, true))
 }

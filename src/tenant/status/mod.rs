@@ -17,6 +17,7 @@ use super::{desired::Desired, observe::Observed};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
+        command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
         in_vain,
         tenant_schema::{Access, LastBackup, LastOperation, Place, State},
@@ -171,7 +172,7 @@ fn finish(
     now: Timestamp,
 ) -> TenantSchemaStatus {
     let generation = tenant.metadata.generation.unwrap_or_default();
-    let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, "TenantSchema", verdict.message()));
+    let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, Kind::TenantSchema, verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);
