@@ -23,6 +23,12 @@ impl Operator {
         let process = Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
             .args(["run", "--log-level", "warn", "--http-addr", &http.to_string(), "--watch-namespaces", namespace])
             .env("KUBECONFIG", &plane.kubeconfig)
+            // As in the image.
+            .envs([
+                ("MALLOC_ARENA_MAX", "1"),
+                ("MALLOC_MMAP_THRESHOLD_", "131072"),
+                ("MALLOC_TRIM_THRESHOLD_", "131072"),
+            ])
             .stdout(Stdio::null())
             .spawn()
             .expect("the operator starts");

@@ -5,6 +5,7 @@
 
 mod backup;
 mod call;
+mod config;
 mod database;
 mod grave;
 mod identity;
@@ -17,6 +18,7 @@ mod words;
 
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use call::{CallResult, CallStatus, may_pass};
+pub use config::ConfigDigest;
 pub use database::{DatabaseFacts, Missing};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};

@@ -80,8 +80,9 @@ steps! {
     SetTenantConfig = "set_tenant_config" {
         /// The tenant.
         schema_id: Uuid,
-        /// Free JSON.
-        config: Map<String, Value>,
+        /// Free JSON; it stays as it is without.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        config: Option<Map<String, Value>>,
         /// In bytes.
         quota_limit: Option<Quota>,
         /// Which of the two changes.

@@ -4,10 +4,9 @@ use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Absence, AccessWord, Bearer, Claim, JobRow, Owner, RowStatus, SetAside, Tombstone};
+use super::{Absence, AccessWord, Bearer, Claim, ConfigDigest, JobRow, Owner, RowStatus, SetAside, Tombstone};
 use crate::{
     api::tenant_schema::Roles,
     text::{DOCS, count},
@@ -72,7 +71,7 @@ pub struct TenantAnswer {
     pub known: Option<Claim>,
 }
 
-/// A tenant's row in the registry, with what the catalogue says of it.
+/// A tenant's row in the registry, with what the catalogue says of it. It is kept for every tenant, so what few of them have is boxed.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct TenantRow {
     /// Its id, for life.
@@ -97,15 +96,15 @@ pub struct TenantRow {
     /// Its roles; former releases do not tell them.
     #[serde(default)]
     pub roles: Option<Roles>,
-    /// Free JSON.
-    pub config: Map<String, Value>,
+    /// Its free JSON.
+    pub config: ConfigDigest,
     /// In bytes.
     pub quota_limit: Option<i64>,
     /// The schema stands: the tenant's own, and not another one of its name.
     pub schema_exists: bool,
     /// What became of it, if it does not stand.
     #[serde(default)]
-    pub absence: Option<Absence>,
+    pub absence: Option<Box<Absence>>,
     /// What differs from what was applied.
     pub drift: Vec<Drift>,
     /// Tables, indexes and TOAST, in bytes.
@@ -114,17 +113,17 @@ pub struct TenantRow {
     pub table_count: i32,
     /// Tables in its schema that belong to other roles; former releases do not tell them.
     #[serde(default)]
-    pub foreign_tables: Option<ForeignTables>,
+    pub foreign_tables: Option<Box<ForeignTables>>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
     /// Why, when that has been so for long; former releases do not tell it.
     #[serde(default)]
-    pub size_estimate: Option<SizeEstimate>,
+    pub size_estimate: Option<Box<SizeEstimate>>,
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
-    pub measured: Option<Measured>,
+    pub measured: Option<Box<Measured>>,
     /// The newest finished backup.
-    pub last_backup: Option<LastBackup>,
+    pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.
     pub last_operation: Option<LastOperation>,
     /// Long work that is requested or under way.
@@ -141,7 +140,7 @@ impl TenantRow {
     /// What would be lost with it, for people.
     #[must_use]
     pub fn content(&self) -> String {
-        self.measured.as_ref().map_or_else(|| "its content was not measured".to_owned(), Measured::to_string)
+        self.measured.as_deref().map_or_else(|| "its content was not measured".to_owned(), Measured::to_string)
     }
 }
 

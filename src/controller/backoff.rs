@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::kubernetes::id::Id;
+
 /// The first delay.
 const FIRST: Duration = Duration::from_millis(500);
 /// No delay is longer, however often something failed: an outage of a week is over within a minute of its end.
@@ -21,13 +23,13 @@ pub fn delay(attempt: u32, jitter: f64) -> Duration {
 
 /// Attempts by object.
 #[derive(Debug, Default)]
-pub struct Backoff(Mutex<HashMap<String, u32>>);
+pub struct Backoff(Mutex<HashMap<Id, u32>>);
 
 impl Backoff {
     /// The next delay of the object with this UID.
     pub fn next(&self, uid: &str, jitter: f64) -> Duration {
         let mut attempts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let attempt = attempts.entry(uid.to_owned()).or_insert(0);
+        let attempt = attempts.entry(Id::of_uid(uid)).or_insert(0);
         let delay = delay(*attempt, jitter);
         *attempt = attempt.saturating_add(1);
         delay
@@ -35,7 +37,7 @@ impl Backoff {
 
     /// The object is well, or gone.
     pub fn reset(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid));
     }
 }
 

@@ -14,7 +14,9 @@ use crate::{
     api::{SchemaBackup, TenantSchema},
     frame::Context,
     kubernetes::{
-        Error, list_versions,
+        Error,
+        id::Id,
+        list_versions,
         world::{Difference, Versions, difference},
     },
 };
@@ -70,8 +72,7 @@ where
     let mut listed = Versions::new();
     let selected = ctx.config.watch_selector.as_deref().unwrap_or_default();
     for api in apis {
-        let found = list_versions(&api, &ListParams::default().labels(selected)).await?;
-        listed.extend(found.iter().filter_map(entry));
+        list_versions(&api, &ListParams::default().labels(selected), |found| listed.extend(entry(found))).await?;
     }
     Ok(listed)
 }
@@ -88,8 +89,8 @@ where
 }
 
 /// Nothing for a version that is no number.
-fn entry(object: &ObjectMeta) -> Option<((String, String), (String, u64))> {
+fn entry(object: &ObjectMeta) -> Option<((String, String), (Id, u64))> {
     let version = object.resource_version.as_deref()?.parse().ok()?;
     let name = (object.namespace.clone().unwrap_or_default(), object.name.clone()?);
-    Some((name, (object.uid.clone()?, version)))
+    Some((name, (Id::of_uid(object.uid.as_deref()?), version)))
 }

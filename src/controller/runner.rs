@@ -6,6 +6,7 @@ use std::{
     future::Future,
     hash::{BuildHasher, Hasher},
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -37,6 +38,9 @@ use crate::{
 const RESYNC: Duration = Duration::from_mins(10);
 /// In how many parts all objects are looked at again, so that they do not come at once.
 const PARTS: u32 = 120;
+
+/// How many objects that are woken the queue takes in at once.
+const AT_ONCE: usize = 16;
 
 /// Drives controllers.
 pub struct Runner {
@@ -92,7 +96,7 @@ impl Runner {
         let woken = stream::select(woken, at_rest(store.clone()));
         Controller::for_stream(objects, store)
             .with_config(ControllerConfig::default().concurrency(concurrency))
-            .reconcile_on(woken)
+            .reconcile_on(paced(woken))
             .graceful_shutdown_on(self.shutdown.clone())
             .run(
                 move |object: Arc<K>, ctx: Arc<Context>| {
@@ -145,6 +149,22 @@ impl Runner {
     }
 }
 
+/// The same in small parts. The queue takes in all that is there before it looks at what is due, and keeps the room that this took for
+/// good: 5 MiB after a survey of ten thousand tenants.
+fn paced<T>(items: impl Stream<Item = T> + Send + 'static) -> impl Stream<Item = T> + Send + 'static {
+    let (mut items, mut given) = (Box::pin(items), 0);
+    stream::poll_fn(move |cx| {
+        if given == AT_ONCE {
+            given = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = items.as_mut().poll_next(cx);
+        given = if matches!(next, Poll::Ready(Some(_))) { given + 1 } else { 0 };
+        next
+    })
+}
+
 /// Every object of a cache once in a while, a part at a time. One timer serves all of them: ten thousand objects at rest cost no
 /// memory for it.
 fn at_rest<K>(store: Store<K>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
@@ -185,4 +205,28 @@ pub fn jitter() -> f64 {
     #[allow(clippy::cast_precision_loss, reason = "53 bits fit exactly")]
     let fraction = bits as f64 / (1_u64 << 53) as f64;
     fraction
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context as Polled, Waker};
+
+    use super::*;
+
+    #[test]
+    fn what_is_paced_comes_in_parts_and_whole() {
+        let mut items = Box::pin(paced(stream::iter(0..40)));
+        let mut context = Polled::from_waker(Waker::noop());
+        let (mut parts, mut part) = (Vec::new(), Vec::new());
+        loop {
+            match items.as_mut().poll_next(&mut context) {
+                Poll::Ready(Some(item)) => part.push(item),
+                Poll::Pending => parts.push(std::mem::take(&mut part)),
+                Poll::Ready(None) => break,
+            }
+        }
+        parts.push(part);
+        assert_eq!(parts.iter().map(Vec::len).collect::<Vec<_>>(), [AT_ONCE, AT_ONCE, 8]);
+        assert_eq!(parts.concat(), (0..40).collect::<Vec<_>>());
+    }
 }

@@ -1,14 +1,18 @@
 //! The watches and their caches.
 //!
-//! Managed fields are dropped on the way in: no code reads them and they are two thirds of an object. The streams that
+//! What no code reads of an object's metadata is dropped on the way in. The streams that
 //! trigger reconciles leave out what this operator writes itself, a status or a finalizer, so that a write is not answered
 //! by another look.
 
 mod again;
 mod interest;
+mod lean;
 mod merged;
 
-use std::{fmt::Debug, sync::Arc};
+use std::{
+    fmt::Debug,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use futures::{StreamExt, TryStreamExt, channel::mpsc::UnboundedSender, future::ready, stream::BoxStream};
 use interest::Interest;
@@ -18,6 +22,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
+    api::ObjectMeta,
     core::{NamespaceResourceScope, PartialObjectMeta, object::HasStatus},
     runtime::{
         WatchStreamExt,
@@ -30,7 +35,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     api::{SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
-    frame::{Kinds, Stores, Unread, Written},
+    frame::{Index, Kinds, Stores, Unread, Written},
     kubernetes::{finalizers, reading::Read, world::World},
     telemetry::http::Readiness,
 };
@@ -92,7 +97,9 @@ impl Watches {
             None => watcher::Config::default(),
         };
         let databases = vec![Api::all(client.clone())];
-        let (databases_store, databases) = triggering(databases, &selected, "TenantDatabase", hearing, ignored);
+        let (databases_store, databases) =
+            triggering(databases, &selected, "TenantDatabase", hearing, ignored, |_, _| {});
+        let tenants_index: Arc<RwLock<Index<TenantSchema>>> = Arc::default();
         let (tenants_store, tenants) = triggering(
             apis(client, &config.watch_namespaces),
             &selected,
@@ -106,20 +113,27 @@ impl Watches {
                     let _ = passed_over.unbounded_send(Arc::new(tenant.clone()));
                 }
             },
+            {
+                let index = tenants_index.clone();
+                move |event, store| follow(&mut index.write().unwrap_or_else(PoisonError::into_inner), event, store)
+            },
         );
         let backups = apis(client, &config.watch_namespaces);
-        let (backups_store, backups) = triggering(backups, &selected, "SchemaBackup", hearing, ignored);
+        let (backups_store, backups) = triggering(backups, &selected, "SchemaBackup", hearing, ignored, |_, _| {});
         let secrets: Api<Read<PartialObjectMeta<Secret>>> = Api::namespaced(client.clone(), &config.namespace);
-        let (_, secrets) = cached(vec![secrets], &watcher::Config::default(), "Secret", hearing, ignored);
+        let (_, secrets) =
+            cached(vec![secrets], &watcher::Config::default(), "Secret", hearing, lean::machine, ignored);
         let leases: Api<Read<Lease>> = Api::namespaced(client.clone(), &config.namespace);
-        let (leases_store, leases) = cached(vec![leases], &watcher::Config::default(), "Lease", hearing, ignored);
+        let (leases_store, leases) =
+            cached(vec![leases], &watcher::Config::default(), "Lease", hearing, lean::machine, ignored);
         let namespaces: Api<Read<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
         let (namespaces_store, namespaces) =
-            cached(vec![namespaces], &watcher::Config::default(), "Namespace", hearing, ignored);
+            cached(vec![namespaces], &watcher::Config::default(), "Namespace", hearing, lean::namespace, ignored);
         Self {
             stores: Stores {
                 databases: databases_store,
                 tenants: tenants_store,
+                tenants_index,
                 backups: backups_store,
                 namespaces: namespaces_store,
                 leases: leases_store,
@@ -170,27 +184,44 @@ where
     namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
 }
 
-/// A cache, and a stream of the objects that changed in more than our own writes.
+/// A cache, and a stream of the objects that changed in more than our own writes; `kept` hears what the cache has just taken in.
 fn triggering<K>(
     apis: Vec<Api<Read<K>>>,
     config: &watcher::Config,
     kind: &'static str,
     hearing: &Hearing,
     told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
+    kept: impl Fn(&watcher::Event<K>, &Store<K>) + Send + 'static,
 ) -> (Store<K>, Objects<K>)
 where
     K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::Status: Serialize,
 {
-    let (store, events) = cached(apis, config, kind, hearing, told);
+    let (store, events) = cached(apis, config, kind, hearing, lean::ours, told);
     let mut interest = Interest::new(hearing.written.clone());
-    let changed = events.filter_map(move |event| {
+    let cache = store.clone();
+    let changed = events.inspect_ok(move |event| kept(event, &cache)).filter_map(move |event| {
         ready(match event {
             Ok(event) => interest.take(event).map(Ok),
             Err(error) => Some(Err(error)),
         })
     });
     (store, changed.boxed())
+}
+
+/// An index comes to have what the cache has.
+fn follow(index: &mut Index<TenantSchema>, event: &watcher::Event<TenantSchema>, store: &Store<TenantSchema>) {
+    match event {
+        watcher::Event::Apply(tenant) => {
+            if let Some(kept) = store.get(&ObjectRef::from_obj(tenant)) {
+                index.insert(kept);
+            }
+        }
+        watcher::Event::Delete(tenant) => index.remove(&tenant.metadata),
+        watcher::Event::InitDone => index.replace(store.state()),
+        // The cache takes a list in at its end.
+        watcher::Event::Init | watcher::Event::InitApply(_) => {}
+    }
 }
 
 /// For watches whose events are of interest only as what they make of the cache.
@@ -202,6 +233,7 @@ fn cached<K>(
     config: &watcher::Config,
     kind: &'static str,
     hearing: &Hearing,
+    lean: fn(&mut ObjectMeta),
     told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
 ) -> (Store<K>, Events<K>)
 where
@@ -215,7 +247,7 @@ where
             again::watched(kind, hearing, move || {
                 watcher(api.clone(), config.clone())
                     .default_backoff()
-                    .modify(|object| object.managed_fields_mut().clear())
+                    .modify(move |object| lean(object.meta_mut()))
                     .inspect_ok(told.clone())
                     .boxed()
             })

@@ -55,14 +55,14 @@ pub async fn release(database: &TenantDatabase, work: &Work, ctx: &Context) -> R
         // Another operator may know the objects that this one misses.
         return Ok(Vec::new());
     }
-    let living = lane.living();
+    let (living, taken_over) = (lane.living(), lane.taken_over());
     let total = living.len();
     let most = (total * SHARE / 100).max(FEW);
-    let owners = living.into_iter().filter_map(|row| row.owner.clone());
+    let owners = living.iter().filter_map(|row| row.owner.as_ref());
     // A tenant that was taken over waits for its object, unless that was there and its deletion was seen.
-    let let_go = lane.taken_over().into_iter().filter_map(|row| row.owner.clone());
+    let let_go = taken_over.iter().filter_map(|row| row.owner.as_ref());
     let let_go = let_go.filter(|owner| ctx.let_go.has(&owner.uid));
-    let missed = owners.chain(let_go).filter(|owner| is_missed(owner, ctx)).collect();
+    let missed = owners.chain(let_go).filter(|owner| is_missed(owner, ctx)).cloned().collect();
     let asked = work.memory(|memory| memory.unseen.sort(missed, |owner: &Owner| &owner.uid, Instant::now()));
     let mut gone = gone_of(asked.now, ctx).await;
     work.memory(|memory| {

@@ -57,9 +57,8 @@ fn of_clocks(ahead: SignedDuration) -> Option<Verdict> {
 /// Deletions of tenants that the brake holds.
 fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let name = database.name_any();
-    let tenants = ctx.stores.tenants.state();
-    let held: Vec<_> =
-        tenants.iter().filter(|tenant| tenant.spec.database() == name && tenant.is_held_by_brake()).collect();
+    let leaving = ctx.stores.leaving(&name);
+    let held: Vec<_> = leaving.iter().filter(|tenant| tenant.is_held_by_brake()).collect();
     let deleted = |tenant: &Arc<TenantSchema>| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let first = *held.iter().min_by_key(|tenant| (deleted(tenant), tenant.namespace(), tenant.name_any()))?;
     // The brake looks at the hour before a deletion, and held this one because the limit was reached then.

@@ -12,17 +12,17 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 
-use crate::api::RECONCILE_REQUESTED_AT;
+use crate::{api::RECONCILE_REQUESTED_AT, kubernetes::id::Id};
 
 /// The resource versions of our latest writes, by UID, until the cache has them: a decision is never made on an object
 /// that is older than what this process itself wrote.
 #[derive(Default)]
 pub struct Written {
-    versions: Mutex<HashMap<String, Write>>,
+    versions: Mutex<HashMap<Id, Write>>,
     /// What the status of an object must be, by UID, until a watch has told it.
-    statuses: Mutex<HashMap<String, u64>>,
+    statuses: Mutex<HashMap<Id, u64>>,
     /// The objects whose status another client has written, until they are looked at.
-    touched: Mutex<HashSet<String>>,
+    touched: Mutex<HashSet<Id>>,
 }
 
 /// One write, and which version of the object carries it.
@@ -38,7 +38,7 @@ impl Written {
     /// A write gave the object this resource version.
     pub fn record(&self, uid: &str, resource_version: Option<&str>) {
         if let Some(version) = resource_version.and_then(|version| version.parse().ok()) {
-            self.lock().insert(uid.to_owned(), Write { version, at: Instant::now() });
+            self.lock().insert(Id::of_uid(uid), Write { version, at: Instant::now() });
         }
     }
 
@@ -48,10 +48,11 @@ impl Written {
         let Some(uid) = object.meta().uid.as_deref() else { return false };
         let version: Option<u64> = object.resource_version().and_then(|version| version.parse().ok());
         let mut written = self.lock();
-        match (written.get(uid), version) {
+        let uid = Id::of_uid(uid);
+        match (written.get(&uid), version) {
             (Some(ours), Some(seen)) if seen < ours.version => true,
             (Some(_), _) => {
-                written.remove(uid);
+                written.remove(&uid);
                 false
             }
             (None, _) => false,
@@ -64,12 +65,12 @@ impl Written {
         let mut written = self.lock();
         // No later version comes that would clear the record of an object that is gone.
         written.retain(|_, write| write.at.elapsed() < LAG);
-        written.insert(uid.to_owned(), Write { version: u64::MAX, at: Instant::now() });
+        written.insert(Id::of_uid(uid), Write { version: u64::MAX, at: Instant::now() });
     }
 
     /// This status is about to be written. It is remembered before, because a watch may tell of it before the write returns.
     pub fn intend(&self, uid: &str, status: &impl Serialize) {
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned(), fingerprint(status));
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).insert(Id::of_uid(uid), fingerprint(status));
     }
 
     /// The API server's world went back: what was written in it never was.
@@ -82,30 +83,31 @@ impl Written {
     #[must_use]
     pub fn is_intended(&self, uid: &str, status: u64) -> bool {
         let mut statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
-        let intended = statuses.get(uid) == Some(&status);
+        let uid = Id::of_uid(uid);
+        let intended = statuses.get(&uid) == Some(&status);
         if intended {
-            statuses.remove(uid);
+            statuses.remove(&uid);
         }
         intended
     }
 
     /// Another client has written the object's status.
     pub fn touch(&self, uid: &str) {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert(Id::of_uid(uid));
     }
 
     /// Whether another client has written the object's status; asking clears it.
     pub fn take_touch(&self, uid: &str) -> bool {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid))
     }
 
     /// The object is gone, or out of view.
     pub fn forget(&self, uid: &str) {
-        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.statuses.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid));
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Write>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Id, Write>> {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,42 +134,43 @@ pub fn fingerprint(status: &impl Serialize) -> u64 {
 /// The values of `reconcile-requested-at` that were seen, by UID. A value that is there at the first sight asks for nothing:
 /// a process that starts looks at everything anyway.
 #[derive(Default)]
-pub struct Requests(Mutex<HashMap<String, Option<String>>>);
+pub struct Requests(Mutex<HashMap<Id, Option<Box<str>>>>);
 
 impl Requests {
     /// True when a user asked since the object was last seen.
     pub fn is_new<K: Resource>(&self, object: &K) -> bool {
-        let Some(uid) = object.meta().uid.clone() else { return false };
-        let value = object.annotations().get(RECONCILE_REQUESTED_AT).cloned();
-        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, value.clone());
+        let Some(uid) = object.meta().uid.as_deref() else { return false };
+        let value: Option<Box<str>> =
+            object.annotations().get(RECONCILE_REQUESTED_AT).map(|value| value.as_str().into());
+        let before = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Id::of_uid(uid), value.clone());
         value.is_some() && before.is_some_and(|before| before != value)
     }
 
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid));
     }
 }
 
 /// UIDs of objects, remembered for one purpose.
 #[derive(Default)]
-pub struct Uids(Mutex<HashSet<String>>);
+pub struct Uids(Mutex<HashSet<Id>>);
 
 impl Uids {
     /// Remembers one; true if it is new.
     pub fn add(&self, uid: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned())
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(Id::of_uid(uid))
     }
 
     /// Whether it is remembered.
     #[must_use]
     pub fn has(&self, uid: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(uid)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&Id::of_uid(uid))
     }
 
     /// Forgets one.
     pub fn remove(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid));
     }
 }
 
@@ -223,8 +226,8 @@ pub struct Making(Mutex<Recent>);
 #[derive(Default)]
 struct Recent {
     since: Option<Instant>,
-    now: HashSet<String>,
-    before: HashSet<String>,
+    now: HashSet<Id>,
+    before: HashSet<Id>,
 }
 
 /// After this long, and at the latest after twice as long, a tenant counts as made. The API server gives up a request after
@@ -234,13 +237,13 @@ const MAKING: Duration = Duration::from_mins(1);
 impl Making {
     /// Something is made for this object.
     pub fn begin(&self, uid: &str) {
-        self.lock().now.insert(uid.to_owned());
+        self.lock().now.insert(Id::of_uid(uid));
     }
 
     /// Whether something was made for it just now.
     pub fn is_new(&self, uid: &str) -> bool {
         let recent = self.lock();
-        recent.now.contains(uid) || recent.before.contains(uid)
+        [&recent.now, &recent.before].into_iter().any(|made| made.contains(&Id::of_uid(uid)))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Recent> {

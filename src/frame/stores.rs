@@ -1,6 +1,6 @@
 //! The watch caches, and the way to ask controllers to look at objects.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use kube::{
     runtime::reflector::{ObjectRef, Store},
 };
 
+use super::Index;
 use crate::api::{SchemaBackup, TenantDatabase, TenantSchema};
 
 /// The watch caches, without managed fields.
@@ -19,6 +20,8 @@ pub struct Stores {
     pub databases: Store<TenantDatabase>,
     /// The tenants of this operator's selection.
     pub tenants: Store<TenantSchema>,
+    /// The same by namespace.
+    pub tenants_index: Arc<RwLock<Index<TenantSchema>>>,
     /// The backups of this operator's selection.
     pub backups: Store<SchemaBackup>,
     /// Labels and deletion of namespaces.
@@ -31,9 +34,27 @@ impl Stores {
     /// When a tenant of this database was deleted last: the time that confirms all deletions until now.
     #[must_use]
     pub fn newest_deletion(&self, database: &str) -> Option<Timestamp> {
-        let tenants = self.tenants.state();
-        let deleted = tenants.iter().filter(|tenant| tenant.spec.database() == database);
-        deleted.filter_map(|tenant| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0)).max()
+        let leaving = self.leaving(database);
+        leaving.iter().filter_map(|tenant| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0)).max()
+    }
+
+    /// The tenants of this database that are being deleted.
+    #[must_use]
+    pub fn leaving(&self, database: &str) -> Vec<Arc<TenantSchema>> {
+        let mut leaving = self.index().leaving();
+        leaving.retain(|tenant| tenant.spec.database() == database);
+        leaving
+    }
+
+    /// The tenants of a namespace.
+    #[must_use]
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<TenantSchema>> {
+        self.index().in_namespace(namespace)
+    }
+
+    fn index(&self) -> RwLockReadGuard<'_, Index<TenantSchema>> {
+        // It is changed one object after the other, so a panic elsewhere leaves it usable.
+        self.tenants_index.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

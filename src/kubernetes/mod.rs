@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod events;
 pub mod finalizers;
+pub mod id;
 pub mod lease;
 pub mod reading;
 pub mod secrets;
@@ -164,13 +165,16 @@ struct Page {
     items: Vec<reading::Outline>,
 }
 
-/// The metadata of all objects, page by page; nothing else in them has to be readable.
-pub async fn list_versions<K>(api: &kube::Api<K>, selected: &ListParams) -> Result<Vec<ObjectMeta>, Error>
+/// Tells the metadata of all objects, page by page, whatever else is in them; no more than one page is held.
+pub async fn list_versions<K>(
+    api: &kube::Api<K>,
+    selected: &ListParams,
+    mut told: impl FnMut(&ObjectMeta),
+) -> Result<(), Error>
 where
     K: kube::Resource<DynamicType = ()> + Clone,
 {
     let mut selected = selected.clone().limit(500);
-    let mut found = Vec::new();
     loop {
         let page = async {
             let request = kube::core::Request::new(api.resource_url()).list_metadata(&selected);
@@ -178,10 +182,10 @@ where
             api.clone().into_client().request::<Page>(request).await
         };
         let page = within(|| format!("list the versions of kind {}", K::kind(&())), page).await?;
-        found.extend(page.items.into_iter().map(|outline| outline.0));
+        page.items.iter().for_each(|outline| told(&outline.0));
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => selected.continue_token = Some(token),
-            None => return Ok(found),
+            None => return Ok(()),
         }
     }
 }

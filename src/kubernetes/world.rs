@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use tokio::sync::{Notify, watch};
 
+use super::id::Id;
+
 /// What was seen of a Lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
@@ -187,7 +189,7 @@ impl World {
 }
 
 /// UID and version of objects by namespace and name.
-pub type Versions = BTreeMap<(String, String), (String, u64)>;
+pub type Versions = BTreeMap<(String, String), (Id, u64)>;
 
 /// What a list says that is not what a cache has.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -302,7 +304,7 @@ mod tests {
     fn a_list_differs_where_the_watch_was_not_only_slower() {
         let of = |entries: &[(&str, &str, u64)]| -> Versions {
             let entry = |(name, uid, version): &(&str, &str, u64)| {
-                (("team".to_owned(), (*name).to_owned()), ((*uid).to_owned(), *version))
+                (("team".to_owned(), (*name).to_owned()), (Id::of_uid(uid), *version))
             };
             entries.iter().map(entry).collect()
         };

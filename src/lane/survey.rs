@@ -10,14 +10,17 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::contract::{Asked, TenantRow};
+use crate::{
+    contract::{Asked, TenantRow},
+    kubernetes::id::Id,
+};
 
 /// The rows of one database's tenants, by the UID of their object.
 #[derive(Debug, Default)]
 pub struct SurveyBook {
-    rows: HashMap<String, Arc<TenantRow>>,
+    rows: HashMap<Id, Arc<TenantRow>>,
     /// When something was applied to a tenant whose row was not read again since.
-    applied: HashMap<String, Instant>,
+    applied: HashMap<Id, Instant>,
     /// When a row came or went otherwise than by a survey.
     touched: Option<Instant>,
     complete: bool,
@@ -27,7 +30,11 @@ impl SurveyBook {
     /// The row, if it is as good as asking the database now.
     #[must_use]
     pub fn get(&self, uid: &str) -> Option<Arc<TenantRow>> {
-        if self.applied.contains_key(uid) { None } else { self.rows.get(uid).cloned() }
+        self.known(Id::of_uid(uid))
+    }
+
+    fn known(&self, uid: Id) -> Option<Arc<TenantRow>> {
+        if self.applied.contains_key(&uid) { None } else { self.rows.get(&uid).cloned() }
     }
 
     /// The rows that are as good as asking now, of tenants that belong to an object which should be there.
@@ -61,14 +68,14 @@ impl SurveyBook {
 
     /// Something was, or may have been, applied to the tenant: its row is not an observation any more.
     pub fn applied(&mut self, uid: &str, at: Instant) {
-        self.applied.insert(uid.to_owned(), at);
+        self.applied.insert(Id::of_uid(uid), at);
         self.touched = self.touched.max(Some(at));
     }
 
     /// A single look-up that began after everything that was applied. It is kept unless something was applied since.
     pub fn observed(&mut self, row: &TenantRow, begun: Instant) {
         if let Some(owner) = &row.owner {
-            let uid = owner.uid.clone();
+            let uid = Id::of_uid(&owner.uid);
             if self.applied.get(&uid).is_none_or(|at| *at <= begun) {
                 self.applied.remove(&uid);
                 // What was measured besides is no part of what surveys tell, which it is compared with.
@@ -81,8 +88,8 @@ impl SurveyBook {
 
     /// The tenant is gone.
     pub fn forget(&mut self, uid: &str) {
-        self.rows.remove(uid);
-        self.applied.remove(uid);
+        self.rows.remove(&Id::of_uid(uid));
+        self.applied.remove(&Id::of_uid(uid));
         self.touched = Some(Instant::now());
     }
 
@@ -104,10 +111,10 @@ impl SurveyBook {
         let mut owners = HashMap::new();
         for row in tenants {
             let Some(owner) = &row.owner else { continue };
-            let uid = owner.uid.clone();
-            seen.insert(uid.clone());
-            owners.insert(row.schema_id, uid.clone());
-            let known = self.get(&uid);
+            let uid = Id::of_uid(&owner.uid);
+            seen.insert(uid);
+            owners.insert(row.schema_id, uid);
+            let known = self.known(uid);
             if self.applied.get(&uid).is_some_and(|at| *at > begun) {
                 // No observation, but perhaps news: the object that is woken asks the database.
                 news.push(Arc::new(row));

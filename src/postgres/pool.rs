@@ -10,10 +10,13 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, TimeoutType};
+use deadpool_postgres::{Manager, ManagerConfig, Object, PoolError, QueueMode, RecyclingMethod, Runtime, TimeoutType};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use tokio_postgres::types::{FromSql, ToSql, Type, accepts};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, ToSql, Type, accepts},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{connection::Connection, error::Error, tls::client_config};
@@ -22,6 +25,9 @@ use super::{connection::Connection, error::Error, tls::client_config};
 const IDLE: Duration = Duration::from_secs(90);
 /// A connection is renewed at this age, because a backend's cache of relations never shrinks.
 const LIFETIME: Duration = Duration::from_mins(15);
+/// A connection keeps a buffer as long as the longest answer that it read, so one that read a longer one than this many bytes is
+/// closed: a survey that tells ten thousand tenants takes 12 MiB.
+const LONGEST_ANSWER: usize = 2 << 20;
 /// What opens the transaction of a call.
 const BEGIN: &str = include_str!("../../sql/call/begin.sql");
 /// How long the server gets to answer a cancellation before the connection is dropped.
@@ -84,6 +90,8 @@ impl Pool {
         // The driver's own limit ends with the TCP connection; a peer that then says nothing must not hold a call.
         let inner = deadpool_postgres::Pool::builder(manager)
             .max_size(max_connections)
+            // What little is to do at rest uses one connection, and the others are closed when they were idle for long.
+            .queue_mode(QueueMode::Lifo)
             .create_timeout(connection.pg.get_connect_timeout().copied())
             .runtime(Runtime::Tokio1)
             .build()
@@ -205,8 +213,9 @@ impl Pool {
                 });
             }
         };
+        let is_long = |rows: &Vec<Row>| rows.iter().map(Row::raw_size_bytes).sum::<usize>() > LONGEST_ANSWER;
         match &rows {
-            Ok(_) if self.closes => call_in_flight.close(),
+            Ok(read) if self.closes || read.as_ref().is_ok_and(is_long) => call_in_flight.close(),
             Ok(_) => call_in_flight.ended(),
             Err(_) => call_in_flight.cancel().await,
         }

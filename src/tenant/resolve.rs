@@ -57,12 +57,7 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
         .as_ref()
         .and_then(|database| database.spec.limits.as_ref())
         .is_some_and(|limits| limits.max_tenants_per_namespace.is_some());
-    let older = if limited {
-        let namespace = &tenant.metadata.namespace;
-        older(tenant, name, &ctx.stores.tenants.state_filter(|other| other.metadata.namespace == *namespace))
-    } else {
-        Older::default()
-    };
+    let older = if limited { older(tenant, name, &ctx.stores.in_namespace(&namespace)) } else { Older::default() };
     let deleted = tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
     let host = Host::of(name, database.is_some(), ctx).await;

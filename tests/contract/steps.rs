@@ -39,7 +39,12 @@ pub fn one_of_each() -> Vec<Step> {
             beside: Some(id),
         },
         Step::SetTenantAccess { schema_id: id, access: Access::Suspended },
-        Step::SetTenantConfig { schema_id: id, config: Map::new(), quota_limit: quota(), changes: ConfigChange::Both },
+        Step::SetTenantConfig {
+            schema_id: id,
+            config: Some(Map::new()),
+            quota_limit: quota(),
+            changes: ConfigChange::Both,
+        },
         Step::RepairTenantSchema { schema_id: id, drift: vec![text("the owner differs")] },
         Step::RecreateTenantSchema { schema_id: id, recreations: 1 },
         Step::ReclaimTenantSchema { schema_id: id, owner: owner.clone(), transfer: Some(other.clone()) },

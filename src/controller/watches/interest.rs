@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::{
     api::GROUP,
     frame::{Written, fingerprint},
+    kubernetes::id::Id,
 };
 
 /// How often in this time the same object's status is put right at once. One who writes it again and again, as another
@@ -26,7 +27,8 @@ const WITHIN: Duration = Duration::from_mins(1);
 
 /// What was seen of each object.
 pub struct Interest {
-    seen: HashMap<(String, String), Seen>,
+    /// By namespace and name.
+    seen: HashMap<Id, Seen>,
     written: Arc<Written>,
 }
 
@@ -55,7 +57,7 @@ impl Interest {
             Event::Apply(object) | Event::InitApply(object) => self.is_news(&object).then_some(object),
             Event::Delete(object) => {
                 // It may come back as it was, from out of view, and is looked at then.
-                self.seen.remove(&key(&object));
+                self.seen.remove(&Id::named(object.meta()));
                 self.written.forget(object.meta().uid.as_deref().unwrap_or_default());
                 None
             }
@@ -74,7 +76,7 @@ impl Interest {
         let finalizer = object.finalizers().iter().any(|finalizer| finalizer.split('/').next() == Some(GROUP));
         let now = Instant::now();
         let mut new = Seen { wish: wish(object), status, finalizer, answered: 0, since: now };
-        let Some(before) = self.seen.insert(key(object), new) else { return true };
+        let Some(before) = self.seen.insert(Id::named(object.meta()), new) else { return true };
         if before.wish != new.wish {
             return true;
         }
@@ -87,13 +89,9 @@ impl Interest {
         if answer {
             self.written.touch(uid);
         }
-        self.seen.insert(key(object), new);
+        self.seen.insert(Id::named(object.meta()), new);
         answer
     }
-}
-
-fn key(object: &impl ResourceExt) -> (String, String) {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// What people and pipelines want of the object.

@@ -6,7 +6,7 @@
 //! together when all have ended, because a cache takes the end of a list as "this is all there is". For the first list of
 //! a watch that is alone the queue waits by itself, and ten thousand objects need not be held twice.
 
-use std::{collections::HashSet, mem};
+use std::{collections::HashSet, mem, sync::Arc};
 
 use futures::{StreamExt, stream, stream::BoxStream};
 use kube::{
@@ -18,7 +18,10 @@ use kube::{
     },
 };
 
-use crate::{frame::Unread, kubernetes::reading::Read};
+use crate::{
+    frame::Unread,
+    kubernetes::{id::Id, reading::Read},
+};
 
 /// The events of one watch.
 pub type Told<K> = BoxStream<'static, Result<Event<Read<K>>, watcher::Error>>;
@@ -36,11 +39,7 @@ where
     stream::select_all(numbered)
         .flat_map(move |(index, event)| {
             stream::iter(match event {
-                Ok(event) => {
-                    let lookup =
-                        |name: &Name| store.get(&ObjectRef::new(&name.1).within(&name.0)).map(|found| (*found).clone());
-                    merge.take(index, event, lookup).into_iter().map(Ok).collect()
-                }
+                Ok(event) => merge.take(index, event, &store).into_iter().map(Ok).collect(),
                 Err(error) => vec![Err(error)],
             })
         })
@@ -49,6 +48,25 @@ where
 
 /// Namespace, empty for what belongs to none, and name.
 type Name = (String, String);
+
+/// What the events went to.
+trait Cache<K> {
+    /// The object of this name.
+    fn get(&self, name: &Name) -> Option<K>;
+    /// The objects that `wanted` says.
+    fn all(&self, wanted: impl Fn(Id) -> bool) -> Vec<K>;
+}
+
+impl<K: Resource<DynamicType = ()> + Clone> Cache<K> for Store<K> {
+    fn get(&self, (namespace, name): &Name) -> Option<K> {
+        Self::get(self, &ObjectRef::new(name).within(namespace)).map(Arc::unwrap_or_clone)
+    }
+
+    fn all(&self, wanted: impl Fn(Id) -> bool) -> Vec<K> {
+        let found = self.state_filter(|object| wanted(Id::named(object.meta())));
+        found.into_iter().map(Arc::unwrap_or_clone).collect()
+    }
+}
 
 /// What each watch has, and the first lists of several until all have ended.
 struct Merge<K> {
@@ -60,8 +78,8 @@ struct Merge<K> {
 
 #[derive(Default)]
 struct Part {
-    known: HashSet<Name>,
-    listing: HashSet<Name>,
+    known: HashSet<Id>,
+    listing: HashSet<Id>,
     /// Those that cannot be read.
     unread: HashSet<Name>,
     unread_listing: HashSet<Name>,
@@ -73,8 +91,8 @@ impl Part {
     fn begin(&mut self, event: &Event<impl ResourceExt>) {
         match event {
             Event::Init => self.listing.clear(),
-            Event::InitApply(object) | Event::Apply(object) => drop(self.listing.insert(name(object))),
-            Event::Delete(object) => drop(self.listing.remove(&name(object))),
+            Event::InitApply(object) | Event::Apply(object) => drop(self.listing.insert(Id::named(object.meta()))),
+            Event::Delete(object) => drop(self.listing.remove(&Id::named(object.meta()))),
             Event::InitDone => {
                 self.known = mem::take(&mut self.listing);
                 self.listed = true;
@@ -89,8 +107,8 @@ impl<K: ResourceExt> Merge<K> {
         Self { parts, first: (count > 1).then(Vec::new), kind, unread }
     }
 
-    /// The events for the cache; `lookup` finds an object that the cache has.
-    fn take(&mut self, index: usize, event: Event<Read<K>>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
+    /// The events for the cache.
+    fn take(&mut self, index: usize, event: Event<Read<K>>, cache: &impl Cache<K>) -> Vec<Event<K>> {
         match event {
             Event::Init => {
                 if let Some(part) = self.parts.get_mut(index) {
@@ -99,15 +117,15 @@ impl<K: ResourceExt> Merge<K> {
                         self.unread.remove(self.kind, namespace, name);
                     }
                 }
-                self.take_read(index, Event::Init, lookup)
+                self.take_read(index, Event::Init, cache)
             }
             Event::InitApply(Read::Whole(object)) => {
                 self.is_read(index, &name(&object));
-                self.take_read(index, Event::InitApply(object), lookup)
+                self.take_read(index, Event::InitApply(object), cache)
             }
             Event::Apply(Read::Whole(object)) => {
                 self.is_read(index, &name(&object));
-                self.take_read(index, Event::Apply(object), lookup)
+                self.take_read(index, Event::Apply(object), cache)
             }
             Event::InitApply(Read::Unreadable(object)) => {
                 if let Some(part) = self.parts.get_mut(index) {
@@ -123,16 +141,16 @@ impl<K: ResourceExt> Merge<K> {
                     part.unread.insert(name.clone());
                 }
                 self.unread.insert(self.kind, *object);
-                self.drop(index, &name, lookup(&name))
+                self.drop(index, &name, cache.get(&name))
             }
             Event::Delete(Read::Unreadable(object)) => {
                 let name = named(&object.metadata);
                 self.is_read(index, &name);
-                self.drop(index, &name, lookup(&name))
+                self.drop(index, &name, cache.get(&name))
             }
             Event::Delete(Read::Whole(object)) => {
                 self.is_read(index, &name(&object));
-                self.take_read(index, Event::Delete(object), lookup)
+                self.take_read(index, Event::Delete(object), cache)
             }
             Event::InitDone => {
                 if let Some(part) = self.parts.get_mut(index) {
@@ -142,7 +160,7 @@ impl<K: ResourceExt> Merge<K> {
                         self.unread.remove(self.kind, namespace, name);
                     }
                 }
-                self.take_read(index, Event::InitDone, lookup)
+                self.take_read(index, Event::InitDone, cache)
             }
         }
     }
@@ -158,7 +176,7 @@ impl<K: ResourceExt> Merge<K> {
 
     fn drop(&mut self, index: usize, gone: &Name, cached: Option<K>) -> Vec<Event<K>> {
         if let Some(part) = self.parts.get_mut(index) {
-            part.known.remove(gone);
+            part.known.remove(&Id::of_name(&gone.0, &gone.1));
         }
         if let Some(first) = &mut self.first {
             first.retain(|object| name(object) != *gone);
@@ -167,7 +185,7 @@ impl<K: ResourceExt> Merge<K> {
         cached.map(Event::Delete).into_iter().collect()
     }
 
-    fn take_read(&mut self, index: usize, event: Event<K>, lookup: impl Fn(&Name) -> Option<K>) -> Vec<Event<K>> {
+    fn take_read(&mut self, index: usize, event: Event<K>, cache: &impl Cache<K>) -> Vec<Event<K>> {
         let is_alone = self.parts.len() == 1;
         let Some(part) = self.parts.get_mut(index) else { return Vec::new() };
         if is_alone && !part.listed {
@@ -179,21 +197,22 @@ impl<K: ResourceExt> Merge<K> {
                 let begun = mem::take(&mut part.listing);
                 // An attempt that broke off: what it told is told again.
                 if let Some(first) = &mut self.first {
-                    first.retain(|object| !begun.contains(&name(object)));
+                    first.retain(|object| !begun.contains(&Id::named(object.meta())));
                 }
                 Vec::new()
             }
             Event::InitApply(object) => {
-                part.listing.insert(name(&object));
+                part.listing.insert(Id::named(object.meta()));
                 self.tell(object)
             }
             Event::InitDone => {
                 let listing = mem::take(&mut part.listing);
                 let known = mem::replace(&mut part.known, listing);
                 part.listed = true;
-                let gone = known.difference(&part.known).filter_map(lookup).map(Event::Delete).collect();
                 if self.first.is_none() {
-                    return gone;
+                    let gone: HashSet<_> = known.difference(&part.known).copied().collect();
+                    let found = if gone.is_empty() { Vec::new() } else { cache.all(|id| gone.contains(&id)) };
+                    return found.into_iter().map(Event::Delete).collect();
                 }
                 if self.parts.iter().any(|part| !part.listed) {
                     return Vec::new();
@@ -202,7 +221,7 @@ impl<K: ResourceExt> Merge<K> {
                 std::iter::once(Event::Init).chain(first).chain([Event::InitDone]).collect()
             }
             Event::Apply(object) => {
-                part.known.insert(name(&object));
+                part.known.insert(Id::named(object.meta()));
                 self.tell(object)
             }
             Event::Delete(object) => self.drop(index, &name(&object), Some(object)),
@@ -261,14 +280,25 @@ mod tests {
         merge.unread.all("ConfigMap").iter().filter_map(|object| object.metadata.name.clone()).collect()
     }
 
+    struct HasAll;
+
+    impl Cache<ConfigMap> for HasAll {
+        fn get(&self, name: &Name) -> Option<ConfigMap> {
+            Some(object(&name.1))
+        }
+
+        fn all(&self, wanted: impl Fn(Id) -> bool) -> Vec<ConfigMap> {
+            let all = ["a", "b", "c", "d", "deep", "ghost", "new"].map(object);
+            all.into_iter().filter(|object| wanted(Id::named(&object.metadata))).collect()
+        }
+    }
+
     /// Everything that is told for these events; the cache finds every object that it is asked for.
     fn take_any(merge: &mut Merge<ConfigMap>, events: Vec<Event<Read<ConfigMap>>>) -> Vec<String> {
-        let lookup = |name: &Name| Some(object(&name.1));
-        events.into_iter().flat_map(|event| told(&merge.take(0, event, lookup))).collect()
+        events.into_iter().flat_map(|event| told(&merge.take(0, event, &HasAll))).collect()
     }
 
     fn take(merge: &mut Merge<ConfigMap>, events: Vec<(usize, Event<ConfigMap>)>) -> Vec<String> {
-        let lookup = |name: &Name| Some(object(&name.1));
         let whole = |event| match event {
             Event::Init => Event::Init,
             Event::InitApply(object) => Event::InitApply(Read::Whole(object)),
@@ -276,7 +306,7 @@ mod tests {
             Event::Apply(object) => Event::Apply(Read::Whole(object)),
             Event::Delete(object) => Event::Delete(Read::Whole(object)),
         };
-        events.into_iter().flat_map(|(index, event)| told(&merge.take(index, whole(event), lookup))).collect()
+        events.into_iter().flat_map(|(index, event)| told(&merge.take(index, whole(event), &HasAll))).collect()
     }
 
     #[test]

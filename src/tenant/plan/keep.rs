@@ -3,7 +3,7 @@
 use super::{absent::elsewhere, bring_up::reclaim};
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
-    contract::{ConfigChange, RowStatus, Step, TenantRow},
+    contract::{ConfigChange, ConfigDigest, RowStatus, Step, TenantRow},
     ident::InstitutionId,
     plan::Effect,
     tenant::desired::Desired,
@@ -41,7 +41,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     }
     if !row.schema_exists {
         let database = desired.effective.database_ref.as_deref().unwrap_or_default();
-        if let Some(message) = elsewhere(schema, database, row.absence.as_ref()) {
+        if let Some(message) = elsewhere(schema, database, row.absence.as_deref()) {
             return vec![Effect::refuse(Reason::SchemaMissing, message)];
         }
         let value = loss(row);
@@ -95,15 +95,17 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
 }
 
 fn set_config(desired: &Desired, row: &TenantRow) -> Option<Effect> {
-    let config = desired.config.as_ref().unwrap_or(&row.config);
+    // What cannot be stored leaves what is stored as it is.
+    let config = desired.config.as_ref().ok();
+    let same_config = config.is_none_or(|config| row.config == ConfigDigest::from(config));
     let same_quota = row.quota_limit == desired.quota.as_ref().map(|quota| quota.limit.as_i64());
-    let changes = match (row.config == *config, same_quota) {
+    let changes = match (same_config, same_quota) {
         (true, true) => return None,
         (false, false) => ConfigChange::Both,
         (false, true) => ConfigChange::Config,
         (true, false) => ConfigChange::Quota,
     };
-    let (config, quota_limit) = (config.clone(), desired.quota.clone());
+    let (config, quota_limit) = (config.cloned(), desired.quota.clone());
     Some(Effect::Steps(vec![Step::SetTenantConfig { schema_id: row.schema_id, config, quota_limit, changes }]))
 }
 

@@ -96,7 +96,7 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
     let purge = removal.policy == DeletionPolicy::Drop;
     // What is gone leaves nothing to set aside. A schema that is only somewhere else must not be left without an
     // object.
-    if let Some(absence) = row.absence.as_ref().filter(|absence| absence.kind != Fate::Replaced)
+    if let Some(absence) = row.absence.as_deref().filter(|absence| absence.kind != Fate::Replaced)
         && let Some(message) = elsewhere(&row.schema_name, &removal.database, Some(absence))
     {
         let message = format!("{message}{}", or_abandon(&removal.owner, &row.schema_name));

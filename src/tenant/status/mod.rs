@@ -107,7 +107,7 @@ pub fn status(
         status.state = Some(state(desired, row, applied));
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
-            status.last_backup = row.last_backup.as_ref().map(last_backup);
+            status.last_backup = row.last_backup.as_deref().map(last_backup);
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
@@ -186,8 +186,8 @@ fn verdict(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStat
 
 /// What a person should know of a tenant that is ready all the same.
 fn remarks(row: Option<&TenantRow>) -> String {
-    let strangers = row.and_then(|row| row.foreign_tables.as_ref()).map(ForeignTables::to_string);
-    let estimate = row.and_then(|row| row.size_estimate.as_ref()).map(SizeEstimate::to_string);
+    let strangers = row.and_then(|row| row.foreign_tables.as_deref()).map(ForeignTables::to_string);
+    let estimate = row.and_then(|row| row.size_estimate.as_deref()).map(SizeEstimate::to_string);
     strangers.into_iter().chain(estimate).collect()
 }
 
