@@ -2,8 +2,8 @@
 -- which cluster and TenantDatabase manage it, and the epoch, a number that grows whenever another operator
 -- process becomes responsible.
 --
--- Repeating it changes nothing. It fails when a schema of this name stands that belongs to another role: who could
--- create it first would otherwise decide what our functions read.
+-- Repeating it changes nothing. It fails when a schema of this name stands that belongs to another role: a role that
+-- created it first would otherwise decide what our functions read.
 
 DO $schema$
 DECLARE
@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
     functions_checksum    text,
     functions_fingerprint text,
     contract              integer,
-    -- The identity that claim_lane() pinned, and who holds the lane now.
+    -- The identity that claim_lane() pinned, and the process that holds the lane now.
     cluster               text,
     tenant_database       text,
     holder                text,
@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
 ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL
         DEFAULT pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::text, 0);
--- Who holds the lane: the process that claimed it, by a number that it drew; where it is; and when it was heard of
+-- The holder of the lane: the process that claimed it, by a number that it drew; where it is; and when it was heard of
 -- last, which is null when it left in order. `beats` counts claims, surveys and heartbeats: a registry that has counted
 -- fewer than its holder heard of is an older state of the database.
 ALTER TABLE edu_matrix_hub_schema.installation
@@ -97,8 +97,8 @@ ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS claimed_from      text,
     ADD COLUMN IF NOT EXISTS heartbeat_at      timestamptz,
     ADD COLUMN IF NOT EXISTS beats             bigint NOT NULL DEFAULT 0,
-    -- Who else asked for the lane of a holder that is at work, and when last. Until when nothing is taken away because
-    -- the holder before may still be at work.
+    -- The other operator that asked for the lane of a holder at work, and when last. Until when nothing is taken away
+    -- because the holder before may still be at work.
     ADD COLUMN IF NOT EXISTS contested_at      timestamptz,
     ADD COLUMN IF NOT EXISTS contested_by      jsonb,
     ADD COLUMN IF NOT EXISTS unsettled_until   timestamptz,

@@ -1,7 +1,7 @@
--- Role keepers, used from PostgreSQL 16 on. There, who creates a role holds ADMIN on it for good, and every GRANT or
--- REVOKE of a role walks through everything that the one who runs it may administer. One creator of all roles makes a
--- create slower with every tenant. A keeper creates and keeps the roles of a few dozen tenants, through the one
--- function that it owns.
+-- Role keepers, used from PostgreSQL 16 on. There, the role that creates another one holds ADMIN on it for good, and
+-- every GRANT or REVOKE of a role walks through everything that the role which runs it may administer. One creator of
+-- all roles makes a create slower with every tenant. A keeper creates and keeps the roles of a few dozen tenants,
+-- through the one function that it owns.
 --
 -- Keepers come in two layers for the same reason: one without parent is made by the owner role and keeps a few
 -- dozen keepers (`parent` is its n), which keep the roles of tenants. One that is not open has no room. On 15

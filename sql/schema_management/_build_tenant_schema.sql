@@ -3,7 +3,7 @@
 -- when a tenant is created and when a lost schema is made again.
 --
 -- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost
--- schema, and only global ones can take from PUBLIC what PostgreSQL gives everybody, EXECUTE on functions and USAGE of
+-- schema, and only global ones can take from PUBLIC what PostgreSQL gives every role, EXECUTE on functions and USAGE of
 -- types. Types matter since a foreign column of a tenant's type would keep the tenant from being dropped. Readers may
 -- look at sequences, writers may also advance them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas)

@@ -32,7 +32,7 @@ BEGIN
     END IF;
 
     PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
-    -- Looked at again under the lock: the one who held it before may have made the next keeper.
+    -- Looked at again under the lock: the session that held it before may have made the next keeper.
     UPDATE edu_matrix_hub_schema.role_keepers AS k SET is_open = false WHERE k.n = chosen;
     SELECT k.n INTO chosen
     FROM edu_matrix_hub_schema.role_keepers AS k

@@ -1,10 +1,10 @@
 -- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in this database. Logins that
--- another database of the server uses too stay open, for they are its users' as well. Foreign roles that a user made
--- members of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
+-- another database of the server uses too stay open, since its users need them. Foreign roles that a user made members
+-- of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
 -- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions
--- takes effect at once, whatever becomes of the transaction; a login that comes in between this and the commit is found
--- by the next call, by _end_suspended_sessions or by _end_late_sessions.
+-- takes effect at once, also if the transaction is rolled back; a login that comes in between this and the commit is
+-- found by the next call, by _end_suspended_sessions or by _end_late_sessions.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

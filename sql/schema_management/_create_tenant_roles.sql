@@ -1,6 +1,6 @@
--- Makes the roles of a tenant that are missing, through the keeper that its row names; returns the names of those
--- it made. One that stands already stays as it is; one that was renamed, or whose name another role has, is
--- refused with the statement.
+-- Makes the roles of a tenant that are missing, through the keeper that its row names; returns the names of those it
+-- made. A role that stands already stays as it is; for one that was renamed, or whose name another role has, the call
+-- is refused with the statement.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._create_tenant_roles(schema_id uuid) RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

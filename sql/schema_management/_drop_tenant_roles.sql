@@ -57,8 +57,8 @@ BEGIN
     END IF;
 
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', standing);
-    -- What other tenants, or logins of theirs, granted to these roles only those can take back, and DROP OWNED
-    -- by who belongs to them.
+    -- What other tenants, or logins of theirs, granted to these roles only those can take back, and a member of them by
+    -- DROP OWNED.
     FOR granter IN
         SELECT t.keeper, array_agg(r.rolname::text) AS roles
         FROM pg_roles AS r
@@ -78,8 +78,8 @@ BEGIN
         PERFORM edu_matrix_hub_schema._role_command(granter.keeper, 'take', granter.roles);
         taken := taken || jsonb_build_array(to_jsonb(granter));
     END LOOP;
-    -- One by one: the owner's default privileges name the reader too, and one command stumbles over what
-    -- it has just removed.
+    -- One by one: the owner's default privileges name the reader too, and one command for both fails over what it has
+    -- just removed.
     EXECUTE (SELECT string_agg(format('DROP OWNED BY %I', name), '; ' ORDER BY name = tenant.owner_role)
              FROM unnest(standing) AS name);
     PERFORM edu_matrix_hub_schema._role_command((g.value ->> 'keeper')::integer, 'give_back',
@@ -112,8 +112,8 @@ AS $function$
                                                 upper(i.type), i.identity, o.rolname)
                                   FROM pg_namespace AS n JOIN pg_roles AS o ON o.oid = n.nspowner
                                   WHERE n.nspname = i.schema AND i.type IN ('table', 'sequence') AND NOT o.rolsuper
-                                    -- Membership in that role of public's is being the owner of the database, who
-                                    -- is often a superuser.
+                                    -- The member of that role, which owns public, is the owner of the database, often a
+                                    -- superuser.
                                     AND o.rolname <> 'pg_database_owner'), '') END
     FROM pg_identify_object($1, $2, 0) AS i
 $function$;

@@ -8,9 +8,9 @@
 -- of its roles a session acts as, and when exactly the commit was, the server does not show. So all sessions here end
 -- whose login could become the owner role by a membership that the set-aside took, or is the tenant's own; also where
 -- it is a member of other tenants, or came in within the seconds between commit and look. A pool connects again at
--- once, and what a lost table costs is not made good by anything. A login that never was such a member keeps its
--- sessions, and so does one whose membership was left: it would be back at once, and is named in the result of the
--- set-aside. So do all when the tenant is back.
+-- once, but a lost table is lost for good. A login that never was such a member keeps its sessions, and so does one
+-- whose membership was left: it would be back at once, and is named in the result of the set-aside. So do all when the
+-- tenant is back.
 --
 -- It waits for no lock. What fails is in the log, and is tried again by the next heartbeats, for a day; those that fail
 -- do not keep others from their turn, so they come in no order.
@@ -118,10 +118,10 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._log_late_sessions(edu_matrix_hub_schema.schema_backups, timestamptz,
                                                                 text, jsonb) FROM PUBLIC;
 
--- Those of others: of logins that could become the owner role by way of a membership which the set-aside took, and
+-- The sessions of other logins: those that could become the owner role by a membership which the set-aside took, and
 -- cannot any more. The manifest has the memberships that it took, and the numbers of their roles; those between roles
--- of others are as they are. Who came in a minute after the commit was seen never could, and is not ended over and over
--- while another part is tried again.
+-- of others are as they are. A session that came in a minute after the commit was seen never could, and is not ended
+-- again and again while another part is tried again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._late_sessions(
     backup edu_matrix_hub_schema.schema_backups, tenant edu_matrix_hub_schema.tenant_schemas
 ) RETURNS TABLE (pid integer, login text)

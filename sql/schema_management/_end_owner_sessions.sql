@@ -1,6 +1,7 @@
--- Who may act as a tenant's owner role from elsewhere: sessions here of logins that can become it, whether directly or
--- through another role. Who has become a role stays it after the membership has ended, and an owner may drop what it
--- cannot name. Not those of the tenant's own logins, which _close_tenant_logins ends, of superusers, and of who asks.
+-- The sessions from elsewhere that may act as a tenant's owner role: sessions here of logins that can become it,
+-- whether directly or through another role. A session that has become a role stays it after the membership has ended,
+-- and an owner may drop what it cannot name. Not those of the tenant's own logins, which _close_tenant_logins ends, of
+-- superusers, and of the caller.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._owner_sessions(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS integer[]
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -16,9 +17,9 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._owner_sessions(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Ends those sessions, and returns what can act as the owner all the same: [{kind, name, statement}...], at most ten of
--- a kind. Another's session is ours to end only with pg_signal_backend. A function of the owner's that runs with its
--- rights, in a schema of others, and a membership that others gave, are not ours to take away; refusing because of them
--- would let a tenant keep itself.
+-- a kind. Another login's session is ours to end only with pg_signal_backend. A function of the owner's that runs with
+-- its rights, in a schema of others, and a membership that others gave, are not ours to take away; refusing because of
+-- them would let a tenant keep itself.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_owner_sessions(
     tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], members jsonb
 ) RETURNS jsonb

@@ -1,5 +1,5 @@
 -- A hash over the functions of the registry schema that the owner role owns: names, arguments, bodies, settings,
--- and whether everybody may call them. It differs from the recorded one when a user edited a function by hand.
+-- and whether PUBLIC may call them. It differs from the recorded one when a user edited a function by hand.
 -- The functions of the role keepers are copies of one of these; a keeper's function that is not a true copy
 -- changes the hash too.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._functions_fingerprint() RETURNS text

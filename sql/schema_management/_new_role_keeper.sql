@@ -1,11 +1,11 @@
 -- Makes a role keeper (PostgreSQL 16 and later): a role that cannot log in and has CREATEROLE, and its own copy of
 -- _keep. `parent` is the keeper that makes and keeps it; null means the owner role, and makes a keeper of keepers.
 --
--- It needs no superuser. Who has CREATEROLE may make the keeper, with the owner role as a member; this membership lets
--- the owner role hand the copy over and, as the copy's owner, take EXECUTE back, and ends before the transaction does.
--- (Among the few parents it stays: they can do no more than make keepers, and ending it would walk through all roles of
--- all tenants.) Handing over asks for the keeper's CREATE on the schema, given and taken in the same transaction. No
--- role can become a keeper later except through ADMIN, and only the owner role can call the copy.
+-- It needs no superuser. A role with CREATEROLE may make the keeper, with the owner role as a member; this membership
+-- lets the owner role hand the copy over and, as the copy's owner, take EXECUTE back, and ends before the transaction
+-- does. (Among the few parents it stays: they can do no more than make keepers, and ending it would walk through all
+-- roles of all tenants.) Handing over asks for the keeper's CREATE on the schema, given and taken in the same
+-- transaction. No role can become a keeper later except through ADMIN, and only the owner role can call the copy.
 --
 -- The caller holds the lock of role keepers: two changes of the schema's grants at once would collide.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._new_role_keeper(parent integer) RETURNS integer

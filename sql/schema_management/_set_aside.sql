@@ -6,7 +6,7 @@
 -- References of the schema to others are recorded and taken away, so that what is set aside blocks no living tenant;
 -- one that cannot be taken away is left and named, for it must not decide whether a tenant can be dropped. References
 -- of others to it there are none, or it is refused. The tenant's roles stay, without login and without foreign members,
--- until the backup is purged; the schema itself becomes ours, so that no user who kept one of them finds a way into it.
+-- until the backup is purged; the schema itself becomes ours, so that no user who kept one of them can come into it.
 -- A schema that is gone leaves nothing to set aside: the tenant just ends, and so do its roles. One that only has
 -- another name, or may be there without being known, does not end its tenant.
 --
@@ -76,7 +76,7 @@ BEGIN
     SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(r))), '[]') INTO refs
     FROM edu_matrix_hub_schema._outside_references(namespace,
         NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside'),
-        -- Who did not come to an end for ten minutes does without the texts, which may be what took so long.
+        -- A call that did not come to an end for ten minutes leaves out the texts, which may be what took so long.
         NOT edu_matrix_hub_schema._waited_long(tenant.id, 'set_aside', '57014')) AS r;
 
     -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.
@@ -128,8 +128,8 @@ BEGIN
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
     WHERE t.id = tenant.id;
-    -- Last, so that who comes in again at once is most likely no member any more; who still is, is found
-    -- by _end_late_sessions.
+    -- Last, so that a login that comes in again at once is most likely no member any more; _end_late_sessions finds one
+    -- that still is.
     acting := edu_matrix_hub_schema._end_owner_sessions(tenant, namespace, pids, members);
     RETURN jsonb_build_object('backup_id', backup, 'location', location,
                               'size_bytes', measured.bytes, 'table_count', measured.tables,
@@ -228,9 +228,9 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._publications(oid) FROM PUBLIC;
 -- Takes away what reaches outside, as a member of the tenant's owner role: `taken` is what was (for the restore),
 -- `remaining` is what was not: [{kind, name, note}...], the first fifty.
 --
--- Whose view it is, how it was made and who locks it is the tenant's doing. So what fails is left, with the reason.
--- Only what may pass, such as a lock that is not to be had, makes the whole call wait at first; who was told so ten
--- minutes ago is not told so again.
+-- The tenant chooses whose view it is, how it was made and which session locks it. So what fails is left, with the
+-- reason. Only what may pass, such as a lock that another session holds, makes the whole call wait at first; a caller
+-- that was told so ten minutes ago is not told so again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_references(tenant_id uuid, refs jsonb,
                                                                   OUT taken jsonb, OUT remaining jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -299,9 +299,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._role_numbers(edu_matrix_hub_schema.tenant_schemas, jsonb, jsonb)
     FROM PUBLIC;
 
--- Whether a call of this type has told for ten minutes that it waits for something: who holds it up then is no
--- longer waited for. A row that repeats itself keeps the time of the first; see _log. With `state` only rows
--- with this SQLSTATE count.
+-- Whether a call of this type has told for ten minutes that it waits for something: then it does not wait any longer. A
+-- row that repeats itself keeps the time of the first; see _log. With `state` only rows with this SQLSTATE count.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._waited_long(uuid, text);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._waited_long(tenant_id uuid, type text, state text DEFAULT NULL)
 RETURNS boolean

@@ -28,7 +28,7 @@ BEGIN
         SELECT clock_timestamp(), w.id, w.schema_name, w.institution_id, w.owner_cluster, w.owner_namespace,
                w.owner_name, w.owner_uid, w.owner_namespace_uid, w.access,
                CASE w.access WHEN 'Suspended' THEN 'suspended' ELSE 'active' END, w.config, w.quota_limit,
-               -- 43 bytes of the schema's name, and 12 digits of the id: never more than 63 bytes, and no two alike.
+               -- 43 bytes of the schema's name, and 12 digits of the id: never more than 63 bytes, and no two equal.
                w.stem || '_owner', w.stem || '_reader', w.stem || '_writer',
                edu_matrix_hub_schema._schema_name_problem(w.schema_name) IS NULL
                AND num_nulls(w.owner_cluster, w.owner_namespace, w.owner_name, w.owner_uid) IN (0, 4)
@@ -202,7 +202,7 @@ BEGIN
             'a role has this name, and the schema would come first in its default search_path; choose another name');
     END IF;
     -- What stood in the way has gone since.
-    PERFORM edu_matrix_hub_schema._refuse('busy', 'another session was about to; try again');
+    PERFORM edu_matrix_hub_schema._refuse('busy', 'another session was about to create it; try again');
     RETURN NULL;
 END
 $function$;

@@ -159,8 +159,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._persist(text) FROM PUBLIC;
 -- needs. We are a member of the owner role. What one statement costs grows with the square of the objects that it
 -- names, so it names 500.
 --
--- What these are called and made of is the tenant's doing, such as an argument of a type in a schema that we may not
--- use. So what fails is left, and returned as findings are that cannot be repaired, ten at the most.
+-- The tenant chooses how these are called and what they are made of, such as an argument of a type in a schema that we
+-- may not use. So what fails is left, and returned as findings are that cannot be repaired, ten at the most.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._grant_on_objects(edu_matrix_hub_schema.tenant_schemas);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_to_new_roles(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS jsonb

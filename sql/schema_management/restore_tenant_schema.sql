@@ -10,10 +10,10 @@
 -- {schema_id, backup_id, references, lost}.
 --
 -- References are made again as the tenant's owner. A foreign key whose rows are gone is made NOT VALID (it holds for
--- new rows), and what cannot be made at all stays recorded in the backup; both are named in the message, since a
--- tenant's data must not be out of reach because of another's, or of its own code (_remake_references). Refused are a
--- name or an institution that another tenant has by now, a backup whose removal has begun or of which tables were
--- dropped (`tables_missing`), and a snapshot, which is data and not a tenant.
+-- new rows), and what cannot be made at all stays recorded in the backup; both are named in the message, since neither
+-- another tenant's data nor its own code may keep a tenant from its data (_remake_references). Refused are a name or an
+-- institution that another tenant has by now, a backup whose removal has begun or of which tables were dropped
+-- (`tables_missing`), and a snapshot, which is data and not a tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.restore_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -169,7 +169,7 @@ BEGIN
         PERFORM edu_matrix_hub_schema._persist(statements);
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
-    -- One of the name of a login that is gone is another's to open.
+    -- A role with the name of a login that is gone is not ours to open.
     SELECT coalesce(array_agg(l.name), '{}') INTO logins
     FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name) WHERE l.name = ANY (tenant.closed_logins);
     IF logins <> '{}' THEN

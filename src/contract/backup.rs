@@ -14,7 +14,7 @@ pub struct BackupQuestion<'a> {
     pub object: &'a Owner,
     /// The row it had, if its status knows.
     pub backup_id: Option<Uuid>,
-    /// How it is to be made: then what an earlier object of the same names finished is found as well.
+    /// How it is to be made; with it, what an earlier object of the same names finished is found as well.
     pub method: Option<&'a str>,
     /// The UID of the TenantSchema it is of, if that is there.
     pub tenant_uid: Option<&'a str>,

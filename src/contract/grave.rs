@@ -17,7 +17,7 @@ pub struct Tombstone {
     pub location: Option<String>,
     /// `complete`, `purging`, `purged` …
     pub backup_state: Option<BackupState>,
-    /// Its schema is gone, whatever becomes of its roles.
+    /// Its schema is gone; its roles may still be there.
     #[serde(default)]
     pub schema_gone: bool,
     /// What is in the way of its removal, if that was tried.
@@ -25,7 +25,7 @@ pub struct Tombstone {
     pub held_up: Option<HeldUp>,
 }
 
-/// Why a removal that was tried is not done; it is tried again by itself.
+/// Why a removal that was tried is not done; the operator tries again.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct HeldUp {
     /// The function's words.

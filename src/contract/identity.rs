@@ -21,7 +21,7 @@ pub struct Owner {
     pub namespace_uid: Option<String>,
 }
 
-/// Who has what another wants.
+/// The tenant that has what another object wants.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Claim {
     /// The tenant.
@@ -87,7 +87,7 @@ pub enum Fate {
 /// The tenant whose schema was renamed by hand to a name that another one wants.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct Bearer {
-    /// Whose it is.
+    /// The tenant that it is.
     #[serde(flatten)]
     pub claim: Claim,
     /// What names it back.

@@ -106,7 +106,7 @@ pub struct JobObject {
     pub namespace: Option<String>,
     /// Its name.
     pub name: String,
-    /// Its UID when it asked. An object that was applied again since is the same to a person.
+    /// Its UID when it asked. For a user, an object that was applied again since is the same.
     pub uid: String,
 }
 
@@ -145,7 +145,7 @@ pub struct JobRow {
     pub waits: Option<JobWaits>,
 }
 
-/// What a requested snapshot waits for. Other tenants are not named to who asks.
+/// What a requested snapshot waits for. It names no other tenant, since the user who asks may not know of them.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct JobWaits {
     /// The kind of the tenant's own job that is running, of which there is one at a time; none when only those of others are.

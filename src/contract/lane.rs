@@ -1,4 +1,5 @@
-//! What the functions tell of the lane: who holds it, who else wants it, and whether the database is the one that it was. Pure.
+//! What the functions tell of the lane: which operator holds it, which other one wants it, and whether the database is
+//! the one that it was. Pure.
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -54,7 +55,7 @@ pub struct Beat {
     pub start: i64,
     /// The server's clock, in seconds since 1970.
     pub clock: f64,
-    /// Who else wants the lane.
+    /// The other operator that wants the lane.
     pub contest: Option<Contest>,
     /// Until when nothing expires and nothing is purged.
     pub quiet: Option<Quiet>,

@@ -39,8 +39,8 @@ pub enum Surveyed {
     Found(Box<SurveyAnswer>),
 }
 
-/// Reads the text as the one and then as the other. An untagged enum would keep every part of the text as a value of its own
-/// first, which takes several times the memory of ten thousand tenants.
+/// Reads the text as what was found, and if it is not that as a refusal. An untagged enum would keep every part of the
+/// text as a value of its own first, which takes several times the memory of ten thousand tenants.
 impl<'de> Deserialize<'de> for Surveyed {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <&RawValue>::deserialize(deserializer)?.get();
@@ -96,7 +96,7 @@ pub struct ToBringBack {
     pub done: u64,
     /// How many are not back.
     pub left: u64,
-    /// How many were set aside since then, whatever became of them.
+    /// How many were set aside since then, also those that came back or were purged.
     #[serde(default)]
     pub ever: Option<u64>,
     /// When a schema that is still set aside was set aside last.

@@ -15,7 +15,7 @@ use crate::{
 /// One question about one tenant.
 #[derive(Clone, Debug, Serialize)]
 pub struct TenantQuestion<'a> {
-    /// Who asks.
+    /// The object that asks.
     #[serde(flatten)]
     pub owner: &'a Owner,
     /// The row it had, if its status knows.
@@ -45,13 +45,13 @@ pub struct InstitutionSource {
 /// Everything the database knows that concerns one tenant.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct TenantAnswer {
-    /// The row that belongs to the one who asks, not dropped.
+    /// The row that belongs to the object that asks, unless it is dropped.
     pub own: Option<TenantRow>,
     /// What is left of a row that was dropped.
     pub tombstone: Option<Tombstone>,
-    /// Another's row of the same schema name.
+    /// Another object's row of the same schema name.
     pub name_holder: Option<Claim>,
-    /// Another's row of the same institution.
+    /// Another object's row of the same institution.
     pub institution_holder: Option<Claim>,
     /// A schema of this name stands.
     pub schema_exists: bool,
@@ -67,7 +67,7 @@ pub struct TenantAnswer {
     pub institution_problem: Option<String>,
     /// What is set aside under the wanted name or institution, of any owner.
     pub set_aside: Option<SetAside>,
-    /// The row of the id that the status remembers, of any owner now.
+    /// The row of the id that the status remembers; it may be another object's now.
     pub known: Option<Claim>,
 }
 
@@ -216,12 +216,12 @@ impl fmt::Display for SizeEstimate {
         match (&self.holder, &self.table, &self.statement) {
             (Some(holder), Some(table), Some(statement)) => write!(
                 f,
-                "; its size is only estimated since {since}, since {holder} keeps table {table} locked against readers; as a superuser, in \
+                "; its size has been an estimate since {since}, because {holder} keeps table {table} locked against readers; as a superuser, in \
                  this database: {statement}"
             ),
             _ => write!(
                 f,
-                "; its size is only estimated since {since}, since a table of it could not be opened at any survey; how to find who locks \
+                "; its size has been an estimate since {since}, because no survey could open a table of it; how to find what locks \
                  it is in {DOCS}/runbooks/TenantSizeUnknown.md, and what else may be wrong in the server's log"
             ),
         }

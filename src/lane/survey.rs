@@ -21,7 +21,7 @@ pub struct SurveyBook {
     rows: HashMap<Id, Arc<TenantRow>>,
     /// When something was applied to a tenant whose row was not read again since.
     applied: HashMap<Id, Instant>,
-    /// When a row came or went otherwise than by a survey.
+    /// When a row came or went without a survey.
     touched: Option<Instant>,
     complete: bool,
 }
@@ -102,12 +102,12 @@ impl SurveyBook {
         self.touched.is_some_and(|at| at > begun) || (known..=known + self.applied.len()).contains(&owned)
     }
 
-    /// Books a survey that began at `begun`, and returns the rows that are news: also those that were known and are not there
-    /// any more, for their object looks at what it never had.
+    /// Books a survey that began at `begun`, and returns the rows that are news: also those that were known and are not
+    /// there any more, since their objects must look.
     pub fn book(&mut self, tenants: Vec<TenantRow>, begun: Instant, asked: Asked) -> Vec<Arc<TenantRow>> {
         let mut news = Vec::new();
         let mut seen = HashSet::new();
-        // A tenant that another object has now is not that of the one before any more.
+        // A tenant that another object has now is not the former object's any more.
         let mut owners = HashMap::new();
         for row in tenants {
             let Some(owner) = &row.owner else { continue };
@@ -128,7 +128,7 @@ impl SurveyBook {
             }
         }
         self.complete |= asked == Asked::All;
-        // A row that was asked for and is not there is gone: who is woken asks the database and sees it so.
+        // A row that was asked for and is not there is gone: the object that is woken asks the database and sees that.
         self.rows.retain(|uid, row| {
             let moved = owners.get(&row.schema_id).is_some_and(|owner| owner != uid);
             let stays = !moved && (!asked.covers(row.schema_id) || seen.contains(uid));

@@ -20,8 +20,8 @@ use crate::{
     kubernetes::id::Id,
 };
 
-/// How often in this time the same object's status is put right at once. One who writes it again and again, as another
-/// manager does, is answered by the looks that come anyway.
+/// How often in this time the same object's status is put right at once. If a client writes it again and again, as
+/// another manager does, only the periodic looks put it right.
 const MOST: u8 = 5;
 const WITHIN: Duration = Duration::from_mins(1);
 

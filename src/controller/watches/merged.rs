@@ -1,10 +1,11 @@
 //! Watches, one for each namespace or one for all, as a cache can take them.
 //!
-//! A list that is told again, after the API server was away, is turned into single changes: what was listed is applied, and
-//! what was there and is not any more is deleted. A cache fills a list in secret until its end, while the queue is told of
-//! each object at once: it would find the old object, or none, and never look again. The first lists of several watches are told
-//! together when all have ended, because a cache takes the end of a list as "this is all there is". For the first list of
-//! a watch that is alone the queue waits by itself, and ten thousand objects need not be held twice.
+//! A list that is told again, after the API server was away, is turned into single changes: what was listed is applied,
+//! and what was there and is not any more is deleted. A cache shows a list only after its end, while the queue is told
+//! of each object at once: it would find the old object, or none, and never look again. The first lists of several
+//! watches are told together when all have ended, because a cache takes the end of a list as "this is all there is".
+//! For the first list of a watch that is alone the queue waits by itself, and ten thousand objects need not be held
+//! twice.
 
 use std::{collections::HashSet, mem, sync::Arc};
 

@@ -324,13 +324,13 @@ mod tests {
         check(
             json!({ "since": "2026-11-28T20:00:00Z", "told": true, "pid": 77, "login": "mig", "table": "wide",
                     "holder": "session 77 of login \"mig\"", "statement": "SELECT pg_terminate_backend(77)" }),
-            "; its size is only estimated since 2026-11-28T20:00:00Z, since session 77 of login \"mig\" keeps table wide locked \
+            "; its size has been an estimate since 2026-11-28T20:00:00Z, because session 77 of login \"mig\" keeps table wide locked \
              against readers; as a superuser, in this database: SELECT pg_terminate_backend(77)",
         );
         let unnamed =
             SizeEstimate { since: Timestamp::UNIX_EPOCH, holder: None, table: None, statement: None }.to_string();
         check(json!({ "since": "1970-01-01T00:00:00Z", "told": true }), &unnamed);
-        assert!(unnamed.contains("could not be opened at any survey"), "{unnamed}");
+        assert!(unnamed.contains("no survey could open a table of it"), "{unnamed}");
     }
 
     #[test]
