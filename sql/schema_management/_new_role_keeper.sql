@@ -1,10 +1,11 @@
 -- Makes a role keeper (PostgreSQL 16 and later): a role that cannot log in and has CREATEROLE, and its own copy of
 -- _keep. `parent` is the keeper that makes and keeps it; null means the owner role, and makes a keeper of keepers.
 --
--- It needs no superuser. Who has CREATEROLE may make the keeper, with the owner role as a member; this membership lets
--- the owner role hand the copy over and, as the copy's owner, take EXECUTE back, and ends before the transaction does.
--- With a parent, ending it walks through all roles of all tenants, 0.1 s with 30,000 roles, once in 1,024 tenants. Left
--- standing, it made every session read the list of all keepers at every change of a membership. Handing over asks for the keeper's CREATE on the schema, given and taken in the same transaction. No
+-- It needs no superuser. Who has CREATEROLE may make the keeper, with the owner role as a member; this membership
+-- lets the owner role hand the copy over and, as the copy's owner, take EXECUTE back, and ends before the
+-- transaction does. With a parent, ending it walks through all roles of all tenants, 0.1 s with 30,000 roles, once
+-- in 1,024 tenants. Left standing, it made every session read the list of all keepers at every change of a
+-- membership. Handing over asks for the keeper's CREATE on the schema, given and taken in the same transaction. No
 -- role can become a keeper later except through ADMIN, and only the owner role can call the copy.
 --
 -- The caller holds the lock of role keepers: two changes of the schema's grants at once would collide.
