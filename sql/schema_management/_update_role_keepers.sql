@@ -25,14 +25,9 @@ BEGIN
            OR EXISTS (SELECT FROM aclexplode(p.proacl) AS a WHERE a.grantee NOT IN (p.proowner, current_user::regrole))
         ORDER BY k.parent IS NULL DESC, k.n
     LOOP
-        -- We are a member of every parent already.
-        IF outdated.parent IS NOT NULL THEN
-            PERFORM edu_matrix_hub_schema._role_command(outdated.parent, 'take', ARRAY[outdated.role_name]);
-        END IF;
+        PERFORM edu_matrix_hub_schema._role_command(outdated.parent, 'take', ARRAY[outdated.role_name]);
         PERFORM edu_matrix_hub_schema._write_keeper_function(outdated.n, outdated.role_name);
-        IF outdated.parent IS NOT NULL THEN
-            PERFORM edu_matrix_hub_schema._role_command(outdated.parent, 'give_back', ARRAY[outdated.role_name]);
-        END IF;
+        PERFORM edu_matrix_hub_schema._role_command(outdated.parent, 'give_back', ARRAY[outdated.role_name]);
     END LOOP;
     PERFORM edu_matrix_hub_schema._choose_role_keeper();
 END

@@ -99,7 +99,8 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
 }
 
 /// An installation from before there were reclaimed, released and taken-over tenants, before rows knew which schema and
-/// roles their names are, and when the functions of role keepers were told actions.
+/// roles their names are, and when the functions of role keepers were told actions and
+/// the owner role was a member of their parents.
 const FORMER: &str = "
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
@@ -132,6 +133,13 @@ const FORMER: &str = "
                     SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS ''BEGIN END'';
                 ALTER FUNCTION edu_matrix_hub_schema.%1$I(text, text[], text) OWNER TO %2$s', keeper.name, keeper.owner);
         END LOOP;
+        FOR keeper IN
+            SELECT k.role_name, p.proowner::regrole AS owner
+            FROM edu_matrix_hub_schema.role_keepers AS k, pg_proc AS p
+            WHERE k.parent IS NULL AND p.oid = 'edu_matrix_hub_schema._role_command'::regproc
+        LOOP
+            EXECUTE format('SET LOCAL ROLE %s; GRANT %I TO %1$s; RESET ROLE', keeper.owner, keeper.role_name);
+        END LOOP;
     END
     $former$;";
 
@@ -148,6 +156,7 @@ async fn a_former_installation_is_upgraded_with_its_tenants() {
         assert_eq!(call_installation(&database).await["fingerprint_matches"], true);
         let told_actions = "SELECT count(*) FROM pg_proc WHERE proname ~ '^_keep(_[0-9]+)?$' AND pronargs = 3";
         assert_eq!(database.one::<i64>(told_actions).await, 0);
+        assert_eq!(database.standing_memberships().await, 0);
         // A session from before goes on with it.
         let mut request = owner("kept");
         request["schema_name"] = json!("kept");

@@ -285,10 +285,8 @@ impl Database {
 
     /// Memberships of the owner role that would outlive the step that needed them.
     pub async fn standing_memberships(&self) -> i64 {
-        let parents = "SELECT k.role_name FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.parent IS NULL";
         self.one(&format!(
-            "SELECT count(*) FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid \
-             WHERE m.member = '{}'::regrole AND NOT m.admin_option AND r.rolname NOT IN ({parents})",
+            "SELECT count(*) FROM pg_auth_members AS m WHERE m.member = '{}'::regrole AND NOT m.admin_option",
             self.owner_role
         ))
         .await
