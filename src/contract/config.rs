@@ -55,7 +55,9 @@ fn value(json: &Value, hash: &mut Sha256) {
         Value::String(string) => text(string, hash),
         Value::Array(items) => {
             part('a', items.len(), hash);
-            items.iter().for_each(|item| value(item, hash));
+            for item in items {
+                value(item, hash);
+            }
         }
         Value::Object(object) => fields(object, hash),
     }

@@ -48,7 +48,9 @@ impl<K: Resource> Index<K> {
     /// The cache has these objects and no other.
     pub fn replace(&mut self, objects: Vec<Arc<K>>) {
         *self = Self::default();
-        objects.into_iter().for_each(|object| self.insert(object));
+        for object in objects {
+            self.insert(object);
+        }
     }
 
     /// The objects of a namespace.
@@ -89,7 +91,7 @@ mod tests {
         Arc::new(object)
     }
 
-    fn names(found: Vec<Arc<ConfigMap>>) -> Vec<String> {
+    fn names(found: &[Arc<ConfigMap>]) -> Vec<String> {
         let mut names: Vec<_> = found.iter().filter_map(|object| object.metadata.name.clone()).collect();
         names.sort();
         names
@@ -100,10 +102,14 @@ mod tests {
         let mut index = Index::default();
         index.insert(object("a/of-the-list-before-"));
         index.replace(had.iter().map(|text| object(text)).collect());
-        comes.iter().for_each(|text| index.insert(object(text)));
-        goes.iter().for_each(|text| index.remove(&object(text).metadata));
-        assert_eq!(names(index.in_namespace("a")), in_a);
-        assert_eq!(names(index.leaving()), leaving);
+        for text in comes {
+            index.insert(object(text));
+        }
+        for text in goes {
+            index.remove(&object(text).metadata);
+        }
+        assert_eq!(names(&index.in_namespace("a")), in_a);
+        assert_eq!(names(&index.leaving()), leaving);
     }
 
     #[test]

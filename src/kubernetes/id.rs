@@ -19,7 +19,7 @@ impl Id {
         let mut buffer = Uuid::encode_buffer();
         // Kubernetes gives UUIDs, written in one way. Any other text is known by its digest.
         match Uuid::try_parse(uid) {
-            Ok(uuid) if uuid.hyphenated().encode_lower(&mut buffer) == uid => Self(uuid.as_u128()),
+            Ok(number) if number.hyphenated().encode_lower(&mut buffer) == uid => Self(number.as_u128()),
             _ => Self::of_name("", uid),
         }
     }
