@@ -49,7 +49,7 @@ async fn grow(server: &PostgresInfo, tenants: usize, report: &mut Report) {
         report.add(&format!("tenants {first} to {}: created a second", first + BLOCK), BLOCK as f64 / took);
     }
     // In turns with the first thousand of another server, so that both meet the same machine.
-    let other = direct::server();
+    let other = direct::server(1);
     let few = Direct::open(new_database(other.info(), "growing")).await;
     let mut ratios = Vec::new();
     for turn in 0..TURNS {
