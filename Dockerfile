@@ -34,7 +34,7 @@ FROM debian:trixie-slim
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /tenant-schema-operator /usr/local/bin/tenant-schema-operator
 # The allocator gives back what a survey or a list took once. By itself it would keep a heap for every few threads, and as much of each as
-# was ever used at once: 10 MiB of 64 at 10,000 tenants.
+# was ever used at once: 19 of 88 MiB at 10,000 tenants.
 ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 # A number, so that Kubernetes sees that it is not root. Nothing is written: the root file system may be read-only.
 USER 65532:65532
