@@ -266,6 +266,8 @@ fn three_digits(bytes: u128, unit: u128) -> String {
     };
     let scale = 10_u128.pow(decimals);
     let scaled = (bytes * scale * 2 + unit) / (unit * 2);
+    // 999.5Gi would be 0.976Ti, which reads back as less than 999.5Gi, and that as 999Gi.
+    let scaled = if decimals == 3 { scaled.max(977) } else { scaled };
     if scaled.is_multiple_of(scale) {
         return (scaled / scale).to_string();
     }
@@ -359,7 +361,8 @@ mod tests {
             (1_000, "0.976Ki"),
             (1_024, "1Ki"),
             (1_023_487, "999Ki"),
-            (1_023_488, "0.976Mi"),
+            (1_023_488, "0.977Mi"),
+            (1_073_204_953_088, "0.977Ti"),
             (1_288_490_188, "1.2Gi"),
             (1_320_702_443, "1.23Gi"),
             (10_726_932, "10.2Mi"),
