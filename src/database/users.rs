@@ -1,4 +1,4 @@
-//! Who keeps a database that is deleted: its tenants and some of its backups need its lane for their own end.
+//! What keeps a database that is deleted: its tenants and some of its backups need its lane for their own end.
 
 use std::fmt::Debug;
 

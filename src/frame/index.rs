@@ -27,7 +27,7 @@ impl<K> Default for Index<K> {
 }
 
 impl<K: Resource> Index<K> {
-    /// The cache has this object, or has it anew.
+    /// The cache has this object, or has it as it is now.
     pub fn insert(&mut self, object: Arc<K>) {
         let key = key(object.meta());
         if object.meta().deletion_timestamp.is_some() {
