@@ -15,7 +15,7 @@ use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TENANT_SCHEMA_FINALIZE
 use tokio::time::Instant;
 
 use super::{
-    direct::{new_database, server, superuser},
+    direct::{new_database, server, superuser, tenant},
     process::{Operator, Shares},
     report::setting,
 };
@@ -73,7 +73,7 @@ impl Ground {
             Api::all(self.client.clone()).create(&new, &namespace).await.unwrap();
         }
         if setting("ADMISSION", 0) > 0 {
-            self.set_finalizer_at_admission(&kubectl);
+            set_finalizer_at_admission(&kubectl);
         }
         for (name, behind) in (0..self.databases).map(database) {
             let secret =
@@ -89,41 +89,6 @@ impl Ground {
             .unwrap();
             self.databases().create(&new, &database).await.unwrap();
         }
-    }
-
-    /// The API server sets the finalizer of a new tenant, which the operator then need not write.
-    fn set_finalizer_at_admission(&self, kubectl: &impl Fn(&[&str]) -> String) {
-        let path = "/metadata/finalizers";
-        let expression = format!(
-            r#"has(object.metadata.finalizers)
-               ? [JSONPatch{{op: "add", path: "{path}/-", value: "{TENANT_SCHEMA_FINALIZER}"}}]
-               : [JSONPatch{{op: "add", path: "{path}", value: ["{TENANT_SCHEMA_FINALIZER}"]}}]"#
-        );
-        let policy = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
-            "metadata": { "name": "finalizer" },
-            "spec": {
-                "failurePolicy": "Ignore", "reinvocationPolicy": "Never",
-                "matchConstraints": { "resourceRules": [{
-                    "apiGroups": ["edumatrixhub.io"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["tenantschemas"],
-                }] },
-                "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } }],
-            },
-        });
-        let binding = json!({
-            "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding",
-            "metadata": { "name": "finalizer" },
-            "spec": { "policyName": "finalizer", "matchResources": { "namespaceSelector": {
-                "matchLabels": { "kubernetes.io/metadata.name": OPERATED },
-            } } },
-        });
-        for object in [policy, binding] {
-            let mut manifest = tempfile::NamedTempFile::new().unwrap();
-            manifest.write_all(object.to_string().as_bytes()).unwrap();
-            kubectl(&["apply", "-f", &manifest.path().display().to_string()]);
-        }
-        // The API server knows a policy a moment after it took it.
-        std::thread::sleep(Duration::from_secs(5));
     }
 
     /// Starts the operator and waits until it has the lanes.
@@ -179,6 +144,46 @@ impl Ground {
     fn databases(&self) -> Api<TenantDatabase> {
         Api::all(self.client.clone())
     }
+}
+
+/// The API server sets the finalizer of a new tenant, which the operator then need not write.
+fn set_finalizer_at_admission(kubectl: &impl Fn(&[&str]) -> String) {
+    let path = "/metadata/finalizers";
+    let expression = format!(
+        r#"has(object.metadata.finalizers)
+           ? [JSONPatch{{op: "add", path: "{path}/-", value: "{TENANT_SCHEMA_FINALIZER}"}}]
+           : [JSONPatch{{op: "add", path: "{path}", value: ["{TENANT_SCHEMA_FINALIZER}"]}}]"#
+    );
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
+        "metadata": { "name": "finalizer" },
+        "spec": {
+            "failurePolicy": "Ignore", "reinvocationPolicy": "Never",
+            "matchConstraints": { "resourceRules": [{
+                "apiGroups": ["edumatrixhub.io"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["tenantschemas"],
+            }] },
+            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } }],
+        },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding",
+        "metadata": { "name": "finalizer" },
+        "spec": { "policyName": "finalizer", "matchResources": { "namespaceSelector": {
+            "matchLabels": { "kubernetes.io/metadata.name": OPERATED },
+        } } },
+    });
+    for object in [policy, binding] {
+        let mut manifest = tempfile::NamedTempFile::new().unwrap();
+        manifest.write_all(object.to_string().as_bytes()).unwrap();
+        kubectl(&["apply", "-f", &manifest.path().display().to_string()]);
+    }
+    // The API server knows a policy a moment after it took it.
+    let mut manifest = tempfile::NamedTempFile::new().unwrap();
+    manifest.write_all(serde_json::to_string(&tenant(OPERATED, 0)).unwrap().as_bytes()).unwrap();
+    let path = manifest.path().display().to_string();
+    let tried = ["create", "--dry-run=server", "-n", OPERATED, "-o", "jsonpath={.metadata.finalizers}", "-f", &path];
+    let is_set = || kubectl(&tried).contains(TENANT_SCHEMA_FINALIZER);
+    devcluster::wait_until(Duration::from_mins(1), "the API server sets the finalizer", is_set).unwrap();
 }
 
 /// Waits until a condition holds.
