@@ -40,12 +40,12 @@ pub struct Ground {
     pub databases: usize,
 }
 
-/// The n-th TenantDatabase, and the database and login in PostgreSQL behind it.
+/// The n-th TenantDatabase, and the database and login in PostgreSQL behind it. No schema may have the name of a login.
 pub fn database(number: usize) -> (String, String) {
     if number == 0 {
         ("default".to_owned(), "bench".to_owned())
     } else {
-        (format!("further-{number}"), format!("bench_{number}"))
+        (format!("further-{number}"), format!("further_{number}"))
     }
 }
 
