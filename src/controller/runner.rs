@@ -68,10 +68,11 @@ impl Runner {
         stands_on: fn(&K, &str) -> bool,
     ) -> BoxFuture<'static, ()> {
         let all = store.clone();
-        let users = self.ctx.wake.users_woken().flat_map(move |database| {
-            let users = all.state_filter(|object| stands_on(object, &database));
-            stream::iter(users.into_iter().map(|object| ObjectRef::from_obj(&*object)))
-        });
+        let users = self
+            .ctx
+            .wake
+            .users_woken()
+            .flat_map(move |database| queued(all.state_filter(|object| stands_on(object, &database))));
         self.drive(objects, store, stream::select(woken, users), self.ctx.config.concurrency, frame::reconcile)
     }
 
@@ -178,10 +179,12 @@ where
         tick.tick().await;
         Some((part, (tick, (part + 1) % u64::from(PARTS))))
     })
-    .flat_map(move |part| {
-        let objects = store.state_filter(|object| part_of(object) == part);
-        stream::iter(objects.into_iter().map(|object| ObjectRef::from_obj(&*object)))
-    })
+    .flat_map(move |part| queued(store.state_filter(|object| part_of(object) == part)))
+}
+
+/// Objects as the queue takes them.
+fn queued<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> impl Stream<Item = ObjectRef<K>> {
+    stream::iter(objects.into_iter().map(|object| ObjectRef::from_obj(&*object)))
 }
 
 fn action(after: After, uid: &str, backoff: &Backoff) -> Action {

@@ -63,6 +63,8 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
     let first = *held.iter().min_by_key(|tenant| (deleted(tenant), tenant.namespace(), tenant.name_any()))?;
     // The brake looks at the hour before a deletion, and held this one because the limit was reached then.
     let since = deleted(first).unwrap_or_else(|| ctx.now()) - SignedDuration::from_hours(1);
+    // The time that confirms all deletions until now.
+    let newest = leaving.iter().filter_map(deleted).max().unwrap_or_else(|| ctx.now());
     let most = database.spec.max_deletions_per_hour();
     let object = Object::database(&name);
     let message = format!(
@@ -73,7 +75,7 @@ fn of_deletions(database: &TenantDatabase, ctx: &Context) -> Option<Verdict> {
         first.namespace().unwrap_or_default(),
         first.name_any(),
         most - most / 5,
-        object.annotate(CONFIRM_DELETIONS, ctx.stores.newest_deletion(&name).unwrap_or_else(|| ctx.now())),
+        object.annotate(CONFIRM_DELETIONS, newest),
         object.annotate(BRING_BACK, since),
     );
     Some(Verdict::of(Reason::DeletionBrake, message, true))

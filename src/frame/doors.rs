@@ -66,7 +66,13 @@ impl<'a> Doors<'a> {
 /// What is there, and what is to do: stages 3 and 4, for the driver, for `plan -f` and for tests.
 pub async fn look<K: Kind>(wish: Wish<'_, K>, doors: Doors<'_>) -> Result<(K::Observed, Plan), StageError> {
     let observed = K::observe(wish, doors).await?;
-    let plan = K::plan(wish, &observed);
-    tracing::debug!(stage = "plan", plan = %plan);
+    let plan = planned(wish, &observed);
     Ok((observed, plan))
+}
+
+/// What is to do, which the log can show.
+pub(super) fn planned<K: Kind>(wish: Wish<'_, K>, observed: &K::Observed) -> Plan {
+    let plan = K::plan(wish, observed);
+    tracing::debug!(stage = "plan", plan = %plan);
+    plan
 }

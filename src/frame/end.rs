@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use super::{
     After, Context, Doors, Ending, Fit, Host, Kind, Leave, Living, Next, Outcome, Pass, StageError as Error, Stand,
     Wish,
+    doors::planned,
     drive::{api, trouble},
     publish::publish,
 };
@@ -69,8 +70,7 @@ async fn take_down<K: Kind>(
     }
     let observed = observed?;
     let wish = Wish::<K>::End(&leave);
-    let plan = K::plan(wish, &observed);
-    tracing::debug!(stage = "plan", plan = %plan);
+    let plan = planned(wish, &observed);
     if plan.paused {
         return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
     }
@@ -99,8 +99,7 @@ async fn leave_it<K: Kind>(
         Some(lane) => K::observe(wish, Doors::Lane(lane, ctx)).await?,
         None => K::Observed::default(),
     };
-    let plan = K::plan(wish, &observed);
-    tracing::debug!(stage = "plan", plan = %plan);
+    let plan = planned(wish, &observed);
     if plan.paused {
         return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
     }

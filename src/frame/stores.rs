@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use futures::channel::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use jiff::Timestamp;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Namespace};
 use kube::{
     core::PartialObjectMeta,
@@ -31,13 +30,6 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// When a tenant of this database was deleted last: the time that confirms all deletions until now.
-    #[must_use]
-    pub fn newest_deletion(&self, database: &str) -> Option<Timestamp> {
-        let leaving = self.leaving(database);
-        leaving.iter().filter_map(|tenant| tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0)).max()
-    }
-
     /// The tenants of this database that are being deleted.
     #[must_use]
     pub fn leaving(&self, database: &str) -> Vec<Arc<TenantSchema>> {
