@@ -30,7 +30,7 @@ pub enum Command {
     /// Print the management functions as one transaction of plain SQL, for `psql`.
     Sql(SqlArgs),
     /// Say whether the operator can be uninstalled: fail while objects need it in order to go.
-    UninstallCheck(Selection),
+    UninstallCheck(UninstallCheckArgs),
     /// Say what would be done for the manifests in files, against the cluster and its databases; nothing is changed. The exit
     /// code is 0 when nothing is to be done, 1 for changes, 3 when something is refused, 4 when the API server or a
     /// database could not be asked, and 2 for wrong usage.
@@ -89,6 +89,18 @@ pub struct ReleaseArgs {
     #[arg(long, required = true)]
     pub all: bool,
     /// Which objects it works for.
+    #[command(flatten)]
+    pub selection: Selection,
+}
+
+/// Flags of `uninstall-check`.
+#[derive(Debug, ClapArgs)]
+pub struct UninstallCheckArgs {
+    /// The policy, and its binding of the same name, by which the API server gives new tenants the finalizer. When nothing else stands
+    /// in the way it is deleted, and the check looks again: a tenant that it gave the finalizer meanwhile could never go.
+    #[arg(long)]
+    pub finalizer_policy: Option<String>,
+    /// Which objects the operator works for.
     #[command(flatten)]
     pub selection: Selection,
 }

@@ -14,7 +14,7 @@ async fn main() -> ExitCode {
         Command::Run(args) => command::run(args).await,
         Command::Crds => command::crds(),
         Command::Sql(args) => command::sql(&args),
-        Command::UninstallCheck(selection) => command::uninstall_check(&selection).await,
+        Command::UninstallCheck(args) => command::uninstall_check(&args).await,
         Command::Plan(args) => return told(command::plan(&args).await),
         Command::CheckConnection(args) => command::check_connection(&args).await,
         Command::Release(args) => command::release(&args).await,

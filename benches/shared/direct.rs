@@ -93,6 +93,7 @@ impl Direct {
         let resolved = Resolved {
             cluster: "bench".to_owned(),
             database: Some(self.database.clone()),
+            may_have_schema: true,
             reachable: true,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: None,

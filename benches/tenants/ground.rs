@@ -11,13 +11,13 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
-use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TENANT_SCHEMA_FINALIZER, TenantDatabase, crds_yaml};
+use support::tools::finalizer_policy;
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantDatabase, crds_yaml};
 use tokio::time::Instant;
 
 use super::{
-    direct::{new_database, server, superuser, tenant},
+    direct::{new_database, server, superuser},
     process::{Operator, Shares},
-    report::setting,
 };
 
 /// The namespace of the operator's tenants.
@@ -72,8 +72,8 @@ impl Ground {
             let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
             Api::all(self.client.clone()).create(&new, &namespace).await.unwrap();
         }
-        if setting("ADMISSION", 0) > 0 {
-            set_finalizer_at_admission(&kubectl);
+        if finalizer_policy::is_everywhere() {
+            finalizer_policy::install(self.plane.info(), Some(OPERATED));
         }
         for (name, behind) in (0..self.databases).map(database) {
             let secret =
@@ -144,46 +144,6 @@ impl Ground {
     fn databases(&self) -> Api<TenantDatabase> {
         Api::all(self.client.clone())
     }
-}
-
-/// The API server sets the finalizer of a new tenant, which the operator then need not write.
-fn set_finalizer_at_admission(kubectl: &impl Fn(&[&str]) -> String) {
-    let path = "/metadata/finalizers";
-    let expression = format!(
-        r#"has(object.metadata.finalizers)
-           ? [JSONPatch{{op: "add", path: "{path}/-", value: "{TENANT_SCHEMA_FINALIZER}"}}]
-           : [JSONPatch{{op: "add", path: "{path}", value: ["{TENANT_SCHEMA_FINALIZER}"]}}]"#
-    );
-    let policy = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicy",
-        "metadata": { "name": "finalizer" },
-        "spec": {
-            "failurePolicy": "Ignore", "reinvocationPolicy": "Never",
-            "matchConstraints": { "resourceRules": [{
-                "apiGroups": ["edumatrixhub.io"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["tenantschemas"],
-            }] },
-            "mutations": [{ "patchType": "JSONPatch", "jsonPatch": { "expression": expression } }],
-        },
-    });
-    let binding = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingAdmissionPolicyBinding",
-        "metadata": { "name": "finalizer" },
-        "spec": { "policyName": "finalizer", "matchResources": { "namespaceSelector": {
-            "matchLabels": { "kubernetes.io/metadata.name": OPERATED },
-        } } },
-    });
-    for object in [policy, binding] {
-        let mut manifest = tempfile::NamedTempFile::new().unwrap();
-        manifest.write_all(object.to_string().as_bytes()).unwrap();
-        kubectl(&["apply", "-f", &manifest.path().display().to_string()]);
-    }
-    // The API server knows a policy a moment after it took it.
-    let mut manifest = tempfile::NamedTempFile::new().unwrap();
-    manifest.write_all(serde_json::to_string(&tenant(OPERATED, 0)).unwrap().as_bytes()).unwrap();
-    let path = manifest.path().display().to_string();
-    let tried = ["create", "--dry-run=server", "-n", OPERATED, "-o", "jsonpath={.metadata.finalizers}", "-f", &path];
-    let is_set = || kubectl(&tried).contains(TENANT_SCHEMA_FINALIZER);
-    devcluster::wait_until(Duration::from_mins(1), "the API server sets the finalizer", is_set).unwrap();
 }
 
 /// Waits until a condition holds.

@@ -39,7 +39,7 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
 pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
     match leave {
         Leave::Asked(removal) => ask(doors, &removal.object, removal.known, None, None).await,
-        Leave::Abandoned(_) | Leave::AsItIs(_) => Ok(Observed::default()),
+        Leave::Nothing(_) | Leave::Abandoned(_) | Leave::AsItIs(_) => Ok(Observed::default()),
     }
 }
 

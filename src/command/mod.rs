@@ -12,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     api,
-    config::{Args, CheckArgs, PlanArgs, ReleaseArgs, RunArgs, Selection, SqlArgs},
+    config::{Args, CheckArgs, PlanArgs, ReleaseArgs, RunArgs, SqlArgs, UninstallCheckArgs},
     controller,
     frame::chain,
     postgres::script,
@@ -52,9 +52,10 @@ pub fn sql(args: &SqlArgs) -> Result<(), String> {
 }
 
 /// `uninstall-check`.
-pub async fn uninstall_check(selection: &Selection) -> Result<(), String> {
+pub async fn uninstall_check(args: &UninstallCheckArgs) -> Result<(), String> {
     let client = controller::client().await.map_err(|error| chain(&error))?;
-    match uninstall::obstacle(&client, selection).await.map_err(|error| chain(&error))? {
+    let policy = args.finalizer_policy.as_deref();
+    match uninstall::check(&client, &args.selection, policy).await.map_err(|error| chain(&error))? {
         Some(obstacle) => Err(obstacle),
         None => print("nothing needs the operator any more\n"),
     }

@@ -276,6 +276,7 @@ impl Asker<'_> {
         let others: Vec<_> = whole.collect();
         Ok(Resolved {
             cluster: self.cluster.clone(),
+            may_have_schema: true,
             reachable: true,
             namespace_labels: found.as_ref().map(|found| found.labels().clone()),
             namespace_uid: found.and_then(|found| found.uid()),

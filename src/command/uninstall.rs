@@ -1,10 +1,11 @@
 //! Whether the operator can be uninstalled: an object with its finalizer could never go without it.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
+use k8s_openapi::api::admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{ListParams, ObjectMeta},
+    api::{DeleteParams, ListParams, ObjectMeta},
 };
 use serde::de::DeserializeOwned;
 
@@ -21,9 +22,40 @@ use crate::{
 /// How many objects are named.
 const NAMED: usize = 3;
 
-/// What stands in the way of uninstalling, with the next command to type; nothing when nothing does. Tenants come before
-/// backups and backups before databases, since each needs the next for its own end.
-pub async fn obstacle(client: &Client, selection: &Selection) -> Result<Option<String>, kubernetes::Error> {
+/// How long every API server may take until it no longer follows a policy that was deleted. Each takes up changes once a second.
+const POLICY_ENDS: Duration = Duration::from_secs(5);
+
+/// What stands in the way of uninstalling, with the next command to type; nothing when nothing does. A policy that gives new
+/// tenants the finalizer ends only when nothing else stands in the way, so that a check that refuses changes nothing, and
+/// what was made until then counts.
+pub async fn check(
+    client: &Client,
+    selection: &Selection,
+    finalizer_policy: Option<&str>,
+) -> Result<Option<String>, kubernetes::Error> {
+    let found = obstacle(client, selection).await?;
+    let (None, Some(policy)) = (&found, finalizer_policy) else { return Ok(found) };
+    delete(&Api::<MutatingAdmissionPolicyBinding>::all(client.clone()), policy).await?;
+    delete(&Api::<MutatingAdmissionPolicy>::all(client.clone()), policy).await?;
+    tokio::time::sleep(POLICY_ENDS).await;
+    obstacle(client, selection).await
+}
+
+/// Deletes an object of the chart; one that is gone is no error.
+async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), kubernetes::Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let attempt = || format!("delete {} {name}", K::kind(&()));
+    match kubernetes::within(attempt, api.delete(name, &DeleteParams::default())).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What stands in the way now. Tenants come before backups and backups before databases, since each needs the next for its own
+/// end.
+async fn obstacle(client: &Client, selection: &Selection) -> Result<Option<String>, kubernetes::Error> {
     let selected = ListParams { label_selector: selection.watch_selector.clone(), ..ListParams::default() };
     let namespaces = &selection.watch_namespaces;
     let tenants = held(apis::<TenantSchema>(client, namespaces), &selected, TENANT_SCHEMA_FINALIZER).await?;

@@ -29,6 +29,7 @@ pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, 
     }
     let removal = leave.removal();
     match (&leave, &stand.host) {
+        (Leave::Nothing(_), _) => let_go(object, &leave, &stand, &Pass::Left { leave: &leave }, ctx).await,
         (Leave::Abandoned(_) | Leave::AsItIs(_), _) => leave_it(object, &leave, &stand, ctx).await,
         (Leave::Asked(_), Host::Elsewhere) => Ok(Next::standby()),
         (Leave::Asked(_), Host::Missing) => {

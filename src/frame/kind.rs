@@ -124,6 +124,9 @@ pub struct Invalid {
 /// What a deleted object waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leave<R> {
+    /// As far as its status tells nothing was made for it, and its database cannot be asked: it goes. If there is
+    /// something all the same, it stays as it is, and the next survey finds that it has no object.
+    Nothing(R),
     /// It goes, and the database need not answer: a user confirmed that for this very object.
     Abandoned(R),
     /// What it has stays as it is, so that nothing has to be asked.
@@ -136,7 +139,7 @@ impl<R> Leave<R> {
     /// What becomes of what it has.
     pub const fn removal(&self) -> &R {
         match self {
-            Self::Abandoned(removal) | Self::AsItIs(removal) | Self::Asked(removal) => removal,
+            Self::Nothing(removal) | Self::Abandoned(removal) | Self::AsItIs(removal) | Self::Asked(removal) => removal,
         }
     }
 }

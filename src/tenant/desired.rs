@@ -195,7 +195,8 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
             .and_then(|status| find(&status.conditions, ConditionType::Stalled))
             .map(|stalled| stalled.message.clone()),
         newest_deletion: resolved.newest_deletion,
-        paused: api::is_paused(&tenant.metadata),
+        // A pause keeps what is there, and this tenant has nothing.
+        paused: api::is_paused(&tenant.metadata) && resolved.may_have_schema,
         schema_name,
         owner,
     };
@@ -208,10 +209,15 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
 #[must_use]
 pub fn leave(tenant: &TenantSchema, resolved: &Resolved) -> Leave<Removal> {
     let removal = removal(tenant, resolved);
-    match removal.given_to.is_some() && resolved.reachable {
-        _ if removal.abandoned => Leave::Abandoned(removal),
-        false if removal.stays() => Leave::AsItIs(removal),
-        _ => Leave::Asked(removal),
+    let is_told = removal.given_to.is_some() && resolved.reachable;
+    if removal.abandoned {
+        Leave::Abandoned(removal)
+    } else if !resolved.reachable && !resolved.may_have_schema {
+        Leave::Nothing(removal)
+    } else if removal.stays() && !is_told {
+        Leave::AsItIs(removal)
+    } else {
+        Leave::Asked(removal)
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Resolved {
     pub cluster: String,
     /// The TenantDatabase, if it is there.
     pub database: Option<Arc<TenantDatabase>>,
+    /// Its status tells of a schema, or this process began to make one a short time ago.
+    pub may_have_schema: bool,
     /// Whether a replica can be asked about the tenant now: this one, or another that works on its database.
     pub reachable: bool,
     /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
@@ -62,8 +64,18 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
     let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
     let host = Host::of(name, database.is_some(), ctx).await;
     let reachable = matches!(host, Host::Open(_) | Host::Elsewhere);
-    let (cluster, now) = (ctx.cluster.clone(), ctx.clock.now());
-    let facts = Resolved { cluster, database, reachable, namespace_labels, namespace_uid, now, newest_deletion, older };
+    let may_have_schema = is_made(tenant) || ctx.making.is_new(tenant.metadata.uid.as_deref().unwrap_or_default());
+    let facts = Resolved {
+        cluster: ctx.cluster.clone(),
+        database,
+        may_have_schema,
+        reachable,
+        namespace_labels,
+        namespace_uid,
+        now: ctx.clock.now(),
+        newest_deletion,
+        older,
+    };
     (facts, Stand { database: Some(name.to_owned()), host })
 }
 
@@ -72,7 +84,6 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
 /// loses its place by its name.
 #[must_use]
 pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -> Older {
-    let is_made = |tenant: &TenantSchema| tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some());
     let rank =
         |tenant: &TenantSchema| (!is_made(tenant), tenant.metadata.creation_timestamp.clone(), tenant.name_any());
     let own = rank(tenant);
@@ -89,4 +100,9 @@ pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -
     let before: Vec<_> = all.iter().filter(comes_before).collect();
     let refused = before.iter().find(|other| is_refused(other)).map(|other| other.name_any());
     Older { count: before.len(), refused }
+}
+
+/// Whether the tenant's status tells of a schema.
+fn is_made(tenant: &TenantSchema) -> bool {
+    tenant.status.as_ref().is_some_and(|status| status.schema_id.is_some())
 }

@@ -8,6 +8,7 @@ use std::{
 
 use devcluster::{KUBERNETES_VERSION, target_dir};
 use serde_json::Value;
+use support::tools::finalizer_policy::API_VERSION;
 use tempfile::NamedTempFile;
 
 /// Helm, and where it is pointed to.
@@ -80,8 +81,8 @@ impl Helm {
 
     /// The objects that the chart makes of these values in namespace `own`, hooks too.
     pub fn objects(&self, own: &str, values: &Value) -> Vec<Value> {
-        let command =
-            ["template", "tso", "--namespace", own, "--api-versions", "edumatrixhub.io/v1alpha1/TenantDatabase"];
+        let mut command = vec!["template", "tso", "--namespace", own];
+        command.extend(["--api-versions", "edumatrixhub.io/v1alpha1/TenantDatabase", "--api-versions", API_VERSION]);
         documents(&self.render(&command, values).unwrap_or_else(|error| panic!("{values}: {error}")))
     }
 }

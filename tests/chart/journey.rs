@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     helm::{Helm, file},
-    permissions::rights,
+    permissions::{Right, rights},
     stage::{DEADLINE, DEBUG, Release, make_database, may, secret},
 };
 
@@ -46,8 +46,8 @@ fn the_chart_is_installed_used_and_uninstalled() {
     let operator = release.start();
     let (agrees, said) = release.test();
     assert!(!agrees && said.contains("TenantDatabase \"default\" does not exist"), "{said}");
-    let values =
-        json!({ "database": { "create": true, "spec": { "surveyPeriodSeconds": 5 } }, "log": { "level": DEBUG } });
+    let values = json!({ "database": { "create": true, "spec": { "surveyPeriodSeconds": 5 } },
+        "finalizerPolicy": { "enabled": true }, "log": { "level": DEBUG } });
     release.install(&values).unwrap();
     release.wait("condition=Ready", "tenantdatabase/default", "", &operator);
     let (agrees, said) = release.test();
@@ -56,6 +56,7 @@ fn the_chart_is_installed_used_and_uninstalled() {
 
     let tenant = json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
         "metadata": { "namespace": "team-a", "name": "school" }, "spec": { "schemaName": "school" } });
+    assert_finalizer_is_set(&release, &tenant);
     release.apply(&tenant);
     release.wait("condition=Ready", "tenantschema/school", "team-a", &operator);
     release.apply(&json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
@@ -93,13 +94,14 @@ fn the_chart_is_installed_used_and_uninstalled() {
             .trim(),
         "2"
     );
-    assert_rights_are_used(&release, &fs::read_to_string(&log).unwrap());
     operator.stop_unrefused();
+    let rights = rights(&release.objects());
     let (uninstalled, said) = release.uninstall();
     uninstalled.unwrap_or_else(|error| panic!("{error} {said}"));
+    assert_rights_are_used(rights, &fs::read_to_string(&log).unwrap());
     let left = release.kubectl(&[
         "get",
-        "crd,clusterrole,clusterrolebinding",
+        "crd,clusterrole,clusterrolebinding,mutatingadmissionpolicy,mutatingadmissionpolicybinding",
         "-o",
         "name",
         "-l",
@@ -121,6 +123,15 @@ fn install(release: &Release, server: &PostgresServer) {
     assert!(error.contains("--reset-then-reuse-values --set database.create=true"), "{error}");
     release.install(&json!({ "log": { "level": DEBUG } })).unwrap();
     release.kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]);
+}
+
+/// The API server gives a new tenant the finalizer before the operator has seen it.
+fn assert_finalizer_is_set(release: &Release, tenant: &Value) {
+    let manifest = file(tenant);
+    let path = manifest.path().to_str().unwrap();
+    let try_it = ["create", "--dry-run=server", "-o", "jsonpath={.metadata.finalizers}", "-f", path];
+    let is_set = || release.kubectl(&try_it) == r#"["edumatrixhub.io/tenant-schema"]"#;
+    wait_until(DEADLINE, "the API server sets the finalizer", is_set).unwrap();
 }
 
 fn assert_pods_are_restricted(release: &Release) {
@@ -182,7 +193,7 @@ fn assert_strangers_are_closed(release: &Release) {
 }
 
 /// Every right was used, but for the rare ones, and nothing was refused.
-fn assert_rights_are_used(release: &Release, log: &str) {
+fn assert_rights_are_used(rights: BTreeSet<Right>, log: &str) {
     let mut used = BTreeSet::new();
     for request in log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -195,8 +206,7 @@ fn assert_rights_are_used(release: &Release, log: &str) {
         let subresource = object["subresource"].as_str().map(|name| format!("/{name}")).unwrap_or_default();
         used.insert((format!("{}{subresource}", word(&object["resource"])), word(&request["verb"])));
     }
-    let granted: BTreeSet<_> =
-        rights(&release.objects()).into_iter().map(|(_, resource, verb)| (resource, verb)).collect();
+    let granted: BTreeSet<_> = rights.into_iter().map(|(_, resource, verb)| (resource, verb)).collect();
     let idle: Vec<_> = granted
         .difference(&used)
         .filter(|(resource, verb)| !RARE.contains(&(resource.as_str(), verb.as_str())))

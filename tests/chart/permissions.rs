@@ -42,9 +42,11 @@ pub fn rights(objects: &[Value]) -> BTreeSet<Right> {
 
 /// Limited to one namespace, with Secrets of another.
 fn limited(helm: &Helm) -> BTreeSet<Right> {
-    rights(
-        &helm.objects("own", &json!({ "watchNamespaces": ["watched"], "connectionSecrets": { "elsewhere": ["a"] } })),
-    )
+    rights(&helm.objects(
+        "own",
+        &json!({ "watchNamespaces": ["watched"], "connectionSecrets": { "elsewhere": ["a"] },
+            "finalizerPolicy": { "enabled": true } }),
+    ))
 }
 
 /// A place in the words of the README.
@@ -88,7 +90,7 @@ fn what_is_limited_to_namespaces_is_the_same_in_all_of_them() {
         "own" => (place, resource, verb),
         _ => ("cluster".to_owned(), resource, verb),
     });
-    assert_eq!(rights(&helm.objects("own", &json!({}))), widened.collect());
+    assert_eq!(rights(&helm.objects("own", &json!({ "finalizerPolicy": { "enabled": true } }))), widened.collect());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::{
 
 /// Everything on, in `own`, for tenants of `watched`.
 pub fn everything(watched: &str, secrets: &str) -> Value {
-    json!({
+    let mut values = json!({
         "commonLabels": { "cost": "12", "app.kubernetes.io/part-of": "schools" }, "commonAnnotations": { "owner": "db" },
         "podSecurityContext": { "runAsUser": 1000 }, "containerSecurityContext": { "runAsGroup": 1000 },
         "extraArgs": ["--concurrency=8"], "volumes": [{ "name": "ca", "configMap": { "name": "ca" } }],
@@ -36,7 +36,10 @@ pub fn everything(watched: &str, secrets: &str) -> Value {
         "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" }, "namespace": secrets },
         "dashboard": { "enabled": true, "annotations": { "grafana_folder": "PostgreSQL" }, "namespace": secrets },
         "networkPolicy": { "enabled": true, "metricsFrom": [{ "namespaceSelector": {} }] },
-    })
+    });
+    // One literal with it would be too long for the macro.
+    values["finalizerPolicy"] = json!({ "enabled": true });
+    values
 }
 
 /// Values that people use, each in another way.
@@ -234,6 +237,7 @@ fn wrong_values_are_refused_with_their_place() {
         ),
         (json!({ "networkPolicy": { "postgresPorts": [0] } }), "/networkPolicy/postgresPorts/0"),
         (json!({ "serviceAccount": { "create": false } }), "serviceAccount.name is needed"),
+        (json!({ "finalizerPolicy": { "enabled": true } }), "(Kubernetes 1.36)"),
         (json!({ "crds": { "keep": false }, "watchNamespaces": ["a"] }), "crds.keep must be true"),
         (json!({ "crds": { "keep": false }, "watchSelector": "a=b" }), "crds.keep must be true"),
         (

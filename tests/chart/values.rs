@@ -1,6 +1,7 @@
 //! Where values end up.
 
 use serde_json::{Value, json};
+use support::tools::finalizer_policy::API_VERSION;
 
 use super::{helm::Helm, rendering::everything};
 
@@ -46,7 +47,17 @@ fn every_value_reaches_its_field() {
         ("Deployment", "/spec/template/metadata/labels/team", json!("platform")),
         ("Deployment", "/spec/template/spec/containers/0/args", json!(["run", "--concurrency=8"])),
         ("Deployment", "/spec/template/spec/priorityClassName", json!("high")),
-        ("Job", "/spec/template/spec/containers/0/args", json!(["uninstall-check"])),
+        (
+            "Job",
+            "/spec/template/spec/containers/0/args",
+            json!(["uninstall-check", "--finalizer-policy=tso-tenant-schema-operator-finalizer"]),
+        ),
+        (
+            "MutatingAdmissionPolicy",
+            "/spec/matchConstraints/namespaceSelector/matchExpressions/0/values",
+            json!(["team-a"]),
+        ),
+        ("MutatingAdmissionPolicy", "/spec/matchConstraints/objectSelector/matchExpressions/0/key", json!("tier")),
         ("Pod", "/spec/containers/0/args", json!(["check-connection", "default"])),
         ("Pod", "/metadata/annotations/helm.sh~1hook", json!("test")),
         ("Pod", "/metadata/labels/team", json!("platform")),
@@ -104,4 +115,30 @@ fn pods_stay_restricted_but_for_the_field_that_is_set() {
     pod["runAsNonRoot"] = json!(false);
     container["readOnlyRootFilesystem"] = json!(false);
     assert_eq!(contexts(&values), [pod, container]);
+}
+
+#[test]
+fn a_selector_as_it_is_typed_is_what_the_policy_selects() {
+    let Some(helm) = Helm::offline() else { return };
+    let check = |typed: &str, expected: Value| {
+        let objects = helm.objects("own", &json!({ "watchSelector": typed, "finalizerPolicy": { "enabled": true } }));
+        let found = &of_kind(&objects, "MutatingAdmissionPolicy")["spec"]["matchConstraints"]["objectSelector"];
+        assert_eq!(found["matchExpressions"], expected, "{typed}");
+    };
+    let is = |key: &str, operator: &str, values: &[&str]| json!({ "key": key, "operator": operator, "values": values });
+    check("team=a", json!([is("team", "In", &["a"])]));
+    check("team==a, tier != test", json!([is("team", "In", &["a"]), is("tier", "NotIn", &["test"])]));
+    check(
+        "example.org/team in (a,b),tier notin (test, trial)",
+        json!([is("example.org/team", "In", &["a", "b"]), is("tier", "NotIn", &["test", "trial"])]),
+    );
+    check(
+        "team,!old, inn",
+        json!([{ "key": "team", "operator": "Exists" }, { "key": "old", "operator": "DoesNotExist" },
+            { "key": "inn", "operator": "Exists" }]),
+    );
+    check("empty=", json!([is("empty", "In", &[""])]));
+    let values = json!({ "watchSelector": "team=a,age>3", "finalizerPolicy": { "enabled": true } });
+    let error = helm.render(&["template", "tso", "--api-versions", API_VERSION], &values).unwrap_err();
+    assert!(error.contains("watchSelector has \"age>3\", which no policy can say"), "{error}");
 }

@@ -238,6 +238,7 @@ impl Stage {
         let resolved = Resolved {
             cluster: "cluster".to_owned(),
             database: Some(self.database.clone()),
+            may_have_schema: true,
             reachable: true,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: Some("team".to_owned()),

@@ -30,6 +30,7 @@ mod limits;
 mod metrics;
 mod missing;
 mod namespaces;
+mod nothing_made;
 mod outage;
 mod pause;
 mod planted;

@@ -58,6 +58,7 @@ fn resolved(mut spec: Value, older: usize) -> Resolved {
     Resolved {
         cluster: "cluster".to_owned(),
         database: Some(Arc::new(database)),
+        may_have_schema: true,
         reachable: true,
         namespace_labels: Some(BTreeMap::from([("team".to_owned(), "a".to_owned())])),
         namespace_uid: Some("uid-team-a".to_owned()),

@@ -180,3 +180,34 @@ subjects:
     name: {{ include "operator.serviceAccountName" .root }}
     namespace: {{ .root.Release.Namespace }}
 {{- end -}}
+
+{{/* The name of the policy that sets finalizers, and of its binding. */}}
+{{- define "operator.finalizerPolicy" -}}
+{{- printf "%s-finalizer" (include "operator.fullname" .) -}}
+{{- end -}}
+
+{{/* A selector as it is typed, such as `team=a,tier notin (test, trial),!old`, as a list of requirements of a LabelSelector. */}}
+{{- define "operator.requirements" -}}
+{{- $of := list -}}
+{{- range regexFindAll `[^,(]+(\([^)]*\))?` . -1 -}}
+{{- $text := trim . -}}
+{{- if regexMatch `^[^ =!<>()]+ +(in|notin) *\([^()]*\)$` $text -}}
+{{- $operator := ternary "NotIn" "In" (regexMatch ` +notin *\(` $text) -}}
+{{- $values := list -}}
+{{- range splitList "," (regexReplaceAll `^[^(]*\(|\)$` $text "") -}}
+{{- $values = append $values (trim .) -}}
+{{- end -}}
+{{- $of = append $of (dict "key" (regexFind `^[^ ]+` $text) "operator" $operator "values" $values) -}}
+{{- else if regexMatch `^[^ =!<>()]+ *(=|==|!=) *[^ =!<>()]*$` $text -}}
+{{- $operator := ternary "NotIn" "In" (contains "!=" $text) -}}
+{{- $of = append $of (dict "key" (regexFind `^[^ =!]+` $text) "operator" $operator "values" (list (regexFind `[^ =]*$` $text))) -}}
+{{- else if regexMatch `^! *[^ =!<>()]+$` $text -}}
+{{- $of = append $of (dict "key" (trimAll "! " $text) "operator" "DoesNotExist") -}}
+{{- else if regexMatch `^[^ =!<>()]+$` $text -}}
+{{- $of = append $of (dict "key" $text "operator" "Exists") -}}
+{{- else -}}
+{{- fail (printf "finalizerPolicy.enabled: watchSelector has %q, which no policy can say; a policy can say key=value, key!=value, key in (a, b), key notin (a, b), key and !key" $text) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $of -}}
+{{- end -}}

@@ -68,6 +68,7 @@ pub fn told(
                 |verdict| status_of_end(tenant, row, &verdict, now),
             )
         }
+        Pass::Left { leave: Leave::Nothing(_) } => tenant.status.clone().unwrap_or_default(),
         Pass::Left { leave } => {
             done = what_became(tenant, leave, &Observed::default(), &Applied::nothing());
             tenant.status.clone().unwrap_or_default()

@@ -1,6 +1,7 @@
 //! What tests that break things stand on, beside their world: servers of their own, operators that are real processes, and
 //! listeners that are no PostgreSQL.
 
+pub mod finalizer_policy;
 pub mod next_release;
 pub mod operator;
 pub mod peers;

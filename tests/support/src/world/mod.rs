@@ -36,7 +36,7 @@ use tenant_schema_operator::{
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
-use crate::tools::pooler::Pooler;
+use crate::tools::{finalizer_policy, pooler::Pooler};
 pub use objects::condition;
 pub use postgres::Session;
 
@@ -468,6 +468,9 @@ pub fn install_crds(plane: &ControlPlaneInfo) {
     let kubectl = |arguments: &[&str]| plane.kubectl(arguments).unwrap();
     kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &path]);
     kubectl(&["wait", devcluster::ESTABLISHED, "crd", "-l", "", "--all", "--timeout=60s"]);
+    if finalizer_policy::is_everywhere() {
+        finalizer_policy::install(plane, None);
+    }
 }
 
 /// Metadata with a name, for objects that a test makes itself.
