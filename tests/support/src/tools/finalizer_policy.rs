@@ -2,7 +2,7 @@
 
 use std::{env, io::Write, process::Command, time::Duration};
 
-use devcluster::ControlPlaneInfo;
+use devcluster::{ControlPlaneInfo, KUBERNETES_VERSION};
 use serde_json::json;
 use tenant_schema_operator::api::TENANT_SCHEMA_FINALIZER;
 
@@ -22,7 +22,8 @@ pub fn install(plane: &ControlPlaneInfo, namespace: Option<&str>) {
     let chart = repository().join("charts/tenant-schema-operator");
     let mut command = Command::new(helm);
     command.args(["template", "tso"]).arg(chart).args(["--show-only", "templates/finalizerpolicy.yaml"]);
-    command.args(["--api-versions", API_VERSION, "--set", "finalizerPolicy.enabled=true"]);
+    command.args(["--kube-version", KUBERNETES_VERSION, "--api-versions", API_VERSION]);
+    command.args(["--set", "finalizerPolicy.enabled=true"]);
     if let Some(namespace) = namespace {
         command.args(["--set", &format!("watchNamespaces={{{namespace}}}")]);
     }
