@@ -67,17 +67,17 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._backup_row(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
 
--- What keeps a requested snapshot from being made now: {own, since}; `own` is the kind of the tenant's own job that is
--- running. Null when none is, or when the job waits for another reason.
+-- What keeps a requested job from being taken up now, unless its class is short: {own, since}; `own` is the kind of the
+-- tenant's own job that is running. Null when none is, or when the job waits for another reason.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_waits(job edu_matrix_hub_schema.schema_jobs) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT jsonb_build_object('own', o.kind, 'since', o.started_at)
     FROM (SELECT CASE WHEN j.schema_id = job.schema_id THEN j.kind END AS kind, j.started_at
-          FROM edu_matrix_hub_schema.schema_jobs AS j
-          WHERE job.kind = 'snapshot' AND job.state = 'requested' AND j.state = 'running'
-            AND (j.kind = 'snapshot' OR j.schema_id = job.schema_id)) AS o
+          FROM edu_matrix_hub_schema.schema_jobs AS j, edu_matrix_hub_schema._job_kinds() AS class
+          WHERE class ->> job.kind <> 'short' AND job.state = 'requested' AND j.state = 'running'
+            AND (class ->> j.kind = class ->> job.kind OR j.schema_id = job.schema_id)) AS o
     ORDER BY o.kind IS NULL, o.started_at
     LIMIT 1
 $function$;
