@@ -129,14 +129,14 @@ pub fn in_vain(metadata: &ObjectMeta, kind: Kind, message: &str) -> String {
         if key.split_once('/').is_none_or(|(group, _)| group != GROUP) {
             continue;
         }
-        let told = message.split_once(&format!("{key}=")).map(|(_, rest)| rest.split([';', ' ', ')', ',']).next());
+        let told = message.split_once(&format!("{key}=")).map(|(_, rest)| begins_with(rest, value));
         let (why, remove) = match told {
             _ if key == ABANDON && kind == Kind::TenantDatabase => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
             // Any time means something, not only the one that the message proposes.
             Some(_) if [CONFIRM_DELETIONS, BRING_BACK].contains(&key.as_str()) => continue,
             // The message has the command with the right one.
-            Some(told) if told != Some(value) => ("it has another value", false),
+            Some(false) => ("it has another value", false),
             None if key == RECLAIM && message.contains("the first keeps it") => {
                 ("it takes back only what this namespace and name left behind, or spec.transfers gives", true)
             }
@@ -148,6 +148,12 @@ pub fn in_vain(metadata: &ObjectMeta, kind: Kind, message: &str) -> String {
         }
     }
     words
+}
+
+/// Whether a text of a message begins with this value, and not with a longer one. A value may have commas in it.
+fn begins_with(text: &str, value: &str) -> bool {
+    let ends = |rest: &str| rest.is_empty() || rest.starts_with([';', ' ', ')', '\'']) || rest.starts_with(", ");
+    text.strip_prefix(value).is_some_and(ends)
 }
 
 /// The value of an annotation that counts for one life: the schema's name, so that a person reads what it is about, and the id
@@ -177,6 +183,14 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_is_told_may_have_commas() {
+        for (text, expected) in [("a,b; or", true), ("a,b", true), ("a,b, or", true), ("a,bc", false), ("a", false)] {
+            assert_eq!(begins_with(text, "a,b"), expected, "{text}");
+        }
+        assert!(!begins_with("a,b; or", "a"));
+    }
+
+    #[test]
     fn annotations_that_do_nothing_get_a_word() {
         let schema = |key: &str, message: &str, expected| check(Kind::TenantSchema, key, message, expected);
         schema(
@@ -193,6 +207,7 @@ mod tests {
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@1; or", "");
         let brake = "if all are meant: kubectl annotate tenantdatabase default --overwrite edumatrixhub.io/bring-back=2026-01-01T00:00:00Z";
         check(Kind::TenantDatabase, BRING_BACK, brake, "");
+        check(Kind::TenantDatabase, TAKE_OVER, "type edumatrixhub.io/take-over=school@1,2; or", "it has another value");
         schema(RECLAIM, "ready", "");
         schema(
             RECLAIM,
