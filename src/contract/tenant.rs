@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Absence, AccessWord, Bearer, Claim, ConfigDigest, JobRow, Owner, RowStatus, SetAside, Tombstone};
+use super::{
+    Absence, AccessWord, Bearer, Claim, ConfigDigest, JobRow, OperationStatus, OperationType, Owner, RowStatus,
+    SetAside, Tombstone,
+};
 use crate::{
     api::tenant_schema::Roles,
     text::{DOCS, count},
@@ -259,15 +262,15 @@ pub struct LastBackup {
 /// A tenant's newest operation.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
 pub struct LastOperation {
-    /// As `create_tenant_schema`.
+    /// What was done.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub kind: OperationType,
     /// How it ended.
-    pub status: String,
+    pub status: OperationStatus,
     /// When it began.
     pub started_at: Timestamp,
     /// How long it took.
     pub duration_ms: Option<i64>,
     /// Why it failed.
-    pub error: Option<String>,
+    pub error: Option<Box<str>>,
 }

@@ -120,6 +120,76 @@ words! {
 }
 
 words! {
+    /// What the log says that was done.
+    OperationType {
+        /// A backup was taken although tables are missing.
+        AcceptMissingTables = "accept_missing_tables",
+        /// A backup got another object.
+        AdoptBackup = "adopt_backup",
+        /// A copy was made.
+        Backup = "backup",
+        /// What was set aside came back.
+        BringBack = "bring_back",
+        /// A copy was given up.
+        CancelBackup = "cancel_backup",
+        /// Jobs were ended.
+        CancelJobs = "cancel_jobs",
+        /// An operator took the lane.
+        ClaimLane = "claim_lane",
+        /// A schema was made.
+        CreateTenantSchema = "create_tenant_schema",
+        /// Sessions of a tenant's logins were ended.
+        EndSessions = "end_sessions",
+        /// What was set aside or copied was removed.
+        Purge = "purge",
+        /// After a restore schemas were bound to their tenants again.
+        RebindTenants = "rebind_tenants",
+        /// An object took back what an earlier one left.
+        ReclaimTenantSchema = "reclaim_tenant_schema",
+        /// A schema that was lost was made again, empty.
+        RecreateTenantSchema = "recreate_tenant_schema",
+        /// An operator gave the lane back.
+        ReleaseLane = "release_lane",
+        /// A tenant stays without an object.
+        ReleaseTenants = "release_tenants",
+        /// The UIDs of namespaces were noted.
+        RememberNamespaces = "remember_namespaces",
+        /// What differed from what was applied was put right.
+        RepairTenantSchema = "repair_tenant_schema",
+        /// A backup was asked for.
+        RequestBackup = "request_backup",
+        /// A removal was asked for.
+        RequestPurge = "request_purge",
+        /// What was set aside is a tenant's schema again.
+        Restore = "restore",
+        /// A schema was set aside.
+        SetAside = "set_aside",
+        /// Who may come in was changed.
+        SetTenantAccess = "set_tenant_access",
+        /// The configuration was changed.
+        SetTenantConfig = "set_tenant_config",
+        /// All tenants were looked at.
+        SurveyTenants = "survey_tenants",
+        /// Another cluster's database was taken over.
+        TakeOver = "take_over",
+    }
+}
+
+words! {
+    /// How the log says that it ended.
+    OperationStatus {
+        /// It was done.
+        Success = "success",
+        /// A part was done and committed.
+        Partial = "partial",
+        /// Another session held the lock.
+        Busy = "busy",
+        /// Nothing was done.
+        Error = "error",
+    }
+}
+
+words! {
     /// Why a function refused, as the `reason` of its answer.
     Refusal {
         /// The schema's name belongs to another tenant.

@@ -80,6 +80,22 @@ pub fn refusals_of(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Every word that the log says of what was done, and of how it ended.
+pub fn logged() -> [BTreeSet<String>; 2] {
+    let log = Regex::new(r"\b_log\(").unwrap();
+    let failure = Regex::new(r"\b_failure\(").unwrap();
+    let mut words = [BTreeSet::new(), BTreeSet::new()];
+    for text in files("sql/schema_management").iter().chain(&files("sql/observe")) {
+        let calls = |call: &Regex| call.find_iter(text).map(|call| arguments(&text[call.end()..])).collect::<Vec<_>>();
+        for of in calls(&log).iter().filter(|of| of.len() > 2) {
+            words[0].extend(results(of[1].trim()));
+            words[1].extend(results(of[2].trim()));
+        }
+        words[0].extend(calls(&failure).iter().flat_map(|of| results(of[0].trim())));
+    }
+    words
+}
+
 /// The texts that an expression comes to; those that it compares or looks up are left out.
 fn results(expression: &str) -> Vec<String> {
     static RESULT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(?:^|\bTHEN|\bELSE)\s*'(\w+)'").unwrap());

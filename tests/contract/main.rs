@@ -9,13 +9,16 @@ mod steps;
 
 use std::collections::BTreeSet;
 
-use functions::{Function, checked, function, refusals, refusals_of};
+use functions::{Function, checked, function, logged, refusals, refusals_of};
 use regex::Regex;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::event::EventReason,
-    contract::{AccessWord, BackupState, Call, JobKind, JobState, Refusal, RowStatus, Step, document},
+    contract::{
+        AccessWord, BackupState, Call, JobKind, JobState, OperationStatus, OperationType, Refusal, RowStatus, Step,
+        document,
+    },
 };
 
 fn set(words: &[&str]) -> BTreeSet<String> {
@@ -94,6 +97,14 @@ fn the_words_are_those_of_the_tables() {
 }
 
 #[test]
+fn the_log_has_the_same_words_as_the_operator() {
+    let [types, statuses] = logged();
+    assert_eq!(types, set(OperationType::ALL));
+    // What a failure is logged as is the status of its answer.
+    assert_eq!(statuses.union(&set(&["busy", "error"])).cloned().collect::<BTreeSet<_>>(), set(OperationStatus::ALL));
+}
+
+#[test]
 fn words_of_newer_functions_are_read_and_shown() {
     fn check<T: DeserializeOwned + Serialize>(known: &[&str]) {
         for word in known.iter().chain(&["word_of_tomorrow"]) {
@@ -108,6 +119,8 @@ fn words_of_newer_functions_are_read_and_shown() {
     check::<BackupState>(BackupState::ALL);
     check::<JobKind>(JobKind::ALL);
     check::<JobState>(JobState::ALL);
+    check::<OperationType>(OperationType::ALL);
+    check::<OperationStatus>(OperationStatus::ALL);
     assert_eq!(RowStatus::from("word_of_tomorrow"), RowStatus::Other("word_of_tomorrow".into()));
     for word in RowStatus::ALL {
         assert!(!matches!(RowStatus::from(*word), RowStatus::Other(_)), "{word} is known");

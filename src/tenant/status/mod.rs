@@ -271,11 +271,11 @@ fn last_backup(backup: &crate::contract::LastBackup) -> LastBackup {
 
 fn last_operation(operation: &crate::contract::LastOperation) -> LastOperation {
     LastOperation {
-        type_: operation.kind.clone(),
-        status: operation.status.clone(),
+        type_: operation.kind.to_string(),
+        status: operation.status.to_string(),
         start_time: Some(whole_seconds(operation.started_at)),
         duration_milliseconds: operation.duration_ms,
-        error: operation.error.clone(),
+        error: operation.error.as_deref().map(str::to_owned),
     }
 }
 

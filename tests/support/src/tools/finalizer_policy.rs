@@ -29,17 +29,20 @@ pub fn install(plane: &ControlPlaneInfo, namespace: Option<&str>) {
     }
     let rendered = command.output().unwrap();
     assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
-    apply(plane, &["apply"], &rendered.stdout);
+    apply(plane, &["apply"], &rendered.stdout).unwrap();
     let tenant = json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema",
         "metadata": { "name": "probe" }, "spec": { "schemaName": "probe" } });
     let namespace = namespace.unwrap_or("default");
     let try_it = ["create", "--dry-run=server", "-n", namespace, "-o", "jsonpath={.metadata.finalizers}"];
-    let is_set = || apply(plane, &try_it, tenant.to_string().as_bytes()).contains(TENANT_SCHEMA_FINALIZER);
+    // The kind itself may be so new that the API server does not take it yet.
+    let is_set = || {
+        apply(plane, &try_it, tenant.to_string().as_bytes()).is_ok_and(|made| made.contains(TENANT_SCHEMA_FINALIZER))
+    };
     devcluster::wait_until(Duration::from_mins(1), "the API server sets the finalizer", is_set).unwrap();
 }
 
-fn apply(plane: &ControlPlaneInfo, command: &[&str], manifest: &[u8]) -> String {
+fn apply(plane: &ControlPlaneInfo, command: &[&str], manifest: &[u8]) -> Result<String, devcluster::Error> {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(manifest).unwrap();
-    plane.kubectl(&[command, &["-f", &file.path().display().to_string()]].concat()).unwrap()
+    plane.kubectl(&[command, &["-f", &file.path().display().to_string()]].concat())
 }
