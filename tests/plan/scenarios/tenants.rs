@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{CONFIRM_DROP, RECREATE},
+    api::{CONFIRM_DROP, PAUSED, RECREATE},
     contract::TenantAnswer,
+    frame::{Kind, Leave},
     plan::Effect,
     tenant::{
         desired::{self, Removal},
         plan,
+        resolve::Resolved,
     },
 };
 
@@ -247,4 +249,36 @@ fn a_confirmed_drop_waits_until_everything_is_gone() {
 fn a_deleted_loser_of_a_conflict_drops_nothing() {
     assert_ne!(UID, OTHER);
     check_removal("remove_nothing", &school(), &answer(json!({ "name_holder": claim("team-a", "older") })));
+}
+
+/// `check(there may be a schema, the database can be asked, policy, paused, expected)` of what a deleted tenant waits for.
+fn check_leave(may_have_schema: bool, reachable: bool, policy: &str, paused: bool, expected: &str) {
+    let tenant = deleted(&tenant(json!({ "schemaName": "school", "deletionPolicy": policy }), json!(null)));
+    let tenant = if paused { annotated(tenant, PAUSED, "true") } else { tenant };
+    let leave = tenant.removal(&Resolved { may_have_schema, reachable, ..resolved(json!({}), 0) });
+    let word = match &leave {
+        Leave::Nothing(_) => "goes",
+        Leave::AsItIs(_) => "stays",
+        Leave::Asked(_) => "asks",
+        Leave::Abandoned(_) => "abandoned",
+    };
+    let found = if leave.removal().paused { format!("{word}, paused") } else { word.to_owned() };
+    assert_eq!(found, expected, "{may_have_schema} {reachable} {policy} {paused}");
+}
+
+#[test]
+fn what_may_have_a_schema_waits_for_its_database_and_nothing_else_does() {
+    for policy in ["BackupThenDrop", "Drop"] {
+        check_leave(true, true, policy, false, "asks");
+        check_leave(true, false, policy, false, "asks");
+        check_leave(true, false, policy, true, "asks, paused");
+        check_leave(false, true, policy, true, "asks");
+    }
+    check_leave(true, false, "Retain", false, "stays");
+    check_leave(true, true, "Retain", true, "stays, paused");
+    check_leave(false, true, "Retain", true, "stays");
+    for policy in ["BackupThenDrop", "Drop", "Retain"] {
+        check_leave(false, false, policy, false, "goes");
+        check_leave(false, false, policy, true, "goes");
+    }
 }
