@@ -77,6 +77,10 @@ test-pooler: tools ## Run the end-to-end tests through PgBouncer in transaction 
 	E2E_POOLER=pgbouncer cargo test --locked --test e2e -- --skip a_secret_that_leads_nowhere --skip a_password_is \
 		--skip a_setting_that_lets_the_login_read_only
 
+.PHONY: test-policy
+test-policy: tools ## Run the end-to-end tests while the API server sets the finalizer of new tenants
+	FINALIZER_POLICY=1 cargo test --locked --test e2e
+
 .PHONY: soak
 soak: tools ## Break everything at random for MINUTES=10, with the choices of SEED if given
 	SOAK_MINUTES=$(or $(MINUTES),10) SOAK_SEED=$(SEED) cargo test --locked --test faults -- --nocapture chaos

@@ -1,6 +1,6 @@
 //! What is asked and answered about one tenant. Pure.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -49,7 +49,7 @@ pub struct InstitutionSource {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 pub struct TenantAnswer {
     /// The row that belongs to the object that asks, unless it is dropped.
-    pub own: Option<TenantRow>,
+    pub own: Option<Arc<TenantRow>>,
     /// What is left of a row that was dropped.
     pub tombstone: Option<Tombstone>,
     /// Another object's row of the same schema name.

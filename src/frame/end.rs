@@ -29,7 +29,7 @@ pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, 
     }
     let removal = leave.removal();
     match (&leave, &stand.host) {
-        (Leave::Nothing(_), _) => let_go(object, &leave, &stand, &Pass::Left { leave: &leave }, ctx).await,
+        (Leave::Nothing(_), _) => leave_nothing(&object, ctx).await,
         (Leave::Abandoned(_) | Leave::AsItIs(_), _) => leave_it(object, &leave, &stand, ctx).await,
         (Leave::Asked(_), Host::Elsewhere) => Ok(Next::standby()),
         (Leave::Asked(_), Host::Missing) => {
@@ -43,6 +43,21 @@ pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, 
             Err(failed) => trouble(&object, Some(removal), lane, failed, ctx).await,
             done => done,
         },
+    }
+}
+
+/// Nothing was made for it as far as the cache has its status. It goes if that is so of the object as it is now.
+async fn leave_nothing<K: Kind>(object: &Arc<K>, ctx: &Context) -> Result<Next, Error> {
+    let uid = object.meta().uid.as_deref().unwrap_or_default();
+    let object = match ctx.living_whole(&api(&**object, ctx), &object.name_any(), uid).await? {
+        Living::Deleting(now) => Arc::new(now),
+        Living::Here(_) => return Ok(Next::waiting()),
+        Living::Gone => return Ok(Next::gone()),
+    };
+    let (facts, stand) = object.resolve(ctx).await?;
+    match object.removal(&facts) {
+        leave @ Leave::Nothing(_) => let_go(object, &leave, &stand, &Pass::Left { leave: &leave }, ctx).await,
+        _ => Ok(Next::waiting()),
     }
 }
 

@@ -73,13 +73,17 @@ impl SurveyBook {
     }
 
     /// A single look-up that began after everything that was applied. It is kept unless something was applied since.
-    pub fn observed(&mut self, row: &TenantRow, begun: Instant) {
+    pub fn observed(&mut self, row: &Arc<TenantRow>, begun: Instant) {
         if let Some(owner) = &row.owner {
             let uid = Id::of_uid(&owner.uid);
             if self.applied.get(&uid).is_none_or(|at| *at <= begun) {
                 self.applied.remove(&uid);
-                // What was measured besides is no part of what surveys tell, which it is compared with.
-                if self.rows.insert(uid, Arc::new(TenantRow { measured: None, ..row.clone() })).is_none() {
+                let mut row = row.clone();
+                if row.measured.is_some() {
+                    // What was measured besides is no part of what surveys tell, which it is compared with.
+                    Arc::make_mut(&mut row).measured = None;
+                }
+                if self.rows.insert(uid, row).is_none() {
                     self.touched = Some(Instant::now());
                 }
             }
@@ -205,11 +209,11 @@ mod tests {
     fn a_look_up_stands_until_something_is_applied() {
         let mut book = SurveyBook::default();
         let begun = Instant::now();
-        book.observed(&row("a", 1), begun);
+        book.observed(&Arc::new(row("a", 1)), begun);
         assert!(book.get("a").is_some());
         book.applied("a", begun + Duration::from_secs(1));
         assert!(book.get("a").is_none());
-        book.observed(&row("a", 1), begun);
+        book.observed(&Arc::new(row("a", 1)), begun);
         assert!(book.get("a").is_none(), "a look-up that began before the apply says nothing about it");
     }
 

@@ -35,8 +35,8 @@ impl From<TenantAnswer> for Observed {
 /// Observes a living tenant.
 pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
     if let Some(row) = doors.surveyed(&desired.owner.uid) {
-        let (own, schema_exists) = (Some((*row).clone()), row.schema_exists);
-        return Ok(TenantAnswer { own, schema_exists, ..TenantAnswer::default() }.into());
+        let schema_exists = row.schema_exists;
+        return Ok(TenantAnswer { own: Some(row), schema_exists, ..TenantAnswer::default() }.into());
     }
     let mut observed = Observed::from(doors.observe_tenant(&question(desired)).await.map_err(Error::Observe)?);
     let Some(ctx) = doors.context() else { return Ok(observed) };
@@ -58,7 +58,7 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
 pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
     let removal = leave.removal();
     if !matches!(leave, Leave::Asked(_)) {
-        let own = doors.surveyed(&removal.owner.uid).map(|row| (*row).clone());
+        let own = doors.surveyed(&removal.owner.uid);
         return Ok(TenantAnswer { own, ..TenantAnswer::default() }.into());
     }
     let question = removal_question(removal);

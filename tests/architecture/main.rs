@@ -224,6 +224,13 @@ fn commands_that_messages_tell_are_values() {
 }
 
 #[test]
+fn every_test_program_is_a_folder_of_its_promise() {
+    let inside = fs::read_dir("tests").unwrap().map(|entry| entry.unwrap().path());
+    let single: Vec<_> = inside.filter(|path| path.is_file()).collect();
+    assert!(single.is_empty(), "{single:?} are to be tests/<promise>/main.rs");
+}
+
+#[test]
 fn no_file_is_longer_than_five_hundred_lines() {
     let all = [("crates", "rs"), ("src", "rs"), ("sql", "sql"), ("tests", "rs"), ("benches", "rs")];
     let there = all.into_iter().filter(|(folder, _)| fs::exists(folder).unwrap());

@@ -61,6 +61,21 @@ impl Function {
             called.parameters.get(place).is_some_and(|parameter| called.reads(parameter, key))
         })
     }
+
+    /// True when it, or a function that it calls, reads a key of this name of some document.
+    pub fn names(&self, key: &str) -> bool {
+        let types = "text|uuid|bigint|integer|boolean|timestamptz|jsonb";
+        let key = Regex::new(&format!(r"->>?\s*'{key}'|\{{(?:\w+,)*{key}(?:,\w+)*\}}|\b{key} (?:{types})\b")).unwrap();
+        let (mut left, mut seen) = (vec![self], BTreeSet::new());
+        while let Some(next) = left.pop() {
+            if key.is_match(&next.text) {
+                return true;
+            }
+            let called = CALL.captures_iter(&next.text).map(|call| call[1].to_owned());
+            left.extend(called.filter(|name| seen.insert(name.clone())).filter_map(|name| function(&name)));
+        }
+        false
+    }
 }
 
 /// Every word that the functions refuse with.

@@ -65,6 +65,28 @@ fn every_option_that_is_sent_is_read() {
 }
 
 #[test]
+fn every_part_of_an_option_is_read() {
+    // Their keys are what a user wrote, or UIDs.
+    let data = ["config", "namespaces"];
+    let Value::Array(document) = document(&steps::one_of_each(), "a test").unwrap() else { panic!("an array") };
+    let (mut seen, mut unread) = (0, Vec::new());
+    for step in &document {
+        let name = step["call"].as_str().unwrap();
+        let options =
+            step["options"].as_object().unwrap().iter().filter(|(option, _)| !data.contains(&option.as_str()));
+        let parts = options.filter_map(|(option, value)| Some((option, value.as_object()?)));
+        for (option, part) in parts.flat_map(|(option, parts)| parts.keys().map(move |part| (option, part))) {
+            seen += 1;
+            if !function(name).unwrap().names(part) {
+                unread.push(format!("{name} is sent {option}.{part}, and neither it nor what it calls reads that"));
+            }
+        }
+    }
+    assert!(seen > 10 && unread.is_empty(), "{unread:#?}");
+    assert!(!function("create_tenant_schema").unwrap().names("word_of_tomorrow"));
+}
+
+#[test]
 fn an_option_that_is_not_read_is_found() {
     let text = "BEGIN x := options ->> 'read'; y := options #>> '{deep,er}'; PERFORM f(options -> 'part', 1); -- options -> 'said'\nEND";
     let function = Function::of(text);

@@ -23,7 +23,7 @@ pub fn documents() -> Vec<Document> {
         Document { answer: call(), read: surveyed },
         Document {
             answer: tenant(),
-            read: |text| read(text, |answer: &TenantAnswer| answer.own.as_ref().map(row_told)),
+            read: |text| read(text, |answer: &TenantAnswer| answer.own.as_deref().map(row_told)),
         },
         Document { answer: backup(), read: |text| read(text, |_: &BackupAnswer| ()) },
         Document {

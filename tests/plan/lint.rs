@@ -142,7 +142,7 @@ proptest! {
         let tenant = tenant(&mut dice, true);
         let leave = tenant.removal(&resolved(database(&mut dice), 0));
         let observed: Observed = tenant_answer(&mut dice).into();
-        let jobs = observed.answer.own.as_ref().is_some_and(|row: &TenantRow| !row.jobs.is_empty());
+        let jobs = observed.answer.own.as_deref().is_some_and(|row: &TenantRow| !row.jobs.is_empty());
         let at = Situation { jobs, gone: true, paused: leave.removal().paused };
         check::<TenantSchema>(Wish::End(&leave), &observed, at)?;
     }

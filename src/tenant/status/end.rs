@@ -85,7 +85,7 @@ pub(super) fn what_became(
     let message = match given_to.filter(|_| applied.success(&Call::ReleaseTenants).is_some()) {
         Some(to) => format!("schema {name} stays as it is, for TenantSchema {to}"),
         None if !matches!(leave, Leave::Asked(_)) => format!("schema {name} stays as it is"),
-        None => return taken_away(tenant, removal, observed.answer.own.as_ref(), applied),
+        None => return taken_away(tenant, removal, observed.answer.own.as_deref(), applied),
     };
     vec![Notice { reason: EventReason::Retained, message }]
 }

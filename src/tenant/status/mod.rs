@@ -52,7 +52,7 @@ pub fn told(
         Pass::Failed { removal: None, failed } => plain(&failed.verdict()),
         Pass::Paused { wish, plan, observed } => {
             let stays = matches!(wish, Wish::End(Leave::AsItIs(_) | Leave::Abandoned(_)));
-            let is_there = stays || observed.answer.own.as_ref().is_some_and(TenantRow::is_there);
+            let is_there = stays || observed.answer.own.as_deref().is_some_and(TenantRow::is_there);
             status_of_pause(tenant, plan, is_there, now)
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
@@ -61,7 +61,7 @@ pub fn told(
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {
-            let row = observed.answer.own.as_ref();
+            let row = observed.answer.own.as_deref();
             done = what_became(tenant, leave, observed, applied);
             end_verdict(tenant, database, leave.removal(), applied).map_or_else(
                 || tenant.status.clone().unwrap_or_default(),
@@ -94,7 +94,7 @@ pub fn status(
 ) -> TenantSchemaStatus {
     let mut status = tenant.status.clone().unwrap_or_default();
     let made = applied.success(&Call::CreateTenantSchema);
-    let row = observed.own.as_ref();
+    let row = observed.own.as_deref();
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
