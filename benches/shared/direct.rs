@@ -95,6 +95,7 @@ impl Direct {
             database: Some(self.database.clone()),
             may_have_schema: true,
             reachable: true,
+            out_of_reach: false,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: None,
             now: jiff::Timestamp::now(),

@@ -67,8 +67,8 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._backup_row(edu_matrix_hub_schema.schema_backups) FROM PUBLIC;
 
--- What keeps a requested job from being taken up now, unless its class is short: {own, since}; `own` is the kind of the
--- tenant's own job that is running. Null when none is, or when the job waits for another reason.
+-- What a requested job waits for: {own, since}; `own` is the kind of the tenant's own job that is running. A job of the
+-- class short (see _job_kinds) waits for none. Null when no job is in the way, or when it waits for another reason.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_waits(job edu_matrix_hub_schema.schema_jobs) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

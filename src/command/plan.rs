@@ -278,6 +278,7 @@ impl Asker<'_> {
             cluster: self.cluster.clone(),
             may_have_schema: true,
             reachable: true,
+            out_of_reach: false,
             namespace_labels: found.as_ref().map(|found| found.labels().clone()),
             namespace_uid: found.and_then(|found| found.uid()),
             now: Timestamp::now(),

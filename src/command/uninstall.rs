@@ -38,7 +38,10 @@ pub async fn check(
     delete(&Api::<MutatingAdmissionPolicyBinding>::all(client.clone()), policy).await?;
     delete(&Api::<MutatingAdmissionPolicy>::all(client.clone()), policy).await?;
     tokio::time::sleep(POLICY_ENDS).await;
-    obstacle(client, selection).await
+    let found = obstacle(client, selection).await?;
+    Ok(found.map(|found| {
+        format!("{found}; policy {policy} is deleted already: to keep the release, roll it back, which makes the policy again")
+    }))
 }
 
 /// Deletes an object of the chart; one that is gone is no error.

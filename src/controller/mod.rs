@@ -114,6 +114,7 @@ pub async fn run_with(
         making: Making::default(),
         waiting: Uids::default(),
         let_go: Uids::default(),
+        begun: Uids::default(),
         losers: Losers::default(),
         deletions: Deletions::default(),
         config,

@@ -57,6 +57,9 @@ pub struct Context {
     pub let_go: Uids,
     /// The tenants that this process is making.
     pub making: Making,
+    /// The objects for which this process began to make something, until their status tells of it or the database, asked later, has
+    /// nothing of theirs. An answer that is lost leaves one here.
+    pub begun: Uids,
     /// The tenants that lost against others, and wait until those are gone.
     pub losers: Losers,
     /// When tenants were deleted last.
@@ -129,7 +132,7 @@ impl Context {
     }
 
     /// The object with our finalizer. It is set before anything is made, so that a deletion that comes in between
-    /// leaves nothing behind. Everything else of it stays as it was looked at: the pass follows that spec, also when a
+    /// waits for us. Everything else of it stays as it was looked at: the pass follows that spec, also when a
     /// user has changed it since.
     pub async fn with_finalizer<K>(
         &self,
@@ -158,6 +161,7 @@ impl Context {
         self.written.release(&uid);
         self.requests.forget(&uid);
         self.waiting.remove(&uid);
+        self.begun.remove(&uid);
         Ok(())
     }
 }

@@ -66,9 +66,13 @@ async fn keep<K: Kind>(object: Arc<K>, desired: &K::Desired, lane: &Lane, ctx: &
     } else {
         object
     };
+    let uid = object.meta().uid.as_deref().unwrap_or_default();
     let gives = plan.steps().any(Step::gives);
     if gives {
-        ctx.making.begin(object.meta().uid.as_deref().unwrap_or_default());
+        ctx.making.begin(uid);
+        ctx.begun.add(uid);
+    } else if !plan.holds {
+        ctx.begun.remove(uid);
     }
     let mut applied = apply(lane, &plan).await.map_err(Error::Apply)?;
     if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) && plan.changes() {

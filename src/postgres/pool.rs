@@ -25,9 +25,8 @@ use super::{connection::Connection, error::Error, tls::client_config};
 const IDLE: Duration = Duration::from_secs(90);
 /// A connection is renewed at this age, because a backend's cache of relations never shrinks.
 const LIFETIME: Duration = Duration::from_mins(15);
-/// A connection keeps a buffer as long as the longest answer that it read, and another as long as the longest text that it sent. So
-/// one that read a longer answer than this many bytes is closed, a survey that tells ten thousand tenants takes 12 MiB, and
-/// so is one that ran a script.
+/// A connection keeps a buffer as long as the longest answer that it read, so one that read a longer one than this many bytes is
+/// closed: a survey that tells ten thousand tenants takes 12 MiB.
 const LONGEST_ANSWER: usize = 2 << 20;
 /// What opens the transaction of a call.
 const BEGIN: &str = include_str!("../../sql/call/begin.sql");
@@ -142,6 +141,7 @@ impl Pool {
         let call_in_flight = InFlight { client: Some(self.get(deadline).await?), tls: self.tls.clone() };
         match timeout(deadline, call_in_flight.client().batch_execute(sql)).await {
             Ok(Ok(())) => {
+                // It keeps a buffer as long as the longest text that it sent, and a script is half a megabyte.
                 call_in_flight.close();
                 Ok(())
             }

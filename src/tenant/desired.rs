@@ -96,6 +96,8 @@ pub struct Removal {
     pub newest_deletion: Option<Timestamp>,
     /// Nothing is to be done; what would be is shown.
     pub paused: bool,
+    /// As far as is known without asking the database, there may be a schema.
+    pub may_have_schema: bool,
 }
 
 impl Removal {
@@ -195,8 +197,8 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
             .and_then(|status| find(&status.conditions, ConditionType::Stalled))
             .map(|stalled| stalled.message.clone()),
         newest_deletion: resolved.newest_deletion,
-        // A pause keeps what is there, and this tenant has nothing.
-        paused: api::is_paused(&tenant.metadata) && resolved.may_have_schema,
+        paused: api::is_paused(&tenant.metadata),
+        may_have_schema: resolved.may_have_schema,
         schema_name,
         owner,
     };
@@ -212,7 +214,7 @@ pub fn leave(tenant: &TenantSchema, resolved: &Resolved) -> Leave<Removal> {
     let is_told = removal.given_to.is_some() && resolved.reachable;
     if removal.abandoned {
         Leave::Abandoned(removal)
-    } else if !resolved.reachable && !resolved.may_have_schema {
+    } else if resolved.out_of_reach && !resolved.may_have_schema {
         Leave::Nothing(removal)
     } else if removal.stays() && !is_told {
         Leave::AsItIs(removal)

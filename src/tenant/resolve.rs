@@ -22,10 +22,14 @@ pub struct Resolved {
     pub cluster: String,
     /// The TenantDatabase, if it is there.
     pub database: Option<Arc<TenantDatabase>>,
-    /// Its status tells of a schema, or this process began to make one a short time ago.
+    /// Whether the tenant may have a schema: its status tells of one, or this process began to make one and does not know what became
+    /// of it.
     pub may_have_schema: bool,
     /// Whether a replica can be asked about the tenant now: this one, or another that works on its database.
     pub reachable: bool,
+    /// Whether no replica can be asked, as this one knows by itself: there is no such database, or this replica has its Lease and
+    /// cannot work with it.
+    pub out_of_reach: bool,
     /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
     pub namespace_labels: Option<BTreeMap<String, String>>,
     /// The UID of the tenant's namespace, as the cache has it.
@@ -64,12 +68,22 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
     let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
     let host = Host::of(name, database.is_some(), ctx).await;
     let reachable = matches!(host, Host::Open(_) | Host::Elsewhere);
-    let may_have_schema = is_made(tenant) || ctx.making.is_new(tenant.metadata.uid.as_deref().unwrap_or_default());
+    let out_of_reach = match host {
+        Host::Missing => true,
+        Host::Unavailable { .. } => ctx.lanes.lease(name).is_some(),
+        Host::Open(_) | Host::Elsewhere => false,
+    };
+    let uid = tenant.metadata.uid.as_deref().unwrap_or_default();
+    if is_made(tenant) {
+        ctx.begun.remove(uid);
+    }
+    let may_have_schema = is_made(tenant) || ctx.begun.has(uid);
     let facts = Resolved {
         cluster: ctx.cluster.clone(),
         database,
         may_have_schema,
         reachable,
+        out_of_reach,
         namespace_labels,
         namespace_uid,
         now: ctx.clock.now(),

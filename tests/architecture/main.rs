@@ -224,10 +224,10 @@ fn commands_that_messages_tell_are_values() {
 }
 
 #[test]
-fn every_test_program_is_a_folder_of_its_promise() {
+fn every_test_program_is_a_folder() {
     let inside = fs::read_dir("tests").unwrap().map(|entry| entry.unwrap().path());
     let single: Vec<_> = inside.filter(|path| path.is_file()).collect();
-    assert!(single.is_empty(), "{single:?} are to be tests/<promise>/main.rs");
+    assert!(single.is_empty(), "{single:?} must be tests/<name>/main.rs");
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn wrong_values_are_refused_with_their_place() {
         ),
         (json!({ "networkPolicy": { "postgresPorts": [0] } }), "/networkPolicy/postgresPorts/0"),
         (json!({ "serviceAccount": { "create": false } }), "serviceAccount.name is needed"),
-        (json!({ "finalizerPolicy": { "enabled": true } }), "(Kubernetes 1.36)"),
+        (json!({ "finalizerPolicy": { "enabled": true } }), "(Kubernetes 1.36 or newer)"),
         (json!({ "crds": { "keep": false }, "watchNamespaces": ["a"] }), "crds.keep must be true"),
         (json!({ "crds": { "keep": false }, "watchSelector": "a=b" }), "crds.keep must be true"),
         (

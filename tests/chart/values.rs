@@ -138,7 +138,14 @@ fn a_selector_as_it_is_typed_is_what_the_policy_selects() {
             { "key": "inn", "operator": "Exists" }]),
     );
     check("empty=", json!([is("empty", "In", &[""])]));
-    let values = json!({ "watchSelector": "team=a,age>3", "finalizerPolicy": { "enabled": true } });
-    let error = helm.render(&["template", "tso", "--api-versions", API_VERSION], &values).unwrap_err();
-    assert!(error.contains("watchSelector has \"age>3\", which no policy can say"), "{error}");
+    check(" a\tin (x,\ty ) , b ", json!([is("a", "In", &["x", "y"]), { "key": "b", "operator": "Exists" }]));
+    for (mut values, words) in [
+        (json!({ "watchSelector": "team=a,age>3" }), "watchSelector has \"age>3\", which no policy can say"),
+        (json!({ "extraArgs": ["--watch-selector=a"] }), "extraArgs has --watch-selector=a"),
+        (json!({ "extraEnv": [{ "name": "TSO_WATCH_NAMESPACES", "value": "a" }] }), "extraEnv has TSO_WATCH_NAMESPACES"),
+    ] {
+        values["finalizerPolicy"] = json!({ "enabled": true });
+        let error = helm.render(&["template", "tso", "--api-versions", API_VERSION], &values).unwrap_err();
+        assert!(error.contains(words), "{error}");
+    }
 }

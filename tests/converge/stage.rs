@@ -240,6 +240,7 @@ impl Stage {
             database: Some(self.database.clone()),
             may_have_schema: true,
             reachable: true,
+            out_of_reach: false,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: Some("team".to_owned()),
             now: Timestamp::now(),

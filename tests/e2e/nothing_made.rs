@@ -1,5 +1,5 @@
-//! Tenants that have the finalizer, as a policy of the API server gives it, and for which nothing was made: it keeps none of them
-//! when they are deleted.
+//! Tenants that have the finalizer, as a policy of the API server gives it, and for which nothing was made: the operator lets each of
+//! them go when a user deletes it.
 
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
@@ -59,5 +59,29 @@ async fn a_tenant_for_which_nothing_was_made_goes_although_it_is_paused_or_its_d
     world.until_gone(&tenants, "school").await;
     assert!(world.schemas("school")[0].starts_with("school_bak_"));
     assert_eq!(world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas"), "1");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_of_which_it_is_not_known_whether_it_was_made_waits_for_its_database() {
+    let world = World::new(json!({})).await;
+    let tenants = world.api::<TenantSchema>();
+    world.database_ready().await;
+    // The registry is locked, so the creation is under way when the database is lost, and its answer never comes.
+    let lock = world.session("BEGIN; LOCK TABLE edu_matrix_hub_schema.tenant_schemas IN SHARE MODE");
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    let waiting = "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let waits = async || world.sql(&format!("SELECT count(*) {waiting}")) != "0";
+    world.eventually("the creation waits", waits).await;
+    world.write_secret(json!({ "port": devcluster::free_port().unwrap().to_string() })).await;
+    world.database_reconciling("ConnectionFailed", "").await;
+    world.sql(&format!("SELECT count(pg_terminate_backend(pid)) {waiting}"));
+    tenants.delete("school", &DeleteParams::default()).await.unwrap();
+    world.tenant_says("school", "Reconciling", "DatabaseUnavailable", "deletion waits since").await;
+
+    drop(lock);
+    world.write_secret(json!({})).await;
+    world.until_gone(&tenants, "school").await;
+    assert_eq!(world.sql("SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas"), "0");
     world.finish().await;
 }

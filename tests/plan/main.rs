@@ -60,6 +60,7 @@ fn resolved(mut spec: Value, older: usize) -> Resolved {
         database: Some(Arc::new(database)),
         may_have_schema: true,
         reachable: true,
+        out_of_reach: false,
         namespace_labels: Some(BTreeMap::from([("team".to_owned(), "a".to_owned())])),
         namespace_uid: Some("uid-team-a".to_owned()),
         now: "2026-12-31T00:00:00Z".parse().expect("a time"),

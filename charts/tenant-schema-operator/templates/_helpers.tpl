@@ -190,8 +190,10 @@ subjects:
 {{- define "operator.requirements" -}}
 {{- $of := list -}}
 {{- range regexFindAll `[^,(]+(\([^)]*\))?` . -1 -}}
-{{- $text := trim . -}}
-{{- if regexMatch `^[^ =!<>()]+ +(in|notin) *\([^()]*\)$` $text -}}
+{{- $text := regexReplaceAll `\s+` . " " | trim -}}
+{{- if not $text -}}
+{{- /* What stands between a closing bracket and a comma. */ -}}
+{{- else if regexMatch `^[^ =!<>()]+ +(in|notin) *\([^()]*\)$` $text -}}
 {{- $operator := ternary "NotIn" "In" (regexMatch ` +notin *\(` $text) -}}
 {{- $values := list -}}
 {{- range splitList "," (regexReplaceAll `^[^(]*\(|\)$` $text "") -}}

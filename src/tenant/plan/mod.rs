@@ -43,7 +43,9 @@ pub fn plan_removal(removal: &Removal, observed: &Observed) -> Plan {
     let given_to = observed.given_to.clone().unwrap_or_else(|| removal.given_to.clone());
     let effects = take_down(removal, given_to.as_ref(), &observed.answer);
     let plan = of(&removal.owner, removal.schema_name.as_deref().unwrap_or("unknown"), effects);
-    Plan { paused: removal.paused, ..plan }
+    // A pause keeps what is there. A tenant that has nothing goes.
+    let has = removal.may_have_schema || observed.answer.own.is_some() || observed.answer.tombstone.is_some();
+    Plan { paused: removal.paused && has, ..plan }
 }
 
 fn of(owner: &Owner, schema: &str, effects: Vec<Effect>) -> Plan {

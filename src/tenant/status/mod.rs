@@ -98,13 +98,14 @@ pub fn status(
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
+    let taken_back = || applied.success(&Call::ReclaimTenantSchema).or_else(|| applied.success(&Call::RestoreTenantSchema));
+    let id = row.map(|row| row.schema_id).or_else(|| made.or_else(taken_back)?.schema_id);
+    status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {
         status.database_name = Some(place.database.clone());
         status.connection = Some(place.clone());
         let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
         status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
-        let id = row.map(|row| row.schema_id).or_else(|| made.and_then(|made| made.schema_id));
-        status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
         status.state = Some(state(desired, row, applied));
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {

@@ -251,34 +251,43 @@ fn a_deleted_loser_of_a_conflict_drops_nothing() {
     check_removal("remove_nothing", &school(), &answer(json!({ "name_holder": claim("team-a", "older") })));
 }
 
-/// `check(there may be a schema, the database can be asked, policy, paused, expected)` of what a deleted tenant waits for.
-fn check_leave(may_have_schema: bool, reachable: bool, policy: &str, paused: bool, expected: &str) {
+/// `check(there may be a schema, the database is out of reach, policy, expected)` of what a deleted tenant waits for.
+fn check_leave(may_have_schema: bool, out_of_reach: bool, policy: &str, expected: &str) {
     let tenant = deleted(&tenant(json!({ "schemaName": "school", "deletionPolicy": policy }), json!(null)));
-    let tenant = if paused { annotated(tenant, PAUSED, "true") } else { tenant };
-    let leave = tenant.removal(&Resolved { may_have_schema, reachable, ..resolved(json!({}), 0) });
-    let word = match &leave {
+    let reachable = !out_of_reach;
+    let leave = tenant.removal(&Resolved { may_have_schema, reachable, out_of_reach, ..resolved(json!({}), 0) });
+    let found = match &leave {
         Leave::Nothing(_) => "goes",
         Leave::AsItIs(_) => "stays",
         Leave::Asked(_) => "asks",
         Leave::Abandoned(_) => "abandoned",
     };
-    let found = if leave.removal().paused { format!("{word}, paused") } else { word.to_owned() };
-    assert_eq!(found, expected, "{may_have_schema} {reachable} {policy} {paused}");
+    assert_eq!(found, expected, "{may_have_schema} {out_of_reach} {policy}");
 }
 
 #[test]
 fn what_may_have_a_schema_waits_for_its_database_and_nothing_else_does() {
     for policy in ["BackupThenDrop", "Drop"] {
-        check_leave(true, true, policy, false, "asks");
-        check_leave(true, false, policy, false, "asks");
-        check_leave(true, false, policy, true, "asks, paused");
-        check_leave(false, true, policy, true, "asks");
+        check_leave(true, true, policy, "asks");
+        check_leave(true, false, policy, "asks");
+        check_leave(false, false, policy, "asks");
+        check_leave(false, true, policy, "goes");
     }
-    check_leave(true, false, "Retain", false, "stays");
-    check_leave(true, true, "Retain", true, "stays, paused");
-    check_leave(false, true, "Retain", true, "stays");
-    for policy in ["BackupThenDrop", "Drop", "Retain"] {
-        check_leave(false, false, policy, false, "goes");
-        check_leave(false, false, policy, true, "goes");
-    }
+    check_leave(true, true, "Retain", "stays");
+    check_leave(false, true, "Retain", "goes");
+}
+
+/// `check(there may be a schema as far as is known, what the database has, paused)` of a deleted tenant with a pause.
+fn check_pause(may_have_schema: bool, observed: &TenantAnswer, paused: bool) {
+    let tenant = annotated(deleted(&school()), PAUSED, "true");
+    let leave = tenant.removal(&Resolved { may_have_schema, ..resolved(json!({}), 0) });
+    let plan = plan::plan_removal(leave.removal(), &observed.clone().into());
+    assert_eq!(plan.paused, paused, "{may_have_schema} {plan}");
+}
+
+#[test]
+fn a_pause_keeps_what_is_there_and_no_object_that_has_nothing() {
+    check_pause(true, &answer(json!({})), true);
+    check_pause(false, &answer(json!({})), false);
+    check_pause(false, &answer(json!({ "own": row(json!({})) })), true);
 }
