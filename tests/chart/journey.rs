@@ -60,7 +60,8 @@ fn the_chart_is_installed_used_and_uninstalled() {
     release.apply(&tenant);
     release.wait("condition=Ready", "tenantschema/school", "team-a", &operator);
     // A pipeline applies what it has again and again: the finalizer is not the pipeline's, and stays.
-    let spec = ["get", "tenantschema/school", "-n", "team-a", "-o", "jsonpath={.metadata.generation} {.metadata.finalizers}"];
+    let spec =
+        ["get", "tenantschema/school", "-n", "team-a", "-o", "jsonpath={.metadata.generation} {.metadata.finalizers}"];
     release.apply(&tenant);
     assert_eq!(release.kubectl(&spec), r#"1 ["edumatrixhub.io/tenant-schema"]"#);
     release.apply(&json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",

@@ -142,7 +142,10 @@ fn a_selector_as_it_is_typed_is_what_the_policy_selects() {
     for (mut values, words) in [
         (json!({ "watchSelector": "team=a,age>3" }), "watchSelector has \"age>3\", which no policy can say"),
         (json!({ "extraArgs": ["--watch-selector=a"] }), "extraArgs has --watch-selector=a"),
-        (json!({ "extraEnv": [{ "name": "TSO_WATCH_NAMESPACES", "value": "a" }] }), "extraEnv has TSO_WATCH_NAMESPACES"),
+        (
+            json!({ "extraEnv": [{ "name": "TSO_WATCH_NAMESPACES", "value": "a" }] }),
+            "extraEnv has TSO_WATCH_NAMESPACES",
+        ),
     ] {
         values["finalizerPolicy"] = json!({ "enabled": true });
         let error = helm.render(&["template", "tso", "--api-versions", API_VERSION], &values).unwrap_err();

@@ -288,7 +288,8 @@ impl Subject {
     pub fn delete(&mut self) {
         let id = self.object.status.as_ref().and_then(|status| status.schema_id.clone()).unwrap_or_default();
         let deleted_at: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
-        let confirmed = bound(&name(&self.object), deletion(id, deleted_at));
+        let uid = self.object.metadata.uid.clone().unwrap_or_default();
+        let confirmed = bound(&name(&self.object), deletion(id, uid, deleted_at));
         self.object.metadata.annotations = Some(BTreeMap::from([(CONFIRM_DROP.to_owned(), confirmed)]));
         self.object.metadata.deletion_timestamp = Some(Time(deleted_at));
     }

@@ -138,7 +138,8 @@ async fn a_status_is_never_believed_against_the_database() {
         // The one that never had a schema is gone at once.
         let Some(deleting) = tenants.get_opt(name).await.unwrap() else { continue };
         let deleted_at = deleting.metadata.deletion_timestamp.unwrap().0;
-        let confirmed = bound("victim", deletion(victim.schema_id.as_deref().unwrap(), deleted_at));
+        let uid = deleting.metadata.uid.unwrap();
+        let confirmed = bound("victim", deletion(victim.schema_id.as_deref().unwrap(), uid, deleted_at));
         world.annotate::<TenantSchema>(name, CONFIRM_DROP, &confirmed).await;
     }
     world.start_operator().await;

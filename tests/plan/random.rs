@@ -41,7 +41,7 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
     let mut annotations = json!({});
     let deleted_at = DELETED_AT.parse().unwrap();
     for (key, value) in [
-        (CONFIRM_DROP, bound("school", deletion(ROW, deleted_at))),
+        (CONFIRM_DROP, bound("school", deletion(ROW, UID, deleted_at))),
         (ABANDON, bound("school", UID)),
         (RECLAIM, "school".to_owned()),
         (RECREATE, bound("school", ROW)),

@@ -163,10 +163,11 @@ pub fn bound(schema_name: &str, id: impl Display) -> String {
     format!("{schema_name}@{id}")
 }
 
-/// One deletion of one tenant: by its id in the registry, and by the time at which its object was deleted.
+/// One deletion of one tenant: by its id in the registry, by the UID of its object, and by the time at which that was deleted. A
+/// restored etcd has the same object undeleted, and an object that took the tenant back may be deleted within the same second.
 #[must_use]
-pub fn deletion(schema_id: impl Display, deleted_at: Timestamp) -> String {
-    format!("{schema_id}.{deleted_at}")
+pub fn deletion(schema_id: impl Display, uid: impl Display, deleted_at: Timestamp) -> String {
+    format!("{schema_id}.{uid}.{deleted_at}")
 }
 
 #[cfg(test)]

@@ -133,7 +133,8 @@ fn set_aside(removal: &Removal, row: &TenantRow) -> Vec<Effect> {
 /// time.
 fn question(removal: &Removal, row: &TenantRow) -> String {
     let object = Object::tenant(&removal.owner.namespace, &removal.owner.name);
-    let value = bound(&row.schema_name, deletion(row.schema_id, removal.deleted_at.unwrap_or_default()));
+    let this = deletion(row.schema_id, &removal.owner.uid, removal.deleted_at.unwrap_or_default());
+    let value = bound(&row.schema_name, this);
     let message = format!(
         "schema {} would be dropped without a backup ({}) and nothing was done; to drop it: {}; to keep it: {}",
         row.schema_name,
@@ -153,6 +154,6 @@ fn question(removal: &Removal, row: &TenantRow) -> String {
 /// Whether a user confirmed this very deletion of this very tenant. A value with the name alone may be meant for an
 /// earlier tenant, and a value from before the deletion may be left in Git since an earlier object or before a restore.
 fn is_confirmed(removal: &Removal, schema_name: Option<&str>, schema_id: Uuid) -> bool {
-    let value = |name| Some(bound(name, deletion(schema_id, removal.deleted_at?)));
+    let value = |name| Some(bound(name, deletion(schema_id, &removal.owner.uid, removal.deleted_at?)));
     removal.confirm_drop.is_some() && schema_name.is_some_and(|name| value(name) == removal.confirm_drop)
 }

@@ -98,7 +98,8 @@ pub fn status(
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
-    let taken_back = || applied.success(&Call::ReclaimTenantSchema).or_else(|| applied.success(&Call::RestoreTenantSchema));
+    let taken_back =
+        || applied.success(&Call::ReclaimTenantSchema).or_else(|| applied.success(&Call::RestoreTenantSchema));
     let id = row.map(|row| row.schema_id).or_else(|| made.or_else(taken_back)?.schema_id);
     status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, RECREATE};
 
-use crate::{DELETED_AT, ROW, annotated, answer, check, check_removal, merge, row, tenant};
+use crate::{DELETED_AT, ROW, UID, annotated, answer, check, check_removal, merge, row, tenant};
 
 const INSTALLATION: &str = "44444444-4444-4444-8444-444444444444";
 
@@ -42,7 +42,7 @@ fn a_renamed_schema_is_named_back_before_anything_else() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
     check_removal(
         "absent_renamed_remove",
-        &annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{DELETED_AT}")),
+        &annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{UID}.{DELETED_AT}")),
         &renamed,
     );
 }

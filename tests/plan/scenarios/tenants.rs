@@ -189,8 +189,9 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
     for value in [
         "school",
         "scool",
-        &format!("scool@{ROW}.{DELETED_AT}"),
-        &format!("school@{OTHER}.{DELETED_AT}"),
+        &format!("scool@{ROW}.{UID}.{DELETED_AT}"),
+        &format!("school@{OTHER}.{UID}.{DELETED_AT}"),
+        &format!("school@{ROW}.{OTHER}.{DELETED_AT}"),
         &format!("school@{ROW}.{UID}"),
         &format!("school@{ROW}.2026-11-28T11:59:59Z"),
     ] {
@@ -223,7 +224,7 @@ fn a_drop_that_was_not_confirmed_is_refused_with_the_command() {
 fn a_confirmed_drop_waits_until_everything_is_gone() {
     let drop = tenant(json!({ "schemaName": "school", "deletionPolicy": "Drop" }), json!(null));
     let unconfirmed = annotated(drop.clone(), CONFIRM_DROP, "school");
-    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{DELETED_AT}"));
+    let drop = annotated(drop, CONFIRM_DROP, &format!("school@{ROW}.{UID}.{DELETED_AT}"));
     check_removal("drop", &drop, &answer(json!({ "own": row(json!({})) })));
     let grave = |state| json!({ "schema_id": ROW, "backup_id": OTHER, "location": "school_bak_20261121000000", "backup_state": state });
     check_removal("drop_going_on", &drop, &answer(json!({ "tombstone": grave("purging") })));

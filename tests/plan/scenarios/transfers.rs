@@ -132,7 +132,7 @@ fn an_object_whose_tenant_is_given_away_is_let_go_and_nothing_is_set_aside_or_dr
     check_removal("transfer_release", &school(), away.clone(), own());
     for policy in ["BackupThenDrop", "Drop", "Retain"] {
         let mut object = tenant(json!({ "schemaName": "school", "deletionPolicy": policy }), json!(null));
-        object = annotated(object, CONFIRM_DROP, &format!("school@{ROW}.{DELETED_AT}"));
+        object = annotated(object, CONFIRM_DROP, &format!("school@{ROW}.{UID}.{DELETED_AT}"));
         check_removal("transfer_release", &object, away.clone(), own());
         let released = json!({ "own": row(json!({ "status": "released" })) });
         check_removal("remove_nothing", &object, away.clone(), released);

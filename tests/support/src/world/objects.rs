@@ -90,7 +90,7 @@ impl World {
         let deleted_at = tenant.metadata.deletion_timestamp.map_or_else(jiff::Timestamp::now, |at| at.0);
         let id = match key {
             ABANDON => uid,
-            CONFIRM_DROP => deletion(id, deleted_at),
+            CONFIRM_DROP => deletion(id, uid, deleted_at),
             _ => id,
         };
         self.annotate::<TenantSchema>(name, key, &bound(&status.schema_name.unwrap(), id)).await;
