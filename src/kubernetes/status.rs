@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use kube::{
     Api, Resource,
-    api::{ObjectMeta, Patch, PatchParams},
+    api::{GetParams, ObjectMeta, Patch, PatchParams},
     core::Request,
 };
 use serde::Serialize;
@@ -33,7 +33,55 @@ pub async fn apply<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Resu
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    write(api, object.meta(), status).await
+    match write(api, object.meta(), status).await {
+        Err(refused @ Error::Refused { code: 422, .. }) => match with_all_conditions(api, object.meta(), status).await?
+        {
+            Some(whole) => match write(api, object.meta(), &whole).await? {
+                Written::As(resource_version) => {
+                    write(api, &ObjectMeta { resource_version, ..object.meta().clone() }, status).await
+                }
+                other => Ok(other),
+            },
+            None => Err(refused),
+        },
+        other => other,
+    }
+}
+
+/// The status with every condition that the object has and the status does not have any more. Another client that wrote a part of such
+/// a condition owns that part: applying a status without the condition takes away the rest alone, and half a condition is
+/// refused. Applied whole, with words that no client wrote, it is ours, and goes with the next write. Nothing when there is none.
+async fn with_all_conditions<K>(
+    api: &Api<K>,
+    object: &ObjectMeta,
+    status: &impl Serialize,
+) -> Result<Option<Value>, Error>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let name = object.name.as_deref().unwrap_or_default();
+    let found = async {
+        let request = Request::new(api.resource_url()).get(name, &GetParams::default());
+        api.clone().into_client().request_text(request.map_err(kube::Error::BuildRequest)?).await
+    };
+    let found = within(|| format!("read {} {name}", K::kind(&())), found).await?;
+    let found: Value = serde_json::from_str(&found).unwrap_or_default();
+    let mut whole = serde_json::to_value(status).unwrap_or_default();
+    let Some(Value::Array(ours)) = whole.get_mut("conditions") else { return Ok(None) };
+    let former: Vec<_> = found["status"]["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|condition| &condition["type"])
+        .filter(|type_| ours.iter().all(|condition| condition["type"] != **type_))
+        .map(|type_| {
+            json!({ "type": type_, "status": "Unknown", "reason": "Removed", "message": "",
+                "lastTransitionTime": "1970-01-01T00:00:00Z" })
+        })
+        .collect();
+    let is_needed = !former.is_empty();
+    ours.extend(former);
+    Ok(is_needed.then_some(whole))
 }
 
 /// Applies the status of an object that cannot be read, field by field as it is.

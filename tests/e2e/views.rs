@@ -9,12 +9,15 @@ use std::{
 use k8s_openapi::ByteString;
 use kube::{
     ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{ABANDON, CONFIRM_DROP, PAUSED, SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantSchema};
 
-use crate::{tools::operator::Process, world::World};
+use crate::{
+    tools::operator::Process,
+    world::{World, condition},
+};
 
 const ROWS: &str =
     "SELECT schema_name, status FROM edu_matrix_hub_schema.tenant_schemas ORDER BY schema_name, created_at";
@@ -292,6 +295,27 @@ async fn a_status_or_a_finalizer_that_was_changed_by_hand_comes_back_at_once() {
     let written = world.written().await;
     world.next_survey().await;
     assert_eq!(world.written().await, written);
+    world.finish().await;
+}
+
+/// A tool that restores objects writes their status too, and then owns the parts of it that were others before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_of_which_another_client_owns_a_part_goes_when_its_time_is_over() {
+    let mut world = World::new(json!({})).await;
+    let tenants = world.api::<TenantSchema>();
+    world.write_secret(json!({ "port": devcluster::free_port().unwrap().to_string() })).await;
+    world.database_reconciling("ConnectionFailed", "").await;
+    world.apply_tenant("school", json!({ "schemaName": "school" })).await;
+    world.tenant_says("school", "Reconciling", "DatabaseUnavailable", "").await;
+    world.stop_operator().await;
+    let mut forged = tenants.get("school").await.unwrap();
+    let conditions = &mut forged.status.as_mut().unwrap().conditions;
+    conditions.iter_mut().find(|it| it.type_ == "Reconciling").unwrap().reason = "Restored".to_owned();
+    tenants.replace_status("school", &PostParams::default(), &forged).await.unwrap();
+    world.write_secret(json!({})).await;
+    world.start_operator().await;
+    let school = world.ready_tenant("school").await;
+    assert!(condition(&school, "Reconciling").is_none());
     world.finish().await;
 }
 

@@ -25,8 +25,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             ),
         )];
     }
-    if row.status == RowStatus::Released {
-        // The object is there after all, or again.
+    if row.status == RowStatus::Released || row.taken_over && row.status.lives() {
+        // The object is there after all, or again: a row that waits for its object must not wait for ever.
         return reclaim(desired, row.schema_id, None);
     }
     if !row.status.lives() {

@@ -44,6 +44,8 @@ fn what_lives_on_is_taken_back_when_asked() {
 #[test]
 fn what_a_lost_cluster_left_is_taken_back_without_being_asked() {
     check("reclaim_taken_over", &school(), &answer(left("active", true)));
+    // The very object has it, since the database was taken over and back.
+    check("reclaim_taken_back", &known(), &answer(json!({ "own": row(json!({ "taken_over": true })) })));
 }
 
 #[test]
