@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use k8s_openapi::api::admissionregistration::v1::{MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding};
 use kube::{
     Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ListParams, ObjectMeta},
+    api::{ListParams, ObjectMeta},
 };
 use serde::de::DeserializeOwned;
 
@@ -35,25 +35,13 @@ pub async fn check(
 ) -> Result<Option<String>, kubernetes::Error> {
     let found = obstacle(client, selection).await?;
     let (None, Some(policy)) = (&found, finalizer_policy) else { return Ok(found) };
-    delete(&Api::<MutatingAdmissionPolicyBinding>::all(client.clone()), policy).await?;
-    delete(&Api::<MutatingAdmissionPolicy>::all(client.clone()), policy).await?;
+    kubernetes::delete(&Api::<MutatingAdmissionPolicyBinding>::all(client.clone()), policy).await?;
+    kubernetes::delete(&Api::<MutatingAdmissionPolicy>::all(client.clone()), policy).await?;
     tokio::time::sleep(POLICY_ENDS).await;
     let found = obstacle(client, selection).await?;
     Ok(found.map(|found| {
         format!("{found}; policy {policy} is deleted already: to keep the release, roll it back, which makes the policy again")
     }))
-}
-
-/// Deletes an object of the chart; one that is gone is no error.
-async fn delete<K>(api: &Api<K>, name: &str) -> Result<(), kubernetes::Error>
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
-{
-    let attempt = || format!("delete {} {name}", K::kind(&()));
-    match kubernetes::within(attempt, api.delete(name, &DeleteParams::default())).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// What stands in the way now. Tenants come before backups and backups before databases, since each needs the next for its own

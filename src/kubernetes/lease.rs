@@ -20,7 +20,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    api::{ObjectMeta, PostParams},
 };
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -94,10 +94,7 @@ pub fn wanted_by(lease: &Lease) -> Option<&str> {
 /// Removes a Lease that is not needed any more.
 pub async fn delete(client: &Client, namespace: &str, name: &str) -> Result<(), Error> {
     let api: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    match super::within(|| format!("delete Lease {name}"), api.delete(name, &DeleteParams::default())).await {
-        Err(error) if error.is_not_found() => Ok(()),
-        other => other.map(|_| ()),
-    }
+    super::delete(&api, name).await
 }
 
 /// What hears of a Lease besides its election.

@@ -17,7 +17,7 @@ use std::{future::Future, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ListMeta;
 use kube::{
-    api::{GetParams, ListParams, ObjectMeta, PatchParams},
+    api::{DeleteParams, GetParams, ListParams, ObjectMeta, PatchParams},
     core::{PartialObjectMeta, Status},
 };
 use thiserror::Error;
@@ -131,6 +131,17 @@ where
 {
     nameable(api.resource_url(), name)?;
     within(|| format!("read {name}"), async { if_there(name, api.get(name).await) }).await
+}
+
+/// Deletes one object; one that is gone is no error.
+pub async fn delete<K>(api: &kube::Api<K>, name: &str) -> Result<(), Error>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    match within(|| format!("delete {} {name}", K::kind(&())), api.delete(name, &DeleteParams::default())).await {
+        Err(error) if error.is_not_found() => Ok(()),
+        other => other.map(|_| ()),
+    }
 }
 
 /// The metadata of one object, straight from the API server; nothing when it is not there.
