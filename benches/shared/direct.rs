@@ -20,7 +20,11 @@ use tenant_schema_operator::{
     lane::Lane,
     postgres::Connection,
     telemetry::Metrics,
-    tenant::{self, observe::question, resolve::Resolved},
+    tenant::{
+        self,
+        observe::question,
+        resolve::{Reach, Resolved},
+    },
 };
 use tokio_postgres::{NoTls, Statement};
 use uuid::Uuid;
@@ -94,8 +98,7 @@ impl Direct {
             cluster: "bench".to_owned(),
             database: Some(self.database.clone()),
             may_have_schema: true,
-            reachable: true,
-            out_of_reach: false,
+            reach: Reach::Reached,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: None,
             now: jiff::Timestamp::now(),

@@ -1,9 +1,10 @@
 -- Asks for a snapshot of a tenant: a catalogue row and a job that the operator claims. Asked again for the same
 -- object, it answers `unchanged` with the same backup.
 --
--- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, method: "Snapshot",
--- expire_after_days?, requested_by?}. The object may be absent: such a request is a new one every time. A tenant has
--- ten open requests at most; the next is refused as `busy` until one of them is done.
+-- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, object_kind?, method: "Snapshot",
+-- expire_after_days?, requested_by?}. The object, a SchemaBackup unless `object_kind` says another, is woken when the
+-- job ends. It may be absent: such a request is a new one every time. A tenant has ten open requests at most; the next
+-- is refused as `busy` until one of them is done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_backup(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -53,7 +54,9 @@ BEGIN
         END IF;
         INSERT INTO edu_matrix_hub_schema.schema_jobs
             (kind, backup_id, schema_id, object_kind, object_namespace, object_name, object_uid, requested_by)
-        VALUES ('snapshot', backup, tenant.id, CASE WHEN options #>> '{object,uid}' IS NOT NULL THEN 'SchemaBackup' END,
+        VALUES ('snapshot', backup, tenant.id,
+                CASE WHEN options #>> '{object,uid}' IS NOT NULL
+                     THEN coalesce(options ->> 'object_kind', 'SchemaBackup') END,
                 options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}', requester);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;

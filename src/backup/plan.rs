@@ -8,8 +8,9 @@ use crate::{
     api::{
         command::{Object, Verb},
         condition::Reason,
+        policy::DeletionPolicy,
     },
-    contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, Owner, Step},
+    contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, ObjectKind, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
 };
 
@@ -47,6 +48,7 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
         Effect::Steps(vec![Step::RequestBackup {
             schema_id: tenant.schema_id,
             object: desired.object.clone(),
+            object_kind: ObjectKind::SchemaBackup,
             method: desired.method,
             expire_after_days: desired.expire_after_days,
             schema_name: tenant.schema_name.clone(),
@@ -104,13 +106,29 @@ fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
 fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
     let ends_job = job.filter(|job| job.kind == JobKind::Snapshot).map(|job| Effect::EndJobs(Running::Job(job.job_id)));
     let purge = || Step::RequestPurge { backup_id: Some(row.backup_id), location: row.location.clone() };
-    let effects = match row.state {
+    let effects = match &row.state {
         BackupState::Requested | BackupState::Running => {
             vec![Effect::Steps(vec![Step::CancelBackup { backup_id: row.backup_id }]), Effect::Release]
         }
         BackupState::Complete if removal.delete => vec![Effect::Steps(vec![purge()]), gone(row, job)],
         BackupState::Purging if removal.delete => vec![gone(row, job)],
-        _ => vec![Effect::Release],
+        BackupState::Other(state) if removal.delete => {
+            let message = format!(
+                "this release does not know what becomes of a backup that is {state}, and removes nothing; it goes on by itself with the \
+                 release that wrote that; to keep the backup: {}",
+                Object::backup(&removal.object.namespace, &removal.object.name)
+                    .to(Verb::SetDeletionPolicy(DeletionPolicy::Retain))
+            );
+            vec![Effect::wait(Reason::ProgressingWithRetry, message)]
+        }
+        // Nothing is held, or it is kept.
+        BackupState::Complete
+        | BackupState::Purging
+        | BackupState::Failed
+        | BackupState::Cancelled
+        | BackupState::Purged
+        | BackupState::Restored
+        | BackupState::Other(_) => vec![Effect::Release],
     };
     ends_job.into_iter().chain(effects).collect()
 }

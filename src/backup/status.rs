@@ -139,7 +139,7 @@ fn finish(
     now: Timestamp,
 ) -> SchemaBackupStatus {
     let generation = backup.metadata.generation.unwrap_or_default();
-    let verdict = verdict.clone().adding(&in_vain(&backup.metadata, Kind::SchemaBackup, verdict.message()));
+    let verdict = verdict.clone().adding(&in_vain(&backup.metadata, &Kind::SchemaBackup, verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

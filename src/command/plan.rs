@@ -37,7 +37,7 @@ use crate::{
     telemetry::Metrics,
     tenant::{
         plan::awaited,
-        resolve::{Resolved, older},
+        resolve::{Reach, Resolved, older},
     },
 };
 
@@ -277,8 +277,7 @@ impl Asker<'_> {
         Ok(Resolved {
             cluster: self.cluster.clone(),
             may_have_schema: true,
-            reachable: true,
-            out_of_reach: false,
+            reach: Reach::Reached,
             namespace_labels: found.as_ref().map(|found| found.labels().clone()),
             namespace_uid: found.and_then(|found| found.uid()),
             now: Timestamp::now(),

@@ -14,7 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{InstitutionSource, Owner, words::words};
+use super::{InstitutionSource, ObjectKind, Owner, words::words};
 use crate::{
     api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
     quantity::Bytes,
@@ -189,6 +189,8 @@ steps! {
         schema_id: Uuid,
         /// The object that asks.
         object: Owner,
+        /// The kind of that object, which is woken when the backup is made.
+        object_kind: ObjectKind,
         /// How it is made.
         method: BackupMethod,
         /// For how many days it is kept; for ever without.

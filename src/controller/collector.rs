@@ -60,7 +60,7 @@ impl Collector for TenantCollector {
                 *held += i64::from(tenant.is_held_by_brake());
             }
         }
-        for tenant in self.unread.all("TenantSchema") {
+        for tenant in self.unread.all::<TenantSchema>() {
             let database = tenant.database.clone();
             let database = database.unwrap_or_else(|| TenantSchemaSpec::DEFAULT_DATABASE.to_owned());
             *states.entry((database, "stalled")).or_default() += 1;
@@ -119,7 +119,7 @@ impl Collector for DatabaseCollector {
             let is_stalled = find(conditions, ConditionType::Stalled).is_some();
             stalled.get_or_create(&vec![("database", database.name_any())]).set(i64::from(is_stalled));
         }
-        for unread in self.unread.all("TenantDatabase") {
+        for unread in self.unread.all::<TenantDatabase>() {
             let name = unread.metadata.name.clone().unwrap_or_default();
             stalled.get_or_create(&vec![("database", name)]).set(1);
         }

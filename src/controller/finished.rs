@@ -1,75 +1,47 @@
 //! When a job ends, the objects that wait for it are woken.
 
 use futures::{StreamExt, channel::mpsc::UnboundedReceiver};
-use kube::{ResourceExt, runtime::reflector::ObjectRef};
+use kube::{Resource, api::ObjectMeta};
 use uuid::Uuid;
 
-use super::report;
+use super::{cached::Caches, report};
 use crate::{
-    api::{SchemaBackup, TenantSchema},
     contract::{JobObject, ObjectKind},
     frame::Context,
     jobs::Finished,
 };
 
 /// Reports every job that ended, and wakes the objects that it named when it was claimed.
-pub(super) async fn reported(mut finished: UnboundedReceiver<Finished>, ctx: &Context) {
+pub(super) async fn reported(mut finished: UnboundedReceiver<Finished>, caches: &Caches, ctx: &Context) {
     while let Some(finished) = finished.next().await {
         report::job_finished(&ctx.metrics, &finished);
-        match &finished.job.wake {
-            Some(objects) => objects.iter().for_each(|object| wake(object, &finished, ctx)),
-            None => wake_all(&finished, ctx),
+        let concerned = finished.job.wake.clone().unwrap_or_else(|| concerned(&finished, ctx));
+        for object in &concerned {
+            // A newer release's kind has no controller here.
+            if let Some(cache) = caches.iter().find(|cache| cache.kind() == object.kind.as_str()) {
+                cache.job_ended(object, &finished.database, ctx);
+            }
         }
     }
 }
 
-/// An object of the same names that was applied again since the job was asked for waits for it as well.
-fn wake(object: &JobObject, finished: &Finished, ctx: &Context) {
-    let namespace = object.namespace.as_deref().unwrap_or_default();
-    match &object.kind {
-        ObjectKind::SchemaBackup => {
-            if let Some(backup) = ctx.stores.backups.get(&ObjectRef::new(&object.name).within(namespace)) {
-                wake_backup(&backup, finished, ctx);
-            }
-        }
-        ObjectKind::TenantSchema => {
-            if let Some(tenant) = ctx.stores.tenants.get(&ObjectRef::new(&object.name).within(namespace)) {
-                wake_tenant(&tenant, finished, ctx);
-            }
-        }
-        // A newer release's, which has no controller here.
-        ObjectKind::Other(_) => {}
-    }
-}
-
-/// Functions of a former release do not name objects: every object is woken that the job may concern.
-fn wake_all(finished: &Finished, ctx: &Context) {
+/// Functions of a former release do not name objects: these are all that the job may concern.
+fn concerned(finished: &Finished, ctx: &Context) -> Vec<JobObject> {
     let id = |wanted: Option<Uuid>| wanted.map(|id| id.to_string());
     let (backup_id, schema_id) = (id(finished.job.backup_id), id(finished.job.schema_id));
-    for backup in ctx.stores.backups.state() {
-        let known = backup.status.as_ref().and_then(|status| status.backup_id.clone());
-        if known.is_none() || known == backup_id {
-            wake_backup(&backup, finished, ctx);
-        }
-    }
-    for tenant in ctx.stores.tenants.state() {
-        let known = tenant.status.as_ref().and_then(|status| status.schema_id.clone());
-        if known.is_some() && known == schema_id {
-            wake_tenant(&tenant, finished, ctx);
-        }
-    }
+    let backups = ctx.stores.backups.state_filter(|backup| {
+        let known = backup.status.as_ref().and_then(|status| status.backup_id.as_ref());
+        known.is_none() || known == backup_id.as_ref()
+    });
+    let tenants = ctx.stores.tenants.state_filter(|tenant| {
+        let known = tenant.status.as_ref().and_then(|status| status.schema_id.as_ref());
+        known.is_some() && known == schema_id.as_ref()
+    });
+    let backups = backups.iter().map(|backup| named(ObjectKind::SchemaBackup, backup.meta()));
+    backups.chain(tenants.iter().map(|tenant| named(ObjectKind::TenantSchema, tenant.meta()))).collect()
 }
 
-fn wake_backup(backup: &SchemaBackup, finished: &Finished, ctx: &Context) {
-    if let Some(lane) = ctx.lanes.open(&finished.database) {
-        lane.backup_changed(&backup.uid().unwrap_or_default());
-    }
-    ctx.wake.backup(&backup.namespace().unwrap_or_default(), &backup.name_any());
-}
-
-fn wake_tenant(tenant: &TenantSchema, finished: &Finished, ctx: &Context) {
-    if let Some(lane) = ctx.lanes.open(&finished.database) {
-        lane.distrust(&tenant.uid().unwrap_or_default());
-    }
-    ctx.wake.tenant(&tenant.namespace().unwrap_or_default(), &tenant.name_any());
+fn named(kind: ObjectKind, metadata: &ObjectMeta) -> JobObject {
+    let ObjectMeta { namespace, name, uid, .. } = metadata.clone();
+    JobObject { kind, namespace, name: name.unwrap_or_default(), uid: uid.unwrap_or_default() }
 }

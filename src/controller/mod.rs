@@ -1,6 +1,7 @@
 //! Wiring: the watches, the three controllers, shutdown. Decides nothing about tenants.
 
 pub mod backoff;
+mod cached;
 pub mod collector;
 mod compare;
 mod finished;
@@ -10,15 +11,24 @@ mod runner;
 mod unreadable;
 pub(crate) mod watches;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, iter, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, channel::mpsc, future::BoxFuture};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, ResourceExt};
+use futures::{
+    FutureExt, StreamExt,
+    channel::mpsc::{self, UnboundedSender},
+    future::{BoxFuture, join_all},
+    stream::BoxStream,
+};
+use k8s_openapi::api::{
+    coordination::v1::Lease,
+    core::v1::{Namespace, Secret},
+};
+use kube::{Api, Client, ResourceExt, core::PartialObjectMeta};
 use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
+    api::{SchemaBackup, TenantDatabase, TenantSchema},
     backup,
     config::Config,
     database::{self, Holdings},
@@ -28,9 +38,12 @@ use crate::{
     tenant,
 };
 use backoff::Backoff;
+use cached::{Cache, Caches};
 use collector::{DatabaseCollector, LaneCollector, TenantCollector};
-pub use runner::Runner;
-use watches::{Hearing, Watches};
+use runner::Runner;
+pub use runner::Standing;
+pub use watches::Watching;
+use watches::{Hearing, Watched};
 
 /// How long passes that have begun may take to end after the process was told to stop; a pod has 30 seconds in all.
 const END_OF_PASSES: Duration = Duration::from_secs(15);
@@ -71,16 +84,16 @@ pub async fn run(
     identity: String,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    run_with(client, config, identity, shutdown, |_| std::future::ready(()).boxed()).await
+    run_with(client, config, identity, shutdown, |_| Vec::new()).await
 }
 
-/// The same with the controller of a further kind, which shares everything with the others.
+/// The same with further kinds that stand on a lane.
 pub async fn run_with(
     client: Client,
     config: Config,
     identity: String,
     shutdown: impl Future<Output = ()> + Send + 'static,
-    further: impl FnOnce(&Runner) -> BoxFuture<'static, ()>,
+    further: impl FnOnce(&Watching<'_>) -> Vec<Box<dyn Standing>>,
 ) -> Result<(), Error> {
     let shutdown: futures::future::Shared<BoxFuture<'static, ()>> = shutdown.boxed().shared();
     let metrics = Arc::new(Metrics::new());
@@ -90,12 +103,12 @@ pub async fn run_with(
         .await
         .map_err(|source| Error::Http { address, source })?;
     let cluster = cluster_id(&client).await.map_err(Error::Cluster)?;
-    let (wake, (databases_woken, tenants_woken, backups_woken)) = Wake::channels();
     let ((finished, finished_jobs), (passed_over, tenants_passed_over)) = (mpsc::unbounded(), mpsc::unbounded());
     let kinds = Arc::new(Kinds::new(client.clone()));
     let hearing = Hearing::new(readiness.clone(), kinds.clone());
-    let watches = Watches::start(&client, &config, &hearing, passed_over.clone());
-    let stores = watches.stores();
+    let watching = Watching { client: &client, config: &config, hearing: &hearing };
+    let Wired { databases, standing, caches, stores, wake, secrets, leases, namespaces } =
+        wire(&watching, passed_over.clone(), further);
     let holdings = Arc::new(Holdings::default());
     add_collectors(&metrics, &stores, &hearing, &holdings, &config);
     let ctx = Arc::new(Context {
@@ -127,44 +140,42 @@ pub async fn run_with(
         events: Events::new(client, &identity),
         backoff: Arc::new(Backoff::default()),
         shutdown: shutdown.clone(),
-        filled: caches_filled(stores.clone(), kinds, shutdown.clone()).boxed().shared(),
+        filled: caches_filled(caches.clone(), stores.clone(), kinds, shutdown.clone()).boxed().shared(),
     };
-    let Watches { databases, tenants, backups, secrets, leases, namespaces, .. } = watches;
     let database_controller = {
         let (holdings, finished, secret_stores) = (holdings.clone(), finished.clone(), stores.clone());
         let changed_secrets = secrets.flat_map(move |secret| {
             futures::stream::iter(watches::databases_of_secret(&secret_stores.databases, &secret))
         });
-        let woken = futures::stream::select(databases_woken, changed_secrets);
-        runner.drive(databases, stores.databases.clone(), woken, 8, move |object, ctx| {
+        let woken = futures::stream::select(databases.woken, changed_secrets);
+        runner.drive(databases.objects, stores.databases.clone(), woken, 8, move |object, ctx| {
             let (holdings, finished) = (holdings.clone(), finished.clone());
             async move { database::reconcile(object, ctx, &holdings, &finished).await }
         })
     };
-    let tenant_controller = runner.drive_kind(tenants, stores.tenants.clone(), tenants_woken, tenant::stands_on);
-    let backup_controller = runner.drive_kind(backups, stores.backups.clone(), backups_woken, backup::stands_on);
+    let controllers = join_all(standing.into_iter().map(|kind| kind.drive(&runner)));
     let filled = runner.filled.clone();
     let ready = async {
         if filled.await {
             readiness.set();
-            outside::look(&ctx.client, &ctx.config, &ctx.stores).await;
+            outside::look(&caches, &ctx.config).await;
         }
         std::future::pending::<()>().await;
     };
     let background = async {
         tokio::select! {
-            () = finished::reported(finished_jobs, &ctx) => {}
+            () = finished::reported(finished_jobs, &caches, &ctx) => {}
             () = namespaces.for_each(|()| async {}) => {}
             () = leases.for_each(async |lease| database::election::heard(&lease, &holdings)) => {}
             () = runner.finish(tenants_passed_over, tenant::finish_passed_over) => {}
             () = ready => {}
             () = tidied(&ctx, &holdings) => {}
-            () = Box::pin(world_minded(&ctx)) => {}
-            () = Box::pin(unreadable::said(&ctx, &holdings, &runner.events)) => {}
+            () = Box::pin(world_minded(&caches, &ctx)) => {}
+            () = Box::pin(unreadable::said(&caches, &ctx, &holdings, &runner.events)) => {}
         }
     };
     tracing::info!(identity, namespace = ctx.config.namespace, version = env!("CARGO_PKG_VERSION"), "operator started");
-    let passes = futures::future::join4(database_controller, tenant_controller, backup_controller, further(&runner));
+    let passes = futures::future::join(database_controller, controllers);
     let overdue = async {
         shutdown.await;
         // Calls that wait for their turn need not be waited for.
@@ -179,6 +190,44 @@ pub async fn run_with(
     database::leave(&holdings).await;
     tracing::info!("operator stopped");
     Ok(())
+}
+
+/// Every watched kind, and what else is watched.
+struct Wired {
+    databases: Watched<TenantDatabase>,
+    standing: Vec<Box<dyn Standing>>,
+    caches: Caches,
+    stores: Stores,
+    wake: Wake,
+    secrets: BoxStream<'static, PartialObjectMeta<Secret>>,
+    leases: BoxStream<'static, Lease>,
+    namespaces: BoxStream<'static, ()>,
+}
+
+/// Begins to watch. The caches fill as the streams are polled.
+fn wire(
+    watching: &Watching<'_>,
+    passed_over: UnboundedSender<Arc<TenantSchema>>,
+    further: impl FnOnce(&Watching<'_>) -> Vec<Box<dyn Standing>>,
+) -> Wired {
+    let (databases, backups) = (watching.databases(), watching.kind::<SchemaBackup>());
+    let (tenants, tenants_index) = watching.tenants(passed_over);
+    let ((namespaces_store, namespaces), (leases_store, leases)) = (watching.namespaces(), watching.leases());
+    let stores = Stores {
+        databases: databases.cache.store.clone(),
+        tenants: tenants.cache.store.clone(),
+        tenants_index,
+        backups: backups.cache.store.clone(),
+        namespaces: namespaces_store,
+        leases: leases_store,
+    };
+    let wake = Wake::new(databases.cache.wake.clone(), tenants.cache.wake.clone(), backups.cache.wake.clone());
+    // A next kind that stands on a lane is one more of these.
+    let mut standing = vec![tenants.standing(tenant::stands_on), backups.standing(backup::stands_on)];
+    standing.extend(further(watching));
+    let of_databases: Arc<dyn Cache> = databases.cache.clone();
+    let caches = iter::once(of_databases).chain(standing.iter().map(|kind| kind.cache())).collect();
+    Wired { databases, standing, caches, stores, wake, secrets: watching.secrets(), leases, namespaces }
 }
 
 /// The numbers that are computed when they are asked for.
@@ -198,17 +247,12 @@ pub async fn cluster_id(client: &Client) -> Result<String, kubernetes::Error> {
 }
 
 /// True once every cache is filled and the kinds were looked at, false when the operator stops before.
-async fn caches_filled(stores: Stores, kinds: Arc<Kinds>, shutdown: impl Future<Output = ()>) -> bool {
+async fn caches_filled(caches: Caches, stores: Stores, kinds: Arc<Kinds>, shutdown: impl Future<Output = ()>) -> bool {
     let mut looked = kinds.changes();
     let filled = async {
         let looked = looked.wait_for(Option::is_some).await.is_ok();
-        let filled = futures::join!(
-            stores.databases.wait_until_ready(),
-            stores.tenants.wait_until_ready(),
-            stores.backups.wait_until_ready(),
-            stores.namespaces.wait_until_ready(),
-        );
-        looked && matches!(filled, (Ok(()), Ok(()), Ok(()), Ok(())))
+        let filled = join_all(caches.iter().map(|cache| cache.filled())).await;
+        looked && filled.into_iter().all(|filled| filled) && stores.namespaces.wait_until_ready().await.is_ok()
     };
     tokio::select! {
         filled = filled => filled,
@@ -217,8 +261,8 @@ async fn caches_filled(stores: Stores, kinds: Arc<Kinds>, shutdown: impl Future<
 }
 
 /// Notices when what was read is not what is there.
-async fn world_minded(ctx: &Context) {
-    futures::join!(kinds_checked(ctx), returned(ctx), compare::compared(ctx));
+async fn world_minded(caches: &Caches, ctx: &Context) {
+    futures::join!(kinds_checked(ctx), returned(ctx), compare::compared(caches, ctx));
 }
 
 /// Looks at the definitions of the kinds every few seconds. When they lack something all databases are told; when they

@@ -4,17 +4,18 @@
 use std::fmt::Debug;
 
 use kube::{
-    Api, Client, Resource, ResourceExt,
+    Resource, ResourceExt,
     api::{ListParams, ObjectMeta},
-    runtime::reflector::{ObjectRef, Store},
+    runtime::reflector::ObjectRef,
 };
 use serde::de::DeserializeOwned;
 
-use super::{report, watches::apis};
+use super::{
+    cached::{Cached, Caches},
+    report,
+};
 use crate::{
-    api::{SCHEMA_BACKUP_FINALIZER, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER},
     config::Config,
-    frame::Stores,
     kubernetes::{self, full_name},
 };
 
@@ -26,40 +27,31 @@ const NAMED: usize = 5;
 
 /// Logs what is out of view, and how it goes on when a user deletes it. Namespaces that are not watched may not be asked
 /// about, so they are not.
-pub async fn look(client: &Client, config: &Config, stores: &Stores) {
+pub async fn look(caches: &Caches, config: &Config) {
     if config.watch_selector.is_none() {
         return;
     }
-    let (tenants, backups) = (apis(client, &config.watch_namespaces), apis(client, &config.watch_namespaces));
-    for outside in [
-        outside(vec![Api::all(client.clone())], &stores.databases, TENANT_DATABASE_FINALIZER).await,
-        outside(tenants, &stores.tenants, TENANT_SCHEMA_FINALIZER).await,
-        outside(backups, &stores.backups, SCHEMA_BACKUP_FINALIZER).await,
-    ] {
-        report::outside(outside.map(|(kind, objects)| told(&kind, &objects)));
+    for cache in caches.iter() {
+        report::outside(cache.outside().await);
     }
 }
 
-/// The objects of a kind that have our finalizer and that the cache does not have.
-async fn outside<K>(
-    apis: Vec<Api<K>>,
-    store: &Store<K>,
-    finalizer: &str,
-) -> Result<(String, Vec<ObjectMeta>), kubernetes::Error>
+/// What to say of the objects of one kind that have our finalizer and that the cache does not have.
+pub(super) async fn one<K>(cache: &Cached<K>) -> Result<Option<String>, kubernetes::Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
     let kind = K::kind(&()).into_owned();
     let mut objects = Vec::new();
-    for api in apis {
+    for api in &cache.apis {
         let mut page = ListParams::default().limit(PAGE);
         for _ in 0..PAGES {
             let list = kubernetes::within(|| format!("list objects of kind {kind}"), api.list_metadata(&page)).await?;
             for object in list.items {
                 let mut reference = ObjectRef::new(&object.name_any());
                 reference.namespace = object.namespace();
-                let ours = object.finalizers().iter().any(|present| present == finalizer);
-                if ours && store.get(&reference).is_none() {
+                let ours = object.finalizers().iter().any(|present| present == cache.finalizer);
+                if ours && cache.store.get(&reference).is_none() {
                     objects.push(object.metadata);
                 }
             }
@@ -69,7 +61,7 @@ where
             }
         }
     }
-    Ok((kind, objects))
+    Ok(told(&kind, &objects))
 }
 
 /// What a person is told of them; nothing when there are none.

@@ -112,7 +112,7 @@ pub fn outside(found: Result<Option<String>, kubernetes::Error>) {
 }
 
 /// Reports what became of an object that cannot be read.
-pub fn unreadable(kind: &'static str, object: &ObjectMeta, message: &str, error: Option<&kubernetes::Error>) {
+pub fn unreadable(kind: &str, object: &ObjectMeta, message: &str, error: Option<&kubernetes::Error>) {
     let (namespace, name) =
         (object.namespace.as_deref().unwrap_or_default(), object.name.as_deref().unwrap_or_default());
     if let Some(error) = error {
@@ -148,13 +148,13 @@ pub fn kinds_unknown(error: &kubernetes::Error) {
 }
 
 /// Reports what a watch left out.
-pub fn skipped(kind: &'static str, names: &[(String, String)]) {
+pub fn skipped(kind: &str, names: &[(String, String)]) {
     let first = names.first().map(|(namespace, name)| format!("{namespace}/{name}"));
     tracing::warn!(kind, count = names.len(), first, "a watch left objects out: everything is read again");
 }
 
 /// Reports a comparison that failed.
-pub fn not_compared(kind: &'static str, error: &kubernetes::Error) {
+pub fn not_compared(kind: &str, error: &kubernetes::Error) {
     tracing::debug!(kind, %error, "cannot compare what is there with what the watch told");
 }
 

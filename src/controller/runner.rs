@@ -27,7 +27,7 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{backoff::Backoff, report};
+use super::{backoff::Backoff, cached::Cache, report, watches::Watched};
 use crate::{
     frame::{self, After, Context, Failure, Kind, Next},
     kubernetes::events::Events,
@@ -60,14 +60,9 @@ pub struct Runner {
 impl Runner {
     /// The controller of a kind that stands on a lane. When something is new of a database, all objects that `stands_on` says may
     /// stand on it are looked at.
-    pub fn drive_kind<K: Kind>(
-        &self,
-        objects: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-        store: Store<K>,
-        woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
-        stands_on: fn(&K, &str) -> bool,
-    ) -> BoxFuture<'static, ()> {
-        let all = store.clone();
+    fn drive_kind<K: Kind>(&self, watched: Watched<K>, stands_on: fn(&K, &str) -> bool) -> BoxFuture<'static, ()> {
+        let Watched { cache, objects, woken } = watched;
+        let (store, all) = (cache.store.clone(), cache.store.clone());
         let users = self
             .ctx
             .wake
@@ -147,6 +142,39 @@ impl Runner {
             }
         };
         gone.for_each_concurrent(8, end).await;
+    }
+}
+
+/// A kind that stands on a lane, ready to be driven.
+pub trait Standing: Send {
+    /// What is done for every kind alike.
+    fn cache(&self) -> Arc<dyn Cache>;
+
+    /// Its controller, which runs until it is told to stop.
+    fn drive(self: Box<Self>, runner: &Runner) -> BoxFuture<'static, ()>;
+}
+
+/// Which objects of a watched kind stand on which database.
+struct OnLane<K: Kind> {
+    watched: Watched<K>,
+    stands_on: fn(&K, &str) -> bool,
+}
+
+impl<K: Kind> Watched<K> {
+    /// A kind whose objects stand on the lanes of databases; `stands_on` says whether one may stand on the database of this name.
+    #[must_use]
+    pub fn standing(self, stands_on: fn(&K, &str) -> bool) -> Box<dyn Standing> {
+        Box::new(OnLane { watched: self, stands_on })
+    }
+}
+
+impl<K: Kind> Standing for OnLane<K> {
+    fn cache(&self) -> Arc<dyn Cache> {
+        self.watched.cache.clone()
+    }
+
+    fn drive(self: Box<Self>, runner: &Runner) -> BoxFuture<'static, ()> {
+        runner.drive_kind(self.watched, self.stands_on)
     }
 }
 

@@ -6,15 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::{Api, Resource, api::ObjectMeta, core::NamespaceResourceScope};
+use kube::{Api, Resource, api::ObjectMeta};
 use serde_json::{json, value::to_raw_value};
 
-use super::report;
+use super::{
+    cached::{Cached, Caches},
+    report,
+};
 use crate::{
     api::{
-        ABANDON, SCHEMA_BACKUP_FINALIZER, SchemaBackup, TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER,
-        TenantDatabase, TenantSchema, TenantSchemaSpec, bound,
-        command::{self, Object, Verb},
+        ABANDON, TenantDatabase, TenantSchemaSpec, bound,
+        command::{Object, Verb},
         condition::{ConditionType, Reason, Verdict, find, summary},
     },
     database::{self, Holdings},
@@ -31,41 +33,19 @@ const TICK: Duration = Duration::from_secs(15);
 const AGAIN: Duration = Duration::from_mins(10);
 
 /// What was said of each object, by UID: its generation, the words, and when.
-type Said = HashMap<String, (Option<i64>, String, Instant)>;
-
-/// A kind of which objects may not be readable.
-struct Kind {
-    word: &'static str,
-    of: command::Kind,
-    finalizer: &'static str,
-}
-
-const DATABASE: Kind =
-    Kind { word: "TenantDatabase", of: command::Kind::TenantDatabase, finalizer: TENANT_DATABASE_FINALIZER };
-const TENANT: Kind = Kind { word: "TenantSchema", of: command::Kind::TenantSchema, finalizer: TENANT_SCHEMA_FINALIZER };
-const BACKUP: Kind = Kind { word: "SchemaBackup", of: command::Kind::SchemaBackup, finalizer: SCHEMA_BACKUP_FINALIZER };
+pub type Said = HashMap<String, (Option<i64>, String, Instant)>;
 
 /// Says of every object that cannot be read what is wrong with it, for as long as the operator runs.
-pub async fn said(ctx: &Context, holdings: &Holdings, events: &Events) {
+pub async fn said(caches: &Caches, ctx: &Context, holdings: &Holdings, events: &Events) {
     let mut said = Said::new();
     loop {
-        let databases = ctx.unread.all(DATABASE.word);
-        for database in &databases {
+        for database in ctx.unread.all::<TenantDatabase>() {
             let name = database.metadata.name.as_deref().unwrap_or_default();
             database::shut_unreadable(name, &database.why, ctx, holdings).await;
-            tell(&Api::<TenantDatabase>::all(ctx.client.clone()), &DATABASE, database, &mut said, ctx, events).await;
         }
-        let tenants = ctx.unread.all(TENANT.word);
-        for tenant in &tenants {
-            tell(&within::<TenantSchema>(tenant, ctx), &TENANT, tenant, &mut said, ctx, events).await;
-        }
-        let backups = ctx.unread.all(BACKUP.word);
-        for backup in &backups {
-            tell(&within::<SchemaBackup>(backup, ctx), &BACKUP, backup, &mut said, ctx, events).await;
-        }
-        for (kind, count) in [(DATABASE, databases.len()), (TENANT, tenants.len()), (BACKUP, backups.len())] {
-            let count = i64::try_from(count).unwrap_or(i64::MAX);
-            ctx.metrics.unreadable.get_or_create(&KindLabels { kind: kind.word.into() }).set(count);
+        for cache in caches.iter() {
+            let count = i64::try_from(cache.say(&mut said, ctx, events).await).unwrap_or(i64::MAX);
+            ctx.metrics.unreadable.get_or_create(&KindLabels { kind: cache.kind() }).set(count);
         }
         said.retain(|_, (_, _, at)| at.elapsed() < AGAIN);
         tokio::select! {
@@ -75,24 +55,31 @@ pub async fn said(ctx: &Context, holdings: &Holdings, events: &Events) {
     }
 }
 
-fn within<K>(object: &Unreadable, ctx: &Context) -> Api<K>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-{
-    Api::namespaced(ctx.client.clone(), object.metadata.namespace.as_deref().unwrap_or_default())
-}
-
-/// Says what is wrong with one object, or lets it go where its annotation asks for that.
-async fn tell<K>(api: &Api<K>, kind: &Kind, object: &Unreadable, said: &mut Said, ctx: &Context, events: &Events)
+/// Says of the objects of one kind that cannot be read what is wrong with them; returns how many there are.
+pub(super) async fn say<K>(cache: &Cached<K>, said: &mut Said, ctx: &Context, events: &Events) -> usize
 where
     K: Resource<DynamicType = ()> + Clone,
 {
-    if ctx.kinds.would_lose(kind.word).await.unwrap_or(true) || !is_ours_to_tell(kind, object, ctx) {
+    let objects = ctx.unread.all::<K>();
+    for object in &objects {
+        tell(cache, object, said, ctx, events).await;
+    }
+    objects.len()
+}
+
+/// Says what is wrong with one object, or lets it go where its annotation asks for that.
+async fn tell<K>(cache: &Cached<K>, object: &Unreadable, said: &mut Said, ctx: &Context, events: &Events)
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    let kind = &*K::kind(&());
+    if ctx.kinds.would_lose(kind).await.unwrap_or(true) || !is_ours_to_tell(kind, object, ctx) {
         return;
     }
-    if is_abandoned(kind, object) {
-        let attempt = finalizers::remove(api, &object.metadata, kind.finalizer).await;
-        report::unreadable(kind.word, &object.metadata, "let go, as its annotation asks", attempt.err().as_ref());
+    let api = (cache.within)(&ctx.client, object.metadata.namespace.as_deref().unwrap_or_default());
+    if is_abandoned(cache.finalizer, object) {
+        let attempt = finalizers::remove(&api, &object.metadata, cache.finalizer).await;
+        report::unreadable(kind, &object.metadata, "let go, as its annotation asks", attempt.err().as_ref());
         return;
     }
     let message = message(kind, object);
@@ -101,16 +88,16 @@ where
     if said.get(&uid).is_some_and(|(before, words, _)| *before == generation && *words == message) {
         return;
     }
-    match write(api, object, &message, ctx).await {
+    match write(&api, object, &message, ctx).await {
         Ok(Some(news)) => {
             said.insert(uid, (generation, message, Instant::now()));
             if let Some(news) = news {
-                report::unreadable(kind.word, &object.metadata, &news, None);
+                report::unreadable(kind, &object.metadata, &news, None);
                 report::stalled::<K>(events, &object.metadata, &news).await;
             }
         }
         Ok(None) => {}
-        Err(error) => report::unreadable(kind.word, &object.metadata, &message, Some(&error)),
+        Err(error) => report::unreadable(kind, &object.metadata, &message, Some(&error)),
     }
 }
 
@@ -155,11 +142,12 @@ where
 }
 
 /// Whether this replica is the one to speak: while releases change, another replica may read what this one cannot.
-fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
-    if kind.word == DATABASE.word {
+fn is_ours_to_tell(kind: &str, object: &Unreadable, ctx: &Context) -> bool {
+    if object.metadata.namespace.is_none() {
+        // A database itself.
         return true;
     }
-    let by_default = (kind.word == TENANT.word).then(|| TenantSchemaSpec::DEFAULT_DATABASE.to_owned());
+    let by_default = (kind == "TenantSchema").then(|| TenantSchemaSpec::DEFAULT_DATABASE.to_owned());
     let database = object.database.clone().or(by_default);
     let holds = |name: &str| !matches!(ctx.lanes.get(name), LaneState::Elsewhere);
     let databases = ctx.stores.databases.state();
@@ -173,10 +161,10 @@ fn is_ours_to_tell(kind: &Kind, object: &Unreadable, ctx: &Context) -> bool {
 /// Whether a deleted object may go without anything being done for it. The schema's name confirms it, or the object's
 /// own where there is none, with the UID of this very object, so that a value which is left in Git lets no later object
 /// go.
-fn is_abandoned(kind: &Kind, object: &Unreadable) -> bool {
+fn is_abandoned(finalizer: &str, object: &Unreadable) -> bool {
     let metadata = &object.metadata;
     metadata.deletion_timestamp.is_some()
-        && metadata.finalizers.iter().flatten().any(|finalizer| finalizer == kind.finalizer)
+        && metadata.finalizers.iter().flatten().any(|present| present == finalizer)
         && metadata
             .annotations
             .as_ref()
@@ -190,8 +178,8 @@ fn word_of_abandon(object: &Unreadable) -> String {
     bound(name, uid.as_deref().unwrap_or_default())
 }
 
-fn message(kind: &Kind, object: &Unreadable) -> String {
-    let place = Object::of(kind.of, &object.metadata);
+fn message(kind: &str, object: &Unreadable) -> String {
+    let place = Object::of(kind.into(), &object.metadata);
     let mend = place.to(if object.why.starts_with("status") { Verb::EditStatus } else { Verb::Edit });
     let why = &object.why;
     if object.metadata.deletion_timestamp.is_none() {
@@ -210,6 +198,7 @@ fn message(kind: &Kind, object: &Unreadable) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::TENANT_SCHEMA_FINALIZER;
 
     fn object(why: &str, metadata: serde_json::Value) -> Unreadable {
         Unreadable {
@@ -223,15 +212,15 @@ mod tests {
     #[test]
     fn the_message_has_the_next_command() {
         let living = object("spec.access: no", json!({ "name": "a", "namespace": "team" }));
-        assert!(message(&TENANT, &living).contains("(kubectl -n team edit tenantschema a)"));
+        assert!(message("TenantSchema", &living).contains("(kubectl -n team edit tenantschema a)"));
         let status = object("status.usage: no", json!({ "name": "main" }));
-        assert!(message(&DATABASE, &status).contains("(kubectl edit tenantdatabase main --subresource=status)"));
+        assert!(message("TenantDatabase", &status).contains("(kubectl edit tenantdatabase main --subresource=status)"));
         let deleted = object(
             "spec: no",
             json!({ "name": "a", "namespace": "team", "uid": "7", "deletionTimestamp": "2026-01-01T00:00:00Z" }),
         );
         let command = "kubectl -n team annotate tenantschema a --overwrite edumatrixhub.io/abandon=school@7";
-        assert!(message(&TENANT, &deleted).ends_with(command));
+        assert!(message("TenantSchema", &deleted).ends_with(command));
     }
 
     #[test]
@@ -243,7 +232,7 @@ mod tests {
             if deleted {
                 metadata["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
             }
-            assert_eq!(is_abandoned(&TENANT, &object("", metadata)), expected, "{deleted} {word}");
+            assert_eq!(is_abandoned(TENANT_SCHEMA_FINALIZER, &object("", metadata)), expected, "{deleted} {word}");
         };
         check(true, "school@7", true);
         for left_behind in ["school", "a", "school@6"] {

@@ -14,7 +14,12 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use futures::{StreamExt, TryStreamExt, channel::mpsc::UnboundedSender, future::ready, stream::BoxStream};
+use futures::{
+    StreamExt, TryStreamExt,
+    channel::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    future::ready,
+    stream::BoxStream,
+};
 use interest::Interest;
 use k8s_openapi::api::{
     coordination::v1::Lease,
@@ -32,10 +37,11 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::cached::Cached;
 use crate::{
-    api::{SchemaBackup, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
+    api::{TENANT_DATABASE_FINALIZER, TENANT_SCHEMA_FINALIZER, TenantDatabase, TenantSchema},
     config::Config,
-    frame::{Index, Kinds, Stores, Unread, Written},
+    frame::{Index, Kind, Kinds, Unread, Written},
     kubernetes::{finalizers, reading::Read, world::World},
     telemetry::http::Readiness,
 };
@@ -65,92 +71,129 @@ impl Hearing {
     }
 }
 
-/// All watches of the operator.
-pub struct Watches {
-    stores: Stores,
-    /// Databases that changed.
-    pub databases: Objects<TenantDatabase>,
-    /// Tenants that changed.
-    pub tenants: Objects<TenantSchema>,
-    /// Backups that changed.
-    pub backups: Objects<SchemaBackup>,
-    /// Secrets of the operator's own namespace that changed.
-    pub secrets: BoxStream<'static, PartialObjectMeta<Secret>>,
-    /// Leases of the operator's own namespace that changed.
-    pub leases: BoxStream<'static, Lease>,
-    /// Keeps the namespaces' cache filled.
-    pub namespaces: BoxStream<'static, ()>,
+/// How every watch is begun.
+pub struct Watching<'a> {
+    /// The API server.
+    pub client: &'a Client,
+    /// What is selected.
+    pub config: &'a Config,
+    /// What they tell beside their objects.
+    pub hearing: &'a Hearing,
 }
 
-impl Watches {
-    /// Starts to watch what the configuration selects. Tenants that went although they had our finalizer are handed to
+/// A kind that is watched: its cache, the objects that changed, and those that are to be looked at.
+pub struct Watched<K: Resource<DynamicType = ()> + 'static> {
+    /// See [`Cached`].
+    pub cache: Arc<Cached<K>>,
+    /// Those that changed in more than our own writes.
+    pub objects: Objects<K>,
+    /// Those that other parts of the operator ask to look at.
+    pub woken: UnboundedReceiver<ObjectRef<K>>,
+}
+
+impl Watching<'_> {
+    /// The databases.
+    #[must_use]
+    pub fn databases(&self) -> Watched<TenantDatabase> {
+        let within = |client: &Client, _: &str| Api::all(client.clone());
+        self.begin(vec![Api::all(self.client.clone())], within, TENANT_DATABASE_FINALIZER, ignored, |_, _| {})
+    }
+
+    /// A kind that stands on a lane.
+    #[must_use]
+    pub fn kind<K: Kind>(&self) -> Watched<K> {
+        self.namespaced(ignored, |_, _| {})
+    }
+
+    /// The tenants, and which of them are in which namespace. Those that went although they had our finalizer are handed to
     /// `passed_over`.
     #[must_use]
-    pub fn start(
-        client: &Client,
-        config: &Config,
-        hearing: &Hearing,
+    pub fn tenants(
+        &self,
         passed_over: UnboundedSender<Arc<TenantSchema>>,
-    ) -> Self {
-        let selected = match &config.watch_selector {
+    ) -> (Watched<TenantSchema>, Arc<RwLock<Index<TenantSchema>>>) {
+        let index: Arc<RwLock<Index<TenantSchema>>> = Arc::default();
+        let told = move |event: &watcher::Event<Read<TenantSchema>>| {
+            if let watcher::Event::Delete(Read::Whole(tenant)) = event
+                && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
+            {
+                // A closed channel means that the operator stops.
+                let _ = passed_over.unbounded_send(Arc::new(tenant.clone()));
+            }
+        };
+        let followed = index.clone();
+        let kept = move |event: &watcher::Event<TenantSchema>, store: &Store<TenantSchema>| {
+            follow(&mut followed.write().unwrap_or_else(PoisonError::into_inner), event, store);
+        };
+        (self.namespaced(told, kept), index)
+    }
+
+    /// The Secrets of the operator's own namespace that changed.
+    #[must_use]
+    pub fn secrets(&self) -> BoxStream<'static, PartialObjectMeta<Secret>> {
+        let secrets: Api<Read<PartialObjectMeta<Secret>>> =
+            Api::namespaced(self.client.clone(), &self.config.namespace);
+        let (_, secrets) = cached(&[secrets], &watcher::Config::default(), self.hearing, lean::machine, ignored);
+        secrets.applied_objects().filter_map(|secret| ready(secret.ok())).boxed()
+    }
+
+    /// The Leases of the operator's own namespace, and those that changed.
+    #[must_use]
+    pub fn leases(&self) -> (Store<Lease>, BoxStream<'static, Lease>) {
+        let leases: Api<Read<Lease>> = Api::namespaced(self.client.clone(), &self.config.namespace);
+        let (store, leases) = cached(&[leases], &watcher::Config::default(), self.hearing, lean::machine, ignored);
+        (store, leases.applied_objects().filter_map(|lease| ready(lease.ok())).boxed())
+    }
+
+    /// The namespaces, and what keeps their cache filled.
+    #[must_use]
+    pub fn namespaces(&self) -> (Store<PartialObjectMeta<Namespace>>, BoxStream<'static, ()>) {
+        let namespaces: Api<Read<PartialObjectMeta<Namespace>>> = Api::all(self.client.clone());
+        let (store, namespaces) =
+            cached(&[namespaces], &watcher::Config::default(), self.hearing, lean::namespace, ignored);
+        (store, namespaces.map(|_| ()).boxed())
+    }
+
+    /// A kind in the namespaces that are watched; see [`Self::begin`].
+    fn namespaced<K: Kind>(
+        &self,
+        told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
+        kept: impl Fn(&watcher::Event<K>, &Store<K>) + Send + 'static,
+    ) -> Watched<K> {
+        let within = |client: &Client, namespace: &str| Api::namespaced(client.clone(), namespace);
+        self.begin(apis(self.client, &self.config.watch_namespaces), within, K::FINALIZER, told, kept)
+    }
+
+    /// Begins to watch a kind of this operator's. `told` hears every event of the watches themselves, `kept` what the cache has just
+    /// taken in.
+    fn begin<K>(
+        &self,
+        apis: Vec<Api<Read<K>>>,
+        within: fn(&Client, &str) -> Api<K>,
+        finalizer: &'static str,
+        told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
+        kept: impl Fn(&watcher::Event<K>, &Store<K>) + Send + 'static,
+    ) -> Watched<K>
+    where
+        K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K::Status: Serialize,
+    {
+        let selected = match &self.config.watch_selector {
             Some(selector) => watcher::Config::default().labels(selector),
             None => watcher::Config::default(),
         };
-        let databases = vec![Api::all(client.clone())];
-        let (databases_store, databases) =
-            triggering(databases, &selected, "TenantDatabase", hearing, ignored, |_, _| {});
-        let tenants_index: Arc<RwLock<Index<TenantSchema>>> = Arc::default();
-        let (tenants_store, tenants) = triggering(
-            apis(client, &config.watch_namespaces),
-            &selected,
-            "TenantSchema",
-            hearing,
-            move |event: &watcher::Event<Read<TenantSchema>>| {
-                if let watcher::Event::Delete(Read::Whole(tenant)) = event
-                    && finalizers::was_passed_over(tenant, TENANT_SCHEMA_FINALIZER)
-                {
-                    // A closed channel means that the operator stops.
-                    let _ = passed_over.unbounded_send(Arc::new(tenant.clone()));
-                }
-            },
-            {
-                let index = tenants_index.clone();
-                move |event, store| follow(&mut index.write().unwrap_or_else(PoisonError::into_inner), event, store)
-            },
-        );
-        let backups = apis(client, &config.watch_namespaces);
-        let (backups_store, backups) = triggering(backups, &selected, "SchemaBackup", hearing, ignored, |_, _| {});
-        let secrets: Api<Read<PartialObjectMeta<Secret>>> = Api::namespaced(client.clone(), &config.namespace);
-        let (_, secrets) =
-            cached(vec![secrets], &watcher::Config::default(), "Secret", hearing, lean::machine, ignored);
-        let leases: Api<Read<Lease>> = Api::namespaced(client.clone(), &config.namespace);
-        let (leases_store, leases) =
-            cached(vec![leases], &watcher::Config::default(), "Lease", hearing, lean::machine, ignored);
-        let namespaces: Api<Read<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
-        let (namespaces_store, namespaces) =
-            cached(vec![namespaces], &watcher::Config::default(), "Namespace", hearing, lean::namespace, ignored);
-        Self {
-            stores: Stores {
-                databases: databases_store,
-                tenants: tenants_store,
-                tenants_index,
-                backups: backups_store,
-                namespaces: namespaces_store,
-                leases: leases_store,
-            },
-            databases,
-            tenants,
-            backups,
-            secrets: secrets.applied_objects().filter_map(|secret| ready(secret.ok())).boxed(),
-            leases: leases.applied_objects().filter_map(|lease| ready(lease.ok())).boxed(),
-            namespaces: namespaces.map(|_| ()).boxed(),
-        }
-    }
-
-    /// The caches, which fill as the streams are polled.
-    #[must_use]
-    pub fn stores(&self) -> Stores {
-        self.stores.clone()
+        let (store, events) = cached(&apis, &selected, self.hearing, lean::ours, told);
+        let mut interest = Interest::new(self.hearing.written.clone());
+        let known = store.clone();
+        let changed = events.inspect_ok(move |event| kept(event, &known)).filter_map(move |event| {
+            ready(match event {
+                Ok(event) => interest.take(event).map(Ok),
+                Err(error) => Some(Err(error)),
+            })
+        });
+        let (wake, woken) = mpsc::unbounded();
+        let cache = Arc::new(Cached { store, wake, apis, within, finalizer });
+        Watched { cache, objects: changed.boxed(), woken }
     }
 }
 
@@ -184,31 +227,6 @@ where
     namespaces.iter().map(|namespace| Api::namespaced(client.clone(), namespace)).collect()
 }
 
-/// A cache, and a stream of the objects that changed in more than our own writes; `kept` hears what the cache has just taken in.
-fn triggering<K>(
-    apis: Vec<Api<Read<K>>>,
-    config: &watcher::Config,
-    kind: &'static str,
-    hearing: &Hearing,
-    told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
-    kept: impl Fn(&watcher::Event<K>, &Store<K>) + Send + 'static,
-) -> (Store<K>, Objects<K>)
-where
-    K: Resource<DynamicType = ()> + HasStatus + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-    K::Status: Serialize,
-{
-    let (store, events) = cached(apis, config, kind, hearing, lean::ours, told);
-    let mut interest = Interest::new(hearing.written.clone());
-    let cache = store.clone();
-    let changed = events.inspect_ok(move |event| kept(event, &cache)).filter_map(move |event| {
-        ready(match event {
-            Ok(event) => interest.take(event).map(Ok),
-            Err(error) => Some(Err(error)),
-        })
-    });
-    (store, changed.boxed())
-}
-
 /// An index comes to have what the cache has.
 fn follow(index: &mut Index<TenantSchema>, event: &watcher::Event<TenantSchema>, store: &Store<TenantSchema>) {
     match event {
@@ -229,9 +247,8 @@ fn ignored<K>(_: &watcher::Event<K>) {}
 
 /// A cache and the events that filled it; `told` hears every event of the watches themselves.
 fn cached<K>(
-    apis: Vec<Api<Read<K>>>,
+    apis: &[Api<Read<K>>],
     config: &watcher::Config,
-    kind: &'static str,
     hearing: &Hearing,
     lean: fn(&mut ObjectMeta),
     told: impl Fn(&watcher::Event<Read<K>>) + Clone + Send + 'static,
@@ -241,10 +258,11 @@ where
 {
     let (store, writer) = reflector::store();
     let streams: Vec<_> = apis
-        .into_iter()
+        .iter()
+        .cloned()
         .map(|api| {
             let (config, told) = (config.clone(), told.clone());
-            again::watched(kind, hearing, move || {
+            again::watched(K::kind(&()), hearing, move || {
                 watcher(api.clone(), config.clone())
                     .default_backoff()
                     .modify(move |object| lean(object.meta_mut()))
@@ -253,6 +271,6 @@ where
             })
         })
         .collect();
-    let events = merged::merge(streams, store.clone(), kind, hearing.unread.clone());
+    let events = merged::merge(streams, store.clone(), hearing.unread.clone());
     (store, reflector::reflector(writer, events).boxed())
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     api::{TENANT_DATABASE_FINALIZER, TenantDatabase, TenantDatabaseStatus, condition::Verdict, event::EventReason},
     contract::{Asked, SurveyAnswer},
-    frame::{After, Context, Living, Next, Notice, Outcome},
+    frame::{After, Context, Next, Notice, Outcome},
     jobs,
     kubernetes::status::Written,
     lane::heartbeat,
@@ -256,10 +256,9 @@ impl Pass<'_> {
     /// over.
     async fn release(&self) -> Result<Next, Error> {
         let Self { database, ctx, holdings, desired, .. } = self;
-        match ctx.living(&api(ctx), &desired.name, &database.uid().unwrap_or_default()).await? {
-            Living::Deleting(_) => {}
-            Living::Here(_) => return Ok(Next::new(After::Retry, Outcome::Waiting)),
-            Living::Gone => return Ok(Next::new(After::Never, Outcome::Gone)),
+        let living = ctx.living(&api(ctx), &desired.name, &database.uid().unwrap_or_default()).await?;
+        if let Err(next) = living.deleting() {
+            return Ok(next);
         }
         if let Some(lane) = self.work.as_ref().map(|work| &work.lane)
             && let Err(error) = lane.functions().release_lane(lane.hold).await

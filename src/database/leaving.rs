@@ -8,7 +8,11 @@ use super::{
     election,
     holding::{Holding, Holdings},
 };
-use crate::{api::condition::Reason, frame::Context, kubernetes};
+use crate::{
+    api::{TenantDatabase, condition::Reason},
+    frame::Context,
+    kubernetes,
+};
 
 /// Leaves all databases: lanes are closed, jobs end, Leases are given back.
 pub async fn leave(holdings: &Holdings) {
@@ -22,7 +26,7 @@ pub async fn leave(holdings: &Holdings) {
 pub async fn leave_unseen(ctx: &Context, holdings: &Holdings) {
     let is_unseen = |name: &String| {
         ctx.stores.databases.get(&ObjectRef::new(name)).is_none()
-            && ctx.unread.get("TenantDatabase", "", name).is_none()
+            && ctx.unread.get::<TenantDatabase>("", name).is_none()
     };
     for name in holdings.names().into_iter().filter(is_unseen) {
         let Ok(found) = kubernetes::read_metadata(&api(ctx), &name).await else { continue };

@@ -154,7 +154,7 @@ async fn gone_of(owners: Vec<Owner>, ctx: &Context) -> Told {
 fn is_missed(owner: &Owner, ctx: &Context) -> bool {
     let watched = &ctx.config.watch_namespaces;
     let found = || ctx.stores.tenants.get(&ObjectRef::new(&owner.name).within(&owner.namespace));
-    let unread = || ctx.unread.get("TenantSchema", &owner.namespace, &owner.name);
+    let unread = || ctx.unread.get::<TenantSchema>(&owner.namespace, &owner.name);
     owner.cluster == ctx.cluster
         && (watched.is_empty() || watched.contains(&owner.namespace))
         && found().is_none_or(|tenant| tenant.uid().as_deref() != Some(&owner.uid))

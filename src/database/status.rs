@@ -216,7 +216,7 @@ fn finish(
     now: Timestamp,
 ) -> TenantDatabaseStatus {
     let generation = database.metadata.generation.unwrap_or_default();
-    let verdict = verdict.clone().adding(&in_vain(&database.metadata, Kind::TenantDatabase, verdict.message()));
+    let verdict = verdict.clone().adding(&in_vain(&database.metadata, &Kind::TenantDatabase, verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

@@ -41,7 +41,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Nex
         (Err(invalid), _) => publish(&object, &Pass::Invalid(invalid), &ctx).await,
         (Ok(desired), Host::Open(lane)) => {
             if ctx.requests.is_new(&*object) {
-                lane.distrust(object.meta().uid.as_deref().unwrap_or_default());
+                lane.distrust(&K::kind(&()).as_ref().into(), object.meta().uid.as_deref().unwrap_or_default());
             }
             match Box::pin(keep(object.clone(), desired, lane, &ctx)).await {
                 Err(failed) => trouble(&object, None, lane, failed, &ctx).await,

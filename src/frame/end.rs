@@ -5,8 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 
 use super::{
-    After, Context, Doors, Ending, Fit, Host, Kind, Leave, Living, Next, Outcome, Pass, StageError as Error, Stand,
-    Wish,
+    After, Context, Doors, Ending, Fit, Host, Kind, Leave, Next, Outcome, Pass, StageError as Error, Stand, Wish,
     doors::planned,
     drive::{api, trouble},
     publish::publish,
@@ -49,10 +48,9 @@ pub(super) async fn end<K: Kind>(object: Arc<K>, ctx: &Context) -> Result<Next, 
 /// Nothing was made for it as far as the cache has its status. It goes if that is so of the object as it is now.
 async fn leave_nothing<K: Kind>(object: &Arc<K>, ctx: &Context) -> Result<Next, Error> {
     let uid = object.meta().uid.as_deref().unwrap_or_default();
-    let object = match ctx.living_whole(&api(&**object, ctx), &object.name_any(), uid).await? {
-        Living::Deleting(now) => Arc::new(now),
-        Living::Here(_) => return Ok(Next::waiting()),
-        Living::Gone => return Ok(Next::gone()),
+    let object = match ctx.living_whole(&api(&**object, ctx), &object.name_any(), uid).await?.deleting() {
+        Ok(now) => Arc::new(now),
+        Err(next) => return Ok(next),
     };
     let (facts, stand) = object.resolve(ctx).await?;
     match object.removal(&facts) {
@@ -75,10 +73,9 @@ async fn take_down<K: Kind>(
     let (api, name) = (api(&**object, ctx), object.name_any());
     let living = ctx.living_whole(&api, &name, uid);
     let (observed, living) = futures::join!(K::observe(Wish::End(leave), Doors::Lane(lane, ctx)), living);
-    let object = match living? {
-        Living::Deleting(now) => Arc::new(now),
-        Living::Here(_) => return Ok(Next::waiting()),
-        Living::Gone => return Ok(Next::gone()),
+    let object = match living?.deleting() {
+        Ok(now) => Arc::new(now),
+        Err(next) => return Ok(next),
     };
     let leave = object.removal(facts);
     if !matches!(leave, Leave::Asked(_)) {

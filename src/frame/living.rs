@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use kube::{Api, Resource, core::PartialObjectMeta};
 use serde::de::DeserializeOwned;
 
-use super::Context;
+use super::{Context, Next};
 use crate::kubernetes;
 
 /// What the API server says of the object with one name and UID.
@@ -27,6 +27,19 @@ impl<T: Resource> Living<T> {
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Gone)
+    }
+
+    /// The object if it is being deleted; else its end is not begun, and this is when to look again.
+    ///
+    /// # Errors
+    ///
+    /// If it is not deleted, or is gone.
+    pub fn deleting(self) -> Result<T, Next> {
+        match self {
+            Self::Deleting(object) => Ok(object),
+            Self::Here(_) => Err(Next::waiting()),
+            Self::Gone => Err(Next::gone()),
+        }
     }
 
     /// What it means that this was found under the name of the object with this UID.

@@ -30,5 +30,5 @@ pub use living::Living;
 pub use memory::{Deletions, Losers, Making, Requests, Uids, Written, fingerprint};
 pub use missing::MissingDatabase;
 pub use outcome::{After, Failure, Next, Notice, Outcome, chain, failed_for_good};
-pub use stores::{Stores, Wake, Woken};
+pub use stores::{Stores, Wake};
 pub use unread::Unread;

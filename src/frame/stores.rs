@@ -54,30 +54,24 @@ impl Stores {
 #[derive(Clone)]
 pub struct Wake {
     /// To the controller of databases.
-    pub databases: UnboundedSender<ObjectRef<TenantDatabase>>,
+    databases: UnboundedSender<ObjectRef<TenantDatabase>>,
     /// To the controller of tenants.
-    pub tenants: UnboundedSender<ObjectRef<TenantSchema>>,
+    tenants: UnboundedSender<ObjectRef<TenantSchema>>,
     /// To the controller of backups.
-    pub backups: UnboundedSender<ObjectRef<SchemaBackup>>,
+    backups: UnboundedSender<ObjectRef<SchemaBackup>>,
     /// To the controllers of all kinds that stand on a lane: names of databases.
     users: Arc<Mutex<Vec<UnboundedSender<String>>>>,
 }
 
-/// What the controllers of databases, tenants and backups are asked to look at.
-pub type Woken = (
-    UnboundedReceiver<ObjectRef<TenantDatabase>>,
-    UnboundedReceiver<ObjectRef<TenantSchema>>,
-    UnboundedReceiver<ObjectRef<SchemaBackup>>,
-);
-
 impl Wake {
-    /// A way to ask, and what is asked.
+    /// Asks by these ways.
     #[must_use]
-    pub fn channels() -> (Self, Woken) {
-        let (databases, databases_woken) = mpsc::unbounded();
-        let (tenants, tenants_woken) = mpsc::unbounded();
-        let (backups, backups_woken) = mpsc::unbounded();
-        (Self { databases, tenants, backups, users: Arc::default() }, (databases_woken, tenants_woken, backups_woken))
+    pub fn new(
+        databases: UnboundedSender<ObjectRef<TenantDatabase>>,
+        tenants: UnboundedSender<ObjectRef<TenantSchema>>,
+        backups: UnboundedSender<ObjectRef<SchemaBackup>>,
+    ) -> Self {
+        Self { databases, tenants, backups, users: Arc::default() }
     }
 
     /// Looks at a database.

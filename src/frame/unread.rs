@@ -1,17 +1,18 @@
 //! The objects that this process cannot read, as the watches tell of them. They are in no cache, and are not taken for gone.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use kube::api::ObjectMeta;
+use kube::{Resource, api::ObjectMeta};
 use tokio::sync::Notify;
 
 use crate::kubernetes::reading::Unreadable;
 
 /// Kind, namespace (empty for what belongs to none) and name.
-type Key = (&'static str, String, String);
+type Key = (Cow<'static, str>, String, String);
 
 /// The objects that cannot be read.
 #[derive(Clone, Default)]
@@ -30,8 +31,9 @@ struct Known {
 
 impl Unread {
     /// A watch told of an object that cannot be read.
-    pub fn insert(&self, kind: &'static str, object: Unreadable) {
-        let key = key(kind, &object.metadata);
+    pub fn insert<K: Resource<DynamicType = ()>>(&self, object: Unreadable) {
+        let ObjectMeta { namespace, name, .. } = &object.metadata;
+        let key = key::<K>(namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default());
         let mut known = self.lock();
         known.objects.insert(key, Arc::new(object));
         drop(known);
@@ -39,8 +41,8 @@ impl Unread {
     }
 
     /// The object of this name can be read now, or is gone.
-    pub fn remove(&self, kind: &'static str, namespace: &str, name: &str) {
-        let key = (kind, namespace.to_owned(), name.to_owned());
+    pub fn remove<K: Resource<DynamicType = ()>>(&self, namespace: &str, name: &str) {
+        let key = key::<K>(namespace, name);
         let mut known = self.lock();
         if known.objects.remove(&key).is_some() {
             drop(known);
@@ -50,17 +52,18 @@ impl Unread {
 
     /// The object of this name, if it cannot be read.
     #[must_use]
-    pub fn get(&self, kind: &'static str, namespace: &str, name: &str) -> Option<Arc<Unreadable>> {
+    pub fn get<K: Resource<DynamicType = ()>>(&self, namespace: &str, name: &str) -> Option<Arc<Unreadable>> {
         let known = self.lock();
         if known.objects.is_empty() {
             return None;
         }
-        known.objects.get(&(kind, namespace.to_owned(), name.to_owned())).cloned()
+        known.objects.get(&key::<K>(namespace, name)).cloned()
     }
 
     /// All of one kind.
     #[must_use]
-    pub fn all(&self, kind: &'static str) -> Vec<Arc<Unreadable>> {
+    pub fn all<K: Resource<DynamicType = ()>>(&self) -> Vec<Arc<Unreadable>> {
+        let kind = K::kind(&());
         self.lock().objects.iter().filter(|(key, _)| key.0 == kind).map(|(_, object)| object.clone()).collect()
     }
 
@@ -74,6 +77,6 @@ impl Unread {
     }
 }
 
-fn key(kind: &'static str, metadata: &ObjectMeta) -> Key {
-    (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+fn key<K: Resource<DynamicType = ()>>(namespace: &str, name: &str) -> Key {
+    (K::kind(&()), namespace.to_owned(), name.to_owned())
 }

@@ -37,9 +37,10 @@ use survey::SurveyBook;
 
 use crate::api::tenant_schema::Place;
 use crate::contract::{
-    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, Step, SurveyAnswer, Surveyed, TenantAnswer,
-    TenantQuestion, TenantRow,
+    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, ObjectKind, Step, SurveyAnswer, Surveyed,
+    TenantAnswer, TenantQuestion, TenantRow,
 };
+use crate::kubernetes::id::Id;
 use crate::postgres::{Error, Functions, Hold, PoolUse};
 
 /// A survey may take this long before it is cancelled; it measures in bounded slices.
@@ -67,7 +68,8 @@ pub struct Lane {
     /// Kept while a job is claimed, so that none begins while a look finds that none runs.
     pub claiming: tokio::sync::Mutex<()>,
     running: Mutex<HashMap<Uuid, RunningJob>>,
-    changed_backups: Mutex<HashSet<String>>,
+    /// The objects, other than tenants, of which the database may say something else than it did.
+    changed: Mutex<HashSet<Id>>,
     world: Mutex<World>,
     seen: Arc<Seen>,
 }
@@ -139,7 +141,7 @@ impl Lane {
             jobs_waiting: Notify::new(),
             claiming: tokio::sync::Mutex::default(),
             running: Mutex::new(HashMap::new()),
-            changed_backups: Mutex::new(HashSet::new()),
+            changed: Mutex::default(),
             world: Mutex::default(),
             seen,
         }
@@ -278,19 +280,20 @@ impl Lane {
         Ok(results)
     }
 
-    /// What is known of the tenant may be old: the next reconcile asks the database.
-    pub fn distrust(&self, uid: &str) {
-        self.book().applied(uid, Instant::now());
+    /// What is known of the object of this kind may be old: its next reconcile asks the database. Surveys tell of tenants; whatever
+    /// else was asked about is known until something is told of it.
+    pub fn distrust(&self, kind: &ObjectKind, uid: &str) {
+        match kind {
+            ObjectKind::TenantSchema => self.book().applied(uid, Instant::now()),
+            ObjectKind::SchemaBackup | ObjectKind::Other(_) => {
+                self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(Id::of_uid(uid));
+            }
+        }
     }
 
-    /// Whether the latest surveys, or a job, changed the backup of the object with this UID; asking clears it.
+    /// Whether what is known of the object with this UID, which is no tenant, may be old; asking clears it.
     pub fn take_change(&self, uid: &str) -> bool {
-        self.changed_backups.lock().unwrap_or_else(PoisonError::into_inner).remove(uid)
-    }
-
-    /// A job changed the backup of the object with this UID.
-    pub fn backup_changed(&self, uid: &str) {
-        self.changed_backups.lock().unwrap_or_else(PoisonError::into_inner).insert(uid.to_owned());
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).remove(&Id::of_uid(uid))
     }
 
     /// The rows of tenants that belong to an object and were not dropped, released or taken over, as the latest surveys have
@@ -354,7 +357,7 @@ impl Lane {
             self.book().doubt();
         }
         for object in answer.backups_changed.iter().filter_map(|backup| backup.object.as_ref()) {
-            self.backup_changed(&object.uid);
+            self.distrust(&ObjectKind::SchemaBackup, &object.uid);
         }
         if answer.jobs_waiting > 0 {
             self.jobs_waiting.notify_one();

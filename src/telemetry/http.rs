@@ -4,6 +4,7 @@
 //! database that is down does not make the operator unready, since restarting it would not help.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     future::Future,
     net::SocketAddr,
@@ -38,7 +39,7 @@ struct State {
 /// A watch that fails.
 #[derive(Clone, Debug)]
 struct Failing {
-    kind: &'static str,
+    kind: Cow<'static, str>,
     since: Instant,
     last: Instant,
     error: String,
@@ -51,7 +52,7 @@ impl Readiness {
     }
 
     /// A watch of this kind failed.
-    pub fn watch_failed(&self, watch: usize, kind: &'static str, error: &str) {
+    pub fn watch_failed(&self, watch: usize, kind: Cow<'static, str>, error: &str) {
         self.failed_at(watch, kind, error, Instant::now());
     }
 
@@ -60,7 +61,7 @@ impl Readiness {
         self.failing().remove(&watch);
     }
 
-    fn failed_at(&self, watch: usize, kind: &'static str, error: &str, now: Instant) {
+    fn failed_at(&self, watch: usize, kind: Cow<'static, str>, error: &str, now: Instant) {
         let mut failing = self.failing();
         let known = failing.get(&watch).filter(|known| now.duration_since(known.last) < TRIES_WITHIN);
         let since = known.map_or(now, |known| known.since);
@@ -138,7 +139,7 @@ mod tests {
         let check = |seconds: u64, expected: Option<&str>| {
             assert_eq!(readiness.complaint(at(seconds)).as_deref(), expected, "after {seconds} s");
         };
-        let fails = |seconds: u64| readiness.failed_at(0, "TenantSchema", "410", at(seconds));
+        let fails = |seconds: u64| readiness.failed_at(0, "TenantSchema".into(), "410", at(seconds));
         check(0, Some("the watch caches are not filled yet"));
         fails(0);
         check(1, Some("the watch caches are not filled yet (kind TenantSchema: 410)"));

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     limits::{allow_count, allow_name, allow_namespace, policy, quota},
-    resolve::Resolved,
+    resolve::{Reach, Resolved},
 };
 use crate::{
     api::{
@@ -211,10 +211,10 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
 #[must_use]
 pub fn leave(tenant: &TenantSchema, resolved: &Resolved) -> Leave<Removal> {
     let removal = removal(tenant, resolved);
-    let is_told = removal.given_to.is_some() && resolved.reachable;
+    let is_told = removal.given_to.is_some() && resolved.reach == Reach::Reached;
     if removal.abandoned {
         Leave::Abandoned(removal)
-    } else if resolved.out_of_reach && !resolved.may_have_schema {
+    } else if resolved.reach == Reach::OutOfReach && !resolved.may_have_schema {
         Leave::Nothing(removal)
     } else if removal.stays() && !is_told {
         Leave::AsItIs(removal)

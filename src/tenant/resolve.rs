@@ -25,11 +25,8 @@ pub struct Resolved {
     /// Whether the tenant may have a schema: its status tells of one, or this process began to make one and does not know what became
     /// of it.
     pub may_have_schema: bool,
-    /// Whether a replica can be asked about the tenant now: this one, or another that works on its database.
-    pub reachable: bool,
-    /// Whether no replica can be asked, as this one knows by itself: there is no such database, or this replica has its Lease and
-    /// cannot work with it.
-    pub out_of_reach: bool,
+    /// Whether a replica can be asked about the tenant.
+    pub reach: Reach,
     /// The labels of the tenant's namespace; nothing while the cache does not have it yet.
     pub namespace_labels: Option<BTreeMap<String, String>>,
     /// The UID of the tenant's namespace, as the cache has it.
@@ -40,6 +37,17 @@ pub struct Resolved {
     pub newest_deletion: Option<Timestamp>,
     /// The older tenants of this namespace in the database; counted only when a limit asks for it.
     pub older: Older,
+}
+
+/// Whether a replica can be asked about a tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// This one, or another that works on its database.
+    Reached,
+    /// Not now, and this one does not know whether another will.
+    Unsettled,
+    /// None, as this one knows by itself: there is no such database, or this replica has its Lease and cannot work with it.
+    OutOfReach,
 }
 
 /// The tenants of one namespace and database that come before one.
@@ -67,11 +75,10 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
     let deleted = tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
     let host = Host::of(name, database.is_some(), ctx).await;
-    let reachable = matches!(host, Host::Open(_) | Host::Elsewhere);
-    let out_of_reach = match host {
-        Host::Missing => true,
-        Host::Unavailable { .. } => ctx.lanes.lease(name).is_some(),
-        Host::Open(_) | Host::Elsewhere => false,
+    let reach = match host {
+        Host::Open(_) | Host::Elsewhere => Reach::Reached,
+        Host::Unavailable { .. } if ctx.lanes.lease(name).is_none() => Reach::Unsettled,
+        Host::Unavailable { .. } | Host::Missing => Reach::OutOfReach,
     };
     let uid = tenant.metadata.uid.as_deref().unwrap_or_default();
     if is_made(tenant) {
@@ -82,8 +89,7 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
         cluster: ctx.cluster.clone(),
         database,
         may_have_schema,
-        reachable,
-        out_of_reach,
+        reach,
         namespace_labels,
         namespace_uid,
         now: ctx.clock.now(),

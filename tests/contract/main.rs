@@ -87,6 +87,16 @@ fn every_part_of_an_option_is_read() {
 }
 
 #[test]
+fn a_step_whose_function_queues_a_job_says_so() {
+    let queue =
+        Regex::new(r"INSERT INTO edu_matrix_hub_schema\.schema_jobs|edu_matrix_hub_schema\._queue_purge\(").unwrap();
+    for step in steps::one_of_each() {
+        let name = step.call().as_str().to_owned();
+        assert_eq!(step.queues_job(), queue.is_match(&function(&name).unwrap().text), "{name}");
+    }
+}
+
+#[test]
 fn an_option_that_is_not_read_is_found() {
     let text = "BEGIN x := options ->> 'read'; y := options #>> '{deep,er}'; PERFORM f(options -> 'part', 1); -- options -> 'said'\nEND";
     let function = Function::of(text);
@@ -122,6 +132,10 @@ fn the_words_are_those_of_the_tables() {
 fn the_log_has_the_same_words_as_the_operator() {
     let [types, statuses] = logged();
     assert_eq!(types, set(OperationType::ALL));
+    // `finish_job` logs a failed job under the name of its kind, but for snapshots.
+    for kind in JobKind::all().filter(|kind| *kind != JobKind::Snapshot) {
+        assert!(types.contains(kind.as_str()), "a failed {kind} is logged");
+    }
     // What a failure is logged as is the status of its answer.
     assert_eq!(statuses.union(&set(&["busy", "error"])).cloned().collect::<BTreeSet<_>>(), set(OperationStatus::ALL));
 }

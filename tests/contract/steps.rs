@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Map;
 use tenant_schema_operator::{
     api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
-    contract::{Brake, ConfigChange, InstitutionSource, Owner, Quota, Step},
+    contract::{Brake, ConfigChange, InstitutionSource, ObjectKind, Owner, Quota, Step},
 };
 use uuid::Uuid;
 
@@ -75,6 +75,7 @@ pub fn one_of_each() -> Vec<Step> {
         Step::RequestBackup {
             schema_id: id,
             object: owner,
+            object_kind: ObjectKind::SchemaBackup,
             method: BackupMethod::Snapshot,
             expire_after_days: Some(30),
             schema_name: text("school"),

@@ -22,7 +22,7 @@ use tenant_schema_operator::{
     tenant::{
         self,
         observe::Observed,
-        resolve::{Older, Resolved},
+        resolve::{Older, Reach, Resolved},
     },
 };
 use tokio_postgres::SimpleQueryMessage;
@@ -239,8 +239,7 @@ impl Stage {
             cluster: "cluster".to_owned(),
             database: Some(self.database.clone()),
             may_have_schema: true,
-            reachable: true,
-            out_of_reach: false,
+            reach: Reach::Reached,
             namespace_labels: Some(BTreeMap::new()),
             namespace_uid: Some("team".to_owned()),
             now: Timestamp::now(),

@@ -4,7 +4,7 @@ use jiff::{Timestamp, ToSpan};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams},
 };
 use serde_json::json;
 
@@ -16,6 +16,10 @@ use crate::{
 #[test]
 fn a_kind_takes_fewer_than_a_hundred_and_fifty_lines() {
     assert!(include_str!("timed_snapshot.rs").lines().count() < 150);
+}
+
+fn resource() -> ApiResource {
+    ApiResource::erase::<TimedSnapshot>(&())
 }
 
 async fn install(world: &World) {
@@ -41,17 +45,22 @@ async fn install(world: &World) {
 async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
     let mut world = World::without_operator(json!({})).await;
     install(&world).await;
-    world.further_kind = timed_snapshot::controller;
+    world.further_kind = timed_snapshot::wired;
     world.start_operator().await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     world.ready_tenant("school").await;
     let api = Api::<TimedSnapshot>::namespaced(world.client.clone(), &world.namespace);
+    let id = world.id.clone();
+    let apply = async |name: &str, not_before: &str| {
+        let object = json!({
+            "apiVersion": "test.edumatrixhub.io/v1", "kind": "TimedSnapshot",
+            "metadata": { "name": name, "labels": { "e2e": id } },
+            "spec": { "tenant": "school", "notBefore": not_before },
+        });
+        api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await
+    };
     let at = Timestamp::now() + 3.seconds();
-    let object = json!({
-        "apiVersion": "test.edumatrixhub.io/v1", "kind": "TimedSnapshot",
-        "metadata": { "name": "noon", "labels": { "e2e": world.id } }, "spec": { "tenant": "school", "notBefore": at },
-    });
-    api.patch("noon", &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.unwrap();
+    apply("noon", &at.to_string()).await.unwrap();
     let ready = async |reason: &str| {
         let conditions = api.get("noon").await.unwrap().status.map(|status| status.conditions).unwrap_or_default();
         conditions.iter().any(|condition| condition.type_ == "Ready" && condition.reason == reason)
@@ -64,6 +73,8 @@ async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
     world.eventually("the snapshot is made", async || ready("Completed").await).await;
     assert!(Timestamp::now() >= at);
     assert_eq!(backups(), "1");
+    let waited = world.sql("SELECT object_kind || ' ' || object_name FROM edu_matrix_hub_schema.schema_jobs");
+    assert_eq!(waited, "TimedSnapshot noon", "the end of the job wakes it");
     let before = api.get("noon").await.unwrap();
     assert_eq!(before.finalizers(), ["test.edumatrixhub.io/timed-snapshot"]);
     // A second run looks at it when the lane opens, and neither does nor writes anything.
@@ -73,6 +84,14 @@ async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
     world.eventually("the second run looked at it", async || world.count(looks) > 0).await;
     assert_eq!(world.count("tenant_schema_operator_sql_calls_total{function=\"apply_steps\""), 0);
     assert_eq!(api.get("noon").await.unwrap().resource_version(), before.resource_version());
+    // One that cannot be read is told, and is in no other's way.
+    let _ = apply("unreadable", "when the bell rings").await;
+    let told = async || {
+        let raw: Api<DynamicObject> = Api::namespaced_with(world.client.clone(), &world.namespace, &resource());
+        raw.get("unreadable").await.unwrap().data["status"].to_string()
+    };
+    let command = format!("kubectl -n {} edit timedsnapshot unreadable", world.namespace);
+    world.eventually("it is told what cannot be read", async || told().await.contains(&command)).await;
     // What it made goes with it.
     api.delete("noon", &DeleteParams::default()).await.unwrap();
     world.eventually("it is gone", async || api.get_opt("noon").await.unwrap().is_none()).await;

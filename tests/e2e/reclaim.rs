@@ -201,7 +201,7 @@ async fn many_that_are_deleted_at_once_and_keep_their_schemas_are_released_witho
 async fn a_wave_of_deletions_leaves_all_beyond_the_limit_open_until_it_is_confirmed() {
     // One namespace may use four fifths of it, which is 20.
     let world = World::new(json!({ "limits": { "maxDeletionsPerHour": 25 } })).await;
-    let names: Vec<_> = (0..200).map(|number| format!("school{number:03}")).collect();
+    let names: Vec<_> = (0..100).map(|number| format!("school{number:03}")).collect();
     for name in &names {
         world.apply_tenant(name, json!({ "schemaName": name })).await;
     }
@@ -218,17 +218,17 @@ async fn a_wave_of_deletions_leaves_all_beyond_the_limit_open_until_it_is_confir
         };
         (tenants.items.len(), tenants.items.iter().filter(braked).count())
     };
-    // The number is asked for, since 200 objects that are read again and again slow down what they wait for.
+    // The number is asked for, since 100 objects that are read again and again slow down what they wait for.
     let metric = format!("tenant_schema_operator_deletions_held{{database=\"{}\"}}", world.database_ref());
-    world.eventually("all beyond the limit are held", async || world.metric(&metric) >= 180.0).await;
-    assert_eq!(stalled().await, (180, 180));
-    assert_eq!(living(), "180");
+    world.eventually("all beyond the limit are held", async || world.metric(&metric) >= 80.0).await;
+    assert_eq!(stalled().await, (80, 80));
+    assert_eq!(living(), "80");
     let held = world.api::<TenantSchema>().list(&all).await.unwrap().items.remove(0);
     let (_, _, message) = crate::world::condition(&held, "Stalled").unwrap();
     assert!(message.contains("kubectl annotate tenantdatabase") && message.contains("20"), "{message}");
-    world.database_stalled("DeletionBrake", "180 deletions of tenants are held").await;
+    world.database_stalled("DeletionBrake", "80 deletions of tenants are held").await;
     world.until_told("Stalled", "DeletionBrake").await;
-    assert_eq!(world.count(&metric), 180);
+    assert_eq!(world.count(&metric), 80);
     let usable = format!(
         "SELECT has_schema_privilege('{}', '{}', 'USAGE')",
         world.tenant_role(&held.status.clone().unwrap().schema_name.unwrap(), "reader").trim_matches('"'),

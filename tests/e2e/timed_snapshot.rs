@@ -2,12 +2,8 @@
 
 use std::sync::Arc;
 
-use futures::{future::BoxFuture, stream};
 use jiff::Timestamp;
-use kube::{
-    Api, CustomResource, ResourceExt,
-    runtime::{WatchStreamExt, reflector, reflector::ObjectRef, watcher},
-};
+use kube::{CustomResource, ResourceExt, runtime::reflector::ObjectRef};
 use serde::{Deserialize, Serialize};
 use tenant_schema_operator::{
     api::{
@@ -15,8 +11,8 @@ use tenant_schema_operator::{
         condition::{Readiness, Reason, Verdict, summary},
         schema_backup::BackupMethod,
     },
-    contract::{BackupAnswer, BackupQuestion, BackupState, Caller, Owner, Step},
-    controller::Runner,
+    contract::{BackupAnswer, BackupQuestion, BackupState, Caller, ObjectKind, Owner, Step},
+    controller::{Standing, Watching},
     frame::{Context, Doors, Ending, Host, Invalid, Kind, Leave, Pass, StageError, Stand, Told, Wish},
     kubernetes,
     plan::{Effect, Plan, Running},
@@ -59,8 +55,9 @@ impl Kind for TimedSnapshot {
         let request = tenant.and_then(|tenant| {
             let status = tenant.status.as_ref()?;
             let (schema_id, schema_name) = (status.schema_id.as_ref()?.parse().ok()?, status.schema_name.clone()?);
-            let (object, method, expire_after_days) = (object.clone(), BackupMethod::Snapshot, None);
-            Some(Step::RequestBackup { schema_id, object, method, expire_after_days, schema_name })
+            let (object, object_kind) = (object.clone(), ObjectKind::from("TimedSnapshot"));
+            let (method, expire_after_days) = (BackupMethod::Snapshot, None);
+            Some(Step::RequestBackup { schema_id, object, object_kind, method, expire_after_days, schema_name })
         });
         let until = Some(self.spec.not_before).filter(|time| *time > ctx.now());
         Ok((Wanted { object, request, until }, Stand { database, host }))
@@ -136,9 +133,6 @@ impl Kind for TimedSnapshot {
     fn gone(self: Arc<Self>, _: Ending<'_, Self>, _: &Context) {}
 }
 
-pub fn controller(runner: &Runner) -> BoxFuture<'static, ()> {
-    let selected = watcher::Config::default().labels(runner.ctx.config.watch_selector.as_deref().unwrap_or_default());
-    let (store, writer) = reflector::store();
-    let watch = watcher(Api::<TimedSnapshot>::all(runner.ctx.client.clone()), selected);
-    runner.drive_kind(watch.reflect(writer).applied_objects(), store, stream::pending(), |_, _| true)
+pub fn wired(watching: &Watching<'_>) -> Vec<Box<dyn Standing>> {
+    vec![watching.kind::<TimedSnapshot>().standing(|_, _| true)]
 }

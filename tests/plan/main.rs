@@ -21,7 +21,7 @@ use tenant_schema_operator::{
     contract::{BackupAnswer, TenantAnswer},
     frame::{Invalid, Kind, Notice, Pass, Wish},
     plan::{Applied, Effect, End, Plan},
-    tenant::resolve::{Older, Resolved},
+    tenant::resolve::{Older, Reach, Resolved},
 };
 
 /// UID of the tenant of all scenarios.
@@ -59,8 +59,7 @@ fn resolved(mut spec: Value, older: usize) -> Resolved {
         cluster: "cluster".to_owned(),
         database: Some(Arc::new(database)),
         may_have_schema: true,
-        reachable: true,
-        out_of_reach: false,
+        reach: Reach::Reached,
         namespace_labels: Some(BTreeMap::from([("team".to_owned(), "a".to_owned())])),
         namespace_uid: Some("uid-team-a".to_owned()),
         now: "2026-12-31T00:00:00Z".parse().expect("a time"),

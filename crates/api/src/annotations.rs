@@ -111,19 +111,20 @@ pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
 }
 
 /// The annotations that mean something on an object of this kind.
-fn known(kind: Kind) -> &'static [&'static str] {
+fn known(kind: &Kind) -> &'static [&'static str] {
     match kind {
         Kind::TenantDatabase => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK],
         Kind::TenantSchema => &[RECONCILE_REQUESTED_AT, CONFIRM_DROP, RECREATE, ABANDON, RECLAIM, PAUSED],
         Kind::SchemaBackup => &[RECONCILE_REQUESTED_AT, ABANDON],
         Kind::Lease => &[WANTED_BY],
+        Kind::Other(_) => &[RECONCILE_REQUESTED_AT],
     }
 }
 
 /// What to say of annotations of this operator's group that do nothing: misspelt, of another release or kind, with another value
 /// than `message` tells to type, or where there is nothing that they could do. Values are not repeated.
 #[must_use]
-pub fn in_vain(metadata: &ObjectMeta, kind: Kind, message: &str) -> String {
+pub fn in_vain(metadata: &ObjectMeta, kind: &Kind, message: &str) -> String {
     let mut words = String::new();
     for (key, value) in metadata.annotations.iter().flatten() {
         if key.split_once('/').is_none_or(|(group, _)| group != GROUP) {
@@ -131,7 +132,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: Kind, message: &str) -> String {
         }
         let told = message.split_once(&format!("{key}=")).map(|(_, rest)| begins_with(rest, value));
         let (why, remove) = match told {
-            _ if key == ABANDON && kind == Kind::TenantDatabase => ("it is for one that cannot be read", true),
+            _ if key == ABANDON && *kind == Kind::TenantDatabase => ("it is for one that cannot be read", true),
             _ if !known(kind).contains(&key.as_str()) => ("this release does not know it on this kind", true),
             // Any time means something, not only the one that the message proposes.
             Some(_) if [CONFIRM_DELETIONS, BRING_BACK].contains(&key.as_str()) => continue,
@@ -144,7 +145,7 @@ pub fn in_vain(metadata: &ObjectMeta, kind: Kind, message: &str) -> String {
         };
         let _ = write!(words, "; the annotation {key} does nothing: {why}");
         if remove {
-            let _ = write!(words, "; to remove it: {}", Object::of(kind, metadata).unannotate(key));
+            let _ = write!(words, "; to remove it: {}", Object::of(kind.clone(), metadata).unannotate(key));
         }
     }
     words
@@ -174,7 +175,7 @@ pub fn deletion(schema_id: impl Display, uid: impl Display, deleted_at: Timestam
 mod tests {
     use super::*;
 
-    fn check(kind: Kind, key: &str, message: &str, expected: &str) {
+    fn check(kind: &Kind, key: &str, message: &str, expected: &str) {
         let annotations = [(key.to_owned(), "school@1".to_owned()), ("else.where/x".to_owned(), "y".to_owned())];
         let annotations = Some(annotations.into());
         let (name, namespace) = (Some("school".to_owned()), Some("team-a".to_owned()));
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn annotations_that_do_nothing_get_a_word() {
-        let schema = |key: &str, message: &str, expected| check(Kind::TenantSchema, key, message, expected);
+        let schema = |key: &str, message: &str, expected| check(&Kind::TenantSchema, key, message, expected);
         schema(
             "edumatrixhub.io/reclam",
             "ready",
@@ -201,14 +202,19 @@ mod tests {
              annotate tenantschema school edumatrixhub.io/reclam-",
         );
         schema(TAKE_OVER, "ready", "does not know it on this kind");
-        check(Kind::TenantDatabase, TAKE_OVER, "ready", "");
-        check(Kind::TenantDatabase, RECLAIM, "ready", "does not know it on this kind");
-        check(Kind::SchemaBackup, PAUSED, "ready", "does not know it on this kind");
+        check(&Kind::TenantDatabase, TAKE_OVER, "ready", "");
+        check(&Kind::TenantDatabase, RECLAIM, "ready", "does not know it on this kind");
+        check(&Kind::SchemaBackup, PAUSED, "ready", "does not know it on this kind");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@2; or", "it has another value");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@1; or", "");
         let brake = "if all are meant: kubectl annotate tenantdatabase default --overwrite edumatrixhub.io/bring-back=2026-01-01T00:00:00Z";
-        check(Kind::TenantDatabase, BRING_BACK, brake, "");
-        check(Kind::TenantDatabase, TAKE_OVER, "type edumatrixhub.io/take-over=school@1,2; or", "it has another value");
+        check(&Kind::TenantDatabase, BRING_BACK, brake, "");
+        check(
+            &Kind::TenantDatabase,
+            TAKE_OVER,
+            "type edumatrixhub.io/take-over=school@1,2; or",
+            "it has another value",
+        );
         schema(RECLAIM, "ready", "");
         schema(
             RECLAIM,

@@ -16,12 +16,38 @@ use super::{policy::DeletionPolicy, text::is_object_name};
 
 /// A kind of object that commands are about, called as manifests call it.
 #[allow(missing_docs, reason = "each kind has its own document")]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     TenantDatabase,
     TenantSchema,
     SchemaBackup,
     Lease,
+    /// Another one, by its name.
+    Other(String),
+}
+
+impl From<&str> for Kind {
+    fn from(name: &str) -> Self {
+        match name {
+            "TenantDatabase" => Self::TenantDatabase,
+            "TenantSchema" => Self::TenantSchema,
+            "SchemaBackup" => Self::SchemaBackup,
+            "Lease" => Self::Lease,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TenantDatabase => "TenantDatabase",
+            Self::TenantSchema => "TenantSchema",
+            Self::SchemaBackup => "SchemaBackup",
+            Self::Lease => "Lease",
+            Self::Other(name) => name,
+        })
+    }
 }
 
 /// An object that commands are about.
@@ -114,7 +140,7 @@ impl fmt::Display for Command {
             }
         };
         let slash = if is_object_name(name) { ' ' } else { '/' };
-        write!(f, "kubectl {place}{verb} {}{slash}{}{how}", format!("{kind:?}").to_lowercase(), word(name))
+        write!(f, "kubectl {place}{verb} {}{slash}{}{how}", kind.to_string().to_lowercase(), word(name))
     }
 }
 
@@ -134,10 +160,21 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_is_its_name() {
+        for name in ["TenantDatabase", "TenantSchema", "SchemaBackup", "Lease", "TimedSnapshot"] {
+            let kind = Kind::from(name);
+            assert_eq!(kind.to_string(), name);
+            assert_eq!(matches!(kind, Kind::Other(_)), name == "TimedSnapshot", "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_command_is_what_is_typed_and_what_a_name_has_in_it_is_no_other_word() {
         let (main, a, retain) = (Object::database("main"), Object::tenant("team", "a"), DeletionPolicy::Retain);
         check(&Object { kind: Kind::Lease, ..a.clone() }.to(Verb::Describe), "-n team describe lease a");
         check(&Object::backup("team", "b").to(Verb::Delete), "-n team delete schemabackup b");
+        let other = Object { kind: "TimedSnapshot".into(), ..a.clone() };
+        check(&other.to(Verb::Edit), "-n team edit timedsnapshot a");
         check(&main.unannotate("g/k"), "annotate tenantdatabase main g/k-");
         check(&a.annotate("g/k", "s@7.01:00Z+1"), "-n team annotate tenantschema a --overwrite g/k=s@7.01:00Z+1");
         let merge = r#"-n team patch tenantschema a --type merge -p '{"spec":{"deletionPolicy":"Retain"}}'"#;

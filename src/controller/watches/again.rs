@@ -1,5 +1,7 @@
 //! A watch that begins again from nothing whenever everything is to be listed again, and that says whether it fails.
 
+use std::borrow::Cow;
+
 use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use kube::runtime::watcher::{Error, Event};
 
@@ -7,7 +9,7 @@ use super::Hearing;
 
 /// The events of what `begin` begins, for as long as it is polled.
 pub fn watched<K: Send + 'static>(
-    kind: &'static str,
+    kind: Cow<'static, str>,
     hearing: &Hearing,
     begin: impl Fn() -> BoxStream<'static, Result<Event<K>, Error>> + Send + 'static,
 ) -> BoxStream<'static, Result<Event<K>, Error>> {
@@ -16,7 +18,7 @@ pub fn watched<K: Send + 'static>(
     let turns = world.turns();
     let first = (begin(), turns.borrow().worlds);
     let events = stream::unfold((first, turns, begin), move |((mut events, mut number), mut turns, begin)| {
-        let (world, readiness, kinds) = (world.clone(), readiness.clone(), kinds.clone());
+        let (kind, world, readiness, kinds) = (kind.clone(), world.clone(), readiness.clone(), kinds.clone());
         async move {
             loop {
                 tokio::select! {
@@ -29,7 +31,7 @@ pub fn watched<K: Send + 'static>(
                         match &event {
                             Some(Ok(Event::Init)) => kinds.doubt(),
                             Some(Ok(Event::InitDone)) => world.listed(watch, number),
-                            Some(Err(error)) => readiness.watch_failed(watch, kind, &error.to_string()),
+                            Some(Err(error)) => readiness.watch_failed(watch, kind.clone(), &error.to_string()),
                             _ => {}
                         }
                         // The beginning of a list is told before the API server answers.

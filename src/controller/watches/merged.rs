@@ -29,12 +29,12 @@ pub type Told<K> = BoxStream<'static, Result<Event<Read<K>>, watcher::Error>>;
 /// The events for a cache.
 pub type Events<K> = BoxStream<'static, Result<Event<K>, watcher::Error>>;
 
-/// One stream of events for the cache behind `store`. What cannot be read is remembered in `unread`, by `kind`, and is in no cache.
-pub fn merge<K>(streams: Vec<Told<K>>, store: Store<K>, kind: &'static str, unread: Unread) -> Events<K>
+/// One stream of events for the cache behind `store`. What cannot be read is remembered in `unread`, and is in no cache.
+pub fn merge<K>(streams: Vec<Told<K>>, store: Store<K>, unread: Unread) -> Events<K>
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
-    let mut merge = Merge::new(streams.len(), kind, unread);
+    let mut merge = Merge::new(streams.len(), unread);
     let numbered =
         streams.into_iter().enumerate().map(|(index, events)| events.map(move |event| (index, event)).boxed());
     stream::select_all(numbered)
@@ -73,7 +73,6 @@ impl<K: Resource<DynamicType = ()> + Clone> Cache<K> for Store<K> {
 struct Merge<K> {
     parts: Vec<Part>,
     first: Option<Vec<K>>,
-    kind: &'static str,
     unread: Unread,
 }
 
@@ -102,10 +101,10 @@ impl Part {
     }
 }
 
-impl<K: ResourceExt> Merge<K> {
-    fn new(count: usize, kind: &'static str, unread: Unread) -> Self {
+impl<K: Resource<DynamicType = ()>> Merge<K> {
+    fn new(count: usize, unread: Unread) -> Self {
         let parts = std::iter::repeat_with(Part::default).take(count).collect();
-        Self { parts, first: (count > 1).then(Vec::new), kind, unread }
+        Self { parts, first: (count > 1).then(Vec::new), unread }
     }
 
     /// The events for the cache.
@@ -115,7 +114,7 @@ impl<K: ResourceExt> Merge<K> {
                 if let Some(part) = self.parts.get_mut(index) {
                     let begun = mem::take(&mut part.unread_listing);
                     for (namespace, name) in begun.difference(&part.unread) {
-                        self.unread.remove(self.kind, namespace, name);
+                        self.unread.remove::<K>(namespace, name);
                     }
                 }
                 self.take_read(index, Event::Init, cache)
@@ -132,7 +131,7 @@ impl<K: ResourceExt> Merge<K> {
                 if let Some(part) = self.parts.get_mut(index) {
                     part.unread_listing.insert(named(&object.metadata));
                 }
-                self.unread.insert(self.kind, *object);
+                self.unread.insert::<K>(*object);
                 Vec::new()
             }
             // What the cache had of it is older than what cannot be read.
@@ -141,7 +140,7 @@ impl<K: ResourceExt> Merge<K> {
                 if let Some(part) = self.parts.get_mut(index) {
                     part.unread.insert(name.clone());
                 }
-                self.unread.insert(self.kind, *object);
+                self.unread.insert::<K>(*object);
                 self.drop(index, &name, cache.get(&name))
             }
             Event::Delete(Read::Unreadable(object)) => {
@@ -158,7 +157,7 @@ impl<K: ResourceExt> Merge<K> {
                     let listing = mem::take(&mut part.unread_listing);
                     let before = mem::replace(&mut part.unread, listing);
                     for (namespace, name) in before.difference(&part.unread) {
-                        self.unread.remove(self.kind, namespace, name);
+                        self.unread.remove::<K>(namespace, name);
                     }
                 }
                 self.take_read(index, Event::InitDone, cache)
@@ -171,7 +170,7 @@ impl<K: ResourceExt> Merge<K> {
         let Some(part) = self.parts.get_mut(index) else { return };
         let listed = part.unread_listing.remove(name);
         if part.unread.remove(name) || listed {
-            self.unread.remove(self.kind, &name.0, &name.1);
+            self.unread.remove::<K>(&name.0, &name.1);
         }
     }
 
@@ -269,7 +268,7 @@ mod tests {
     }
 
     fn merge(count: usize) -> Merge<ConfigMap> {
-        Merge::new(count, "ConfigMap", Unread::default())
+        Merge::new(count, Unread::default())
     }
 
     fn unreadable(name: &str) -> Read<ConfigMap> {
@@ -278,7 +277,7 @@ mod tests {
 
     /// The names of those that cannot be read.
     fn unread(merge: &Merge<ConfigMap>) -> Vec<String> {
-        merge.unread.all("ConfigMap").iter().filter_map(|object| object.metadata.name.clone()).collect()
+        merge.unread.all::<ConfigMap>().iter().filter_map(|object| object.metadata.name.clone()).collect()
     }
 
     struct HasAll;

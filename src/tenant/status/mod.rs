@@ -175,7 +175,7 @@ fn finish(
     now: Timestamp,
 ) -> TenantSchemaStatus {
     let generation = tenant.metadata.generation.unwrap_or_default();
-    let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, Kind::TenantSchema, verdict.message()));
+    let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, &Kind::TenantSchema, verdict.message()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);

@@ -9,7 +9,7 @@ use tenant_schema_operator::{
     tenant::{
         desired::{self, Removal},
         plan,
-        resolve::Resolved,
+        resolve::{Reach, Resolved},
     },
 };
 
@@ -252,30 +252,32 @@ fn a_deleted_loser_of_a_conflict_drops_nothing() {
     check_removal("remove_nothing", &school(), &answer(json!({ "name_holder": claim("team-a", "older") })));
 }
 
-/// `check(there may be a schema, the database is out of reach, policy, expected)` of what a deleted tenant waits for.
-fn check_leave(may_have_schema: bool, out_of_reach: bool, policy: &str, expected: &str) {
+/// `check(there may be a schema, whether its database can be asked, policy, expected)` of what a deleted tenant waits for.
+fn check_leave(may_have_schema: bool, reach: Reach, policy: &str, expected: &str) {
     let tenant = deleted(&tenant(json!({ "schemaName": "school", "deletionPolicy": policy }), json!(null)));
-    let reachable = !out_of_reach;
-    let leave = tenant.removal(&Resolved { may_have_schema, reachable, out_of_reach, ..resolved(json!({}), 0) });
+    let leave = tenant.removal(&Resolved { may_have_schema, reach, ..resolved(json!({}), 0) });
     let found = match &leave {
         Leave::Nothing(_) => "goes",
         Leave::AsItIs(_) => "stays",
         Leave::Asked(_) => "asks",
         Leave::Abandoned(_) => "abandoned",
     };
-    assert_eq!(found, expected, "{may_have_schema} {out_of_reach} {policy}");
+    assert_eq!(found, expected, "{may_have_schema} {reach:?} {policy}");
 }
 
 #[test]
 fn what_may_have_a_schema_waits_for_its_database_and_nothing_else_does() {
     for policy in ["BackupThenDrop", "Drop"] {
-        check_leave(true, true, policy, "asks");
-        check_leave(true, false, policy, "asks");
-        check_leave(false, false, policy, "asks");
-        check_leave(false, true, policy, "goes");
+        for reach in [Reach::Reached, Reach::Unsettled, Reach::OutOfReach] {
+            check_leave(true, reach, policy, "asks");
+        }
+        check_leave(false, Reach::Reached, policy, "asks");
+        check_leave(false, Reach::Unsettled, policy, "asks");
+        check_leave(false, Reach::OutOfReach, policy, "goes");
     }
-    check_leave(true, true, "Retain", "stays");
-    check_leave(false, true, "Retain", "goes");
+    check_leave(true, Reach::OutOfReach, "Retain", "stays");
+    check_leave(false, Reach::Unsettled, "Retain", "stays");
+    check_leave(false, Reach::OutOfReach, "Retain", "goes");
 }
 
 /// `check(there may be a schema as far as is known, what the database has, paused)` of a deleted tenant with a pause.

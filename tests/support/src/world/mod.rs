@@ -16,10 +16,6 @@ use std::{
 };
 
 use devcluster::{ControlPlane, ControlPlaneInfo, PostgresInfo};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, ready},
-};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -32,7 +28,7 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantDatabase, TenantSchema, crds_yaml},
     config::Config,
-    controller::{self, Runner},
+    controller::{self, Standing, Watching},
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
@@ -63,7 +59,7 @@ pub struct World {
     /// Whether the operator shows series for each tenant.
     pub tenant_metrics: bool,
     /// The controller of a further kind that operators have.
-    pub further_kind: fn(&Runner) -> BoxFuture<'static, ()>,
+    pub further_kind: fn(&Watching<'_>) -> Vec<Box<dyn Standing>>,
     operator: Option<Operator>,
 }
 
@@ -115,7 +111,7 @@ impl World {
             kubeconfig: plane.kubeconfig.clone(),
             plane: plane.clone(),
             tenant_metrics: true,
-            further_kind: |_| ready(()).boxed(),
+            further_kind: |_| Vec::new(),
             operator: None,
             id,
         };
@@ -148,7 +144,7 @@ impl World {
             plane,
             postgres: self.postgres.clone(),
             tenant_metrics: true,
-            further_kind: |_| ready(()).boxed(),
+            further_kind: |_| Vec::new(),
             operator: None,
         }
     }
