@@ -24,7 +24,7 @@ build: tools ## Build the operator
 	cargo build --locked --release --bin tenant-schema-operator
 
 # The test programs that need no server, beside those of the library.
-PURE := api_docs architecture contract crds dependencies docs fuzz lease_model plan
+PURE := api_docs architecture contract crds database_plan dependencies docs fuzz lease_model plan
 
 .PHONY: check
 check: tools ## Check format and lints and run the tests that need no server, in less than a minute

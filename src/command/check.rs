@@ -6,7 +6,10 @@ use kube::{Api, Client};
 use thiserror::Error;
 
 use crate::{
-    api::TenantDatabase,
+    api::{
+        TenantDatabase,
+        command::{Kind, List},
+    },
     database::{
         open::{Closed, Reached, reach},
         resolve::{Unresolved, resolve},
@@ -22,7 +25,7 @@ pub enum Error {
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
     /// There is no such object.
-    #[error("TenantDatabase {0:?} does not exist; see: kubectl get tenantdatabases")]
+    #[error("TenantDatabase {0:?} does not exist; see: {all}", all = List(Kind::TenantDatabase))]
     NoDatabase(String),
     /// The connection's Secrets.
     #[error(transparent)]

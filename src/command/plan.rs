@@ -24,7 +24,10 @@ use thiserror::Error;
 use self::documents::Document;
 use crate::controller::cluster_id;
 use crate::{
-    api::{SchemaBackup, TenantDatabase, TenantSchema},
+    api::{
+        SchemaBackup, TenantDatabase, TenantSchema,
+        command::{self, List},
+    },
     database::{
         desired::complaint,
         open::{Closed, Reached, reach},
@@ -51,7 +54,7 @@ pub enum Error {
     #[error(transparent)]
     Kubernetes(#[from] kubernetes::Error),
     /// There is no such database.
-    #[error("TenantDatabase {0:?} does not exist; see: kubectl get tenantdatabases")]
+    #[error("TenantDatabase {0:?} does not exist; see: {all}", all = List(command::Kind::TenantDatabase))]
     NoDatabase(String),
     /// The connection's Secrets.
     #[error("cannot connect to TenantDatabase {0}")]

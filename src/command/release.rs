@@ -12,7 +12,11 @@ use serde_json::json;
 
 use crate::controller::watches::apis;
 use crate::{
-    api::{TenantDatabase, TenantSchema, policy::DeletionPolicy},
+    api::{
+        TenantDatabase, TenantSchema,
+        command::{Object, Verb},
+        policy::DeletionPolicy,
+    },
     config::Selection,
     kubernetes::{self, reading::Read},
 };
@@ -110,8 +114,8 @@ pub async fn release_all(client: &Client, selection: &Selection) -> Result<Resul
 
 fn forbids(database: &str) -> String {
     format!(
-        "TenantDatabase {database} does not allow the deletion policy Retain and nothing was changed; allow it: kubectl patch \
-         tenantdatabase {database} --type json -p '[{{\"op\":\"add\",\"path\":\"/spec/limits/deletionPolicies/-\",\"value\":\"Retain\"}}]'"
+        "TenantDatabase {database} does not allow the deletion policy Retain and nothing was changed; allow it: {}",
+        Object::database(database).to(Verb::AllowDeletionPolicy(DeletionPolicy::Retain))
     )
 }
 

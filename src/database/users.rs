@@ -7,7 +7,10 @@ use serde::de::DeserializeOwned;
 
 use super::work::Work;
 use crate::{
-    api::{SchemaBackup, TenantDatabase, TenantSchema},
+    api::{
+        SchemaBackup, TenantDatabase, TenantSchema,
+        command::{Kind, List},
+    },
     frame::Context,
     kubernetes::{self, reading::Read},
 };
@@ -23,13 +26,13 @@ pub async fn in_use(database: &TenantDatabase, work: Option<&Work>, ctx: &Contex
     let mut users = tenants.iter().filter(|tenant| tenant.spec.database() == name);
     if let Some(first) = users.next() {
         let of = format!("{}/{}", first.namespace().unwrap_or_default(), first.name_any());
-        return Some(told(&format!("{} TenantSchemas", users.count() + 1), "tenantschemas", &of));
+        return Some(told(&format!("{} TenantSchemas", users.count() + 1), Kind::TenantSchema, &of));
     }
     let backups = ctx.stores.backups.state();
     let mut users = backups.iter().filter(|backup| backup.needs_database(&name));
     if let Some(first) = users.next() {
         let of = format!("{}/{}", first.namespace().unwrap_or_default(), first.name_any());
-        return Some(told(&format!("{} SchemaBackups", users.count() + 1), "schemabackups", &of));
+        return Some(told(&format!("{} SchemaBackups", users.count() + 1), Kind::SchemaBackup, &of));
     }
     let installed = database.status.as_ref().is_some_and(|status| status.installation_id.is_some());
     if !installed {
@@ -41,13 +44,13 @@ pub async fn in_use(database: &TenantDatabase, work: Option<&Work>, ctx: &Contex
         Read::Unreadable(tenant) => tenant.database.as_deref().is_none_or(|named| named == name),
     };
     match unseen_user("TenantSchemas", refers, ctx).await {
-        Ok(Some(of)) => Some(told("TenantSchemas that this operator does not watch", "tenantschemas", &of)),
+        Ok(Some(of)) => Some(told("TenantSchemas that this operator does not watch", Kind::TenantSchema, &of)),
         Ok(None) => {
             let needs =
                 |backup: &Read<SchemaBackup>| matches!(backup, Read::Whole(backup) if backup.needs_database(&name));
             match unseen_user("SchemaBackups", needs, ctx).await {
                 Ok(found) => {
-                    found.map(|of| told("SchemaBackups that this operator does not watch", "schemabackups", &of))
+                    found.map(|of| told("SchemaBackups that this operator does not watch", Kind::SchemaBackup, &of))
                 }
                 // A backup that this operator may not ask about waits with its own object, whose message has the way
                 // out: nothing is lost.
@@ -99,13 +102,14 @@ fn in_registry(work: &Work, ctx: &Context) -> Option<String> {
     let of = format!("{}/{}", first.namespace, first.name);
     Some(told(
         &format!("{} schemas of TenantSchemas that this operator may not see", users.count() + 1),
-        "tenantschemas",
+        Kind::TenantSchema,
         &of,
     ))
 }
 
-fn told(who: &str, kind: &str, first: &str) -> String {
+fn told(who: &str, kind: Kind, first: &str) -> String {
     format!(
-        "{who} still need this database, {first} for one; it goes by itself when they have gone; to see them: kubectl get {kind} -A"
+        "{who} still need this database, {first} for one; it goes by itself when they have gone; to see them: {}",
+        List(kind)
     )
 }

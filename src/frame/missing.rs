@@ -3,7 +3,14 @@
 use kube::Api;
 
 use super::Context;
-use crate::{api::TenantDatabase, kubernetes, text::is_object_name};
+use crate::{
+    api::{
+        TenantDatabase,
+        command::{Object, Verb},
+    },
+    kubernetes,
+    text::is_object_name,
+};
 
 /// What a TenantDatabase is that the cache does not have.
 pub enum MissingDatabase {
@@ -33,6 +40,7 @@ fn out_of_view(name: &str, selector: Option<&str>) -> String {
     };
     format!(
         "TenantDatabase {name} is there and out of this operator's view, which is --watch-selector {selector}; a TenantDatabase and what \
-         uses it must have labels that one operator selects: kubectl get tenantdatabase {name} --show-labels"
+         uses it must have labels that one operator selects: {}",
+        Object::database(name).to(Verb::GetLabels)
     )
 }

@@ -3,7 +3,6 @@
 
 use super::{Effect, End, Plan, Running};
 use crate::{
-    api::condition::Reason,
     contract::{Call, CallResult, CallStatus, Step},
     lane::Lane,
     postgres::Error,
@@ -56,10 +55,8 @@ pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
             Effect::Steps(steps) | Effect::Try(steps) => {
                 let queues_job = steps.iter().any(Step::queues_job);
                 let results = match lane.apply(&plan.caller, steps.clone()).await {
-                    // No other text of a plan has letters beyond ASCII.
                     Err(error) if error.is_unstorable() => {
-                        let message = format!("spec.config has a text that this database cannot store: {error}");
-                        applied.end = End::Refused { reason: Reason::InvalidSpec, message };
+                        applied.end = End::unstorable(&error);
                         return Ok(applied);
                     }
                     other => other?,

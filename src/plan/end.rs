@@ -1,5 +1,7 @@
 //! Where applying a plan ended, for every kind the same. Pure.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use crate::{
@@ -46,6 +48,13 @@ impl End {
                 Some(Self::Refused { reason: reason_of(&result.reason()), message: result.message.clone() })
             }
         }
+    }
+
+    /// A text of the plan fits into no database of this encoding. No other text of a plan has letters beyond ASCII than `config`.
+    #[must_use]
+    pub fn unstorable(error: &impl fmt::Display) -> Self {
+        let message = format!("spec.config has a text that this database cannot store: {error}");
+        Self::Refused { reason: Reason::InvalidSpec, message }
     }
 
     /// What the end says of an object that is not as it should be; nothing when it is, or may go.

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     api::{
         self, TenantDatabase, TenantSchema,
+        command::{Kind, List},
         condition::{ConditionType, Reason, find},
         policy::DeletionPolicy,
         tenant_database::{InstitutionsMode, Limits},
@@ -113,8 +114,9 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     let database = resolved.database.as_deref().ok_or_else(|| Invalid {
         reason: Reason::DatabaseNotFound,
         message: format!(
-            "there is no TenantDatabase {:?}; the platform team makes it, and knows which there are (kubectl get tenantdatabases)",
-            tenant.spec.database()
+            "there is no TenantDatabase {:?}; the platform team makes it, and knows which there are ({})",
+            tenant.spec.database(),
+            List(Kind::TenantDatabase)
         ),
     })?;
     let labels = resolved.namespace_labels.as_ref().ok_or_else(|| Invalid {

@@ -178,5 +178,7 @@ fn facts() -> Value {
 fn claimed_job() -> Value {
     json!({
         "job_id": ID, "kind": "purge", "schema_id": ID, "schema_name": "school", "backup_id": ID, "attempt": 1, "storage_bytes": 1,
+        "subject": { "kind": "backup", "id": ID },
+        "wake": [{ "kind": "SchemaBackup", "namespace": "team-a", "name": "before-exams", "uid": ID }],
     })
 }

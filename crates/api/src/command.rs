@@ -67,6 +67,8 @@ pub struct Object {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     Get,
+    /// It is shown with its labels.
+    GetLabels,
     Describe,
     Delete,
     Edit,
@@ -76,8 +78,22 @@ pub enum Verb {
     Annotate(String, String),
     /// Its annotation with this key is removed.
     Unannotate(String),
-    /// A `TenantSchema` gets this policy.
+    /// A `TenantSchema` or a `SchemaBackup` gets this policy.
     SetDeletionPolicy(DeletionPolicy),
+    /// A `TenantDatabase` allows its tenants this policy as well.
+    AllowDeletionPolicy(DeletionPolicy),
+}
+
+/// All objects of a kind are listed, of all namespaces if they have one.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct List(pub Kind);
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let everywhere = if self.0 == Kind::TenantDatabase { "" } else { " -A" };
+        write!(f, "kubectl get {}s{everywhere}", self.0.to_string().to_lowercase())
+    }
 }
 
 /// What is done to which object. Its text is what is typed: whatever a name or a value has in it, a shell takes it as one word,
@@ -129,12 +145,17 @@ impl fmt::Display for Command {
         let place = namespace.as_ref().map_or_else(String::new, |namespace| format!("-n {} ", word(namespace)));
         let (verb, how) = match verb {
             Verb::Get => ("get", String::new()),
+            Verb::GetLabels => ("get", " --show-labels".to_owned()),
             Verb::Describe => ("describe", String::new()),
             Verb::Delete => ("delete", String::new()),
             Verb::Edit => ("edit", String::new()),
             Verb::EditStatus => ("edit", " --subresource=status".to_owned()),
             Verb::Annotate(key, value) => ("annotate", format!(" --overwrite {}", word(&format!("{key}={value}")))),
             Verb::Unannotate(key) => ("annotate", format!(" {}", word(&format!("{key}-")))),
+            Verb::AllowDeletionPolicy(policy) => {
+                let added = r#"{"op":"add","path":"/spec/limits/deletionPolicies/-","value":"#;
+                ("patch", format!(" --type json -p '[{added}\"{}\"}}]'", policy.as_str()))
+            }
             Verb::SetDeletionPolicy(to) => {
                 ("patch", format!(r#" --type merge -p '{{"spec":{{"deletionPolicy":"{}"}}}}'"#, to.as_str()))
             }
@@ -169,6 +190,12 @@ mod tests {
     }
 
     #[test]
+    fn all_of_a_kind_are_listed_wherever_they_are() {
+        assert_eq!(List(Kind::TenantDatabase).to_string(), "kubectl get tenantdatabases");
+        assert_eq!(List(Kind::SchemaBackup).to_string(), "kubectl get schemabackups -A");
+    }
+
+    #[test]
     fn a_command_is_what_is_typed_and_what_a_name_has_in_it_is_no_other_word() {
         let (main, a, retain) = (Object::database("main"), Object::tenant("team", "a"), DeletionPolicy::Retain);
         check(&Object { kind: Kind::Lease, ..a.clone() }.to(Verb::Describe), "-n team describe lease a");
@@ -179,6 +206,9 @@ mod tests {
         check(&a.annotate("g/k", "s@7.01:00Z+1"), "-n team annotate tenantschema a --overwrite g/k=s@7.01:00Z+1");
         let merge = r#"-n team patch tenantschema a --type merge -p '{"spec":{"deletionPolicy":"Retain"}}'"#;
         check(&a.to(Verb::SetDeletionPolicy(retain)), merge);
+        let allow = r#"patch tenantdatabase main --type json -p '[{"op":"add","path":"/spec/limits/deletionPolicies/-","value":"Retain"}]'"#;
+        check(&main.to(Verb::AllowDeletionPolicy(retain)), allow);
+        check(&main.to(Verb::GetLabels), "get tenantdatabase main --show-labels");
         check(&main.annotate("g/k", "it's $(x)"), r"annotate tenantdatabase main --overwrite 'g/k=it'\''s $(x)'");
         check(&Object::tenant("a;b", "x y").to(Verb::Get), "-n 'a;b' get tenantschema/'x y'");
         check(&Object::database("--all").to(Verb::Delete), "delete tenantdatabase/--all");
