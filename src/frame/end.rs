@@ -8,6 +8,7 @@ use super::{
     After, Context, Doors, Ending, Fit, Host, Kind, Leave, Next, Outcome, Pass, StageError as Error, Stand, Wish,
     doors::planned,
     drive::{api, trouble},
+    look,
     publish::publish,
 };
 use crate::{
@@ -108,11 +109,13 @@ async fn leave_it<K: Kind>(
 ) -> Result<Next, Error> {
     let wish = Wish::<K>::End(leave);
     let lane = if let Host::Open(lane) = &stand.host { Some(lane) } else { None };
-    let observed = match lane {
-        Some(lane) => K::observe(wish, Doors::Lane(lane, ctx)).await?,
-        None => K::Observed::default(),
+    let (observed, plan) = if let Some(lane) = lane {
+        look(wish, Doors::Lane(lane, ctx)).await?
+    } else {
+        let nothing = K::Observed::default();
+        let plan = planned(wish, &nothing);
+        (nothing, plan)
     };
-    let plan = planned(wish, &observed);
     if plan.paused {
         return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
     }

@@ -163,6 +163,13 @@ fn seen<K: Kind>(object: &K, wish: Wish<'_, K>, observed: &K::Observed) -> Strin
     let told = object.status_of(&pass, Timestamp::UNIX_EPOCH);
     let mut text = plan.to_string();
     if applied.end != End::Released {
+        let status = serde_json::to_value(&told.status).expect("a status that can be written");
+        // The summary is the most urgent condition again.
+        for (field, value) in status.as_object().into_iter().flatten() {
+            if !["conditions", "summary", "observedGeneration"].contains(&field.as_str()) {
+                let _ = writeln!(text, "status {field}: {value}");
+            }
+        }
         for condition in told.status.conditions() {
             let Condition { type_, status, reason, message, .. } = condition;
             // The plan has the message of what waits or is refused, and need not be read twice. What is said of an annotation that
