@@ -175,11 +175,18 @@ pub fn deletion(schema_id: impl Display, uid: impl Display, deleted_at: Timestam
 mod tests {
     use super::*;
 
+    fn annotated(annotations: &[(&str, &str)]) -> ObjectMeta {
+        let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }
+    }
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
     fn check(kind: &Kind, key: &str, message: &str, expected: &str) {
-        let annotations = [(key.to_owned(), "school@1".to_owned()), ("else.where/x".to_owned(), "y".to_owned())];
-        let annotations = Some(annotations.into());
         let (name, namespace) = (Some("school".to_owned()), Some("team-a".to_owned()));
-        let metadata = ObjectMeta { name, namespace, annotations, ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name, namespace, ..annotated(&[(key, "school@1"), ("else.where/x", "y")]) };
         let found = in_vain(&metadata, kind, message);
         assert!(if expected.is_empty() { found.is_empty() } else { found.contains(expected) }, "{key}: {found}");
     }
@@ -205,6 +212,8 @@ mod tests {
         check(&Kind::TenantDatabase, TAKE_OVER, "ready", "");
         check(&Kind::TenantDatabase, RECLAIM, "ready", "does not know it on this kind");
         check(&Kind::SchemaBackup, PAUSED, "ready", "does not know it on this kind");
+        check(&Kind::TenantDatabase, ABANDON, "ready", "it is for one that cannot be read; to remove it: kubectl ");
+        schema(ABANDON, "ready", "");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@2; or", "it has another value");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@1; or", "");
         let brake = "if all are meant: kubectl annotate tenantdatabase default --overwrite edumatrixhub.io/bring-back=2026-01-01T00:00:00Z";
@@ -221,5 +230,106 @@ mod tests {
             "schema a belongs to a tenant of another namespace; the first keeps it",
             "or spec.transfers gives",
         );
+    }
+
+    #[test]
+    fn an_object_is_paused_by_the_annotation_alone() {
+        let check = |annotations: &[(&str, &str)], expected: bool| {
+            assert_eq!(is_paused(&annotated(annotations)), expected, "{annotations:?}");
+        };
+        check(&[(PAUSED, "true")], true);
+        check(&[(PAUSED, "false")], true);
+        check(&[(PAUSED, "")], true);
+        check(&[(RECLAIM, "true")], false);
+        check(&[], false);
+        assert!(!is_paused(&ObjectMeta::default()));
+    }
+
+    #[test]
+    fn a_time_to_come_confirms_nothing() {
+        let now = time("2026-01-31T12:00:00Z");
+        let check = |value: &str, counts: bool| {
+            let metadata = annotated(&[(CONFIRM_DELETIONS, value), (BRING_BACK, value)]);
+            let (said, to_come) = (counts.then(|| time(value)), (!counts).then(|| (CONFIRM_DELETIONS, time(value))));
+            assert_eq!(confirmed_deletions(&metadata, now), said, "{value}");
+            assert_eq!(bring_back_since(&metadata, now), said, "{value}");
+            assert_eq!(time_to_come(&metadata, now), to_come, "{value}");
+        };
+        check("2025-12-31T12:00:00Z", true);
+        check("2026-01-31T12:00:00Z", true);
+        check("2026-01-31T12:01:00Z", true);
+        check("2026-01-31T12:01:00.000000001Z", false);
+        check("2027-01-31T12:00:00Z", false);
+    }
+
+    #[test]
+    fn the_annotation_whose_time_is_to_come_is_named() {
+        let (past, to_come) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+        let metadata = annotated(&[(CONFIRM_DELETIONS, past), (BRING_BACK, to_come)]);
+        assert_eq!(time_to_come(&metadata, time("2026-01-31T12:00:00Z")), Some((BRING_BACK, time(to_come))));
+    }
+
+    #[test]
+    fn what_is_brought_back_is_as_exact_as_postgresql_keeps_it() {
+        let metadata = annotated(&[(BRING_BACK, "2026-01-31T12:00:00.123456789Z")]);
+        let since = bring_back_since(&metadata, time("2026-01-31T12:00:00Z"));
+        assert_eq!(since, Some(time("2026-01-31T12:00:00.123456Z")));
+    }
+
+    #[test]
+    fn a_value_that_is_no_time_is_told_and_confirms_nothing() {
+        let now = time("2026-01-31T12:00:00Z");
+        let check = |value: &str, expected: Option<&str>| {
+            let metadata = annotated(&[(CONFIRM_DELETIONS, value), (BRING_BACK, value), (RECONCILE_REQUESTED_AT, "x")]);
+            let told = expected.map(|value| vec![(CONFIRM_DELETIONS, value), (BRING_BACK, value)]);
+            assert_eq!(no_times(&metadata), told.unwrap_or_default(), "{value}");
+            assert_eq!(confirmed_deletions(&metadata, now).is_none(), expected.is_some(), "{value}");
+            assert_eq!(bring_back_since(&metadata, now).is_none(), expected.is_some(), "{value}");
+        };
+        check("2026-01-31T12:00:00Z", None);
+        check("2026-01-31T12:00:00+02:00", None);
+        check(" 2026-01-31T12:00:00Z\n", None);
+        check("2026-01-31", Some("2026-01-31"));
+        check("2026-01-31T12:00:00", Some("2026-01-31T12:00:00"));
+        check(" yes ", Some("yes"));
+        check("", Some(""));
+    }
+
+    #[test]
+    fn a_database_without_annotations_confirms_nothing_and_is_not_complained_about() {
+        let (none, now) = (ObjectMeta::default(), time("2026-01-31T12:00:00Z"));
+        assert_eq!((confirmed_deletions(&none, now), bring_back_since(&none, now)), (None, None));
+        assert_eq!((time_to_come(&none, now), no_times(&none)), (None, vec![]));
+    }
+
+    #[test]
+    fn only_the_whole_value_under_its_own_annotation_confirms() {
+        let check = |key: &str, value: &str, expected: bool| {
+            assert_eq!(confirms(&annotated(&[(key, value)]), CONFIRM_DROP, "school@1"), expected, "{key}={value}");
+        };
+        check(CONFIRM_DROP, "school@1", true);
+        check(CONFIRM_DROP, "school@12", false);
+        check(CONFIRM_DROP, "school@", false);
+        check(CONFIRM_DROP, "School@1", false);
+        check(CONFIRM_DROP, "school@1 ", false);
+        check(CONFIRM_DROP, "", false);
+        check(RECREATE, "school@1", false);
+        assert!(!confirms(&ObjectMeta::default(), CONFIRM_DROP, ""));
+    }
+
+    #[test]
+    fn a_confirmed_drop_is_of_one_deletion_of_one_object() {
+        let value =
+            |schema_id: &str, uid: &str, deleted_at: &str| bound("school", deletion(schema_id, uid, time(deleted_at)));
+        let confirmed = value("id-1", "uid-1", "2026-01-31T12:00:00Z");
+        assert_eq!(confirmed, "school@id-1.uid-1.2026-01-31T12:00:00Z");
+        let metadata = annotated(&[(CONFIRM_DROP, &confirmed)]);
+        let check = |value: &str, expected: bool| {
+            assert_eq!(confirms(&metadata, CONFIRM_DROP, value), expected, "{value}");
+        };
+        check(&value("id-1", "uid-1", "2026-01-31T12:00:00Z"), true);
+        check(&value("id-2", "uid-1", "2026-01-31T12:00:00Z"), false);
+        check(&value("id-1", "uid-2", "2026-01-31T12:00:00Z"), false);
+        check(&value("id-1", "uid-1", "2026-01-31T12:00:01Z"), false);
     }
 }

@@ -250,6 +250,7 @@ pub fn whole_seconds(time: Timestamp) -> Time {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{SchemaBackupStatus, TenantSchemaStatus};
     use super::*;
 
     const THEN: Timestamp = Timestamp::constant(1_700_000_000, 0);
@@ -345,5 +346,64 @@ mod tests {
         let verdict = Verdict::of(Reason::Succeeded, "é".repeat(MESSAGE_MAX_CHARS + 1), true);
         assert_eq!(verdict.message().chars().count(), MESSAGE_MAX_CHARS);
         assert!(verdict.message().ends_with('…'));
+    }
+
+    #[test]
+    fn what_is_said_besides_stands_behind_the_message() {
+        let verdict = Verdict::of(Reason::Conflict, "taken", false).adding("; choose another");
+        assert_eq!((verdict.reason(), verdict.message()), (Reason::Conflict, "taken; choose another"));
+        let check = |added: &str, expected: &str| {
+            let long = Verdict::of(Reason::Conflict, "a".repeat(MESSAGE_MAX_CHARS - 1), false).adding(added);
+            assert_eq!(long.message(), format!("{}{expected}", "a".repeat(MESSAGE_MAX_CHARS - 1)));
+        };
+        check("b", "b");
+        check("bc", "…");
+    }
+
+    #[test]
+    fn a_reason_says_whether_it_is_settled_or_a_person_must_act() {
+        let check = |reason: Reason, settled: bool, stalled: bool| {
+            let verdict = Verdict::of(reason, "", true);
+            assert_eq!((verdict.is_settled(), verdict.is_stalled()), (settled, stalled), "{reason}");
+        };
+        check(Reason::Succeeded, true, false);
+        check(Reason::QuotaExceeded, true, false);
+        check(Reason::Progressing, false, false);
+        check(Reason::DatabaseUnavailable, false, false);
+        check(Reason::Paused, false, false);
+        check(Reason::LimitExceeded, false, true);
+    }
+
+    #[test]
+    fn a_status_is_at_rest_when_nothing_more_comes_of_its_generation() {
+        let check = |verdict: &Verdict, expected: bool| {
+            let conditions = verdict.conditions(&[], 2, NOW);
+            let status = SchemaBackupStatus { observed_generation: Some(2), conditions, ..Default::default() };
+            assert_eq!(status.is_at_rest(Some(2)), expected, "{verdict:?}");
+            assert!(!status.is_at_rest(Some(3)), "{verdict:?}");
+        };
+        check(&Verdict::of(Reason::Completed, "", true), true);
+        check(&Verdict::of(Reason::Failed, "", false), true);
+        check(&Verdict::of(Reason::Cancelled, "", false), true);
+        check(&Verdict::of(Reason::Conflict, "", false), false);
+        check(&Verdict::of(Reason::Running, "", false), false);
+        check(&Verdict::of(Reason::Progressing, "", true), false);
+        check(&Verdict::of(Reason::Paused, "", Readiness::Unknown), false);
+        assert!(!TenantSchemaStatus::default().is_at_rest(None));
+    }
+
+    #[test]
+    fn only_another_reason_is_new() {
+        let stalled = |reason: Reason, message: &str| Verdict::of(reason, message, false).conditions(&[], 1, THEN);
+        let check = |old: &[Condition], new: &[Condition], expected: Option<&str>| {
+            let found = newly(old, new, ConditionType::Stalled);
+            assert_eq!(found.map(|condition| condition.message.as_str()), expected);
+        };
+        let taken = stalled(Reason::Conflict, "taken");
+        check(&[], &taken, Some("taken"));
+        check(&stalled(Reason::Progressing, "at work"), &taken, Some("taken"));
+        check(&stalled(Reason::SchemaMissing, "lost"), &taken, Some("taken"));
+        check(&stalled(Reason::Conflict, "taken by another"), &taken, None);
+        check(&taken, &stalled(Reason::Progressing, "at work"), None);
     }
 }

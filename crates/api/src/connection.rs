@@ -161,3 +161,50 @@ impl CaSecretRef {
 pub(super) fn seconds(given: Option<i32>, by_default: u64) -> Duration {
     Duration::from_secs(given.and_then(|given| u64::try_from(given).ok()).unwrap_or(by_default))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_its_default_and_what_the_schema_refuses_does_no_harm() {
+        let check = |given: Option<i32>, connections: usize, connect: u64, statement: u64| {
+            let connection = Connection {
+                max_connections: given,
+                connect_timeout_seconds: given,
+                statement_timeout_seconds: given,
+                ..Connection::default()
+            };
+            assert_eq!(connection.max_connections(), connections, "{given:?}");
+            assert_eq!(connection.connect_timeout(), Duration::from_secs(connect), "{given:?}");
+            assert_eq!(connection.statement_timeout(), Duration::from_secs(statement), "{given:?}");
+        };
+        check(None, 4, 5, 30);
+        check(Some(-1), 4, 5, 30);
+        check(Some(2), 3, 2, 2);
+        check(Some(3), 3, 3, 3);
+        check(Some(60), 60, 60, 60);
+    }
+
+    #[test]
+    fn a_server_elsewhere_must_prove_its_name_unless_the_spec_asks_for_less() {
+        let check = |mode: Option<TlsMode>, loopback: bool, expected: TlsMode| {
+            let tls = Some(Tls { mode, ca_secret_ref: None });
+            assert_eq!(Connection { tls, ..Connection::default() }.tls_mode(loopback), expected);
+        };
+        check(None, false, TlsMode::VerifyFull);
+        check(None, true, TlsMode::Prefer);
+        check(Some(TlsMode::Require), false, TlsMode::Require);
+        check(Some(TlsMode::VerifyFull), true, TlsMode::VerifyFull);
+        assert_eq!(Connection::default().tls_mode(false), TlsMode::VerifyFull);
+    }
+
+    #[test]
+    fn a_certificate_is_under_the_key_that_kubernetes_uses_unless_another_is_named() {
+        let check = |key: Option<&str>, expected: &str| {
+            assert_eq!(CaSecretRef { key: key.map(str::to_owned), ..CaSecretRef::default() }.key(), expected);
+        };
+        check(None, "ca.crt");
+        check(Some("root.pem"), "root.pem");
+    }
+}

@@ -380,6 +380,7 @@ mod tests {
         check_schema_name("inst_3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11", "inst_3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11");
         check_schema_name("a_bak_2026010112000", "a_bak_2026010112000");
         check_schema_name("a_bak_202601011200001", "a_bak_202601011200001");
+        check_schema_name("a_bak_20260101120000_", "a_bak_20260101120000_");
         check_schema_name(
             "pg_x",
             "schema name \"pg_x\" begins with pg_, which PostgreSQL keeps for itself; choose another prefix",
@@ -417,6 +418,23 @@ mod tests {
         for odd in ["", "3f0c1d528a3e4a439d3b0d1f6a2b7c11", "{3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11}"] {
             assert!(odd.parse::<InstitutionId>().is_err(), "{odd}");
         }
+    }
+
+    #[test]
+    fn names_and_ids_are_written_in_json_as_people_write_them() {
+        fn check<T: serde::de::DeserializeOwned + Serialize>(text: &str, expected: Option<&str>) {
+            let read = serde_json::from_value::<T>(text.into()).ok();
+            let found = read.map(|value| serde_json::to_value(value).unwrap());
+            assert_eq!(found, expected.map(Into::into), "{text}");
+        }
+        check::<Ident>("Odd \"name\"", Some("Odd \"name\""));
+        check::<Ident>("", None);
+        check::<SchemaName>("education", Some("education"));
+        check::<SchemaName>("public", None);
+        let id = "3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
+        check::<InstitutionId>(&id.to_uppercase(), Some(id));
+        check::<InstitutionId>("3f0c1d52", None);
+        assert_eq!(id.parse::<InstitutionId>().unwrap().uuid(), Uuid::parse_str(id).unwrap());
     }
 
     proptest! {

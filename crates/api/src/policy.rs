@@ -116,7 +116,8 @@ impl Quota {
 
 #[cfg(test)]
 mod tests {
-    use super::DeletionPolicy::{self, BackupThenDrop, Drop, Retain};
+    use super::DeletionPolicy::{BackupThenDrop, Drop, Retain};
+    use super::*;
 
     #[test]
     fn the_safer_policy_takes_less_away() {
@@ -127,5 +128,27 @@ mod tests {
         check(Retain, Drop, Retain);
         check(BackupThenDrop, Drop, BackupThenDrop);
         check(Drop, Drop, Drop);
+    }
+
+    #[test]
+    fn a_word_is_the_one_of_manifests() {
+        for policy in [BackupThenDrop, Drop, Retain] {
+            assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
+        }
+        assert_eq!(serde_json::to_value(Enforcement::Report).unwrap(), Enforcement::Report.as_str());
+    }
+
+    #[test]
+    fn a_limit_that_is_left_out_is_none_and_one_of_nothing_is_refused() {
+        let check = |limit: Option<&str>, expected: Result<Option<u64>, &str>| {
+            let quota = Quota { limit: limit.map(str::to_owned), ..Quota::default() };
+            let found = quota.limit().map(|limit| limit.map(Bytes::get)).map_err(|error| error.to_string());
+            assert_eq!(found, expected.map_err(str::to_owned));
+        };
+        check(None, Ok(None));
+        check(Some("5Gi"), Ok(Some(5 << 30)));
+        check(Some("1"), Ok(Some(1)));
+        check(Some("0"), Err("\"0\" is nothing; a quota must be more than 0 bytes, leave it out for no limit"));
+        check(Some("much"), Err("\"much\" is not a size; write a number and a unit, such as 5Gi"));
     }
 }

@@ -312,7 +312,9 @@ mod tests {
         check("2.5e3", "2500");
         check("0.001E", "1000000000000000");
         check("8Pi", "9007199254740992");
+        check("0.0078125Ei", "9007199254740992");
         check("0.0000000001Ki", "1");
+        check("1.000000000000000001Ki", "1025");
         check("1.0000000000000000000000000000Ki", "1024");
         check("00000000000000000000000000000000005k", "5000");
     }
@@ -326,6 +328,8 @@ mod tests {
         check("5ki", "unknown suffix \"ki\" in \"5ki\"; did you mean Ki?");
         check("5B", "unknown suffix \"B\" in \"5B\"; bytes have no suffix");
         check("5m", "unknown suffix \"m\" in \"5m\"; a size cannot be parts of a byte; did you mean Mi?");
+        check("5e", "unknown suffix \"e\" in \"5e\"; did you mean E or Ei?");
+        check("5e3B", "unknown suffix \"e3B\" in \"5e3B\"; did you mean E or Ei?");
         check("5 Gi", "unknown suffix \" Gi\" in \"5 Gi\"; did you mean Gi?");
         check(
             "5x",
@@ -381,6 +385,48 @@ mod tests {
         assert_eq!(Bytes(1_000).percent_of(Bytes(1_000)), 100);
         assert_eq!(Bytes::MAX.percent_of(Bytes(1)), i32::MAX);
         assert_eq!(Bytes::saturating(-1), Bytes(0));
+    }
+
+    #[test]
+    fn a_measured_size_is_never_refused() {
+        let check = |measured: i64, expected: i64| assert_eq!(Bytes::saturating(measured).as_i64(), expected);
+        check(i64::MIN, 0);
+        check(-1, 0);
+        check(0, 0);
+        check(5 << 30, 5 << 30);
+        check(1 << 53, 1 << 53);
+        check((1 << 53) + 1, 1 << 53);
+        check(i64::MAX, 1 << 53);
+    }
+
+    #[test]
+    fn a_size_is_a_number_in_json_and_three_digits_for_people() {
+        let check = |json: &str, expected: Option<&str>| {
+            let found = serde_json::from_str::<Bytes>(json).ok();
+            assert_eq!(found.map(|bytes| bytes.to_string()).as_deref(), expected, "{json}");
+            assert!(found.is_none_or(|bytes| serde_json::to_string(&bytes).unwrap() == json), "{json}");
+        };
+        check("1320702443", Some("1.23Gi"));
+        check("9007199254740992", Some("8Pi"));
+        check("9007199254740993", None);
+        check("-1", None);
+    }
+
+    #[test]
+    fn a_size_is_news_when_it_moved_by_two_percent_and_64_kib() {
+        let check = |shown: i64, by: i64, expected: bool| {
+            assert_eq!(is_news(shown, shown + by), expected, "{shown} more {by}");
+            assert_eq!(is_news(shown, shown - by), expected, "{shown} less {by}");
+        };
+        check(65_536, 0, false);
+        check(65_536, 65_535, false);
+        check(65_536, 65_536, true);
+        check(3_276_800, 65_535, false);
+        check(3_276_800, 65_536, true);
+        check(3_276_850, 65_536, false);
+        check(3_276_850, 65_537, true);
+        check(6_553_600, 131_071, false);
+        check(6_553_600, 131_072, true);
     }
 
     proptest! {

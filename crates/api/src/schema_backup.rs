@@ -222,3 +222,70 @@ impl BackupMethod {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RETAIN: Option<BackupDeletionPolicy> = Some(BackupDeletionPolicy::Retain);
+    const DELETE: Option<BackupDeletionPolicy> = Some(BackupDeletionPolicy::Delete);
+
+    /// A backup in the catalogue of `main`.
+    fn backup(complete: bool, deleted: bool, deletion_policy: Option<BackupDeletionPolicy>) -> SchemaBackup {
+        let time = Time("2026-01-31T12:00:00Z".parse().unwrap());
+        let mut backup = SchemaBackup::new("b", SchemaBackupSpec { deletion_policy, ..SchemaBackupSpec::default() });
+        backup.metadata.finalizers = Some(vec!["other/one".to_owned(), SCHEMA_BACKUP_FINALIZER.to_owned()]);
+        backup.metadata.deletion_timestamp = deleted.then(|| time.clone());
+        backup.status = Some(SchemaBackupStatus {
+            database_ref: Some("main".to_owned()),
+            completion_time: complete.then_some(time),
+            ..SchemaBackupStatus::default()
+        });
+        backup
+    }
+
+    #[test]
+    fn a_database_is_needed_while_a_backup_is_made_or_goes_with_its_object() {
+        let check = |backup: &SchemaBackup, expected: bool| {
+            assert_eq!(backup.needs_database("main"), expected, "{backup:?}");
+            assert!(!backup.needs_database("other"), "{backup:?}");
+        };
+        check(&backup(false, false, RETAIN), true);
+        check(&backup(false, true, RETAIN), true);
+        check(&backup(true, false, RETAIN), false);
+        check(&backup(true, false, DELETE), false);
+        check(&backup(true, true, RETAIN), false);
+        check(&backup(true, true, None), false);
+        check(&backup(true, true, DELETE), true);
+    }
+
+    #[test]
+    fn an_object_that_nothing_was_made_for_keeps_no_database() {
+        let mut backup = backup(false, true, DELETE);
+        backup.metadata.finalizers = Some(vec!["other/one".to_owned()]);
+        assert!(!backup.needs_database("main"));
+        backup.metadata.finalizers = Some(vec![SCHEMA_BACKUP_FINALIZER.to_owned()]);
+        assert!(backup.needs_database("main"));
+        backup.status = None;
+        assert!(!backup.needs_database("main"));
+    }
+
+    #[test]
+    fn a_backup_is_complete_once_it_has_a_time_of_completion() {
+        assert!(backup(true, false, RETAIN).is_complete());
+        assert!(!backup(false, false, RETAIN).is_complete());
+        assert!(!SchemaBackup::new("b", SchemaBackupSpec::default()).is_complete());
+    }
+
+    #[test]
+    fn a_backup_is_a_snapshot_that_stays_unless_the_spec_says_otherwise() {
+        let check = |spec: &str, method: &str, deletion_policy: BackupDeletionPolicy| {
+            let spec = format!(r#"{{"tenantSchemaRef": {{"name": "a"}}{spec}}}"#);
+            let spec: SchemaBackupSpec = serde_json::from_str(&spec).unwrap();
+            assert_eq!((spec.method().as_str(), spec.deletion_policy()), (method, deletion_policy));
+        };
+        check("", "Snapshot", BackupDeletionPolicy::Retain);
+        check(r#", "deletionPolicy": "Retain""#, "Snapshot", BackupDeletionPolicy::Retain);
+        check(r#", "method": "Snapshot", "deletionPolicy": "Delete""#, "Snapshot", BackupDeletionPolicy::Delete);
+    }
+}

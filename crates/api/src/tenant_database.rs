@@ -407,3 +407,70 @@ impl Limits {
         self.deletion_policies.as_ref().is_none_or(|allowed| allowed.contains(&policy))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifty_tenants_may_go_within_an_hour_unless_the_spec_says_otherwise() {
+        let check = |max_deletions_per_hour: Option<i32>, expected: i32| {
+            let limits = Some(Limits { max_deletions_per_hour, ..Limits::default() });
+            let spec = TenantDatabaseSpec { limits, ..TenantDatabaseSpec::default() };
+            assert_eq!(spec.max_deletions_per_hour(), expected);
+        };
+        check(None, 50);
+        check(Some(0), 0);
+        check(Some(7), 7);
+        assert_eq!(TenantDatabaseSpec::default().max_deletions_per_hour(), 50);
+    }
+
+    #[test]
+    fn every_deletion_policy_is_allowed_unless_the_limits_list_some() {
+        let check = |allowed: Option<Vec<DeletionPolicy>>, policy: DeletionPolicy, expected: bool| {
+            let limits = Limits { deletion_policies: allowed, ..Limits::default() };
+            assert_eq!(limits.allows(policy), expected, "{limits:?}");
+        };
+        check(None, DeletionPolicy::Drop, true);
+        check(Some(vec![DeletionPolicy::Retain, DeletionPolicy::Drop]), DeletionPolicy::Drop, true);
+        check(Some(vec![DeletionPolicy::Retain]), DeletionPolicy::Drop, false);
+    }
+
+    #[test]
+    fn a_largest_quota_that_is_left_out_is_none_and_one_of_nothing_is_refused() {
+        let check = |max_quota: Option<&str>, expected: Result<Option<u64>, ()>| {
+            let limits = Limits { max_quota: max_quota.map(str::to_owned), ..Limits::default() };
+            assert_eq!(limits.max_quota().map(|quota| quota.map(Bytes::get)).map_err(drop), expected, "{limits:?}");
+        };
+        check(None, Ok(None));
+        check(Some("5Gi"), Ok(Some(5 << 30)));
+        check(Some("0"), Err(()));
+    }
+
+    #[test]
+    fn an_institution_is_registered_unless_the_database_has_a_table_of_them() {
+        let check = |mode: Option<InstitutionsMode>, source: bool, expected: InstitutionsMode| {
+            let institutions = Some(Institutions { mode, source: source.then(InstitutionSource::default) });
+            let spec = TenantDatabaseSpec { institutions, ..TenantDatabaseSpec::default() };
+            assert_eq!(spec.institutions_mode(), expected, "{mode:?} {source}");
+        };
+        check(None, false, InstitutionsMode::Register);
+        check(None, true, InstitutionsMode::Require);
+        check(Some(InstitutionsMode::Register), true, InstitutionsMode::Register);
+        check(Some(InstitutionsMode::Require), false, InstitutionsMode::Require);
+        assert_eq!(TenantDatabaseSpec::default().institutions_mode(), InstitutionsMode::Register);
+    }
+
+    #[test]
+    fn what_is_left_out_has_its_default() {
+        let check = |spec: &str, functions: Functions, survey_seconds: u64, owner_role: &str| {
+            let spec = format!(r#"{{"connection": {{"secretRef": {{"name": "main"}}}}{spec}}}"#);
+            let spec: TenantDatabaseSpec = serde_json::from_str(&spec).unwrap();
+            assert_eq!((spec.functions(), spec.survey_period().as_secs()), (functions, survey_seconds));
+            assert_eq!(spec.owner_role().unwrap().as_str(), owner_role);
+        };
+        check("", Functions::Managed, 60, "edu_matrix_owner");
+        check(r#", "functions": "Managed", "surveyPeriodSeconds": 5"#, Functions::Managed, 5, "edu_matrix_owner");
+        check(r#", "functions": "Verified", "ownerRole": "hosts""#, Functions::Verified, 60, "hosts");
+    }
+}
