@@ -8,7 +8,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -160,22 +159,6 @@ impl TryFrom<String> for Ident {
 impl From<Ident> for String {
     fn from(ident: Ident) -> Self {
         ident.0
-    }
-}
-
-impl AsRef<str> for Ident {
-    fn as_ref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl JsonSchema for Ident {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Ident".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": Self::MAX_BYTES})
     }
 }
 
