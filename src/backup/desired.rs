@@ -68,8 +68,7 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Result<Desired, In
         schema_id: tenant.status.as_ref().and_then(|status| status.schema_id.as_deref()?.parse().ok()),
     });
     let status = backup.status.as_ref();
-    let settled =
-        status.is_some_and(|status| status.backup_id.is_some() && status.is_at_rest(backup.metadata.generation));
+    let settled = status.is_some_and(|status| status.backup_id.is_some() && status.is_at_rest(&backup.metadata));
     let desired = Desired {
         object: object(backup, resolved),
         known: known(backup),

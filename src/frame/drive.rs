@@ -33,7 +33,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Nex
         // Without its database a spec cannot be followed, and this one is there.
         (Ok(_) | Err(Invalid { reason: Reason::DatabaseNotFound, .. }), Host::Unavailable { reason, message }) => {
             // An object that has nothing to do keeps its status as it is.
-            if object.status().is_some_and(|status| status.is_at_rest(object.meta().generation)) {
+            if object.status().is_some_and(|status| status.is_at_rest(object.meta())) {
                 return Ok(Next::new(After::Resync, Outcome::Waiting));
             }
             publish(&object, &Pass::Waits { reason: *reason, message }, &ctx).await

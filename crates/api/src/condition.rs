@@ -7,9 +7,10 @@ use std::fmt;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::KubeSchema;
+use kube::{KubeSchema, core::ObjectMeta};
 use serde::{Deserialize, Serialize};
 
+use super::is_paused;
 pub use super::reason::Reason;
 use crate::text::plain;
 
@@ -174,11 +175,12 @@ pub trait Conditions {
     /// What a person should read first.
     fn summary(&self) -> Option<&Summary>;
 
-    /// True when it tells of this generation, and that nothing is left to do or to wait for.
-    fn is_at_rest(&self, generation: Option<i64>) -> bool {
+    /// True when it tells of the object as it is, and that nothing is left to do or to wait for.
+    fn is_at_rest(&self, object: &ObjectMeta) -> bool {
         let conditions = self.conditions();
         let is_final = |stalled: &Condition| Reason::is_final(&stalled.reason);
-        self.observed_generation() == generation
+        self.observed_generation() == object.generation
+            && (find(conditions, ConditionType::Paused).is_none() || is_paused(object))
             && find(conditions, ConditionType::Reconciling).is_none()
             && (is_true(conditions, ConditionType::Ready)
                 || find(conditions, ConditionType::Stalled).is_some_and(is_final))
@@ -250,7 +252,7 @@ pub fn whole_seconds(time: Timestamp) -> Time {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{SchemaBackupStatus, TenantSchemaStatus};
+    use super::super::{PAUSED, SchemaBackupStatus, TenantSchemaStatus};
     use super::*;
 
     const THEN: Timestamp = Timestamp::constant(1_700_000_000, 0);
@@ -379,8 +381,9 @@ mod tests {
         let check = |verdict: &Verdict, expected: bool| {
             let conditions = verdict.conditions(&[], 2, NOW);
             let status = SchemaBackupStatus { observed_generation: Some(2), conditions, ..Default::default() };
-            assert_eq!(status.is_at_rest(Some(2)), expected, "{verdict:?}");
-            assert!(!status.is_at_rest(Some(3)), "{verdict:?}");
+            let object = |generation| ObjectMeta { generation: Some(generation), ..ObjectMeta::default() };
+            assert_eq!(status.is_at_rest(&object(2)), expected, "{verdict:?}");
+            assert!(!status.is_at_rest(&object(3)), "{verdict:?}");
         };
         check(&Verdict::of(Reason::Completed, "", true), true);
         check(&Verdict::of(Reason::Failed, "", false), true);
@@ -389,7 +392,17 @@ mod tests {
         check(&Verdict::of(Reason::Running, "", false), false);
         check(&Verdict::of(Reason::Progressing, "", true), false);
         check(&Verdict::of(Reason::Paused, "", Readiness::Unknown), false);
-        assert!(!TenantSchemaStatus::default().is_at_rest(None));
+        assert!(!TenantSchemaStatus::default().is_at_rest(&ObjectMeta::default()));
+    }
+
+    #[test]
+    fn a_pause_that_was_taken_off_is_not_told_any_longer() {
+        let conditions = Verdict::of(Reason::Paused, "", true).conditions(&[], 1, THEN);
+        let status = TenantSchemaStatus { conditions, observed_generation: Some(1), ..TenantSchemaStatus::default() };
+        let mut object = ObjectMeta { generation: Some(1), ..ObjectMeta::default() };
+        assert!(!status.is_at_rest(&object));
+        object.annotations = Some([(PAUSED.to_owned(), String::new())].into());
+        assert!(status.is_at_rest(&object));
     }
 
     #[test]
