@@ -3,8 +3,9 @@
 --
 -- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, object_kind?, method: "Snapshot",
 -- expire_after_days?, requested_by?}. The object, a SchemaBackup unless `object_kind` says another, is woken when the
--- job ends. It may be absent: such a request is a new one every time. A tenant has ten open requests at most; the next
--- is refused as `busy` until one of them is done.
+-- job ends. The catalogue itself knows objects by their names alone, as SchemaBackups: it is one that adopts a backup
+-- and hears of its end. The object may be absent: such a request is a new one every time. A tenant has ten open
+-- requests at most; the next is refused as `busy` until one of them is done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_backup(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

@@ -38,7 +38,11 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
 /// Observes a backup that is to go. The catalogue is not asked about a backup that stays.
 pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result<Observed, Error> {
     match leave {
-        Leave::Asked(removal) => ask(doors, &removal.object, removal.known, None, None).await,
+        Leave::Asked(removal) => {
+            // It is asked about in any case.
+            doors.lane().map(|lane| lane.take_change(&removal.object.uid));
+            ask(doors, &removal.object, removal.known, None, None).await
+        }
         Leave::Nothing(_) | Leave::Abandoned(_) | Leave::AsItIs(_) => Ok(Observed::default()),
     }
 }

@@ -6,9 +6,9 @@ use super::{
 };
 use crate::{
     api::{
+        ABANDON, bound,
         command::{Object, Verb},
         condition::Reason,
-        policy::DeletionPolicy,
     },
     contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, ObjectKind, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
@@ -104,6 +104,9 @@ fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
 }
 
 fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
+    if let (BackupState::Other(state), true) = (&row.state, removal.delete) {
+        return vec![Effect::wait(Reason::ProgressingWithRetry, unknown(removal, state))];
+    }
     let ends_job = job.filter(|job| job.kind == JobKind::Snapshot).map(|job| Effect::EndJobs(Running::Job(job.job_id)));
     let purge = || Step::RequestPurge { backup_id: Some(row.backup_id), location: row.location.clone() };
     let effects = match &row.state {
@@ -112,15 +115,6 @@ fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
         }
         BackupState::Complete if removal.delete => vec![Effect::Steps(vec![purge()]), gone(row, job)],
         BackupState::Purging if removal.delete => vec![gone(row, job)],
-        BackupState::Other(state) if removal.delete => {
-            let message = format!(
-                "this release does not know what becomes of a backup that is {state}, and removes nothing; it goes on by itself with the \
-                 release that wrote that; to keep the backup: {}",
-                Object::backup(&removal.object.namespace, &removal.object.name)
-                    .to(Verb::SetDeletionPolicy(DeletionPolicy::Retain))
-            );
-            vec![Effect::wait(Reason::ProgressingWithRetry, message)]
-        }
         // Nothing is held, or it is kept.
         BackupState::Complete
         | BackupState::Purging
@@ -131,6 +125,16 @@ fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
         | BackupState::Other(_) => vec![Effect::Release],
     };
     ends_job.into_iter().chain(effects).collect()
+}
+
+/// A newer release wrote what becomes of the backup.
+fn unknown(removal: &Removal, state: &str) -> String {
+    let Owner { namespace, name, uid, .. } = &removal.object;
+    format!(
+        "deletion waits, because this release does not know what becomes of a backup that is {state:?}, and removes nothing; it goes on \
+         by itself with a release that knows it; to let go and leave the backup in the database: {}",
+        Object::backup(namespace, name).annotate(ABANDON, bound(name, uid))
+    )
 }
 
 fn running() -> Effect {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     contract::JobObject,
+    database::Holdings,
     frame::Context,
     kubernetes::{self, events::Events, reading::Read},
 };
@@ -35,7 +36,13 @@ pub trait Cache: Send + Sync {
     fn outside(&self) -> BoxFuture<'_, Result<Option<String>, kubernetes::Error>>;
 
     /// Says of its objects that cannot be read what is wrong with them; returns how many there are.
-    fn say<'a>(&'a self, said: &'a mut Said, ctx: &'a Context, events: &'a Events) -> BoxFuture<'a, usize>;
+    fn say<'a>(
+        &'a self,
+        said: &'a mut Said,
+        ctx: &'a Context,
+        holdings: &'a Holdings,
+        events: &'a Events,
+    ) -> BoxFuture<'a, usize>;
 
     /// A job in this TenantDatabase ended, and this object of the kind waits for it. An object of the same names that was applied
     /// again since waits for it as well.
@@ -79,8 +86,14 @@ where
         outside::one(self).boxed()
     }
 
-    fn say<'a>(&'a self, said: &'a mut Said, ctx: &'a Context, events: &'a Events) -> BoxFuture<'a, usize> {
-        unreadable::say(self, said, ctx, events).boxed()
+    fn say<'a>(
+        &'a self,
+        said: &'a mut Said,
+        ctx: &'a Context,
+        holdings: &'a Holdings,
+        events: &'a Events,
+    ) -> BoxFuture<'a, usize> {
+        unreadable::say(self, said, ctx, holdings, events).boxed()
     }
 
     fn job_ended(&self, object: &JobObject, database: &str, ctx: &Context) {

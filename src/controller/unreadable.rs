@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        ABANDON, TenantDatabase, TenantSchemaSpec, bound,
+        ABANDON, TenantSchemaSpec, bound,
         command::{Object, Verb},
         condition::{ConditionType, Reason, Verdict, find, summary},
     },
@@ -39,12 +39,8 @@ pub type Said = HashMap<String, (Option<i64>, String, Instant)>;
 pub async fn said(caches: &Caches, ctx: &Context, holdings: &Holdings, events: &Events) {
     let mut said = Said::new();
     loop {
-        for database in ctx.unread.all::<TenantDatabase>() {
-            let name = database.metadata.name.as_deref().unwrap_or_default();
-            database::shut_unreadable(name, &database.why, ctx, holdings).await;
-        }
         for cache in caches.iter() {
-            let count = i64::try_from(cache.say(&mut said, ctx, events).await).unwrap_or(i64::MAX);
+            let count = i64::try_from(cache.say(&mut said, ctx, holdings, events).await).unwrap_or(i64::MAX);
             ctx.metrics.unreadable.get_or_create(&KindLabels { kind: cache.kind() }).set(count);
         }
         said.retain(|_, (_, _, at)| at.elapsed() < AGAIN);
@@ -56,12 +52,22 @@ pub async fn said(caches: &Caches, ctx: &Context, holdings: &Holdings, events: &
 }
 
 /// Says of the objects of one kind that cannot be read what is wrong with them; returns how many there are.
-pub(super) async fn say<K>(cache: &Cached<K>, said: &mut Said, ctx: &Context, events: &Events) -> usize
+pub(super) async fn say<K>(
+    cache: &Cached<K>,
+    said: &mut Said,
+    ctx: &Context,
+    holdings: &Holdings,
+    events: &Events,
+) -> usize
 where
     K: Resource<DynamicType = ()> + Clone,
 {
     let objects = ctx.unread.all::<K>();
     for object in &objects {
+        if let (None, Some(database)) = (&object.metadata.namespace, &object.metadata.name) {
+            // Before anything is said of it, or it is let go.
+            database::shut_unreadable(database, &object.why, ctx, holdings).await;
+        }
         tell(cache, object, said, ctx, events).await;
     }
     objects.len()

@@ -74,7 +74,7 @@ async fn a_kind_made_from_the_frame_is_driven_from_its_birth_to_its_end() {
     assert!(Timestamp::now() >= at);
     assert_eq!(backups(), "1");
     let waited = world.sql("SELECT object_kind || ' ' || object_name FROM edu_matrix_hub_schema.schema_jobs");
-    assert_eq!(waited, "TimedSnapshot noon", "the end of the job wakes it");
+    assert_eq!(waited, "TimedSnapshot noon", "the job names the object that waits for it");
     let before = api.get("noon").await.unwrap();
     assert_eq!(before.finalizers(), ["test.edumatrixhub.io/timed-snapshot"]);
     // A second run looks at it when the lane opens, and neither does nor writes anything.

@@ -115,9 +115,8 @@ fn known(kind: &Kind) -> &'static [&'static str] {
     match kind {
         Kind::TenantDatabase => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK],
         Kind::TenantSchema => &[RECONCILE_REQUESTED_AT, CONFIRM_DROP, RECREATE, ABANDON, RECLAIM, PAUSED],
-        Kind::SchemaBackup => &[RECONCILE_REQUESTED_AT, ABANDON],
+        Kind::SchemaBackup | Kind::Other(_) => &[RECONCILE_REQUESTED_AT, ABANDON],
         Kind::Lease => &[WANTED_BY],
-        Kind::Other(_) => &[RECONCILE_REQUESTED_AT],
     }
 }
 
@@ -214,6 +213,8 @@ mod tests {
         check(&Kind::SchemaBackup, PAUSED, "ready", "does not know it on this kind");
         check(&Kind::TenantDatabase, ABANDON, "ready", "it is for one that cannot be read; to remove it: kubectl ");
         schema(ABANDON, "ready", "");
+        check(&Kind::Other("TimedSnapshot".to_owned()), ABANDON, "ready", "");
+        check(&Kind::Other("TimedSnapshot".to_owned()), RECLAIM, "ready", "does not know it on this kind");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@2; or", "it has another value");
         schema(CONFIRM_DROP, "to drop it: edumatrixhub.io/confirm-drop=school@1; or", "");
         let brake = "if all are meant: kubectl annotate tenantdatabase default --overwrite edumatrixhub.io/bring-back=2026-01-01T00:00:00Z";

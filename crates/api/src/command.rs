@@ -78,7 +78,7 @@ pub enum Verb {
     Annotate(String, String),
     /// Its annotation with this key is removed.
     Unannotate(String),
-    /// A `TenantSchema` or a `SchemaBackup` gets this policy.
+    /// A `TenantSchema` gets this policy.
     SetDeletionPolicy(DeletionPolicy),
     /// A `TenantDatabase` allows its tenants this policy as well.
     AllowDeletionPolicy(DeletionPolicy),

@@ -100,7 +100,11 @@ fn a_deleted_backup_is_kept_removed_or_cancelled() {
         check_backup_removal(file, &deleted, false, &held_up);
     }
     check_backup_removal("backup_keep", &deleted, false, &answer(Some("purged"), false));
-    check_backup_removal("backup_delete_unknown", &deleted, false, &answer(Some("word_of_tomorrow"), false));
+    let mut unknown = answer(Some("word_of_tomorrow"), false);
+    check_backup_removal("backup_delete_unknown", &deleted, false, &unknown);
+    let job = json!({ "job_id": BACKUP, "kind": "snapshot", "state": "running", "backup_id": BACKUP });
+    unknown.job = Some(serde_json::from_value(job).unwrap());
+    check_backup_removal("backup_delete_unknown", &deleted, false, &unknown);
     check_backup_removal("backup_keep", &kept, false, &answer(Some("word_of_tomorrow"), false));
     check_backup_removal("backup_cancel", &kept, false, &answer(Some("running"), false));
     // A user who deletes a namespace did not say that the backups may go.

@@ -118,11 +118,11 @@ fn who_asks_for_an_institution_alone_learns_no_name_of_another_namespace() {
 #[test]
 fn what_was_restored_with_its_status_is_told_where_its_tenant_is_and_may_take_it_back() {
     let released = answer(left("released", false));
-    check("conflict_earlier_self", &known(), &released);
+    check("conflict_earlier_self_restored", &known(), &released);
     check("reclaim_released", &annotated(known(), RECLAIM, "school"), &released);
     check("reclaim_taken_over", &known(), &answer(left("active", true)));
     let aside = answer(set_aside(json!({}), json!({ "schema_id": ROW })));
-    check("set_aside_left", &known(), &aside);
+    check("set_aside_left_restored", &known(), &aside);
     check("set_aside_reclaim", &annotated(known(), RECLAIM, "school"), &aside);
     check("set_aside_begin_again", &annotated(known(), RECREATE, &format!("school@{BACKUP}")), &aside);
 }

@@ -58,7 +58,7 @@ pub struct World {
     pub postgres: PostgresInfo,
     /// Whether the operator shows series for each tenant.
     pub tenant_metrics: bool,
-    /// The controller of a further kind that operators have.
+    /// The wiring of further kinds that operators have.
     pub further_kind: fn(&Watching<'_>) -> Vec<Box<dyn Standing>>,
     operator: Option<Operator>,
 }
