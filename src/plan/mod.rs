@@ -144,3 +144,38 @@ impl fmt::Display for Effect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps() -> Vec<Step> {
+        vec![Step::CancelTenantJobs { schema_id: Uuid::nil() }]
+    }
+
+    /// `check(effects, nothing is to be done, a function is called, a person must act)`.
+    fn check(effects: Vec<Effect>, is_empty: bool, changes: bool, refuses: bool) {
+        let plan = Plan { effects, ..Plan::default() };
+        assert_eq!((plan.is_empty(), plan.changes(), plan.refuses()), (is_empty, changes, refuses), "{plan}");
+    }
+
+    #[test]
+    fn a_plan_says_what_comes_of_it() {
+        check(vec![], true, false, false);
+        check(vec![Effect::Release], false, false, false);
+        check(vec![Effect::wait(Reason::Progressing, "soon")], false, false, false);
+        check(vec![Effect::EndJobs(Running::OfTenant(Uuid::nil()))], false, false, false);
+        check(vec![Effect::refuse(Reason::Conflict, "taken")], false, false, true);
+        check(vec![Effect::Steps(vec![])], false, false, false);
+        check(vec![Effect::Steps(steps())], false, true, false);
+        check(vec![Effect::Try(steps()), Effect::refuse(Reason::Conflict, "taken")], false, true, true);
+    }
+
+    #[test]
+    fn the_steps_of_a_plan_are_those_that_it_must_do_and_those_that_it_tries() {
+        let other = Step::CancelBackup { backup_id: Uuid::nil() };
+        let effects = vec![Effect::Try(steps()), Effect::Release, Effect::Steps(vec![other.clone()])];
+        let plan = Plan { effects, ..Plan::default() };
+        assert_eq!(plan.steps().collect::<Vec<_>>(), [&steps()[0], &other]);
+    }
+}

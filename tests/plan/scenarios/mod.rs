@@ -4,5 +4,6 @@ mod backups;
 mod identity;
 mod limits;
 mod reclaim;
+mod removals;
 mod tenants;
 mod transfers;

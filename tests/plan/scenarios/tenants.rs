@@ -275,7 +275,9 @@ fn what_may_have_a_schema_waits_for_its_database_and_nothing_else_does() {
         check_leave(false, Reach::Unsettled, policy, "asks");
         check_leave(false, Reach::OutOfReach, policy, "goes");
     }
-    check_leave(true, Reach::OutOfReach, "Retain", "stays");
+    for reach in [Reach::Reached, Reach::OutOfReach] {
+        check_leave(true, reach, "Retain", "stays");
+    }
     check_leave(false, Reach::Unsettled, "Retain", "stays");
     check_leave(false, Reach::OutOfReach, "Retain", "goes");
 }
