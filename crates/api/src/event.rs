@@ -91,3 +91,23 @@ impl fmt::Display for EventReason {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_has_one_of_the_two_types_that_the_api_server_takes() {
+        let check = |reason: EventReason, expected: &str| assert_eq!(reason.kind().as_str(), expected, "{reason}");
+        check(EventReason::SetAside, "Normal");
+        check(EventReason::Dropped, "Warning");
+    }
+
+    #[test]
+    fn a_reason_is_told_as_the_word_that_people_filter_events_by() {
+        assert_eq!(EventReason::SetAside.to_string(), "SetAside");
+        for reason in EventReason::ALL {
+            assert_eq!(reason.to_string(), reason.as_str());
+        }
+    }
+}

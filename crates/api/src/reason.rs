@@ -238,3 +238,16 @@ impl fmt::Display for Reason {
         f.write_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_told_as_the_word_that_the_documents_list() {
+        assert_eq!(Reason::DeletionBrake.to_string(), "DeletionBrake");
+        for reason in Reason::ALL {
+            assert_eq!(reason.to_string(), reason.as_str());
+        }
+    }
+}

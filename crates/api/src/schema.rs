@@ -216,3 +216,95 @@ fn tidy(schema: &mut JSONSchemaProps) {
         tidy(values);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{TenantSchemaStatus, crds, tenant_status::State};
+
+    /// A field of a kind as the API server knows it.
+    fn field(kind: &str, path: &str) -> Value {
+        let crd = crds().into_iter().find(|crd| crd.spec.names.kind == kind).unwrap();
+        let schema = serde_json::to_value(&crd.spec.versions[0].schema).unwrap();
+        path.split('.').fold(schema["openAPIV3Schema"].clone(), |schema, name| schema["properties"][name].clone())
+    }
+
+    #[test]
+    fn the_api_server_keeps_what_it_does_not_know_of_a_config_which_is_an_object() {
+        let config = field("TenantSchema", "spec.config");
+        assert_eq!(config["type"], "object");
+        assert_eq!(config["x-kubernetes-preserve-unknown-fields"], true);
+    }
+
+    /// Without a part of it a selector would select more namespaces than the platform team wrote.
+    #[test]
+    fn the_api_server_keeps_every_part_of_a_selector_of_namespaces() {
+        let check = |path: &str, type_: &str| {
+            assert_eq!(field("TenantDatabase", &format!("spec.allowedNamespaces{path}"))["type"], type_, "{path}");
+        };
+        check("", "object");
+        check(".matchLabels", "object");
+        check(".matchExpressions", "array");
+        let requirement = &field("TenantDatabase", "spec.allowedNamespaces.matchExpressions")["items"]["properties"];
+        for (name, type_) in [("key", "string"), ("operator", "string"), ("values", "array")] {
+            assert_eq!(requirement[name]["type"], type_, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_field_of_a_few_words_explains_each_of_them() {
+        let check = |kind: &str, path: &str, words: &[&str]| {
+            let description = field(kind, path)["description"].as_str().unwrap_or_default().to_owned();
+            assert!(words.iter().all(|word| description.contains(word)), "{path}: {description}");
+        };
+        check("TenantSchema", "spec.access", &["`ReadWrite`: ", "`Suspended`: ", "Default: "]);
+        check("TenantSchema", "spec.deletionPolicy", &["`BackupThenDrop`: ", "`Drop`: ", "`Retain`: ", "Default: "]);
+    }
+
+    #[test]
+    fn a_status_with_a_word_of_a_newer_release_can_be_read_without_it() {
+        let check = |state: Value, expected: Option<State>| {
+            let status = json!({ "state": state, "schemaName": "a" });
+            let status: TenantSchemaStatus = serde_json::from_value(status).unwrap();
+            assert_eq!((status.state, status.schema_name.as_deref()), (expected, Some("a")), "{state}");
+        };
+        check(json!("Active"), Some(State::Active));
+        check(json!("Dropping"), Some(State::Dropping));
+        check(json!("Hibernating"), None);
+        check(json!({ "phase": "Active" }), None);
+        check(Value::Null, None);
+    }
+
+    #[test]
+    fn a_definition_reads_as_a_person_would_write_it() {
+        let check = |value: Value, expected: &str| assert_eq!(plain(value).to_string(), expected);
+        check(json!({ "minimum": 1.0, "maximum": 100.0 }), r#"{"maximum":100,"minimum":1}"#);
+        check(json!([-1.0, 0.0, 9_007_199_254_740_992.0]), "[-1,0,9007199254740992]");
+        check(json!([0.5, 1.5, -0.5]), "[0.5,1.5,-0.5]");
+        check(json!([7, "1.0", true, null]), r#"[7,"1.0",true,null]"#);
+    }
+
+    #[test]
+    fn every_node_of_a_definition_is_as_kubernetes_wants_it() {
+        let tidied = |written: &Value| {
+            let mut schema = serde_json::from_value(written.clone()).unwrap();
+            tidy(&mut schema);
+            serde_json::to_value(schema).unwrap()
+        };
+        let check = |written: Value, expected: Value| {
+            assert_eq!(tidied(&written), expected);
+            let below = |node: &Value| json!({ "properties": { "a": { "items": { "additionalProperties": node } } } });
+            assert_eq!(tidied(&below(&written)), below(&expected));
+        };
+        check(json!({ "type": "string", "nullable": true }), json!({ "type": "string" }));
+        check(json!({ "required": ["b", "a"] }), json!({ "required": ["a", "b"] }));
+        check(
+            json!({ "description": "One\nline.\n\nTwo\nlines." }),
+            json!({ "description": "One line.\n\nTwo lines." }),
+        );
+        check(json!({ "format": "date-time" }), json!({ "format": "date-time", "maxLength": 64 }));
+        check(json!({ "format": "date-time", "maxLength": 20 }), json!({ "format": "date-time", "maxLength": 20 }));
+        check(json!({ "format": "int64" }), json!({ "format": "int64" }));
+        check(json!({ "type": "string" }), json!({ "type": "string" }));
+    }
+}

@@ -391,3 +391,107 @@ impl TenantSchema {
         Ok(SchemaName::for_object(namespace, name))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use serde_json::json;
+
+    use super::super::condition::Verdict;
+    use super::*;
+
+    const ID: &str = "3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
+
+    fn spec(fields: Value) -> TenantSchemaSpec {
+        serde_json::from_value(fields).unwrap()
+    }
+
+    /// `check_config(what a user wrote, "" or what is said about it)`.
+    fn check_config(config: &Value, expected: &str) {
+        let found = spec(json!({ "config": config })).config();
+        assert_eq!(found.as_ref().map_or_else(ToString::to_string, |_| String::new()), expected);
+        assert!(found.is_err() || found.as_ref() == Ok(config), "{config} is stored as it was written");
+    }
+
+    #[test]
+    fn a_tenant_may_be_used_in_the_database_default_unless_the_spec_says_otherwise() {
+        let check = |fields: Value, database: &str, access: Access| {
+            let spec = spec(fields);
+            assert_eq!((spec.database(), spec.access()), (database, access));
+        };
+        check(json!({}), "default", Access::ReadWrite);
+        check(json!({ "databaseRef": { "name": "main" } }), "main", Access::ReadWrite);
+        check(json!({ "access": "ReadWrite" }), "default", Access::ReadWrite);
+        check(json!({ "access": "Suspended" }), "default", Access::Suspended);
+    }
+
+    #[test]
+    fn the_registry_has_the_word_that_the_manifest_has() {
+        for access in [Access::ReadWrite, Access::Suspended] {
+            assert_eq!(serde_json::to_value(access).unwrap(), access.as_str());
+        }
+    }
+
+    #[test]
+    fn a_tenant_belongs_to_no_institution_unless_its_spec_names_one() {
+        let institution = |fields: Value| spec(fields).institution().map_err(|error| error.to_string());
+        assert_eq!(institution(json!({})), Ok(None));
+        assert_eq!(institution(json!({ "institutionId": ID })), Ok(Some(ID.parse().unwrap())));
+        let refused = institution(json!({ "institutionId": "school" })).unwrap_err();
+        assert!(refused.starts_with("spec.institutionId: institution id \"school\" is not a UUID"), "{refused}");
+    }
+
+    #[test]
+    fn a_config_has_at_most_16_kib_of_bytes_rather_than_characters() {
+        let too_large = "spec.config has 16385 bytes of JSON, at most 16384 are stored; keep large data elsewhere";
+        let of = |text: String| json!({ "a": text });
+        assert_eq!(spec(json!({})).config(), Ok(json!({})));
+        check_config(&json!({}), "");
+        check_config(&of("x".repeat(16_384 - r#"{"a":""}"#.len())), "");
+        check_config(&of("x".repeat(16_385 - r#"{"a":""}"#.len())), too_large);
+        check_config(&of("é".repeat((16_384 - r#"{"a":""}"#.len()) / 2)), "");
+        check_config(&of("é".repeat((16_384 - r#"{"a":""}"#.len()) / 2) + "x"), too_large);
+    }
+
+    #[test]
+    fn a_config_has_at_most_32_levels_of_objects_and_lists_where_it_is_deepest() {
+        let too_deep = "spec.config has 33 levels of objects and lists, at most 32 are stored; make it flatter";
+        let object = |levels: usize| (1..levels).fold(json!({}), |inner, _| json!({ "a": inner, "b": [], "c": 1 }));
+        let list = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!([{}, inner, "flat"]));
+        check_config(&object(32), "");
+        check_config(&object(33), too_deep);
+        check_config(&json!({ "a": list(31) }), "");
+        check_config(&json!({ "a": list(32) }), too_deep);
+    }
+
+    #[test]
+    fn a_character_that_postgresql_cannot_store_is_told_with_its_place() {
+        let check = |config: Value, path: &str| {
+            let said = format!("spec.config has the character \\u0000 at {path}, which PostgreSQL cannot store; ");
+            check_config(&config, &(said + "leave it out"));
+        };
+        check(json!({ "a": 1, "b": "x\0y" }), "b");
+        check(json!({ "a": { "b": ["", 1, { "c": "\0" }] } }), "a.b.2.c");
+        check(json!({ "a": { "b\0c": 1 } }), "a.b\\u0000c");
+        check_config(&json!({ "a": "\\u0000", "b": null, "c": ["", "\u{1}"] }), "");
+    }
+
+    #[test]
+    fn a_tenant_is_held_by_the_brake_only_while_it_is_deleted_and_the_brake_stalls_it() {
+        let check = |deleted: bool, reason: Option<Reason>, expected: bool| {
+            let time = "2026-01-31T12:00:00Z".parse().unwrap();
+            let mut tenant = TenantSchema::new("school", TenantSchemaSpec::default());
+            tenant.metadata.deletion_timestamp = deleted.then_some(Time(time));
+            let conditions = |reason| Verdict::of(reason, "", true).conditions(&[], 1, time);
+            tenant.status =
+                reason.map(|reason| TenantSchemaStatus { conditions: conditions(reason), ..Default::default() });
+            assert_eq!(tenant.is_held_by_brake(), expected, "{reason:?}, deleted: {deleted}");
+        };
+        check(true, Some(Reason::DeletionBrake), true);
+        check(true, Some(Reason::DropNotConfirmed), false);
+        check(true, Some(Reason::Deleting), false);
+        check(true, None, false);
+        check(false, Some(Reason::DeletionBrake), false);
+        check(false, Some(Reason::Conflict), false);
+    }
+}

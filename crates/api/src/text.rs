@@ -60,6 +60,12 @@ mod tests {
     }
 
     #[test]
+    fn only_one_thing_is_told_in_the_singular() {
+        let told = [0, 1, 2, 21].map(|number| count(number, "table"));
+        assert_eq!(told, ["0 tables", "1 table", "2 tables", "21 tables"]);
+    }
+
+    #[test]
     fn a_regular_expression_is_refused_in_one_line() {
         let why = |pattern: &str| why_no_regex(&regex::Regex::new(pattern).unwrap_err());
         assert_eq!(why("([a-z"), "unclosed character class");

@@ -60,3 +60,60 @@ impl std::fmt::Display for ObjectName {
         write!(f, "{}/{}", self.namespace, self.name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(namespace: &str, name: &str) -> ObjectName {
+        ObjectName { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    /// The schema `a` goes from `old/school` to this object.
+    fn transfer_to(namespace: &str, name: &str) -> Transfer {
+        Transfer { schema_name: "a".to_owned(), from: object("old", "school"), to: object(namespace, name) }
+    }
+
+    #[test]
+    fn a_tenant_is_taken_from_the_object_that_the_transfer_names_and_from_no_other() {
+        let check = |schema_name: &str, namespace: &str, name: &str, expected: bool| {
+            let found = transfer_to("new", "school").takes_from(schema_name, namespace, name);
+            assert_eq!(found, expected, "{schema_name} of {namespace}/{name}");
+        };
+        check("a", "old", "school", true);
+        check("b", "old", "school", false);
+        check("a", "other", "school", false);
+        check("a", "old", "other", false);
+        check("a", "new", "school", false);
+    }
+
+    #[test]
+    fn a_tenant_is_given_to_the_object_that_the_transfer_names_and_to_no_other() {
+        let check = |schema_name: &str, namespace: &str, name: &str, expected: bool| {
+            let found = transfer_to("new", "school").gives_to(schema_name, namespace, name);
+            assert_eq!(found, expected, "{schema_name} for {namespace}/{name}");
+        };
+        check("a", "new", "school", true);
+        check("b", "new", "school", false);
+        check("a", "other", "school", false);
+        check("a", "new", "other", false);
+        check("a", "old", "school", false);
+    }
+
+    #[test]
+    fn the_object_of_a_namespace_that_was_made_again_gets_its_tenant_and_loses_none() {
+        let check = |namespace: &str, name: &str, taken: bool, given: bool| {
+            let transfer = transfer_to(namespace, name);
+            let found = (transfer.takes_from("a", "old", "school"), transfer.gives_to("a", "old", "school"));
+            assert_eq!(found, (taken, given), "to {namespace}/{name}");
+        };
+        check("old", "school", false, true);
+        check("old", "college", true, false);
+        check("new", "school", true, false);
+    }
+
+    #[test]
+    fn an_object_is_told_with_its_namespace() {
+        assert_eq!(object("team-a", "school").to_string(), "team-a/school");
+    }
+}
