@@ -8,7 +8,7 @@ use super::resolve::Resolved;
 use crate::{
     api::{
         ABANDON, SchemaBackup, bound,
-        command::{Object, Verb},
+        command::{Command, Object, Verb},
         condition::{Conditions, Reason},
         confirms,
         schema_backup::{BackupDeletionPolicy, BackupMethod},
@@ -59,6 +59,14 @@ pub struct Removal {
     pub complete: bool,
     /// When the object was deleted.
     pub deleted_at: Option<Timestamp>,
+}
+
+impl Removal {
+    /// The command that lets the object go and leaves the backup in the database.
+    pub fn abandon(&self) -> Command {
+        let Owner { namespace, name, uid, .. } = &self.object;
+        Object::backup(namespace, name).annotate(ABANDON, bound(name, uid))
+    }
 }
 
 /// What the backup is to be, or that nothing is known of its tenant yet.

@@ -6,7 +6,6 @@ use super::{
 };
 use crate::{
     api::{
-        ABANDON, bound,
         command::{Object, Verb},
         condition::Reason,
     },
@@ -129,11 +128,10 @@ fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
 
 /// A newer release wrote what becomes of the backup.
 fn unknown(removal: &Removal, state: &str) -> String {
-    let Owner { namespace, name, uid, .. } = &removal.object;
     format!(
         "deletion waits, because this release does not know what becomes of a backup that is {state:?}, and removes nothing; it goes on \
          by itself with a release that knows it; to let go and leave the backup in the database: {}",
-        Object::backup(namespace, name).annotate(ABANDON, bound(name, uid))
+        removal.abandon()
     )
 }
 

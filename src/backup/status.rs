@@ -6,14 +6,14 @@ use super::{desired::Removal, observe::Observed};
 
 use crate::{
     api::{
-        ABANDON, SchemaBackup, SchemaBackupStatus, bound,
-        command::{Kind, Object},
+        SchemaBackup, SchemaBackupStatus,
+        command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
         event::EventReason,
         in_vain,
         schema_backup::BackupMethod,
     },
-    contract::{BackupAnswer, BackupRow, BackupState, Call, Owner},
+    contract::{BackupAnswer, BackupRow, BackupState, Call},
     frame::{Notice, Pass, Told, chain},
     plan::{Applied, End},
     quantity::human,
@@ -47,12 +47,11 @@ fn unavailable(message: &str) -> Verdict {
 
 /// The database cannot be asked: the object stays until it can, or until a user lets it go.
 fn blocked(removal: &Removal, why: &str) -> Verdict {
-    let Owner { namespace, name, uid, .. } = &removal.object;
-    let command = Object::backup(namespace, name).annotate(ABANDON, bound(name, uid));
     let since = removal.deleted_at.map_or_else(String::new, |at| at.to_string());
     unavailable(&format!(
         "deletion waits since {since} for the database ({why}) and goes on by itself; to let go and leave the backup in the \
-         database: {command}"
+         database: {}",
+        removal.abandon()
     ))
 }
 
