@@ -84,6 +84,10 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.installation (
     installed_at          timestamptz NOT NULL DEFAULT pg_catalog.now(),
     updated_at            timestamptz NOT NULL DEFAULT pg_catalog.now()
 );
+-- Who may call what acts for every tenant. Former releases had the admin role alone.
+ALTER TABLE edu_matrix_hub_schema.installation
+    ADD COLUMN IF NOT EXISTS operator_role text NOT NULL
+        DEFAULT pg_catalog.left(pg_catalog.regexp_replace(current_user::text, '_owner$', ''), 54) || '_operator';
 -- What fingerprints are keyed with (see tenant_fingerprints). Only the owner role can read it.
 ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS fingerprint_key bigint NOT NULL

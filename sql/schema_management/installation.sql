@@ -16,6 +16,7 @@ BEGIN
             i.functions_fingerprint IS NOT DISTINCT FROM edu_matrix_hub_schema._functions_fingerprint(),
             'owner_role', i.owner_role,
             'admin_role', i.admin_role,
+            'operator_role', i.operator_role,
             'epoch', i.epoch,
             'cluster', i.cluster,
             'tenant_database', i.tenant_database,

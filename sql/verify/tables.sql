@@ -50,6 +50,8 @@ BEGIN
             ('installation', 'column', 'installation_id', 'uuid NOT NULL DEFAULT gen_random_uuid()'),
             ('installation', 'column', 'owner_role', 'text NOT NULL'),
             ('installation', 'column', 'admin_role', 'text NOT NULL'),
+            ('installation', 'column', 'operator_role',
+             'text NOT NULL DEFAULT ("left"(regexp_replace((CURRENT_USER), ''_owner$'', ''''), 54) || ''_operator'')'),
             ('installation', 'column', 'functions_version', 'text'),
             ('installation', 'column', 'functions_checksum', 'text'),
             ('installation', 'column', 'functions_fingerprint', 'text'),

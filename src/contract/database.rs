@@ -20,8 +20,10 @@ pub struct DatabaseFacts {
     pub registry_exists: bool,
     /// True when the functions are there and may be called.
     pub installed: bool,
-    /// True when the owner role and its admin role stand.
-    pub owner_role_exists: bool,
+    /// True when the owner role and the two that are named after it stand.
+    pub roles_exist: bool,
+    /// True when the login may call the functions: it has the operator role.
+    pub is_operator: bool,
     /// True when the owner role may make schemas in this database; another database of the server may have made the role.
     pub owner_can_create_in_database: bool,
     /// True when the login may act as the owner role.

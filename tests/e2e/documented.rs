@@ -58,7 +58,7 @@ impl Documented for World {
             ("tenantdatabase default", &format!("tenantdatabase {database}")),
             ("tenantdatabase/default", &format!("tenantdatabase/{database}")),
             ("edu_matrix_owner", &self.owner_role()),
-            ("edu_matrix_admin", &format!("e2e_{}_admin", self.id)),
+            ("edu_matrix_operator", &format!("e2e_{}_operator", self.id)),
             ("tenant_operator", &self.login()),
             ("a-new-password", "pw"),
             ("{generateName: school-}", &format!("{{generateName: school-, labels: {{e2e: \"{}\"}}}}", self.id)),

@@ -25,7 +25,7 @@ async fn with_a_poor_login() -> World {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_owns_nothing_is_told_exactly_what_it_lacks_and_works_once_it_is_given() {
     let mut world = with_a_poor_login().await;
-    let (owner, admin, login) = (world.owner_role(), format!("e2e_{}_admin", world.id), world.login());
+    let (owner, login) = (world.owner_role(), world.login());
     world.apply_database(json!({})).await;
     world.start_operator().await;
 
@@ -33,7 +33,8 @@ async fn a_login_that_owns_nothing_is_told_exactly_what_it_lacks_and_works_once_
     let told = statements(&message);
     for expected in [
         format!("CREATE ROLE {owner} NOLOGIN CREATEROLE"),
-        format!("CREATE ROLE {admin} NOLOGIN"),
+        format!("CREATE ROLE e2e_{}_admin NOLOGIN", world.id),
+        format!("CREATE ROLE e2e_{}_operator NOLOGIN", world.id),
         format!("GRANT CREATE ON DATABASE {} TO {owner}", world.database),
     ] {
         assert!(told.contains(&expected), "{expected} is not among {told:#?}");
@@ -115,11 +116,11 @@ async fn verified_functions_need_a_login_that_may_do_nothing_but_call_them() {
 
     // A right that is taken away while the operator is at work: the next survey notices, and a registry that may not be seen
     // is not taken for another one.
-    let admin = format!("e2e_{}_admin", world.id);
-    world.sql(&format!("REVOKE {admin} FROM {login}"));
-    let message = world.database_stalled("InsufficientPrivilege", &format!("not a member of \"{admin}\"")).await;
+    let operator = format!("e2e_{}_operator", world.id);
+    world.sql(&format!("REVOKE {operator} FROM {login}"));
+    let message = world.database_stalled("InsufficientPrivilege", &format!("not a member of \"{operator}\"")).await;
     let told = statements(&message);
-    assert!(matches!(told.as_slice(), [one] if one.starts_with(&format!("GRANT {admin} TO {login}"))), "{told:#?}");
+    assert!(matches!(told.as_slice(), [one] if one.starts_with(&format!("GRANT {operator} TO {login}"))), "{told:#?}");
     assert_eq!(world.tenant_readiness("school").await, "True", "who runs goes on");
     world.sql(&told[0]);
     world.database_ready().await;

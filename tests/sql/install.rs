@@ -92,6 +92,7 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
         assert_eq!(before["fingerprint_matches"], true);
         assert_eq!(before["contract"], 1);
         assert_eq!(before["admin_role"], json!(database.admin_role()));
+        assert_eq!(before["operator_role"], json!(database.operator_role()));
         let again = call(&database.admin, "create_tenant_schema", &tenant_options("kept")).await;
         assert_eq!(again["status"], "unchanged");
     })
@@ -198,10 +199,10 @@ async fn a_login_that_owns_the_database_installs_by_itself() {
 }
 
 #[tokio::test]
-async fn a_member_of_the_admin_role_works_without_any_other_right() {
+async fn a_member_of_the_operator_role_works_without_any_other_right() {
     with_database(async |database| {
         let client = database.operator().await;
-        let login = format!("{}_operator", database.name);
+        let login = format!("{}_login", database.name);
         let now = facts(&database, &login).await;
         assert_eq!(now["missing_for_verified"], json!([]));
         assert_eq!(now["missing"].as_array().unwrap().len(), 1, "{}", now["missing"]);
@@ -237,7 +238,7 @@ async fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
         let now = facts(&database, &login).await;
         let statements: Vec<_> =
             now["missing"].as_array().unwrap().iter().map(|m| m["statement"].as_str().unwrap()).collect();
-        assert_eq!(statements.len(), 5, "{statements:?}");
+        assert_eq!(statements.len(), 6, "{statements:?}");
         for statement in statements {
             let refused = database.install(&login, Form::Bootstrapping).await.unwrap_err();
             let message = refused.as_db_error().unwrap().message().to_owned();
@@ -295,7 +296,7 @@ async fn unfit_roles_and_foreign_registries_are_refused() {
 }
 
 #[tokio::test]
-async fn the_admin_roles_name_must_fit() {
+async fn the_names_of_the_roles_must_fit() {
     with_bare_database(async |database| {
         let of = |length: usize| format!("{}_{}", database.name, "o".repeat(length - database.name.len() - 1));
         let install =
@@ -306,6 +307,9 @@ async fn the_admin_roles_name_must_fit() {
         install(&of(57)).await.unwrap();
         let admin: String = database.one("SELECT admin_role FROM edu_matrix_hub_schema.installation").await;
         assert_eq!(admin, of(57) + "_admin");
+        let operator: String = database.one("SELECT operator_role FROM edu_matrix_hub_schema.installation").await;
+        assert_eq!(operator, of(54) + "_operator", "cut, since there were owner roles of 57 bytes before");
+        verify(&database.admin).await;
     })
     .await;
 }

@@ -13,6 +13,7 @@
 )]
 
 mod access;
+mod admin;
 mod adopt;
 mod backup_world;
 mod brake;

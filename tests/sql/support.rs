@@ -207,12 +207,17 @@ impl Database {
         self.let_in(name).await;
     }
 
-    /// A connection as a login that has nothing but membership in the admin role, as an operator's.
+    /// A connection as a login that has nothing but membership in the operator role, as an operator's.
     pub async fn operator(&self) -> Client {
-        let login = format!("{}_operator", self.name);
+        self.member("login", &self.operator_role()).await
+    }
+
+    /// A connection as a login that has nothing but membership in a role; the login is made when it is wanted first.
+    pub async fn member(&self, suffix: &str, role: &str) -> Client {
+        let login = format!("{}_{suffix}", self.name);
         if self.admin.query_opt("SELECT FROM pg_roles WHERE rolname = $1", &[&login]).await.unwrap().is_none() {
-            self.role("operator", "LOGIN").await;
-            self.admin.batch_execute(&format!("GRANT {} TO {login}", self.admin_role())).await.unwrap();
+            self.role(suffix, "LOGIN").await;
+            self.admin.batch_execute(&format!("GRANT {role} TO {login}")).await.unwrap();
         }
         self.connect(&login).await
     }
@@ -220,6 +225,11 @@ impl Database {
     /// The name of the admin role.
     pub fn admin_role(&self) -> String {
         format!("{}_admin", self.owner_role.trim_end_matches("_owner"))
+    }
+
+    /// The name of the operator role.
+    pub fn operator_role(&self) -> String {
+        format!("{}_operator", self.owner_role.trim_end_matches("_owner"))
     }
 
     /// Installs as some login.

@@ -133,7 +133,7 @@ impl World {
 
     /// The same of a database with this owner role, without its login.
     pub fn drop_database_of(&self, name: &str, owner: &str) {
-        let admin = owner.replace("_owner", "_admin");
+        let [operator, admin] = ["_operator", "_admin"].map(|suffix| owner.replace("_owner", suffix));
         let of_tenants = if self.sql_in(name, "SELECT to_regclass('edu_matrix_hub_schema.tenant_schemas')").is_empty() {
             String::new()
         } else {
@@ -146,7 +146,7 @@ impl World {
         self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
         let keepers =
             self.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
-        let all = of_tenants.lines().chain(keepers.lines()).chain([owner, &admin]);
+        let all = of_tenants.lines().chain(keepers.lines()).chain([owner, &operator, &admin]);
         for role in all {
             self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
         }
