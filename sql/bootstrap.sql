@@ -1,8 +1,9 @@
--- Makes the three roles that an installation stands on, once per server, and gives one of them the right to create
--- schemas in this database. It may be run again, and in several databases of one server.
+-- Makes the three roles that an installation stands on, once per server, and gives one of them its rights in this
+-- database. It may be run again, and in several databases of one server.
 --
 --   * the owner role (setting edu_matrix.owner_role) owns registry and functions. It cannot log in; it needs
---     CREATEROLE, since the roles of the tenants are made by functions that it owns, and CREATE on the database.
+--     CREATEROLE, since the roles of the tenants are made by functions that it owns, and on the database CREATE, and
+--     CONNECT to give on to their logins.
 --   * the operator role (named after it: X_owner gives X_operator) may call every function. The operator's login is its
 --     only member, since what may act for every tenant can let itself in to every tenant.
 --   * the admin role (X_admin) may call the functions for people, and observe. Logins of people and of applications
@@ -24,6 +25,7 @@ DECLARE
     operator_role CONSTANT text := pg_catalog.left(stem, 54) || '_operator';
     modern        CONSTANT boolean := pg_catalog.current_setting('server_version_num')::integer >= 160000;
     login         CONSTANT text := current_user;
+    database      CONSTANT text := pg_catalog.current_database();
     privileged    CONSTANT boolean := (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user);
     candidate     record;
     problem       text;
@@ -60,12 +62,16 @@ BEGIN
         END;
     END LOOP;
 
-    IF NOT pg_catalog.has_database_privilege(login, pg_catalog.current_database(), 'CREATE WITH GRANT OPTION')
-       AND NOT privileged THEN
-        NULL;  -- The grant could only fail or warn; reading back below says what is missing.
-    ELSIF EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = owner_role)
-          AND NOT pg_catalog.has_database_privilege(owner_role, pg_catalog.current_database(), 'CREATE') THEN
-        EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', pg_catalog.current_database(), owner_role);
+    -- A grant that the login may not give could only fail or warn; reading back below says what is missing.
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.rolname = owner_role) THEN
+        IF (privileged OR pg_catalog.has_database_privilege(login, database, 'CREATE WITH GRANT OPTION'))
+           AND NOT pg_catalog.has_database_privilege(owner_role, database, 'CREATE') THEN
+            EXECUTE pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', database, owner_role);
+        END IF;
+        IF (privileged OR pg_catalog.has_database_privilege(login, database, 'CONNECT WITH GRANT OPTION'))
+           AND NOT pg_catalog.has_database_privilege(owner_role, database, 'CONNECT WITH GRANT OPTION') THEN
+            EXECUTE pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I WITH GRANT OPTION', database, owner_role);
+        END IF;
     END IF;
 
     IF NOT privileged THEN
@@ -97,9 +103,12 @@ BEGIN
         WHEN a.rolname IS NULL OR r.rolname IS NULL THEN
             pg_catalog.format('role %1$I does not exist and "%2$s" cannot create it: CREATE ROLE %1$I NOLOGIN',
                               CASE WHEN a.rolname IS NULL THEN admin_role ELSE operator_role END, login)
-        WHEN NOT pg_catalog.has_database_privilege(o.oid, pg_catalog.current_database(), 'CREATE') THEN
+        WHEN NOT pg_catalog.has_database_privilege(o.oid, database, 'CREATE') THEN
             pg_catalog.format('role %2$I lacks CREATE on this database and "%3$s" cannot give it: '
-                              'GRANT CREATE ON DATABASE %1$I TO %2$I', pg_catalog.current_database(), owner_role, login)
+                              'GRANT CREATE ON DATABASE %1$I TO %2$I', database, owner_role, login)
+        WHEN NOT pg_catalog.has_database_privilege(o.oid, database, 'CONNECT WITH GRANT OPTION') THEN
+            pg_catalog.format('role %2$I may not give CONNECT on this database to others and "%3$s" cannot allow it: '
+                              'GRANT CONNECT ON DATABASE %1$I TO %2$I WITH GRANT OPTION', database, owner_role, login)
         WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, o.oid,
                                                            CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END) THEN
             pg_catalog.format('"%2$s" cannot become %1$I: GRANT %1$I TO %2$I', owner_role, login)
@@ -119,7 +128,7 @@ BEGIN
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'insufficient_privilege',
-            MESSAGE = 'cannot prepare database "' || pg_catalog.current_database() || '": ' || problem,
+            MESSAGE = 'cannot prepare database "' || database || '": ' || problem,
             HINT = 'Run the statement as a role that may, or the whole script as a superuser.';
     END IF;
 END

@@ -16,12 +16,14 @@ WITH asked AS (
            pg_catalog.pg_has_role(l.oid, d.datdba, 'USAGE') AS owns_database,
            pg_catalog.has_database_privilege(l.oid, d.oid, 'CREATE') AS can_create,
            pg_catalog.has_database_privilege(l.oid, d.oid, 'CREATE WITH GRANT OPTION') AS can_give_create,
+           pg_catalog.has_database_privilege(l.oid, d.oid, 'CONNECT WITH GRANT OPTION') AS can_give_connect,
            o.oid AS owner_oid, m.oid AS admin_oid, r.oid AS operator_oid,
            o.rolcreaterole AND o.rolinherit AS owner_creates_roles,
            o.rolsuper OR o.rolcanlogin AS owner_is_unfit,
            CASE WHEN m.rolsuper OR m.rolcanlogin THEN a.admin_name
                 WHEN r.rolsuper OR r.rolcanlogin THEN a.operator_name END AS unfit_name,
            pg_catalog.has_database_privilege(o.oid, d.oid, 'CREATE') AS owner_can_create,
+           pg_catalog.has_database_privilege(o.oid, d.oid, 'CONNECT WITH GRANT OPTION') AS owner_can_let_in,
            pg_catalog.pg_has_role(l.oid, o.oid, CASE WHEN a.modern THEN 'SET' ELSE 'MEMBER' END) AS can_set_owner,
            pg_catalog.pg_has_role(l.oid, r.oid, 'USAGE') AS is_operator,
            l.rolsuper OR CASE WHEN a.modern THEN pg_catalog.pg_has_role(l.oid, o.oid, 'MEMBER WITH ADMIN OPTION')
@@ -73,12 +75,15 @@ WITH asked AS (
         (8, f.owner_can_create IS NOT TRUE AND NOT (f.rolsuper OR f.can_give_create), NOT f.owner_can_create,
          pg_catalog.format('role "%s" may not create schemas in database "%s"', f.owner_name, f.datname),
          pg_catalog.format('GRANT CREATE ON DATABASE %I TO %I', f.datname, f.owner_name)),
-        (9, f.can_set_owner IS NOT TRUE AND f.gives_owner IS NOT TRUE
+        (9, f.owner_can_let_in IS NOT TRUE AND NOT (f.rolsuper OR f.can_give_connect), NOT f.owner_can_let_in,
+         pg_catalog.format('role "%s" may not let logins connect to database "%s"', f.owner_name, f.datname),
+         pg_catalog.format('GRANT CONNECT ON DATABASE %I TO %I WITH GRANT OPTION', f.datname, f.owner_name)),
+        (10, f.can_set_owner IS NOT TRUE AND f.gives_owner IS NOT TRUE
          AND NOT (f.owner_oid IS NULL AND f.rolcreaterole), false,
          pg_catalog.format('"%s" may not become "%s"', f.login, f.owner_name),
          pg_catalog.format('GRANT %I TO %I', f.owner_name, f.login)
              || CASE WHEN f.modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END),
-        (10, f.is_operator IS NOT TRUE AND f.gives_operator IS NOT TRUE
+        (11, f.is_operator IS NOT TRUE AND f.gives_operator IS NOT TRUE
          AND NOT (f.operator_oid IS NULL AND f.rolcreaterole),
          f.is_operator IS NOT TRUE, pg_catalog.format('"%s" is not a member of "%s", or does not inherit from it',
                                                       f.login, f.operator_name),
@@ -86,7 +91,7 @@ WITH asked AS (
               WHEN pg_catalog.pg_has_role(f.login, f.operator_oid, 'MEMBER') THEN
                   pg_catalog.format('ALTER ROLE %I INHERIT', f.login)
               ELSE pg_catalog.format('GRANT %I TO %I', f.operator_name, f.login) END),
-        (11, false, NOT f.installed,
+        (12, false, NOT f.installed,
          'the functions are not installed',
          pg_catalog.format('-- what `tenant-schema-operator sql --owner-role %s` prints', f.owner_name))
     ) AS w (position, managed, verified, what, statement)
@@ -116,7 +121,7 @@ SELECT pg_catalog.jsonb_build_object(
     'installed', f.callable,
     'roles_exist', f.owner_oid IS NOT NULL AND f.admin_oid IS NOT NULL AND f.operator_oid IS NOT NULL,
     'owner_can_createrole', coalesce(f.owner_creates_roles, false),
-    'owner_can_create_in_database', coalesce(f.owner_can_create, false),
+    'owner_has_its_rights', coalesce(f.owner_can_create AND f.owner_can_let_in, false),
     'can_set_owner_role', coalesce(f.can_set_owner, false),
     'is_operator', coalesce(f.is_operator, false),
     'missing', (

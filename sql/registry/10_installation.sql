@@ -139,6 +139,8 @@ $forced$;
 -- By these the registry knows whether its identifiers of schemas and roles are of this world (see _as_registered).
 ALTER TABLE edu_matrix_hub_schema.installation ADD COLUMN IF NOT EXISTS registry_oid oid;
 ALTER TABLE edu_matrix_hub_schema.installation ADD COLUMN IF NOT EXISTS system_identifier bigint;
+-- The role through which tenants' logins connect (see _connect_role).
+ALTER TABLE edu_matrix_hub_schema.installation ADD COLUMN IF NOT EXISTS connect_role_oid oid;
 
 INSERT INTO edu_matrix_hub_schema.installation (owner_role, admin_role)
 SELECT current_user, pg_catalog.regexp_replace(current_user::text, '_owner$', '') || '_admin'

@@ -14,10 +14,7 @@ DECLARE
     own         text[];
     shares      text[];
     open_logins text[];
-    connected   text[];
-    backend     record;
-    ended       integer := 0;
-    not_ended   jsonb := '[]'::jsonb;
+    sessions    jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     own := edu_matrix_hub_schema._own_roles(tenant);
@@ -37,16 +34,36 @@ BEGIN
                              WHERE login = ANY (t.logins))
         WHERE t.id = schema_id;
     END IF;
+    sessions := edu_matrix_hub_schema._end_sessions(tenant, own);
+    RETURN sessions || jsonb_build_object('closed', open_logins, 'shared_with', shares);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
+-- Ends the sessions that these roles of a tenant have in this database, of those that began before a time if one is
+-- given: {ended: n, not_ended: [{pid, role}...]}.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_sessions(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                               roles text[], before timestamptz DEFAULT 'infinity')
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    connected text[];
+    backend   record;
+    ended     integer := 0;
+    not_ended jsonb := '[]'::jsonb;
+BEGIN
     SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
     FROM pg_stat_activity AS a
-    WHERE a.usename = ANY (own) AND a.datname = current_database();
+    WHERE a.usename = ANY (roles) AND a.datname = current_database();
     IF connected <> '{}' THEN
-        -- Ending a session asks for membership in its role.
+        -- Ending a session asks for membership in its role, and so does seeing when it began.
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
         FOR backend IN
             SELECT a.pid, a.usename FROM pg_stat_activity AS a
             WHERE a.usename = ANY (connected) AND a.datname = current_database()
+              AND (before = 'infinity' OR a.backend_start < before)
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(backend.pid);
@@ -57,7 +74,8 @@ BEGIN
         END LOOP;
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
     END IF;
-    RETURN jsonb_build_object('closed', open_logins, 'ended', ended, 'not_ended', not_ended, 'shared_with', shares);
+    RETURN jsonb_build_object('ended', ended, 'not_ended', not_ended);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_sessions(edu_matrix_hub_schema.tenant_schemas, text[], timestamptz)
+    FROM PUBLIC;

@@ -5,7 +5,8 @@
 --           member at once, and the others            join       makes each role a member of `member`
 --   login   lets the roles log in                     leave      ends that membership
 --   nologin ends that                                 drop       drops the roles that stand
---   plain   also takes CREATEROLE                     keeper     makes role keepers, `member` their member at once
+--   forget  ends that, and forgets the password       keeper     makes role keepers, `member` their member at once
+--   plain   ends that, and takes CREATEROLE
 --
 -- `join` may be followed by those of the options `admin`, `inherit` and `set` that the membership is to have;
 -- 15 knows `admin` only.
@@ -35,6 +36,7 @@ BEGIN
         WHEN 'create'    THEN 'CREATE ROLE %1$I NOLOGIN'
         WHEN 'login'     THEN 'ALTER ROLE %1$I LOGIN'
         WHEN 'nologin'   THEN 'ALTER ROLE %1$I NOLOGIN'
+        WHEN 'forget'    THEN 'ALTER ROLE %1$I NOLOGIN PASSWORD NULL'
         WHEN 'join'      THEN 'GRANT %2$I TO %1$s'
         WHEN 'leave'     THEN 'REVOKE %2$I FROM %1$s'
         WHEN 'drop'      THEN 'DROP ROLE IF EXISTS %1$I'

@@ -4,7 +4,7 @@
 --
 -- options: {schema_id, owner: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name},
 -- requested_by?}. A tenant of another TenantSchema, or of none, is refused with `not_owner`; the tenant of the one that
--- is named as `transfer` is given to the owner.
+-- is named as `transfer` is given to the owner. What the former namespace logs in with ends in the same step.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -34,6 +34,10 @@ BEGIN
         WHERE t.id = tenant.id AND (t.owner_uid <> options #>> '{owner,uid}' OR t.status = 'released' OR t.taken_over);
         IF FOUND THEN
             PERFORM edu_matrix_hub_schema._move_backups(tenant, options -> 'owner');
+            IF tenant.owner_namespace <> options #>> '{owner,namespace}'
+               OR tenant.owner_namespace_uid <> options #>> '{owner,namespace_uid}' THEN
+                PERFORM edu_matrix_hub_schema._withdraw(tenant);
+            END IF;
         ELSE
             RETURN edu_matrix_hub_schema._result('unchanged',
                 format('schema "%s" belongs to this TenantSchema', tenant.schema_name), tenant.id);

@@ -1,5 +1,5 @@
 -- Raises unless the three roles stand on which the installation in this database rests: the owner role, which cannot log
--- in, makes roles and may create schemas here, and the operator and the admin role named after it, which cannot log in
+-- in, makes roles and may create schemas and let logins connect here, and the operator and the admin role named after it, which cannot log in
 -- either. They are found through the registry schema.
 DO $verify$
 DECLARE
@@ -14,6 +14,8 @@ BEGIN
         WHEN NOT o.rolcreaterole OR NOT o.rolinherit THEN format('role "%s" lacks CREATEROLE or INHERIT', owner_name)
         WHEN NOT has_database_privilege(o.oid, current_database(), 'CREATE') THEN
             format('role "%s" may not create schemas here', owner_name)
+        WHEN NOT has_database_privilege(o.oid, current_database(), 'CONNECT WITH GRANT OPTION') THEN
+            format('role "%s" may not let logins connect here', owner_name)
         WHEN a.rolname IS NULL THEN format('role "%s" is missing', w.name)
         WHEN a.rolsuper OR a.rolcanlogin OR a.rolcreaterole THEN
             format('role "%s" may do more than call functions', w.name)

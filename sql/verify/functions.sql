@@ -40,12 +40,15 @@ BEGIN
             ('_checking_all_rows', 'reference jsonb', true, 0),
             ('_choose_role_keeper', '', true, 0),
             ('_claim', 'tenant edu_matrix_hub_schema.tenant_schemas', false, 0),
+            ('_close_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, names text[]', true, 0),
             ('_close_sandbox', 'sandbox text', true, 0),
             ('_close_tenant_logins', 'schema_id uuid', true, 0),
             ('_commented', 'namespace oid', true, 0),
             ('_comment_on_constraint', 'wanted oid', true, 0),
             ('_create_tenant_roles', 'schema_id uuid', true, 0),
+            ('_connect_role', '', true, 0),
             ('_contest', '', true, 0),
+            ('_credential_detail', 'credential edu_matrix_hub_schema.tenant_credentials', false, 0),
             ('_cut', 'whole text', false, 0),
             ('_cut_document', 'whole jsonb', false, 0),
             ('_cut_message', 'whole text', false, 0),
@@ -66,6 +69,8 @@ BEGIN
             ('_end_late_sessions', '', true, 0),
             ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], '
                                     'members jsonb', true, 0),
+            ('_end_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, roles text[], '
+                              'before timestamp with time zone', true, 0),
             ('_end_suspended_sessions', '', true, 0),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, 0),
             ('_event_triggers', '', true, 0),
@@ -84,6 +89,8 @@ BEGIN
             ('_hold_lane', 'epoch bigint, installation_id uuid', true, 0),
             ('_holder', '', true, 0),
             ('_home_schema', 'classid oid, objid oid', false, 0),
+            ('_idle_login', 'tenant edu_matrix_hub_schema.tenant_schemas, '
+                            'credential edu_matrix_hub_schema.tenant_credentials', true, 0),
             ('_institution_in_source', 'institution_id uuid, source jsonb', true, 0),
             ('_isolation_problem', '', false, 0),
             ('_job_answer', 'job edu_matrix_hub_schema.schema_jobs, answer jsonb', true, 0),
@@ -115,6 +122,8 @@ BEGIN
             ('_new_role_keeper', 'parent integer', true, 0),
             ('_no_row_security', 'location text', true, 0),
             ('_only_ours', 'location text', true, 0),
+            ('_open_login', 'tenant edu_matrix_hub_schema.tenant_schemas, login text, verifier text, options jsonb',
+             true, 0),
             ('_open_sandbox', 'schema_id uuid', true, 0),
             ('_other_databases', 'roles text[]', true, 0),
             ('_outside_dependents', 'namespace oid, catalog oid, objects oid[]', true, 0),
@@ -186,6 +195,7 @@ BEGIN
             ('_wait_for_definitions', 'namespace oid', true, 0),
             ('_waited_long', 'tenant_id uuid, type text, state text', true, 0),
             ('_way_out', 'classid oid, objid oid', true, 0),
+            ('_withdraw', 'tenant edu_matrix_hub_schema.tenant_schemas, purpose text', true, 0),
             ('_world_moved', '', true, 0),
             ('_write_keeper_function', 'keeper integer, role_name text', true, 0),
             ('accept_missing_tables', 'backup_id uuid', true, 3),
@@ -200,11 +210,13 @@ BEGIN
             ('create_institution_schema', 'institution_id uuid, schema_name text', true, 3),
             ('create_tenant_schema', 'options jsonb', true, 1),
             ('drop_institution_schema', 'schema_id uuid', true, 3),
+            ('end_previous_login', 'options jsonb', true, 1),
             ('end_stray_sessions', '', false, 1),
             ('finish_job', 'epoch bigint, installation_id uuid, job_id uuid, outcome jsonb', true, 1),
             ('heartbeat_job', 'epoch bigint, installation_id uuid, job_id uuid', true, 1),
             ('heartbeat_lane', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
             ('installation', '', true, 3),
+            ('issue_credential', 'options jsonb', true, 1),
             ('observe_backup', 'request jsonb', true, 3),
             ('observe_tenant', 'request jsonb', true, 3),
             ('purge_schema_backup', 'backup_id uuid', true, 3),
@@ -225,7 +237,8 @@ BEGIN
             ('set_tenant_access', 'options jsonb', true, 1),
             ('set_tenant_config', 'options jsonb', true, 1),
             ('stray_sessions', '', true, 1),
-            ('survey_tenants', 'epoch bigint, installation_id uuid, options jsonb', true, 1)
+            ('survey_tenants', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
+            ('withdraw_credential', 'options jsonb', true, 1)
         ) AS w (name, arguments, definer, open)
         LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'edu_matrix_hub_schema'
         LEFT JOIN pg_catalog.pg_proc AS p

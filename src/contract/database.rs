@@ -24,8 +24,9 @@ pub struct DatabaseFacts {
     pub roles_exist: bool,
     /// True when the login may call the functions: it has the operator role.
     pub is_operator: bool,
-    /// True when the owner role may make schemas in this database; another database of the server may have made the role.
-    pub owner_can_create_in_database: bool,
+    /// True when the owner role may make schemas in this database and let logins connect to it; another database of the
+    /// server may have made the role.
+    pub owner_has_its_rights: bool,
     /// True when the login may act as the owner role.
     pub can_set_owner_role: bool,
     /// What the login lacks to install and upgrade the functions.

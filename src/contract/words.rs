@@ -138,8 +138,12 @@ words! {
         ClaimLane = "claim_lane",
         /// A schema was made.
         CreateTenantSchema = "create_tenant_schema",
+        /// The login of an earlier credential was closed.
+        EndPreviousLogin = "end_previous_login",
         /// Sessions of a tenant's logins were ended.
         EndSessions = "end_sessions",
+        /// A login got a new password.
+        IssueCredential = "issue_credential",
         /// What was set aside or copied was removed.
         Purge = "purge",
         /// After a restore schemas were bound to their tenants again.
@@ -172,6 +176,8 @@ words! {
         SurveyTenants = "survey_tenants",
         /// Another cluster's database was taken over.
         TakeOver = "take_over",
+        /// A tenant's logins were closed for good.
+        WithdrawCredential = "withdraw_credential",
     }
 }
 

@@ -170,7 +170,7 @@ fn facts() -> Value {
     let missing = json!([{"what": "CREATEROLE", "statement": "ALTER ROLE"}]);
     json!({
         "server_version_num": 150_018, "server_version": "15.18", "in_recovery": false, "read_only": "ALTER", "database_name": "edu",
-        "registry_exists": true, "installed": true, "roles_exist": true, "is_operator": true, "owner_can_create_in_database": true,
+        "registry_exists": true, "installed": true, "roles_exist": true, "is_operator": true, "owner_has_its_rights": true,
         "can_set_owner_role": true, "missing": missing, "missing_for_verified": missing,
     })
 }

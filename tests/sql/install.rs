@@ -238,7 +238,7 @@ async fn each_missing_privilege_is_named_with_the_statement_that_gives_it() {
         let now = facts(&database, &login).await;
         let statements: Vec<_> =
             now["missing"].as_array().unwrap().iter().map(|m| m["statement"].as_str().unwrap()).collect();
-        assert_eq!(statements.len(), 6, "{statements:?}");
+        assert_eq!(statements.len(), 7, "{statements:?}");
         for statement in statements {
             let refused = database.install(&login, Form::Bootstrapping).await.unwrap_err();
             let message = refused.as_db_error().unwrap().message().to_owned();

@@ -20,6 +20,7 @@ mod brake;
 mod bring_back;
 mod copies;
 mod create;
+mod credentials;
 mod drift;
 mod emptied;
 mod expiry;

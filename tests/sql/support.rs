@@ -91,7 +91,10 @@ pub fn has_keepers() -> bool {
 }
 
 async fn connect(database: &str, user: &str) -> Result<Client, tokio_postgres::Error> {
-    let password = if user == SERVER.user { &SERVER.password } else { PASSWORD };
+    connect_with(database, user, if user == SERVER.user { &SERVER.password } else { PASSWORD }).await
+}
+
+async fn connect_with(database: &str, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = Config::new()
         .host_path(&SERVER.socket_dir)
         .port(SERVER.port)
@@ -179,6 +182,20 @@ impl Database {
     /// A connection as some role, if it may come in.
     pub async fn try_connect(&self, user: &str) -> Result<Client, tokio_postgres::Error> {
         connect(&self.name, user).await
+    }
+
+    /// A connection with this password, if it may come in.
+    pub async fn log_in(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+        connect_with(&self.name, user, password).await
+    }
+
+    /// The verifier of a password, as the server itself makes it.
+    pub async fn verifier(&self, password: &str) -> String {
+        let role = self.role(&format!("v{}", Uuid::new_v4().simple()), "NOLOGIN").await;
+        self.admin.batch_execute(&format!("ALTER ROLE {role} PASSWORD '{password}'")).await.unwrap();
+        let verifier = self.one(&format!("SELECT rolpassword FROM pg_authid WHERE rolname = '{role}'")).await;
+        self.admin.batch_execute(&format!("DROP ROLE {role}")).await.unwrap();
+        verifier
     }
 
     /// A new role, with the database's name in front so that it goes with the database.

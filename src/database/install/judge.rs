@@ -119,7 +119,7 @@ mod tests {
             installed: false,
             roles_exist: false,
             is_operator: false,
-            owner_can_create_in_database: false,
+            owner_has_its_rights: false,
             can_set_owner_role: false,
             missing: Vec::new(),
             missing_for_verified: Vec::new(),

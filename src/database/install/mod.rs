@@ -40,8 +40,7 @@ pub async fn install(
 ) -> Result<Option<Installed>, Closed> {
     // With the roles in place, their rights in this database and the login a member of them, nothing is left to
     // bootstrap, and a login that could not bootstrap can still upgrade.
-    let stands =
-        facts.roles_exist && facts.is_operator && facts.can_set_owner_role && facts.owner_can_create_in_database;
+    let stands = facts.roles_exist && facts.is_operator && facts.can_set_owner_role && facts.owner_has_its_rights;
     let form = if stands { script::Form::Managed } else { script::Form::Bootstrapping };
     match judge(before, mode, &by_hand(owner_role, &facts.database_name))? {
         Judgement::Use => {

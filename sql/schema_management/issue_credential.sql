@@ -1,0 +1,198 @@
+-- Gives a tenant a new credential: a login that is not in use gets the password and is opened, and becomes the one in
+-- use. The one before stays open for the grace; end_previous_login() closes it then. So an application that connects
+-- again with either password comes in.
+--
+-- options: {schema_id, purpose: connection, credential_id, verifier, connection_limit, statement_timeout_seconds,
+-- idle_in_transaction_timeout_seconds, grace_seconds, requested_by?}. The verifier is SCRAM-SHA-256's: a password never
+-- comes here, and neither is ever written into the log. Issued before, a credential is `unchanged`. detail: {login,
+-- credential_id, issued_at, previous_login, previous_until}.
+--
+-- The login is a member of reader and writer. It owns nothing and creates nothing. search_path and the two timeouts are
+-- its defaults in this database, so that they hold behind a pooler too. The tenant may change these, and not the
+-- connection limit. A suspended tenant gets no login. Neither does one whose roles another database of the
+-- server uses, since a new password here would lock that one's application out.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.issue_credential(options jsonb) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '2s'
+AS $function$
+DECLARE
+    started      CONSTANT timestamptz := clock_timestamp();
+    -- As PostgreSQL writes them: a password that was sent in its place must not become one.
+    verifier     CONSTANT text := substring(options ->> 'verifier'
+                                            FROM '^SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$');
+    grace        CONSTANT interval := make_interval(secs => (options ->> 'grace_seconds')::integer);
+    attempt      text := format('issue a credential for tenant %s', options ->> 'schema_id');
+    tenant       edu_matrix_hub_schema.tenant_schemas;
+    former       edu_matrix_hub_schema.tenant_credentials;
+    issued       edu_matrix_hub_schema.tenant_credentials;
+    shares       text[];
+    error_detail text;
+BEGIN
+    BEGIN
+        PERFORM edu_matrix_hub_schema._need_read_committed();
+        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
+        attempt := format('issue a credential for schema "%s"', tenant.schema_name);
+        IF verifier IS NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('internal', 'a SCRAM-SHA-256 verifier is needed, and no password');
+        END IF;
+        PERFORM edu_matrix_hub_schema._require_schema(tenant);
+        PERFORM edu_matrix_hub_schema._require_roles(tenant);
+        SELECT * INTO former FROM edu_matrix_hub_schema.tenant_credentials AS c
+        WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose';
+        IF former.credential_id = (options ->> 'credential_id')::uuid THEN
+            RETURN edu_matrix_hub_schema._result('unchanged',
+                format('credential %s of schema "%s" is issued', former.credential_id, tenant.schema_name), tenant.id,
+                edu_matrix_hub_schema._credential_detail(former));
+        END IF;
+        IF tenant.access = 'Suspended' THEN
+            PERFORM edu_matrix_hub_schema._refuse('internal', 'the tenant is suspended, and its logins stay closed');
+        END IF;
+        shares := edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant));
+        IF shares <> '{}' THEN
+            PERFORM edu_matrix_hub_schema._refuse('copy',
+                format('the roles of the tenant are used in another database of this server too (%s): a new password '
+                       'would lock its applications out', array_to_string(shares, ', ')));
+        END IF;
+        issued.login := edu_matrix_hub_schema._idle_login(tenant, former);
+        -- The other one is closed at once when it is still within its grace.
+        PERFORM edu_matrix_hub_schema._close_logins(tenant, array_remove(ARRAY[former.previous_login], NULL));
+        PERFORM edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
+        INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c (schema_id, purpose, login, credential_id, issued_at)
+        VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp())
+        ON CONFLICT (schema_id, purpose) DO UPDATE
+        SET login = excluded.login, credential_id = excluded.credential_id, issued_at = excluded.issued_at,
+            previous_login = c.login, previous_until = excluded.issued_at + grace
+        RETURNING c.* INTO issued;
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
+    EXCEPTION
+        WHEN serialization_failure OR deadlock_detected THEN RAISE;
+        WHEN query_canceled OR OTHERS THEN
+            GET STACKED DIAGNOSTICS error_detail = PG_EXCEPTION_DETAIL;
+            RETURN edu_matrix_hub_schema._failure('issue_credential', tenant.id, options ->> 'requested_by', started,
+                                                  attempt, SQLSTATE, SQLERRM, error_detail);
+    END;
+    PERFORM edu_matrix_hub_schema._log(tenant.id, 'issue_credential', 'success', options ->> 'requested_by', started,
+                                       attempt, edu_matrix_hub_schema._credential_detail(issued));
+    RETURN edu_matrix_hub_schema._result('success',
+        format('login "%s" of schema "%s" has credential %s', issued.login, tenant.schema_name, issued.credential_id),
+        tenant.id, edu_matrix_hub_schema._credential_detail(issued));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.issue_credential(jsonb) FROM PUBLIC;
+
+-- What is told of a credential.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_detail(
+    credential edu_matrix_hub_schema.tenant_credentials) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT to_jsonb(credential) - 'schema_id'
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
+
+-- The login of two that is not in use. It is made if it is missing, also when a user dropped it; a role of its name that
+-- is not the tenant's is not touched.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._idle_login(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                             credential edu_matrix_hub_schema.tenant_credentials)
+RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    stem  CONSTANT text := regexp_replace(tenant.owner_role, '_owner$', '') || '_app_';
+    login CONSTANT text := stem || CASE credential.login WHEN stem || 'a' THEN 'b' ELSE 'a' END;
+    ours  CONSTANT oid := tenant.login_oids[array_position(tenant.logins, login)];
+    found CONSTANT oid := to_regrole(quote_ident(login));
+    now   CONSTANT text := (SELECT r.rolname::text FROM pg_roles AS r WHERE r.oid = ours);
+BEGIN
+    IF now <> login THEN
+        PERFORM edu_matrix_hub_schema._refuse('not_repairable',
+            format('its login "%1$s" is called "%2$s" now; a DBA can run: ALTER ROLE %2$I RENAME TO %1$I', login, now));
+    ELSIF found <> ours OR found IS NOT NULL AND ours IS NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse('name_taken',
+            format('a role "%s" stands that is not a login of this tenant; a DBA can run: ALTER ROLE %I RENAME TO ...',
+                   login, login));
+    ELSIF found IS NULL THEN
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[login]);
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], tenant.reader_role);
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], tenant.writer_role);
+        EXECUTE format('GRANT %I TO %I', edu_matrix_hub_schema._connect_role(), login);
+        -- Taken out first, since a login that was declared stays the role that it was.
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET logins = array_remove(t.logins, login)
+        WHERE t.id = tenant.id AND login = ANY (t.logins);
+        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET logins = array_append(t.logins, login)
+        WHERE t.id = tenant.id;
+    END IF;
+    RETURN login;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._idle_login(edu_matrix_hub_schema.tenant_schemas,
+                                                         edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
+
+-- Opens a login with a verifier, its limit and its defaults.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_login(tenant edu_matrix_hub_schema.tenant_schemas, login text,
+                                                             verifier text, options jsonb)
+RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    in_database CONSTANT text := format('ALTER ROLE %I IN DATABASE %I ', login, current_database());
+BEGIN
+    EXECUTE format('SELECT edu_matrix_hub_schema.%I($1)', concat_ws('_', '_keep', tenant.keeper))
+    USING concat_ws('; ',
+        format('ALTER ROLE %I RESET ALL', login),
+        in_database || 'RESET ALL',
+        in_database || format('SET search_path = %I', tenant.schema_name),
+        in_database || format('SET statement_timeout = ''%ss''', (options ->> 'statement_timeout_seconds')::integer),
+        in_database || format('SET idle_in_transaction_session_timeout = ''%ss''',
+                              (options ->> 'idle_in_transaction_timeout_seconds')::integer),
+        format('ALTER ROLE %I LOGIN PASSWORD %L CONNECTION LIMIT %s VALID UNTIL ''infinity''', login, verifier,
+               (options ->> 'connection_limit')::integer));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._open_login(edu_matrix_hub_schema.tenant_schemas, text, text, jsonb)
+    FROM PUBLIC;
+
+-- The role through which logins of tenants may connect to this database, since CONNECT need not be PUBLIC's. It is made
+-- when it is needed first: one for each database, because a grant to every login would make the list of the database's
+-- grants as long as the fleet. A copy of this database has another one.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._connect_role() RETURNS text
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    place     CONSTANT oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+    role_name CONSTANT text := left(regexp_replace(current_user::text, '_owner$', ''), 43) || '_connect_' || place;
+    known     oid;
+BEGIN
+    SELECT i.connect_role_oid INTO known FROM edu_matrix_hub_schema.installation AS i;
+    IF known IS NULL OR to_regrole(quote_ident(role_name)) IS DISTINCT FROM known::regrole THEN
+        -- Two tenants may need it first at the same time.
+        PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
+        SELECT i.connect_role_oid INTO known FROM edu_matrix_hub_schema.installation AS i;
+    END IF;
+    IF to_regrole(quote_ident(role_name)) IS NULL THEN
+        EXECUTE format('CREATE ROLE %I NOLOGIN', role_name);
+        UPDATE edu_matrix_hub_schema.installation AS i SET connect_role_oid = to_regrole(quote_ident(role_name));
+    ELSIF known IS NULL OR to_regrole(quote_ident(role_name)) <> known::regrole THEN
+        PERFORM edu_matrix_hub_schema._refuse('name_taken',
+            format('a role "%s" stands that this installation did not make; a DBA can run: '
+                   'ALTER ROLE %I RENAME TO ...', role_name, role_name));
+    END IF;
+    -- Its own, since what it has as a part of PUBLIC may be taken from that.
+    IF NOT EXISTS (SELECT FROM pg_database AS d, aclexplode(d.datacl) AS a
+                   WHERE d.oid = place AND a.grantee = to_regrole(quote_ident(role_name))
+                     AND a.privilege_type = 'CONNECT') THEN
+        IF NOT has_database_privilege(current_user, place, 'CONNECT WITH GRANT OPTION') THEN
+            PERFORM edu_matrix_hub_schema._refuse('insufficient_privilege',
+                format('role "%1$s" may not let logins connect; a DBA can run: GRANT CONNECT ON DATABASE %2$I TO %1$I '
+                       'WITH GRANT OPTION', current_user, current_database()));
+        END IF;
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), role_name);
+    END IF;
+    RETURN role_name;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._connect_role() FROM PUBLIC;
