@@ -27,6 +27,7 @@ DECLARE
     institution_holder  jsonb;
     institution_known   boolean := true;
     institution_problem text;
+    institution_status  text;
 BEGIN
     PERFORM edu_matrix_hub_schema._need_all_rows();
     own_id := (SELECT t.id FROM edu_matrix_hub_schema.tenant_schemas AS t
@@ -61,8 +62,9 @@ BEGIN
     END IF;
 
     IF wanted_institution IS NOT NULL THEN
-        institution_known := EXISTS (SELECT FROM edu_matrix_hub_schema.institutions AS i
-                                     WHERE i.id = wanted_institution AND i.status = 'active');
+        institution_status := (SELECT i.status FROM edu_matrix_hub_schema.institutions AS i
+                               WHERE i.id = wanted_institution);
+        institution_known := coalesce(institution_status <> 'closed', false);
         IF NOT institution_known AND own_id IS NULL AND jsonb_typeof(request -> 'institution_source') = 'object' THEN
             BEGIN
                 institution_known :=
@@ -142,7 +144,8 @@ BEGIN
         'bearer', bearer,
         'name_is_role', seen.name_is_role,
         'institution_known', institution_known,
-        'institution_problem', institution_problem);
+        'institution_problem', institution_problem,
+        'institution_status', institution_status);
     IF own_id IS NULL THEN
         answer := answer || jsonb_build_object(
             'set_aside', edu_matrix_hub_schema._reserved(request ->> 'schema_name', wanted_institution, NULL));

@@ -6,6 +6,8 @@ SELECT t.id AS schema_id,
        pg_catalog.jsonb_build_object(
            'schema_id', t.id,
            'institution_id', t.institution_id,
+           'institution_status', (SELECT i.status FROM edu_matrix_hub_schema.institutions AS i
+                                  WHERE i.id = t.institution_id),
            'schema_name', t.schema_name,
            'status', t.status,
            'access', t.access,

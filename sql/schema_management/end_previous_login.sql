@@ -49,8 +49,8 @@ BEGIN
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'end_previous_login', 'success', options ->> 'requested_by', started,
                                        attempt, closed);
     RETURN edu_matrix_hub_schema._result('success',
-        format('the previous login of schema "%s" is closed, %s sessions ended', tenant.schema_name, closed ->> 'ended'),
-        tenant.id, closed);
+        format('the previous login of schema "%s" is closed, %s sessions ended', tenant.schema_name,
+               closed ->> 'ended'), tenant.id, closed);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.end_previous_login(jsonb) FROM PUBLIC;

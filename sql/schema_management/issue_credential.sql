@@ -19,8 +19,8 @@ AS $function$
 DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
     -- As PostgreSQL writes them: a password that was sent in its place must not become one.
-    verifier     CONSTANT text := substring(options ->> 'verifier'
-                                            FROM '^SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$');
+    verifier     CONSTANT text := substring(
+        options ->> 'verifier' FROM '^SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$');
     grace        CONSTANT interval := make_interval(secs => (options ->> 'grace_seconds')::integer);
     attempt      text := format('issue a credential for tenant %s', options ->> 'schema_id');
     tenant       edu_matrix_hub_schema.tenant_schemas;
@@ -91,8 +91,8 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 
--- The login of two that is not in use. It is made if it is missing, also when a user dropped it; a role of its name that
--- is not the tenant's is not touched.
+-- The login of two that is not in use. It is made if it is missing, also when a user dropped it; a role of its name
+-- that is not the tenant's is not touched.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._idle_login(tenant edu_matrix_hub_schema.tenant_schemas,
                                                              credential edu_matrix_hub_schema.tenant_credentials)
 RETURNS text

@@ -1,6 +1,6 @@
--- Raises unless the three roles stand on which the installation in this database rests: the owner role, which cannot log
--- in, makes roles and may create schemas and let logins connect here, and the operator and the admin role named after it, which cannot log in
--- either. They are found through the registry schema.
+-- Raises unless the three roles stand on which the installation in this database rests: the owner role, which cannot
+-- log in, makes roles and may create schemas and let logins connect here, and the operator and the admin role named
+-- after it, which cannot log in either. They are found through the registry schema.
 DO $verify$
 DECLARE
     owner_name CONSTANT text := (SELECT pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace AS n

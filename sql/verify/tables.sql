@@ -113,7 +113,7 @@ BEGIN
             ('institutions', 'constraint', 'institutions_name_check', 'CHECK ((octet_length(name) <= 1024))'),
             ('institutions', 'constraint', 'institutions_pkey', 'PRIMARY KEY (id)'),
             ('institutions', 'constraint', 'institutions_status_check',
-             'CHECK ((status = ANY (ARRAY[''active'', ''closed''])))'),
+             'CHECK ((status = ANY (ARRAY[''active'', ''suspended'', ''closed''])))'),
             ('tenant_schemas', 'column', 'id', 'uuid NOT NULL DEFAULT gen_random_uuid()'),
             ('tenant_schemas', 'column', 'institution_id', 'uuid'),
             ('tenant_schemas', 'column', 'schema_name', 'text NOT NULL'),

@@ -32,4 +32,4 @@ pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
     TenantQuestion, TenantRow,
 };
-pub use words::{AccessWord, BackupState, OperationStatus, OperationType, Refusal, RowStatus};
+pub use words::{AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus};

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessWord, Bearer, Claim, ConfigDigest, JobRow, OperationStatus, OperationType, Owner, RowStatus,
-    SetAside, Tombstone,
+    Absence, AccessWord, Bearer, Claim, ConfigDigest, InstitutionStatus, JobRow, OperationStatus, OperationType, Owner,
+    RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::tenant_schema::Roles,
@@ -68,6 +68,9 @@ pub struct TenantAnswer {
     /// Why the application's table could not be asked for the institution.
     #[serde(default)]
     pub institution_problem: Option<String>,
+    /// How the institution stands in the registry, if it is there; former releases do not tell it.
+    #[serde(default)]
+    pub institution_status: Option<InstitutionStatus>,
     /// What is set aside under the wanted name or institution, of any owner.
     pub set_aside: Option<SetAside>,
     /// The row of the id that the status remembers; it may be another object's now.
@@ -81,6 +84,9 @@ pub struct TenantRow {
     pub schema_id: Uuid,
     /// Its institution.
     pub institution_id: Option<Uuid>,
+    /// How its institution stands; former releases do not tell it.
+    #[serde(default)]
+    pub institution_status: Option<InstitutionStatus>,
     /// Its schema.
     pub schema_name: String,
     /// How it stands.

@@ -98,6 +98,18 @@ words! {
 }
 
 words! {
+    /// How an institution stands in the registry.
+    InstitutionStatus {
+        /// Its tenant may be used.
+        Active = "active",
+        /// Its tenant may not be used.
+        Suspended = "suspended",
+        /// The same, and it gets no new tenant.
+        Closed = "closed",
+    }
+}
+
+words! {
     /// How a backup stands in the catalogue.
     BackupState {
         /// It waits for a runner.

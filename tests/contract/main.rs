@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::event::EventReason,
     contract::{
-        AccessWord, BackupState, Call, JobKind, JobState, OperationStatus, OperationType, Refusal, RowStatus, Step,
-        document,
+        AccessWord, BackupState, Call, InstitutionStatus, JobKind, JobState, OperationStatus, OperationType, Refusal,
+        RowStatus, Step, document,
     },
 };
 
@@ -124,6 +124,7 @@ fn a_word_that_is_refused_with_is_found_wherever_it_stands() {
 fn the_words_are_those_of_the_tables() {
     assert_eq!(checked("40_tenant_schemas", "status"), set(RowStatus::ALL));
     assert_eq!(checked("40_tenant_schemas", "access"), set(AccessWord::ALL));
+    assert_eq!(checked("30_institutions", "status"), set(InstitutionStatus::ALL));
     assert_eq!(checked("60_schema_backups", "state"), set(BackupState::ALL));
     assert_eq!(checked("70_schema_jobs", "state"), set(JobState::ALL));
 }
@@ -152,6 +153,7 @@ fn words_of_newer_functions_are_read_and_shown() {
     check::<Refusal>(Refusal::ALL);
     check::<RowStatus>(RowStatus::ALL);
     check::<AccessWord>(AccessWord::ALL);
+    check::<InstitutionStatus>(InstitutionStatus::ALL);
     check::<BackupState>(BackupState::ALL);
     check::<JobKind>(JobKind::ALL);
     check::<JobState>(JobState::ALL);

@@ -84,6 +84,49 @@ async fn suspension_closes_a_schema_to_all_but_its_owner_and_resuming_gives_back
     world.finish().await;
 }
 
+/// The platform's own application suspends a school in its registry, and no manifest changes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_institution_that_is_suspended_closes_its_tenant_until_it_is_active_again() {
+    let mut world = World::new(json!({})).await;
+    let tenants = world.api::<TenantSchema>();
+    let institution = "3f0c1d52-0000-4000-8000-00000000000a";
+    let set = |world: &World, status: &str| {
+        world.sql(&format!(
+            "UPDATE edu_matrix_hub_schema.institutions SET status = '{status}' WHERE id = '{institution}'"
+        ));
+    };
+    world.apply_tenant("school", json!({ "schemaName": "school", "institutionId": institution })).await;
+    world.apply_tenant("neighbour", json!({ "schemaName": "neighbour" })).await;
+    world.ready_tenant("school").await;
+    world.ready_tenant("neighbour").await;
+    let writer = world.tenant_role("school", "writer");
+
+    for status in ["suspended", "closed"] {
+        set(&world, status);
+        let tenant = world.until_ready(&tenants, "school", "True", "Suspended").await;
+        let told = serde_json::to_value(tenant.status.as_ref().unwrap()).unwrap();
+        assert_eq!((&told["state"], &told["blocked"]["cause"]), (&json!("Suspended"), &json!("Institution")));
+        let message = condition(&tenant, "Ready").unwrap().2;
+        assert!(message.contains(&format!("institution {institution} is {status}")), "{message}");
+        assert!(!world.may_use(&writer, "school"));
+
+        // A restart finds it as it is.
+        world.stop_operator().await;
+        world.start_operator().await;
+        world.database_ready().await;
+        assert!(!world.may_use(&writer, "school"));
+
+        let statement = message.split_once("in this database: ").unwrap().1.to_owned();
+        world.sql(&statement);
+        world.ready_tenant("school").await;
+        assert!(world.may_use(&writer, "school"));
+    }
+    world.event("school", "Suspended", "is suspended").await;
+    world.event("school", "Resumed", "is open").await;
+    assert!(world.may_use(&world.tenant_role("neighbour", "writer"), "neighbour"));
+    world.finish().await;
+}
+
 /// A tenant can hold a repair up for ever, also without a connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_suspension_waits_for_a_repair() {

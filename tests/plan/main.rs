@@ -28,6 +28,8 @@ use tenant_schema_operator::{
 const UID: &str = "11111111-1111-4111-8111-111111111111";
 /// Its row in the registry.
 const ROW: &str = "22222222-2222-4222-8222-222222222222";
+/// The institution of a tenant that has one.
+const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 /// When its object was deleted, where it was.
 const DELETED_AT: &str = "2026-11-28T11:00:00Z";
 

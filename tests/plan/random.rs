@@ -7,11 +7,10 @@ use tenant_schema_operator::{
 };
 use uuid::Uuid;
 
-use crate::{DELETED_AT, ROW, UID, merge, row};
+use crate::{DELETED_AT, INSTITUTION, ROW, UID, merge, row};
 
 const OTHER: &str = "33333333-3333-4333-8333-333333333333";
 const BACKUP: &str = "44444444-4444-4444-8444-444444444444";
-const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 
 /// Choices that were thrown before. When all are used up the first of everything is chosen, so that a short list is a plain case.
 pub struct Dice<'a>(pub &'a [u8]);

@@ -52,6 +52,29 @@ async fn a_changed_backup_is_told_once_and_again_to_who_asks_for_everything() {
 }
 
 #[tokio::test]
+async fn an_institution_that_is_suspended_is_reported_with_its_tenant_once() {
+    with_database(async |database| {
+        let institution = database.institution().await;
+        database.tenant("other").await;
+        let mut options = tenant_options("school");
+        options["institution_id"] = json!(institution);
+        let tenant = database.tenant_of(&call(&database.admin, "create_tenant_schema", &options).await).await;
+        let lane = Lane::claim(database.operator().await).await;
+        assert_eq!(surveyed(&lane.survey(false).await, &tenant).unwrap()["institution_status"], "active");
+        for status in ["suspended", "closed", "active"] {
+            let change = format!("UPDATE edu_matrix_hub_schema.institutions SET status = '{status}'");
+            database.admin.batch_execute(&change).await.unwrap();
+            let told = lane.survey(false).await["tenants"].clone();
+            assert_eq!((&told[0]["institution_status"], told.as_array().unwrap().len()), (&json!(status), 1));
+            assert_eq!(lane.survey(false).await["tenants"], json!([]));
+        }
+        let wrong = "UPDATE edu_matrix_hub_schema.institutions SET status = 'gone'";
+        assert!(database.admin.batch_execute(wrong).await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn changes_of_state_are_reported_once() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;

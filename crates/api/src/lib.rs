@@ -25,6 +25,7 @@ pub mod tenant_status;
 pub mod text;
 pub mod transfer;
 
+mod free_json;
 mod schema;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

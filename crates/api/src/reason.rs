@@ -58,8 +58,8 @@ reasons! {
         "Everything is as the spec says."
         "Nothing."
     Suspended Ready
-        "The tenant is suspended, as its spec says: only the owner reaches the schema."
-        "Nothing; set `spec.access: ReadWrite` to give access back."
+        "The tenant is suspended, as its spec or its institution says: only the owner reaches the schema."
+        "Nothing; to give access back set `spec.access: ReadWrite`, or the institution's status to `active`."
     QuotaWarning Ready
         "The tenant works, and uses more of its quota than `spec.quota.warningPercent`."
         "Make room in the schema, or raise `spec.quota.limit`."

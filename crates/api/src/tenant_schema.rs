@@ -15,9 +15,12 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::condition::{ConditionType, Reason, Summary, find};
+use super::free_json::{levels, zero};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
-pub use super::tenant_status::{Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State};
+pub use super::tenant_status::{
+    Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State,
+};
 use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameError};
 
 /// The largest `config`, in bytes of JSON.
@@ -244,6 +247,10 @@ pub struct TenantSchemaStatus {
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
 
+    /// Who keeps the schema closed; absent while it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
+
     /// The storage in use, for people: 3 significant digits and a binary unit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
@@ -341,30 +348,6 @@ impl TenantSchemaSpec {
         }
         let bytes = config.to_string().len();
         if bytes > CONFIG_MAX_BYTES { Err(InvalidTenant::Config { bytes }) } else { Ok(config) }
-    }
-}
-
-/// How many objects and lists are within one another. What was read has no more than the reader's own limit.
-fn levels(value: &Value) -> usize {
-    match value {
-        Value::Object(fields) => 1 + fields.values().map(levels).max().unwrap_or_default(),
-        Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or_default(),
-        _ => 0,
-    }
-}
-
-/// Where the character is that no text of PostgreSQL may have, if it is somewhere.
-fn zero(value: &Value) -> Option<String> {
-    let below = |name: String, value: &Value| {
-        zero(value).map(|path| if path.is_empty() { name.clone() } else { format!("{name}.{path}") })
-    };
-    match value {
-        Value::String(text) => text.contains('\0').then(String::new),
-        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
-            if name.contains('\0') { Some(name.replace('\0', "\\u0000")) } else { below(name.clone(), value) }
-        }),
-        Value::Array(items) => items.iter().enumerate().find_map(|(index, item)| below(index.to_string(), item)),
-        _ => None,
     }
 }
 
@@ -473,6 +456,7 @@ mod tests {
         check(json!({ "a": 1, "b": "x\0y" }), "b");
         check(json!({ "a": { "b": ["", 1, { "c": "\0" }] } }), "a.b.2.c");
         check(json!({ "a": { "b\0c": 1 } }), "a.b\\u0000c");
+        check(json!({ "a": { "": "\0" } }), "a.\"\"");
         check_config(&json!({ "a": "\\u0000", "b": null, "c": ["", "\u{1}"] }), "");
     }
 

@@ -23,6 +23,29 @@ pub enum State {
     Dropping,
 }
 
+/// Who keeps a tenant closed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Blocked {
+    /// `Spec`: `spec.access` says so. `Institution`: its institution is suspended or closed in the registry.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub cause: Option<BlockedCause>,
+
+    /// Since when that is so, as the operator saw it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+}
+
+/// What keeps a tenant closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
+pub enum BlockedCause {
+    /// Its own spec.
+    Spec,
+    /// The institution that it belongs to.
+    Institution,
+}
+
 /// Where a schema is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -8,10 +8,10 @@ use super::conflict::{
 };
 use crate::{
     api::{condition::Reason, transfer::ObjectName},
-    contract::{RowStatus, SetAside, Step, TenantAnswer},
+    contract::{InstitutionStatus, RowStatus, SetAside, Step, TenantAnswer},
     ident::InstitutionId,
     plan::Effect,
-    tenant::desired::Desired,
+    tenant::{access, desired::Desired},
     text::DOCS,
 };
 
@@ -54,12 +54,16 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         (desired.institution, observed.institution_known, desired.register_institution)
     {
         let id = institution.uuid();
-        let message = match &observed.institution_problem {
-            Some(problem) => format!(
+        let message = match (&observed.institution_problem, &observed.institution_status) {
+            (_, Some(InstitutionStatus::Closed)) => format!(
+                "institution {id} is closed and gets no new tenant; this one goes on by itself when that is active again{}",
+                access::activate(id)
+            ),
+            (Some(problem), _) => format!(
                 "institution {id} could not be looked for in the application's table: {problem}; mend that, this tenant \
                  goes on by itself then"
             ),
-            None => format!(
+            (None, _) => format!(
                 "institution {id} is not known in this database; register it there, this tenant goes on by itself then: \
                  {DOCS}/operations.md#institutions-that-must-exist"
             ),
@@ -74,7 +78,7 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         return vec![Effect::wait(Reason::DatabaseNotReady, fact)];
     }
     match &desired.config {
-        Ok(config) => vec![Effect::Steps(vec![create(desired, config, beside)])],
+        Ok(config) => vec![Effect::Steps(vec![create(desired, observed, config, beside)])],
         Err(complaint) => vec![Effect::refuse(Reason::InvalidSpec, complaint.clone())],
     }
 }
@@ -171,7 +175,7 @@ fn look_again() -> Effect {
 }
 
 /// A new schema; `beside` is what was said to stay where it is.
-fn create(desired: &Desired, config: &Map<String, Value>, beside: Option<&SetAside>) -> Step {
+fn create(desired: &Desired, observed: &TenantAnswer, config: &Map<String, Value>, beside: Option<&SetAside>) -> Step {
     Step::CreateTenantSchema {
         schema_name: desired.schema_name.as_str().to_owned(),
         institution_id: desired.institution.map(InstitutionId::uuid),
@@ -179,7 +183,7 @@ fn create(desired: &Desired, config: &Map<String, Value>, beside: Option<&SetAsi
         register_institution: desired.register_institution,
         config: config.clone(),
         quota_limit: desired.quota.clone(),
-        access: desired.access,
+        access: access::wanted(desired, observed.institution_status.as_ref()),
         institution_source: desired.institution_source.clone(),
         beside: beside.map(|left| left.backup_id),
     }

@@ -6,7 +6,7 @@ use crate::{
     contract::{ConfigChange, ConfigDigest, RowStatus, Step, TenantRow},
     ident::InstitutionId,
     plan::Effect,
-    tenant::desired::Desired,
+    tenant::{access, desired::Desired},
     text::DOCS,
 };
 
@@ -68,8 +68,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
-    if row.access.as_str() != desired.access.as_str() {
-        let access = desired.access;
+    let access = access::wanted(desired, row.institution_status.as_ref());
+    if row.access.as_str() != access.as_str() {
         effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access }]));
     }
     // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not

@@ -13,14 +13,14 @@ pub use end::taken_away;
 use end::{blocked, end_verdict, status_of_end, what_became};
 use notices::{news, what_was_done};
 
-use super::{desired::Desired, observe::Observed};
+use super::{access, desired::Desired, observe::Observed};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
         command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
         in_vain,
-        tenant_schema::{Access, LastBackup, LastOperation, Place, State},
+        tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
     contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
@@ -107,15 +107,28 @@ pub fn status(
         status.connection = Some(place.clone());
         let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
         status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
-        status.state = Some(state(desired, row, applied));
+        let cause = access::closed_by(desired, access::institution(observed));
+        status.state = Some(state(cause, row, applied));
+        status.blocked = blocked_by(cause, &status, now);
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
     }
-    let verdict = verdict(desired, row, &status, applied);
+    let verdict = verdict(desired, observed, &status, applied);
     finish(tenant, status, &verdict, now)
+}
+
+/// Who keeps the tenant closed, and since when a status told it.
+fn blocked_by(cause: Option<BlockedCause>, status: &TenantSchemaStatus, now: Timestamp) -> Option<Blocked> {
+    let told = status.blocked.as_ref().filter(|_| status.state == Some(State::Suspended));
+    match cause.filter(|_| status.state == Some(State::Suspended)) {
+        Some(cause) if told.is_none_or(|told| told.cause != Some(cause)) => {
+            Some(Blocked { cause: Some(cause), since: Some(whole_seconds(now)) })
+        }
+        _ => told.cloned(),
+    }
 }
 
 /// The status when no plan was made or applied: everything else stays as it was.
@@ -182,8 +195,8 @@ fn finish(
     status
 }
 
-fn verdict(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
-    let ready = || ready(desired, row, status, applied).adding(&remarks(row));
+fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
+    let ready = || ready(desired, observed, status, applied).adding(&remarks(observed.own.as_deref()));
     applied.end.verdict(Readiness::Kept).unwrap_or_else(ready)
 }
 
@@ -194,18 +207,20 @@ fn remarks(row: Option<&TenantRow>) -> String {
     strangers.into_iter().chain(estimate).collect()
 }
 
-fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
+fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
+    let row = observed.own.as_deref();
+    let institution = access::institution(observed);
     let schema = desired.schema_name.as_str();
     if let Some(complaint) = &desired.outside {
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
         return Verdict::of(Reason::OutsideLimits, message, true);
     }
-    if desired.access == Access::Suspended {
+    if access::closed_by(desired, institution).is_some() {
         let told = applied
             .success(&Call::SetTenantAccess)
             .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());
         let databases: Vec<String> = told.or_else(|| row.map(|row| row.shared_with.clone())).unwrap_or_default();
-        let message = suspended(schema, &databases);
+        let message = suspended(schema, &databases, &access::way_out(desired, institution));
         return Verdict::of(Reason::Suspended, message, true);
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
@@ -224,7 +239,7 @@ fn ready(desired: &Desired, row: Option<&TenantRow>, status: &TenantSchemaStatus
     }
 }
 
-fn suspended(schema: &str, shared_with: &[String]) -> String {
+fn suspended(schema: &str, shared_with: &[String], way_out: &str) -> String {
     let open = if shared_with.is_empty() {
         String::new()
     } else {
@@ -233,14 +248,14 @@ fn suspended(schema: &str, shared_with: &[String]) -> String {
             "; its logins can still connect, since its roles own schemas in other databases of the server: {databases}"
         )
     };
-    format!("schema {schema} is suspended{open}; resume with spec.access: ReadWrite")
+    format!("schema {schema} is suspended{open}; {way_out}")
 }
 
-fn state(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> State {
+fn state(closed_by: Option<BlockedCause>, row: Option<&TenantRow>, applied: &Applied) -> State {
     let changed = applied.success(&Call::SetTenantAccess).is_some() || row.is_none();
     let suspended = match row {
         Some(row) if !changed => row.access == AccessWord::Suspended,
-        _ => desired.access == Access::Suspended,
+        _ => closed_by.is_some(),
     };
     if suspended { State::Suspended } else { State::Active }
 }
@@ -306,8 +321,8 @@ mod tests {
 
     #[test]
     fn a_suspension_that_leaves_logins_open_says_so() {
-        assert_eq!(suspended("school", &[]), "schema school is suspended; resume with spec.access: ReadWrite");
-        let said = suspended("school", &["copy".to_owned(), "test".to_owned()]);
+        assert_eq!(suspended("school", &[], "wait"), "schema school is suspended; wait");
+        let said = suspended("school", &["copy".to_owned(), "test".to_owned()], "wait");
         assert!(said.contains("can still connect") && said.contains("databases of the server: copy, test;"), "{said}");
     }
 

@@ -2,6 +2,7 @@
 
 mod backups;
 mod identity;
+mod institutions;
 mod limits;
 mod reclaim;
 mod removals;

@@ -3,10 +3,9 @@
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{RECLAIM, RECREATE, TenantSchema};
 
-use crate::{ROW, annotated, answer, check, row, tenant};
+use crate::{INSTITUTION, ROW, annotated, answer, check, row, tenant};
 
 const EARLIER: &str = "33333333-3333-4333-8333-333333333333";
-const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 const BACKUP: &str = "55555555-5555-4555-8555-555555555555";
 
 fn school() -> TenantSchema {

@@ -13,9 +13,10 @@ use tenant_schema_operator::{
     },
 };
 
-use crate::{DELETED_AT, ROW, UID, annotated, answer, check, check_removal, deleted, resolved, row, tenant};
+use crate::{
+    DELETED_AT, INSTITUTION, ROW, UID, annotated, answer, check, check_removal, deleted, resolved, row, tenant,
+};
 
-const INSTITUTION: &str = "3f0c1d52-0000-4000-8000-00000000000a";
 const OTHER: &str = "33333333-3333-4333-8333-333333333333";
 
 fn school() -> tenant_schema_operator::api::TenantSchema {

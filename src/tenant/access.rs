@@ -1,0 +1,54 @@
+//! Whether a tenant may be used, and who keeps it closed: its spec, or its institution. Pure.
+
+use uuid::Uuid;
+
+use super::desired::Desired;
+use crate::{
+    api::tenant_schema::{Access, BlockedCause},
+    contract::{InstitutionStatus, TenantAnswer},
+};
+
+/// Who may come in, given how the tenant's institution stands in the registry.
+pub(super) fn wanted(desired: &Desired, institution: Option<&InstitutionStatus>) -> Access {
+    closed_by(desired, institution).map_or(Access::ReadWrite, |_| Access::Suspended)
+}
+
+/// Who keeps it closed, the spec before the institution. A word that this release does not know closes nothing.
+pub(super) fn closed_by(desired: &Desired, institution: Option<&InstitutionStatus>) -> Option<BlockedCause> {
+    match desired.access {
+        Access::Suspended => Some(BlockedCause::Spec),
+        Access::ReadWrite if is_shut(institution) => Some(BlockedCause::Institution),
+        Access::ReadWrite => None,
+    }
+}
+
+/// How the institution stands, as the answer has it.
+pub(super) fn institution(observed: &TenantAnswer) -> Option<&InstitutionStatus> {
+    let known = observed.own.as_deref().map(|row| row.institution_status.as_ref());
+    known.unwrap_or(observed.institution_status.as_ref())
+}
+
+/// How each of those who keep it closed lets it be used again, for people.
+pub(super) fn way_out(desired: &Desired, institution: Option<&InstitutionStatus>) -> String {
+    let spec = (desired.access == Access::Suspended).then(|| "resume with spec.access: ReadWrite".to_owned());
+    let of_institution = desired.institution.zip(institution).filter(|(_, status)| is_shut(Some(status)));
+    let institution = of_institution.map(|(institution, status)| {
+        let id = institution.uuid();
+        format!(
+            "its institution {id} is {status}, and the schema opens by itself when that is active again{}",
+            activate(id)
+        )
+    });
+    spec.into_iter().chain(institution).collect::<Vec<_>>().join("; and ")
+}
+
+/// The statement that makes an institution active again, as the end of a sentence.
+pub(super) fn activate(institution: Uuid) -> String {
+    let statement =
+        format!("UPDATE edu_matrix_hub_schema.institutions SET status = 'active' WHERE id = '{institution}'");
+    format!(": as a superuser, in this database: {statement}")
+}
+
+fn is_shut(institution: Option<&InstitutionStatus>) -> bool {
+    matches!(institution, Some(InstitutionStatus::Suspended | InstitutionStatus::Closed))
+}
