@@ -109,3 +109,30 @@ impl Claim {
         asking.is_stranger(self.namespace_uid.as_deref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_another_one_only_when_both_are_known_and_differ() {
+        let check = |ours: Option<&str>, theirs: Option<&str>, expected: bool| {
+            let object = json!({ "cluster": "c", "namespace": "n", "name": "o", "uid": "u", "namespace_uid": ours });
+            let owner: Owner = serde_json::from_value(object).unwrap();
+            assert_eq!(owner.is_stranger(theirs), expected, "{ours:?} {theirs:?}");
+            let claim: Claim = serde_json::from_value(json!({
+                "schema_id": Uuid::nil(), "schema_name": "s", "status": "active", "cluster": "c", "namespace": "n", "name": "o",
+                "uid": "u", "namespace_uid": theirs, "taken_over": false,
+            }))
+            .unwrap();
+            assert_eq!(claim.is_stranger_to(&owner), expected, "{ours:?} {theirs:?}");
+        };
+        check(Some("a"), Some("b"), true);
+        check(Some("a"), Some("a"), false);
+        check(Some("a"), None, false);
+        check(None, Some("b"), false);
+        check(None, None, false);
+    }
+}

@@ -187,6 +187,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn each_kind_of_job_has_a_place_and_each_place_a_word() {
+        assert_eq!(JobKind::Snapshot.class(), Some(JobClass::Long));
+        assert_eq!(JobKind::Purge.class(), Some(JobClass::Short));
+        assert_eq!(JobClass::ALL.map(JobClass::as_str), ["short", "long", "program"]);
+    }
+
+    #[test]
     fn the_words_of_a_newer_release_are_read() {
         let job: ClaimedJob = serde_json::from_value(json!({
             "job_id": Uuid::nil(), "kind": "verify", "subject": { "kind": "template", "id": Uuid::nil() }, "schema_id": null,

@@ -381,3 +381,86 @@ fn shown(quota: Option<&Quota>) -> &str {
 fn former(from: Option<&ObjectName>) -> String {
     from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner() -> Owner {
+        let object = json!({ "cluster": "c", "namespace": "n", "name": "o", "uid": "u" });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// One of each call about which a question is answered with yes, and some of the others.
+    fn steps() -> Vec<Step> {
+        let id = Uuid::nil();
+        let access = |access| Step::SetTenantAccess { schema_id: id, access };
+        let aside = |purge| Step::SetAsideTenantSchema {
+            schema_id: id,
+            owner_uid: String::new(),
+            expire_after_days: None,
+            purge,
+            deleted_at: None,
+            brake: None,
+        };
+        vec![
+            Step::CreateTenantSchema {
+                schema_name: String::new(),
+                institution_id: None,
+                owner: owner(),
+                register_institution: false,
+                config: Map::new(),
+                quota_limit: None,
+                access: Access::ReadWrite,
+                institution_source: None,
+                beside: None,
+            },
+            Step::ReclaimTenantSchema { schema_id: id, owner: owner(), transfer: None },
+            Step::RestoreTenantSchema {
+                backup_id: id,
+                owner: owner(),
+                transfer: None,
+                cut_off: None,
+                location: String::new(),
+            },
+            Step::BringBack { since: Timestamp::UNIX_EPOCH, skip: Vec::new(), cut_off: Some(2) },
+            access(Access::ReadWrite),
+            access(Access::Suspended),
+            aside(true),
+            aside(false),
+            Step::RequestBackup {
+                schema_id: id,
+                object: owner(),
+                object_kind: ObjectKind::SchemaBackup,
+                method: BackupMethod::Snapshot,
+                expire_after_days: None,
+                schema_name: String::new(),
+            },
+            Step::RequestPurge { backup_id: None, location: None },
+            Step::RecreateTenantSchema { schema_id: id, recreations: 0 },
+            Step::CancelBackup { backup_id: id },
+        ]
+    }
+
+    #[test]
+    fn a_step_knows_what_it_means_for_jobs_tenants_and_access() {
+        let check = |question: fn(&Step) -> bool, expected: &[&str]| {
+            let found: Vec<_> = steps().iter().filter(|step| question(step)).map(ToString::to_string).collect();
+            let found: Vec<_> = found.iter().map(|step| step.split([' ', ':']).next().unwrap()).collect();
+            assert_eq!(found, expected);
+        };
+        // The one that is set aside whole begins with the same words, so they are counted too.
+        check(Step::queues_job, &["close", "request", "remove"]);
+        check(Step::gives, &["create", "take", "bring"]);
+        check(Step::takes_back, &["take", "bring"]);
+        check(Step::opens, &["resume"]);
+        let drops = |step: &&Step| step.to_string().ends_with("drop it in parts");
+        assert!(steps().iter().find(drops).is_some_and(Step::queues_job));
+    }
+
+    #[test]
+    fn what_runs_a_tenants_code_is_told_how_many_attempts_were_cut_off() {
+        let told: Vec<_> = steps().iter_mut().filter_map(|step| step.cut_off().copied()).collect();
+        assert_eq!(told, [None, Some(2)]);
+    }
+}

@@ -112,3 +112,24 @@ pub struct ChangedBackup {
     /// The SchemaBackup that asked for it.
     pub object: Option<Owner>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_is_a_tenth_by_the_first_byte_of_the_id() {
+        let check = |first: u8, slice: u8| {
+            let id = Uuid::from_bytes([first; 16]);
+            assert!(Asked::All.covers(id));
+            for other in 0..Asked::SLICES {
+                assert_eq!(Asked::Slice(other).covers(id), other == slice, "{first} {other}");
+            }
+        };
+        check(0, 0);
+        check(9, 9);
+        check(10, 0);
+        check(237, 7);
+        check(255, 5);
+    }
+}

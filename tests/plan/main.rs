@@ -14,11 +14,12 @@ use std::{collections::BTreeMap, fmt::Write, fs, path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantDatabase, TenantSchema, condition::Conditions, tenant_schema::Place},
     backup,
-    contract::{BackupAnswer, TenantAnswer},
+    contract::{BackupAnswer, Caller, TenantAnswer},
     frame::{Invalid, Kind, Notice, Pass, Wish},
     plan::{Applied, Effect, End, Plan},
     tenant::resolve::{Older, Reach, Resolved},
@@ -155,6 +156,11 @@ fn check_backup_removal(file: &str, backup: &SchemaBackup, namespace_ends: bool,
 /// A plan, and what a person reads once it is applied and every function did what it was asked.
 fn seen<K: Kind>(object: &K, wish: Wish<'_, K>, observed: &K::Observed) -> String {
     let plan = K::plan(wish, observed);
+    let Caller { namespace, requested_by, .. } = &plan.caller;
+    assert_eq!(
+        (namespace.as_str(), requested_by),
+        ("team-a", &format!("{} team-a/{}", K::kind(&()), object.name_any()))
+    );
     let applied = as_planned(&plan);
     let place = Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() };
     let pass = if plan.paused {

@@ -5,9 +5,9 @@ use tenant_schema_operator::{api::SchemaBackup, contract::BackupAnswer};
 
 use crate::{ROW, UID, check_backup, check_backup_removal, tenant};
 
-const BACKUP: &str = "44444444-4444-4444-8444-444444444444";
+pub(super) const BACKUP: &str = "44444444-4444-4444-8444-444444444444";
 
-fn backup(spec: &Value, status: Value) -> SchemaBackup {
+pub(super) fn backup(spec: &Value, status: Value) -> SchemaBackup {
     let mut full = json!({ "tenantSchemaRef": { "name": "school" } });
     crate::merge(&mut full, spec.clone());
     serde_json::from_value(json!({
@@ -18,7 +18,7 @@ fn backup(spec: &Value, status: Value) -> SchemaBackup {
     .unwrap()
 }
 
-fn answer(state: Option<&str>, tenant: bool) -> BackupAnswer {
+pub(super) fn answer(state: Option<&str>, tenant: bool) -> BackupAnswer {
     let row = state.map(|state| {
         json!({
             "backup_id": BACKUP, "schema_id": ROW, "schema_name": "school", "method": "Snapshot",

@@ -6,5 +6,7 @@ mod institutions;
 mod limits;
 mod reclaim;
 mod removals;
+mod statuses;
 mod tenants;
 mod transfers;
+mod wishes;
