@@ -115,6 +115,15 @@ fn who_asks_for_an_institution_alone_learns_no_name_of_another_namespace() {
 }
 
 #[test]
+fn who_asks_for_an_institution_of_this_namespace_is_told_what_it_left() {
+    let asking = tenant(json!({ "schemaName": "school", "institutionId": INSTITUTION }), json!(null));
+    let here = answer(set_aside(json!({}), json!({ "name": "older", "schema_name": "academy" })));
+    check("set_aside_institution_here", &asking, &here);
+    let other = answer(set_aside(json!({}), json!({ "cluster": "another", "schema_name": "academy" })));
+    check("set_aside_institution_other_cluster", &asking, &other);
+}
+
+#[test]
 fn what_was_restored_with_its_status_is_told_where_its_tenant_is_and_may_take_it_back() {
     let released = answer(left("released", false));
     check("conflict_earlier_self_restored", &known(), &released);
