@@ -55,6 +55,12 @@ BEGIN
         IF tenant.institution_id IS NOT NULL THEN
             PERFORM edu_matrix_hub_schema._check_institution(
                 tenant.institution_id, (options ->> 'register_institution')::boolean, options -> 'institution_source');
+            IF tenant.access = 'ReadWrite' AND EXISTS (SELECT FROM edu_matrix_hub_schema.institutions AS i
+                                                       WHERE i.id = tenant.institution_id AND i.status <> 'active') THEN
+                PERFORM edu_matrix_hub_schema._refuse('institution_unknown',
+                    format('institution %s is suspended; make it active in edu_matrix_hub_schema.institutions first',
+                           tenant.institution_id));
+            END IF;
         END IF;
         tenant.keeper := edu_matrix_hub_schema._choose_role_keeper();
         INSERT INTO edu_matrix_hub_schema.tenant_schemas

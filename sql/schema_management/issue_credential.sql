@@ -20,7 +20,7 @@ DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
     -- As PostgreSQL writes them: a password that was sent in its place must not become one.
     verifier     CONSTANT text := substring(
-        options ->> 'verifier' FROM '^SCRAM-SHA-256\$[0-9]+:[A-Za-z0-9+/=]+\$[A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$');
+        options ->> 'verifier' FROM '^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/=]+[$][A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$');
     grace        CONSTANT interval := make_interval(secs => (options ->> 'grace_seconds')::integer);
     attempt      text := format('issue a credential for tenant %s', options ->> 'schema_id');
     tenant       edu_matrix_hub_schema.tenant_schemas;

@@ -16,7 +16,11 @@ use uuid::Uuid;
 
 use super::{InstitutionSource, ObjectKind, Owner, words::words};
 use crate::{
-    api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
+    api::{
+        schema_backup::BackupMethod,
+        tenant_schema::{Access, BlockedCause},
+        transfer::ObjectName,
+    },
     quantity::Bytes,
 };
 
@@ -75,6 +79,9 @@ steps! {
         schema_id: Uuid,
         /// Who may come in.
         access: Access,
+        /// Who closes it, if it is closed.
+        #[serde(skip)]
+        cause: Option<BlockedCause>,
     }
     /// Keeps free JSON and the quota in the registry.
     SetTenantConfig = "set_tenant_config" {
@@ -323,8 +330,9 @@ impl fmt::Display for Step {
                     shown(quota_limit.as_ref())
                 )
             }
-            Self::SetTenantAccess { access: Access::Suspended, .. } => {
-                f.write_str("suspend: take USAGE from all but the owner, end sessions")
+            Self::SetTenantAccess { access: Access::Suspended, cause, .. } => {
+                let as_said = if *cause == Some(BlockedCause::Institution) { ", as its institution is" } else { "" };
+                write!(f, "suspend{as_said}: take USAGE from all but the owner, end sessions")
             }
             Self::SetTenantAccess { access: Access::ReadWrite, .. } => {
                 f.write_str("resume: give back what suspension took")
@@ -394,7 +402,7 @@ mod tests {
     /// One of each call about which a question is answered with yes, and some of the others.
     fn steps() -> Vec<Step> {
         let id = Uuid::nil();
-        let access = |access| Step::SetTenantAccess { schema_id: id, access };
+        let access = |access| Step::SetTenantAccess { schema_id: id, access, cause: None };
         let aside = |purge| Step::SetAsideTenantSchema {
             schema_id: id,
             owner_uid: String::new(),

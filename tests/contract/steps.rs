@@ -38,7 +38,7 @@ pub fn one_of_each() -> Vec<Step> {
             }),
             beside: Some(id),
         },
-        Step::SetTenantAccess { schema_id: id, access: Access::Suspended },
+        Step::SetTenantAccess { schema_id: id, access: Access::Suspended, cause: None },
         Step::SetTenantConfig {
             schema_id: id,
             config: Some(Map::new()),

@@ -36,6 +36,7 @@ async fn a_login_that_owns_nothing_is_told_exactly_what_it_lacks_and_works_once_
         format!("CREATE ROLE e2e_{}_admin NOLOGIN", world.id),
         format!("CREATE ROLE e2e_{}_operator NOLOGIN", world.id),
         format!("GRANT CREATE ON DATABASE {} TO {owner}", world.database),
+        format!("GRANT CONNECT ON DATABASE {} TO {owner} WITH GRANT OPTION", world.database),
     ] {
         assert!(told.contains(&expected), "{expected} is not among {told:#?}");
     }

@@ -113,7 +113,8 @@ async fn an_institution_that_is_suspended_closes_its_tenant_until_it_is_active_a
         // A restart finds it as it is.
         world.stop_operator().await;
         world.start_operator().await;
-        world.database_ready().await;
+        world.next_survey().await;
+        world.until_ready(&tenants, "school", "True", "Suspended").await;
         assert!(!world.may_use(&writer, "school"));
 
         let statement = message.split_once("in this database: ").unwrap().1.to_owned();

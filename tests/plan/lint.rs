@@ -13,9 +13,10 @@ use tenant_schema_operator::{
     api::{
         SchemaBackup, TenantSchema,
         condition::{ConditionType, Reason},
+        tenant_schema::Access,
     },
     backup::observe::Observed as ObservedBackup,
-    contract::{JobKind, Step, TenantRow},
+    contract::{InstitutionStatus, JobKind, Step, TenantAnswer, TenantRow},
     frame::{Kind, Wish},
     plan::{Effect, Plan, Running},
     tenant::observe::Observed,
@@ -37,11 +38,13 @@ struct Situation {
     gone: bool,
     /// A user asked that nothing is done.
     paused: bool,
+    /// Its institution is suspended or closed.
+    shut: bool,
 }
 
 /// Everything that is wrong with a plan.
 fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
-    let lints: [(&str, bool); 10] = [
+    let lints: [(&str, bool); 11] = [
         ("something is destroyed while its jobs run", at.jobs && destroys_before_jobs_end(plan)),
         ("an effect comes after one that ends the plan", ends_early(plan)),
         ("more than one thing is waited for", plan.effects.iter().filter(|effect| waits(effect)).count() > 1),
@@ -51,9 +54,14 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
         ("something is given to an object that is gone", at.gone && plan.steps().any(Step::gives)),
         ("a pause is passed over", at.paused != plan.paused),
         ("steps are announced and there are none", plan.effects.iter().any(is_hollow)),
+        ("a tenant is opened whose institution is shut", at.shut && plan.steps().any(opens)),
         ("a line is empty", plan.to_string().lines().any(|line| line.trim().is_empty())),
     ];
     lints.into_iter().filter(|(_, wrong)| *wrong).map(|(lint, _)| lint).collect()
+}
+
+fn opens(step: &Step) -> bool {
+    step.opens() || matches!(step, Step::CreateTenantSchema { access: Access::ReadWrite, .. })
 }
 
 fn destroys(step: &Step) -> bool {
@@ -131,7 +139,10 @@ proptest! {
         let tenant = tenant(&mut dice, false);
         if let Ok(desired) = tenant.desired(&resolved(database(&mut dice), 0)) {
             let observed = Observed { gone, ..tenant_answer(&mut dice).into() };
-            let at = Situation { gone, paused: desired.paused, ..Situation::default() };
+            let TenantAnswer { own, institution_status, .. } = &observed.answer;
+            let status = own.as_deref().map_or(institution_status, |row| &row.institution_status);
+            let shut = matches!(status, Some(InstitutionStatus::Suspended | InstitutionStatus::Closed));
+            let at = Situation { gone, paused: desired.paused, shut, ..Situation::default() };
             check::<TenantSchema>(Wish::Keep(&desired), &observed, at)?;
         }
     }
@@ -143,7 +154,7 @@ proptest! {
         let leave = tenant.removal(&resolved(database(&mut dice), 0));
         let observed: Observed = tenant_answer(&mut dice).into();
         let jobs = observed.answer.own.as_deref().is_some_and(|row: &TenantRow| !row.jobs.is_empty());
-        let at = Situation { jobs, gone: true, paused: leave.removal().paused };
+        let at = Situation { jobs, gone: true, paused: leave.removal().paused, ..Situation::default() };
         check::<TenantSchema>(Wish::End(&leave), &observed, at)?;
     }
 
@@ -157,7 +168,7 @@ proptest! {
             let leave = backup.removal(&backup_resolved(Some(school), false));
             let jobs = observed.answer.backup.is_some()
                 && observed.answer.job.as_ref().is_some_and(|job| job.kind == JobKind::Snapshot);
-            check::<SchemaBackup>(Wish::End(&leave), &observed, Situation { jobs, gone: true, paused: false })?;
+            check::<SchemaBackup>(Wish::End(&leave), &observed, Situation { jobs, gone: true, ..Situation::default() })?;
         } else if let Ok(desired) = backup.desired(&backup_resolved(Some(school), false)) {
             check::<SchemaBackup>(Wish::Keep(&desired), &observed, Situation::default())?;
         }
@@ -176,6 +187,8 @@ fn each_lint_can_fail() {
     let running = Situation { jobs: true, ..Situation::default() };
     let gone = Situation { gone: true, ..Situation::default() };
     let paused = Situation { paused: true, ..Situation::default() };
+    let shut = Situation { shut: true, ..Situation::default() };
+    let open = || Effect::Steps(vec![Step::SetTenantAccess { schema_id: id, access: Access::ReadWrite, cause: None }]);
     let quiet = Situation::default();
     let destroyed = "something is destroyed while its jobs run";
     let after = "an effect comes after one that ends the plan";
@@ -184,6 +197,8 @@ fn each_lint_can_fail() {
     let (pause, hollow) = ("a pause is passed over", "steps are announced and there are none");
     for (effects, at, expected) in [
         (vec![destroy()], running, vec![destroyed]),
+        (vec![open()], shut, vec!["a tenant is opened whose institution is shut"]),
+        (vec![open()], quiet, vec![]),
         (vec![destroy(), end()], running, vec![destroyed]),
         (vec![end(), destroy()], running, vec![]),
         (vec![destroy()], quiet, vec![]),

@@ -111,6 +111,7 @@ pub fn tenant_answer(dice: &mut Dice<'_>) -> TenantAnswer {
         }),
         "name_is_role": dice.one_in(4),
         "institution_known": dice.one_in(2),
+        "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),
         "institution_problem": dice.maybe(4, |_| json!("permission denied")),
         "set_aside": dice.maybe(3, |dice| json!({
             "backup_id": BACKUP, "location": "school_bak_20260101120000", "size_bytes": 1024, "table_count": 3,
@@ -142,7 +143,9 @@ fn own(dice: &mut Dice<'_>) -> Value {
         "status": dice.of(&["active", "suspended", "active", "released", "dropping", "dropped", "word_of_tomorrow"]),
         "access": dice.of(&["ReadWrite", "Suspended"]), "taken_over": dice.one_in(3), "drift": drift,
         "schema_exists": !dice.one_in(3), "absence": absence, "jobs": if jobs.is_null() { json!([]) } else { jobs },
-        "institution_id": dice.maybe(5, |_| json!(INSTITUTION)), "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
+        "institution_id": dice.maybe(5, |_| json!(INSTITUTION)),
+        "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),
+        "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
     }))
 }
 

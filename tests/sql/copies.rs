@@ -51,7 +51,7 @@ async fn a_copy_on_the_same_server_takes_nothing_from_the_others_users() {
         let guest = database.connect(&app).await;
         let said = "these roles are used in another database of this server too";
 
-        let lane = Lane::claim(copy.connect(&format!("{}_login", database.name)).await).await;
+        let lane = Lane::claim(copy.connect(&format!("{}_op", database.name)).await).await;
         let suspend = json!([{ "call": "set_tenant_access", "options": { "schema_id": library.id, "access": "Suspended" } }]);
         let suspended = lane.apply(&suspend).await;
         expect(&suspended[0], "success");

@@ -245,6 +245,12 @@ async fn institutions_are_required_registered_or_looked_up() {
             .await
             .unwrap();
         assert_eq!(by_hand(&database, Some(closed), "closed").await.0, "error");
+        let suspend = "UPDATE edu_matrix_hub_schema.institutions SET status = 'suspended' WHERE status = 'closed'";
+        database.admin.batch_execute(suspend).await.unwrap();
+        assert_eq!(by_hand(&database, Some(closed), "open").await.0, "error", "it would be open");
+        let mut shut = with("shut", closed, Value::Null);
+        shut["access"] = json!("Suspended");
+        expect(&call(&database.admin, "create_tenant_schema", &shut).await, "success");
 
         let app = database.role("app", "NOLOGIN").await;
         let known = Uuid::new_v4();

@@ -310,7 +310,7 @@ async fn logins_connect_through_one_role_where_the_public_may_not() {
         let (tenant, other) = (database.tenant("school").await, database.tenant("other").await);
         let application = Application::of(&database, &tenant).await;
         let name = &database.name;
-        let operator = format!("{name}_login");
+        let operator = format!("{name}_op");
         let closed =
             format!("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC; GRANT CONNECT ON DATABASE {name} TO {operator}");
         database.admin.batch_execute(&closed).await.unwrap();
@@ -345,7 +345,7 @@ async fn a_copy_of_the_database_leaves_the_passwords_of_the_original_alone() {
         let tenant = database.tenant("school").await;
         let login = Application::of(&database, &tenant).await.issued("1").await;
         let (database, copy) = database.copied().await;
-        let operator = copy.connect(&format!("{}_login", database.name)).await;
+        let operator = copy.connect(&format!("{}_op", database.name)).await;
         let there = Application { database: &copy, operator, tenant: &tenant };
         assert_eq!(expect(&there.issue("2", json!({})).await, "error"), "copy");
         expect(&there.withdraw().await, "success");

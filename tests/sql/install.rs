@@ -202,7 +202,7 @@ async fn a_login_that_owns_the_database_installs_by_itself() {
 async fn a_member_of_the_operator_role_works_without_any_other_right() {
     with_database(async |database| {
         let client = database.operator().await;
-        let login = format!("{}_login", database.name);
+        let login = format!("{}_op", database.name);
         let now = facts(&database, &login).await;
         assert_eq!(now["missing_for_verified"], json!([]));
         assert_eq!(now["missing"].as_array().unwrap().len(), 1, "{}", now["missing"]);

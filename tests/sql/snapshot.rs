@@ -276,7 +276,7 @@ async fn a_schema_without_tables_and_a_suspended_one_are_copied_too() {
         succeed(&session, "backup_institution_schema", tenant.id).await;
         let backup = world.newest_backup().await;
         assert_eq!(backup["row_count"], 1);
-        assert!(text(&session, "SELECT current_user").await.ends_with("_login"));
+        assert!(text(&session, "SELECT current_user").await.ends_with("_op"));
     })
     .await;
 }

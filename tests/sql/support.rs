@@ -226,7 +226,7 @@ impl Database {
 
     /// A connection as a login that has nothing but membership in the operator role, as an operator's.
     pub async fn operator(&self) -> Client {
-        self.member("login", &self.operator_role()).await
+        self.member("op", &self.operator_role()).await
     }
 
     /// A connection as a login that has nothing but membership in a role; the login is made when it is wanted first.

@@ -163,8 +163,8 @@ reasons! {
         "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."
         "Run the statement in the message as a role that may."
     InstitutionUnknown Stalled
-        "The database requires institutions to exist, and this one does not."
-        "Add the institution to the database's table, or correct `spec.institutionId` by creating the tenant again."
+        "The institution is closed; or the database requires institutions to exist, and this one does not."
+        "Make it active, or add it to the database's table; or correct `spec.institutionId` by creating the tenant again."
     OperationFailed Stalled
         "The database refused an operation for a reason that does not pass by itself."
         "See the message and `status.lastOperation`, and remove the cause. Tenants and databases go on by themselves within a minute; for a `SchemaBackup` change the annotation `edumatrixhub.io/reconcile-requested-at`."

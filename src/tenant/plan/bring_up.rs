@@ -50,20 +50,20 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         (None, Some(lost)) => return vec![Effect::refuse(Reason::SchemaMissing, lost)],
         (None, None) => {}
     }
-    if let (Some(institution), false, false) =
-        (desired.institution, observed.institution_known, desired.register_institution)
-    {
+    let is_closed = observed.institution_status == Some(InstitutionStatus::Closed);
+    let is_refused = is_closed || !observed.institution_known && !desired.register_institution;
+    if let Some(institution) = desired.institution.filter(|_| is_refused) {
         let id = institution.uuid();
-        let message = match (&observed.institution_problem, &observed.institution_status) {
-            (_, Some(InstitutionStatus::Closed)) => format!(
+        let message = match &observed.institution_problem {
+            _ if is_closed => format!(
                 "institution {id} is closed and gets no new tenant; this one goes on by itself when that is active again{}",
                 access::activate(id)
             ),
-            (Some(problem), _) => format!(
+            Some(problem) => format!(
                 "institution {id} could not be looked for in the application's table: {problem}; mend that, this tenant \
                  goes on by itself then"
             ),
-            (None, _) => format!(
+            None => format!(
                 "institution {id} is not known in this database; register it there, this tenant goes on by itself then: \
                  {DOCS}/operations.md#institutions-that-must-exist"
             ),
@@ -169,8 +169,8 @@ pub(super) fn reclaim(desired: &Desired, schema_id: Uuid, from: Option<&ObjectNa
     vec![Effect::Steps(vec![reclaim]), look_again()]
 }
 
-/// What was taken back is looked at before anything else is done to it.
-fn look_again() -> Effect {
+/// What was taken back or made again is looked at before anything else is done to it.
+pub(super) fn look_again() -> Effect {
     Effect::wait(Reason::Progressing, "what was taken back is looked at")
 }
 

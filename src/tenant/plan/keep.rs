@@ -1,6 +1,9 @@
 //! A tenant with a row in the registry: kept as it is wanted.
 
-use super::{absent::elsewhere, bring_up::reclaim};
+use super::{
+    absent::elsewhere,
+    bring_up::{look_again, reclaim},
+};
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
     contract::{ConfigChange, ConfigDigest, RowStatus, Step, TenantRow},
@@ -46,10 +49,10 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         }
         let value = loss(row);
         if desired.recreate.as_deref() == Some(&value) {
-            return vec![Effect::Steps(vec![Step::RecreateTenantSchema {
-                schema_id: row.schema_id,
-                recreations: row.recreations,
-            }])];
+            let recreate = Step::RecreateTenantSchema { schema_id: row.schema_id, recreations: row.recreations };
+            // One that is to be closed is open until then.
+            let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
+            return [Effect::Steps(vec![recreate])].into_iter().chain(is_closed.then(look_again)).collect();
         }
         return vec![Effect::refuse(
             Reason::SchemaMissing,
@@ -68,9 +71,10 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
         let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
-    let access = access::wanted(desired, row.institution_status.as_ref());
+    let institution = row.institution_status.as_ref();
+    let (access, cause) = (access::wanted(desired, institution), access::closed_by(desired, institution));
     if row.access.as_str() != access.as_str() {
-        effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access }]));
+        effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access, cause }]));
     }
     // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not
     // wait for it.

@@ -211,11 +211,13 @@ fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus
     let row = observed.own.as_deref();
     let institution = access::institution(observed);
     let schema = desired.schema_name.as_str();
+    let is_closed = access::closed_by(desired, institution).is_some();
     if let Some(complaint) = &desired.outside {
+        let closed = is_closed.then(|| format!("; it is suspended: {}", access::way_out(desired, institution)));
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
-        return Verdict::of(Reason::OutsideLimits, message, true);
+        return Verdict::of(Reason::OutsideLimits, message, true).adding(&closed.unwrap_or_default());
     }
-    if access::closed_by(desired, institution).is_some() {
+    if is_closed {
         let told = applied
             .success(&Call::SetTenantAccess)
             .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());

@@ -1,13 +1,13 @@
-//! A tenant whose institution is suspended or closed in the registry: it may not be used, whatever its spec says.
+//! A tenant whose institution is suspended or closed in the registry: it may not be used, although its spec says nothing of it.
 
 use serde_json::{Value, json};
 
 use tenant_schema_operator::{
-    api::TenantSchema,
+    api::{RECREATE, TenantSchema},
     frame::{Kind, Wish},
 };
 
-use crate::{INSTITUTION, answer, check, golden, resolved, row, seen, tenant};
+use crate::{INSTITUTION, ROW, annotated, answer, check, golden, merge, resolved, row, seen, tenant};
 
 fn of_institution(access: &str) -> TenantSchema {
     tenant(json!({ "schemaName": "school", "institutionId": INSTITUTION, "access": access }), json!(null))
@@ -44,10 +44,37 @@ fn a_new_tenant_of_a_suspended_institution_is_created_suspended() {
 
 #[test]
 fn a_closed_institution_gets_no_new_tenant() {
-    let known = answer(json!({ "institution_known": false, "institution_status": "closed" }));
-    let tenant = of_institution("ReadWrite");
-    let desired = tenant.desired(&resolved(json!({ "institutions": { "mode": "Require" } }), 0)).unwrap();
-    golden("create_of_closed_institution", &seen(&tenant, Wish::Keep(&desired), &known.into()));
+    for mode in ["Require", "Register"] {
+        let known = answer(json!({ "institution_known": false, "institution_status": "closed" }));
+        let tenant = of_institution("ReadWrite");
+        let desired = tenant.desired(&resolved(json!({ "institutions": { "mode": mode } }), 0)).unwrap();
+        golden("create_of_closed_institution", &seen(&tenant, Wish::Keep(&desired), &known.into()));
+    }
+}
+
+#[test]
+fn a_schema_that_is_made_again_for_a_suspended_institution_is_closed_by_the_next_look() {
+    let lost = json!({ "institution_id": INSTITUTION, "institution_status": "suspended", "schema_exists": false });
+    let asked = annotated(of_institution("ReadWrite"), RECREATE, &format!("school@{ROW}"));
+    check("recreate_of_suspended_institution", &asked, &answer(json!({ "own": row(lost) })));
+}
+
+#[test]
+fn a_tenant_outside_the_limits_says_that_it_is_closed_too() {
+    let tenant = tenant(
+        json!({ "schemaName": "school", "institutionId": INSTITUTION, "quota": { "limit": "2Gi" } }),
+        json!({ "schemaId": ROW, "schemaName": "school" }),
+    );
+    let desired = tenant.desired(&resolved(json!({ "limits": { "maxQuota": "1Gi" } }), 0)).unwrap();
+    let mut kept = kept("suspended", "Suspended");
+    merge(&mut kept["own"], json!({ "quota_limit": 1_i64 << 30 }));
+    golden("institution_outside_limits", &seen(&tenant, Wish::Keep(&desired), &answer(kept).into()));
+}
+
+#[test]
+fn functions_that_do_not_tell_of_institutions_close_nothing() {
+    let known = row(json!({ "institution_id": INSTITUTION }));
+    check("institution_not_told", &of_institution("ReadWrite"), &answer(json!({ "own": known })));
 }
 
 #[test]

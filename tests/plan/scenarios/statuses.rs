@@ -168,7 +168,10 @@ fn a_tenant_whose_database_is_away_keeps_what_is_known_of_it() {
 fn a_paused_deletion_says_that_the_schema_is_there_when_it_stays_or_was_seen() {
     let paused = |policy: &str| {
         let spec = json!({ "schemaName": "school", "deletionPolicy": policy });
-        deleted(&annotated(tenant(spec, json!({ "schemaId": crate::ROW })), "edumatrixhub.io/paused", "true"))
+        let ready = json!([{ "type": "Ready", "status": "True", "reason": "Succeeded", "message": "",
+                             "lastTransitionTime": "2026-11-28T11:00:00Z" }]);
+        let status = json!({ "schemaId": crate::ROW, "conditions": ready });
+        deleted(&annotated(tenant(spec, status), "edumatrixhub.io/paused", "true"))
     };
     let check = |policy: &str, own: Value, expected: Option<&str>| {
         let tenant: TenantSchema = paused(policy);
@@ -182,7 +185,7 @@ fn a_paused_deletion_says_that_the_schema_is_there_when_it_stays_or_was_seen() {
         let ready = find(&status.conditions, ConditionType::Ready).map(|ready| ready.status.as_str());
         assert_eq!(ready, expected, "{policy}");
     };
-    check("Retain", json!(null), Some("Unknown"));
-    check("BackupThenDrop", row(json!({})), Some("Unknown"));
+    check("Retain", json!(null), Some("True"));
+    check("BackupThenDrop", row(json!({})), Some("True"));
     check("BackupThenDrop", json!(null), Some("False"));
 }
