@@ -114,7 +114,10 @@ BEGIN
             pg_catalog.format('"%2$s" cannot become %1$I: GRANT %1$I TO %2$I', owner_role, login)
             || CASE WHEN modern THEN ' WITH SET TRUE, INHERIT FALSE' ELSE '' END
         WHEN NOT privileged AND NOT pg_catalog.pg_has_role(login, r.oid, 'USAGE') THEN
-            CASE WHEN pg_catalog.pg_has_role(login, r.oid, 'MEMBER')
+            CASE WHEN modern
+                 THEN pg_catalog.format('"%2$s" is not a member of %1$I with its privileges: '
+                                        'GRANT %1$I TO %2$I WITH INHERIT TRUE', operator_role, login)
+                 WHEN pg_catalog.pg_has_role(login, r.oid, 'MEMBER')
                  THEN pg_catalog.format('"%2$s" is a member of %1$I without its privileges: ALTER ROLE %2$I INHERIT',
                                         operator_role, login)
                  ELSE pg_catalog.format('"%2$s" is not a member of %1$I: GRANT %1$I TO %2$I', operator_role, login) END

@@ -65,7 +65,8 @@ BEGIN
         institution_status := (SELECT i.status FROM edu_matrix_hub_schema.institutions AS i
                                WHERE i.id = wanted_institution);
         institution_known := coalesce(institution_status <> 'closed', false);
-        IF institution_status IS NULL AND own_id IS NULL AND jsonb_typeof(request -> 'institution_source') = 'object' THEN
+        IF institution_status IS NULL AND own_id IS NULL
+           AND jsonb_typeof(request -> 'institution_source') = 'object' THEN
             BEGIN
                 institution_known :=
                     edu_matrix_hub_schema._institution_in_source(wanted_institution, request -> 'institution_source');

@@ -1,6 +1,6 @@
 -- The institutions that tenants belong to. A row is made by the platform's own application, or by the operator when its
--- TenantDatabase says that unknown institutions are to be registered. The operator closes the TenantSchema of one that is
--- suspended or closed; a closed one gets no new tenant.
+-- TenantDatabase says that unknown institutions are to be registered. The operator closes the TenantSchema of one that
+-- is suspended or closed; a closed one gets no new tenant.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.institutions (
     id         uuid        PRIMARY KEY,
     name       text        CHECK (pg_catalog.octet_length(name) <= 1024),

@@ -2,14 +2,19 @@
 -- credential it has. A credential is a password, of which only its verifier comes here; its id is written in the Secret
 -- too, so that whichever is older, database or Secret, is noticed. The login before stays open until `previous_until`,
 -- so that an application has time to read the new Secret.
+--
+-- `previous_closed_at` and `withdrawn_at` say when logins were closed. A session that came in before that was committed
+-- is ended by a second call, so the row keeps them until then.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_credentials (
-    schema_id      uuid        NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    purpose        text        NOT NULL CHECK (purpose IN ('connection')),
-    login          text        NOT NULL,
-    credential_id  uuid        NOT NULL,
-    issued_at      timestamptz NOT NULL,
-    previous_login text,
-    previous_until timestamptz CHECK ((previous_until IS NULL) = (previous_login IS NULL)),
+    schema_id          uuid        NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
+    purpose            text        NOT NULL CHECK (purpose IN ('connection')),
+    login              text        NOT NULL,
+    credential_id      uuid        NOT NULL,
+    issued_at          timestamptz NOT NULL,
+    previous_login     text,
+    previous_until     timestamptz CHECK ((previous_until IS NULL) = (previous_login IS NULL)),
+    previous_closed_at timestamptz,
+    withdrawn_at       timestamptz,
     PRIMARY KEY (schema_id, purpose)
 );
 ALTER TABLE edu_matrix_hub_schema.tenant_credentials ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

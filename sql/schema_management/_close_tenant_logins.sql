@@ -14,6 +14,7 @@ DECLARE
     own         text[];
     shares      text[];
     open_logins text[];
+    first       jsonb;
     sessions    jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
@@ -27,6 +28,8 @@ BEGIN
     IF open_logins <> '{}' AND shares <> '{}' THEN
         open_logins := '{}';
     ELSIF open_logins <> '{}' THEN
+        -- A session may hold its own role, as by a change of its password that it does not commit.
+        first := edu_matrix_hub_schema._end_sessions(tenant, own);
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'nologin', open_logins);
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET closed_logins = (SELECT coalesce(array_agg(DISTINCT login), '{}')
@@ -35,39 +38,41 @@ BEGIN
         WHERE t.id = schema_id;
     END IF;
     sessions := edu_matrix_hub_schema._end_sessions(tenant, own);
-    RETURN sessions || jsonb_build_object('closed', open_logins, 'shared_with', shares);
+    RETURN jsonb_build_object(
+        'closed', open_logins, 'shared_with', shares, 'not_ended', sessions -> 'not_ended',
+        'ended', edu_matrix_hub_schema._count_ended(first, sessions));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
--- Ends the sessions that these roles of a tenant have in this database, of those that began before a time if one is
--- given: {ended: n, not_ended: [{pid, role}...]}.
+-- Ends the sessions that these roles of a tenant have in this database: {ended: [pid...], not_ended: [{pid, role}...]}.
+-- One that was ended goes on being listed for a moment, so two calls may name the same.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_sessions(tenant edu_matrix_hub_schema.tenant_schemas,
-                                                               roles text[], before timestamptz DEFAULT 'infinity')
-RETURNS jsonb
+                                                               roles text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     connected text[];
     backend   record;
-    ended     integer := 0;
+    ended     jsonb := '[]'::jsonb;
     not_ended jsonb := '[]'::jsonb;
 BEGIN
+    -- The list of sessions is as it was when the transaction first asked for it.
+    PERFORM pg_stat_clear_snapshot();
     SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
     FROM pg_stat_activity AS a
     WHERE a.usename = ANY (roles) AND a.datname = current_database();
     IF connected <> '{}' THEN
-        -- Ending a session asks for membership in its role, and so does seeing when it began.
+        -- Ending a session asks for membership in its role.
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
         FOR backend IN
             SELECT a.pid, a.usename FROM pg_stat_activity AS a
             WHERE a.usename = ANY (connected) AND a.datname = current_database()
-              AND (before = 'infinity' OR a.backend_start < before)
         LOOP
             BEGIN
                 PERFORM pg_terminate_backend(backend.pid);
-                ended := ended + 1;
+                ended := ended || to_jsonb(backend.pid);
             EXCEPTION WHEN insufficient_privilege THEN
                 not_ended := not_ended || jsonb_build_object('pid', backend.pid, 'role', backend.usename);
             END;
@@ -77,5 +82,14 @@ BEGIN
     RETURN jsonb_build_object('ended', ended, 'not_ended', not_ended);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_sessions(edu_matrix_hub_schema.tenant_schemas, text[], timestamptz)
-    FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_sessions(edu_matrix_hub_schema.tenant_schemas, text[]) FROM PUBLIC;
+
+-- How many sessions two calls of _end_sessions ended; the first may be none.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._count_ended(first jsonb, again jsonb) RETURNS bigint
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT count(DISTINCT e.pid)
+    FROM jsonb_array_elements(coalesce(first -> 'ended', '[]') || (again -> 'ended')) AS e (pid)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._count_ended(jsonb, jsonb) FROM PUBLIC;

@@ -18,6 +18,7 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     standing := edu_matrix_hub_schema._own_roles(tenant);
+    DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c WHERE c.schema_id = tenant.id;
     IF standing = '{}' THEN
         RETURN;
     END IF;
@@ -86,7 +87,6 @@ BEGIN
                                                 ARRAY(SELECT jsonb_array_elements_text(g.value -> 'roles')))
     FROM jsonb_array_elements(taken) AS g (value);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'drop', standing);
-    DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c WHERE c.schema_id = tenant.id;
     IF tenant.keeper IS NOT NULL THEN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET keeper = NULL WHERE t.id = schema_id;
         -- A keeper that was full has room again, unless it is just being closed by another transaction.

@@ -54,8 +54,8 @@ BEGIN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET status = 'dropped', dropped_at = now(), updated_at = now(), table_count = 0, storage_used = 0, drift = '[]'
         WHERE t.id = tenant.id;
+        PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
         BEGIN
-            PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
         EXCEPTION WHEN SQLSTATE 'TS001' THEN
             GET STACKED DIAGNOSTICS roles_note = MESSAGE_TEXT;

@@ -1,6 +1,6 @@
 -- Gives a tenant a new credential: a login that is not in use gets the password and is opened, and becomes the one in
--- use. The one before stays open for the grace; end_previous_login() closes it then. So an application that connects
--- again with either password comes in.
+-- use. The one before stays open for the grace; end_previous_login() closes it then, or before the next credential. So
+-- an application that connects again with either password comes in.
 --
 -- options: {schema_id, purpose: connection, credential_id, verifier, connection_limit, statement_timeout_seconds,
 -- idle_in_transaction_timeout_seconds, grace_seconds, requested_by?}. The verifier is SCRAM-SHA-256's: a password never
@@ -19,14 +19,13 @@ AS $function$
 DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
     -- As PostgreSQL writes them: a password that was sent in its place must not become one.
-    verifier     CONSTANT text := substring(
-        options ->> 'verifier' FROM '^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/=]+[$][A-Za-z0-9+/=]+:[A-Za-z0-9+/=]+$');
+    verifier     CONSTANT text := substring(options ->> 'verifier' FROM
+        '^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/]+=*[$][A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$');
     grace        CONSTANT interval := make_interval(secs => (options ->> 'grace_seconds')::integer);
     attempt      text := format('issue a credential for tenant %s', options ->> 'schema_id');
     tenant       edu_matrix_hub_schema.tenant_schemas;
     former       edu_matrix_hub_schema.tenant_credentials;
     issued       edu_matrix_hub_schema.tenant_credentials;
-    shares       text[];
     error_detail text;
 BEGIN
     BEGIN
@@ -47,16 +46,12 @@ BEGIN
         END IF;
         IF tenant.access = 'Suspended' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the tenant is suspended, and its logins stay closed');
+        ELSIF coalesce(former.previous_login, former.withdrawn_at::text) IS NOT NULL THEN
+            -- Closed and opened in one transaction, it would let the former password in until the commit.
+            PERFORM edu_matrix_hub_schema._refuse('internal', 'the login that is to be used is not closed yet');
         END IF;
-        shares := edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant));
-        IF shares <> '{}' THEN
-            PERFORM edu_matrix_hub_schema._refuse('copy',
-                format('the roles of the tenant are used in another database of this server too (%s): a new password '
-                       'would lock its applications out', array_to_string(shares, ', ')));
-        END IF;
+        PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
         issued.login := edu_matrix_hub_schema._idle_login(tenant, former);
-        -- The other one is closed at once when it is still within its grace.
-        PERFORM edu_matrix_hub_schema._close_logins(tenant, array_remove(ARRAY[former.previous_login], NULL));
         PERFORM edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
         INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c (schema_id, purpose, login, credential_id, issued_at)
         VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp())
@@ -91,8 +86,27 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 
--- The login of two that is not in use. It is made if it is missing, also when a user dropped it; a role of its name
--- that is not the tenant's is not touched.
+-- Refuses while another database of the server has the tenant's roles too: what is done to their passwords here is done
+-- to its applications.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_shared(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    shares CONSTANT text[] := edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant));
+BEGIN
+    IF shares <> '{}' THEN
+        PERFORM edu_matrix_hub_schema._refuse('copy',
+            format('the roles of the tenant are used in another database of this server too, so its logins stay as '
+                   'they are: %s; drop it, or move it to another server', array_to_string(shares, ', ')));
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_shared(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- The login of two that is not in use, a member of what it needs. It is made if it is missing, also when a user dropped
+-- it; a role of its name that is not the tenant's is not touched.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._idle_login(tenant edu_matrix_hub_schema.tenant_schemas,
                                                              credential edu_matrix_hub_schema.tenant_credentials)
 RETURNS text
@@ -102,27 +116,34 @@ AS $function$
 DECLARE
     stem  CONSTANT text := regexp_replace(tenant.owner_role, '_owner$', '') || '_app_';
     login CONSTANT text := stem || CASE credential.login WHEN stem || 'a' THEN 'b' ELSE 'a' END;
-    ours  CONSTANT oid := tenant.login_oids[array_position(tenant.logins, login)];
-    found CONSTANT oid := to_regrole(quote_ident(login));
-    now   CONSTANT text := (SELECT r.rolname::text FROM pg_roles AS r WHERE r.oid = ours);
+    ours  CONSTANT oid  := tenant.login_oids[array_position(tenant.logins, login)];
+    entry CONSTANT text := edu_matrix_hub_schema._connect_role();
+    wrong record;
+    name  text;
 BEGIN
-    IF now <> login THEN
-        PERFORM edu_matrix_hub_schema._refuse('not_repairable',
-            format('its login "%1$s" is called "%2$s" now; a DBA can run: ALTER ROLE %2$I RENAME TO %1$I', login, now));
-    ELSIF found <> ours OR found IS NOT NULL AND ours IS NULL THEN
-        PERFORM edu_matrix_hub_schema._refuse('name_taken',
-            format('a role "%s" stands that is not a login of this tenant; a DBA can run: ALTER ROLE %I RENAME TO ...',
-                   login, login));
-    ELSIF found IS NULL THEN
+    SELECT * INTO wrong FROM edu_matrix_hub_schema._role_problem(login, ours);
+    IF wrong.what IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse(CASE WHEN ours IS NULL THEN 'name_taken' ELSE 'not_repairable' END,
+                                              format('%s; a DBA can run: %s', wrong.what, wrong.statement));
+    END IF;
+    IF to_regrole(quote_ident(login)) IS NULL THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[login]);
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], tenant.reader_role);
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], tenant.writer_role);
-        EXECUTE format('GRANT %I TO %I', edu_matrix_hub_schema._connect_role(), login);
         -- Taken out first, since a login that was declared stays the role that it was.
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET logins = array_remove(t.logins, login)
         WHERE t.id = tenant.id AND login = ANY (t.logins);
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET logins = array_append(t.logins, login)
         WHERE t.id = tenant.id;
+    END IF;
+    -- Also of a login that stands, for a group may have been dropped and made again.
+    FOREACH name IN ARRAY ARRAY[tenant.reader_role, tenant.writer_role] LOOP
+        IF NOT pg_has_role(login, name, 'USAGE') THEN
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], name);
+        END IF;
+    END LOOP;
+    IF NOT pg_has_role(login, entry, 'USAGE') THEN
+        EXECUTE format('GRANT %I TO %I', entry, login)
+                || CASE WHEN current_setting('server_version_num')::integer >= 160000
+                        THEN ' WITH INHERIT TRUE, SET FALSE' ELSE '' END;
     END IF;
     RETURN login;
 END
@@ -178,8 +199,8 @@ BEGIN
         UPDATE edu_matrix_hub_schema.installation AS i SET connect_role_oid = to_regrole(quote_ident(role_name));
     ELSIF known IS NULL OR to_regrole(quote_ident(role_name)) <> known::regrole THEN
         PERFORM edu_matrix_hub_schema._refuse('name_taken',
-            format('a role "%s" stands that this installation did not make; a DBA can run: '
-                   'ALTER ROLE %I RENAME TO ...', role_name, role_name));
+            format('a role "%s" stands that this installation did not make; a DBA can run: ALTER ROLE %I RENAME TO %I',
+                   role_name, role_name, left(role_name, 50) || '_' || to_regrole(quote_ident(role_name))::oid));
     END IF;
     -- Its own, since what it has as a part of PUBLIC may be taken from that.
     IF NOT EXISTS (SELECT FROM pg_database AS d, aclexplode(d.datacl) AS a

@@ -4,7 +4,8 @@
 --
 -- options: {schema_id, owner: {cluster, namespace, name, uid, namespace_uid?}, transfer?: {namespace, name},
 -- requested_by?}. A tenant of another TenantSchema, or of none, is refused with `not_owner`; the tenant of the one that
--- is named as `transfer` is given to the owner. What the former namespace logs in with ends in the same step.
+-- is named as `transfer` is given to the owner. Unless it is known that the namespace is the same, what its
+-- applications logged in with ends in the same step.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -35,7 +36,7 @@ BEGIN
         IF FOUND THEN
             PERFORM edu_matrix_hub_schema._move_backups(tenant, options -> 'owner');
             IF tenant.owner_namespace <> options #>> '{owner,namespace}'
-               OR tenant.owner_namespace_uid <> options #>> '{owner,namespace_uid}' THEN
+               OR tenant.owner_namespace_uid IS DISTINCT FROM options #>> '{owner,namespace_uid}' THEN
                 PERFORM edu_matrix_hub_schema._withdraw(tenant);
             END IF;
         ELSE

@@ -27,6 +27,7 @@ DECLARE
     attempt      text := format('restore backup %s', coalesce(options ->> 'backup_id', '(none)'));
     backup       edu_matrix_hub_schema.schema_backups;
     tenant       edu_matrix_hub_schema.tenant_schemas;
+    former       edu_matrix_hub_schema.tenant_schemas;
     namespace    oid;
     changed      jsonb;
     lost         text[];
@@ -78,12 +79,18 @@ BEGIN
             size_estimate = NULL, write_signature = -1, updated_at = now()
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._create_tenant_roles(tenant.id);
+        former := tenant;
         SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = backup.schema_id;
         PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
         EXECUTE format('ALTER SCHEMA %I OWNER TO %I', backup.location, tenant.owner_role);
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
+        IF tenant.owner_namespace <> former.owner_namespace
+           OR tenant.owner_namespace_uid IS DISTINCT FROM former.owner_namespace_uid THEN
+            -- What another namespace's applications logged in with.
+            PERFORM edu_matrix_hub_schema._withdraw(tenant);
+        END IF;
         changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0),
                                                              coalesce(options ->> 'references' = 'all', false));
         UPDATE edu_matrix_hub_schema.schema_backups AS b

@@ -1,5 +1,6 @@
 -- Ends what an application of a tenant logs in with: both logins are closed, their passwords are forgotten and their
--- sessions end, at once. The next credential opens one again.
+-- sessions end, at once. The next credential opens one again. The first call answers `partial`: once it is committed,
+-- another ends the sessions that came in meanwhile.
 --
 -- options: {schema_id, purpose, requested_by?}. detail: {closed: [login...], ended, not_ended: [{pid, role}...]}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.withdraw_credential(options jsonb) RETURNS jsonb
@@ -11,6 +12,7 @@ DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
     attempt      text := format('withdraw the credential of tenant %s', options ->> 'schema_id');
     tenant       edu_matrix_hub_schema.tenant_schemas;
+    credential   edu_matrix_hub_schema.tenant_credentials;
     closed       jsonb;
     error_detail text;
 BEGIN
@@ -18,11 +20,16 @@ BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
         attempt := format('withdraw the credential of schema "%s"', tenant.schema_name);
-        closed := edu_matrix_hub_schema._withdraw(tenant, options ->> 'purpose');
-        IF closed IS NULL THEN
+        SELECT * INTO credential FROM edu_matrix_hub_schema.tenant_credentials AS c
+        WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose';
+        IF NOT FOUND THEN
             RETURN edu_matrix_hub_schema._result('unchanged',
                 format('schema "%s" has no such credential', tenant.schema_name), tenant.id);
         END IF;
+        PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
+        closed := edu_matrix_hub_schema._withdraw(tenant, options ->> 'purpose');
+        DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c
+        WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose' AND credential.withdrawn_at IS NOT NULL;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
@@ -30,37 +37,44 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('withdraw_credential', tenant.id, options ->> 'requested_by', started,
                                                   attempt, SQLSTATE, SQLERRM, error_detail);
     END;
-    PERFORM edu_matrix_hub_schema._log(tenant.id, 'withdraw_credential', 'success', options ->> 'requested_by', started,
-                                       attempt, closed);
-    RETURN edu_matrix_hub_schema._result('success',
-        format('the credential of schema "%s" is withdrawn, %s sessions ended', tenant.schema_name, closed ->> 'ended'),
+    IF credential.withdrawn_at IS NULL OR closed ->> 'ended' <> '0' THEN
+        PERFORM edu_matrix_hub_schema._log(tenant.id, 'withdraw_credential', 'success', options ->> 'requested_by',
+                                           started, attempt, closed);
+    END IF;
+    RETURN edu_matrix_hub_schema._result(CASE WHEN credential.withdrawn_at IS NULL THEN 'partial' ELSE 'success' END,
+        format('the credential of schema "%s" is withdrawn, %s sessions ended%s', tenant.schema_name,
+               closed ->> 'ended',
+               CASE WHEN credential.withdrawn_at IS NULL THEN '; commit, and call again' ELSE '' END),
         tenant.id, closed);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.withdraw_credential(jsonb) FROM PUBLIC;
 
--- The same of a tenant that the caller has locked, for one purpose or all; null when there is no credential.
+-- Closes the logins of a tenant that the caller has locked, for one purpose or all, and notes when: {closed, ended,
+-- not_ended}. What came in before the commit, and logins that another database of the server uses too, are left to
+-- withdraw_credential().
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._withdraw(tenant edu_matrix_hub_schema.tenant_schemas,
                                                            purpose text DEFAULT NULL) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    logins text[];
+    names text[];
 BEGIN
     WITH gone AS (
-        DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c
+        UPDATE edu_matrix_hub_schema.tenant_credentials AS c
+        SET withdrawn_at = coalesce(c.withdrawn_at, clock_timestamp())
         WHERE c.schema_id = tenant.id AND c.purpose = coalesce(_withdraw.purpose, c.purpose)
         RETURNING c.login, c.previous_login
     )
-    SELECT array_agg(DISTINCT l.name ORDER BY l.name) INTO logins
+    SELECT coalesce(array_agg(DISTINCT l.name ORDER BY l.name), '{}') INTO names
     FROM gone AS g CROSS JOIN LATERAL (VALUES (g.login), (g.previous_login)) AS l (name)
     WHERE l.name IS NOT NULL;
-    IF logins IS NULL THEN
-        RETURN NULL;
+    IF names = '{}' OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}' THEN
+        RETURN jsonb_build_object('closed', '[]'::jsonb, 'ended', 0, 'not_ended', '[]'::jsonb);
     END IF;
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
-    RETURN edu_matrix_hub_schema._close_logins(tenant, logins) || jsonb_build_object('closed', logins);
+    RETURN edu_matrix_hub_schema._close_logins(tenant, names) || jsonb_build_object('closed', names);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._withdraw(edu_matrix_hub_schema.tenant_schemas, text) FROM PUBLIC;

@@ -48,6 +48,7 @@ BEGIN
             ('_create_tenant_roles', 'schema_id uuid', true, 0),
             ('_connect_role', '', true, 0),
             ('_contest', '', true, 0),
+            ('_count_ended', 'first jsonb, again jsonb', false, 0),
             ('_credential_detail', 'credential edu_matrix_hub_schema.tenant_credentials', false, 0),
             ('_cut', 'whole text', false, 0),
             ('_cut_document', 'whole jsonb', false, 0),
@@ -69,8 +70,7 @@ BEGIN
             ('_end_late_sessions', '', true, 0),
             ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], '
                                     'members jsonb', true, 0),
-            ('_end_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, roles text[], '
-                              'before timestamp with time zone', true, 0),
+            ('_end_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, roles text[]', true, 0),
             ('_end_suspended_sessions', '', true, 0),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, 0),
             ('_event_triggers', '', true, 0),
@@ -142,6 +142,7 @@ BEGIN
             ('_record_snapshot', 'backup_id uuid, facts jsonb', true, 0),
             ('_refuse', 'reason text, message text, detail jsonb', false, 0),
             ('_refuse_copy', '', true, 0),
+            ('_refuse_shared', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_refuse_missing_tables', 'backup edu_matrix_hub_schema.schema_backups, namespace oid', true, 0),
             ('_refuse_dependents', 'namespace oid, way_out text, catalog oid, objects oid[]', true, 0),
             ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups, unanswered bigint, '

@@ -308,6 +308,8 @@ BEGIN
             ('tenant_credentials', 'column', 'issued_at', 'timestamp with time zone NOT NULL'),
             ('tenant_credentials', 'column', 'previous_login', 'text'),
             ('tenant_credentials', 'column', 'previous_until', 'timestamp with time zone'),
+            ('tenant_credentials', 'column', 'previous_closed_at', 'timestamp with time zone'),
+            ('tenant_credentials', 'column', 'withdrawn_at', 'timestamp with time zone'),
             ('tenant_credentials', 'constraint', 'tenant_credentials_check',
              'CHECK (((previous_until IS NULL) = (previous_login IS NULL)))'),
             ('tenant_credentials', 'constraint', 'tenant_credentials_pkey', 'PRIMARY KEY (schema_id, purpose)'),
