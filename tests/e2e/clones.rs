@@ -66,7 +66,9 @@ async fn a_copied_database_on_the_same_server_is_not_taken_over_beside_its_origi
     world.stop_operator().await;
     let copy = format!("{}_staging", world.database);
     world.sql_in("postgres", &format!("CREATE DATABASE {copy} TEMPLATE {} OWNER {}", world.database, world.login()));
-    world.sql_in("postgres", &format!("GRANT CREATE ON DATABASE {copy} TO {}", world.owner_role()));
+    let owner = world.owner_role();
+    world.sql_in("postgres", &format!("GRANT CREATE ON DATABASE {copy} TO {owner}"));
+    world.sql_in("postgres", &format!("GRANT CONNECT ON DATABASE {copy} TO {owner} WITH GRANT OPTION"));
     world.start_operator().await;
 
     let plane = ControlPlane::start(&ControlPlaneOptions::default()).unwrap();

@@ -166,7 +166,9 @@ impl Safety {
     fn make_database(&self, name: &str, template: &str) {
         let world = &self.stage.world;
         self.server_sql(&format!("CREATE DATABASE {name} OWNER {} {template}", world.login()));
-        self.server_sql(&format!("GRANT CREATE ON DATABASE {name} TO {}", world.owner_role()));
+        let owner = world.owner_role();
+        self.server_sql(&format!("GRANT CREATE ON DATABASE {name} TO {owner}"));
+        self.server_sql(&format!("GRANT CONNECT ON DATABASE {name} TO {owner} WITH GRANT OPTION"));
     }
 
     /// A person says that the schemas may be bound again. It stays in the repository.

@@ -8,7 +8,7 @@ use tenant_schema_operator::{
         condition::{ConditionType, Reason, Summary, find},
         tenant_schema::{Place, State},
     },
-    frame::{Kind, Pass, Wish},
+    frame::{Kind, Pass, Told, Wish},
     plan::{Applied, End},
 };
 
@@ -20,8 +20,13 @@ fn place() -> Place {
     Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() }
 }
 
-/// What a pass tells that had nothing to do; `change` is what the row has.
+/// The status that a pass tells which had nothing to do; `change` is what the row has.
 fn seen(spec: &Value, status: &Value, change: Value, end: End) -> TenantSchemaStatus {
+    told(spec, status, change, end).status
+}
+
+/// All that it tells.
+fn told(spec: &Value, status: &Value, change: Value, end: End) -> Told<TenantSchemaStatus> {
     let mut full = json!({ "schemaName": "school" });
     merge(&mut full, spec.clone());
     let tenant = tenant(full, status.clone());
@@ -31,7 +36,7 @@ fn seen(spec: &Value, status: &Value, change: Value, end: End) -> TenantSchemaSt
     let (database, place) = ("default", place());
     let pass =
         Pass::Applied { wish: Wish::Keep(&desired), observed: &observed, applied: &applied, database, place: &place };
-    tenant.status_of(&pass, Timestamp::UNIX_EPOCH).status
+    tenant.status_of(&pass, Timestamp::UNIX_EPOCH)
 }
 
 /// The status of a tenant that has a quota of 1 Gi and used so much when it was looked at last.
@@ -188,4 +193,21 @@ fn a_paused_deletion_says_that_the_schema_is_there_when_it_stays_or_was_seen() {
     check("Retain", json!(null), Some("True"));
     check("BackupThenDrop", row(json!({})), Some("True"));
     check("BackupThenDrop", json!(null), Some("False"));
+}
+
+#[test]
+fn a_tenant_that_was_stalled_is_told_to_be_ready_again_once() {
+    let refused = || End::Refused { reason: Reason::Conflict, message: "taken".to_owned() };
+    let check = |before: &Value, end: End, expected: &[&str]| {
+        let told = told(&json!({}), before, json!({}), end);
+        let news: Vec<_> = told.news.iter().map(|notice| notice.reason.as_str()).collect();
+        assert_eq!(news, expected);
+        serde_json::to_value(told.status).unwrap()
+    };
+    let stalled = check(&json!(null), refused(), &["Stalled"]);
+    check(&stalled, refused(), &[]);
+    let ready = check(&stalled, End::Done, &["Ready"]);
+    check(&ready, End::Done, &[]);
+    let waits = End::Waits { reason: Reason::ProgressingWithRetry, message: "busy".to_owned(), until: None };
+    check(&stalled, waits, &[]);
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{CONFIRM_DROP, PAUSED, RECREATE},
+    api::{ABANDON, CONFIRM_DROP, PAUSED, RECREATE, bound},
     contract::TenantAnswer,
     frame::{Kind, Leave},
     plan::Effect,
@@ -245,12 +245,24 @@ fn a_confirmed_drop_waits_until_everything_is_gone() {
     check_removal("drop_done", &drop, &answer(json!({ "tombstone": grave("purged") })));
     // Set aside under another policy, and then only the policy was changed.
     check_removal("drop_done", &unconfirmed, &answer(json!({ "tombstone": grave("complete") })));
+    check_removal("drop_of_what_was_set_aside", &drop, &answer(json!({ "tombstone": grave("complete") })));
+    // Under another policy nothing of it is removed.
+    check_removal("remove_nothing", &school(), &answer(json!({ "tombstone": grave("purging") })));
 }
 
 #[test]
 fn a_deleted_loser_of_a_conflict_drops_nothing() {
     assert_ne!(UID, OTHER);
     check_removal("remove_nothing", &school(), &answer(json!({ "name_holder": claim("team-a", "older") })));
+}
+
+#[test]
+fn what_is_retained_or_abandoned_goes_and_leaves_the_schema_as_it_is() {
+    let own = answer(json!({ "own": row(json!({})) }));
+    let retained = tenant(json!({ "schemaName": "school", "deletionPolicy": "Retain" }), json!(null));
+    check_removal("retain", &retained, &own);
+    check_removal("abandon", &annotated(school(), ABANDON, &bound("school", UID)), &own);
+    check_removal("retain_taken_over", &retained, &answer(json!({ "own": row(json!({ "taken_over": true })) })));
 }
 
 /// `check(there may be a schema, whether its database can be asked, policy, expected)` of what a deleted tenant waits for.
