@@ -110,7 +110,7 @@ fn sources(version: &str, contract: i32) -> Sources {
     sources.insert("sql/schema_management/next_release.sql".into(), FUNCTION.into());
     edit(&mut sources, "sql/schema_management/_result.sql", "'status', $1,", "'release', 'next', 'status', $1,");
     let line = "            ('observe_backup',";
-    let lines = format!("            ('next_release', 'name text', true, true),\n{line}");
+    let lines = format!("            ('next_release', 'name text', true, 1),\n{line}");
     edit(&mut sources, "sql/verify/functions.sql", line, &lines);
     sources
 }
