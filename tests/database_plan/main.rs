@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where its ground gives way")]
 
+mod words;
+
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use tenant_schema_operator::{
