@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn result(status: &str, detail: Value) -> CallResult {
+    fn result(status: &str, detail: &Value) -> CallResult {
         let answer = json!({ "status": status, "message": "", "schema_id": null, "detail": detail });
         serde_json::from_value(answer).unwrap()
     }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn an_error_may_pass_by_what_the_server_calls_it() {
         let check = |status: &str, code: &str, expected: bool| {
-            assert_eq!(result(status, json!({ "sqlstate": code })).may_pass(), expected, "{status} {code}");
+            assert_eq!(result(status, &json!({ "sqlstate": code })).may_pass(), expected, "{status} {code}");
         };
         for code in ["08006", "40001", "53200", "55P03", "57014", "58030"] {
             check("error", code, true);
@@ -109,13 +109,13 @@ mod tests {
         for code in ["42501", "0A000", "22023", "TS001", "55000", ""] {
             check("error", code, false);
         }
-        assert!(!result("error", json!({})).may_pass());
+        assert!(!result("error", &json!({})).may_pass());
     }
 
     #[test]
     fn a_refusal_says_whether_the_lane_is_lost_or_is_to_be_claimed_again() {
         let check = |reason: &str, lost: bool, again: bool| {
-            let result = result("error", json!({ "reason": reason }));
+            let result = result("error", &json!({ "reason": reason }));
             assert_eq!((result.lane_lost(), result.needs_new_claim()), (lost, again), "{reason}");
         };
         check("stale_epoch", true, false);

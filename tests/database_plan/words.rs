@@ -234,6 +234,8 @@ fn a_lane_that_does_not_open_is_told_by_what_keeps_it_shut() {
             message: "no".to_owned(),
         })
     };
+    let secret = postgres::ConnectionError::MissingKey("host");
+    check(Closed::Postgres(postgres::Error::Connection(secret)), Reason::SecretInvalid);
     check(Closed::Postgres(postgres::Error::AuthenticationRefused { message: text() }), Reason::AuthenticationRefused);
     check(Closed::Postgres(postgres::Error::Handshake { message: text() }), Reason::TlsFailed);
     check(Closed::Postgres(postgres::Error::ConnectRefused { message: text() }), Reason::InsufficientPrivilege);

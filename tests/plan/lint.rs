@@ -31,6 +31,7 @@ use crate::{
 
 /// What a plan is looked over against.
 #[derive(Clone, Copy, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "the facts are independent of one another")]
 struct Situation {
     /// Long work of the object runs.
     jobs: bool,

@@ -209,6 +209,21 @@ async fn who_was_first_keeps_name_and_institution() {
 }
 
 #[tokio::test]
+async fn a_suspended_institution_gets_no_tenant_that_is_open() {
+    with_database(async |database| {
+        let institution = database.institution().await;
+        let suspend = "UPDATE edu_matrix_hub_schema.institutions SET status = 'suspended'";
+        database.admin.batch_execute(suspend).await.unwrap();
+        assert_eq!(by_hand(&database, Some(institution), "open").await.0, "error");
+        let mut shut = tenant_options("shut");
+        shut["institution_id"] = json!(institution);
+        shut["access"] = json!("Suspended");
+        expect(&call(&database.admin, "create_tenant_schema", &shut).await, "success");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn institutions_are_required_registered_or_looked_up() {
     with_database(async |database| {
         let unknown = Uuid::new_v4();
@@ -245,12 +260,6 @@ async fn institutions_are_required_registered_or_looked_up() {
             .await
             .unwrap();
         assert_eq!(by_hand(&database, Some(closed), "closed").await.0, "error");
-        let suspend = "UPDATE edu_matrix_hub_schema.institutions SET status = 'suspended' WHERE status = 'closed'";
-        database.admin.batch_execute(suspend).await.unwrap();
-        assert_eq!(by_hand(&database, Some(closed), "open").await.0, "error", "it would be open");
-        let mut shut = with("shut", closed, Value::Null);
-        shut["access"] = json!("Suspended");
-        expect(&call(&database.admin, "create_tenant_schema", &shut).await, "success");
 
         let app = database.role("app", "NOLOGIN").await;
         let known = Uuid::new_v4();

@@ -210,10 +210,10 @@ async fn a_tenant_that_holds_its_own_login_keeps_no_door_open() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         let application = Application::of(&database, &tenant).await;
-        let hold = "SET idle_in_transaction_session_timeout = 0; BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'";
+        let holding = "SET idle_in_transaction_session_timeout = 0; BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'";
         let held = async |login: &str, password: &str| {
             let session = database.log_in(login, password).await.unwrap();
-            session.batch_execute(hold).await.unwrap();
+            session.batch_execute(holding).await.unwrap();
             session
         };
         let former = application.issued("1").await;

@@ -114,6 +114,23 @@ fn who_asks_for_an_institution_alone_learns_no_name_of_another_namespace() {
     }
 }
 
+/// An earlier object of this name holds the institution, under another schema's name.
+#[test]
+fn an_institution_of_an_earlier_life_is_told_by_what_became_of_that() {
+    let asking = tenant(json!({ "schemaName": "school", "institutionId": INSTITUTION }), json!(null));
+    let holder = |change: Value| {
+        let mut holder = json!({
+            "schema_id": BACKUP, "schema_name": "academy", "status": "active", "cluster": "cluster", "namespace": "team-a",
+            "name": "school", "uid": BACKUP, "taken_over": false,
+        });
+        crate::merge(&mut holder, change);
+        answer(json!({ "institution_holder": holder }))
+    };
+    check("institution_of_an_earlier_life", &asking, &holder(json!({})));
+    check("institution_going_with_an_earlier_life", &asking, &holder(json!({ "status": "dropping" })));
+    check("institution_going_with_another", &asking, &holder(json!({ "status": "dropping", "name": "older" })));
+}
+
 #[test]
 fn who_asks_for_an_institution_of_this_namespace_is_told_what_it_left() {
     let asking = tenant(json!({ "schemaName": "school", "institutionId": INSTITUTION }), json!(null));

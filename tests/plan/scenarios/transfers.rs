@@ -64,6 +64,22 @@ fn each_half_that_is_missing_is_named() {
     check("transfer_old_lives", &reclaims, given(), holder, false);
 }
 
+/// The API server is asked about the former object only when its answer decides.
+#[test]
+fn the_former_object_is_waited_for_when_nothing_else_is_missing() {
+    let reclaims = || annotated(school(), RECLAIM, "school");
+    let check = |tenant: &TenantSchema, database: Value, status: &str, expected: bool| {
+        let desired = tenant.desired(&resolved(database, 0)).unwrap();
+        let observed = answer(json!({ "name_holder": claim(status) }));
+        assert_eq!(plan::awaited(&desired, &observed).is_some(), expected, "{status}");
+    };
+    check(&reclaims(), given(), "active", true);
+    check(&reclaims(), given(), "suspended", true);
+    check(&reclaims(), given(), "released", false);
+    check(&reclaims(), json!({}), "active", false);
+    check(&school(), given(), "active", false);
+}
+
 #[test]
 fn the_new_object_has_the_tenant_when_the_old_one_is_gone() {
     let reclaims = annotated(school(), RECLAIM, "school");
