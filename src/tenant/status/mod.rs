@@ -303,7 +303,7 @@ mod tests {
     use serde_json::{from_value, json};
 
     use super::*;
-    use crate::plan::Effect;
+    use crate::{api::TenantSchemaSpec, plan::Effect};
 
     /// `check(before, plan has something to do, the schema is there, expected)` of the condition `Ready`.
     fn check(before: &Verdict, has_work: bool, is_there: bool, expected: &str) {
@@ -362,5 +362,18 @@ mod tests {
         let away = Verdict::of(Reason::Paused, "", false);
         check(&away, true, true, "False Paused");
         check(&away, false, true, "True Paused");
+        check(&Verdict::of(Reason::Conflict, "", false), false, true, "False Conflict");
+    }
+
+    #[test]
+    fn a_pause_with_something_to_do_takes_no_generation_for_applied() {
+        for (effects, expected) in [(vec![], 4), (vec![Effect::Release], 3)] {
+            let mut tenant = TenantSchema::new("school", TenantSchemaSpec::default());
+            tenant.metadata.generation = Some(4);
+            tenant.status = Some(TenantSchemaStatus { observed_generation: Some(3), ..TenantSchemaStatus::default() });
+            let plan = Plan { effects, ..Plan::default() };
+            let status = status_of_pause(&tenant, &plan, true, Timestamp::UNIX_EPOCH);
+            assert_eq!(status.observed_generation, Some(expected), "{plan}");
+        }
     }
 }
