@@ -280,3 +280,21 @@ pub struct LastOperation {
     /// Why it failed.
     pub error: Option<Box<str>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_of_other_roles_are_counted_and_the_first_is_named() {
+        let told = |count| {
+            let table = |text: &str| text.to_owned();
+            ForeignTables { count, name: table("log"), owner: table("app"), statement: table("ALTER TABLE") }
+                .to_string()
+        };
+        assert_eq!(told(1), "; table log belongs to role app and not to the tenant's owner role: ALTER TABLE");
+        assert!(
+            told(3).starts_with("; 3 tables belong to other roles than the tenant's owner role, log to app for one")
+        );
+    }
+}

@@ -184,3 +184,18 @@ fn abandoning_names_the_schema_and_the_very_object() {
     check(&bound("other", UID), false);
     check(&bound("school", ROW), false);
 }
+
+#[test]
+fn a_tenant_is_there_when_it_lives_and_its_schema_stands() {
+    let check = |status: &str, schema_exists: bool, expected: bool| {
+        let own =
+            answer(json!({ "own": row(json!({ "status": status, "schema_exists": schema_exists })) })).own.unwrap();
+        assert_eq!(own.is_there(), expected, "{status} {schema_exists}");
+    };
+    check("active", true, true);
+    check("suspended", true, true);
+    check("active", false, false);
+    check("released", true, false);
+    check("dropping", true, false);
+    check("word_of_tomorrow", true, false);
+}
