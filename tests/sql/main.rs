@@ -15,12 +15,14 @@
 mod access;
 mod admin;
 mod adopt;
+mod application;
 mod backup_world;
 mod brake;
 mod bring_back;
 mod copies;
 mod create;
 mod credentials;
+mod credentials_hostile;
 mod drift;
 mod emptied;
 mod expiry;

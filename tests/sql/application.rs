@@ -1,0 +1,70 @@
+//! An application of a tenant: what it is issued, and whether it comes in.
+
+use serde_json::{Value, json};
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use crate::support::{Database, Tenant, call, expect};
+
+/// What an application of a tenant is issued.
+pub struct Application<'a> {
+    pub database: &'a Database,
+    pub operator: Client,
+    pub tenant: &'a Tenant,
+}
+
+impl<'a> Application<'a> {
+    pub async fn of(database: &'a Database, tenant: &'a Tenant) -> Self {
+        Self { database, operator: database.operator().await, tenant }
+    }
+
+    /// Issues a credential with this password; others of the options may be given.
+    pub async fn issue(&self, password: &str, more: Value) -> Value {
+        let mut options = json!({
+            "purpose": "connection", "credential_id": Uuid::new_v4(), "verifier": self.database.verifier(password).await,
+            "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
+            "grace_seconds": 3600,
+        });
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call(&self.operator, "issue_credential", &self.tenant.options(&options)).await
+    }
+
+    /// Issues one, which must succeed, and returns its login.
+    pub async fn issued(&self, password: &str) -> String {
+        let answer = self.issue(password, json!({})).await;
+        expect(&answer, "success");
+        answer["detail"]["login"].as_str().unwrap().to_owned()
+    }
+
+    pub async fn end_previous(&self) -> Value {
+        call(&self.operator, "end_previous_login", &self.tenant.options(&json!({ "purpose": "connection" }))).await
+    }
+
+    pub async fn withdraw(&self) -> Value {
+        call(&self.operator, "withdraw_credential", &self.tenant.options(&json!({ "purpose": "connection" }))).await
+    }
+
+    /// Closes the former login for good, in its two calls.
+    pub async fn closed_previous(&self) {
+        expect(&self.end_previous().await, "partial");
+        expect(&self.end_previous().await, "success");
+    }
+
+    pub async fn set_access(&self, access: &str) {
+        let options = self.tenant.options(&json!({ "access": access }));
+        expect(&call(&self.operator, "set_tenant_access", &options).await, "success");
+    }
+
+    /// Why a login with this password does not come in, or that it does.
+    pub async fn door(&self, login: &str, password: &str) -> String {
+        match self.database.log_in(login, password).await {
+            Ok(_) => "open".to_owned(),
+            Err(error) => error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned()),
+        }
+    }
+}
+
+/// The server's answer to a wrong password, and to any where a login has none.
+pub const NO_PASSWORD: &str = "28P01";
+/// Its answer when a login with a password may not come in.
+pub const CLOSED: &str = "28000";
