@@ -14,8 +14,6 @@ DECLARE
     own         text[];
     shares      text[];
     open_logins text[];
-    first       jsonb;
-    sessions    jsonb;
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     own := edu_matrix_hub_schema._own_roles(tenant);
@@ -28,68 +26,61 @@ BEGIN
     IF open_logins <> '{}' AND shares <> '{}' THEN
         open_logins := '{}';
     ELSIF open_logins <> '{}' THEN
-        -- A session may hold its own role, as by a change of its password that it does not commit.
-        first := edu_matrix_hub_schema._end_sessions(tenant, own);
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'nologin', open_logins);
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET closed_logins = (SELECT coalesce(array_agg(DISTINCT login), '{}')
                              FROM unnest(t.closed_logins || open_logins) AS login
                              WHERE login = ANY (t.logins))
         WHERE t.id = schema_id;
     END IF;
-    sessions := edu_matrix_hub_schema._end_sessions(tenant, own);
-    RETURN jsonb_build_object(
-        'closed', open_logins, 'shared_with', shares, 'not_ended', sessions -> 'not_ended',
-        'ended', edu_matrix_hub_schema._count_ended(first, sessions));
+    RETURN edu_matrix_hub_schema._shut_out(tenant, 'nologin', open_logins, own)
+           || jsonb_build_object('closed', open_logins, 'shared_with', shares);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
--- Ends the sessions that these roles of a tenant have in this database: {ended: [pid...], not_ended: [{pid, role}...]}.
--- One that was ended goes on being listed for a moment, so two calls may name the same.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_sessions(tenant edu_matrix_hub_schema.tenant_schemas,
-                                                               roles text[]) RETURNS jsonb
+-- Does `action` of _role_command to logins of a tenant, and ends the sessions that its roles have in this database:
+-- {ended: n, not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role, as by a change of its
+-- password that it does not commit; and again, for those that came in by then.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._shut_out(tenant edu_matrix_hub_schema.tenant_schemas, action text,
+                                                           logins text[], roles text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     connected text[];
     backend   record;
-    ended     jsonb := '[]'::jsonb;
-    not_ended jsonb := '[]'::jsonb;
+    ended     integer[] := '{}'::integer[];
+    not_ended jsonb;
 BEGIN
-    -- The list of sessions is as it was when the transaction first asked for it.
-    PERFORM pg_stat_clear_snapshot();
-    SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
-    FROM pg_stat_activity AS a
-    WHERE a.usename = ANY (roles) AND a.datname = current_database();
-    IF connected <> '{}' THEN
-        -- Ending a session asks for membership in its role.
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
-        FOR backend IN
-            SELECT a.pid, a.usename FROM pg_stat_activity AS a
-            WHERE a.usename = ANY (connected) AND a.datname = current_database()
-        LOOP
-            BEGIN
-                PERFORM pg_terminate_backend(backend.pid);
-                ended := ended || to_jsonb(backend.pid);
-            EXCEPTION WHEN insufficient_privilege THEN
-                not_ended := not_ended || jsonb_build_object('pid', backend.pid, 'role', backend.usename);
-            END;
-        END LOOP;
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
-    END IF;
-    RETURN jsonb_build_object('ended', ended, 'not_ended', not_ended);
+    FOR round IN 1..2 LOOP
+        not_ended := '[]'::jsonb;
+        -- The list of sessions is as it was when the transaction first asked for it.
+        PERFORM pg_stat_clear_snapshot();
+        SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
+        FROM pg_stat_activity AS a
+        WHERE a.usename = ANY (roles) AND a.datname = current_database();
+        IF connected <> '{}' THEN
+            -- Ending a session asks for membership in its role.
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
+            FOR backend IN
+                SELECT a.pid, a.usename FROM pg_stat_activity AS a
+                WHERE a.usename = ANY (connected) AND a.datname = current_database()
+            LOOP
+                BEGIN
+                    PERFORM pg_terminate_backend(backend.pid);
+                    -- One that was ended goes on being listed for a moment.
+                    ended := array_remove(ended, backend.pid) || backend.pid;
+                EXCEPTION WHEN insufficient_privilege THEN
+                    not_ended := not_ended || jsonb_build_object('pid', backend.pid, 'role', backend.usename);
+                END;
+            END LOOP;
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
+        END IF;
+        EXIT WHEN round = 2 OR logins = '{}';
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, action, logins);
+    END LOOP;
+    RETURN jsonb_build_object('ended', cardinality(ended), 'not_ended', not_ended);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_sessions(edu_matrix_hub_schema.tenant_schemas, text[]) FROM PUBLIC;
-
--- How many sessions two calls of _end_sessions ended; the first may be none.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._count_ended(first jsonb, again jsonb) RETURNS bigint
-LANGUAGE sql IMMUTABLE
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-    SELECT count(DISTINCT e.pid)
-    FROM jsonb_array_elements(coalesce(first -> 'ended', '[]') || (again -> 'ended')) AS e (pid)
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._count_ended(jsonb, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shut_out(edu_matrix_hub_schema.tenant_schemas, text, text[], text[])
+    FROM PUBLIC;

@@ -55,25 +55,20 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.end_previous_login(jsonb) FROM PUBLIC;
 
 -- Closes logins of a tenant for good, so that a resumption does not open them again, and ends their sessions: {ended,
--- not_ended}. A role that only bears the name of one is not touched. Sessions are ended first, since one may hold its
--- own role, as by a change of its password that it does not commit; and again, for those that came in by then.
+-- not_ended}. A role that only bears the name of one is not touched.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_logins(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                names text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    own   CONSTANT text[] := ARRAY(SELECT l.name FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
-                                   WHERE l.name = ANY (names));
-    first CONSTANT jsonb := edu_matrix_hub_schema._end_sessions(tenant, own);
-    again jsonb;
+    own CONSTANT text[] := ARRAY(SELECT l.name FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
+                                 WHERE l.name = ANY (names));
 BEGIN
-    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'forget', own);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET closed_logins = ARRAY(SELECT l.name FROM unnest(t.closed_logins) AS l (name) WHERE l.name <> ALL (names))
     WHERE t.id = tenant.id AND t.closed_logins && names;
-    again := edu_matrix_hub_schema._end_sessions(tenant, own);
-    RETURN again || jsonb_build_object('ended', edu_matrix_hub_schema._count_ended(first, again));
+    RETURN edu_matrix_hub_schema._shut_out(tenant, 'forget', own, own);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_logins(edu_matrix_hub_schema.tenant_schemas, text[]) FROM PUBLIC;

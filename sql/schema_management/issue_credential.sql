@@ -46,7 +46,7 @@ BEGIN
         END IF;
         IF tenant.access = 'Suspended' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the tenant is suspended, and its logins stay closed');
-        ELSIF coalesce(former.previous_login, former.withdrawn_at::text) IS NOT NULL THEN
+        ELSIF former.previous_login IS NOT NULL OR former.withdrawn_at IS NOT NULL THEN
             -- Closed and opened in one transaction, it would let the former password in until the commit.
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the login that is to be used is not closed yet');
         END IF;

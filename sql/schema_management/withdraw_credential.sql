@@ -14,6 +14,7 @@ DECLARE
     tenant       edu_matrix_hub_schema.tenant_schemas;
     credential   edu_matrix_hub_schema.tenant_credentials;
     closed       jsonb;
+    is_first     boolean;
     error_detail text;
 BEGIN
     BEGIN
@@ -27,9 +28,10 @@ BEGIN
                 format('schema "%s" has no such credential', tenant.schema_name), tenant.id);
         END IF;
         PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
+        is_first := credential.withdrawn_at IS NULL;
         closed := edu_matrix_hub_schema._withdraw(tenant, options ->> 'purpose');
         DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c
-        WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose' AND credential.withdrawn_at IS NOT NULL;
+        WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose' AND NOT is_first;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
@@ -37,15 +39,13 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('withdraw_credential', tenant.id, options ->> 'requested_by', started,
                                                   attempt, SQLSTATE, SQLERRM, error_detail);
     END;
-    IF credential.withdrawn_at IS NULL OR closed ->> 'ended' <> '0' THEN
+    IF is_first OR closed ->> 'ended' <> '0' THEN
         PERFORM edu_matrix_hub_schema._log(tenant.id, 'withdraw_credential', 'success', options ->> 'requested_by',
                                            started, attempt, closed);
     END IF;
-    RETURN edu_matrix_hub_schema._result(CASE WHEN credential.withdrawn_at IS NULL THEN 'partial' ELSE 'success' END,
+    RETURN edu_matrix_hub_schema._result(CASE WHEN is_first THEN 'partial' ELSE 'success' END,
         format('the credential of schema "%s" is withdrawn, %s sessions ended%s', tenant.schema_name,
-               closed ->> 'ended',
-               CASE WHEN credential.withdrawn_at IS NULL THEN '; commit, and call again' ELSE '' END),
-        tenant.id, closed);
+               closed ->> 'ended', CASE WHEN is_first THEN '; commit, and call again' ELSE '' END), tenant.id, closed);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.withdraw_credential(jsonb) FROM PUBLIC;
