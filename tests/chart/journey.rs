@@ -135,7 +135,8 @@ fn assert_finalizer_is_set(release: &Release, tenant: &Value) {
     let manifest = file(tenant);
     let path = manifest.path().to_str().unwrap();
     let try_it = ["create", "--dry-run=server", "-o", "jsonpath={.metadata.finalizers}", "-f", path];
-    let is_set = || release.kubectl(&try_it) == r#"["edumatrixhub.io/tenant-schema"]"#;
+    // Until it has read the schema of a new kind, every few seconds, the API server refuses what the policy would change.
+    let is_set = || release.plane.kubectl(&try_it).is_ok_and(|found| found == r#"["edumatrixhub.io/tenant-schema"]"#);
     wait_until(DEADLINE, "the API server sets the finalizer", is_set).unwrap();
 }
 
