@@ -38,7 +38,7 @@ pub fn told(backup: &SchemaBackup, pass: &Pass<'_, SchemaBackup>, now: Timestamp
         Pass::Applied { observed, applied, database, .. } => status(backup, &observed.answer, applied, database, now),
     };
     let news = news(backup, &status);
-    Told { status, done: Vec::new(), news }
+    Told { status, done: Vec::new(), news, due: None }
 }
 
 fn unavailable(message: &str) -> Verdict {

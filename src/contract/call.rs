@@ -52,6 +52,20 @@ impl CallResult {
         self.detail.get(key).and_then(Value::as_str)
     }
 
+    /// How many sessions were ended.
+    #[must_use]
+    pub fn ended(&self) -> u64 {
+        self.detail.get("ended").and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// This answer of a second call stands for the first as well, which had ended sessions too.
+    pub fn add_ended(&mut self, first: &Self) {
+        let both = self.ended() + first.ended();
+        if let Value::Object(detail) = &mut self.detail {
+            detail.insert("ended".to_owned(), both.into());
+        }
+    }
+
     /// True when the database met something that may pass by itself, such as a disk that is full.
     #[must_use]
     pub fn may_pass(&self) -> bool {

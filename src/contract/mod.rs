@@ -6,6 +6,7 @@
 mod backup;
 mod call;
 mod config;
+mod credential;
 mod database;
 mod grave;
 mod identity;
@@ -19,6 +20,7 @@ mod words;
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;
+pub use credential::{CredentialRow, LoginLimits, NewCredential, Verifier};
 pub use database::{DatabaseFacts, Missing};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
@@ -26,7 +28,7 @@ pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
-pub use step::{Brake, Call, Caller, ConfigChange, Quota, Step, document};
+pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
 pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,

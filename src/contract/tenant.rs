@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessWord, Bearer, Claim, ConfigDigest, InstitutionStatus, JobRow, OperationStatus, OperationType, Owner,
-    RowStatus, SetAside, Tombstone,
+    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow, OperationStatus,
+    OperationType, Owner, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::tenant_schema::Roles,
@@ -131,6 +131,9 @@ pub struct TenantRow {
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
     pub measured: Option<Box<Measured>>,
+    /// What its applications log in with, if that is the operator's; former releases do not tell it.
+    #[serde(default)]
+    pub credential: Option<Box<CredentialRow>>,
     /// The newest finished backup.
     pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.

@@ -180,6 +180,8 @@ words! {
         Restore = "restore",
         /// A schema was set aside.
         SetAside = "set_aside",
+        /// What a login may was changed.
+        SetCredentialLimits = "set_credential_limits",
         /// Who may come in was changed.
         SetTenantAccess = "set_tenant_access",
         /// The configuration was changed.

@@ -128,6 +128,7 @@ pub async fn run_with(
         waiting: Uids::default(),
         let_go: Uids::default(),
         begun: Uids::default(),
+        secrets: kubernetes::secrets::Secrets::new(client.clone()),
         losers: Losers::default(),
         deletions: Deletions::default(),
         config,

@@ -12,7 +12,7 @@ use super::{Deletions, Kinds, Losers, Making, Requests, Stores, Uids, Unread, Wa
 use crate::{
     api::TenantSchema,
     config::Config,
-    kubernetes::{self, clock::ApiClock, finalizers, world::World},
+    kubernetes::{self, clock::ApiClock, finalizers, secrets::Secrets, world::World},
     lane::{Lane, Lanes},
     telemetry::Metrics,
 };
@@ -60,6 +60,8 @@ pub struct Context {
     /// The objects for which this process began to make something, until their status tells of it or the database, asked later, has
     /// nothing of theirs. An answer that is lost leaves one here.
     pub begun: Uids,
+    /// Writes the Secrets of tenants.
+    pub secrets: Secrets,
     /// The tenants that lost against others, and wait until those are gone.
     pub losers: Losers,
     /// When tenants were deleted last.
@@ -162,6 +164,7 @@ impl Context {
         self.requests.forget(&uid);
         self.waiting.remove(&uid);
         self.begun.remove(&uid);
+        self.secrets.forget(&uid);
         Ok(())
     }
 }

@@ -41,7 +41,9 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Nex
         (Err(invalid), _) => publish(&object, &Pass::Invalid(invalid), &ctx).await,
         (Ok(desired), Host::Open(lane)) => {
             if ctx.requests.is_new(&*object) {
-                lane.distrust(&K::kind(&()).as_ref().into(), object.meta().uid.as_deref().unwrap_or_default());
+                let uid = object.meta().uid.as_deref().unwrap_or_default();
+                lane.distrust(&K::kind(&()).as_ref().into(), uid);
+                ctx.secrets.forget(uid);
             }
             match Box::pin(keep(object.clone(), desired, lane, &ctx)).await {
                 Err(failed) => trouble(&object, None, lane, failed, &ctx).await,
@@ -74,12 +76,12 @@ async fn keep<K: Kind>(object: Arc<K>, desired: &K::Desired, lane: &Lane, ctx: &
     } else if !plan.holds {
         ctx.begun.remove(uid);
     }
-    let mut applied = apply(lane, &plan).await.map_err(Error::Apply)?;
+    let mut applied = apply(lane, &ctx.secrets, &plan).await.map_err(Error::Apply)?;
     if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) && plan.changes() {
         // What was there when it was looked at is gone. Another look says what that means.
         let (now, again) = look(wish, doors).await?;
         if again != plan {
-            applied = apply(lane, &again).await.map_err(Error::Apply)?;
+            applied = apply(lane, &ctx.secrets, &again).await.map_err(Error::Apply)?;
             observed = now;
         }
     }

@@ -223,6 +223,8 @@ pub struct Told<S> {
     pub done: Vec<Notice>,
     /// Events of what the conditions say for the first time.
     pub news: Vec<Notice>,
+    /// When something is to be done although nothing changes, if that is a time soon to come.
+    pub due: Option<Timestamp>,
 }
 
 /// How an object went.

@@ -13,7 +13,7 @@ use crate::{
 
 /// Writes the status if it differs, and says when to look again.
 pub(super) async fn publish<K: Kind>(object: &Arc<K>, pass: &Pass<'_, K>, ctx: &Context) -> Result<Next, StageError> {
-    let Told { status, done, news } = object.status_of(pass, ctx.now());
+    let Told { status, done, news, due } = object.status_of(pass, ctx.now());
     let changed = object.status() != Some(&status);
     if changed {
         match ctx.write_status(&api(&**object, ctx), &**object, &status).await? {
@@ -39,6 +39,9 @@ pub(super) async fn publish<K: Kind>(object: &Arc<K>, pass: &Pass<'_, K>, ctx: &
         && let End::Waits { until: Some(until), .. } = applied.end
     {
         next.after = After::until(until, ctx.now());
+    }
+    if let (After::Resync, Some(due)) = (next.after, due) {
+        next.after = After::until(due, ctx.now());
     }
     next.notices = done.into_iter().chain(news).collect();
     Ok(ctx.tell_if_it_waits(object.meta(), status.conditions(), status.summary(), next))

@@ -160,6 +160,7 @@ fn metadata(parts: &Fields) -> ObjectMeta {
         finalizers: field(&found, "finalizers"),
         labels: field(&found, "labels"),
         annotations: field(&found, "annotations"),
+        owner_references: field(&found, "ownerReferences"),
         ..ObjectMeta::default()
     }
 }

@@ -5,6 +5,7 @@
 //! that lost the lane and does not know it is refused by the database itself.
 
 pub mod directory;
+pub mod endpoint;
 pub mod heartbeat;
 pub mod overruns;
 pub mod places;
@@ -29,6 +30,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use directory::{LaneState, Lanes};
+pub use endpoint::Endpoint;
 pub use heartbeat::Seen;
 use heartbeat::World;
 use overruns::Overruns;
@@ -52,6 +54,8 @@ pub struct Lane {
     pub database: String,
     /// Where the database is.
     pub place: Place,
+    /// What applications connect to.
+    pub endpoint: Endpoint,
     /// Epoch and installation.
     pub hold: Hold,
     functions: Functions,
@@ -80,6 +84,8 @@ pub struct LaneParts {
     pub database: String,
     /// Where the database is.
     pub place: Place,
+    /// What applications connect to.
+    pub endpoint: Endpoint,
     /// This replica.
     pub holder: String,
     /// Epoch and installation.
@@ -125,10 +131,11 @@ impl Lane {
     /// A lane over `functions`. `ring` is called when the lane closes, so that the driver of its database looks at it.
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
-        let LaneParts { database, place, holder, hold, apply_slots, seen } = parts;
+        let LaneParts { database, place, endpoint, holder, hold, apply_slots, seen } = parts;
         Self {
             database,
             place,
+            endpoint,
             hold,
             functions,
             holder,

@@ -1,9 +1,10 @@
 //! Applies the plan's effects in order, up to the first that waits, refuses or fails. Steps that are only tried do not
 //! end the plan; if nothing else does, their failure is told.
 
-use super::{Effect, End, Plan, Running};
+use super::{Effect, End, Plan, Published, Running, credential, refused};
 use crate::{
-    contract::{Call, CallResult, CallStatus, Step},
+    contract::{Call, CallResult, CallStatus, Caller, Step},
+    kubernetes::secrets::Secrets,
     lane::Lane,
     postgres::Error,
 };
@@ -13,6 +14,8 @@ use crate::{
 pub struct Applied {
     /// What the functions answered, in order.
     pub results: Vec<CallResult>,
+    /// The password that was written to a Secret.
+    pub published: Option<Published>,
     /// Where it ended.
     pub end: End,
 }
@@ -21,7 +24,7 @@ impl Applied {
     /// The result of applying an empty plan.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { results: Vec::new(), end: End::Done }
+        Self { results: Vec::new(), published: None, end: End::Done }
     }
 
     /// The answer of a function that did something.
@@ -43,10 +46,10 @@ impl Applied {
     }
 }
 
-/// Applies a plan on its database.
-pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
+/// Applies a plan on its database, and on the Secrets of its tenant.
+pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
-    let mut tried = None;
+    let (mut tried, mut issued) = (None, None);
     for effect in &plan.effects {
         let is_tried = matches!(effect, Effect::Try(_));
         match effect {
@@ -54,7 +57,9 @@ pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
             Effect::EndJobs(Running::Job(job_id)) => lane.cancel_job(*job_id),
             Effect::Steps(steps) | Effect::Try(steps) => {
                 let queues_job = steps.iter().any(Step::queues_job);
-                let results = match lane.apply(&plan.caller, steps.clone()).await {
+                let mut steps = steps.clone();
+                let password = credential::make(&mut steps);
+                let results = match call(lane, &plan.caller, steps).await {
                     Err(error) if error.is_unstorable() => {
                         applied.end = End::unstorable(&error);
                         return Ok(applied);
@@ -64,6 +69,7 @@ pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
                 if queues_job {
                     lane.jobs_waiting.notify_one();
                 }
+                issued = credential::issued(&results, password);
                 let end = results.last().and_then(End::of);
                 applied.results.extend(results);
                 match end {
@@ -73,6 +79,15 @@ pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
                         return Ok(applied);
                     }
                     None => {}
+                }
+            }
+            Effect::Publish { secret, schema } => {
+                // Without an answer there is nothing to write, and the next look finds a password that reached no Secret.
+                let Some(issued) = issued.take() else { continue };
+                match credential::publish(secrets, &lane.endpoint, secret, schema, issued).await {
+                    Ok(published) => applied.published = Some(published),
+                    // What comes after has nothing to do with it.
+                    Err(refusal) => tried = Some(refused(&refusal, secret, schema)),
                 }
             }
             Effect::Await { reason, fact, until } => {
@@ -90,4 +105,20 @@ pub async fn apply(lane: &Lane, plan: &Plan) -> Result<Applied, Error> {
         applied.end = end;
     }
     Ok(applied)
+}
+
+/// Calls the functions of these steps; one that closes logins a second time, once its first call is committed.
+async fn call(lane: &Lane, caller: &Caller, steps: Vec<Step>) -> Result<Vec<CallResult>, Error> {
+    let mut results = lane.apply(caller, steps.clone()).await?;
+    let is_half = |result: &CallResult| result.status == CallStatus::Partial;
+    let reached = results.len().saturating_sub(1);
+    if results.last().is_some_and(is_half) && steps.get(reached).is_some_and(Step::closes_logins) {
+        let first = results.pop();
+        let mut again = lane.apply(caller, steps[reached..].to_vec()).await?;
+        if let (Some(first), Some(second)) = (first, again.first_mut()) {
+            second.add_ended(&first);
+        }
+        results.append(&mut again);
+    }
+    Ok(results)
 }

@@ -4,6 +4,7 @@
 //! Each kind's stage `plan` makes one, pure and total. [`apply()`] does what it says; nothing is decided there.
 
 mod apply;
+mod credential;
 mod end;
 
 use std::fmt;
@@ -12,11 +13,13 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use apply::{Applied, apply};
+pub use credential::{Published, refused};
 pub use end::{End, reason_of};
 
 use crate::{
     api::condition::Reason,
     contract::{Caller, Step},
+    kubernetes::secrets::Target,
 };
 
 /// What to do, in order.
@@ -43,6 +46,13 @@ pub enum Effect {
     Steps(Vec<Step>),
     /// The same, and what comes after is done also if one of them fails: a tenant can make them fail.
     Try(Vec<Step>),
+    /// Write the password that the steps before this one issued to the tenant's Secret.
+    Publish {
+        /// The Secret.
+        secret: Target,
+        /// The schema that it leads to.
+        schema: String,
+    },
     /// Come back when it is so.
     Await {
         /// From the closed set.
@@ -136,6 +146,10 @@ impl fmt::Display for Effect {
             Self::Try(steps) => {
                 writeln!(f, "  as far as it goes:")?;
                 steps.iter().try_for_each(|step| writeln!(f, "    {step}"))
+            }
+            Self::Publish { secret, .. } => {
+                let stays = if secret.stays { ", which stays when its object goes" } else { "" };
+                writeln!(f, "  write Secret {}{stays}", secret.full_name())
             }
             Self::Await { fact, until: None, .. } => writeln!(f, "  wait: {fact}"),
             Self::Await { fact, until: Some(until), .. } => writeln!(f, "  wait until {until}: {fact}"),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
+    credential::{self, Credential},
     limits::{allow_count, allow_name, allow_namespace, policy, quota},
     resolve::{Reach, Resolved},
 };
@@ -18,6 +19,7 @@ use crate::{
         self, TenantDatabase, TenantSchema,
         command::{Kind, List},
         condition::{ConditionType, Reason, find},
+        credentials::CredentialsStatus,
         policy::DeletionPolicy,
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup},
@@ -52,6 +54,14 @@ pub struct Desired {
     pub warning_percent: i32,
     /// Whether it may be used.
     pub access: Access,
+    /// What its applications are to log in with, if the spec asks for a Secret.
+    pub credential: Option<Credential>,
+    /// What the status tells of what they log in with.
+    pub published: Option<CredentialsStatus>,
+    /// The status tells that its Secret could not be written.
+    pub was_refused: bool,
+    /// The time by the API server's clock.
+    pub now: Timestamp,
     /// What to make again, empty: the annotation's value, which counts for one loss or one schema that is set aside.
     pub recreate: Option<String>,
     /// What an earlier object of this namespace and name left behind, or another one gives, is to be taken.
@@ -85,6 +95,10 @@ pub struct Removal {
     pub abandoned: bool,
     /// The object that the owners of the database give the tenant to.
     pub given_to: Option<ObjectName>,
+    /// The tenant's id, as its status remembers it.
+    pub known: Option<Uuid>,
+    /// What is published if the schema stays, so that the Secret stays as well.
+    pub credential: Option<Credential>,
     /// For how many days what is set aside is kept; nothing means for ever.
     pub expire_after_days: Option<i32>,
     /// When it was deleted, by the API server's clock.
@@ -155,6 +169,10 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         reclaim: api::confirms(&tenant.metadata, api::RECLAIM, schema_name.as_str()),
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
+        credential: credential::wanted(tenant, schema_name.as_str(), policy, resolved.now),
+        published: tenant.status.as_ref().and_then(|status| status.credentials.clone()),
+        was_refused: was_refused(tenant),
+        now: resolved.now,
         schema_name,
         institution,
         register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
@@ -187,6 +205,8 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let removal = Removal {
         database: tenant.spec.database().to_owned(),
         given_to: None,
+        known: known_schema_id(tenant),
+        credential: schema_name.as_deref().and_then(|name| credential::left_behind(tenant, name, resolved.now)),
         policy: remembered_policy(tenant).map_or(wanted, |remembered| wanted.safer(remembered)),
         confirm_drop: tenant.annotations().get(api::CONFIRM_DROP).cloned(),
         abandoned: schema_name.as_deref().is_some_and(abandons),
@@ -277,6 +297,11 @@ fn final_expiry(policy: DeletionPolicy, tenant: &TenantSchema, database: Option<
     }
     let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.backup.as_ref());
     [tenant.spec.backup.as_ref(), by_default].into_iter().flatten().find_map(|backup| backup.final_expire_after_days)
+}
+
+fn was_refused(tenant: &TenantSchema) -> bool {
+    let stalled = tenant.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::Stalled));
+    stalled.is_some_and(|stalled| Reason::of_secrets().iter().any(|reason| stalled.reason == reason.as_str()))
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "so that it can be handed to map_err")]

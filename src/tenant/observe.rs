@@ -4,14 +4,20 @@
 use kube::Api;
 
 use super::{
+    credential::{Credential, SecretSeen},
     desired::{Desired, Removal, given_to},
     plan::awaited,
 };
 use crate::{
     api::{TenantDatabase, TenantSchema, policy::DeletionPolicy, transfer::ObjectName},
-    contract::{Claim, Owner, TenantAnswer, TenantQuestion},
+    contract::{Claim, Owner, TenantAnswer, TenantQuestion, TenantRow},
     frame::{Context, Doors, Leave, Living, StageError as Error},
-    kubernetes,
+    kubernetes::{
+        self,
+        secrets::{Content, Found, Refusal},
+    },
+    lane::Lane,
+    plan::{End, refused},
 };
 
 /// What is there.
@@ -22,6 +28,8 @@ pub struct Observed {
     /// The object that the owners of the database give a deleted tenant to, as the API server says; nothing where it
     /// was not asked.
     pub given_to: Option<Option<ObjectName>>,
+    /// What was seen of the Secret that the tenant's applications read.
+    pub secret: SecretSeen,
     /// The object is deleted or gone, which the caches do not know yet: what it let go is not given back to it.
     pub gone: bool,
 }
@@ -34,6 +42,15 @@ impl From<TenantAnswer> for Observed {
 
 /// Observes a living tenant.
 pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
+    let mut observed = answer(desired, doors).await?;
+    if let (Some(wanted), Doors::Lane(lane, ctx)) = (&desired.credential, doors) {
+        observed.secret = look_at_secret(desired, wanted, observed.answer.own.as_deref(), lane, ctx).await;
+    }
+    Ok(observed)
+}
+
+/// What the database says of a living tenant, and what only the API server knows of those in its way.
+async fn answer(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
     if let Some(row) = doors.surveyed(&desired.owner.uid) {
         let schema_exists = row.schema_exists;
         return Ok(TenantAnswer { own: Some(row), schema_exists, ..TenantAnswer::default() }.into());
@@ -51,6 +68,40 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
         observed.gone = !matches!(ctx.living(&tenants(ctx, namespace), name, uid).await?, Living::Here(_));
     }
     Ok(observed)
+}
+
+/// The Secret is looked at now and then; at once if the status tells of another credential than the registry has, since a
+/// database or an API server went back, or an answer was lost; and before it is tried again if it was refused.
+async fn look_at_secret(
+    desired: &Desired,
+    wanted: &Credential,
+    row: Option<&TenantRow>,
+    lane: &Lane,
+    ctx: &Context,
+) -> SecretSeen {
+    let Some(row) = row else { return SecretSeen::NotLooked };
+    let refused = |refusal: &Refusal| match refused(refusal, &wanted.secret, desired.schema_name.as_str()) {
+        End::Refused { reason, message } => SecretSeen::Refused { reason, message },
+        _ => SecretSeen::NotLooked,
+    };
+    if desired.was_refused
+        && let Err(refusal) = ctx.secrets.rehearse(&wanted.secret).await
+    {
+        return refused(&refusal);
+    }
+    let Some(found) = row.credential.as_deref() else { return SecretSeen::NotLooked };
+    let is_told = desired.published.as_ref().is_some_and(|told| wanted.is_told(told, found));
+    if is_told && !ctx.secrets.is_due(&desired.owner.uid) {
+        return SecretSeen::NotLooked;
+    }
+    let uid = wanted.secret.uid.as_deref().filter(|_| is_told);
+    let content = Content { credential_id: found.credential_id, endpoint: lane.endpoint.digest() };
+    match ctx.secrets.look(&wanted.secret, uid, &content).await {
+        Ok(Some(Found::Same(uid))) => SecretSeen::Same { uid },
+        Ok(Some(Found::Other)) => SecretSeen::Other,
+        Ok(None) => SecretSeen::NotLooked,
+        Err(refusal) => refused(&refusal),
+    }
 }
 
 /// Observes a tenant that is to go. Always asks, unless the schema stays as it is: nothing is removed because a cache

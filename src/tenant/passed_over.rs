@@ -41,7 +41,7 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
     if observed.answer.own.as_ref().is_some_and(|row| row.status == RowStatus::Released) {
         return Ok(Next::gone());
     }
-    let applied = match apply(lane, &plan_removal(removal, &observed)).await.map_err(Error::Apply) {
+    let applied = match apply(lane, &ctx.secrets, &plan_removal(removal, &observed)).await.map_err(Error::Apply) {
         Ok(applied) => applied,
         Err(failed) if failed.has_no_turn() => return Ok(Next::waiting()),
         Err(failed) => return Err(failed),

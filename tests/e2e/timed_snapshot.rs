@@ -122,12 +122,12 @@ impl Kind for TimedSnapshot {
             Pass::Paused { plan, .. } => Verdict::of(Reason::Paused, plan.to_string(), kept),
             Pass::Applied { applied, .. } => (applied.end.verdict(Readiness::False))
                 .unwrap_or_else(|| Verdict::of(Reason::Completed, "the snapshot is made", true)),
-            Pass::Left { .. } => return Told { status, done: vec![], news: vec![] },
+            Pass::Left { .. } => return Told { status, done: vec![], news: vec![], due: None },
         };
         let generation = self.metadata.generation.unwrap_or_default();
         status.conditions = verdict.conditions(&status.conditions, generation, now);
         (status.summary, status.observed_generation) = (summary(&status.conditions), Some(generation));
-        Told { status, done: vec![], news: vec![] }
+        Told { status, done: vec![], news: vec![], due: None }
     }
 
     fn gone(self: Arc<Self>, _: Ending<'_, Self>, _: &Context) {}

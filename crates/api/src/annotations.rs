@@ -33,6 +33,14 @@ pub const RECLAIM: &str = "edumatrixhub.io/reclaim";
 /// Annotation: do nothing, and say as a condition what would be done. The value does not matter.
 pub const PAUSED: &str = "edumatrixhub.io/paused";
 
+/// Annotation: issue another password for the tenant's applications now. The value is a time such as `2026-01-31T12:00:00Z`, and counts
+/// if it is later than the last time that one was published and has passed; so one that is forgotten asks for nothing.
+pub const ROTATE_REQUESTED_AT: &str = "edumatrixhub.io/rotate-requested-at";
+
+/// Annotation: a password has leaked. Both logins are closed, their sessions end, and another password is published at once. The value
+/// is the schema's name. It counts once; removed and set again it counts again.
+pub const REVOKE_CREDENTIALS: &str = "edumatrixhub.io/revoke-credentials";
+
 /// Annotation of a `TenantDatabase`: manage a database that another cluster managed, or another database than before.
 /// The value is what the message of the condition says: `<cluster>/<epoch>` or `<installation>/<epoch>`, or both with a
 /// comma in between. It counts for that epoch, so that an annotation which is forgotten takes nothing over again.
@@ -87,6 +95,12 @@ pub fn bring_back_since(metadata: &ObjectMeta, now: Timestamp) -> Option<Timesta
     Timestamp::from_microsecond(since.as_microsecond()).ok().filter(|_| since <= now + CLOCKS)
 }
 
+/// When a user asked for another password, if that is a time that has passed.
+#[must_use]
+pub fn rotation_requested(metadata: &ObjectMeta, now: Timestamp) -> Option<Timestamp> {
+    said_time(metadata, ROTATE_REQUESTED_AT)?.ok().filter(|asked| *asked <= now + CLOCKS)
+}
+
 /// The time that an annotation has for its value, or the value if it is none.
 fn said_time<'a>(metadata: &'a ObjectMeta, annotation: &str) -> Option<Result<Timestamp, &'a str>> {
     let value = metadata.annotations.as_ref()?.get(annotation)?.trim();
@@ -114,7 +128,16 @@ pub fn confirms(metadata: &ObjectMeta, annotation: &str, value: &str) -> bool {
 fn known(kind: &Kind) -> &'static [&'static str] {
     match kind {
         Kind::TenantDatabase => &[RECONCILE_REQUESTED_AT, TAKE_OVER, REBIND, CONFIRM_DELETIONS, BRING_BACK],
-        Kind::TenantSchema => &[RECONCILE_REQUESTED_AT, CONFIRM_DROP, RECREATE, ABANDON, RECLAIM, PAUSED],
+        Kind::TenantSchema => &[
+            RECONCILE_REQUESTED_AT,
+            CONFIRM_DROP,
+            RECREATE,
+            ABANDON,
+            RECLAIM,
+            PAUSED,
+            ROTATE_REQUESTED_AT,
+            REVOKE_CREDENTIALS,
+        ],
         Kind::SchemaBackup | Kind::Other(_) => &[RECONCILE_REQUESTED_AT, ABANDON],
         Kind::Lease => &[WANTED_BY],
     }

@@ -11,6 +11,7 @@ pub mod annotations;
 pub mod command;
 pub mod condition;
 pub mod connection;
+pub mod credentials;
 pub mod event;
 pub mod ident;
 pub mod kinds;

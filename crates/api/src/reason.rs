@@ -162,6 +162,15 @@ reasons! {
     DriftNotRepairable Stalled
         "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."
         "Run the statement in the message as a role that may."
+    CredentialsForbidden Stalled
+        "The tenant works, but the API server refuses the Secret that its applications are to connect with."
+        "Apply the Role in the message, or remove what refuses it (a quota, a webhook); the operator goes on by itself."
+    SecretsUnguarded Stalled
+        "The tenant works, but no Secret is written: the policy that keeps the operator from writing other Secrets is not in force."
+        "Install the policy, which is part of the chart and of `dist/install.yaml`; the operator goes on by itself."
+    SecretConflict Stalled
+        "The tenant works, but a Secret of the name in `spec.connectionSecret` is not the tenant's. It was not touched."
+        "Choose another name, or delete that Secret if it is not needed; the operator goes on by itself."
     InstitutionUnknown Stalled
         "The institution is closed; or the database requires institutions to exist, and this one does not."
         "Make it active, or add it to the database's table; or correct `spec.institutionId` by creating the tenant again."
@@ -231,6 +240,14 @@ reasons! {
     Cancelled Stalled
         "The backup was cancelled, by hand or because the tenant was deleted."
         "Make another `SchemaBackup` if it is still wanted."
+}
+
+impl Reason {
+    /// The reasons for which a tenant's Secret is not written, while the tenant works.
+    #[must_use]
+    pub const fn of_secrets() -> [Self; 3] {
+        [Self::CredentialsForbidden, Self::SecretsUnguarded, Self::SecretConflict]
+    }
 }
 
 impl fmt::Display for Reason {

@@ -15,6 +15,7 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::condition::{ConditionType, Reason, Summary, find};
+use super::credentials::{ConnectionSecret, Credentials, CredentialsStatus};
 use super::free_json::{levels, zero};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
@@ -169,6 +170,18 @@ pub struct TenantSchemaSpec {
     /// Default: the database's `defaults.backup`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupPolicy>,
+
+    /// The Secret that applications connect with: address, login and password, which the operator writes and renews.
+    ///
+    /// Default: none; logins are made by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_secret: Option<ConnectionSecret>,
+
+    /// How long a password in that Secret lives, and what its login may.
+    ///
+    /// Default: what each field defaults to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
 }
 
 /// Which `TenantDatabase` is meant.
@@ -278,6 +291,10 @@ pub struct TenantSchemaStatus {
     /// The last operation on the tenant, from the operation log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_operation: Option<LastOperation>,
+
+    /// What applications connect with; absent while nothing is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<CredentialsStatus>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]

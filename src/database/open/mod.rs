@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode, tenant_schema::Place},
     contract::DatabaseFacts,
-    lane::{Lane, LaneParts, Seen},
+    lane::{Endpoint, Lane, LaneParts, Seen},
     postgres::{Connection, Functions, Hold, Pool},
     telemetry::Metrics,
 };
@@ -88,6 +88,7 @@ pub async fn open(
     let owner_role = spec.owner_role()?;
     let user = connection.user().to_owned();
     let (host, port) = (connection.host(), connection.port());
+    let (tls, ca_pem) = (connection.tls, connection.ca_pem.clone());
     let size = spec.connection.max_connections();
     let Reached { functions, facts } = reach(database, connection, metrics).await?;
     let place = Place { host, port: i32::from(port), database: facts.database_name.clone() };
@@ -127,6 +128,7 @@ pub async fn open(
     let apply_slots = size.saturating_sub(1 + job_slots);
     let parts = LaneParts {
         database: name.clone(),
+        endpoint: Endpoint::of(&place, tls, ca_pem.as_deref()),
         place,
         holder: claimant.identity.to_owned(),
         hold,

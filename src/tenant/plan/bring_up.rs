@@ -3,8 +3,11 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::conflict::{
-    borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
+use super::{
+    conflict::{
+        borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
+    },
+    credentials::{issue_step, publish},
 };
 use crate::{
     api::{condition::Reason, transfer::ObjectName},
@@ -78,8 +81,19 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         return vec![Effect::wait(Reason::DatabaseNotReady, fact)];
     }
     match &desired.config {
-        Ok(config) => vec![Effect::Steps(vec![create(desired, observed, config, beside)])],
+        Ok(config) => make(desired, observed, create(desired, observed, config, beside)),
         Err(complaint) => vec![Effect::refuse(Reason::InvalidSpec, complaint.clone())],
+    }
+}
+
+/// A new schema, and in the same call what its applications log in with.
+fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect> {
+    let is_open = access::closed_by(desired, observed.institution_status.as_ref()).is_none();
+    match desired.credential.as_ref().filter(|_| is_open) {
+        Some(wanted) => {
+            vec![Effect::Steps(vec![create, issue_step(wanted, false)]), publish(wanted, desired.schema_name.as_str())]
+        }
+        None => vec![Effect::Steps(vec![create])],
     }
 }
 

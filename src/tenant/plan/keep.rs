@@ -3,18 +3,19 @@
 use super::{
     absent::elsewhere,
     bring_up::{look_again, reclaim},
+    credentials::credentials,
 };
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
     contract::{ConfigChange, ConfigDigest, RowStatus, Step, TenantRow},
     ident::InstitutionId,
     plan::Effect,
-    tenant::{access, desired::Desired},
+    tenant::{access, credential::SecretSeen, desired::Desired},
     text::DOCS,
 };
 
 /// A tenant with a row: kept as it is wanted.
-pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
+pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
     if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
         return vec![Effect::refuse(
@@ -76,6 +77,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
     if row.access.as_str() != access.as_str() {
         effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access, cause }]));
     }
+    let (logins, last) = credentials(desired, row, secret);
+    effects.extend(logins);
     // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not
     // wait for it.
     effects.extend(set_config(desired, row));
@@ -94,6 +97,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow) -> Vec<Effect> {
             Reason::DriftNotRepairable,
             format!("schema {schema} was changed in a way that the operator may not repair: {}", what.join("; ")),
         ));
+    } else {
+        effects.extend(last);
     }
     effects
 }

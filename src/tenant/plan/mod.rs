@@ -3,6 +3,7 @@
 mod absent;
 mod bring_up;
 mod conflict;
+mod credentials;
 mod keep;
 mod take_down;
 
@@ -25,7 +26,7 @@ use crate::{
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let effects = match &observed.answer.own {
-        Some(row) => keep(desired, row),
+        Some(row) => keep(desired, row, &observed.secret),
         None => bring_up(desired, &observed.answer),
     };
     let mut plan = of(&desired.owner, desired.schema_name.as_str(), effects);

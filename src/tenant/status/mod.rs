@@ -3,6 +3,7 @@
 //! A status is written only when it differs in something that a person would care about: usage when the table count
 //! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
 
+mod credentials;
 mod end;
 mod notices;
 
@@ -22,9 +23,9 @@ use crate::{
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, CallStatus, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
-    plan::{Applied, Plan},
+    plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
 };
 
@@ -56,7 +57,7 @@ pub fn told(
             status_of_pause(tenant, plan, is_there, now)
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
-            let status = status(tenant, desired, &observed.answer, applied, place, now);
+            let status = status(tenant, desired, observed, applied, place, now);
             done = what_was_done(tenant, applied, &status);
             status
         }
@@ -79,7 +80,8 @@ pub fn told(
         Some(old) => old.clone(),
         None => status,
     };
-    Told { status, done, news }
+    let due = status.credentials.as_ref().and_then(credentials::due);
+    Told { status, done, news, due }
 }
 
 /// The status after a plan was applied to a living tenant.
@@ -87,11 +89,12 @@ pub fn told(
 pub fn status(
     tenant: &TenantSchema,
     desired: &Desired,
-    observed: &TenantAnswer,
+    observed: &Observed,
     applied: &Applied,
     place: &Place,
     now: Timestamp,
 ) -> TenantSchemaStatus {
+    let (observed, secret) = (&observed.answer, &observed.secret);
     let mut status = tenant.status.clone().unwrap_or_default();
     let made = applied.success(&Call::CreateTenantSchema);
     let row = observed.own.as_deref();
@@ -110,6 +113,7 @@ pub fn status(
         let cause = access::closed_by(desired, access::institution(observed));
         status.state = Some(state(cause, row, applied));
         status.blocked = blocked_by(cause, &status, now);
+        status.credentials = credentials::credentials(desired, row, secret, applied, now);
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
@@ -197,7 +201,23 @@ fn finish(
 
 fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
     let ready = || ready(desired, observed, status, applied).adding(&remarks(observed.own.as_deref()));
-    applied.end.verdict(Readiness::Kept).unwrap_or_else(ready)
+    match &applied.end {
+        // Its users go on as they are.
+        End::Refused { reason, message } if is_about_credentials(*reason, applied) => {
+            Verdict::of(*reason, message.clone(), true)
+        }
+        end => end.verdict(Readiness::Kept).unwrap_or_else(ready),
+    }
+}
+
+/// Whether what was refused is a login of the tenant's applications or their Secret, and nothing else.
+fn is_about_credentials(reason: Reason, applied: &Applied) -> bool {
+    let is_call = |call: &Call| {
+        [Call::IssueCredential, Call::EndPreviousLogin, Call::SetCredentialLimits, Call::WithdrawCredential]
+            .contains(call)
+    };
+    let mut failed = applied.results.iter().filter(|result| result.status == CallStatus::Error).peekable();
+    Reason::of_secrets().contains(&reason) || failed.peek().is_some() && failed.all(|result| is_call(&result.call))
 }
 
 /// What a person should know of a tenant that is ready all the same.

@@ -1,6 +1,6 @@
 //! What a user who watches Events would like to know.
 
-use super::quota;
+use super::{credentials, quota};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
@@ -39,6 +39,7 @@ pub(super) fn what_was_done(tenant: &TenantSchema, applied: &Applied, new: &Tena
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
         notices.push(Notice { reason, message: result.message.clone() });
     }
+    notices.extend(credentials::what_was_done(applied));
     notices
 }
 

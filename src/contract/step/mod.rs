@@ -4,17 +4,16 @@
 //! `apply_steps` takes them as `[{"call": name, "options": {…}}…]`; [`document`] writes that. A field that only people read is
 //! not sent.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+mod print;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use super::{InstitutionSource, ObjectKind, Owner, words::words};
+use super::{InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words};
 use crate::{
     api::{
         schema_backup::BackupMethod,
@@ -95,6 +94,50 @@ steps! {
         /// Which of the two changes.
         #[serde(skip)]
         changes: ConfigChange,
+    }
+    /// Gives a login of the tenant that is not in use a new password.
+    IssueCredential = "issue_credential" {
+        /// The object that the tenant belongs to, which need not have been told the tenant's id yet.
+        owner_uid: String,
+        /// What the login is for.
+        purpose: Purpose,
+        /// The password, which is made when the plan is applied.
+        #[serde(flatten)]
+        new: Option<NewCredential>,
+        /// What the login may.
+        #[serde(flatten)]
+        limits: LoginLimits,
+        /// For how long the login before it stays open.
+        grace_seconds: i32,
+        /// The last one reached no Secret, so that the login in use gets the password, and the one before it stays.
+        unpublished: bool,
+    }
+    /// Gives the login in use other limits.
+    SetCredentialLimits = "set_credential_limits" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// What the login is for.
+        purpose: Purpose,
+        /// What it may.
+        #[serde(flatten)]
+        limits: LoginLimits,
+    }
+    /// Closes the login that was in use before.
+    EndPreviousLogin = "end_previous_login" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// What the login is for.
+        purpose: Purpose,
+    }
+    /// Closes all logins.
+    WithdrawCredential = "withdraw_credential" {
+        /// The tenant.
+        schema_id: Uuid,
+        /// What the logins are for.
+        purpose: Purpose,
+        /// Why.
+        #[serde(skip)]
+        cause: Withdrawal,
     }
     /// Puts right what differs from what was applied.
     RepairTenantSchema = "repair_tenant_schema" {
@@ -261,6 +304,25 @@ pub struct Brake {
     pub limit: i32,
 }
 
+words! {
+    /// What a login of a tenant is for.
+    Purpose {
+        /// Its applications.
+        Connection = "connection",
+    }
+}
+
+/// Why logins are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The spec does not ask for a Secret any more.
+    NotWanted,
+    /// A user said that a password has leaked.
+    Revoked,
+    /// They are of an earlier life of the tenant; it was begun before.
+    Begun,
+}
+
 /// What [`Step::SetTenantConfig`] changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigChange {
@@ -301,6 +363,21 @@ impl Step {
         matches!(self, Self::SetTenantAccess { access: Access::ReadWrite, .. })
     }
 
+    /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time
+    /// then.
+    #[must_use]
+    pub const fn closes_logins(&self) -> bool {
+        matches!(self, Self::EndPreviousLogin { .. } | Self::WithdrawCredential { .. })
+    }
+
+    /// Where a step that issues a password is given what is made for it; nothing in others.
+    pub const fn new_credential(&mut self) -> Option<&mut Option<NewCredential>> {
+        match self {
+            Self::IssueCredential { new, .. } => Some(new),
+            _ => None,
+        }
+    }
+
     /// Where a step that runs a tenant's code is told how many attempts were cut off; nothing in others.
     pub const fn cut_off(&mut self) -> Option<&mut Option<u32>> {
         match self {
@@ -317,77 +394,6 @@ pub fn document(steps: &[Step], requested_by: &str) -> Result<Value, serde_json:
         step["options"]["requested_by"] = json!(requested_by);
     }
     Ok(document)
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CreateTenantSchema { quota_limit, access, .. } => {
-                let suspended = if *access == Access::Suspended { ", suspended" } else { "" };
-                write!(
-                    f,
-                    "create schema with roles owner, reader, writer; quota {}{suspended}",
-                    shown(quota_limit.as_ref())
-                )
-            }
-            Self::SetTenantAccess { access: Access::Suspended, cause, .. } => {
-                let as_said = if *cause == Some(BlockedCause::Institution) { ", as its institution is" } else { "" };
-                write!(f, "suspend{as_said}: take USAGE from all but the owner, end sessions")
-            }
-            Self::SetTenantAccess { access: Access::ReadWrite, .. } => {
-                f.write_str("resume: give back what suspension took")
-            }
-            Self::SetTenantConfig { changes: ConfigChange::Config, .. } => f.write_str("set config"),
-            Self::SetTenantConfig { changes: ConfigChange::Quota, quota_limit, .. } => {
-                write!(f, "set quota {}", shown(quota_limit.as_ref()))
-            }
-            Self::SetTenantConfig { changes: ConfigChange::Both, quota_limit, .. } => {
-                write!(f, "set config and quota {}", shown(quota_limit.as_ref()))
-            }
-            Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
-            Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
-            Self::ReclaimTenantSchema { transfer, .. } => {
-                write!(f, "take back the schema that {} left behind", former(transfer.as_ref()))
-            }
-            Self::RestoreTenantSchema { transfer, location, .. } => {
-                write!(f, "bring back what {} left set aside as {location}", former(transfer.as_ref()))
-            }
-            Self::BringBack { since, .. } => write!(f, "bring back a tenant that was set aside since {since}"),
-            Self::RebindTenants { .. } => f.write_str("find out again which schema is whose"),
-            Self::RememberNamespaces { namespaces } => {
-                write!(f, "note the namespaces of {} objects", namespaces.len())
-            }
-            Self::ReleaseTenants { to: Some(to), .. } => {
-                write!(f, "release the schema, as it is, for TenantSchema {to}")
-            }
-            Self::ReleaseTenants { owner_uids, .. } => {
-                write!(f, "release the schemas of {} objects, as they are", owner_uids.len())
-            }
-            Self::SetAsideTenantSchema { purge: true, .. } => {
-                f.write_str("close access, set the schema aside and drop it in parts")
-            }
-            Self::SetAsideTenantSchema { .. } => f.write_str("close access and set the schema aside whole"),
-            Self::AdoptBackup { .. } => {
-                f.write_str("take over the backup that an earlier object of this name asked for")
-            }
-            Self::RequestBackup { method, schema_name, .. } => {
-                write!(f, "request a {} of schema {schema_name}", method.as_str())
-            }
-            Self::RequestPurge { location, .. } => {
-                write!(f, "remove schema {} in parts", location.as_deref().unwrap_or("of the backup"))
-            }
-            Self::CancelBackup { .. } => f.write_str("cancel the backup"),
-            Self::CancelTenantJobs { .. } => f.write_str("cancel its jobs"),
-        }
-    }
-}
-
-fn shown(quota: Option<&Quota>) -> &str {
-    quota.map_or("none", |quota| quota.shown.as_str())
-}
-
-fn former(from: Option<&ObjectName>) -> String {
-    from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,202 @@
+//! What an application of a tenant connects with: the Secret that it is written to, and how long a password lives.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{KubeSchema, core::ObjectMeta};
+use serde::{Deserialize, Serialize};
+
+use super::{REVOKE_CREDENTIALS, rotation_requested, schema};
+
+/// The type of the Secrets that the operator writes, by the convention of Service Binding.
+pub const SECRET_TYPE: &str = "servicebinding.io/postgresql";
+
+/// Annotation of a Secret that the operator wrote: the name of the `TenantSchema` that it is for.
+pub const SECRET_OF: &str = "edumatrixhub.io/tenant-schema";
+
+/// Annotation of a Secret that the operator wrote: the id of the credential in it, a UUID.
+pub const CREDENTIAL_ID: &str = "edumatrixhub.io/credential-id";
+
+/// Annotation of a Secret that the operator wrote: which address and authority it leads to, as a digest.
+pub const ENDPOINT: &str = "edumatrixhub.io/endpoint";
+
+/// Annotation of a Secret in a request that writes nothing: the policy of the chart answers whether the one that is there has the
+/// credential and the endpoint of this one.
+pub const COMPARE: &str = "edumatrixhub.io/compare";
+
+/// Which Secret is written.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionSecret {
+    /// The name of the Secret, in the tenant's namespace. One of that name that is not the tenant's is left alone.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
+    pub name: String,
+}
+
+/// How long a password lives, and what its login may.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// After how many days the password is replaced by another one.
+    ///
+    /// Default: `30`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub rotation_period_days: Option<i32>,
+
+    /// For how many seconds the former password goes on working after that, so that applications have time to read the new
+    /// one. Then its login is closed and its sessions end.
+    ///
+    /// Default: `3600`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub rotation_grace_seconds: Option<i32>,
+
+    /// How many sessions the login may have at once. During the grace the former login has as many.
+    ///
+    /// Default: `20`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub connection_limit: Option<i32>,
+
+    /// How many seconds a statement may take; `0` for any number. The login's default: a session may set another value.
+    ///
+    /// Default: `0`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_000_000))]
+    pub statement_timeout_seconds: Option<i32>,
+
+    /// How many seconds a session may be idle in a transaction; `0` for any number. The login's default: a session may set
+    /// another value.
+    ///
+    /// Default: `300`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_000_000))]
+    pub idle_in_transaction_timeout_seconds: Option<i32>,
+}
+
+/// What is known about a tenant's credential; never the password.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialsStatus {
+    /// The login in the Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub login: Option<String>,
+
+    /// The id of the credential in the Secret, a UUID, which the registry and the operation log have too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub credential_id: Option<String>,
+
+    /// The name of the Secret that it was written to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub secret_name: Option<String>,
+
+    /// The UID of that Secret: another one of its name is not touched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub secret_uid: Option<String>,
+
+    /// The Secret stays when this object goes, since the schema does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_stays: Option<bool>,
+
+    /// When it was written to the Secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub published_time: Option<Time>,
+
+    /// When the next one will be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_rotation_time: Option<Time>,
+
+    /// Until when the former login stays open; absent while there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_until: Option<Time>,
+
+    /// The value of the annotation `edumatrixhub.io/revoke-credentials` that was followed, so that it counts once. Another
+    /// value, or the same after the annotation was removed, counts again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub revoked: Option<String>,
+}
+
+impl Credentials {
+    /// For how many days a password lives by default.
+    pub const DEFAULT_ROTATION_PERIOD_DAYS: i32 = 30;
+    /// For how many seconds the former password goes on working by default.
+    pub const DEFAULT_ROTATION_GRACE_SECONDS: i32 = 3600;
+    /// How many sessions a login has at most by default.
+    pub const DEFAULT_CONNECTION_LIMIT: i32 = 20;
+    /// How many seconds a session may be idle in a transaction by default.
+    pub const DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS: i32 = 300;
+
+    /// How long a password lives.
+    #[must_use]
+    pub fn rotation_period(&self) -> SignedDuration {
+        let days = self.rotation_period_days.unwrap_or(Self::DEFAULT_ROTATION_PERIOD_DAYS);
+        SignedDuration::from_hours(i64::from(days) * 24)
+    }
+}
+
+impl CredentialsStatus {
+    /// Whether a user asked for another password since this one was published.
+    #[must_use]
+    pub fn is_rotation_requested(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
+        let published = self.published_time.as_ref().map(|time| time.0);
+        rotation_requested(metadata, now).is_some_and(|asked| published.is_none_or(|published| asked > published))
+    }
+
+    /// The value by which a user asks to revoke what is published, unless it was followed.
+    #[must_use]
+    pub fn revocation<'a>(&self, metadata: &'a ObjectMeta, schema_name: &str) -> Option<&'a str> {
+        let value = metadata.annotations.as_ref()?.get(REVOKE_CREDENTIALS)?;
+        (value == schema_name && self.revoked.as_deref() != Some(value)).then_some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn annotated(key: &str, value: &str) -> ObjectMeta {
+        ObjectMeta { annotations: Some([(key.to_owned(), value.to_owned())].into()), ..ObjectMeta::default() }
+    }
+
+    #[test]
+    fn a_rotation_is_asked_for_by_a_time_after_the_last_one_and_not_to_come() {
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        let status = CredentialsStatus {
+            published_time: Some(Time("2026-01-31T11:00:00Z".parse().unwrap())),
+            ..CredentialsStatus::default()
+        };
+        let check = |value: &str, expected: bool| {
+            let metadata = annotated(crate::ROTATE_REQUESTED_AT, value);
+            assert_eq!(status.is_rotation_requested(&metadata, now), expected, "{value}");
+        };
+        check("2026-01-31T11:30:00Z", true);
+        check("2026-01-31T11:00:00Z", false);
+        check("2026-01-31T10:00:00Z", false);
+        check("2026-02-01T12:00:00Z", false);
+        check("now", false);
+        assert!(!status.is_rotation_requested(&ObjectMeta::default(), now));
+    }
+
+    #[test]
+    fn a_revocation_names_the_schema_and_counts_once() {
+        let metadata = annotated(REVOKE_CREDENTIALS, "school");
+        let mut status = CredentialsStatus::default();
+        assert_eq!(status.revocation(&metadata, "school"), Some("school"));
+        assert_eq!(status.revocation(&metadata, "other"), None);
+        status.revoked = Some("school".to_owned());
+        assert_eq!(status.revocation(&metadata, "school"), None);
+        assert_eq!(CredentialsStatus::default().revocation(&ObjectMeta::default(), "school"), None);
+    }
+
+    #[test]
+    fn a_password_lives_thirty_days_unless_the_spec_says_otherwise() {
+        assert_eq!(Credentials::default().rotation_period(), SignedDuration::from_hours(720));
+        let daily = Credentials { rotation_period_days: Some(1), ..Credentials::default() };
+        assert_eq!(daily.rotation_period(), SignedDuration::from_hours(24));
+    }
+}

@@ -1,0 +1,94 @@
+//! What each call does, as a plan prints it. Pure.
+
+use std::fmt;
+
+use super::{ConfigChange, Quota, Step, Withdrawal};
+use crate::api::{
+    tenant_schema::{Access, BlockedCause},
+    transfer::ObjectName,
+};
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CreateTenantSchema { quota_limit, access, .. } => {
+                let suspended = if *access == Access::Suspended { ", suspended" } else { "" };
+                write!(
+                    f,
+                    "create schema with roles owner, reader, writer; quota {}{suspended}",
+                    shown(quota_limit.as_ref())
+                )
+            }
+            Self::SetTenantAccess { access: Access::Suspended, cause, .. } => {
+                let as_said = if *cause == Some(BlockedCause::Institution) { ", as its institution is" } else { "" };
+                write!(f, "suspend{as_said}: take USAGE from all but the owner, end sessions")
+            }
+            Self::SetTenantAccess { access: Access::ReadWrite, .. } => {
+                f.write_str("resume: give back what suspension took")
+            }
+            Self::SetTenantConfig { changes: ConfigChange::Config, .. } => f.write_str("set config"),
+            Self::SetTenantConfig { changes: ConfigChange::Quota, quota_limit, .. } => {
+                write!(f, "set quota {}", shown(quota_limit.as_ref()))
+            }
+            Self::SetTenantConfig { changes: ConfigChange::Both, quota_limit, .. } => {
+                write!(f, "set config and quota {}", shown(quota_limit.as_ref()))
+            }
+            Self::IssueCredential { limits, unpublished, .. } => {
+                let of = if *unpublished { "again, as no Secret has the last one" } else { "to the login not in use" };
+                write!(f, "issue a password {of}; {limits}")
+            }
+            Self::SetCredentialLimits { limits, .. } => write!(f, "set the limits of the login in use: {limits}"),
+            Self::EndPreviousLogin { .. } => f.write_str("close the login of the former password, end its sessions"),
+            Self::WithdrawCredential { cause, .. } => {
+                let why = match cause {
+                    Withdrawal::NotWanted => ", as the spec asks for no Secret",
+                    Withdrawal::Revoked => ", as a user revoked the password",
+                    Withdrawal::Begun => ", which was begun before",
+                };
+                write!(f, "close the logins of applications, end their sessions{why}")
+            }
+            Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
+            Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
+            Self::ReclaimTenantSchema { transfer, .. } => {
+                write!(f, "take back the schema that {} left behind", former(transfer.as_ref()))
+            }
+            Self::RestoreTenantSchema { transfer, location, .. } => {
+                write!(f, "bring back what {} left set aside as {location}", former(transfer.as_ref()))
+            }
+            Self::BringBack { since, .. } => write!(f, "bring back a tenant that was set aside since {since}"),
+            Self::RebindTenants { .. } => f.write_str("find out again which schema is whose"),
+            Self::RememberNamespaces { namespaces } => {
+                write!(f, "note the namespaces of {} objects", namespaces.len())
+            }
+            Self::ReleaseTenants { to: Some(to), .. } => {
+                write!(f, "release the schema, as it is, for TenantSchema {to}")
+            }
+            Self::ReleaseTenants { owner_uids, .. } => {
+                write!(f, "release the schemas of {} objects, as they are", owner_uids.len())
+            }
+            Self::SetAsideTenantSchema { purge: true, .. } => {
+                f.write_str("close access, set the schema aside and drop it in parts")
+            }
+            Self::SetAsideTenantSchema { .. } => f.write_str("close access and set the schema aside whole"),
+            Self::AdoptBackup { .. } => {
+                f.write_str("take over the backup that an earlier object of this name asked for")
+            }
+            Self::RequestBackup { method, schema_name, .. } => {
+                write!(f, "request a {} of schema {schema_name}", method.as_str())
+            }
+            Self::RequestPurge { location, .. } => {
+                write!(f, "remove schema {} in parts", location.as_deref().unwrap_or("of the backup"))
+            }
+            Self::CancelBackup { .. } => f.write_str("cancel the backup"),
+            Self::CancelTenantJobs { .. } => f.write_str("cancel its jobs"),
+        }
+    }
+}
+
+fn shown(quota: Option<&Quota>) -> &str {
+    quota.map_or("none", |quota| quota.shown.as_str())
+}
+
+fn former(from: Option<&ObjectName>) -> String {
+    from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
+}

@@ -1,0 +1,262 @@
+//! Writing the Secrets of tenants, and asking whether they are as they were written.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{
+    Api, Client,
+    api::{ObjectMeta, PostParams},
+    core::Request,
+};
+use serde_json::{Map, Value, json};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{
+    super::{Error, MANAGER, answer, id::Id, nameable, within},
+    refusal::Refusal,
+};
+use crate::api::credentials::{COMPARE, CREDENTIAL_ID, ENDPOINT, SECRET_OF, SECRET_TYPE};
+
+/// For how long it counts that the policy was in force.
+const PROOF_LASTS: Duration = Duration::from_hours(1);
+
+/// Each Secret is looked at once within an hour: this long after the last look, and some time until its turn comes.
+const LOOK_AFTER: Duration = Duration::from_mins(45);
+
+/// All Secrets together are looked at no more often.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+
+/// What is in a Secret, by key. It is printed nowhere.
+pub type Values = BTreeMap<&'static str, String>;
+
+/// A Secret of a tenant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The tenant's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its UID, if a status remembers it.
+    pub uid: Option<String>,
+    /// The name of the TenantSchema that it belongs to.
+    pub owner_name: String,
+    /// Its UID.
+    pub owner_uid: String,
+    /// It stays when the TenantSchema goes.
+    pub stays: bool,
+}
+
+/// What can be said of the content of a Secret without its values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Which credential.
+    pub credential_id: Uuid,
+    /// The digest of the address that it leads to.
+    pub endpoint: String,
+}
+
+/// What a look at a Secret found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is there with this content, under this UID.
+    Same(Option<String>),
+    /// It has another content, is gone, or another one has its name.
+    Other,
+}
+
+/// Writes Secrets, and remembers when the policy was in force and when each Secret was looked at.
+pub struct Secrets {
+    client: Client,
+    proof: tokio::sync::Mutex<Option<Instant>>,
+    looks: Mutex<Looks>,
+}
+
+#[derive(Default)]
+struct Looks {
+    next: Option<Instant>,
+    last: HashMap<Id, Instant>,
+}
+
+/// How a Secret is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Send {
+    /// It is written.
+    Write,
+    /// The API server says whether it would be.
+    DryRun,
+}
+
+impl Secrets {
+    /// Writes by this client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client, proof: tokio::sync::Mutex::default(), looks: Mutex::default() }
+    }
+
+    /// Writes these values, with what can be seen of them; the UID of the Secret. One that is there and not the tenant's stays as
+    /// it is.
+    pub async fn publish(
+        &self,
+        target: &Target,
+        values: &Values,
+        content: &Content,
+    ) -> Result<Option<String>, Refusal> {
+        self.write(target, &target.body(values, content), Send::Write).await
+    }
+
+    /// Whether [`Self::publish`] would be taken. Nothing is written.
+    pub async fn rehearse(&self, target: &Target) -> Result<(), Refusal> {
+        let content = Content { credential_id: Uuid::nil(), endpoint: String::new() };
+        self.write(target, &target.body(&Values::default(), &content), Send::DryRun).await.map(|_| ())
+    }
+
+    async fn write(&self, target: &Target, body: &Value, send: Send) -> Result<Option<String>, Refusal> {
+        self.prove_guarded(&target.namespace).await?;
+        if target.uid.is_some() {
+            match self.replace(target, body, target.uid.as_deref(), send).await {
+                // It was deleted, or deleted and made again.
+                Err(Error::Refused { code: 404 | 409, .. }) => {}
+                other => return other.map(|written| written.uid).map_err(Refusal::of),
+            }
+        }
+        let api = self.api(&target.namespace);
+        let request = Request::new(api.resource_url()).create(&send.parameters(), body.to_string().into_bytes());
+        match within(|| format!("make Secret {}", target.full_name()), answer(&api, request)).await {
+            // The policy lets only this tenant's own be replaced.
+            Err(Error::Refused { code: 409, .. }) => self.replace(target, body, None, send).await,
+            other => other,
+        }
+        .map(|written| written.uid)
+        .map_err(Refusal::of)
+    }
+
+    /// Whether the Secret, of this UID if it is known, is there with this content.
+    ///
+    /// A replacement that is not carried out is refused by the policy if the content is another one. Nothing of the Secret is
+    /// read: the answer to a replacement has what was sent. Nothing comes back when it cannot be said now.
+    pub async fn look(&self, target: &Target, uid: Option<&str>, content: &Content) -> Result<Option<Found>, Refusal> {
+        self.prove_guarded(&target.namespace).await?;
+        let mut body = target.body(&Values::default(), content);
+        body["metadata"]["annotations"][COMPARE] = json!("");
+        match self.replace(target, &body, uid, Send::DryRun).await {
+            Ok(found) => Ok(Some(Found::Same(found.uid))),
+            Err(Error::Refused { code: 404 | 409, .. }) => Ok(Some(Found::Other)),
+            Err(error) => match Refusal::of(error) {
+                Refusal::Differs => Ok(Some(Found::Other)),
+                Refusal::MayPass(_) => Ok(None),
+                refusal => Err(refusal),
+            },
+        }
+    }
+
+    async fn replace(&self, target: &Target, body: &Value, uid: Option<&str>, send: Send) -> Result<ObjectMeta, Error> {
+        let api = self.api(&target.namespace);
+        nameable(api.resource_url(), &target.name)?;
+        let mut body = body.clone();
+        if let Some(uid) = uid {
+            body["metadata"]["uid"] = json!(uid);
+        }
+        let parameters = send.parameters();
+        let request =
+            Request::new(api.resource_url()).replace(&target.name, &parameters, body.to_string().into_bytes());
+        within(|| format!("write Secret {}", target.full_name()), answer(&api, request)).await
+    }
+
+    /// Proves that the API server refuses what the operator must not write, by trying it without writing.
+    async fn prove_guarded(&self, namespace: &str) -> Result<(), Refusal> {
+        let mut proof = self.proof.lock().await;
+        if proof.is_some_and(|proved| proved.elapsed() < PROOF_LASTS) {
+            return Ok(());
+        }
+        *proof = None;
+        let api = self.api(namespace);
+        let name = json!({ "generateName": "tenant-schema-operator-must-not-" });
+        let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": name }).to_string().into_bytes();
+        let request = Request::new(api.resource_url()).create(&Send::DryRun.parameters(), body);
+        match within(|| format!("try whether Secrets of {namespace} are guarded"), answer(&api, request)).await {
+            Ok(_) => Err(Refusal::Unguarded),
+            Err(error) => match Refusal::of(error) {
+                Refusal::Foreign => {
+                    *proof = Some(Instant::now());
+                    Ok(())
+                }
+                other => Err(other),
+            },
+        }
+    }
+
+    /// Whether it is time to look at the Secret of the tenant with this UID; asking counts as a look.
+    pub fn is_due(&self, owner_uid: &str) -> bool {
+        let mut looks = self.looks();
+        let (now, id) = (Instant::now(), Id::of_uid(owner_uid));
+        let is_recent = looks.last.get(&id).is_some_and(|last| last.elapsed() < LOOK_AFTER);
+        if is_recent || looks.next.is_some_and(|next| now < next) {
+            return false;
+        }
+        looks.next = Some(now + BETWEEN_LOOKS);
+        looks.last.insert(id, now);
+        true
+    }
+
+    /// The Secret of this tenant is to be looked at with the next pass, as a user asked, or its object is gone.
+    pub fn forget(&self, owner_uid: &str) {
+        self.looks().last.remove(&Id::of_uid(owner_uid));
+    }
+
+    fn looks(&self) -> std::sync::MutexGuard<'_, Looks> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn api(&self, namespace: &str) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+impl Send {
+    fn parameters(self) -> PostParams {
+        PostParams { dry_run: self == Self::DryRun, field_manager: Some(MANAGER.to_owned()) }
+    }
+}
+
+impl Target {
+    /// Namespace and name, as `kubectl` writes them.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
+    fn body(&self, values: &Values, content: &Content) -> Value {
+        let data: Map<_, _> = values
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), json!(ByteString(value.clone().into_bytes()))))
+            .collect();
+        let mut body = json!({
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": SECRET_TYPE,
+            "metadata": {
+                "namespace": self.namespace,
+                "name": self.name,
+                "labels": { "app.kubernetes.io/managed-by": MANAGER },
+                "annotations": {
+                    SECRET_OF: self.owner_name,
+                    CREDENTIAL_ID: content.credential_id,
+                    ENDPOINT: content.endpoint,
+                },
+            },
+            "data": data,
+        });
+        if !self.stays {
+            body["metadata"]["ownerReferences"] = json!([{
+                "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema", "controller": true,
+                "name": self.owner_name, "uid": self.owner_uid,
+            }]);
+        }
+        body
+    }
+}

@@ -1,0 +1,168 @@
+//! What the applications of tenants connect to, and the keys of a Secret that lead there. Pure.
+
+use std::fmt::Write;
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    api::{connection::TlsMode, tenant_schema::Place},
+    kubernetes::secrets::Values,
+};
+
+/// Where applications find their database, and whom they may trust there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// The name or address of the server.
+    pub host: String,
+    /// Its port.
+    pub port: i32,
+    /// The database.
+    pub database: String,
+    /// How much is asked of TLS.
+    pub tls: TlsMode,
+    /// PEM certificates that sign the server's.
+    pub ca_pem: Option<String>,
+}
+
+impl Endpoint {
+    /// The same address as the operator's own.
+    #[must_use]
+    pub fn of(place: &Place, tls: TlsMode, ca_pem: Option<&[u8]>) -> Self {
+        Self {
+            host: place.host.clone(),
+            port: place.port,
+            database: place.database.clone(),
+            tls,
+            ca_pem: ca_pem.map(|pem| String::from_utf8_lossy(pem).into_owned()),
+        }
+    }
+
+    /// What tells it from another one, so that a Secret which leads elsewhere is noticed.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        let Self { host, port, database, tls, ca_pem } = self;
+        let hash = Sha256::digest(format!("{host}\n{port}\n{database}\n{}\n{ca_pem:?}", sslmode(*tls)));
+        hash.iter().take(8).fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// What a Secret has for an application that logs in so: the keys of Service Binding, and those that drivers take whole.
+    #[must_use]
+    pub fn values(&self, login: &str, password: &str, schema: &str) -> Values {
+        let Self { port, database, .. } = self;
+        // An address of IPv6 stands in brackets, and a socket's folder is written with escapes.
+        let host =
+            if self.host.contains(':') { format!("[{}]", self.host) } else { escaped(&self.host, |byte| byte == b'.') };
+        let in_uri = escaped(database, |_| false);
+        let mode = sslmode(self.tls);
+        let uri_mode = if mode.starts_with("verify") { "require" } else { mode };
+        let colons = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+        let texts = [
+            ("type", "postgresql".to_owned()),
+            ("provider", "tenant-schema-operator".to_owned()),
+            ("host", self.host.clone()),
+            ("port", port.to_string()),
+            ("database", database.clone()),
+            ("username", login.to_owned()),
+            ("password", password.to_owned()),
+            ("schema", schema.to_owned()),
+            ("sslmode", mode.to_owned()),
+            ("uri", format!("postgresql://{login}:{password}@{host}:{port}/{in_uri}?sslmode={uri_mode}")),
+            (
+                "jdbc-uri",
+                format!("jdbc:postgresql://{host}:{port}/{in_uri}?user={login}&password={password}&sslmode={uri_mode}"),
+            ),
+            ("pgpass", format!("{}:{port}:{}:{login}:{password}\n", colons(&self.host), colons(database))),
+        ];
+        let ca = self.ca_pem.clone().map(|pem| ("ca.crt", pem));
+        texts.into_iter().chain(ca).collect()
+    }
+}
+
+/// A mode in the words of libpq.
+const fn sslmode(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::Disable => "disable",
+        TlsMode::Prefer => "prefer",
+        TlsMode::Require => "require",
+        TlsMode::VerifyCA => "verify-ca",
+        TlsMode::VerifyFull => "verify-full",
+    }
+}
+
+/// A text as a URI has it; letters, digits, `-`, `_` and what `also` says stand as they are.
+fn escaped(text: &str, also: fn(u8) -> bool) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_".contains(&byte) || also(byte) {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(host: &str, database: &str, tls: TlsMode) -> Endpoint {
+        let place = Place { host: host.to_owned(), port: 5432, database: database.to_owned() };
+        Endpoint::of(&place, tls, Some(b"PEM"))
+    }
+
+    /// `check(host, database, mode, key, expected)`.
+    fn check(host: &str, database: &str, tls: TlsMode, key: &str, expected: &str) {
+        let values = endpoint(host, database, tls).values("school_app_a", "5ecre7", "school");
+        assert_eq!(values[key], expected, "{key}");
+    }
+
+    #[test]
+    fn a_driver_finds_what_it_takes() {
+        let verified = TlsMode::VerifyFull;
+        check(
+            "db.example",
+            "tenants",
+            verified,
+            "uri",
+            "postgresql://school_app_a:5ecre7@db.example:5432/tenants?sslmode=require",
+        );
+        check(
+            "db.example",
+            "tenants",
+            TlsMode::Disable,
+            "jdbc-uri",
+            "jdbc:postgresql://db.example:5432/tenants?user=school_app_a&password=5ecre7&sslmode=disable",
+        );
+        check("db.example", "tenants", verified, "sslmode", "verify-full");
+        check("db.example", "tenants", verified, "pgpass", "db.example:5432:tenants:school_app_a:5ecre7\n");
+        check("db.example", "tenants", verified, "ca.crt", "PEM");
+        check("db.example", "tenants", verified, "schema", "school");
+    }
+
+    #[test]
+    fn what_separates_parts_is_escaped() {
+        let prefer = TlsMode::Prefer;
+        check("::1", "a/b?c", prefer, "uri", "postgresql://school_app_a:5ecre7@[::1]:5432/a%2Fb%3Fc?sslmode=prefer");
+        check("/run/pg", "t", prefer, "uri", "postgresql://school_app_a:5ecre7@%2Frun%2Fpg:5432/t?sslmode=prefer");
+        check("::1", "a:b", prefer, "pgpass", "\\:\\:1:5432:a\\:b:school_app_a:5ecre7\n");
+        check("::1", "a/b?c", prefer, "database", "a/b?c");
+    }
+
+    #[test]
+    fn another_address_or_authority_has_another_digest() {
+        let one = endpoint("db.example", "tenants", TlsMode::VerifyFull);
+        assert_eq!(one.digest().len(), 16);
+        assert_eq!(one.digest(), one.clone().digest());
+        for other in [
+            Endpoint { host: "other".to_owned(), ..one.clone() },
+            Endpoint { port: 1, ..one.clone() },
+            Endpoint { tls: TlsMode::Require, ..one.clone() },
+            Endpoint { ca_pem: None, ..one.clone() },
+        ] {
+            assert_ne!(one.digest(), other.digest(), "{other:?}");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Passwords, which are made when a plan is applied and live until they are in their Secret.
+
+use jiff::Timestamp;
+use postgres_protocol::password::scram_sha_256;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::End;
+use crate::{
+    contract::{Call, CallResult, CallStatus, NewCredential, Step, Verifier},
+    kubernetes::secrets::{Content, Refusal, Secrets, Target},
+    lane::Endpoint,
+    text::DOCS,
+};
+
+/// A password. It is printed nowhere.
+pub(super) struct Password(String);
+
+/// A password that the database has and no Secret yet.
+pub(super) struct Issued {
+    login: String,
+    credential_id: Uuid,
+    previous_until: Option<Timestamp>,
+    password: Password,
+}
+
+/// A password that is in its Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The name of the Secret.
+    pub secret_name: String,
+    /// Its UID.
+    pub secret_uid: Option<String>,
+    /// The login in it.
+    pub login: String,
+    /// Which password it is.
+    pub credential_id: Uuid,
+    /// Until when the login before it stays open.
+    pub previous_until: Option<Timestamp>,
+}
+
+/// Makes a password for the step that issues one, if there is such a step.
+///
+/// It has 244 random bits. The verifier has as many iterations as PostgreSQL's own, because drivers refuse fewer.
+pub(super) fn make(steps: &mut [Step]) -> Option<Password> {
+    let new = steps.iter_mut().find_map(Step::new_credential)?;
+    let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+    let verifier = Verifier::new(scram_sha_256(password.as_bytes()));
+    *new = Some(NewCredential { credential_id: Uuid::new_v4(), verifier });
+    Some(Password(password))
+}
+
+/// What the database answered to the step that issues the password, if it did.
+pub(super) fn issued(results: &[CallResult], password: Option<Password>) -> Option<Issued> {
+    #[derive(Deserialize)]
+    struct Answer {
+        login: String,
+        credential_id: Uuid,
+        previous_until: Option<Timestamp>,
+    }
+    let result =
+        results.iter().find(|result| result.call == Call::IssueCredential && result.status == CallStatus::Success)?;
+    let Answer { login, credential_id, previous_until } = serde_json::from_value(result.detail.clone()).ok()?;
+    Some(Issued { login, credential_id, previous_until, password: password? })
+}
+
+/// Writes the Secret.
+pub(super) async fn publish(
+    secrets: &Secrets,
+    endpoint: &Endpoint,
+    target: &Target,
+    schema: &str,
+    issued: Issued,
+) -> Result<Published, Refusal> {
+    let Issued { login, credential_id, previous_until, password: Password(password) } = issued;
+    let content = Content { credential_id, endpoint: endpoint.digest() };
+    let values = endpoint.values(&login, &password, schema);
+    let secret_uid = secrets.publish(target, &values, &content).await?;
+    Ok(Published { secret_name: target.name.clone(), secret_uid, login, credential_id, previous_until })
+}
+
+/// What it means that a Secret cannot be written, for people.
+#[must_use]
+pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
+    let secret = target.full_name();
+    let Target { namespace, name, .. } = target;
+    let message = match refusal {
+        Refusal::Unguarded => format!(
+            "schema {schema} is there, but Secret {secret} is not written: no policy keeps this operator from writing other Secrets; \
+             install the ValidatingAdmissionPolicy of the chart for the operator's service account: \
+             {DOCS}/operations.md#no-policy-guards-secrets"
+        ),
+        Refusal::Foreign => format!(
+            "schema {schema} is there, but a Secret {secret} is there as well that is not this tenant's, and it was not touched: choose \
+             another spec.connectionSecret.name, or, if it is not needed: kubectl -n {namespace} delete secret {name}"
+        ),
+        Refusal::Forbidden(words) => format!(
+            "schema {schema} is there, but Secret {secret} cannot be written: {words}{}",
+            if words.contains("cannot create resource") || words.contains("cannot update resource") {
+                format!(
+                    "; the Role that the operator needs in namespace {namespace}: {DOCS}/operations.md#a-secret-is-refused"
+                )
+            } else {
+                String::new()
+            }
+        ),
+        Refusal::Differs => format!("Secret {secret} has another content"),
+        Refusal::MayPass(words) => words.clone(),
+    };
+    match refusal.reason() {
+        Some(reason) => End::Refused { reason, message },
+        None => End::Waits { reason: crate::api::condition::Reason::ProgressingWithRetry, message, until: None },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{LoginLimits, Purpose};
+
+    fn issue() -> Step {
+        Step::IssueCredential {
+            owner_uid: "uid".to_owned(),
+            purpose: Purpose::Connection,
+            new: None,
+            limits: LoginLimits {
+                connection_limit: 20,
+                statement_timeout_seconds: 0,
+                idle_in_transaction_timeout_seconds: 300,
+            },
+            grace_seconds: 3600,
+            unpublished: false,
+        }
+    }
+
+    #[test]
+    fn a_password_is_made_for_the_step_that_issues_one_and_is_another_each_time() {
+        assert!(make(&mut [Step::CancelTenantJobs { schema_id: Uuid::nil() }]).is_none());
+        let mut steps = [issue(), issue()];
+        let Password(one) = make(&mut steps[..1]).unwrap();
+        let Password(other) = make(&mut steps[1..]).unwrap();
+        assert_eq!((one.len(), other.len()), (64, 64));
+        assert!(one != other && steps[0] != steps[1]);
+        let sent = serde_json::to_string(&steps).unwrap();
+        assert!(sent.contains("SCRAM-SHA-256$4096:") && !sent.contains(&one));
+        assert!(!format!("{steps:?}").contains("SCRAM"), "a verifier is not printed");
+    }
+}

@@ -1,0 +1,128 @@
+//! What a tenant's applications are to log in with, and what is known of the Secret that has it. Pure.
+
+use crate::{
+    api::{
+        REVOKE_CREDENTIALS, TenantSchema,
+        condition::Reason,
+        credentials::{Credentials, CredentialsStatus},
+        policy::DeletionPolicy,
+    },
+    contract::{CredentialRow, LoginLimits},
+    kubernetes::secrets::Target,
+};
+use jiff::{SignedDuration, Timestamp};
+use kube::{ResourceExt, core::ObjectMeta};
+
+/// What applications are to log in with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credential {
+    /// The Secret that they read.
+    pub secret: Target,
+    /// What the login may.
+    pub limits: LoginLimits,
+    /// For how long the login before it stays open.
+    pub grace_seconds: i32,
+    /// How long a password lives.
+    pub period: SignedDuration,
+    /// Another one is to be issued: its time has come, a user asked for it, or the Secret is to have an owner or none.
+    pub rotates: bool,
+    /// A user said that it has leaked, which was not followed yet.
+    pub is_revoked: bool,
+    /// What the annotation by which a user says so has for its value, followed or not.
+    pub revocation: Option<String>,
+}
+
+/// What was seen of the Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SecretSeen {
+    /// It was not looked at, or cannot be just now.
+    #[default]
+    NotLooked,
+    /// It has the credential that the registry has, and leads to where the database is now.
+    Same {
+        /// Its UID.
+        uid: Option<String>,
+    },
+    /// It has another one, leads elsewhere, is gone, or another one has its name.
+    Other,
+    /// It could not be written.
+    Refused {
+        /// From the closed set.
+        reason: Reason,
+        /// What is wrong, where, and the way out.
+        message: String,
+    },
+}
+
+impl Credential {
+    /// Whether a status tells of this credential in this Secret.
+    #[must_use]
+    pub fn is_told(&self, told: &CredentialsStatus, found: &CredentialRow) -> bool {
+        is_of(told, found) && told.secret_name.as_ref() == Some(&self.secret.name)
+    }
+}
+
+/// Whether a status tells of this credential, in whichever Secret.
+pub(super) fn is_of(told: &CredentialsStatus, found: &CredentialRow) -> bool {
+    told.credential_id.as_ref().is_some_and(|id| *id == found.credential_id.to_string())
+}
+
+/// What the spec asks for, if it asks for a Secret.
+pub(super) fn wanted(
+    tenant: &TenantSchema,
+    schema_name: &str,
+    policy: DeletionPolicy,
+    now: Timestamp,
+) -> Option<Credential> {
+    let name = tenant.spec.connection_secret.as_ref()?.name.clone();
+    let spec = tenant.spec.credentials.clone().unwrap_or_default();
+    let published = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
+    let uid = published.filter(|published| published.secret_name.as_ref() == Some(&name));
+    let uid = uid.and_then(|published| published.secret_uid.clone());
+    let period = spec.rotation_period();
+    let is_due = |published: &CredentialsStatus| {
+        published.published_time.as_ref().is_some_and(|time| time.0.saturating_add(period).is_ok_and(|due| due <= now))
+    };
+    // A Secret that is to stay when the object goes has no owner from the start: it cannot be taken off later, since that would be
+    // a patch, and in the end there may be no database that could issue another password.
+    let stays = policy == DeletionPolicy::Retain;
+    let rotates = |published: &CredentialsStatus| {
+        is_due(published)
+            || published.is_rotation_requested(&tenant.metadata, now)
+            || published.secret_stays.unwrap_or_default() != stays
+    };
+    Some(Credential {
+        secret: secret(&tenant.metadata, name, uid, stays),
+        limits: LoginLimits {
+            connection_limit: spec.connection_limit.unwrap_or(Credentials::DEFAULT_CONNECTION_LIMIT),
+            statement_timeout_seconds: spec.statement_timeout_seconds.unwrap_or_default(),
+            idle_in_transaction_timeout_seconds: spec
+                .idle_in_transaction_timeout_seconds
+                .unwrap_or(Credentials::DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS),
+        },
+        grace_seconds: spec.rotation_grace_seconds.unwrap_or(Credentials::DEFAULT_ROTATION_GRACE_SECONDS),
+        period,
+        rotates: published.is_some_and(rotates),
+        is_revoked: published.is_some_and(|published| published.revocation(&tenant.metadata, schema_name).is_some()),
+        revocation: tenant.annotations().get(REVOKE_CREDENTIALS).filter(|value| *value == schema_name).cloned(),
+    })
+}
+
+/// What is published for a deleted tenant that stays, so that its Secret does not go with the object that owns it; nothing if it
+/// stays already, or there is none.
+pub(super) fn left_behind(tenant: &TenantSchema, schema_name: &str, now: Timestamp) -> Option<Credential> {
+    let published = tenant.status.as_ref()?.credentials.as_ref()?;
+    let is_owned = published.secret_uid.is_some() && !published.secret_stays.unwrap_or_default();
+    wanted(tenant, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)
+}
+
+fn secret(owner: &ObjectMeta, name: String, uid: Option<String>, stays: bool) -> Target {
+    Target {
+        namespace: owner.namespace.clone().unwrap_or_default(),
+        name,
+        uid,
+        owner_name: owner.name.clone().unwrap_or_default(),
+        owner_uid: owner.uid.clone().unwrap_or_default(),
+        stays,
+    }
+}

@@ -1,0 +1,120 @@
+//! What a tenant's applications log in with: issued, published, renewed and closed.
+
+use crate::{
+    api::condition::Reason,
+    contract::{CredentialRow, Purpose, Step, TenantRow, Withdrawal},
+    plan::Effect,
+    tenant::{
+        access,
+        credential::{Credential, SecretSeen, is_of},
+        desired::{Desired, Removal},
+    },
+};
+
+/// What is to do about the logins of a tenant that is there, and what ends the pass when all else is done: what fails here
+/// holds up nothing else of the tenant.
+pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> (Vec<Effect>, Option<Effect>) {
+    let found = row.credential.as_deref();
+    let Some(wanted) = &desired.credential else {
+        return (found.map(|_| withdraw(row, Withdrawal::NotWanted)).into_iter().collect(), None);
+    };
+    let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
+    let cause = match found {
+        Some(found) if found.withdrawn_at.is_some() => Some(Withdrawal::Begun),
+        Some(_) if wanted.is_revoked => Some(Withdrawal::Revoked),
+        _ => None,
+    };
+    let mut effects: Vec<_> = cause.map(|cause| withdraw(row, cause)).into_iter().collect();
+    if is_closed {
+        return (effects, None);
+    }
+    let further = match found.filter(|_| cause.is_none()) {
+        None => Ok(issue(desired, wanted, false).into()),
+        Some(found) => keep(desired, wanted, row, found, secret),
+    };
+    match (further, secret) {
+        (_, SecretSeen::Refused { reason, message }) => (effects, Some(Effect::refuse(*reason, message.clone()))),
+        (Err(wait), _) => (effects, Some(wait)),
+        (Ok(further), _) => {
+            effects.extend(further);
+            (effects, None)
+        }
+    }
+}
+
+/// What is to do while there is a login in use; or what has to be known first.
+fn keep(
+    desired: &Desired,
+    wanted: &Credential,
+    row: &TenantRow,
+    found: &CredentialRow,
+    secret: &SecretSeen,
+) -> Result<Vec<Effect>, Effect> {
+    let told = desired.published.as_ref();
+    let was_published = told.is_some_and(|told| is_of(told, found));
+    let is_right = match secret {
+        // Another object of the tenant published it, which may be gone, or this one and could not tell.
+        SecretSeen::Same { .. } => told.is_some(),
+        SecretSeen::Other => false,
+        SecretSeen::NotLooked | SecretSeen::Refused { .. } => told.is_some_and(|told| wanted.is_told(told, found)),
+    };
+    if !is_right && *secret == SecretSeen::NotLooked {
+        let fact = format!("Secret {} cannot be looked at just now", wanted.secret.full_name());
+        return Err(Effect::wait(Reason::ProgressingWithRetry, fact));
+    }
+    if *secret == SecretSeen::Other && !was_published {
+        // It reached no Secret. Applications may use the login before, which stays.
+        let half = found.previous_closed_at.map(|_| end_previous(row));
+        return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
+    }
+    if !is_right || wanted.rotates {
+        let former = found.previous_login.as_ref().map(|_| end_previous(row));
+        return Ok(former.into_iter().chain(issue(desired, wanted, false)).collect());
+    }
+    let is_over = found.previous_closed_at.is_some() || found.previous_until.is_some_and(|until| until <= desired.now);
+    let over = is_over.then(|| end_previous(row));
+    let limits = (found.limits != wanted.limits).then(|| {
+        let (schema_id, purpose) = (row.schema_id, Purpose::Connection);
+        Effect::Try(vec![Step::SetCredentialLimits { schema_id, purpose, limits: wanted.limits }])
+    });
+    Ok(over.into_iter().chain(limits).collect())
+}
+
+/// A password for the login that is not in use, in its Secret.
+fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 2] {
+    [Effect::Try(vec![issue_step(wanted, unpublished)]), publish(wanted, desired.schema_name.as_str())]
+}
+
+/// The same for a deleted tenant that stays: its Secret gets no owner, and so does not go with the object.
+pub(super) fn leave_behind(removal: &Removal) -> Vec<Effect> {
+    let (Some(wanted), Some(schema_id)) = (&removal.credential, removal.known) else { return Vec::new() };
+    let schema = removal.schema_name.as_deref().unwrap_or_default();
+    let former = Effect::Try(vec![Step::EndPreviousLogin { schema_id, purpose: Purpose::Connection }]);
+    vec![former, Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]
+}
+
+/// The call that issues a password.
+pub(super) fn issue_step(wanted: &Credential, unpublished: bool) -> Step {
+    Step::IssueCredential {
+        owner_uid: wanted.secret.owner_uid.clone(),
+        purpose: Purpose::Connection,
+        new: None,
+        limits: wanted.limits,
+        grace_seconds: wanted.grace_seconds,
+        unpublished,
+    }
+}
+
+/// The Secret is written.
+pub(super) fn publish(wanted: &Credential, schema: &str) -> Effect {
+    Effect::Publish { secret: wanted.secret.clone(), schema: schema.to_owned() }
+}
+
+fn end_previous(row: &TenantRow) -> Effect {
+    Effect::Try(vec![Step::EndPreviousLogin { schema_id: row.schema_id, purpose: Purpose::Connection }])
+}
+
+fn withdraw(row: &TenantRow, cause: Withdrawal) -> Effect {
+    let (schema_id, purpose) = (row.schema_id, Purpose::Connection);
+    Effect::Try(vec![Step::WithdrawCredential { schema_id, purpose, cause }])
+}

@@ -1,0 +1,128 @@
+//! What a person reads of what applications connect with.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::{
+    api::{condition::whole_seconds, credentials::CredentialsStatus, event::EventReason},
+    contract::{Call, CallResult, CredentialRow, TenantRow},
+    frame::Notice,
+    plan::Applied,
+    tenant::{
+        credential::{Credential, SecretSeen},
+        desired::Desired,
+    },
+};
+
+/// What is published after a pass; nothing while no Secret has a login.
+pub(super) fn credentials(
+    desired: &Desired,
+    row: Option<&TenantRow>,
+    secret: &SecretSeen,
+    applied: &Applied,
+    now: Timestamp,
+) -> Option<CredentialsStatus> {
+    let found = row.and_then(|row| row.credential.as_deref());
+    let Some(wanted) = &desired.credential else {
+        // Until the logins are closed, the status goes on to tell of them.
+        let is_open = found.is_some() && applied.success(&Call::WithdrawCredential).is_none();
+        return desired.published.clone().filter(|_| is_open);
+    };
+    let is_withdrawn = applied.success(&Call::WithdrawCredential).is_some();
+    let told = published(wanted, applied, now).or_else(|| adopted(desired, wanted, found?, secret));
+    let mut told =
+        told.or_else(|| desired.published.clone().map(|told| as_it_is(told, found, applied, is_withdrawn)))?;
+    told.next_rotation_time = told.published_time.as_ref().and_then(|time| rotation(time, wanted));
+    let followed = is_withdrawn || told.revoked.is_some() || desired.published.is_none();
+    told.revoked = wanted.revocation.clone().filter(|_| followed || !wanted.is_revoked);
+    Some(told)
+}
+
+/// What this pass wrote.
+fn published(wanted: &Credential, applied: &Applied, now: Timestamp) -> Option<CredentialsStatus> {
+    let written = applied.published.as_ref()?;
+    Some(CredentialsStatus {
+        login: Some(written.login.clone()),
+        credential_id: Some(written.credential_id.to_string()),
+        secret_name: Some(wanted.secret.name.clone()),
+        secret_uid: written.secret_uid.clone(),
+        secret_stays: wanted.secret.stays.then_some(true),
+        published_time: Some(whole_seconds(now)),
+        previous_until: written.previous_until.map(whole_seconds),
+        ..CredentialsStatus::default()
+    })
+}
+
+/// What an earlier pass wrote and could not tell.
+fn adopted(
+    desired: &Desired,
+    wanted: &Credential,
+    found: &CredentialRow,
+    secret: &SecretSeen,
+) -> Option<CredentialsStatus> {
+    let SecretSeen::Same { uid } = secret else { return None };
+    let told = desired.published.as_ref()?;
+    (!wanted.is_told(told, found)).then(|| CredentialsStatus {
+        login: Some(found.login.clone()),
+        credential_id: Some(found.credential_id.to_string()),
+        secret_stays: wanted.secret.stays.then_some(true),
+        secret_name: Some(wanted.secret.name.clone()),
+        secret_uid: uid.clone(),
+        published_time: Some(whole_seconds(found.issued_at)),
+        previous_until: found.previous_until.map(whole_seconds),
+        ..CredentialsStatus::default()
+    })
+}
+
+/// What was told before, with what became of the logins.
+fn as_it_is(
+    told: CredentialsStatus,
+    found: Option<&CredentialRow>,
+    applied: &Applied,
+    is_withdrawn: bool,
+) -> CredentialsStatus {
+    let is_over = is_withdrawn || applied.success(&Call::EndPreviousLogin).is_some();
+    let until = found.and_then(|found| found.previous_until).filter(|_| !is_over);
+    CredentialsStatus {
+        login: told.login.filter(|_| !is_withdrawn),
+        credential_id: told.credential_id.filter(|_| !is_withdrawn),
+        previous_until: until.map(whole_seconds),
+        ..told
+    }
+}
+
+fn rotation(published: &Time, wanted: &Credential) -> Option<Time> {
+    published.0.checked_add(wanted.period).ok().map(whole_seconds)
+}
+
+/// When the login of the former password is to be closed. The time is the database's and has whole seconds.
+pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
+    told.previous_until.as_ref()?.0.checked_add(SignedDuration::from_secs(2)).ok()
+}
+
+/// What is told of what was done to logins.
+pub(super) fn what_was_done(applied: &Applied) -> Vec<Notice> {
+    let sessions =
+        |result: &CallResult| crate::text::count(i64::try_from(result.ended()).unwrap_or(i64::MAX), "session");
+    let mut notices = Vec::new();
+    if let Some(result) = applied.success(&Call::WithdrawCredential) {
+        let message = format!("the logins of the tenant's applications were closed, {} ended", sessions(result));
+        notices.push(Notice { reason: EventReason::CredentialRevoked, message });
+    }
+    if let Some(result) = applied.success(&Call::EndPreviousLogin) {
+        let login = result.text("closed").unwrap_or_default();
+        let message = format!("login {login} of the former password was closed, {} ended", sessions(result));
+        notices.push(Notice { reason: EventReason::LoginClosed, message });
+    }
+    if let Some(written) = &applied.published {
+        let until = written
+            .previous_until
+            .map_or_else(String::new, |until| format!("; the former login stays open until {until}"));
+        let message = format!(
+            "Secret {} has login {} with credential {}{until}",
+            written.secret_name, written.login, written.credential_id
+        );
+        notices.push(Notice { reason: EventReason::CredentialPublished, message });
+    }
+    notices
+}
