@@ -6,8 +6,8 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::{
-    application::{Application, CLOSED, NO_PASSWORD},
-    support::{call, expect, tenant_options, with_database},
+    application::{Application, CLOSED, NO_PASSWORD, credential},
+    support::{Lane, call, expect, tenant_options, with_database},
 };
 
 #[tokio::test]
@@ -111,6 +111,92 @@ async fn within_the_grace_the_former_login_is_closed_before_it_is_used_again() {
         assert_eq!(application.door(&first, "1").await, NO_PASSWORD);
         assert_eq!(application.door(&third, "3").await, "open");
         assert_eq!(application.door(&second, "2").await, "open", "it has its grace now");
+    })
+    .await;
+}
+
+/// What the Secret says is what applications have, whatever the registry says.
+#[tokio::test]
+async fn a_credential_that_never_reached_its_secret_takes_nothing_from_the_one_before() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let unpublished = async |password| {
+            let answer = application.issue(password, json!({ "unpublished": true })).await;
+            expect(&answer, "success");
+            answer["detail"].clone()
+        };
+        // Nothing is before the first one, so the next is a rotation like any other.
+        let lost = application.issued("lost").await;
+        let first = unpublished("1").await;
+        assert_eq!((first["previous_login"].as_str(), first["login"] == json!(lost)), (Some(&*lost), false));
+        let first = first["login"].as_str().unwrap();
+        application.closed_previous().await;
+
+        let session = database.log_in(first, "1").await.unwrap();
+        let second = application.issued("2").await;
+        let late = database.log_in(&second, "2").await.unwrap();
+        let past = "UPDATE edu_matrix_hub_schema.tenant_credentials SET previous_until = now() - interval '1 minute'";
+        database.admin.batch_execute(past).await.unwrap();
+        for password in ["3", "4"] {
+            let detail = unpublished(password).await;
+            assert_eq!((&detail["login"], &detail["previous_login"]), (&json!(second), &json!(first)));
+            let issued: jiff::Timestamp = detail["issued_at"].as_str().unwrap().parse().unwrap();
+            let until: jiff::Timestamp = detail["previous_until"].as_str().unwrap().parse().unwrap();
+            assert_eq!(until.duration_since(issued).as_secs(), 3600, "its grace begins again");
+            assert_eq!(application.door(first, "1").await, "open", "applications have it still");
+            assert_eq!(application.door(&second, password).await, "open");
+            assert_eq!(application.door(&second, "2").await, NO_PASSWORD);
+            session.batch_execute("SELECT 1").await.unwrap();
+            late.batch_execute("SELECT 1").await.unwrap();
+        }
+        // Once the one before is closed, or is being closed, it is no more than any other.
+        expect(&application.end_previous().await, "partial");
+        let refused = application.issue("5", json!({ "unpublished": true })).await;
+        assert_eq!(expect(&refused, "error"), "internal");
+        expect(&application.end_previous().await, "success");
+        assert_eq!(unpublished("5").await["login"], json!(first));
+        expect(&application.withdraw().await, "partial");
+        let refused = application.issue("6", json!({ "unpublished": true })).await;
+        assert_eq!(expect(&refused, "error"), "internal", "a credential that is withdrawn stays closed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_is_made_with_its_credential_in_one_call() {
+    with_database(async |database| {
+        let lane = Lane::claim(database.operator().await).await;
+        let mut options = credential(&database, "1").await;
+        options["owner_uid"] = json!("uid-school");
+        let issue = json!({ "call": "issue_credential", "options": options });
+        let create = json!({ "call": "create_tenant_schema", "options": tenant_options("school") });
+        let answers = lane.apply(&json!([issue])).await;
+        assert_eq!((answers.len(), &*expect(&answers[0], "error")), (1, "not_found"), "{answers:?}");
+
+        let answers = lane.apply(&json!([create, issue])).await;
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        answers.iter().for_each(|answer| assert_eq!(expect(answer, "success"), ""));
+        assert_eq!(answers[0]["schema_id"], answers[1]["schema_id"]);
+        let tenant = database.tenant_of(&answers[0]).await;
+        let application = Application::of(&database, &tenant).await;
+        let login = answers[1]["detail"]["login"].as_str().unwrap();
+        assert_eq!(application.door(login, "1").await, "open");
+
+        // Applied once more, as after an answer that was lost.
+        let again = lane.apply(&json!([create, issue])).await;
+        again.iter().for_each(|answer| assert_eq!(expect(answer, "unchanged"), ""));
+        for more in [json!({ "owner_uid": "uid-school" }), json!({ "schema_id": null })] {
+            assert_eq!(expect(&application.issue("2", more).await, "error"), "internal", "one of the two");
+        }
+        let steps = ["end_previous_login", "withdraw_credential", "withdraw_credential"]
+            .map(|name| json!({ "call": name, "options": tenant.options(&json!({ "purpose": "connection" })) }));
+        for (step, status) in steps.iter().zip(["unchanged", "partial", "success"]) {
+            expect(&lane.apply(&json!([step])).await[0], status);
+        }
+        let aside = tenant.options(&json!({ "owner_uid": "uid-school" }));
+        expect(&call(&application.operator, "set_aside_tenant_schema", &aside).await, "success");
+        assert_eq!(expect(&lane.apply(&json!([issue])).await[0], "error"), "not_found", "no living one is left");
     })
     .await;
 }
