@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     application::{Application, CLOSED, NO_PASSWORD, credential},
-    support::{Lane, call, expect, tenant_options, with_database},
+    support::{Lane, call, expect, owner, surveyed, tenant_options, with_database},
 };
 
 #[tokio::test]
@@ -159,6 +159,51 @@ async fn a_credential_that_never_reached_its_secret_takes_nothing_from_the_one_b
         expect(&application.withdraw().await, "partial");
         let refused = application.issue("6", json!({ "unpublished": true })).await;
         assert_eq!(expect(&refused, "error"), "internal", "a credential that is withdrawn stays closed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_survey_tells_what_became_of_a_credential() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let lane = Lane::claim(database.operator().await).await;
+        let told = async || {
+            let survey = lane.survey(false).await;
+            let row = surveyed(&survey, &tenant).expect("it is told").clone();
+            assert_eq!(row["drift"], json!([]));
+            let mut request = owner("school");
+            request["schema_name"] = json!("school");
+            let observed = call(&application.operator, "observe_tenant", &request).await;
+            assert_eq!(observed["own"]["credential"], row["credential"]);
+            let again = lane.survey(false).await;
+            assert!(surveyed(&again, &tenant).is_none(), "nothing happened since");
+            row["credential"].clone()
+        };
+        assert_eq!(told().await, Value::Null);
+        let first = application.issued("1").await;
+        let issued = told().await;
+        assert_eq!(
+            issued,
+            json!({
+                "login": first, "credential_id": issued["credential_id"], "issued_at": issued["issued_at"],
+                "previous_login": null, "previous_until": null, "previous_closed_at": null, "withdrawn_at": null,
+                "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
+            })
+        );
+        let second = application.issued("2").await;
+        let rotated = told().await;
+        assert_eq!((&rotated["login"], &rotated["previous_login"]), (&json!(second), &json!(first)));
+        assert!(rotated["previous_until"].is_string() && rotated["credential_id"] != issued["credential_id"]);
+        expect(&application.end_previous().await, "partial");
+        assert!(told().await["previous_closed_at"].is_string());
+        expect(&application.end_previous().await, "success");
+        assert_eq!(told().await["previous_login"], Value::Null);
+        expect(&application.withdraw().await, "partial");
+        assert!(told().await["withdrawn_at"].is_string());
+        expect(&application.withdraw().await, "success");
+        assert_eq!(told().await, Value::Null);
     })
     .await;
 }
