@@ -83,6 +83,16 @@ BEGIN
             statement_timeout_seconds = excluded.statement_timeout_seconds,
             idle_in_transaction_timeout_seconds = excluded.idle_in_transaction_timeout_seconds
         RETURNING c.* INTO issued;
+        IF (former.connection_limit, former.statement_timeout_seconds, former.idle_in_transaction_timeout_seconds)
+           <> (issued.connection_limit, issued.statement_timeout_seconds, issued.idle_in_transaction_timeout_seconds)
+        THEN
+            BEGIN
+                PERFORM edu_matrix_hub_schema._limit_logins(tenant, issued, ARRAY[issued.previous_login]);
+            EXCEPTION WHEN lock_not_available THEN
+                -- A session that holds its own login must not hold up the next credential; a repair comes back to it.
+                NULL;
+            END;
+        END IF;
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -203,23 +213,45 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-DECLARE
-    in_database CONSTANT text := format('ALTER ROLE %I IN DATABASE %I ', login, current_database());
 BEGIN
-    EXECUTE format('SELECT edu_matrix_hub_schema.%I($1)', concat_ws('_', '_keep', tenant.keeper))
-    USING concat_ws('; ',
-        format('ALTER ROLE %I RESET ALL', login),
-        in_database || 'RESET ALL',
-        in_database || format('SET search_path = %I', tenant.schema_name),
-        in_database || format('SET statement_timeout = ''%ss''', (options ->> 'statement_timeout_seconds')::integer),
-        in_database || format('SET idle_in_transaction_session_timeout = ''%ss''',
-                              (options ->> 'idle_in_transaction_timeout_seconds')::integer),
+    PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, concat_ws('; ',
+        edu_matrix_hub_schema._login_defaults(login, tenant.schema_name,
+                                              (options ->> 'statement_timeout_seconds')::integer,
+                                              (options ->> 'idle_in_transaction_timeout_seconds')::integer),
         format('ALTER ROLE %I LOGIN PASSWORD %L CONNECTION LIMIT %s VALID UNTIL ''infinity''', login, verifier,
-               (options ->> 'connection_limit')::integer));
+               (options ->> 'connection_limit')::integer)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._open_login(edu_matrix_hub_schema.tenant_schemas, text, text, jsonb)
     FROM PUBLIC;
+
+-- Runs statements about logins as a role keeper; null means the owner role. Who writes them quotes every name.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._as_keeper(keeper integer, statements text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    EXECUTE format('SELECT edu_matrix_hub_schema.%I($1)', concat_ws('_', '_keep', keeper)) USING statements;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._as_keeper(integer, text) FROM PUBLIC;
+
+-- The statements that give a login its defaults in this database and no others; null when one of them is.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._login_defaults(login text, schema_name text,
+                                                                 statement_timeout_seconds integer,
+                                                                 idle_in_transaction_timeout_seconds integer)
+RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT format('ALTER ROLE %I RESET ALL; ', $1) || string_agg(
+               format('ALTER ROLE %I IN DATABASE %I ', $1, current_database()) || d.setting, '; ' ORDER BY d.n)
+    FROM (VALUES (1, 'RESET ALL'), (2, format('SET search_path = %I', $2)),
+                 (3, 'SET statement_timeout = ''' || $3 || 's'''),
+                 (4, 'SET idle_in_transaction_session_timeout = ''' || $4 || 's''')) AS d (n, setting)
+    HAVING bool_and(d.setting IS NOT NULL)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._login_defaults(text, text, integer, integer) FROM PUBLIC;
 
 -- The role through which logins of tenants may connect to this database, since CONNECT need not be PUBLIC's. It is made
 -- when it is needed first: one for each database, because a grant to every login would make the list of the database's

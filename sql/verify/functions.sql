@@ -23,6 +23,7 @@ BEGIN
         FROM (VALUES
             ('_acting_text', 'acting jsonb', true, 0),
             ('_arguments_without_defaults', 'function oid', true, 0),
+            ('_as_keeper', 'keeper integer, statements text', true, 0),
             ('_at_work', 'schema_id uuid', true, 0),
             ('_attempt_at', 'reference jsonb, cut_off bigint', true, 0),
             ('_backup_location', 'schema_name text, at timestamp with time zone', true, 0),
@@ -100,6 +101,8 @@ BEGIN
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean', true, 0),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, 0),
+            ('_limit_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, '
+                              'credential edu_matrix_hub_schema.tenant_credentials, names text[]', true, 0),
             ('_list_weight', 'list text[]', true, 0),
             ('_lock_budget', '', true, 0),
             ('_lock_tables', 'tables oid[]', true, 0),
@@ -235,6 +238,7 @@ BEGIN
             ('restore_tenant_schema', 'options jsonb', true, 1),
             ('run_job', 'epoch bigint, installation_id uuid, job_id uuid', true, 1),
             ('set_aside_tenant_schema', 'options jsonb', true, 1),
+            ('set_credential_limits', 'options jsonb', true, 1),
             ('set_tenant_access', 'options jsonb', true, 1),
             ('set_tenant_config', 'options jsonb', true, 1),
             ('stray_sessions', '', true, 1),

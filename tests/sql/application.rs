@@ -32,6 +32,15 @@ impl<'a> Application<'a> {
         answer["detail"]["login"].as_str().unwrap().to_owned()
     }
 
+    /// Sets a connection limit and a statement timeout.
+    pub async fn limit(&self, connections: i64, seconds: i64) -> Value {
+        let options = self.tenant.options(&json!({
+            "purpose": "connection", "connection_limit": connections, "statement_timeout_seconds": seconds,
+            "idle_in_transaction_timeout_seconds": 300,
+        }));
+        call(&self.operator, "set_credential_limits", &options).await
+    }
+
     pub async fn end_previous(&self) -> Value {
         call(&self.operator, "end_previous_login", &self.tenant.options(&json!({ "purpose": "connection" }))).await
     }

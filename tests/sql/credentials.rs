@@ -164,6 +164,73 @@ async fn a_credential_that_never_reached_its_secret_takes_nothing_from_the_one_b
 }
 
 #[tokio::test]
+async fn limits_are_changed_in_place_and_hold_for_those_who_come_in() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        assert_eq!(expect(&application.limit(1, 9).await, "error"), "internal", "there is no credential");
+        let former = application.issued("1").await;
+        let now = application.issued("2").await;
+        expect(&application.limit(3, 7).await, "unchanged");
+        let timeout = async |client: &tokio_postgres::Client| -> String {
+            client.query_one("SHOW statement_timeout", &[]).await.unwrap().get(0)
+        };
+        let sessions = [database.log_in(&former, "1").await.unwrap(), database.log_in(&now, "2").await.unwrap()];
+        let answer = application.limit(2, 9).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["connection_limit"], json!(2));
+        for ((login, password), session) in [(&former, "1"), (&now, "2")].into_iter().zip(&sessions) {
+            assert_eq!(timeout(session).await, "7s", "it goes on as it was");
+            let new = database.log_in(login, password).await.unwrap();
+            assert_eq!(timeout(&new).await, "9s");
+            let path: String = new.query_one("SHOW search_path", &[]).await.unwrap().get(0);
+            assert_eq!(path, "school");
+            assert_eq!(application.door(login, password).await, SqlState::TOO_MANY_CONNECTIONS.code());
+        }
+        expect(&application.limit(2, 9).await, "unchanged");
+        drop(sessions);
+        application.closed_previous().await;
+
+        // With a rotation it is the same for the login before.
+        let next = json!({ "connection_limit": 4, "statement_timeout_seconds": 0 });
+        expect(&application.issue("3", next).await, "success");
+        assert_eq!(timeout(&database.log_in(&now, "2").await.unwrap()).await, "0");
+        application.set_access("Suspended").await;
+        expect(&application.limit(5, 5).await, "success");
+        assert_eq!(application.door(&former, "3").await, CLOSED, "it opens nothing");
+        let logged: i64 = database
+            .one("SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE type = 'set_credential_limits' AND status = 'success'")
+            .await;
+        assert_eq!(logged, 2);
+        expect(&application.withdraw().await, "partial");
+        assert_eq!(expect(&application.limit(1, 9).await, "error"), "internal", "it is withdrawn");
+        let options = tenant.options(&json!({ "owner_uid": "uid-school" }));
+        expect(&call(&application.operator, "set_aside_tenant_schema", &options).await, "success");
+        assert_eq!(expect(&application.limit(1, 9).await, "error"), "not_found");
+    })
+    .await;
+}
+
+/// Whoever has a password can hold its own login with a statement that is not committed.
+#[tokio::test]
+async fn a_login_that_holds_itself_holds_up_no_new_credential() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let first = application.issued("1").await;
+        let holder = database.log_in(&first, "1").await.unwrap();
+        holder.batch_execute("BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'").await.unwrap();
+        expect(&application.limit(5, 7).await, "busy");
+        let answer = application.issue("2", json!({ "connection_limit": 5 })).await;
+        expect(&answer, "success");
+        assert_eq!(application.door(answer["detail"]["login"].as_str().unwrap(), "2").await, "open");
+        application.closed_previous().await;
+        assert!(holder.batch_execute("COMMIT").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_survey_tells_what_became_of_a_credential() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
