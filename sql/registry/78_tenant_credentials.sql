@@ -3,6 +3,7 @@
 -- too, so that whichever is older, database or Secret, is noticed. The login before stays open until `previous_until`,
 -- so that an application has time to read the new Secret.
 --
+-- Limits and timeouts are what the logins that are open were given; the survey compares them with what they have.
 -- `previous_closed_at` and `withdrawn_at` say when logins were closed. A session that came in before that was committed
 -- is ended by a second call, so the row keeps them until then.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_credentials (
@@ -15,6 +16,9 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_credentials (
     previous_until     timestamptz CHECK ((previous_until IS NULL) = (previous_login IS NULL)),
     previous_closed_at timestamptz,
     withdrawn_at       timestamptz,
+    connection_limit   integer     NOT NULL,
+    statement_timeout_seconds           integer NOT NULL,
+    idle_in_transaction_timeout_seconds integer NOT NULL,
     PRIMARY KEY (schema_id, purpose)
 );
 ALTER TABLE edu_matrix_hub_schema.tenant_credentials ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

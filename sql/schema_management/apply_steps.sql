@@ -31,6 +31,10 @@ BEGIN
             WHEN 'release_tenants' THEN result := edu_matrix_hub_schema.release_tenants(step -> 'options');
             WHEN 'set_aside_tenant_schema' THEN
                 result := edu_matrix_hub_schema.set_aside_tenant_schema(step -> 'options');
+            WHEN 'issue_credential' THEN result := edu_matrix_hub_schema.issue_credential(step -> 'options');
+            WHEN 'set_credential_limits' THEN result := edu_matrix_hub_schema.set_credential_limits(step -> 'options');
+            WHEN 'end_previous_login' THEN result := edu_matrix_hub_schema.end_previous_login(step -> 'options');
+            WHEN 'withdraw_credential' THEN result := edu_matrix_hub_schema.withdraw_credential(step -> 'options');
             WHEN 'adopt_backup' THEN result := edu_matrix_hub_schema.adopt_backup(step -> 'options');
             WHEN 'request_backup' THEN result := edu_matrix_hub_schema.request_backup(step -> 'options');
             WHEN 'request_purge' THEN result := edu_matrix_hub_schema.request_purge(step -> 'options');

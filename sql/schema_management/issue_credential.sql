@@ -2,10 +2,15 @@
 -- use. The one before stays open for the grace; end_previous_login() closes it then, or before the next credential. So
 -- an application that connects again with either password comes in.
 --
--- options: {schema_id, purpose: connection, credential_id, verifier, connection_limit, statement_timeout_seconds,
--- idle_in_transaction_timeout_seconds, grace_seconds, requested_by?}. The verifier is SCRAM-SHA-256's: a password never
--- comes here, and neither is ever written into the log. Issued before, a credential is `unchanged`. detail: {login,
--- credential_id, issued_at, previous_login, previous_until}.
+-- options: {schema_id or owner_uid, purpose: connection, credential_id, verifier, connection_limit,
+-- statement_timeout_seconds, idle_in_transaction_timeout_seconds, grace_seconds, unpublished?, requested_by?}. With
+-- owner_uid it is the living tenant of that object, whose id a caller does not know that makes it in the same plan. The
+-- verifier is SCRAM-SHA-256's: a password never comes here, and neither is ever written into the log. Issued before, a
+-- credential is `unchanged`. detail: the row of tenant_credentials without its schema_id.
+--
+-- `unpublished` says that the credential in the registry never reached its Secret, so that applications still have the
+-- one before. While that one's login is open, it stays as it is, its grace begins again, and the login in use gets
+-- the new password. Otherwise it would have to be closed first, with every application that still has it.
 --
 -- The login is a member of reader and writer. It owns nothing and creates nothing. search_path and the two timeouts are
 -- its defaults in this database, so that they hold behind a pooler too. The tenant may change these, and not the
@@ -22,7 +27,10 @@ DECLARE
     verifier     CONSTANT text := substring(options ->> 'verifier' FROM
         '^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/]+=*[$][A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$');
     grace        CONSTANT interval := make_interval(secs => (options ->> 'grace_seconds')::integer);
-    attempt      text := format('issue a credential for tenant %s', options ->> 'schema_id');
+    attempt      text := format('issue a credential for tenant %s',
+                                coalesce(options ->> 'schema_id', 'of ' || (options ->> 'owner_uid')));
+    in_place     boolean;
+    stem         text;
     tenant       edu_matrix_hub_schema.tenant_schemas;
     former       edu_matrix_hub_schema.tenant_credentials;
     issued       edu_matrix_hub_schema.tenant_credentials;
@@ -30,7 +38,10 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
+        tenant := edu_matrix_hub_schema._lock_tenant(edu_matrix_hub_schema._tenant_meant(options), 'access', true);
+        IF tenant.owner_uid IS DISTINCT FROM coalesce(options ->> 'owner_uid', tenant.owner_uid) THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', 'the tenant has just become another object''s');
+        END IF;
         attempt := format('issue a credential for schema "%s"', tenant.schema_name);
         IF verifier IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'a SCRAM-SHA-256 verifier is needed, and no password');
@@ -46,19 +57,42 @@ BEGIN
         END IF;
         IF tenant.access = 'Suspended' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the tenant is suspended, and its logins stay closed');
-        ELSIF former.previous_login IS NOT NULL OR former.withdrawn_at IS NOT NULL THEN
+        END IF;
+        in_place := coalesce((options ->> 'unpublished')::boolean, false) AND former.previous_login IS NOT NULL
+                    AND former.previous_closed_at IS NULL AND former.withdrawn_at IS NULL;
+        IF NOT in_place AND (former.previous_login IS NOT NULL OR former.withdrawn_at IS NOT NULL) THEN
             -- Closed and opened in one transaction, it would let the former password in until the commit.
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the login that is to be used is not closed yet');
         END IF;
         PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
-        issued.login := edu_matrix_hub_schema._idle_login(tenant, former);
+        stem := regexp_replace(tenant.owner_role, '_owner$', '') || '_app_';
+        issued.login := CASE WHEN in_place THEN former.login WHEN former.login = stem || 'a' THEN stem || 'b'
+                             ELSE stem || 'a' END;
+        PERFORM edu_matrix_hub_schema._ready_login(tenant, issued.login);
         PERFORM edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
-        INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c (schema_id, purpose, login, credential_id, issued_at)
-        VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp())
+        INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c
+            (schema_id, purpose, login, credential_id, issued_at, connection_limit, statement_timeout_seconds,
+             idle_in_transaction_timeout_seconds)
+        VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp(),
+                (options ->> 'connection_limit')::integer, (options ->> 'statement_timeout_seconds')::integer,
+                (options ->> 'idle_in_transaction_timeout_seconds')::integer)
         ON CONFLICT (schema_id, purpose) DO UPDATE
         SET login = excluded.login, credential_id = excluded.credential_id, issued_at = excluded.issued_at,
-            previous_login = c.login, previous_until = excluded.issued_at + grace
+            previous_login = CASE WHEN in_place THEN c.previous_login ELSE c.login END,
+            previous_until = excluded.issued_at + grace, connection_limit = excluded.connection_limit,
+            statement_timeout_seconds = excluded.statement_timeout_seconds,
+            idle_in_transaction_timeout_seconds = excluded.idle_in_transaction_timeout_seconds
         RETURNING c.* INTO issued;
+        IF (former.connection_limit, former.statement_timeout_seconds, former.idle_in_transaction_timeout_seconds)
+           <> (issued.connection_limit, issued.statement_timeout_seconds, issued.idle_in_transaction_timeout_seconds)
+        THEN
+            BEGIN
+                PERFORM edu_matrix_hub_schema._limit_logins(tenant, issued, ARRAY[issued.previous_login]);
+            EXCEPTION WHEN lock_not_available THEN
+                -- A session that holds its own login must not hold up the next credential; a repair comes back to it.
+                NULL;
+            END;
+        END IF;
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -75,6 +109,32 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.issue_credential(jsonb) FROM PUBLIC;
+
+-- The id of the tenant that options name, by its own id or by the uid of the object that it belongs to.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_meant(options jsonb) RETURNS uuid
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    id     CONSTANT uuid := (options ->> 'schema_id')::uuid;
+    object CONSTANT text := options ->> 'owner_uid';
+    meant  uuid;
+BEGIN
+    IF (id IS NULL) = (object IS NULL) THEN
+        PERFORM edu_matrix_hub_schema._refuse('internal', 'either the id of the tenant or the uid of its object is '
+                                                          'needed');
+    ELSIF id IS NOT NULL THEN
+        RETURN id;
+    END IF;
+    SELECT t.id INTO meant FROM edu_matrix_hub_schema.tenant_schemas AS t
+    WHERE t.owner_uid = object AND t.status <> 'dropped';
+    IF meant IS NULL THEN
+        PERFORM edu_matrix_hub_schema._refuse('not_found', format('the object with uid %s has no tenant', object));
+    END IF;
+    RETURN meant;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._tenant_meant(jsonb) FROM PUBLIC;
 
 -- What is told of a credential.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_detail(
@@ -105,17 +165,14 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_shared(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- The login of two that is not in use, a member of what it needs. It is made if it is missing, also when a user dropped
--- it; a role of its name that is not the tenant's is not touched.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._idle_login(tenant edu_matrix_hub_schema.tenant_schemas,
-                                                             credential edu_matrix_hub_schema.tenant_credentials)
-RETURNS text
+-- Makes a login of a tenant a member of what it needs. It is made if it is missing, also when a user dropped it; a role
+-- of its name that is not the tenant's is not touched.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_login(tenant edu_matrix_hub_schema.tenant_schemas, login text)
+RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    stem  CONSTANT text := regexp_replace(tenant.owner_role, '_owner$', '') || '_app_';
-    login CONSTANT text := stem || CASE credential.login WHEN stem || 'a' THEN 'b' ELSE 'a' END;
     ours  CONSTANT oid  := tenant.login_oids[array_position(tenant.logins, login)];
     entry CONSTANT text := edu_matrix_hub_schema._connect_role();
     wrong record;
@@ -145,11 +202,9 @@ BEGIN
                 || CASE WHEN current_setting('server_version_num')::integer >= 160000
                         THEN ' WITH INHERIT TRUE, SET FALSE' ELSE '' END;
     END IF;
-    RETURN login;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._idle_login(edu_matrix_hub_schema.tenant_schemas,
-                                                         edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text) FROM PUBLIC;
 
 -- Opens a login with a verifier, its limit and its defaults.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_login(tenant edu_matrix_hub_schema.tenant_schemas, login text,
@@ -158,23 +213,45 @@ RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-DECLARE
-    in_database CONSTANT text := format('ALTER ROLE %I IN DATABASE %I ', login, current_database());
 BEGIN
-    EXECUTE format('SELECT edu_matrix_hub_schema.%I($1)', concat_ws('_', '_keep', tenant.keeper))
-    USING concat_ws('; ',
-        format('ALTER ROLE %I RESET ALL', login),
-        in_database || 'RESET ALL',
-        in_database || format('SET search_path = %I', tenant.schema_name),
-        in_database || format('SET statement_timeout = ''%ss''', (options ->> 'statement_timeout_seconds')::integer),
-        in_database || format('SET idle_in_transaction_session_timeout = ''%ss''',
-                              (options ->> 'idle_in_transaction_timeout_seconds')::integer),
+    PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, concat_ws('; ',
+        edu_matrix_hub_schema._login_defaults(login, tenant.schema_name,
+                                              (options ->> 'statement_timeout_seconds')::integer,
+                                              (options ->> 'idle_in_transaction_timeout_seconds')::integer),
         format('ALTER ROLE %I LOGIN PASSWORD %L CONNECTION LIMIT %s VALID UNTIL ''infinity''', login, verifier,
-               (options ->> 'connection_limit')::integer));
+               (options ->> 'connection_limit')::integer)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._open_login(edu_matrix_hub_schema.tenant_schemas, text, text, jsonb)
     FROM PUBLIC;
+
+-- Runs statements about logins as a role keeper; null means the owner role. Who writes them quotes every name.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._as_keeper(keeper integer, statements text) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    EXECUTE format('SELECT edu_matrix_hub_schema.%I($1)', concat_ws('_', '_keep', keeper)) USING statements;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._as_keeper(integer, text) FROM PUBLIC;
+
+-- The statements that give a login its defaults in this database and no others; null when one of them is.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._login_defaults(login text, schema_name text,
+                                                                 statement_timeout_seconds integer,
+                                                                 idle_in_transaction_timeout_seconds integer)
+RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT format('ALTER ROLE %I RESET ALL; ', $1) || string_agg(
+               format('ALTER ROLE %I IN DATABASE %I ', $1, current_database()) || d.setting, '; ' ORDER BY d.n)
+    FROM (VALUES (1, 'RESET ALL'), (2, format('SET search_path = %I', $2)),
+                 (3, 'SET statement_timeout = ''' || $3 || 's'''),
+                 (4, 'SET idle_in_transaction_session_timeout = ''' || $4 || 's''')) AS d (n, setting)
+    HAVING bool_and(d.setting IS NOT NULL)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._login_defaults(text, text, integer, integer) FROM PUBLIC;
 
 -- The role through which logins of tenants may connect to this database, since CONNECT need not be PUBLIC's. It is made
 -- when it is needed first: one for each database, because a grant to every login would make the list of the database's

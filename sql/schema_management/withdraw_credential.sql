@@ -70,10 +70,11 @@ BEGIN
     SELECT coalesce(array_agg(DISTINCT l.name ORDER BY l.name), '{}') INTO names
     FROM gone AS g CROSS JOIN LATERAL (VALUES (g.login), (g.previous_login)) AS l (name)
     WHERE l.name IS NOT NULL;
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now()
+    WHERE t.id = tenant.id AND names <> '{}';
     IF names = '{}' OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}' THEN
         RETURN jsonb_build_object('closed', '[]'::jsonb, 'ended', 0, 'not_ended', '[]'::jsonb);
     END IF;
-    UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
     RETURN edu_matrix_hub_schema._close_logins(tenant, names) || jsonb_build_object('closed', names);
 END
 $function$;

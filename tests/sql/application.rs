@@ -20,13 +20,9 @@ impl<'a> Application<'a> {
 
     /// Issues a credential with this password; others of the options may be given.
     pub async fn issue(&self, password: &str, more: Value) -> Value {
-        let mut options = json!({
-            "purpose": "connection", "credential_id": Uuid::new_v4(), "verifier": self.database.verifier(password).await,
-            "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
-            "grace_seconds": 3600,
-        });
+        let mut options = self.tenant.options(&credential(self.database, password).await);
         options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        call(&self.operator, "issue_credential", &self.tenant.options(&options)).await
+        call(&self.operator, "issue_credential", &options).await
     }
 
     /// Issues one, which must succeed, and returns its login.
@@ -34,6 +30,15 @@ impl<'a> Application<'a> {
         let answer = self.issue(password, json!({})).await;
         expect(&answer, "success");
         answer["detail"]["login"].as_str().unwrap().to_owned()
+    }
+
+    /// Sets a connection limit and a statement timeout.
+    pub async fn limit(&self, connections: i64, seconds: i64) -> Value {
+        let options = self.tenant.options(&json!({
+            "purpose": "connection", "connection_limit": connections, "statement_timeout_seconds": seconds,
+            "idle_in_transaction_timeout_seconds": 300,
+        }));
+        call(&self.operator, "set_credential_limits", &options).await
     }
 
     pub async fn end_previous(&self) -> Value {
@@ -62,6 +67,15 @@ impl<'a> Application<'a> {
             Err(error) => error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned()),
         }
     }
+}
+
+/// What is asked for with a new credential, of whichever tenant.
+pub async fn credential(database: &Database, password: &str) -> Value {
+    json!({
+        "purpose": "connection", "credential_id": Uuid::new_v4(), "verifier": database.verifier(password).await,
+        "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
+        "grace_seconds": 3600,
+    })
 }
 
 /// The server's answer to a wrong password, and to any where a login has none.

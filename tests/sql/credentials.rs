@@ -6,8 +6,8 @@ use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use crate::{
-    application::{Application, CLOSED, NO_PASSWORD},
-    support::{call, expect, tenant_options, with_database},
+    application::{Application, CLOSED, NO_PASSWORD, credential},
+    support::{Lane, call, expect, owner, surveyed, tenant_options, with_database},
 };
 
 #[tokio::test]
@@ -111,6 +111,204 @@ async fn within_the_grace_the_former_login_is_closed_before_it_is_used_again() {
         assert_eq!(application.door(&first, "1").await, NO_PASSWORD);
         assert_eq!(application.door(&third, "3").await, "open");
         assert_eq!(application.door(&second, "2").await, "open", "it has its grace now");
+    })
+    .await;
+}
+
+/// What the Secret says is what applications have, whatever the registry says.
+#[tokio::test]
+async fn a_credential_that_never_reached_its_secret_takes_nothing_from_the_one_before() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let unpublished = async |password| {
+            let answer = application.issue(password, json!({ "unpublished": true })).await;
+            expect(&answer, "success");
+            answer["detail"].clone()
+        };
+        // Nothing is before the first one, so the next is a rotation like any other.
+        let lost = application.issued("lost").await;
+        let first = unpublished("1").await;
+        assert_eq!((first["previous_login"].as_str(), first["login"] == json!(lost)), (Some(&*lost), false));
+        let first = first["login"].as_str().unwrap();
+        application.closed_previous().await;
+
+        let session = database.log_in(first, "1").await.unwrap();
+        let second = application.issued("2").await;
+        let late = database.log_in(&second, "2").await.unwrap();
+        let past = "UPDATE edu_matrix_hub_schema.tenant_credentials SET previous_until = now() - interval '1 minute'";
+        database.admin.batch_execute(past).await.unwrap();
+        for password in ["3", "4"] {
+            let detail = unpublished(password).await;
+            assert_eq!((&detail["login"], &detail["previous_login"]), (&json!(second), &json!(first)));
+            let issued: jiff::Timestamp = detail["issued_at"].as_str().unwrap().parse().unwrap();
+            let until: jiff::Timestamp = detail["previous_until"].as_str().unwrap().parse().unwrap();
+            assert_eq!(until.duration_since(issued).as_secs(), 3600, "its grace begins again");
+            assert_eq!(application.door(first, "1").await, "open", "applications have it still");
+            assert_eq!(application.door(&second, password).await, "open");
+            assert_eq!(application.door(&second, "2").await, NO_PASSWORD);
+            session.batch_execute("SELECT 1").await.unwrap();
+            late.batch_execute("SELECT 1").await.unwrap();
+        }
+        // Once the one before is closed, or is being closed, it is no more than any other.
+        expect(&application.end_previous().await, "partial");
+        let refused = application.issue("5", json!({ "unpublished": true })).await;
+        assert_eq!(expect(&refused, "error"), "internal");
+        expect(&application.end_previous().await, "success");
+        assert_eq!(unpublished("5").await["login"], json!(first));
+        expect(&application.withdraw().await, "partial");
+        let refused = application.issue("6", json!({ "unpublished": true })).await;
+        assert_eq!(expect(&refused, "error"), "internal", "a credential that is withdrawn stays closed");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn limits_are_changed_in_place_and_hold_for_those_who_come_in() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        assert_eq!(expect(&application.limit(1, 9).await, "error"), "internal", "there is no credential");
+        let former = application.issued("1").await;
+        let now = application.issued("2").await;
+        expect(&application.limit(3, 7).await, "unchanged");
+        let timeout = async |client: &tokio_postgres::Client| -> String {
+            client.query_one("SHOW statement_timeout", &[]).await.unwrap().get(0)
+        };
+        let sessions = [database.log_in(&former, "1").await.unwrap(), database.log_in(&now, "2").await.unwrap()];
+        let answer = application.limit(2, 9).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["connection_limit"], json!(2));
+        for ((login, password), session) in [(&former, "1"), (&now, "2")].into_iter().zip(&sessions) {
+            assert_eq!(timeout(session).await, "7s", "it goes on as it was");
+            let new = database.log_in(login, password).await.unwrap();
+            assert_eq!(timeout(&new).await, "9s");
+            let path: String = new.query_one("SHOW search_path", &[]).await.unwrap().get(0);
+            assert_eq!(path, "school");
+            assert_eq!(application.door(login, password).await, SqlState::TOO_MANY_CONNECTIONS.code());
+        }
+        expect(&application.limit(2, 9).await, "unchanged");
+        drop(sessions);
+        application.closed_previous().await;
+
+        // With a rotation it is the same for the login before.
+        let next = json!({ "connection_limit": 4, "statement_timeout_seconds": 0 });
+        expect(&application.issue("3", next).await, "success");
+        assert_eq!(timeout(&database.log_in(&now, "2").await.unwrap()).await, "0");
+        application.set_access("Suspended").await;
+        expect(&application.limit(5, 5).await, "success");
+        assert_eq!(application.door(&former, "3").await, CLOSED, "it opens nothing");
+        let logged: i64 = database
+            .one("SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE type = 'set_credential_limits' AND status = 'success'")
+            .await;
+        assert_eq!(logged, 2);
+        expect(&application.withdraw().await, "partial");
+        assert_eq!(expect(&application.limit(1, 9).await, "error"), "internal", "it is withdrawn");
+        let options = tenant.options(&json!({ "owner_uid": "uid-school" }));
+        expect(&call(&application.operator, "set_aside_tenant_schema", &options).await, "success");
+        assert_eq!(expect(&application.limit(1, 9).await, "error"), "not_found");
+    })
+    .await;
+}
+
+/// Whoever has a password can hold its own login with a statement that is not committed.
+#[tokio::test]
+async fn a_login_that_holds_itself_holds_up_no_new_credential() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let first = application.issued("1").await;
+        let holder = database.log_in(&first, "1").await.unwrap();
+        holder.batch_execute("BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'").await.unwrap();
+        expect(&application.limit(5, 7).await, "busy");
+        let answer = application.issue("2", json!({ "connection_limit": 5 })).await;
+        expect(&answer, "success");
+        assert_eq!(application.door(answer["detail"]["login"].as_str().unwrap(), "2").await, "open");
+        application.closed_previous().await;
+        assert!(holder.batch_execute("COMMIT").await.is_err());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_survey_tells_what_became_of_a_credential() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let lane = Lane::claim(database.operator().await).await;
+        let told = async || {
+            let survey = lane.survey(false).await;
+            let row = surveyed(&survey, &tenant).expect("it is told").clone();
+            assert_eq!(row["drift"], json!([]));
+            let mut request = owner("school");
+            request["schema_name"] = json!("school");
+            let observed = call(&application.operator, "observe_tenant", &request).await;
+            assert_eq!(observed["own"]["credential"], row["credential"]);
+            let again = lane.survey(false).await;
+            assert!(surveyed(&again, &tenant).is_none(), "nothing happened since");
+            row["credential"].clone()
+        };
+        assert_eq!(told().await, Value::Null);
+        let first = application.issued("1").await;
+        let issued = told().await;
+        assert_eq!(
+            issued,
+            json!({
+                "login": first, "credential_id": issued["credential_id"], "issued_at": issued["issued_at"],
+                "previous_login": null, "previous_until": null, "previous_closed_at": null, "withdrawn_at": null,
+                "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
+            })
+        );
+        let second = application.issued("2").await;
+        let rotated = told().await;
+        assert_eq!((&rotated["login"], &rotated["previous_login"]), (&json!(second), &json!(first)));
+        assert!(rotated["previous_until"].is_string() && rotated["credential_id"] != issued["credential_id"]);
+        expect(&application.end_previous().await, "partial");
+        assert!(told().await["previous_closed_at"].is_string());
+        expect(&application.end_previous().await, "success");
+        assert_eq!(told().await["previous_login"], Value::Null);
+        expect(&application.withdraw().await, "partial");
+        assert!(told().await["withdrawn_at"].is_string());
+        expect(&application.withdraw().await, "success");
+        assert_eq!(told().await, Value::Null);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tenant_is_made_with_its_credential_in_one_call() {
+    with_database(async |database| {
+        let lane = Lane::claim(database.operator().await).await;
+        let mut options = credential(&database, "1").await;
+        options["owner_uid"] = json!("uid-school");
+        let issue = json!({ "call": "issue_credential", "options": options });
+        let create = json!({ "call": "create_tenant_schema", "options": tenant_options("school") });
+        let answers = lane.apply(&json!([issue])).await;
+        assert_eq!((answers.len(), &*expect(&answers[0], "error")), (1, "not_found"), "{answers:?}");
+
+        let answers = lane.apply(&json!([create, issue])).await;
+        assert_eq!(answers.len(), 2, "{answers:?}");
+        answers.iter().for_each(|answer| assert_eq!(expect(answer, "success"), ""));
+        assert_eq!(answers[0]["schema_id"], answers[1]["schema_id"]);
+        let tenant = database.tenant_of(&answers[0]).await;
+        let application = Application::of(&database, &tenant).await;
+        let login = answers[1]["detail"]["login"].as_str().unwrap();
+        assert_eq!(application.door(login, "1").await, "open");
+
+        // Applied once more, as after an answer that was lost.
+        let again = lane.apply(&json!([create, issue])).await;
+        again.iter().for_each(|answer| assert_eq!(expect(answer, "unchanged"), ""));
+        for more in [json!({ "owner_uid": "uid-school" }), json!({ "schema_id": null })] {
+            assert_eq!(expect(&application.issue("2", more).await, "error"), "internal", "one of the two");
+        }
+        let steps = ["end_previous_login", "withdraw_credential", "withdraw_credential"]
+            .map(|name| json!({ "call": name, "options": tenant.options(&json!({ "purpose": "connection" })) }));
+        for (step, status) in steps.iter().zip(["unchanged", "partial", "success"]) {
+            expect(&lane.apply(&json!([step])).await[0], status);
+        }
+        let aside = tenant.options(&json!({ "owner_uid": "uid-school" }));
+        expect(&call(&application.operator, "set_aside_tenant_schema", &aside).await, "success");
+        assert_eq!(expect(&lane.apply(&json!([issue])).await[0], "error"), "not_found", "no living one is left");
     })
     .await;
 }

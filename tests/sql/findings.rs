@@ -12,7 +12,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("_empty_views", INJECTION, "the statement is _outside_references', whose names are %I"),
     ("_grant_to_new_roles", INJECTION, "names are %I.%I or _routine_name's, and what failed is granted one by one"),
     ("_institution_in_source", INJECTION, "the table is %I.%I, and the type one of three that are listed"),
-    ("_keep", INJECTION, "_role_command alone calls it, and quotes every name"),
+    ("_keep", INJECTION, "only _role_command and _as_keeper call it, and who writes the statements quotes every name"),
     ("_lock_tables", INJECTION, "names are regclass as text, which quotes them"),
     (
         "_make_snapshot",
