@@ -14,7 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, core::ObjectMeta};
 
 /// What applications are to log in with.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The Secret that they read.
     pub secret: Target,

@@ -15,6 +15,7 @@ use tenant_schema_operator::{
     contract::{CallStatus, ClaimedJob},
     database::open::{Claimant, open},
     frame::{Doors, Kind, Pass, Wish, look},
+    kubernetes::secrets::Secrets,
     lane::Lane,
     plan::{Effect, End, Plan, apply},
     postgres::Connection,
@@ -38,6 +39,8 @@ pub struct Stage {
     database: Arc<TenantDatabase>,
     connection: Connection,
     lane: Arc<Lane>,
+    // There is no API server: a Secret would be refused.
+    secrets: Secrets,
     // One session for everything that is looked at: a process for each question would take most of the time.
     admin: tokio_postgres::Client,
 }
@@ -88,7 +91,9 @@ impl Stage {
             .await
             .unwrap();
         tokio::spawn(session);
-        Self { id, postgres, database: Arc::new(database), connection, lane, admin }
+        let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
+        let secrets = Secrets::new(kube::Client::try_from(nowhere).unwrap());
+        Self { id, postgres, database: Arc::new(database), connection, lane, secrets, admin }
     }
 
     /// The operator is killed and another one takes the lane.
@@ -132,13 +137,13 @@ impl Stage {
         let (_, plan, _) = self.look(subject).await;
         let some = plan.effects.into_iter().flat_map(one_by_one).take(effects).collect();
         let cut = Plan { effects: some, ..plan };
-        apply(&self.lane, &cut).await.unwrap();
+        apply(&self.lane, &self.secrets, &cut).await.unwrap();
     }
 
     /// One whole pass, with its status; says where it ended.
     pub async fn pass(&self, subject: &mut Subject) -> End {
         let (desired, plan, observed) = self.look(subject).await;
-        let applied = apply(&self.lane, &plan).await.unwrap();
+        let applied = apply(&self.lane, &self.secrets, &plan).await.unwrap();
         if let Some(desired) = desired {
             let wish = Wish::Keep(&desired);
             let pass = Pass::Applied {
@@ -216,7 +221,7 @@ impl Stage {
         if stop_before_end {
             plan.effects.truncate(1);
         }
-        let applied = apply(&self.lane, &plan).await.unwrap();
+        let applied = apply(&self.lane, &self.secrets, &plan).await.unwrap();
         (text, applied.end)
     }
 

@@ -21,7 +21,7 @@ use tenant_schema_operator::{
     backup,
     contract::{BackupAnswer, Caller, TenantAnswer},
     frame::{Invalid, Kind, Notice, Pass, Wish},
-    plan::{Applied, Effect, End, Plan},
+    plan::{Applied, Effect, End, Plan, Published},
     tenant::resolve::{Older, Reach, Resolved},
 };
 
@@ -214,11 +214,20 @@ fn as_planned(plan: &Plan) -> Applied {
                 let id = "44444444-4444-4444-8444-444444444444";
                 let answer = json!({
                     "call": step.call(), "status": "success", "message": format!("done: {step}"), "schema_id": ROW,
-                    "detail": { "backup_id": id },
+                    "detail": { "backup_id": id, "closed": "school_app_a", "ended": 2 },
                 });
                 serde_json::from_value(answer).expect("an answer")
             })),
             Effect::EndJobs(_) => {}
+            Effect::Publish { secret, .. } => {
+                applied.published = Some(Published {
+                    secret_name: secret.name.clone(),
+                    secret_uid: Some("uid-secret".to_owned()),
+                    login: "school_app_b".to_owned(),
+                    credential_id: "55555555-5555-4555-8555-555555555555".parse().expect("an id"),
+                    previous_until: Some("2026-12-31T01:00:00Z".parse().expect("a time")),
+                });
+            }
             Effect::Await { reason, fact, until } => {
                 applied.end = End::Waits { reason: *reason, message: fact.clone(), until: *until };
                 return applied;

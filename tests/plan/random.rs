@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{ABANDON, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, SchemaBackup, TenantSchema, bound, deletion},
+    api::{ABANDON, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, SchemaBackup, TenantSchema,
+        bound, condition::Reason, deletion},
     contract::{BackupAnswer, BackupState, RowStatus, TenantAnswer},
+    tenant::credential::SecretSeen,
 };
 use uuid::Uuid;
 
@@ -46,6 +48,8 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
         (RECREATE, bound("school", ROW)),
         (RECREATE, bound("school", BACKUP)),
         (PAUSED, String::new()),
+        (REVOKE_CREDENTIALS, "school".to_owned()),
+        (ROTATE_REQUESTED_AT, "2026-12-30T00:00:00Z".to_owned()),
     ] {
         if dice.one_in(4) {
             annotations[key] = json!(value);
@@ -63,7 +67,13 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
     if dice.one_in(3) {
         merge(&mut spec, json!({ "quota": { "limit": "1Gi" } }));
     }
-    let status = dice.maybe(3, |dice| json!({ "schemaId": dice.of(&[ROW, OTHER]), "schemaName": "school" }));
+    if dice.one_in(2) {
+        merge(&mut spec, json!({ "connectionSecret": { "name": dice.of(&["school-db", "other-db"]) } }));
+    }
+    let status = dice.maybe(3, |dice| {
+        let credentials = dice.maybe(2, published);
+        json!({ "schemaId": dice.of(&[ROW, OTHER]), "schemaName": "school", "credentials": credentials })
+    });
     let deleted = is_deleted.then_some(DELETED_AT);
     serde_json::from_value(json!({
         "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema", "spec": spec, "status": status,
@@ -71,6 +81,37 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
                       "deletionTimestamp": deleted },
     }))
     .unwrap()
+}
+
+/// What a status tells of a password.
+fn published(dice: &mut Dice<'_>) -> Value {
+    json!({
+        "login": "school_app_a", "credentialId": dice.of(&[ROW, OTHER]), "secretName": "school-db", "secretUid": "uid-secret",
+        "publishedTime": dice.of(&["2026-12-10T00:00:00Z", "2026-01-01T00:00:00Z"]), "secretStays": dice.maybe(2, |_| json!(true)),
+        "previousUntil": dice.maybe(2, |_| json!("2026-12-31T00:30:00Z")), "revoked": dice.maybe(2, |_| json!("school")),
+    })
+}
+
+/// What the registry has of it.
+fn credential(dice: &mut Dice<'_>) -> Value {
+    let until = dice.maybe(2, |dice| json!(dice.of(&["2026-12-31T00:30:00Z", "2026-12-30T00:30:00Z"])));
+    let time = |dice: &mut Dice<'_>| json!(dice.of(&["2026-12-30T00:00:00Z"]));
+    json!({
+        "login": "school_app_a", "credential_id": dice.of(&[ROW, OTHER]), "issued_at": "2026-12-10T00:00:00Z",
+        "previous_login": if until.is_null() { Value::Null } else { json!("school_app_b") }, "previous_until": until,
+        "previous_closed_at": dice.maybe(4, time), "withdrawn_at": dice.maybe(4, time),
+        "connection_limit": dice.of(&[20, 5]), "statement_timeout_seconds": 0, "idle_in_transaction_timeout_seconds": 300,
+    })
+}
+
+/// What was seen of the Secret.
+pub fn secret_seen(dice: &mut Dice<'_>) -> SecretSeen {
+    dice.of(&[
+        SecretSeen::NotLooked,
+        SecretSeen::Same { uid: Some("uid-secret".to_owned()) },
+        SecretSeen::Other,
+        SecretSeen::Refused { reason: Reason::SecretConflict, message: "it is there: choose another name".to_owned() },
+    ])
 }
 
 /// What the database of a tenant says beside its connection.

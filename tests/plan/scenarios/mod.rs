@@ -1,6 +1,7 @@
 //! The scenarios that have golden plans.
 
 mod backups;
+mod credentials;
 mod identity;
 mod institutions;
 mod limits;

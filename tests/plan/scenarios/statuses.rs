@@ -32,7 +32,7 @@ fn told(spec: &Value, status: &Value, change: Value, end: End) -> Told<TenantSch
     let tenant = tenant(full, status.clone());
     let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
     let observed = answer(json!({ "own": row(change) })).into();
-    let applied = Applied { results: Vec::new(), end };
+    let applied = Applied { end, ..Applied::nothing() };
     let (database, place) = ("default", place());
     let pass =
         Pass::Applied { wish: Wish::Keep(&desired), observed: &observed, applied: &applied, database, place: &place };

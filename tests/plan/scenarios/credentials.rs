@@ -1,0 +1,218 @@
+//! What applications log in with: issued with the tenant, published in its Secret, renewed, closed, and never more than once for
+//! one reason.
+
+use serde_json::{Value, json};
+use tenant_schema_operator::{
+    api::{REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema, condition::Reason},
+    frame::{Kind, Wish},
+    tenant::{credential::SecretSeen, observe::Observed},
+};
+
+use crate::{INSTITUTION, ROW, annotated, answer, check, deleted, golden, merge, resolved, row, seen, tenant};
+
+/// The credential that the registry has.
+const ISSUED: &str = "33333333-3333-4333-8333-333333333333";
+
+/// A tenant whose applications are to log in; `told` is what its status tells, `change` what else its spec has.
+fn asked(told: Value, change: Value) -> TenantSchema {
+    let mut spec = json!({ "schemaName": "school", "connectionSecret": { "name": "school-db" } });
+    merge(&mut spec, change);
+    let status = json!({ "schemaId": ROW, "schemaName": "school", "credentials": told });
+    tenant(spec, if told.is_null() { json!(null) } else { status })
+}
+
+/// What a status tells of a password that was published three weeks ago.
+fn told(change: Value) -> Value {
+    let mut told = json!({
+        "login": "school_app_a", "credentialId": ISSUED, "secretName": "school-db", "secretUid": "uid-secret",
+        "publishedTime": "2026-12-10T00:00:00Z", "nextRotationTime": "2027-01-09T00:00:00Z",
+    });
+    merge(&mut told, change);
+    told
+}
+
+/// The tenant's row with its credential.
+fn kept(change: Value) -> Value {
+    let mut credential = json!({
+        "login": "school_app_a", "credential_id": ISSUED, "issued_at": "2026-12-10T00:00:00Z", "previous_login": null,
+        "previous_until": null, "previous_closed_at": null, "withdrawn_at": null, "connection_limit": 20,
+        "statement_timeout_seconds": 0, "idle_in_transaction_timeout_seconds": 300,
+    });
+    merge(&mut credential, change);
+    json!({ "own": row(json!({ "credential": credential })) })
+}
+
+/// A former login that is open until then.
+fn former(until: &str) -> Value {
+    json!({ "previous_login": "school_app_b", "previous_until": until })
+}
+
+/// The plan and status with what was seen of the Secret.
+fn check_secret(file: &str, tenant: &TenantSchema, row: Value, secret: SecretSeen) {
+    let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
+    let observed = Observed { secret, ..answer(row).into() };
+    golden(file, &seen(tenant, Wish::Keep(&desired), &observed));
+}
+
+fn same() -> SecretSeen {
+    SecretSeen::Same { uid: Some("uid-secret".to_owned()) }
+}
+
+#[test]
+fn a_new_tenant_gets_its_login_in_the_same_call() {
+    check("credential_create", &asked(json!(null), json!({})), &answer(json!({})));
+}
+
+#[test]
+fn a_new_tenant_that_is_closed_gets_no_login() {
+    let suspended = answer(json!({ "institution_known": true, "institution_status": "suspended" }));
+    check("credential_create_closed", &asked(json!(null), json!({ "institutionId": INSTITUTION })), &suspended);
+}
+
+#[test]
+fn a_tenant_that_was_there_before_gets_a_login() {
+    check("credential_first", &asked(json!(null), json!({})), &answer(json!({ "own": row(json!({})) })));
+}
+
+#[test]
+fn a_tenant_with_its_password_in_its_secret_has_nothing_to_do() {
+    check("credential_unchanged", &asked(told(json!({})), json!({})), &answer(kept(json!({}))));
+    check_secret("credential_unchanged", &asked(told(json!({})), json!({})), kept(json!({})), same());
+}
+
+#[test]
+fn a_password_is_replaced_when_its_time_has_come() {
+    let spec = json!({ "credentials": { "rotationPeriodDays": 21, "rotationGraceSeconds": 60, "statementTimeoutSeconds": 5 } });
+    check("credential_rotation", &asked(told(json!({})), spec), &answer(kept(json!({}))));
+}
+
+#[test]
+fn a_rotation_that_is_asked_for_within_a_grace_ends_that_first() {
+    let tenant = annotated(asked(told(json!({})), json!({})), ROTATE_REQUESTED_AT, "2026-12-30T00:00:00Z");
+    check("credential_rotation_in_grace", &tenant, &answer(kept(former("2026-12-31T00:30:00Z"))));
+}
+
+#[test]
+fn a_rotation_that_was_asked_for_before_the_last_one_does_nothing() {
+    for asked_at in ["2026-12-10T00:00:00Z", "2027-12-10T00:00:00Z", "soon"] {
+        let tenant = annotated(asked(told(json!({})), json!({})), ROTATE_REQUESTED_AT, asked_at);
+        let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
+        let plan = TenantSchema::plan(Wish::Keep(&desired), &answer(kept(json!({}))).into());
+        assert!(plan.is_empty(), "{asked_at}: {plan}");
+    }
+}
+
+#[test]
+fn a_former_login_stays_open_for_its_grace_and_is_closed_then() {
+    let tenant = asked(told(json!({ "previousUntil": "2026-12-31T00:30:00Z" })), json!({}));
+    check("credential_in_grace", &tenant, &answer(kept(former("2026-12-31T00:30:00Z"))));
+    check("credential_grace_over", &tenant, &answer(kept(former("2026-12-30T23:59:59Z"))));
+    let mut half = former("2026-12-31T00:30:00Z");
+    merge(&mut half, json!({ "previous_closed_at": "2026-12-30T23:59:59Z" }));
+    check("credential_grace_over", &tenant, &answer(kept(half)));
+}
+
+#[test]
+fn a_leaked_password_is_revoked_once_and_replaced_in_the_same_pass() {
+    let leaked = |told| annotated(asked(told, json!({})), REVOKE_CREDENTIALS, "school");
+    check("credential_revoked", &leaked(told(json!({}))), &answer(kept(former("2026-12-31T00:30:00Z"))));
+    check("credential_revoked_before", &leaked(told(json!({ "revoked": "school" }))), &answer(kept(json!({}))));
+    // It was there before the tenant had anything to revoke.
+    check("credential_revoked_too_early", &leaked(json!(null)), &answer(json!({})));
+    let other = annotated(asked(told(json!({})), json!({})), REVOKE_CREDENTIALS, "another");
+    check("credential_unchanged", &other, &answer(kept(json!({}))));
+}
+
+#[test]
+fn a_revocation_that_is_over_is_forgotten() {
+    check("credential_unchanged", &asked(told(json!({ "revoked": "school" })), json!({})), &answer(kept(json!({}))));
+}
+
+#[test]
+fn a_suspended_tenant_gets_no_password_and_its_leaked_one_is_revoked_all_the_same() {
+    let suspended = |change: Value| {
+        let mut row = kept(change);
+        merge(&mut row["own"], json!({ "access": "Suspended", "status": "suspended" }));
+        answer(row)
+    };
+    let due = json!({ "access": "Suspended", "credentials": { "rotationPeriodDays": 1 } });
+    check("credential_suspended", &asked(told(json!({})), due.clone()), &suspended(json!({})));
+    let leaked = annotated(asked(told(json!({})), due), REVOKE_CREDENTIALS, "school");
+    check("credential_revoked_suspended", &leaked, &suspended(json!({})));
+}
+
+#[test]
+fn what_was_withdrawn_is_finished_before_another_password_is_issued() {
+    let half = json!({ "withdrawn_at": "2026-12-30T00:00:00Z" });
+    check("credential_of_an_earlier_life", &asked(json!(null), json!({})), &answer(kept(half)));
+}
+
+#[test]
+fn a_spec_without_a_secret_closes_the_logins() {
+    let mut tenant = asked(told(json!({})), json!({}));
+    tenant.spec.connection_secret = None;
+    check("credential_not_wanted", &tenant, &answer(kept(json!({}))));
+}
+
+#[test]
+fn other_limits_need_no_other_password() {
+    let spec = json!({ "credentials": { "connectionLimit": 5 } });
+    check("credential_limits", &asked(told(json!({})), spec), &answer(kept(json!({}))));
+}
+
+#[test]
+fn a_secret_that_is_gone_or_leads_elsewhere_is_written_again() {
+    check_secret("credential_secret_gone", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Other);
+}
+
+#[test]
+fn a_secret_of_another_name_is_written_and_the_former_login_lives_for_the_grace() {
+    let tenant = asked(told(json!({ "secretName": "former" })), json!({}));
+    check_secret("credential_secret_renamed", &tenant, kept(json!({})), SecretSeen::Other);
+}
+
+#[test]
+fn a_password_that_reached_no_secret_is_issued_again_and_the_former_login_stays() {
+    let other = json!({ "credentialId": "66666666-6666-4666-8666-666666666666" });
+    let row = || kept(former("2026-12-31T00:30:00Z"));
+    check_secret("credential_unpublished", &asked(told(other.clone()), json!({})), row(), SecretSeen::Other);
+    check_secret("credential_untold", &asked(told(other.clone()), json!({})), row(), same());
+    check_secret("credential_not_looked", &asked(told(other), json!({})), row(), SecretSeen::NotLooked);
+}
+
+#[test]
+fn what_an_earlier_object_published_is_replaced_and_its_login_lives_for_the_grace() {
+    check_secret("credential_taken_back", &asked(json!(null), json!({})), kept(json!({})), same());
+}
+
+#[test]
+fn a_secret_that_is_refused_is_told_and_no_password_is_issued_for_it() {
+    let refused = SecretSeen::Refused {
+        reason: Reason::SecretConflict,
+        message: "a Secret school-db is there that is not this tenant's: choose another name".to_owned(),
+    };
+    let mut row = kept(json!({ "credential_id": "66666666-6666-4666-8666-666666666666" }));
+    merge(&mut row["own"], json!({ "quota_limit": 1 }));
+    check_secret("credential_refused", &asked(told(json!({})), json!({})), row, refused);
+}
+
+#[test]
+fn a_secret_of_a_tenant_that_is_retained_has_no_owner() {
+    let retained = json!({ "deletionPolicy": "Retain" });
+    check("credential_retained", &asked(told(json!({})), retained.clone()), &answer(kept(json!({}))));
+    let stays = told(json!({ "secretStays": true }));
+    check("credential_retained_before", &asked(stays.clone(), retained), &answer(kept(json!({}))));
+    check("credential_owned_again", &asked(stays, json!({})), &answer(kept(json!({}))));
+}
+
+#[test]
+fn a_tenant_that_stays_when_it_is_deleted_leaves_its_secret() {
+    let leave = |told| {
+        let tenant = deleted(&asked(told, json!({ "deletionPolicy": "Retain" })));
+        let leave = tenant.removal(&resolved(json!({}), 0));
+        TenantSchema::plan(Wish::End(&leave), &answer(kept(json!({}))).into()).to_string()
+    };
+    golden("credential_left", &leave(told(json!({}))));
+    assert!(!leave(told(json!({ "secretStays": true }))).contains("Secret"), "it has no owner already");
+    assert!(!leave(json!(null)).contains("Secret"), "there is none");
+}
