@@ -45,7 +45,7 @@ fn limited(helm: &Helm) -> BTreeSet<Right> {
     rights(&helm.objects(
         "own",
         &json!({ "watchNamespaces": ["watched"], "connectionSecrets": { "elsewhere": ["a"] },
-            "finalizerPolicy": { "enabled": true } }),
+            "credentials": { "namespaces": ["issued"] }, "finalizerPolicy": { "enabled": true } }),
     ))
 }
 
@@ -55,6 +55,7 @@ fn place(name: &str) -> &str {
         "own" => "release's namespace",
         "watched" => "watched namespaces",
         "elsewhere" => "`connectionSecrets`, by name",
+        "issued" => "`credentials.namespaces`, or else watched namespaces",
         "default" => "`default`",
         other => other,
     }
@@ -101,9 +102,13 @@ fn secrets_outside_of_the_release_are_readable_by_name_alone() {
     let mut found = 0;
     for role in secrets {
         for rule in role["rules"].as_array().unwrap() {
-            if rule["resources"].as_array().unwrap().contains(&json!("secrets"))
-                && role["metadata"]["namespace"] != "own"
-            {
+            let resources = rule["resources"].as_array().unwrap();
+            if !resources.contains(&json!("secrets")) || role["metadata"]["namespace"] == "own" {
+                continue;
+            }
+            if role["kind"] == "ClusterRole" {
+                assert_eq!(rule["verbs"], json!(["create", "patch"]), "{rule}");
+            } else {
                 assert_eq!(role["metadata"]["namespace"], "elsewhere");
                 assert_eq!((&rule["verbs"], &rule["resourceNames"]), (&json!(["get"]), &json!(["a", "b"])));
                 found += 1;
