@@ -25,7 +25,7 @@ const RARE: [(&str, &str); 6] = [
     ("events", "patch"),
     // No tenant here asks for a Secret to connect with.
     ("secrets", "create"),
-    ("secrets", "patch"),
+    ("secrets", "update"),
 ];
 
 #[test]
@@ -190,7 +190,7 @@ fn assert_strangers_are_closed(release: &Release) {
     for what in [
         &["list", "secrets", "-n", "team-a"][..],
         &["list", "secrets", "-A"],
-        &["update", "secrets", "-n", NAMESPACE],
+        &["patch", "secrets", "-n", NAMESPACE],
         &["create", "tenantschemas", "-n", "team-a"],
         &["delete", "tenantschemas", "-n", "team-a"],
         &["get", "leases", "-n", "team-a"],

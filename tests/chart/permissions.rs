@@ -107,7 +107,7 @@ fn secrets_outside_of_the_release_are_readable_by_name_alone() {
                 continue;
             }
             if role["kind"] == "ClusterRole" {
-                assert_eq!(rule["verbs"], json!(["create", "patch"]), "{rule}");
+                assert_eq!(rule["verbs"], json!(["create", "update"]), "{rule}");
             } else {
                 assert_eq!(role["metadata"]["namespace"], "elsewhere");
                 assert_eq!((&rule["verbs"], &rule["resourceNames"]), (&json!(["get"]), &json!(["a", "b"])));

@@ -154,11 +154,12 @@ volumeMounts:
   verbs: [create, patch]
 {{- end -}}
 
-{{/* Rights on the Secrets that applications connect with; the policy on them says which these are. */}}
+{{/* Rights on the Secrets that applications connect with; the policy on them says which these are. Not patch: the API server
+answers a patch whose outcome it cannot read with that outcome, the whole Secret, before any policy is asked. */}}
 {{- define "operator.credentialRules" -}}
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [create, patch]
+  verbs: [create, update]
 {{- end -}}
 
 {{/* A role in one namespace, given to the operator. Takes root, namespace, name and rules. */}}
