@@ -117,3 +117,29 @@ fn secrets_outside_of_the_release_are_readable_by_name_alone() {
     }
     assert_eq!(found, 1);
 }
+
+#[test]
+fn secrets_to_connect_with_are_written_where_the_values_say_and_nowhere_read_or_patched() {
+    let Some(helm) = Helm::offline() else { return };
+    let places = |mut values: Value| {
+        values["connectionSecrets"] = json!({ "elsewhere": ["a"] });
+        let mut places = BTreeMap::new();
+        for (place, resource, verb) in rights(&helm.objects("own", &values)) {
+            if resource == "secrets" {
+                places.entry(place).or_insert_with(BTreeSet::new).insert(verb);
+            }
+        }
+        // What it reads for itself.
+        assert_eq!(places.remove("own"), Some(["get", "list", "watch"].map(str::to_owned).into()));
+        assert_eq!(places.remove("elsewhere"), Some([String::from("get")].into()));
+        let writes = ["create", "update"].map(str::to_owned).into();
+        assert!(places.values().all(|verbs| *verbs == writes), "{places:?}");
+        places.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(places(json!({})), ["cluster"]);
+    assert_eq!(places(json!({ "watchNamespaces": ["b", "c"] })), ["b", "c"]);
+    assert_eq!(places(json!({ "credentials": { "namespaces": ["d", "e"] } })), ["d", "e"]);
+    assert_eq!(places(json!({ "watchNamespaces": ["b"], "credentials": { "namespaces": ["d"] } })), ["d"]);
+    let off = json!({ "enabled": false, "namespaces": ["d"] });
+    assert!(places(json!({ "watchNamespaces": ["b"], "credentials": off })).is_empty());
+}
