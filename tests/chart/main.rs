@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
+mod account;
 mod cloudnativepg;
 mod conform;
 mod helm;
@@ -12,5 +13,6 @@ mod monitoring;
 mod permissions;
 mod reference;
 mod rendering;
+mod secrets;
 mod stage;
 mod values;

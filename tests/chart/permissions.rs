@@ -45,7 +45,7 @@ fn limited(helm: &Helm) -> BTreeSet<Right> {
     rights(&helm.objects(
         "own",
         &json!({ "watchNamespaces": ["watched"], "connectionSecrets": { "elsewhere": ["a"] },
-            "finalizerPolicy": { "enabled": true } }),
+            "credentials": { "namespaces": ["issued"] }, "finalizerPolicy": { "enabled": true } }),
     ))
 }
 
@@ -55,6 +55,7 @@ fn place(name: &str) -> &str {
         "own" => "release's namespace",
         "watched" => "watched namespaces",
         "elsewhere" => "`connectionSecrets`, by name",
+        "issued" => "`credentials.namespaces`, or else watched namespaces",
         "default" => "`default`",
         other => other,
     }
@@ -101,9 +102,13 @@ fn secrets_outside_of_the_release_are_readable_by_name_alone() {
     let mut found = 0;
     for role in secrets {
         for rule in role["rules"].as_array().unwrap() {
-            if rule["resources"].as_array().unwrap().contains(&json!("secrets"))
-                && role["metadata"]["namespace"] != "own"
-            {
+            let resources = rule["resources"].as_array().unwrap();
+            if !resources.contains(&json!("secrets")) || role["metadata"]["namespace"] == "own" {
+                continue;
+            }
+            if role["kind"] == "ClusterRole" {
+                assert_eq!(rule["verbs"], json!(["create", "update"]), "{rule}");
+            } else {
                 assert_eq!(role["metadata"]["namespace"], "elsewhere");
                 assert_eq!((&rule["verbs"], &rule["resourceNames"]), (&json!(["get"]), &json!(["a", "b"])));
                 found += 1;
@@ -111,4 +116,30 @@ fn secrets_outside_of_the_release_are_readable_by_name_alone() {
         }
     }
     assert_eq!(found, 1);
+}
+
+#[test]
+fn secrets_to_connect_with_are_written_where_the_values_say_and_nowhere_read_or_patched() {
+    let Some(helm) = Helm::offline() else { return };
+    let places = |mut values: Value| {
+        values["connectionSecrets"] = json!({ "elsewhere": ["a"] });
+        let mut places = BTreeMap::new();
+        for (place, resource, verb) in rights(&helm.objects("own", &values)) {
+            if resource == "secrets" {
+                places.entry(place).or_insert_with(BTreeSet::new).insert(verb);
+            }
+        }
+        // What it reads for itself.
+        assert_eq!(places.remove("own"), Some(["get", "list", "watch"].map(str::to_owned).into()));
+        assert_eq!(places.remove("elsewhere"), Some([String::from("get")].into()));
+        let writes = ["create", "update"].map(str::to_owned).into();
+        assert!(places.values().all(|verbs| *verbs == writes), "{places:?}");
+        places.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(places(json!({})), ["cluster"]);
+    assert_eq!(places(json!({ "watchNamespaces": ["b", "c"] })), ["b", "c"]);
+    assert_eq!(places(json!({ "credentials": { "namespaces": ["d", "e"] } })), ["d", "e"]);
+    assert_eq!(places(json!({ "watchNamespaces": ["b"], "credentials": { "namespaces": ["d"] } })), ["d"]);
+    let off = json!({ "enabled": false, "namespaces": ["d"] });
+    assert!(places(json!({ "watchNamespaces": ["b"], "credentials": off })).is_empty());
 }

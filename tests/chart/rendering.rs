@@ -39,6 +39,7 @@ pub fn everything(watched: &str, secrets: &str) -> Value {
     });
     // One literal with it would be too long for the macro.
     values["finalizerPolicy"] = json!({ "enabled": true });
+    values["credentials"] = json!({ "namespaces": [watched, secrets] });
     values
 }
 
@@ -48,7 +49,7 @@ pub fn variants(watched: &str, secrets: &str) -> [Value; 4] {
         json!({}),
         everything(watched, secrets),
         json!({ "fullnameOverride": "operator", "image": { "digest": format!("sha256:{}", "0".repeat(64)) },
-            "crds": { "keep": false }, "uninstallCheck": { "enabled": false } }),
+            "crds": { "keep": false }, "uninstallCheck": { "enabled": false }, "credentials": { "enabled": false } }),
         json!({ "crds": { "install": false }, "rbac": { "create": false, "userRoles": false },
             "serviceAccount": { "create": false, "name": "made-before" }, "replicas": 3 }),
     ]
@@ -221,6 +222,9 @@ fn wrong_values_are_refused_with_their_place() {
         (json!({ "watchNamespaces": ["a", "a"] }), "/watchNamespaces"),
         (json!({ "connectionSecrets": { "databases": [] } }), "/connectionSecrets/databases"),
         (json!({ "connectionSecrets": { "databases": ["*"] } }), "/connectionSecrets/databases/0"),
+        (json!({ "credentials": { "namespaces": ["a", "a"] } }), "/credentials/namespaces"),
+        (json!({ "credentials": { "namespaces": ["Team A"] } }), "/credentials/namespaces/0"),
+        (json!({ "credentials": { "enable": false } }), "additional properties 'enable' not allowed"),
         (json!({ "concurrency": 0 }), "/concurrency"),
         (json!({ "concurrency": 257 }), "/concurrency"),
         (json!({ "log": { "format": "xml" } }), "/log/format"),

@@ -1,5 +1,7 @@
 //! Where values end up.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 use support::tools::finalizer_policy::API_VERSION;
 
@@ -58,6 +60,11 @@ fn every_value_reaches_its_field() {
             json!(["team-a"]),
         ),
         ("MutatingAdmissionPolicy", "/spec/matchConstraints/objectSelector/matchExpressions/0/key", json!("tier")),
+        (
+            "ValidatingAdmissionPolicy",
+            "/spec/matchConditions/0/expression",
+            json!(r#"request.userInfo.username == "system:serviceaccount:own:tso-tenant-schema-operator""#),
+        ),
         ("Pod", "/spec/containers/0/args", json!(["check-connection", "default"])),
         ("Pod", "/metadata/annotations/helm.sh~1hook", json!("test")),
         ("Pod", "/metadata/labels/team", json!("platform")),
@@ -151,4 +158,32 @@ fn a_selector_as_it_is_typed_is_what_the_policy_selects() {
         let error = helm.render(&["template", "tso", "--api-versions", API_VERSION], &values).unwrap_err();
         assert!(error.contains(words), "{error}");
     }
+}
+
+#[test]
+fn the_policy_on_secrets_is_there_whenever_the_operator_may_write_them() {
+    let Some(helm) = Helm::offline() else { return };
+    let policies = |own: &str, values: Value| {
+        let of_secrets = |object: &Value| object["kind"].as_str().unwrap().starts_with("ValidatingAdmissionPolicy");
+        helm.objects(own, &values).into_iter().filter(of_secrets).collect::<Vec<_>>()
+    };
+    assert!(policies("own", json!({ "credentials": { "enabled": false } })).is_empty());
+    // Whoever makes the rights by hand needs it as much.
+    let by_hand = json!({ "rbac": { "create": false }, "serviceAccount": { "create": false, "name": "made-before" } });
+    let mut names = BTreeSet::new();
+    for (own, values, account) in [
+        ("own", json!({}), "own:tso-tenant-schema-operator"),
+        ("other", json!({}), "other:tso-tenant-schema-operator"),
+        ("own", json!({ "fullnameOverride": "operator", "serviceAccount": { "name": "named" } }), "own:named"),
+        ("third", by_hand, "third:made-before"),
+    ] {
+        let found = policies(own, values);
+        let [policy, binding] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(policy["spec"]["failurePolicy"], "Fail");
+        let whom = format!("request.userInfo.username == \"system:serviceaccount:{account}\"");
+        assert_eq!(policy["spec"]["matchConditions"][0]["expression"], whom);
+        assert_eq!(binding["spec"], json!({ "policyName": policy["metadata"]["name"], "validationActions": ["Deny"] }));
+        names.insert(policy["metadata"]["name"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(names.len(), 4, "each release has its own: {names:?}");
 }

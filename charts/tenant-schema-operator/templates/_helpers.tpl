@@ -154,6 +154,14 @@ volumeMounts:
   verbs: [create, patch]
 {{- end -}}
 
+{{/* Rights on the Secrets that applications connect with; the policy on them says which these are. Not patch: the API server
+answers a patch whose outcome it cannot read with that outcome, the whole Secret, before any policy is asked. */}}
+{{- define "operator.credentialRules" -}}
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, update]
+{{- end -}}
+
 {{/* A role in one namespace, given to the operator. Takes root, namespace, name and rules. */}}
 {{- define "operator.role" -}}
 apiVersion: rbac.authorization.k8s.io/v1
@@ -184,6 +192,12 @@ subjects:
 {{/* The name of the policy that sets finalizers, and of its binding. */}}
 {{- define "operator.finalizerPolicy" -}}
 {{- printf "%s-finalizer" (include "operator.fullname" .) -}}
+{{- end -}}
+
+{{/* The name of the policy on the operator's Secrets, and of its binding: policies belong to no namespace, and no namespace has
+a dot in its name, so that no two releases share one. */}}
+{{- define "operator.secretPolicy" -}}
+{{- printf "%s-secrets.%s" (include "operator.fullname" .) .Release.Namespace -}}
 {{- end -}}
 
 {{/* A selector as it is typed, such as `team=a,tier notin (test, trial),!old`, as a list of requirements of a LabelSelector. */}}
