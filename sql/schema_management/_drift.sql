@@ -1,7 +1,7 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
--- it, the default privileges of the owner role, and the attributes and memberships of the three roles. A row says
--- what, whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it
--- and `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is
+-- it, the default privileges of the owner role, the attributes and memberships of the three roles, and the logins of
+-- credentials (see _credential_drift). A row says what, whether we can put it right, and the statement that does; `kind`
+-- tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is
 -- made again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
@@ -236,6 +236,11 @@ AS $function$
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
                      w.of_all, w.reading, w.privileges
         ) AS d
+
+        UNION ALL
+        SELECT CASE l.kind WHEN 'shared' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what, l.repairable, l.statement,
+               l.role_name, l.other_role, l.helper
+        FROM edu_matrix_hub_schema._credential_drift($1) AS l
     )
     SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
     FROM found AS f

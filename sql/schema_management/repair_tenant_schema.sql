@@ -1,5 +1,5 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
--- attributes and memberships (see _drift for what counts). options: {schema_id, requested_by?}.
+-- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
 -- keep the others from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the
@@ -23,6 +23,9 @@ DECLARE
     most           CONSTANT integer := 200;
     taken          integer := 0;
     unfinished     boolean := false;
+    -- Logins that another session is changing, and what was not done to them for that.
+    held           text[] := '{}'::text[];
+    left_held      jsonb := '[]'::jsonb;
     remaining      integer;
     error_detail   text;
 BEGIN
@@ -39,9 +42,9 @@ BEGIN
             remaining := cardinality(repaired);
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished;
-                unfinished := unfinished OR finding.kind = 'schema_part' OR taken = most;
-                EXIT WHEN taken = most;
+                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished OR finding.role_name = ANY (held);
+                unfinished := unfinished OR finding.kind IN ('schema_part', 'shared') OR taken = most;
+                EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
                 IF NOT finding.repairable THEN
                     not_repairable := not_repairable || jsonb_build_object('what', finding.what,
@@ -65,6 +68,10 @@ BEGIN
                         WHEN 'membership' THEN
                             PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'leave',
                                                                         ARRAY[finding.role_name], finding.other_role);
+                        WHEN 'login' THEN
+                            PERFORM edu_matrix_hub_schema._as_keeper(finding.helper, finding.statement);
+                        WHEN 'entry' THEN
+                            PERFORM edu_matrix_hub_schema._let_connect(finding.role_name);
                         WHEN 'owner' THEN
                             IF finding.role_name <> current_user THEN
                                 PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take',
@@ -80,14 +87,23 @@ BEGIN
                     END CASE;
                     repaired := repaired || finding.what;
                 EXCEPTION
+                    WHEN lock_not_available OR internal_error THEN
+                        -- A login may change itself, and holds up by that what is done to it, and nothing else.
+                        IF finding.kind NOT IN ('login', 'entry') THEN
+                            RAISE;
+                        END IF;
+                        held := held || finding.role_name;
+                        left_held := left_held || jsonb_build_object('what', finding.what,
+                            'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
-                         OR duplicate_object OR undefined_object THEN
+                         OR duplicate_object OR undefined_object OR SQLSTATE 'TS001' THEN
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                 END;
             END LOOP;
             EXIT WHEN remaining = cardinality(repaired) OR taken = most;
         END LOOP;
+        not_repairable := not_repairable || left_held;
         IF made_roles THEN
             IF NOT owner_is_taken THEN
                 PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
@@ -100,6 +116,9 @@ BEGIN
         END IF;
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
+        ELSIF held <> '{}' AND repaired = '{}' THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy',
+                format('another session is changing login "%s"', held[1]), '{"sqlstate": "55P03"}');
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
                 format('%s; a role with more rights has to run: %s',

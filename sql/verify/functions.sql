@@ -48,8 +48,10 @@ BEGIN
             ('_comment_on_constraint', 'wanted oid', true, 0),
             ('_create_tenant_roles', 'schema_id uuid', true, 0),
             ('_connect_role', '', true, 0),
+            ('_connect_role_name', '', true, 0),
             ('_contest', '', true, 0),
             ('_credential_detail', 'credential edu_matrix_hub_schema.tenant_credentials', false, 0),
+            ('_credential_drift', 'schema_ids uuid[]', true, 0),
             ('_cut', 'whole text', false, 0),
             ('_cut_document', 'whole jsonb', false, 0),
             ('_cut_message', 'whole text', false, 0),
@@ -101,12 +103,15 @@ BEGIN
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean', true, 0),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, 0),
+            ('_let_connect', 'login text', true, 0),
             ('_limit_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, '
                               'credential edu_matrix_hub_schema.tenant_credentials, names text[]', true, 0),
             ('_list_weight', 'list text[]', true, 0),
             ('_lock_budget', '', true, 0),
             ('_lock_tables', 'tables oid[]', true, 0),
             ('_lock_tenant', 'schema_id uuid, kind text, exclusive boolean', true, 0),
+            ('_login_defaults', 'login text, schema_name text, statement_timeout_seconds integer, '
+                                'idle_in_transaction_timeout_seconds integer', true, 0),
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, '
                      'description text, metadata jsonb, error text, sqlstate text', true, 0),
             ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, '

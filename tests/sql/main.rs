@@ -22,6 +22,7 @@ mod bring_back;
 mod copies;
 mod create;
 mod credentials;
+mod credentials_drift;
 mod credentials_hostile;
 mod drift;
 mod emptied;
