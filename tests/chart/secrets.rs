@@ -36,6 +36,12 @@ fn secret(namespace: &str, name: &str, of_type: &str, owners: &Value) -> Value {
         "metadata": { "namespace": namespace, "name": name, "ownerReferences": owners } })
 }
 
+/// The same with an annotation.
+fn annotated(mut secret: Value, key: &str, value: &str) -> Value {
+    secret["metadata"]["annotations"][format!("edumatrixhub.io/{key}")] = json!(value);
+    secret
+}
+
 /// The same with something else in it.
 fn emptied(secret: &Value) -> Value {
     let mut secret = secret.clone();
@@ -78,7 +84,7 @@ impl Ground<'_> {
 
     /// A Secret of the first TenantSchema.
     fn ours(&self, name: &str) -> Value {
-        secret(&self.namespaces.tenants, name, TYPE, &self.owner(0))
+        annotated(secret(&self.namespaces.tenants, name, TYPE, &self.owner(0)), "tenant-schema", "one")
     }
 
     /// How it is, to the last byte.
@@ -95,7 +101,8 @@ impl Ground<'_> {
         let none = json!(null);
         let mut foreign = vec![
             secret(tenants, "opaque", "Opaque", &none),
-            secret(tenants, "of-another-type", "Opaque", &self.owner(0)),
+            annotated(secret(tenants, "of-another-type", "Opaque", &self.owner(0)), "tenant-schema", "one"),
+            secret(tenants, "of-no-name", TYPE, &self.owner(0)),
             secret(tenants, "of-no-owner", TYPE, &none),
             secret(tenants, "of-another-kind", TYPE, &owner(KINDS, "SchemaBackup", "copy", &backup)),
             secret(tenants, "of-another-group", TYPE, &owner("edumatrixhub.io.evil/v1", "TenantSchema", "one", "1")),
@@ -183,17 +190,15 @@ fn uid_of(ground: &Ground, secret: &Value) -> Value {
 fn assert_not_overwritten(ground: &Ground, secret: &Value) {
     let account = &ground.account;
     let mut claims = vec![emptied(secret)];
-    for (of_type, owners) in [(TYPE, ground.owner(0)), (secret["type"].as_str().unwrap(), ground.owner(1))] {
-        let mut claim = emptied(secret);
+    for (of_type, owners) in [(TYPE, ground.owner(0)), (secret["type"].as_str().unwrap(), json!(null))] {
+        let mut claim = annotated(emptied(secret), "tenant-schema", "one");
         claim["type"] = json!(of_type);
         claim["metadata"]["ownerReferences"] = owners;
         claims.push(claim.clone());
+        claims.push(annotated(claim.clone(), "compare", ""));
         claim["metadata"]["uid"] = uid_of(ground, secret);
         claims.push(claim);
     }
-    let mut left = emptied(secret);
-    left["metadata"]["annotations"] = json!({ "edumatrixhub.io/left-by": ground.tenants[0] });
-    claims.push(left);
     // Even what would change nothing.
     claims.push(secret.clone());
     for claim in claims {
@@ -247,21 +252,19 @@ fn new_secrets_that_belong_to_no_tenant_are_refused_everywhere() {
             token["metadata"]["annotations"] = json!({ "kubernetes.io/service-account.name": "default" });
             let mut of_kube = token.clone();
             of_kube["metadata"]["namespace"] = json!("kube-system");
-            let mut left = secret(tenants, "new", "Opaque", &json!(null));
-            left["metadata"]["annotations"] = json!({ "edumatrixhub.io/left-by": ground.tenants[0] });
+            let named = annotated(secret(tenants, "new", "Opaque", &json!(null)), "tenant-schema", "one");
             let mut generated = secret(tenants, "new", TYPE, &json!(null));
             generated["metadata"] = json!({ "namespace": tenants, "generateName": "new-" });
             let refused = [
-                token,
-                of_kube,
-                left,
+                annotated(token, "tenant-schema", "one"),
+                annotated(of_kube, "tenant-schema", "one"),
+                named,
                 generated,
                 secret(tenants, "new", "Opaque", &ours),
                 secret(tenants, "new", TYPE, &json!(null)),
+                secret(tenants, "new", TYPE, &ours),
                 secret(tenants, "new", TYPE, &owner(KINDS, "SchemaBackup", "copy", "1")),
                 secret(tenants, "new", TYPE, &owner(KINDS, "TenantDatabase", "default", "1")),
-                secret(tenants, "new", TYPE, &owner("edumatrixhub.io.evil/v1", "TenantSchema", "one", "1")),
-                secret(tenants, "new", TYPE, &owner("edumatrixhub.iox/v1", "TenantSchema", "one", "1")),
                 secret(own, "new", "Opaque", &json!(null)),
                 secret(own, "new", TYPE, &json!(null)),
                 secret("kube-system", "bootstrap-token-abcdef", "bootstrap.kubernetes.io/token", &ours),
@@ -292,7 +295,7 @@ fn new_secrets_that_belong_to_no_tenant_are_refused_everywhere() {
 }
 
 #[test]
-fn secrets_of_tenants_are_written_replaced_and_left() {
+fn secrets_of_tenants_are_written_replaced_and_stay() {
     let values = |namespaces: &Namespaces| {
         json!({ "credentials": { "namespaces": [namespaces.tenants, namespaces.databases] },
             "watchNamespaces": [namespaces.other] })
@@ -324,19 +327,22 @@ fn secrets_of_tenants_are_written_replaced_and_left() {
         another["metadata"]["uid"] = json!("00000000-0000-0000-0000-000000000000");
         account.update(&another).is(409, "Conflict", "Precondition failed: UID in precondition");
 
-        // It does not become another tenant's, unless it was left.
-        let mut taken = secret.clone();
-        taken["metadata"]["ownerReferences"] = ground.owner(1);
-        account.update(&taken).is_refused_by_policy("the one that is there belongs to another");
+        // It does not become another tenant's, by UID or by name.
+        let mut again = secret.clone();
+        again["metadata"]["ownerReferences"] = ground.owner(1);
+        account.update(&again).is_refused_by_policy("the one that is there belongs to another");
+        let named = |secret: &Value| annotated(secret.clone(), "tenant-schema", "two");
+        account.update(&named(&again)).is_refused_by_policy("the one that is there belongs to another");
+        account.update(&named(&secret)).is_refused_by_policy("the one that is there belongs to another");
+        // Without an owner it stays when that goes, and the next object of the name has it.
         let mut left = secret.clone();
         left["metadata"]["ownerReferences"] = json!(null);
-        account.update(&left).is_refused_by_policy("this one would not");
-        left["metadata"]["annotations"] = json!({ "edumatrixhub.io/left-by": ground.tenants[1] });
-        account.update(&left).is_refused_by_policy("the one that is there belongs to another");
-        left["metadata"]["annotations"] = json!({ "edumatrixhub.io/left-by": ground.tenants[0] });
+        account.update(&named(&left)).is_refused_by_policy("the one that is there belongs to another");
         assert!(account.update(&left).is_taken()["metadata"].get("ownerReferences").is_none());
-        account.update(&taken).is_taken();
+        account.update(&named(&again)).is_refused_by_policy("the one that is there belongs to another");
+        account.update(&again).is_taken();
         assert_eq!(uid_of(ground, &secret), uid);
+        account.update(&left).is_taken();
 
         ground.release.kubectl(&["delete", "secret/mine", "-n", &ground.namespaces.tenants]);
         account.update(&next).is(404, "NotFound", "secrets \"mine\" not found");
@@ -360,7 +366,8 @@ fn what_is_in_the_way_of_a_secret_has_words_of_its_own() {
         |ground| {
             let Namespaces { databases: full, other: going, .. } = ground.namespaces;
             let (account, release) = (&ground.account, ground.release);
-            let here = |namespace: &str| secret(namespace, "mine", TYPE, &ground.owner(0));
+            let here =
+                |namespace: &str| annotated(secret(namespace, "mine", TYPE, &ground.owner(0)), "tenant-schema", "one");
             let hard = json!({ "hard": { "secrets": "0" } });
             let quota = json!({ "apiVersion": "v1", "kind": "ResourceQuota",
                 "metadata": { "namespace": full, "name": "none" }, "spec": hard });
@@ -388,6 +395,40 @@ fn what_is_in_the_way_of_a_secret_has_words_of_its_own() {
                 "NotFound",
                 "namespaces \"no-such-namespace\" not found",
             );
+        },
+    );
+}
+
+/// The operator asks the policy whether a Secret is as it wrote it, since it may not read it.
+#[test]
+fn a_secret_is_compared_without_being_read() {
+    Ground::run(
+        |_| json!({}),
+        |ground| {
+            let account = &ground.account;
+            let with = |credential: &str, endpoint: &str| {
+                annotated(annotated(ground.ours("mine"), "credential-id", credential), "endpoint", endpoint)
+            };
+            let created = account.create(&with("first", "here"));
+            let uid = created.is_taken()["metadata"]["uid"].clone();
+            let before = ground.seen(&ground.ours("mine"));
+            let compare = |secret: Value| {
+                let secret = emptied(&annotated(secret, "compare", ""));
+                account.request("PUT", &dry(&item(&secret)), &secret)
+            };
+            let same = compare(with("first", "here"));
+            assert_eq!(same.is_taken()["metadata"]["uid"], uid);
+            assert!(!same.to_string().contains(ENCODED), "{same}");
+            for other in [with("second", "here"), with("first", "there"), ground.ours("mine")] {
+                compare(other).is(422, "Invalid", "the Secret has another credential, or leads elsewhere");
+            }
+            let mut another = with("first", "here");
+            another["metadata"]["uid"] = json!("00000000-0000-0000-0000-000000000000");
+            compare(another).is(409, "Conflict", "Precondition failed: UID in precondition");
+            // A comparison is never written.
+            let written = annotated(with("first", "here"), "compare", "");
+            account.update(&written).is(422, "Invalid", "the Secret has another credential, or leads elsewhere");
+            assert_eq!(ground.seen(&ground.ours("mine")), before);
         },
     );
 }

@@ -16,8 +16,9 @@ use tenant_schema_operator::{
         tenant_schema::Access,
     },
     backup::observe::Observed as ObservedBackup,
-    contract::{InstitutionStatus, JobKind, Step, TenantAnswer, TenantRow},
+    contract::{InstitutionStatus, JobKind, LoginLimits, Purpose, Step, TenantAnswer, TenantRow},
     frame::{Kind, Wish},
+    kubernetes::secrets::Target,
     plan::{Effect, Plan, Running},
     tenant::observe::Observed,
 };
@@ -25,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     backup_resolved,
-    random::{Dice, backup, backup_answer, database, tenant, tenant_answer},
+    random::{Dice, backup, backup_answer, database, secret_seen, tenant, tenant_answer},
     resolved,
 };
 
@@ -45,7 +46,7 @@ struct Situation {
 
 /// Everything that is wrong with a plan.
 fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
-    let lints: [(&str, bool); 11] = [
+    let lints: [(&str, bool); 14] = [
         ("something is destroyed while its jobs run", at.jobs && destroys_before_jobs_end(plan)),
         ("an effect comes after one that ends the plan", ends_early(plan)),
         ("more than one thing is waited for", plan.effects.iter().filter(|effect| waits(effect)).count() > 1),
@@ -56,6 +57,9 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
         ("a pause is passed over", at.paused != plan.paused),
         ("steps are announced and there are none", plan.effects.iter().any(is_hollow)),
         ("a tenant is opened whose institution is shut", at.shut && plan.steps().any(opens)),
+        ("a login is opened whose institution is shut", at.shut && plan.steps().any(issues)),
+        ("a password is issued and not published at once, or the other way round", is_lost(plan)),
+        ("a login is closed after one was opened, which would close that", closes_after_opening(plan)),
         ("a line is empty", plan.to_string().lines().any(|line| line.trim().is_empty())),
     ];
     lints.into_iter().filter(|(_, wrong)| *wrong).map(|(lint, _)| lint).collect()
@@ -63,6 +67,29 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
 
 fn opens(step: &Step) -> bool {
     step.opens() || matches!(step, Step::CreateTenantSchema { access: Access::ReadWrite, .. })
+}
+
+fn issues(step: &Step) -> bool {
+    matches!(step, Step::IssueCredential { .. })
+}
+
+/// The steps that issue a password are the last of their call, and come directly before the effect that publishes it.
+fn is_lost(plan: &Plan) -> bool {
+    let issued = |effect: &Effect| {
+        let (Effect::Steps(steps) | Effect::Try(steps)) = effect else { return false };
+        steps.iter().any(issues)
+    };
+    let is_published = |effect: &Effect| matches!(effect, Effect::Publish { .. });
+    let after = plan.effects.iter().skip(1).map(Some).chain([None]);
+    let is_last = |steps: &[Step]| steps.iter().position(issues).is_none_or(|place| place + 1 == steps.len());
+    let misplaced = |effect: &Effect| matches!(effect, Effect::Steps(steps) | Effect::Try(steps) if !is_last(steps));
+    plan.effects.first().is_some_and(is_published)
+        || plan.effects.iter().any(misplaced)
+        || plan.effects.iter().zip(after).any(|(effect, next)| issued(effect) != next.is_some_and(is_published))
+}
+
+fn closes_after_opening(plan: &Plan) -> bool {
+    plan.steps().skip_while(|step| !issues(step)).any(Step::closes_logins)
 }
 
 fn destroys(step: &Step) -> bool {
@@ -139,7 +166,8 @@ proptest! {
         let mut dice = Dice(&thrown);
         let tenant = tenant(&mut dice, false);
         if let Ok(desired) = tenant.desired(&resolved(database(&mut dice), 0)) {
-            let observed = Observed { gone, ..tenant_answer(&mut dice).into() };
+            let secret = secret_seen(&mut dice);
+            let observed = Observed { gone, secret, ..tenant_answer(&mut dice).into() };
             let TenantAnswer { own, institution_status, .. } = &observed.answer;
             let status = own.as_deref().map_or(institution_status, |row| &row.institution_status);
             let shut = matches!(status, Some(InstitutionStatus::Suspended | InstitutionStatus::Closed));
@@ -191,6 +219,8 @@ fn each_lint_can_fail() {
     let shut = Situation { shut: true, ..Situation::default() };
     let open = || Effect::Steps(vec![Step::SetTenantAccess { schema_id: id, access: Access::ReadWrite, cause: None }]);
     let quiet = Situation::default();
+    let close = || Effect::Try(vec![Step::EndPreviousLogin { schema_id: id, purpose: Purpose::Connection }]);
+    let lost = "a password is issued and not published at once, or the other way round";
     let destroyed = "something is destroyed while its jobs run";
     let after = "an effect comes after one that ends the plan";
     let (twice, let_go) = ("more than one thing is waited for", "the object is let go while something is waited for");
@@ -216,11 +246,43 @@ fn each_lint_can_fail() {
         (vec![give()], quiet, vec![]),
         (vec![destroy()], paused, vec![pause]),
         (vec![Effect::Steps(Vec::new())], quiet, vec![hollow]),
+        (vec![issue()], quiet, vec![lost]),
+        (vec![publish()], quiet, vec![lost]),
+        (vec![issue(), destroy(), publish()], quiet, vec![lost]),
+        (vec![issue(), publish()], quiet, vec![]),
+        (vec![issue(), publish()], shut, vec!["a login is opened whose institution is shut"]),
+        (vec![close(), issue(), publish()], quiet, vec![]),
+        (
+            vec![issue(), publish(), close()],
+            quiet,
+            vec!["a login is closed after one was opened, which would close that"],
+        ),
         (vec![refuse("make another\n\nnow")], quiet, vec!["a line is empty"]),
     ] {
         let plan = Plan { subject: "tenant a/b".to_owned(), effects, ..Plan::default() };
         assert_eq!(lint(&plan, at), expected, "{plan}");
     }
+}
+
+fn issue() -> Effect {
+    let limits =
+        LoginLimits { connection_limit: 20, statement_timeout_seconds: 0, idle_in_transaction_timeout_seconds: 0 };
+    let owner_uid = "u".to_owned();
+    let (purpose, new, grace_seconds, unpublished) = (Purpose::Connection, None, 0, false);
+    Effect::Try(vec![Step::IssueCredential { owner_uid, purpose, new, limits, grace_seconds, unpublished }])
+}
+
+fn publish() -> Effect {
+    let text = |text: &str| text.to_owned();
+    let secret = Target {
+        namespace: text("a"),
+        name: text("b-db"),
+        uid: None,
+        owner_name: text("b"),
+        owner_uid: text("u"),
+        stays: false,
+    };
+    Effect::Publish { secret, schema: text("school") }
 }
 
 fn reclaim(schema_id: Uuid) -> Step {

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{ABANDON, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, SchemaBackup, TenantSchema,
-        bound, condition::Reason, deletion},
+    api::{
+        ABANDON, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, SchemaBackup,
+        TenantSchema, bound, condition::Reason, deletion,
+    },
     contract::{BackupAnswer, BackupState, RowStatus, TenantAnswer},
     tenant::credential::SecretSeen,
 };
@@ -187,6 +189,7 @@ fn own(dice: &mut Dice<'_>) -> Value {
         "institution_id": dice.maybe(5, |_| json!(INSTITUTION)),
         "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),
         "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
+        "credential": dice.maybe(2, credential),
     }))
 }
 

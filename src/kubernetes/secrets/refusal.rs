@@ -9,6 +9,9 @@ pub const GUARD_WORDS: &str = "the operator may write only Secrets that belong t
 /// What the same policy says of a Secret that was compared.
 pub const DIFFERS_WORDS: &str = "the Secret has another credential";
 
+/// How the API server says that a Secret of the name has another type. It finds that before it asks a policy.
+const OTHER_TYPE: &str = "type: Invalid value: \"servicebinding.io/postgresql\": field is immutable";
+
 /// Why a Secret was not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -30,7 +33,9 @@ impl Refusal {
     pub fn of(error: Error) -> Self {
         match error {
             // A Secret that is not ours is the only one that the policy keeps us from, since what we write is right.
-            Error::Refused { message, .. } if message.contains(GUARD_WORDS) => Self::Foreign,
+            Error::Refused { message, .. } if message.contains(GUARD_WORDS) || message.contains(OTHER_TYPE) => {
+                Self::Foreign
+            }
             Error::Refused { message, .. } if message.contains(DIFFERS_WORDS) => Self::Differs,
             // Too many requests, a time-out and a conflict pass.
             Error::Refused { code: 408 | 409 | 429, message, .. } => Self::MayPass(message),
@@ -48,5 +53,34 @@ impl Refusal {
             Self::Forbidden(_) => Some(Reason::CredentialsForbidden),
             Self::Differs | Self::MayPass(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_says_is_told_apart() {
+        let check = |code: u16, message: &str, expected: Option<Reason>| {
+            let error = Error::Refused { attempt: String::new(), code, message: message.to_owned() };
+            let refusal = Refusal::of(error);
+            assert_eq!(refusal.reason(), expected, "{refusal:?}");
+        };
+        let policy = "ValidatingAdmissionPolicy 'x' with binding 'x' denied request: ";
+        check(422, &format!("{policy}{GUARD_WORDS}, and the one that is there does not"), Some(Reason::SecretConflict));
+        check(
+            422,
+            "Secret \"n\" is invalid: type: Invalid value: \"servicebinding.io/postgresql\": field is immutable",
+            Some(Reason::SecretConflict),
+        );
+        check(422, &format!("{policy}{DIFFERS_WORDS}, or leads elsewhere"), None);
+        check(403, "secrets is forbidden: exceeded quota: none", Some(Reason::CredentialsForbidden));
+        check(422, "data: Forbidden: field is immutable when `immutable` is set", Some(Reason::CredentialsForbidden));
+        for code in [408, 409, 429, 500, 503] {
+            check(code, "later", None);
+        }
+        let away = Error::Unreachable { attempt: String::new(), message: "no route".to_owned() };
+        assert_eq!(Refusal::of(away).reason(), None);
     }
 }

@@ -7,11 +7,12 @@ use crate::{
     api::{condition::whole_seconds, credentials::CredentialsStatus, event::EventReason},
     contract::{Call, CallResult, CredentialRow, TenantRow},
     frame::Notice,
-    plan::Applied,
+    plan::{Applied, Published},
     tenant::{
         credential::{Credential, SecretSeen},
         desired::Desired,
     },
+    text::count,
 };
 
 /// What is published after a pass; nothing while no Secret has a login.
@@ -86,6 +87,7 @@ fn as_it_is(
     CredentialsStatus {
         login: told.login.filter(|_| !is_withdrawn),
         credential_id: told.credential_id.filter(|_| !is_withdrawn),
+        published_time: told.published_time.filter(|_| !is_withdrawn),
         previous_until: until.map(whole_seconds),
         ..told
     }
@@ -100,13 +102,21 @@ pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
     told.previous_until.as_ref()?.0.checked_add(SignedDuration::from_secs(2)).ok()
 }
 
-/// What is told of what was done to logins.
-pub(super) fn what_was_done(applied: &Applied) -> Vec<Notice> {
-    let sessions =
-        |result: &CallResult| crate::text::count(i64::try_from(result.ended()).unwrap_or(i64::MAX), "session");
+/// What is told of what was done to logins; `before` is what the status told.
+pub(super) fn what_was_done(before: Option<&CredentialsStatus>, namespace: &str, applied: &Applied) -> Vec<Notice> {
+    let sessions = |result: &CallResult| count(i64::try_from(result.ended()).unwrap_or(i64::MAX), "session");
+    let former = before.and_then(|told| told.secret_name.as_deref());
+    // The operator may not delete a Secret.
+    let former = former.filter(|name| applied.published.as_ref().is_none_or(|written| written.secret_name != *name));
+    let left = former.map_or_else(String::new, |name| {
+        format!(
+            "; Secret {name} is not renewed any more, and to remove it: kubectl -n {namespace} delete secret {name}"
+        )
+    });
     let mut notices = Vec::new();
     if let Some(result) = applied.success(&Call::WithdrawCredential) {
-        let message = format!("the logins of the tenant's applications were closed, {} ended", sessions(result));
+        let left = if applied.published.is_none() { left.as_str() } else { "" };
+        let message = format!("the logins of the tenant's applications were closed, {} ended{left}", sessions(result));
         notices.push(Notice { reason: EventReason::CredentialRevoked, message });
     }
     if let Some(result) = applied.success(&Call::EndPreviousLogin) {
@@ -115,13 +125,12 @@ pub(super) fn what_was_done(applied: &Applied) -> Vec<Notice> {
         notices.push(Notice { reason: EventReason::LoginClosed, message });
     }
     if let Some(written) = &applied.published {
+        let Published { secret_name, login, credential_id, .. } = written;
         let until = written
             .previous_until
-            .map_or_else(String::new, |until| format!("; the former login stays open until {until}"));
-        let message = format!(
-            "Secret {} has login {} with credential {}{until}",
-            written.secret_name, written.login, written.credential_id
-        );
+            .map(whole_seconds)
+            .map_or_else(String::new, |until| format!("; the former login stays open until {}", until.0));
+        let message = format!("Secret {secret_name} has login {login} with credential {credential_id}{until}{left}");
         notices.push(Notice { reason: EventReason::CredentialPublished, message });
     }
     notices

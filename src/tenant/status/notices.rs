@@ -39,7 +39,9 @@ pub(super) fn what_was_done(tenant: &TenantSchema, applied: &Applied, new: &Tena
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
         notices.push(Notice { reason, message: result.message.clone() });
     }
-    notices.extend(credentials::what_was_done(applied));
+    let told = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
+    let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();
+    notices.extend(credentials::what_was_done(told, namespace, applied));
     notices
 }
 
