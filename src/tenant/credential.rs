@@ -4,7 +4,7 @@ use crate::{
     api::{
         REVOKE_CREDENTIALS, TenantSchema,
         condition::Reason,
-        credentials::{Credentials, CredentialsStatus},
+        credentials::{Credentials, CredentialsStatus, SecretRetention},
         policy::DeletionPolicy,
     },
     contract::{CredentialRow, LoginLimits},
@@ -55,6 +55,12 @@ pub enum SecretSeen {
 }
 
 impl Credential {
+    /// What becomes of the Secret, as the status tells it.
+    #[must_use]
+    pub const fn retention(&self) -> SecretRetention {
+        if self.secret.stays { SecretRetention::Retained } else { SecretRetention::Owned }
+    }
+
     /// Whether a status tells of this credential in this Secret.
     #[must_use]
     pub fn is_told(&self, told: &CredentialsStatus, found: &CredentialRow) -> bool {
@@ -87,9 +93,7 @@ pub(super) fn wanted(
     // a patch, and in the end there may be no database that could issue another password.
     let stays = policy == DeletionPolicy::Retain;
     let rotates = |published: &CredentialsStatus| {
-        is_due(published)
-            || published.is_rotation_requested(&tenant.metadata, now)
-            || published.secret_stays.unwrap_or_default() != stays
+        is_due(published) || published.is_rotation_requested(&tenant.metadata, now) || published.secret_stays() != stays
     };
     Some(Credential {
         secret: secret(&tenant.metadata, name, uid, stays),
@@ -112,7 +116,7 @@ pub(super) fn wanted(
 /// stays already, or there is none.
 pub(super) fn left_behind(tenant: &TenantSchema, schema_name: &str, now: Timestamp) -> Option<Credential> {
     let published = tenant.status.as_ref()?.credentials.as_ref()?;
-    let is_owned = published.secret_uid.is_some() && !published.secret_stays.unwrap_or_default();
+    let is_owned = published.secret_uid.is_some() && !published.secret_stays();
     wanted(tenant, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)
 }
 

@@ -13,6 +13,8 @@ mod conflicts;
 mod connections;
 mod contested;
 mod contract;
+mod credentials;
+mod credentials_lost;
 mod databases;
 mod deletion;
 mod documented;

@@ -89,7 +89,7 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
 fn published(dice: &mut Dice<'_>) -> Value {
     json!({
         "login": "school_app_a", "credentialId": dice.of(&[ROW, OTHER]), "secretName": "school-db", "secretUid": "uid-secret",
-        "publishedTime": dice.of(&["2026-12-10T00:00:00Z", "2026-01-01T00:00:00Z"]), "secretStays": dice.maybe(2, |_| json!(true)),
+        "publishedTime": dice.of(&["2026-12-10T00:00:00Z", "2026-01-01T00:00:00Z"]), "secretRetention": dice.of(&["Owned", "Retained"]),
         "previousUntil": dice.maybe(2, |_| json!("2026-12-31T00:30:00Z")), "revoked": dice.maybe(2, |_| json!("school")),
     })
 }

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{KubeSchema, core::ObjectMeta};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{REVOKE_CREDENTIALS, rotation_requested, schema};
@@ -98,9 +99,9 @@ pub struct CredentialsStatus {
     #[schemars(length(max = 64))]
     pub secret_uid: Option<String>,
 
-    /// The Secret stays when this object goes, since the schema does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret_stays: Option<bool>,
+    /// What becomes of the Secret when this object goes. `Owned`: it goes too. `Retained`: it stays, as the schema does.
+    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
+    pub secret_retention: Option<SecretRetention>,
 
     /// When it was written to the Secret.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +120,16 @@ pub struct CredentialsStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub revoked: Option<String>,
+}
+
+/// What becomes of a Secret when its `TenantSchema` goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
+pub enum SecretRetention {
+    /// It goes too.
+    Owned,
+    /// It stays.
+    Retained,
 }
 
 impl Credentials {
@@ -140,11 +151,19 @@ impl Credentials {
 }
 
 impl CredentialsStatus {
+    /// Whether the Secret stays when its object goes.
+    #[must_use]
+    pub fn secret_stays(&self) -> bool {
+        self.secret_retention == Some(SecretRetention::Retained)
+    }
+
     /// Whether a user asked for another password since this one was published.
     #[must_use]
     pub fn is_rotation_requested(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
-        let published = self.published_time.as_ref().map(|time| time.0);
-        rotation_requested(metadata, now).is_some_and(|asked| published.is_none_or(|published| asked > published))
+        // In whole seconds, as the status has it: the request that was followed is not a new one.
+        let published = self.published_time.as_ref().map(|time| time.0.as_second());
+        rotation_requested(metadata, now)
+            .is_some_and(|asked| published.is_none_or(|published| asked.as_second() > published))
     }
 
     /// The value by which a user asks to revoke what is published, unless it was followed.
@@ -175,7 +194,8 @@ mod tests {
             assert_eq!(status.is_rotation_requested(&metadata, now), expected, "{value}");
         };
         check("2026-01-31T11:30:00Z", true);
-        check("2026-01-31T11:00:00Z", false);
+        check("2026-01-31T11:00:00.9Z", false);
+        check("2026-01-31T11:00:01Z", true);
         check("2026-01-31T10:00:00Z", false);
         check("2026-02-01T12:00:00Z", false);
         check("now", false);

@@ -47,7 +47,7 @@ fn published(wanted: &Credential, applied: &Applied, now: Timestamp) -> Option<C
         credential_id: Some(written.credential_id.to_string()),
         secret_name: Some(wanted.secret.name.clone()),
         secret_uid: written.secret_uid.clone(),
-        secret_stays: wanted.secret.stays.then_some(true),
+        secret_retention: Some(wanted.retention()),
         published_time: Some(whole_seconds(now)),
         previous_until: written.previous_until.map(whole_seconds),
         ..CredentialsStatus::default()
@@ -66,7 +66,7 @@ fn adopted(
     (!wanted.is_told(told, found)).then(|| CredentialsStatus {
         login: Some(found.login.clone()),
         credential_id: Some(found.credential_id.to_string()),
-        secret_stays: wanted.secret.stays.then_some(true),
+        secret_retention: Some(wanted.retention()),
         secret_name: Some(wanted.secret.name.clone()),
         secret_uid: uid.clone(),
         published_time: Some(whole_seconds(found.issued_at)),

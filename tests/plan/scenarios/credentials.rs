@@ -200,7 +200,7 @@ fn a_secret_that_is_refused_is_told_and_no_password_is_issued_for_it() {
 fn a_secret_of_a_tenant_that_is_retained_has_no_owner() {
     let retained = json!({ "deletionPolicy": "Retain" });
     check("credential_retained", &asked(told(json!({})), retained.clone()), &answer(kept(json!({}))));
-    let stays = told(json!({ "secretStays": true }));
+    let stays = told(json!({ "secretRetention": "Retained" }));
     check("credential_retained_before", &asked(stays.clone(), retained), &answer(kept(json!({}))));
     check("credential_owned_again", &asked(stays, json!({})), &answer(kept(json!({}))));
 }
@@ -213,6 +213,6 @@ fn a_tenant_that_stays_when_it_is_deleted_leaves_its_secret() {
         TenantSchema::plan(Wish::End(&leave), &answer(kept(json!({}))).into()).to_string()
     };
     golden("credential_left", &leave(told(json!({}))));
-    assert!(!leave(told(json!({ "secretStays": true }))).contains("Secret"), "it has no owner already");
+    assert!(!leave(told(json!({ "secretRetention": "Retained" }))).contains("Secret"), "it has no owner already");
     assert!(!leave(json!(null)).contains("Secret"), "there is none");
 }

@@ -6,6 +6,7 @@ pub mod next_release;
 pub mod operator;
 pub mod peers;
 pub mod pooler;
+pub mod secret_policy;
 
 use std::{fmt::Debug, time::Duration};
 

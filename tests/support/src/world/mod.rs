@@ -32,7 +32,7 @@ use tenant_schema_operator::{
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
-use crate::tools::{finalizer_policy, pooler::Pooler};
+use crate::tools::{finalizer_policy, pooler::Pooler, secret_policy};
 pub use objects::condition;
 pub use postgres::Session;
 
@@ -60,6 +60,7 @@ pub struct World {
     pub tenant_metrics: bool,
     /// The wiring of further kinds that operators have.
     pub further_kind: fn(&Watching<'_>) -> Vec<Box<dyn Standing>>,
+    is_guarded: bool,
     operator: Option<Operator>,
 }
 
@@ -112,6 +113,7 @@ impl World {
             plane: plane.clone(),
             tenant_metrics: true,
             further_kind: |_| Vec::new(),
+            is_guarded: false,
             operator: None,
             id,
         };
@@ -145,6 +147,7 @@ impl World {
             postgres: self.postgres.clone(),
             tenant_metrics: true,
             further_kind: |_| Vec::new(),
+            is_guarded: false,
             operator: None,
         }
     }
@@ -205,6 +208,17 @@ impl World {
         api.patch(&self.database_ref(), &PatchParams::apply("e2e").force(), &Patch::Apply(&object)).await.unwrap();
     }
 
+    /// The user that this test's operators are for the API server.
+    pub fn operator_user(&self) -> String {
+        format!("operator-{}", self.id)
+    }
+
+    /// Installs the policy by which the operator may write the Secrets of tenants.
+    pub fn guard_secrets(&mut self) {
+        self.is_guarded = true;
+        secret_policy::install(&self.plane, &self.operator_user());
+    }
+
     /// Starts an operator that works for this test's objects alone, and waits until its caches are filled.
     pub async fn start_operator(&mut self) {
         assert!(self.operator.is_none(), "one operator is running");
@@ -220,9 +234,9 @@ impl World {
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let (kubeconfig, further_kind) = (self.kubeconfig.clone(), self.further_kind);
+        let (kubeconfig, user, further_kind) = (self.kubeconfig.clone(), self.operator_user(), self.further_kind);
         let task = runtime.spawn(async move {
-            let client = client(&kubeconfig).await;
+            let client = client_as(&kubeconfig, Some(user)).await;
             let told = async {
                 let _ = stopped.await;
             };
@@ -376,6 +390,9 @@ impl World {
             self.stop_operator().await;
         }
         self.remove_objects().await;
+        if self.is_guarded {
+            secret_policy::remove(&self.plane, &self.operator_user());
+        }
         self.drop_database(&self.database.clone());
     }
 
@@ -451,8 +468,15 @@ fn merge(into: &mut Value, by_default: Value) {
 }
 
 async fn client(kubeconfig: &Path) -> Client {
+    client_as(kubeconfig, None).await
+}
+
+/// A client of an administrator, under the name of this user if there is one.
+async fn client_as(kubeconfig: &Path, user: Option<String>) -> Client {
     let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
+    config.auth_info.impersonate_groups = user.as_ref().map(|_| vec!["system:masters".to_owned()]);
+    config.auth_info.impersonate = user;
     Client::try_from(config).unwrap()
 }
 

@@ -140,12 +140,17 @@ impl World {
             self.sql_in(
                 name,
                 "SELECT rolname FROM pg_roles AS r WHERE EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t \
-                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer)$'))",
+                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer|app_a|app_b)$'))",
             )
         };
         self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));
-        let keepers =
-            self.sql_in("postgres", &format!("SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%'"));
+        let stem = owner.trim_end_matches("_owner");
+        let keepers = self.sql_in(
+            "postgres",
+            &format!(
+                "SELECT rolname FROM pg_roles WHERE rolname LIKE '{owner}\\_k%' OR rolname LIKE '{stem}\\_connect\\_%'"
+            ),
+        );
         let all = of_tenants.lines().chain(keepers.lines()).chain([owner, &operator, &admin]);
         for role in all {
             self.sql_in("postgres", &format!("DROP ROLE IF EXISTS \"{role}\""));
