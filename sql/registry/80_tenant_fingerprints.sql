@@ -1,11 +1,11 @@
 -- One number for each living tenant over everything that only we should change: the owner of its schema and the grants
 -- on it, the default privileges of its owner role, the attributes of its roles and their memberships, and of the logins
--- of its credential the attributes, memberships and defaults. The survey
--- compares it with the one stored when all was found right, and looks closely only where they differ; so it may notice
--- too much (the order of grants, a foreign member) and must not notice too little. A schema or role that is missing,
--- renamed or replaced lacks its share of the sum. Grants are hashed as text: PostgreSQL's own hash of a grant is a
--- plain sum, and forgets the grant option. What is hashed is largely a tenant's choice, so every hash is seeded with a
--- secret number of this installation: without it no user can compute a change that leaves the sum as it is.
+-- of its credential the attributes, memberships and defaults. The survey compares it with the one stored when all was
+-- found right, and looks closely only where they differ; so it may notice too much (the order of grants, a foreign
+-- member) and must not notice too little. A schema or role that is missing, renamed or replaced lacks its share of the
+-- sum. Grants are hashed as text: PostgreSQL's own hash of a grant is a plain sum, and forgets the grant option. What
+-- is hashed is largely a tenant's choice, so every hash is seeded with a secret number of this installation: without it
+-- no user can compute a change that leaves the sum as it is.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_fingerprints AS
 SELECT fact.schema_id, pg_catalog.sum(fact.hash::pg_catalog.numeric) AS fingerprint
 FROM (
@@ -56,43 +56,41 @@ FROM (
     JOIN pg_catalog.pg_default_acl AS d ON d.defaclrole = t.owner_role_oid AND d.defaclnamespace = 0
     WHERE t.status IN ('active', 'suspended')
     UNION ALL
-    -- Ours are short; longer ones, which a tenant may give its login, need not be read to be noticed.
-    SELECT t.id, pg_catalog.hashtextextended(
-               pg_catalog.concat_ws(
-                   '|', r.oid, r.rolname = l.name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
-                   r.rolreplication, r.rolbypassrls, r.rolinherit, r.rolconnlimit,
-                   coalesce(r.rolvaliduntil < 'infinity', false),
-                   CASE WHEN r.rolconfig IS NULL THEN ''
-                        WHEN pg_catalog.pg_column_size(r.rolconfig) < 2048 THEN r.rolconfig::pg_catalog.text
-                        ELSE 'long' END,
-                   CASE WHEN s.setconfig IS NULL THEN ''
-                        WHEN pg_catalog.pg_column_size(s.setconfig) < 2048 THEN s.setconfig::pg_catalog.text
-                        ELSE 'long' END),
-               (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    -- The logins of its credential. What is one's own is found by probes of indexes: as joins of their own these facts
+    -- would cost three times as much. Defaults of ours are short; longer ones, which a tenant may give its login, need
+    -- not be read to be noticed. Memberships are hashed whole, since some of their columns exist from 16 on.
+    SELECT t.id, h.hash
     FROM edu_matrix_hub_schema.tenant_credentials AS c
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id
     CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
-    JOIN pg_catalog.pg_roles AS r ON r.oid = l.oid
-    LEFT JOIN pg_catalog.pg_db_role_setting AS s
-      ON s.setrole = r.oid AND s.setdatabase = (SELECT d.oid FROM pg_catalog.pg_database AS d
-                                                WHERE d.datname = pg_catalog.current_database())
-    WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
-    UNION ALL
-    -- The whole row, since some of its columns exist from 16 on.
-    SELECT t.id, pg_catalog.hash_record_extended(
-               m.*, 516 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
-    FROM edu_matrix_hub_schema.tenant_credentials AS c
-    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id
-    CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
-    JOIN pg_catalog.pg_auth_members AS m ON m.member = l.oid
-    WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
-    UNION ALL
-    SELECT t.id, pg_catalog.hash_record_extended(
-               m.*, 518 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
-    FROM edu_matrix_hub_schema.tenant_credentials AS c
-    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id
-    CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
-    JOIN pg_catalog.pg_auth_members AS m ON m.roleid = l.oid
+    CROSS JOIN (SELECT i.fingerprint_key AS key,
+                       (SELECT d.oid FROM pg_catalog.pg_database AS d
+                        WHERE d.datname = pg_catalog.current_database()) AS place
+                FROM edu_matrix_hub_schema.installation AS i) AS k
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.hashtextextended(
+                   pg_catalog.concat_ws(
+                       '|', r.oid, r.rolname = l.name, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin,
+                       r.rolreplication, r.rolbypassrls, r.rolinherit, r.rolconnlimit,
+                       coalesce(r.rolvaliduntil < 'infinity', false)), k.key) AS hash
+        FROM pg_catalog.pg_roles AS r WHERE r.oid = l.oid
+        UNION ALL
+        SELECT pg_catalog.hash_record_extended(m.*, 516 # k.key)
+        FROM pg_catalog.pg_auth_members AS m WHERE m.member = l.oid
+        UNION ALL
+        SELECT pg_catalog.hash_record_extended(m.*, 518 # k.key)
+        FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = l.oid
+        UNION ALL
+        SELECT pg_catalog.hashtextextended(
+                   CASE WHEN pg_catalog.pg_column_size(s.setconfig) < 2048 THEN s.setconfig::pg_catalog.text
+                        ELSE 'long' END, 520 # k.key)
+        FROM pg_catalog.pg_db_role_setting AS s WHERE s.setdatabase = k.place AND s.setrole = l.oid
+        UNION ALL
+        SELECT pg_catalog.hashtextextended(
+                   CASE WHEN pg_catalog.pg_column_size(s.setconfig) < 2048 THEN s.setconfig::pg_catalog.text
+                        ELSE 'long' END, 522 # k.key)
+        FROM pg_catalog.pg_db_role_setting AS s WHERE s.setdatabase = 0 AND s.setrole = l.oid
+    ) AS h
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
 ) AS fact
 GROUP BY fact.schema_id;

@@ -16,8 +16,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._login_defaults(text, text, integer, integer) FROM PUBLIC;
 
 -- What differs of the logins that tenants' credentials were issued for, while they are open: attributes, limit,
--- memberships, and their defaults in this database and in all. It is a part of _drift, whose columns it has; `helper` is
--- the role keeper that runs the statement. A password cannot be seen, and a login that is closed needs nothing.
+-- memberships, and their defaults in this database and in all. It is a part of _drift, whose columns it has; `helper`
+-- is the role keeper that runs the statement. A password cannot be seen, and a login that is closed needs nothing.
 --
 -- A tenant may give its login other defaults, and a user anything: what only a superuser may take back comes with the
 -- statement. So does what a library defines that is not loaded here, for the server asks for a superuser then.
@@ -32,7 +32,8 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     WITH server AS MATERIALIZED (
         SELECT current_setting('server_version_num')::integer >= 160000 AS modern, d.oid AS place,
-               i.connect_role_oid AS entry, edu_matrix_hub_schema._connect_role_name() AS entry_name
+               i.connect_role_oid AS entry, edu_matrix_hub_schema._connect_role_name() AS entry_name,
+               (SELECT array_agg(g.name) FROM pg_settings AS g WHERE g.context = 'user') AS settable
         FROM pg_database AS d CROSS JOIN edu_matrix_hub_schema.installation AS i
         WHERE d.datname = current_database()
     ), keeper AS MATERIALIZED (
@@ -54,40 +55,12 @@ AS $function$
         WHERE c.schema_id = ANY ($1) AND c.withdrawn_at IS NULL
           AND (l.name = c.login OR l.name = c.previous_login AND c.previous_closed_at IS NULL)
     ), own AS MATERIALIZED (
-        SELECT l.*, s.* FROM login AS l CROSS JOIN server AS s WHERE l.rolname = l.name
-    ), stored AS MATERIALIZED (
-        -- A tenant chooses how long they are; ours are short.
-        SELECT o.oid, d.setdatabase = 0 AS everywhere, split_part(v.setting, '=', 1) AS name,
-               substr(v.setting, strpos(v.setting, '=') + 1) AS value
-        FROM own AS o
-        JOIN pg_db_role_setting AS d ON d.setrole = o.oid AND d.setdatabase IN (0, o.place)
-        CROSS JOIN LATERAL unnest(CASE WHEN pg_column_size(d.setconfig) < 8192 THEN d.setconfig
-                                       ELSE ARRAY['too many to be listed'] END) AS v (setting)
-    ), wanted AS MATERIALIZED (
-        SELECT o.oid, false AS everywhere, w.name, w.value
-        FROM own AS o
-        CROSS JOIN LATERAL (VALUES ('search_path', quote_ident(o.schema_name)),
-                                   ('statement_timeout', o.statement_timeout_seconds || 's'),
-                                   ('idle_in_transaction_session_timeout',
-                                    o.idle_in_transaction_timeout_seconds || 's')) AS w (name, value)
-    ), other AS MATERIALIZED (
-        -- Defaults that are missing or not what they should be, by whether they are ours to change.
-        SELECT x.oid, x.ours, string_agg(DISTINCT x.name, ', ' ORDER BY x.name) AS names,
-               string_agg(format('ALTER ROLE %I %sRESET %s', pg_get_userbyid(x.oid),
-                                 CASE WHEN x.everywhere THEN '' ELSE format('IN DATABASE %I ', current_database()) END,
-                                 (SELECT string_agg(quote_ident(p.part), '.' ORDER BY p.n)
-                                  FROM string_to_table(x.name, '.') WITH ORDINALITY AS p (part, n))),
-                          '; ' ORDER BY x.name, x.everywhere) AS statements
-        FROM (SELECT d.oid, d.name, d.everywhere,
-                     coalesce(d.is_missing OR d.name = 'too many to be listed' OR g.context = 'user', false) AS ours
-              FROM (SELECT coalesce(s.oid, w.oid) AS oid, coalesce(s.name, w.name) AS name,
-                           coalesce(s.everywhere, false) AS everywhere, s.oid IS NULL AS is_missing
-                    FROM stored AS s
-                    FULL JOIN wanted AS w ON w.oid = s.oid AND w.name = s.name AND w.value = s.value
-                                         AND w.everywhere = s.everywhere
-                    WHERE s.oid IS NULL OR w.oid IS NULL) AS d
-              LEFT JOIN pg_settings AS g ON g.name = d.name) AS x
-        GROUP BY x.oid, x.ours
+        -- The column exists from 16 on.
+        SELECT l.*, s.*,
+               ARRAY(SELECT m.roleid FROM pg_auth_members AS m
+                     WHERE m.member = l.oid
+                       AND coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true)) AS inherited
+        FROM login AS l CROSS JOIN server AS s WHERE l.rolname = l.name
     ), found AS (
         SELECT l.id, 'login' AS kind, format('login "%s" is missing', l.name) AS what, false AS repairable,
                format('kubectl annotate tenantschema --namespace %s %s --overwrite '
@@ -110,18 +83,20 @@ AS $function$
                a.ours AND NOT o.rolsuper AND (o.modern OR NOT o.rolreplication),
                format('ALTER ROLE %I %s', o.name, a.attribute), o.name, NULL, o.keeper
         FROM own AS o
-        CROSS JOIN LATERAL (VALUES
-            (NOT o.rolcanlogin AND o.access = 'ReadWrite', 'may not log in', 'LOGIN', true),
-            (o.rolconnlimit <> o.connection_limit,
-             format('has the connection limit %s, not %s', o.rolconnlimit, o.connection_limit),
-             'CONNECTION LIMIT ' || o.connection_limit, true),
-            (o.rolvaliduntil < 'infinity', 'has a password that ends', 'VALID UNTIL ''infinity''', true),
-            (NOT o.rolinherit, 'has NOINHERIT', 'INHERIT', true),
-            (o.rolcreaterole, 'has CREATEROLE', 'NOCREATEROLE', true),
-            (o.rolcreatedb, 'has CREATEDB', 'NOCREATEDB', NOT o.modern),
-            (o.rolsuper, 'has SUPERUSER', 'NOSUPERUSER', false),
-            (o.rolreplication, 'has REPLICATION', 'NOREPLICATION', false),
-            (o.rolbypassrls, 'has BYPASSRLS', 'NOBYPASSRLS', false)) AS a (is_so, what, attribute, ours)
+        CROSS JOIN LATERAL (
+            VALUES (NOT o.rolcanlogin AND o.access = 'ReadWrite', 'may not log in', 'LOGIN', true),
+                   (o.rolconnlimit <> o.connection_limit,
+                    format('has the connection limit %s, not %s', o.rolconnlimit, o.connection_limit),
+                    'CONNECTION LIMIT ' || o.connection_limit, true),
+                   (o.rolvaliduntil < 'infinity', 'has a password that ends', 'VALID UNTIL ''infinity''', true),
+                   (NOT o.rolinherit, 'has NOINHERIT', 'INHERIT', true)
+            UNION ALL
+            -- From 16 on only a role that has CREATEDB itself may take it from another.
+            SELECT w.is_set, 'has ' || w.attribute, 'NO' || w.attribute, w.ours
+            FROM (VALUES ('CREATEROLE', o.rolcreaterole, true), ('CREATEDB', o.rolcreatedb, NOT o.modern),
+                         ('SUPERUSER', o.rolsuper, false), ('REPLICATION', o.rolreplication, false),
+                         ('BYPASSRLS', o.rolbypassrls, false)) AS w (attribute, is_set, ours)
+            ) AS a (is_so, what, attribute, ours)
         WHERE a.is_so
 
         UNION ALL
@@ -140,7 +115,6 @@ AS $function$
         WHERE NOT w.wanted OR m.admin_option
 
         UNION ALL
-        -- The column exists from 16 on.
         SELECT o.id, w.kind, format('login "%s" is no member of "%s"', o.name, w.name), true,
                format('GRANT %I TO %I%s', w.name, o.name,
                       CASE WHEN o.modern THEN ' WITH ADMIN FALSE, INHERIT TRUE, SET FALSE' ELSE '' END),
@@ -150,20 +124,48 @@ AS $function$
                                    ('login', o.writer_role, o.writer_role_oid, o.keeper),
                                    ('entry', o.entry_name, o.entry, NULL)) AS w (kind, name, oid, helper)
         LEFT JOIN pg_roles AS g ON g.oid = w.oid
-        WHERE (g.rolname = w.name OR w.kind = 'entry')
-          AND NOT EXISTS (SELECT FROM pg_auth_members AS m WHERE m.member = o.oid AND m.roleid = g.oid
-                            AND coalesce((to_jsonb(m) ->> 'inherit_option')::boolean, true))
+        WHERE (g.rolname = w.name OR w.kind = 'entry') AND g.oid = ANY (o.inherited) IS NOT TRUE
 
         UNION ALL
-        SELECT o.id, 'login', format('login "%s" has other defaults: %s', o.name, d.names), NOT o.rolsuper,
-               edu_matrix_hub_schema._login_defaults(o.name, o.schema_name, o.statement_timeout_seconds,
-                                                     o.idle_in_transaction_timeout_seconds), o.name, NULL, o.keeper
-        FROM own AS o JOIN other AS d ON d.oid = o.oid AND d.ours
-
-        UNION ALL
-        SELECT o.id, 'login', format('login "%s" has defaults that are a superuser''s: %s', o.name, d.names), false,
-               d.statements, o.name, NULL, o.keeper
-        FROM own AS o JOIN other AS d ON d.oid = o.oid AND NOT d.ours
+        -- A tenant chooses how long its defaults are; ours are short.
+        SELECT o.id, 'login', format(CASE WHEN d.ours THEN 'login "%s" has other defaults: %s'
+                                          ELSE 'login "%s" has defaults that are a superuser''s: %s' END,
+                                     o.name, d.names),
+               d.ours AND NOT o.rolsuper,
+               CASE WHEN d.ours THEN edu_matrix_hub_schema._login_defaults(
+                                         o.name, o.schema_name, o.statement_timeout_seconds,
+                                         o.idle_in_transaction_timeout_seconds)
+                    ELSE d.statements END, o.name, NULL, o.keeper
+        FROM own AS o
+        CROSS JOIN LATERAL (
+            SELECT x.ours, string_agg(DISTINCT x.name, ', ' ORDER BY x.name) AS names,
+                   string_agg(format('ALTER ROLE %I %sRESET %s', o.name,
+                                     CASE WHEN x.everywhere THEN ''
+                                          ELSE format('IN DATABASE %I ', current_database()) END,
+                                     (SELECT string_agg(quote_ident(p.part), '.' ORDER BY p.n)
+                                      FROM string_to_table(x.name, '.') WITH ORDINALITY AS p (part, n))),
+                              '; ' ORDER BY x.name, x.everywhere) AS statements
+            FROM (
+                SELECT coalesce(h.name, w.name) AS name, h.everywhere,
+                       h.name IS NULL OR h.name = 'too many to be listed' OR h.name = ANY (o.settable) AS ours
+                FROM (
+                    SELECT s.everywhere, split_part(v.setting, '=', 1) AS name,
+                           substr(v.setting, strpos(v.setting, '=') + 1) AS value
+                    FROM (SELECT true AS everywhere, e.setconfig FROM pg_db_role_setting AS e
+                          WHERE e.setdatabase = 0 AND e.setrole = o.oid
+                          UNION ALL
+                          SELECT false, e.setconfig FROM pg_db_role_setting AS e
+                          WHERE e.setdatabase = o.place AND e.setrole = o.oid) AS s
+                    CROSS JOIN LATERAL unnest(CASE WHEN pg_column_size(s.setconfig) < 8192 THEN s.setconfig
+                                                   ELSE ARRAY['too many to be listed'] END) AS v (setting)
+                ) AS h
+                FULL JOIN (VALUES (false, 'search_path', quote_ident(o.schema_name)),
+                                  (false, 'statement_timeout', o.statement_timeout_seconds || 's'),
+                                  (false, 'idle_in_transaction_session_timeout',
+                                   o.idle_in_transaction_timeout_seconds || 's')) AS w (everywhere, name, value)
+                  ON w.name = h.name AND w.value = h.value AND w.everywhere = h.everywhere
+                WHERE h.name IS NULL OR w.name IS NULL) AS x
+            GROUP BY x.ours) AS d
     ), shared AS MATERIALIZED (
         SELECT t.id
         FROM (SELECT DISTINCT f.id FROM found AS f) AS d

@@ -1,8 +1,8 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
 -- it, the default privileges of the owner role, the attributes and memberships of the three roles, and the logins of
--- credentials (see _credential_drift). A row says what, whether we can put it right, and the statement that does; `kind`
--- tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is
--- made again by itself.
+-- credentials (see _credential_drift). A row says what, whether we can put it right, and the statement that does;
+-- `kind` tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no
+-- drift: it is reported as missing, and nothing is made again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
 -- and is not touched. A role that was renamed is told with the statement that names it back; without that nothing else

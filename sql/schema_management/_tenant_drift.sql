@@ -1,8 +1,8 @@
 -- Drift as people and the operator see it, [{what, repairable, statement}...], of those of some tenants that have any.
 -- It travels with every survey and observation and ends in statuses and Events, and a tenant can make any amount of it:
 -- so texts are cut, and the twentieth finding is followed by how many there are besides, apart what can be repaired and
--- what cannot. All of it, whole, is what _drift returns. What is not to be told (see _credential_drift) leaves a tenant with
--- an empty list.
+-- what cannot. All of it, whole, is what _drift returns. What is not to be told (see _credential_drift) leaves a tenant
+-- with an empty list.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_drifts(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, drift jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER

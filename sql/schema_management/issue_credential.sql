@@ -88,8 +88,8 @@ BEGIN
         THEN
             BEGIN
                 PERFORM edu_matrix_hub_schema._limit_logins(tenant, issued, ARRAY[issued.previous_login]);
-            EXCEPTION WHEN lock_not_available THEN
-                -- A session that holds its own login must not hold up the next credential; a repair comes back to it.
+            EXCEPTION WHEN lock_not_available OR internal_error THEN
+                -- A session that changes its own login must not hold up the next credential. The survey comes back to it.
                 NULL;
             END;
         END IF;

@@ -1,5 +1,6 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
--- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). options: {schema_id, requested_by?}.
+-- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts).
+-- options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
 -- keep the others from being done; when nothing could be done it answers `error` with reason `not_repairable`, and the
