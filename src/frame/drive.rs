@@ -43,7 +43,7 @@ pub async fn reconcile<K: Kind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Nex
             if ctx.requests.is_new(&*object) {
                 let uid = object.meta().uid.as_deref().unwrap_or_default();
                 lane.distrust(&K::kind(&()).as_ref().into(), uid);
-                ctx.secrets.forget(uid);
+                ctx.secrets.ask(uid);
             }
             match Box::pin(keep(object.clone(), desired, lane, &ctx)).await {
                 Err(failed) => trouble(&object, None, lane, failed, &ctx).await,

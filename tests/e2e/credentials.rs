@@ -238,7 +238,7 @@ async fn an_application_that_reads_the_secret_again_never_fails_through_ten_rota
     stop.store(true, Ordering::Relaxed);
     application.await.unwrap().expect("no query fails");
     let asked = asked.load(Ordering::Relaxed);
-    assert!(asked > 100, "{asked} queries");
+    assert!(asked > 20, "{asked} queries");
     assert_eq!(logins.iter().collect::<std::collections::BTreeSet<_>>().len(), 2);
     world.event("school", "LoginClosed", "of the former password was closed").await;
     world.finish().await;
@@ -290,6 +290,7 @@ async fn a_leaked_password_is_closed_at_once_and_the_annotation_may_stay() {
     world.prove_fixpoint().await;
     assert_eq!(world.told().await.credential_id, told.credential_id);
 
+    world.start_operator().await;
     // Removed and set again it counts again.
     world.remove_annotation("school", REVOKE_CREDENTIALS).await;
     world.eventually("it is forgotten", async || world.told().await.revoked.is_none()).await;
@@ -400,6 +401,7 @@ async fn a_secret_that_is_not_the_tenants_is_left_alone_and_nothing_is_written_w
     assert_eq!(world.secret().await.unwrap(), mine, "it was not touched");
     assert_eq!(world.sql(issued), before, "no password is issued for a Secret that is refused");
     world.prove_fixpoint().await;
+    world.start_operator().await;
 
     // Two tenants of one namespace cannot have one Secret.
     let (_, arguments) = delete.split_once("kubectl ").unwrap();

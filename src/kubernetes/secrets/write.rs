@@ -1,7 +1,7 @@
 //! Writing the Secrets of tenants, and asking whether they are as they were written.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -80,6 +80,7 @@ pub struct Secrets {
 struct Looks {
     next: Option<Instant>,
     last: HashMap<Id, Instant>,
+    asked: HashSet<Id>,
 }
 
 /// How a Secret is sent.
@@ -194,6 +195,10 @@ impl Secrets {
     pub fn is_due(&self, owner_uid: &str) -> bool {
         let mut looks = self.looks();
         let (now, id) = (Instant::now(), Id::of_uid(owner_uid));
+        if looks.asked.remove(&id) {
+            looks.last.insert(id, now);
+            return true;
+        }
         let is_recent = looks.last.get(&id).is_some_and(|last| last.elapsed() < LOOK_AFTER);
         if is_recent || looks.next.is_some_and(|next| now < next) {
             return false;
@@ -203,9 +208,16 @@ impl Secrets {
         true
     }
 
-    /// The Secret of this tenant is to be looked at with the next pass, as a user asked, or its object is gone.
+    /// A user asked for a look at this tenant, which is not put off.
+    pub fn ask(&self, owner_uid: &str) {
+        self.looks().asked.insert(Id::of_uid(owner_uid));
+    }
+
+    /// The object is gone.
     pub fn forget(&self, owner_uid: &str) {
-        self.looks().last.remove(&Id::of_uid(owner_uid));
+        let (mut looks, id) = (self.looks(), Id::of_uid(owner_uid));
+        looks.last.remove(&id);
+        looks.asked.remove(&id);
     }
 
     fn looks(&self) -> std::sync::MutexGuard<'_, Looks> {
