@@ -30,8 +30,13 @@ stop_operator() {
     kill -9 "$pid"
 }
 
+# As its service account, with the rights that it has on any cluster.
 start_operator() {
-    nohup "$operator" run --http-addr "$http_addr" >"$state/operator.log" 2>&1 </dev/null &
+    (umask 077 && kubectl -n tenant-schema-system create token tenant-schema-operator --duration=720h >"$state/token" &&
+        kubectl config view --raw --minify --flatten >"$state/operator.kubeconfig")
+    kubectl --kubeconfig "$state/operator.kubeconfig" config set users.operator.tokenFile "$state/token" >/dev/null
+    kubectl --kubeconfig "$state/operator.kubeconfig" config set-context --current --user operator >/dev/null
+    KUBECONFIG=$state/operator.kubeconfig nohup "$operator" run --http-addr "$http_addr" >"$state/operator.log" 2>&1 </dev/null &
     printf '%s\n%s\n' "$!" "$(started "$!")" >"$state/operator.pid"
 }
 
@@ -64,7 +69,8 @@ SQL
     step "Installing the operator"
     run kubectl apply -f crds/
     kubectl wait --for='jsonpath={.status.conditions[?(@.type=="Established")].status}=True' -f crds/ --timeout="${deadline}s" >/dev/null
-    kubectl create namespace tenant-schema-system --dry-run=client -o yaml | kubectl apply -f -
+    # Its namespace, its rights, and the policy on the Secrets that it may write. This cluster has no node for its Deployment.
+    awk -v RS='---\n' -v ORS='---\n' '!/\nkind: Deployment\n/' dist/install.yaml | kubectl apply --server-side -f - >/dev/null
     kubectl -n tenant-schema-system create secret generic default-postgres --dry-run=client -o yaml \
         --from-literal=host="$PGHOST" --from-literal=port="$PGPORT" --from-literal=database=tenants \
         --from-literal=username=tenant_operator --from-file=password="$state/password" \
@@ -97,6 +103,7 @@ SQL
 Everything is running. To go on:
 
   source $(shorten "$state/env")       # from here on kubectl and psql find this cluster and this database
+  psql "\$(kubectl get secret oak-street-db -o jsonpath='{.data.uri}' | base64 -d)" -c 'SELECT count(*) FROM pupils'   # as its application
   kubectl apply -f examples/backup.yaml && kubectl get schemabackups
   kubectl delete tenantschema oak-street-school && psql -c '\dn'       # it is set aside, not gone
 

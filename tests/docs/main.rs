@@ -16,6 +16,7 @@ fn documents() -> Vec<PathBuf> {
         "docs/reference",
         "docs/runbooks",
         "charts/tenant-schema-operator",
+        "examples/applications",
         "examples/cloudnativepg",
     ];
     let folders = folders.map(|folder| root.join(folder));

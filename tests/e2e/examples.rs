@@ -14,8 +14,9 @@ use crate::world::World;
 /// The documents of all examples, with the name of their file.
 fn documents() -> Vec<(String, Value)> {
     let mut documents = Vec::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
-        let path = entry.unwrap().path();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    for path in files.chain([folder.join("applications/tenant.yaml")]) {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
@@ -42,6 +43,7 @@ async fn every_example_is_accepted_and_becomes_ready() {
         spec["connection"]["secretRef"]["name"] = json!("postgres");
         world.apply_database(spec).await;
     }
+    world.guard_secrets();
     world.start_operator().await;
     world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
 
