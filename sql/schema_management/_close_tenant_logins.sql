@@ -39,7 +39,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
 -- Does `action` of _role_command to logins of a tenant, and ends the sessions that its roles have in this database:
--- {ended: n, not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role, as by a change of its
+-- {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role, as by a change of its
 -- password that it does not commit; and again, for those that came in by then.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._shut_out(tenant edu_matrix_hub_schema.tenant_schemas, action text,
                                                            logins text[], roles text[]) RETURNS jsonb
@@ -79,7 +79,7 @@ BEGIN
         EXIT WHEN round = 2 OR logins = '{}';
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, action, logins);
     END LOOP;
-    RETURN jsonb_build_object('ended', cardinality(ended), 'not_ended', not_ended);
+    RETURN jsonb_build_object('ended', cardinality(ended), 'pids', ended, 'not_ended', not_ended);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shut_out(edu_matrix_hub_schema.tenant_schemas, text, text[], text[])

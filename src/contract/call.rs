@@ -58,11 +58,15 @@ impl CallResult {
         self.detail.get("ended").and_then(Value::as_u64).unwrap_or_default()
     }
 
-    /// This answer of a second call stands for the first as well, which had ended sessions too.
+    /// This answer of a second call stands for the first as well, which had ended sessions too. A session that was ended goes on
+    /// being listed for a moment, and counts once.
     pub fn add_ended(&mut self, first: &Self) {
-        let both = self.ended() + first.ended();
+        let pids = |result: &Self| result.detail.get("pids").and_then(Value::as_array).cloned().unwrap_or_default();
+        let (mut both, second) = (pids(first), pids(self));
+        both.extend(second.into_iter().filter(|pid| !pids(first).contains(pid)));
         if let Value::Object(detail) = &mut self.detail {
-            detail.insert("ended".to_owned(), both.into());
+            detail.insert("ended".to_owned(), both.len().into());
+            detail.insert("pids".to_owned(), both.into());
         }
     }
 
@@ -124,6 +128,17 @@ mod tests {
             check("error", code, false);
         }
         assert!(!result("error", &json!({})).may_pass());
+    }
+
+    #[test]
+    fn a_session_that_two_calls_ended_counts_once() {
+        let first = result("partial", &json!({ "ended": 2, "pids": [7, 8] }));
+        let mut second = result("success", &json!({ "ended": 2, "pids": [8, 9] }));
+        second.add_ended(&first);
+        assert_eq!((second.ended(), &second.detail["pids"]), (3, &json!([7, 8, 9])));
+        let mut none = result("success", &json!({}));
+        none.add_ended(&result("partial", &json!({})));
+        assert_eq!(none.ended(), 0);
     }
 
     #[test]
