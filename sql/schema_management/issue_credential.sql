@@ -89,7 +89,7 @@ BEGIN
             BEGIN
                 PERFORM edu_matrix_hub_schema._limit_logins(tenant, issued, ARRAY[issued.previous_login]);
             EXCEPTION WHEN lock_not_available OR internal_error THEN
-                -- A session that changes its own login must not hold up the next credential. The survey comes back to it.
+                -- A session that changes its own login must not hold up the next credential. The survey finds it.
                 NULL;
             END;
         END IF;

@@ -199,7 +199,10 @@ async fn limits_are_changed_in_place_and_hold_for_those_who_come_in() {
         expect(&application.limit(5, 5).await, "success");
         assert_eq!(application.door(&former, "3").await, CLOSED, "it opens nothing");
         let logged: i64 = database
-            .one("SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE type = 'set_credential_limits' AND status = 'success'")
+            .one(
+                "SELECT count(*) FROM edu_matrix_hub_schema.schema_operations
+                 WHERE type = 'set_credential_limits' AND status = 'success'",
+            )
             .await;
         assert_eq!(logged, 2);
         expect(&application.withdraw().await, "partial");
@@ -288,7 +291,9 @@ async fn a_tenant_is_made_with_its_credential_in_one_call() {
 
         let answers = lane.apply(&json!([create, issue])).await;
         assert_eq!(answers.len(), 2, "{answers:?}");
-        answers.iter().for_each(|answer| assert_eq!(expect(answer, "success"), ""));
+        for answer in &answers {
+            expect(answer, "success");
+        }
         assert_eq!(answers[0]["schema_id"], answers[1]["schema_id"]);
         let tenant = database.tenant_of(&answers[0]).await;
         let application = Application::of(&database, &tenant).await;
@@ -297,7 +302,9 @@ async fn a_tenant_is_made_with_its_credential_in_one_call() {
 
         // Applied once more, as after an answer that was lost.
         let again = lane.apply(&json!([create, issue])).await;
-        again.iter().for_each(|answer| assert_eq!(expect(answer, "unchanged"), ""));
+        for answer in &again {
+            expect(answer, "unchanged");
+        }
         for more in [json!({ "owner_uid": "uid-school" }), json!({ "schema_id": null })] {
             assert_eq!(expect(&application.issue("2", more).await, "error"), "internal", "one of the two");
         }

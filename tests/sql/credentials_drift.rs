@@ -81,7 +81,7 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
             (format!("ALTER ROLE {now} VALID UNTIL '2001-01-01'"), 1),
             (format!("ALTER ROLE {now} CREATEROLE NOINHERIT"), 2),
             (group, 1),
-            (format!("ALTER ROLE {now} SET work_mem = '1MB'; ALTER ROLE {now} IN DATABASE {name} SET work_mem = '2MB'"), 1),
+            (format!("ALTER ROLE {now} SET work_mem = 64; ALTER ROLE {now} IN DATABASE {name} SET work_mem = 65"), 1),
             (format!("ALTER ROLE {now} IN DATABASE {name} RESET ALL"), 1),
             (format!("ALTER ROLE {former} IN DATABASE {name} SET search_path = public"), 1),
             // Moved to all databases, they are the same text elsewhere.
@@ -95,24 +95,29 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
             ),
             (format!("ALTER ROLE {now} IN DATABASE {name} SET search_path = {}", vec!["away"; 9000].join(",")), 1),
             (format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader), 6),
-            (format!(
+            (
+                format!(
                     "SET ROLE {}; REVOKE CONNECT ON DATABASE {name} FROM {connect}; RESET ROLE; DROP ROLE {connect}",
                     database.owner_role
-                ), 2),
+                ),
+                2,
+            ),
         ];
-        if !has_keepers() {
+        if has_keepers() {
+            for group in [&tenant.reader, &tenant.writer, connect] {
+                let of = format!("roleid = '{group}'::regrole AND member = '{now}'::regrole");
+                let taken = format!(
+                    "DO $$ BEGIN EXECUTE (
+                        SELECT format('REVOKE %s FROM %s GRANTED BY %s', roleid::regrole, '{now}', grantor::regrole)
+                        FROM pg_auth_members WHERE {of}); END $$"
+                );
+                changes.push((taken, 1));
+                changes.push((format!("UPDATE pg_auth_members SET inherit_option = false WHERE {of}"), 1));
+            }
+        } else {
             changes.push((format!("ALTER ROLE {now} CREATEDB"), 1));
             changes.push((format!("REVOKE {} FROM {now}", tenant.reader), 1));
             changes.push((format!("REVOKE {connect} FROM {now}"), 1));
-        } else {
-            for group in [&tenant.reader, &tenant.writer, connect] {
-                let given = format!(
-                    "DO $$ BEGIN EXECUTE (SELECT format('REVOKE %I FROM %I GRANTED BY %I', roleid::regrole::text, '{now}', grantor::regrole::text)
-                     FROM pg_auth_members WHERE roleid = '{group}'::regrole AND member = '{now}'::regrole); END $$"
-                );
-                changes.push((given, 1));
-                changes.push((format!("UPDATE pg_auth_members SET inherit_option = false WHERE roleid = '{group}'::regrole AND member = '{now}'::regrole"), 1));
-            }
         }
         for (change, expected) in changes {
             database.admin.batch_execute(&change).await.unwrap_or_else(|error| panic!("{change}: {error:?}"));
@@ -208,8 +213,8 @@ async fn a_login_that_holds_itself_is_told_and_holds_up_no_other_repair() {
         let change =
             format!("GRANT CREATE ON SCHEMA school TO {}; ALTER ROLE {} NOLOGIN", tenant.reader, ground.former);
         database.admin.batch_execute(&change).await.unwrap();
-        let away = format!("UPDATE edu_matrix_hub_schema.tenant_credentials SET connection_limit = 9");
-        database.admin.batch_execute(&away).await.unwrap();
+        let more = "UPDATE edu_matrix_hub_schema.tenant_credentials SET connection_limit = 9";
+        database.admin.batch_execute(more).await.unwrap();
         let answer = repair(&ground.application).await;
         expect(&answer, "success");
         assert_eq!(answer["detail"]["repaired"].as_array().unwrap().len(), 3, "{answer}");
