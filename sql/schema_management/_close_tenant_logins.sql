@@ -39,8 +39,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
 -- Does `action` of _role_command to logins of a tenant, and ends the sessions that its roles have in this database:
--- {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role, as by a change of its
--- password that it does not commit; and again, for those that came in by then.
+-- {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role, as by a
+-- change of its password that it does not commit; and again, for those that came in by then.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._shut_out(tenant edu_matrix_hub_schema.tenant_schemas, action text,
                                                            logins text[], roles text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

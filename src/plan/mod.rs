@@ -4,7 +4,6 @@
 //! Each kind's stage `plan` makes one, pure and total. [`apply()`] does what it says; nothing is decided there.
 
 mod apply;
-mod credential;
 mod end;
 
 use std::fmt;
@@ -12,8 +11,7 @@ use std::fmt;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-pub use apply::{Applied, apply};
-pub use credential::{Published, refused};
+pub use apply::{Applied, Published, apply, refused};
 pub use end::{End, reason_of};
 
 use crate::{

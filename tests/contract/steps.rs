@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde_json::Map;
 use tenant_schema_operator::{
     api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
-    contract::{Brake, ConfigChange, InstitutionSource, ObjectKind, Owner, Quota, Step},
+    contract::{
+        Brake, ConfigChange, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, Purpose, Quota, Step,
+        Verifier, Withdrawal,
+    },
 };
 use uuid::Uuid;
 
@@ -21,6 +24,8 @@ pub fn one_of_each() -> Vec<Step> {
         namespace_uid: Some(text("uid-team-a")),
     };
     let other = ObjectName { namespace: text("team-b"), name: text("former") };
+    let limits =
+        LoginLimits { connection_limit: 20, statement_timeout_seconds: 0, idle_in_transaction_timeout_seconds: 300 };
     let quota = || Some(Quota { limit: "1Gi".parse().unwrap(), shown: text("1Gi") });
     vec![
         Step::CreateTenantSchema {
@@ -45,6 +50,17 @@ pub fn one_of_each() -> Vec<Step> {
             quota_limit: quota(),
             changes: ConfigChange::Both,
         },
+        Step::IssueCredential {
+            owner_uid: text("uid"),
+            purpose: Purpose::Connection,
+            new: Some(NewCredential { credential_id: id, verifier: Verifier::new(text("SCRAM-SHA-256$")) }),
+            limits,
+            grace_seconds: 3600,
+            unpublished: true,
+        },
+        Step::SetCredentialLimits { schema_id: id, purpose: Purpose::Connection, limits },
+        Step::EndPreviousLogin { schema_id: id, purpose: Purpose::Connection },
+        Step::WithdrawCredential { schema_id: id, purpose: Purpose::Connection, cause: Withdrawal::Revoked },
         Step::RepairTenantSchema { schema_id: id, drift: vec![text("the owner differs")] },
         Step::RecreateTenantSchema { schema_id: id, recreations: 1 },
         Step::ReclaimTenantSchema { schema_id: id, owner: owner.clone(), transfer: Some(other.clone()) },

@@ -5,19 +5,20 @@ use postgres_protocol::password::scram_sha_256;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::End;
 use crate::{
+    api::condition::Reason,
     contract::{Call, CallResult, CallStatus, NewCredential, Step, Verifier},
     kubernetes::secrets::{Content, Refusal, Secrets, Target},
     lane::Endpoint,
+    plan::End,
     text::DOCS,
 };
 
 /// A password. It is printed nowhere.
-pub(super) struct Password(String);
+pub struct Password(String);
 
 /// A password that the database has and no Secret yet.
-pub(super) struct Issued {
+pub struct Issued {
     login: String,
     credential_id: Uuid,
     previous_until: Option<Timestamp>,
@@ -42,7 +43,7 @@ pub struct Published {
 /// Makes a password for the step that issues one, if there is such a step.
 ///
 /// It has 244 random bits. The verifier has as many iterations as PostgreSQL's own, because drivers refuse fewer.
-pub(super) fn make(steps: &mut [Step]) -> Option<Password> {
+pub fn make(steps: &mut [Step]) -> Option<Password> {
     let new = steps.iter_mut().find_map(Step::new_credential)?;
     let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
     let verifier = Verifier::new(scram_sha_256(password.as_bytes()));
@@ -51,7 +52,7 @@ pub(super) fn make(steps: &mut [Step]) -> Option<Password> {
 }
 
 /// What the database answered to the step that issues the password, if it did.
-pub(super) fn issued(results: &[CallResult], password: Option<Password>) -> Option<Issued> {
+pub fn issued(results: &[CallResult], password: Option<Password>) -> Option<Issued> {
     #[derive(Deserialize)]
     struct Answer {
         login: String,
@@ -65,7 +66,7 @@ pub(super) fn issued(results: &[CallResult], password: Option<Password>) -> Opti
 }
 
 /// Writes the Secret.
-pub(super) async fn publish(
+pub async fn publish(
     secrets: &Secrets,
     endpoint: &Endpoint,
     target: &Target,
@@ -88,7 +89,7 @@ pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
         Refusal::Unguarded => format!(
             "schema {schema} is there, but Secret {secret} is not written: no policy keeps this operator from writing other Secrets; \
              install the ValidatingAdmissionPolicy of the chart for the operator's service account: \
-             {DOCS}/operations.md#no-policy-guards-secrets"
+             {DOCS}/operations.md#no-secret-is-written"
         ),
         Refusal::Foreign => format!(
             "schema {schema} is there, but a Secret {secret} is there as well that is not this tenant's, and it was not touched: choose \
@@ -96,21 +97,27 @@ pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
         ),
         Refusal::Forbidden(words) => format!(
             "schema {schema} is there, but Secret {secret} cannot be written: {words}{}",
-            if words.contains("cannot create resource") || words.contains("cannot update resource") {
-                format!(
-                    "; the Role that the operator needs in namespace {namespace}: {DOCS}/operations.md#a-secret-is-refused"
-                )
-            } else {
-                String::new()
-            }
+            role(words, namespace).unwrap_or_default()
         ),
         Refusal::Differs => format!("Secret {secret} has another content"),
         Refusal::MayPass(words) => words.clone(),
     };
     match refusal.reason() {
         Some(reason) => End::Refused { reason, message },
-        None => End::Waits { reason: crate::api::condition::Reason::ProgressingWithRetry, message, until: None },
+        None => End::Waits { reason: Reason::ProgressingWithRetry, message, until: None },
     }
+}
+
+/// The command that gives the right which these words of the API server miss.
+fn role(words: &str, namespace: &str) -> Option<String> {
+    if !words.contains("cannot create resource") && !words.contains("cannot update resource") {
+        return None;
+    }
+    let account = words.split_once("system:serviceaccount:")?.1.split('"').next()?;
+    Some(format!(
+        "; a cluster administrator can run: kubectl -n {namespace} create role tenant-secrets --verb=create,update --resource=secrets && \
+         kubectl -n {namespace} create rolebinding tenant-secrets --role=tenant-secrets --serviceaccount={account}"
+    ))
 }
 
 #[cfg(test)]
@@ -144,5 +151,30 @@ mod tests {
         let sent = serde_json::to_string(&steps).unwrap();
         assert!(sent.contains("SCRAM-SHA-256$4096:") && !sent.contains(&one));
         assert!(!format!("{steps:?}").contains("SCRAM"), "a verifier is not printed");
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_told_with_the_next_command() {
+        let target = Target {
+            namespace: "team-a".to_owned(),
+            name: "school-db".to_owned(),
+            uid: None,
+            owner_name: "school".to_owned(),
+            owner_uid: "uid".to_owned(),
+            stays: false,
+        };
+        let check = |refusal: Refusal, expected: &str| match refused(&refusal, &target, "school") {
+            End::Refused { message, .. } | End::Waits { message, .. } => {
+                assert!(message.contains(expected), "{message}")
+            }
+            end => panic!("{end:?}"),
+        };
+        let rbac =
+            "secrets is forbidden: User \"system:serviceaccount:tso:operator\" cannot create resource \"secrets\"";
+        check(Refusal::Forbidden(rbac.to_owned()), "--role=tenant-secrets --serviceaccount=tso:operator");
+        check(Refusal::Forbidden("exceeded quota: none".to_owned()), "cannot be written: exceeded quota: none");
+        check(Refusal::Foreign, "kubectl -n team-a delete secret school-db");
+        check(Refusal::Unguarded, "operations.md#no-secret-is-written");
+        check(Refusal::MayPass("no route".to_owned()), "no route");
     }
 }

@@ -1,7 +1,11 @@
 //! Applies the plan's effects in order, up to the first that waits, refuses or fails. Steps that are only tried do not
 //! end the plan; if nothing else does, their failure is told.
 
-use super::{Effect, End, Plan, Published, Running, credential, refused};
+mod credential;
+
+pub use credential::{Published, refused};
+
+use super::{Effect, End, Plan, Running};
 use crate::{
     contract::{Call, CallResult, CallStatus, Caller, Step},
     kubernetes::secrets::Secrets,
