@@ -8,14 +8,17 @@ use kube::{
     api::{DeleteParams, PostParams},
     runtime::watcher,
 };
-use tenant_schema_operator::api::{TenantSchema, tenant_schema::DatabaseRef};
+use tenant_schema_operator::api::{TenantSchema, credentials::ConnectionSecret, tenant_schema::DatabaseRef};
 use tokio::{
     sync::watch,
     task::JoinHandle,
     time::{Instant, timeout},
 };
 
-use super::{direct::tenant, ground::database};
+use super::{
+    direct::tenant,
+    ground::{database, with_secrets},
+};
 
 /// How many requests are under way at once, as from a busy GitOps controller.
 const CLIENTS: usize = 32;
@@ -104,6 +107,9 @@ impl Fleet {
         let mut tenant = tenant(self.names, number);
         if self.databases > 1 {
             tenant.spec.database_ref = Some(DatabaseRef { name: database(number % self.databases).0 });
+        }
+        if with_secrets() {
+            tenant.spec.connection_secret = Some(ConnectionSecret { name: format!("{}-db", self.name(number)) });
         }
         self.api.create(&PostParams::default(), &tenant).await.unwrap();
     }

@@ -11,19 +11,22 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::json;
-use support::tools::finalizer_policy;
+use support::tools::{finalizer_policy, secret_policy};
 use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantDatabase, crds_yaml};
 use tokio::time::Instant;
 
 use super::{
     direct::{new_database, server, superuser},
     process::{Operator, Shares},
+    report::setting,
 };
 
 /// The namespace of the operator's tenants.
 pub const OPERATED: &str = "bench";
 /// The namespace of the tenants whose API writes the limit makes.
 pub const LIMIT: &str = "limit";
+/// The user that the operator is for the API server.
+const OPERATOR: &str = "operator-bench";
 const OPERATOR_NAMESPACE: &str = "tenant-schema-system";
 /// How the API server counts requests.
 const REQUESTS: &str = "apiserver_request_total{";
@@ -38,6 +41,13 @@ pub struct Ground {
     pub client: Client,
     /// How many databases there are.
     pub databases: usize,
+    /// By which the operator reaches the API server.
+    kubeconfig: tempfile::NamedTempFile,
+}
+
+/// Whether each tenant has a Secret to connect with: `SECRETS=1`.
+pub fn with_secrets() -> bool {
+    setting("SECRETS", 0) == 1
 }
 
 /// The n-th TenantDatabase, and the database and login in PostgreSQL behind it. No schema may have the name of a login.
@@ -54,9 +64,16 @@ impl Ground {
     pub async fn new(databases: usize) -> Self {
         let plane = ControlPlane::start(&ControlPlaneOptions::default()).expect("a control plane");
         let postgres = server(databases);
-        let kubeconfig = Kubeconfig::read_from(&plane.info().kubeconfig).unwrap();
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
-        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap(), databases };
+        let mut kubeconfig = Kubeconfig::read_from(&plane.info().kubeconfig).unwrap();
+        let config =
+            kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await.unwrap();
+        for user in kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()) {
+            user.impersonate = Some(OPERATOR.to_owned());
+            user.impersonate_groups = Some(vec!["system:masters".to_owned()]);
+        }
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(serde_json::to_string(&kubeconfig).unwrap().as_bytes()).unwrap();
+        let ground = Self { plane, postgres, client: Client::try_from(config).unwrap(), databases, kubeconfig: file };
         ground.set_up().await;
         ground
     }
@@ -71,6 +88,9 @@ impl Ground {
         for name in [OPERATED, LIMIT, OPERATOR_NAMESPACE] {
             let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
             Api::all(self.client.clone()).create(&new, &namespace).await.unwrap();
+        }
+        if with_secrets() {
+            secret_policy::install(self.plane.info(), OPERATOR);
         }
         if finalizer_policy::is_everywhere() {
             finalizer_policy::install(self.plane.info(), Some(OPERATED));
@@ -93,7 +113,7 @@ impl Ground {
 
     /// Starts the operator and waits until it has the lanes.
     pub async fn operator(&self) -> Operator {
-        let operator = Operator::start(self.plane.info(), OPERATED);
+        let operator = Operator::start(self.kubeconfig.path(), OPERATED);
         until(Duration::from_mins(2), || async { operator.metric("lane_held{") >= self.databases as f64 }).await;
         operator
     }

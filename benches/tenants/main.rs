@@ -1,4 +1,5 @@
-//! How fast tenants come, stay and go: `make bench`, or `make bench TENANTS=10000 DATABASES=50`.
+//! How fast tenants come, stay and go: `make bench`, or `make bench TENANTS=10000 DATABASES=50`. With `SECRETS=1` each tenant has a
+//! Secret that applications connect with.
 //!
 //! A control plane, a PostgreSQL and the operator's release binary run on this machine's loopback. Beside the operator stands
 //! the physical limit: the same API writes without SQL, and the same functions without Kubernetes, first for all tenants and

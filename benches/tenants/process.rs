@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -18,11 +19,11 @@ pub struct Operator {
 
 impl Operator {
     /// Starts it for the tenants of one namespace.
-    pub fn start(plane: &ControlPlaneInfo, namespace: &str) -> Self {
+    pub fn start(kubeconfig: &Path, namespace: &str) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], devcluster::free_port().unwrap()));
         let process = Command::new(env!("CARGO_BIN_EXE_tenant-schema-operator"))
             .args(["run", "--log-level", "warn", "--http-addr", &http.to_string(), "--watch-namespaces", namespace])
-            .env("KUBECONFIG", &plane.kubeconfig)
+            .env("KUBECONFIG", kubeconfig)
             // As in the image.
             .envs([
                 ("MALLOC_ARENA_MAX", "1"),

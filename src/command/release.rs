@@ -27,6 +27,8 @@ struct Tenant {
     /// Its TenantDatabase, if that could be read.
     database: Option<String>,
     is_retained: bool,
+    /// A Secret of it would go with its object.
+    owns_secret: bool,
 }
 
 impl From<Read<TenantSchema>> for Tenant {
@@ -35,10 +37,15 @@ impl From<Read<TenantSchema>> for Tenant {
             Read::Whole(tenant) => Self {
                 database: Some(tenant.spec.database().to_owned()),
                 is_retained: tenant.spec.deletion_policy == Some(DeletionPolicy::Retain),
+                owns_secret: tenant
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.credentials.as_ref())
+                    .is_some_and(|told| told.secret_uid.is_some() && !told.secret_stays()),
                 metadata: tenant.metadata,
             },
             Read::Unreadable(unread) => {
-                Self { metadata: unread.metadata, database: unread.database, is_retained: false }
+                Self { metadata: unread.metadata, database: unread.database, is_retained: false, owns_secret: false }
             }
         }
     }
@@ -99,9 +106,10 @@ pub async fn release_all(client: &Client, selection: &Selection) -> Result<Resul
     let are_deleted = tenants.iter().all(|tenant| tenant.metadata.deletion_timestamp.is_some());
     Ok(Ok(format!(
         "{changed} of {} TenantSchemas{} changed to deletionPolicy: Retain, all of these have it now; if they come from a \
-         repository, change it there too. {}\n{doubts}",
+         repository, change it there too. {}{}\n{doubts}",
         tenants.len(),
         selection.in_words(),
+        secrets(tenants.iter().filter(|tenant| tenant.owns_secret).count(), selection),
         if are_deleted {
             "Those that wait for their deletion go by themselves, and their schemas stay.".to_owned()
         } else {
@@ -110,6 +118,24 @@ pub async fn release_all(client: &Client, selection: &Selection) -> Result<Resul
             format!("When they are deleted, their schemas stay: {}", commands.join("; "))
         }
     )))
+}
+
+/// What to wait for before the objects are deleted.
+fn secrets(count: usize, selection: &Selection) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let owned = r#"{range .items[?(@.status.credentials.secretRetention=="Owned")]}{.metadata.name}{"\n"}{end}"#;
+    let commands: Vec<_> = selection
+        .for_kubectl()
+        .iter()
+        .map(|flags| format!("kubectl get tenantschemas {flags} -o jsonpath='{owned}'"))
+        .collect();
+    format!(
+        "Secrets of {count} of them would go with their objects. The operator writes them again so that they stay, with another password; \
+         wait until this prints nothing: {}. ",
+        commands.join("; ")
+    )
 }
 
 fn forbids(database: &str) -> String {

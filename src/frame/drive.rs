@@ -100,7 +100,7 @@ async fn keep<K: Kind>(object: Arc<K>, desired: &K::Desired, lane: &Lane, ctx: &
 
 /// Whether what a plan gives or opens may be given and opened now, as the API server says. A cache that is a moment
 /// behind would give the data of a namespace that was deleted to the next one of its name; and a spec of which an older
-/// definition cut something off opens nothing.
+/// definition cut something off opens nothing, and closes nothing for want of a field.
 async fn may_be_applied<K: Kind>(object: &K, plan: &Plan, ctx: &Context) -> Result<bool, Error> {
     if plan.steps().any(Step::takes_back) {
         let name = object.namespace().unwrap_or_default();
@@ -111,7 +111,8 @@ async fn may_be_applied<K: Kind>(object: &K, plan: &Plan, ctx: &Context) -> Resu
             return Ok(false);
         }
     }
-    Ok(!plan.steps().any(Step::opens) || !matches!(ctx.kinds.check().await?, Fit::Older { .. }))
+    let needs_whole = |step: &Step| step.opens() || step.follows_an_absence();
+    Ok(!plan.steps().any(needs_whole) || !matches!(ctx.kinds.check().await?, Fit::Older { .. }))
 }
 
 /// A stage failed on a lane: the status says so, and the pass counts as failed. A replica that lost the lane says nothing: it is

@@ -5,7 +5,11 @@ use std::fmt::Write;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    api::{connection::TlsMode, tenant_schema::Place},
+    api::{
+        connection::TlsMode,
+        endpoint::{ClientEndpoint, ReadEndpoint},
+        tenant_schema::Place,
+    },
     kubernetes::secrets::Values,
 };
 
@@ -22,6 +26,8 @@ pub struct Endpoint {
     pub tls: TlsMode,
     /// PEM certificates that sign the server's.
     pub ca_pem: Option<String>,
+    /// Where they may only read, if there is such a place: its name or address, and its port.
+    pub read: Option<(String, i32)>,
 }
 
 impl Endpoint {
@@ -34,14 +40,34 @@ impl Endpoint {
             database: place.database.clone(),
             tls,
             ca_pem: ca_pem.map(|pem| String::from_utf8_lossy(pem).into_owned()),
+            read: None,
         }
+    }
+
+    /// The same as the owners of the database have it for applications.
+    #[must_use]
+    pub fn for_clients(&self, client: Option<&ClientEndpoint>, read: Option<&ReadEndpoint>) -> Self {
+        let mut own = self.clone();
+        if let Some(ClientEndpoint { host, port, ssl_mode }) = client {
+            own.host.clone_from(host);
+            own.port = port.unwrap_or(own.port);
+            own.tls = ssl_mode.unwrap_or(own.tls);
+        }
+        own.read = read.map(|ReadEndpoint { host, port }| (host.clone(), port.unwrap_or(own.port)));
+        own
+    }
+
+    /// Where that is, for a status.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { host: self.host.clone(), port: self.port, database: self.database.clone() }
     }
 
     /// What tells it from another one, so that a Secret which leads elsewhere is noticed.
     #[must_use]
     pub fn digest(&self) -> String {
-        let Self { host, port, database, tls, ca_pem } = self;
-        let hash = Sha256::digest(format!("{host}\n{port}\n{database}\n{}\n{ca_pem:?}", sslmode(*tls)));
+        let Self { host, port, database, tls, ca_pem, read } = self;
+        let hash = Sha256::digest(format!("{host}\n{port}\n{database}\n{}\n{ca_pem:?}\n{read:?}", sslmode(*tls)));
         hash.iter().take(8).fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
@@ -52,10 +78,8 @@ impl Endpoint {
     #[must_use]
     pub fn values(&self, login: &str, password: &str, schema: &str) -> Values {
         let Self { port, database, .. } = self;
-        // An address of IPv6 stands in brackets, and a socket's folder is written with escapes.
-        let host =
-            if self.host.contains(':') { format!("[{}]", self.host) } else { escaped(&self.host, |byte| byte == b'.') };
-        let in_uri = escaped(database, |_| false);
+        let host = in_uri(&self.host);
+        let name = escaped(database, |_| false);
         let mode = sslmode(self.tls);
         let uri_mode = if mode.starts_with("verify") { "require" } else { mode };
         let colons = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
@@ -69,15 +93,19 @@ impl Endpoint {
             ("password", password.to_owned()),
             ("schema", schema.to_owned()),
             ("sslmode", mode.to_owned()),
-            ("uri", format!("postgresql://{login}:{password}@{host}:{port}/{in_uri}?sslmode={uri_mode}")),
+            ("uri", format!("postgresql://{login}:{password}@{host}:{port}/{name}?sslmode={uri_mode}")),
             (
                 "jdbc-uri",
-                format!("jdbc:postgresql://{host}:{port}/{in_uri}?user={login}&password={password}&sslmode={uri_mode}"),
+                format!("jdbc:postgresql://{host}:{port}/{name}?user={login}&password={password}&sslmode={uri_mode}"),
             ),
             ("pgpass", format!("{}:{port}:{}:{login}:{password}\n", colons(&self.host), colons(database))),
         ];
         let ca = self.ca_pem.clone().map(|pem| ("ca.crt", pem));
-        texts.into_iter().chain(ca).collect()
+        let read = self.read.as_ref().map(|(host, port)| {
+            let host = in_uri(host);
+            ("read-uri", format!("postgresql://{login}:{password}@{host}:{port}/{name}?sslmode={uri_mode}"))
+        });
+        texts.into_iter().chain(ca).chain(read).collect()
     }
 }
 
@@ -90,6 +118,11 @@ const fn sslmode(mode: TlsMode) -> &'static str {
         TlsMode::VerifyCA => "verify-ca",
         TlsMode::VerifyFull => "verify-full",
     }
+}
+
+/// A host as a URI has it: an address of IPv6 stands in brackets, and a socket's folder is written with escapes.
+fn in_uri(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { escaped(host, |byte| byte == b'.') }
 }
 
 /// A text as a URI has it; letters, digits, `-`, `_` and what `also` says stand as they are.
@@ -161,8 +194,21 @@ mod tests {
             Endpoint { port: 1, ..one.clone() },
             Endpoint { tls: TlsMode::Require, ..one.clone() },
             Endpoint { ca_pem: None, ..one.clone() },
+            Endpoint { read: Some(("replica".to_owned(), 5432)), ..one.clone() },
         ] {
             assert_ne!(one.digest(), other.digest(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn applications_are_led_where_the_owners_of_the_database_say() {
+        let own = endpoint("db.example", "tenants", TlsMode::VerifyFull);
+        assert_eq!(own.for_clients(None, None), own);
+        let pooler = ClientEndpoint { host: "pooler".to_owned(), port: Some(6432), ssl_mode: Some(TlsMode::Disable) };
+        let replica = ReadEndpoint { host: "replica".to_owned(), port: None };
+        let values = own.for_clients(Some(&pooler), Some(&replica)).values("a", "b", "school");
+        assert_eq!(values["uri"], "postgresql://a:b@pooler:6432/tenants?sslmode=disable");
+        assert_eq!(values["read-uri"], "postgresql://a:b@replica:6432/tenants?sslmode=disable");
+        assert_eq!((values["host"].as_str(), values["sslmode"].as_str()), ("pooler", "disable"));
     }
 }

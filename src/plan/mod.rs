@@ -15,7 +15,10 @@ pub use apply::{Applied, Published, apply, refused};
 pub use end::{End, reason_of};
 
 use crate::{
-    api::condition::Reason,
+    api::{
+        condition::Reason,
+        endpoint::{ClientEndpoint, ReadEndpoint},
+    },
     contract::{Caller, Step},
     kubernetes::secrets::Target,
 };
@@ -50,6 +53,10 @@ pub enum Effect {
         secret: Target,
         /// The schema that it leads to.
         schema: String,
+        /// Where applications connect to, if not where the operator does.
+        client: Option<ClientEndpoint>,
+        /// Where they may only read.
+        read: Option<ReadEndpoint>,
     },
     /// Come back when it is so.
     Await {

@@ -5,12 +5,17 @@ use uuid::Uuid;
 use super::desired::Desired;
 use crate::{
     api::tenant_schema::{Access, BlockedCause},
-    contract::{InstitutionStatus, TenantAnswer},
+    contract::{InstitutionStatus, TenantAnswer, TenantRow},
 };
 
 /// Who may come in, given how the tenant's institution stands in the registry.
 pub(super) fn wanted(desired: &Desired, institution: Option<&InstitutionStatus>) -> Access {
     closed_by(desired, institution).map_or(Access::ReadWrite, |_| Access::Suspended)
+}
+
+/// Who may come in to a tenant that has this row.
+pub(super) fn of(desired: &Desired, row: &TenantRow) -> Access {
+    wanted(desired, row.institution_status.as_ref())
 }
 
 /// Who keeps it closed, the spec before the institution. A word that this release does not know closes nothing.

@@ -1,23 +1,34 @@
 //! What a tenant's applications are to log in with, and what is known of the Secret that has it. Pure.
 
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{ResourceExt, core::ObjectMeta};
+
+use super::limits::credentials;
 use crate::{
     api::{
-        REVOKE_CREDENTIALS, TenantSchema,
+        REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantDatabase, TenantSchema,
+        command::{Kind, Object},
         condition::Reason,
         credentials::{Credentials, CredentialsStatus, SecretRetention},
+        endpoint::{ClientEndpoint, ReadEndpoint},
         policy::DeletionPolicy,
+        rotation_requested,
     },
     contract::{CredentialRow, LoginLimits},
     kubernetes::secrets::Target,
 };
-use jiff::{SignedDuration, Timestamp};
-use kube::{ResourceExt, core::ObjectMeta};
 
 /// What applications are to log in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
     /// The Secret that they read.
     pub secret: Target,
+    /// Where it leads, if not to the address of the operator's own connection.
+    pub client: Option<ClientEndpoint>,
+    /// Where applications may only read.
+    pub read: Option<ReadEndpoint>,
     /// What the login may.
     pub limits: LoginLimits,
     /// For how long the login before it stays open.
@@ -30,6 +41,8 @@ pub struct Credential {
     pub is_revoked: bool,
     /// What the annotation by which a user says so has for its value, followed or not.
     pub revocation: Option<String>,
+    /// The request for another password that issuing one follows.
+    pub request: Option<String>,
 }
 
 /// What was seen of the Secret.
@@ -73,15 +86,16 @@ pub(super) fn is_of(told: &CredentialsStatus, found: &CredentialRow) -> bool {
     told.credential_id.as_ref().is_some_and(|id| *id == found.credential_id.to_string())
 }
 
-/// What the spec asks for, if it asks for a Secret.
+/// What the spec asks for, or the defaults of the database, if either asks for a Secret.
 pub(super) fn wanted(
     tenant: &TenantSchema,
+    database: Option<&TenantDatabase>,
     schema_name: &str,
     policy: DeletionPolicy,
     now: Timestamp,
 ) -> Option<Credential> {
-    let name = tenant.spec.connection_secret.as_ref()?.name.clone();
-    let spec = tenant.spec.credentials.clone().unwrap_or_default();
+    let name = secret_name(tenant, database)?;
+    let spec = credentials(tenant, database, &mut Vec::new());
     let published = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let uid = published.filter(|published| published.secret_name.as_ref() == Some(&name));
     let uid = uid.and_then(|published| published.secret_uid.clone());
@@ -96,6 +110,8 @@ pub(super) fn wanted(
         is_due(published) || published.is_rotation_requested(&tenant.metadata, now) || published.secret_stays() != stays
     };
     Some(Credential {
+        client: database.and_then(|database| database.spec.client_endpoint.clone()),
+        read: database.and_then(|database| database.spec.read_endpoint.clone()),
         secret: secret(&tenant.metadata, name, uid, stays),
         limits: LoginLimits {
             connection_limit: spec.connection_limit.unwrap_or(Credentials::DEFAULT_CONNECTION_LIMIT),
@@ -108,16 +124,56 @@ pub(super) fn wanted(
         period,
         rotates: published.is_some_and(rotates),
         is_revoked: published.is_some_and(|published| published.revocation(&tenant.metadata, schema_name).is_some()),
+        request: rotation_requested(&tenant.metadata, now)
+            .and_then(|_| tenant.annotations().get(ROTATE_REQUESTED_AT).cloned()),
         revocation: tenant.annotations().get(REVOKE_CREDENTIALS).filter(|value| *value == schema_name).cloned(),
     })
 }
 
 /// What is published for a deleted tenant that stays, so that its Secret does not go with the object that owns it; nothing if it
 /// stays already, or there is none.
-pub(super) fn left_behind(tenant: &TenantSchema, schema_name: &str, now: Timestamp) -> Option<Credential> {
+pub(super) fn left_behind(
+    tenant: &TenantSchema,
+    database: Option<&TenantDatabase>,
+    schema_name: &str,
+    now: Timestamp,
+) -> Option<(Credential, CredentialsStatus)> {
     let published = tenant.status.as_ref()?.credentials.as_ref()?;
     let is_owned = published.secret_uid.is_some() && !published.secret_stays();
-    wanted(tenant, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)
+    let wanted = wanted(tenant, database, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)?;
+    Some((wanted, published.clone()))
+}
+
+/// What to say of annotations about passwords that do nothing.
+pub(super) fn in_vain(tenant: &TenantSchema, schema_name: Option<&str>) -> String {
+    let annotation = |key: &str| tenant.annotations().get(key);
+    let wants = tenant.spec.connection_secret.is_some();
+    let object = Object::of(Kind::TenantSchema, &tenant.metadata);
+    let mut words = String::new();
+    for key in [ROTATE_REQUESTED_AT, REVOKE_CREDENTIALS] {
+        let Some(value) = annotation(key) else { continue };
+        let why = match schema_name {
+            _ if !wants => "the spec has no connectionSecret".to_owned(),
+            _ if key == ROTATE_REQUESTED_AT && value.parse::<Timestamp>().is_err() => {
+                "its value is no time such as 2026-01-31T12:00:00Z".to_owned()
+            }
+            Some(name) if key == REVOKE_CREDENTIALS && value != name => {
+                format!("its value is not the name of the schema: {}", object.annotate(key, name.to_owned()))
+            }
+            _ => continue,
+        };
+        let _ = write!(words, "; the annotation {key} does nothing: {why}");
+    }
+    words
+}
+
+/// The name of the Secret: as the spec has it, else after the object, as the database says.
+fn secret_name(tenant: &TenantSchema, database: Option<&TenantDatabase>) -> Option<String> {
+    let given = tenant.spec.connection_secret.as_ref().map(|secret| secret.name.clone());
+    given.or_else(|| {
+        let naming = database?.spec.defaults.as_ref()?.connection_secret.as_ref()?;
+        Some(format!("{}{}", tenant.name_any(), naming.name_suffix))
+    })
 }
 
 fn secret(owner: &ObjectMeta, name: String, uid: Option<String>, stays: bool) -> Target {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     credential::{self, Credential},
-    limits::{allow_count, allow_name, allow_namespace, policy, quota},
+    limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
     resolve::{Reach, Resolved},
 };
 use crate::{
@@ -20,9 +20,10 @@ use crate::{
         command::{Kind, List},
         condition::{ConditionType, Reason, find},
         credentials::CredentialsStatus,
+        endpoint::ClientEndpoint,
         policy::DeletionPolicy,
         tenant_database::{InstitutionsMode, Limits},
-        tenant_schema::{Access, Effective, FinalBackup},
+        tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
     },
     contract::{Brake, InstitutionSource, Owner, Quota},
@@ -54,6 +55,8 @@ pub struct Desired {
     pub warning_percent: i32,
     /// Whether it may be used.
     pub access: Access,
+    /// Where applications connect to, if not where the operator does.
+    pub client: Option<ClientEndpoint>,
     /// What its applications are to log in with, if the spec asks for a Secret.
     pub credential: Option<Credential>,
     /// What the status tells of what they log in with.
@@ -78,8 +81,17 @@ pub struct Desired {
     pub outside: Option<Invalid>,
 }
 
+impl Desired {
+    /// Where applications find the tenant, if the operator finds it there.
+    #[must_use]
+    pub fn place(&self, own: &Place) -> Place {
+        let Some(ClientEndpoint { host, port, .. }) = &self.client else { return own.clone() };
+        Place { host: host.clone(), port: port.unwrap_or(own.port), database: own.database.clone() }
+    }
+}
+
 /// What becomes of a tenant that is deleted. Depends on no valid spec: a bad one must not keep an object from going.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Removal {
     /// The object that it belongs to; the database compares.
     pub owner: Owner,
@@ -95,10 +107,8 @@ pub struct Removal {
     pub abandoned: bool,
     /// The object that the owners of the database give the tenant to.
     pub given_to: Option<ObjectName>,
-    /// The tenant's id, as its status remembers it.
-    pub known: Option<Uuid>,
-    /// What is published if the schema stays, so that the Secret stays as well.
-    pub credential: Option<Credential>,
+    /// What is published if the schema stays, so that the Secret stays as well, and what the status tells of the one before.
+    pub secret: Option<(Credential, CredentialsStatus)>,
     /// For how many days what is set aside is kept; nothing means for ever.
     pub expire_after_days: Option<i32>,
     /// When it was deleted, by the API server's clock.
@@ -153,6 +163,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     allow_count(database, resolved, tenant, &mut outside);
     let quota = quota(spec.quota.as_ref(), database, &mut outside)?;
     let policy = policy(tenant, Some(database), &mut outside);
+    credentials(tenant, Some(database), &mut outside);
     // A new tenant meets all limits or is not made; the first complaint is enough to say so.
     let outside = match (known, outside.into_iter().next()) {
         (None, Some(complaint)) => return Err(complaint),
@@ -169,7 +180,8 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         reclaim: api::confirms(&tenant.metadata, api::RECLAIM, schema_name.as_str()),
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
-        credential: credential::wanted(tenant, schema_name.as_str(), policy, resolved.now),
+        client: database.spec.client_endpoint.clone(),
+        credential: credential::wanted(tenant, Some(database), schema_name.as_str(), policy, resolved.now),
         published: tenant.status.as_ref().and_then(|status| status.credentials.clone()),
         was_refused: was_refused(tenant),
         now: resolved.now,
@@ -205,8 +217,9 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let removal = Removal {
         database: tenant.spec.database().to_owned(),
         given_to: None,
-        known: known_schema_id(tenant),
-        credential: schema_name.as_deref().and_then(|name| credential::left_behind(tenant, name, resolved.now)),
+        secret: schema_name
+            .as_deref()
+            .and_then(|name| credential::left_behind(tenant, resolved.database.as_deref(), name, resolved.now)),
         policy: remembered_policy(tenant).map_or(wanted, |remembered| wanted.safer(remembered)),
         confirm_drop: tenant.annotations().get(api::CONFIRM_DROP).cloned(),
         abandoned: schema_name.as_deref().is_some_and(abandons),

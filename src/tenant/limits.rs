@@ -19,6 +19,7 @@ use crate::{
         TenantDatabase, TenantSchema,
         command::{Object, Verb},
         condition::Reason,
+        credentials::Credentials,
         policy::{self, DeletionPolicy, Enforcement},
         tenant_database::Limits,
     },
@@ -106,6 +107,45 @@ pub(super) fn quota(
             .unwrap_or(policy::Quota::DEFAULT_WARNING_PERCENT),
         enforcement: chain.find_map(|quota| quota.enforcement).unwrap_or_default(),
     })
+}
+
+/// How long passwords live and what logins may, after defaults, field by field, and within the database's limits.
+pub(super) fn credentials(
+    tenant: &TenantSchema,
+    database: Option<&TenantDatabase>,
+    outside: &mut Vec<Invalid>,
+) -> Credentials {
+    let asked = tenant.spec.credentials.clone().unwrap_or_default();
+    let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.credentials.as_ref());
+    let mut own = by_default.map_or_else(|| asked.clone(), |by_default| asked.or(by_default));
+    let limits = database.and_then(|database| database.spec.limits.as_ref());
+    let mut clamp = |field: &mut Option<i32>, by_default: i32, asked: Option<i32>, most: Option<i32>, what: &str| {
+        let Some(most) = most.filter(|most| field.unwrap_or(by_default) > *most) else { return };
+        if let Some(asked) = asked {
+            outside.push(Invalid {
+                reason: Reason::LimitExceeded,
+                message: format!(
+                    "spec.credentials.{what} {asked} is more than the {most} allowed here; set it to at most {most}"
+                ),
+            });
+        }
+        *field = Some(most);
+    };
+    clamp(
+        &mut own.connection_limit,
+        Credentials::DEFAULT_CONNECTION_LIMIT,
+        asked.connection_limit,
+        limits.and_then(|limits| limits.max_connection_limit),
+        "connectionLimit",
+    );
+    clamp(
+        &mut own.rotation_period_days,
+        Credentials::DEFAULT_ROTATION_PERIOD_DAYS,
+        asked.rotation_period_days,
+        limits.and_then(|limits| limits.max_rotation_period_days),
+        "rotationPeriodDays",
+    );
+    own
 }
 
 pub(super) fn allow_namespace(

@@ -4,6 +4,7 @@
 use kube::Api;
 
 use super::{
+    access,
     credential::{Credential, SecretSeen},
     desired::{Desired, Removal, given_to},
     plan::awaited,
@@ -79,25 +80,41 @@ async fn look_at_secret(
     lane: &Lane,
     ctx: &Context,
 ) -> SecretSeen {
-    let Some(row) = row else { return SecretSeen::NotLooked };
+    // Nothing is done to a tenant that is paused, and to be closed does not wait for the API server.
+    let Some(row) = row.filter(|row| !desired.paused && row.access.as_str() == access::of(desired, row).as_str())
+    else {
+        return SecretSeen::NotLooked;
+    };
     let refused = |refusal: &Refusal| match refused(refusal, &wanted.secret, desired.schema_name.as_str()) {
         End::Refused { reason, message } => SecretSeen::Refused { reason, message },
         _ => SecretSeen::NotLooked,
     };
+    let rehearsed = async || ctx.secrets.rehearse(&wanted.secret).await;
     if desired.was_refused
-        && let Err(refusal) = ctx.secrets.rehearse(&wanted.secret).await
+        && let Err(refusal) = rehearsed().await
     {
         return refused(&refusal);
     }
     let Some(found) = row.credential.as_deref() else { return SecretSeen::NotLooked };
-    let is_told = desired.published.as_ref().is_some_and(|told| wanted.is_told(told, found));
-    if is_told && !ctx.secrets.is_due(&desired.owner.uid) {
+    let (uid, told) = (&desired.owner.uid, desired.published.as_ref());
+    let is_told = told.is_some_and(|told| wanted.is_told(told, found));
+    if is_told && !ctx.secrets.is_due(uid) {
         return SecretSeen::NotLooked;
     }
-    let uid = wanted.secret.uid.as_deref().filter(|_| is_told);
-    let content = Content { credential_id: found.credential_id, endpoint: lane.endpoint.digest() };
-    match ctx.secrets.look(&wanted.secret, uid, &content).await {
+    let endpoint = lane.endpoint.for_clients(wanted.client.as_ref(), wanted.read.as_ref());
+    let content = Content { credential_id: found.credential_id, endpoint: endpoint.digest() };
+    let known = wanted.secret.uid.as_deref().filter(|_| is_told);
+    let seen = ctx.secrets.look(&wanted.secret, known, &content).await;
+    if !matches!(seen, Ok(Some(Found::Same(_)))) {
+        // Until it is put right, each pass looks.
+        ctx.secrets.forget(uid);
+    }
+    match seen {
         Ok(Some(Found::Same(uid))) => SecretSeen::Same { uid },
+        // A password is not issued again and again for a Secret that is refused.
+        Ok(Some(Found::Other)) if !is_told => {
+            rehearsed().await.map_or_else(|refusal| refused(&refusal), |()| SecretSeen::Other)
+        }
         Ok(Some(Found::Other)) => SecretSeen::Other,
         Ok(None) => SecretSeen::NotLooked,
         Err(refusal) => refused(&refusal),
@@ -110,7 +127,11 @@ pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result
     let removal = leave.removal();
     if !matches!(leave, Leave::Asked(_)) {
         let own = doors.surveyed(&removal.owner.uid);
-        return Ok(TenantAnswer { own, ..TenantAnswer::default() }.into());
+        if own.is_some() || removal.secret.is_none() {
+            return Ok(TenantAnswer { own, ..TenantAnswer::default() }.into());
+        }
+        // What its applications log in with is to stay.
+        return Ok(doors.observe_tenant(&removal_question(removal)).await.map_err(Error::Observe)?.into());
     }
     let question = removal_question(removal);
     let Some(ctx) = doors.context() else {

@@ -282,7 +282,7 @@ fn publish() -> Effect {
         owner_uid: text("u"),
         stays: false,
     };
-    Effect::Publish { secret, schema: text("school") }
+    Effect::Publish { secret, schema: text("school"), client: None, read: None }
 }
 
 fn reclaim(schema_id: Uuid) -> Step {

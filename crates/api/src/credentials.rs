@@ -6,7 +6,7 @@ use kube::{KubeSchema, core::ObjectMeta};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{REVOKE_CREDENTIALS, rotation_requested, schema};
+use super::{REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, rotation_requested, schema};
 
 /// The type of the Secrets that the operator writes, by the convention of Service Binding.
 pub const SECRET_TYPE: &str = "servicebinding.io/postgresql";
@@ -31,6 +31,15 @@ pub struct ConnectionSecret {
     /// The name of the Secret, in the tenant's namespace. One of that name that is not the tenant's is left alone.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
     pub name: String,
+}
+
+/// How the Secrets of tenants are called.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretNaming {
+    /// What follows the name of the `TenantSchema`, such as `-db`.
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::NAME_SUFFIX))]
+    pub name_suffix: String,
 }
 
 /// How long a password lives, and what its login may.
@@ -115,6 +124,11 @@ pub struct CredentialsStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_until: Option<Time>,
 
+    /// The value of the annotation `edumatrixhub.io/rotate-requested-at` that was followed, so that it counts once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub rotated: Option<String>,
+
     /// The value of the annotation `edumatrixhub.io/revoke-credentials` that was followed, so that it counts once. Another
     /// value, or the same after the annotation was removed, counts again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +156,20 @@ impl Credentials {
     /// How many seconds a session may be idle in a transaction by default.
     pub const DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS: i32 = 300;
 
+    /// The same, where these leave something out.
+    #[must_use]
+    pub fn or(&self, by_default: &Self) -> Self {
+        Self {
+            rotation_period_days: self.rotation_period_days.or(by_default.rotation_period_days),
+            rotation_grace_seconds: self.rotation_grace_seconds.or(by_default.rotation_grace_seconds),
+            connection_limit: self.connection_limit.or(by_default.connection_limit),
+            statement_timeout_seconds: self.statement_timeout_seconds.or(by_default.statement_timeout_seconds),
+            idle_in_transaction_timeout_seconds: self
+                .idle_in_transaction_timeout_seconds
+                .or(by_default.idle_in_transaction_timeout_seconds),
+        }
+    }
+
     /// How long a password lives.
     #[must_use]
     pub fn rotation_period(&self) -> SignedDuration {
@@ -160,10 +188,12 @@ impl CredentialsStatus {
     /// Whether a user asked for another password since this one was published.
     #[must_use]
     pub fn is_rotation_requested(&self, metadata: &ObjectMeta, now: Timestamp) -> bool {
-        // In whole seconds, as the status has it: the request that was followed is not a new one.
+        let said = metadata.annotations.as_ref().and_then(|annotations| annotations.get(ROTATE_REQUESTED_AT));
+        // In whole seconds, as the status has it. A clock that is ahead must not make one request of many.
         let published = self.published_time.as_ref().map(|time| time.0.as_second());
-        rotation_requested(metadata, now)
-            .is_some_and(|asked| published.is_none_or(|published| asked.as_second() > published))
+        self.rotated.as_ref() != said
+            && rotation_requested(metadata, now)
+                .is_some_and(|asked| published.is_none_or(|published| asked.as_second() > published))
     }
 
     /// The value by which a user asks to revoke what is published, unless it was followed.
@@ -190,7 +220,7 @@ mod tests {
             ..CredentialsStatus::default()
         };
         let check = |value: &str, expected: bool| {
-            let metadata = annotated(crate::ROTATE_REQUESTED_AT, value);
+            let metadata = annotated(ROTATE_REQUESTED_AT, value);
             assert_eq!(status.is_rotation_requested(&metadata, now), expected, "{value}");
         };
         check("2026-01-31T11:30:00Z", true);
@@ -200,6 +230,10 @@ mod tests {
         check("2026-02-01T12:00:00Z", false);
         check("now", false);
         assert!(!status.is_rotation_requested(&ObjectMeta::default(), now));
+        let ahead = "2026-01-31T12:00:30Z";
+        let followed = CredentialsStatus { rotated: Some(ahead.to_owned()), ..status.clone() };
+        check(ahead, true);
+        assert!(!followed.is_rotation_requested(&annotated(ROTATE_REQUESTED_AT, ahead), now));
     }
 
     #[test]

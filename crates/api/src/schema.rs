@@ -26,6 +26,11 @@ pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]
 /// What a namespace can be called.
 pub(super) const NAMESPACE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
+/// What may follow the name of an object in the name of another.
+pub(super) const NAME_SUFFIX: &str = "^[-.a-z0-9]*[a-z0-9]$";
+/// A name or address of a server.
+pub(super) const HOST: &str = "^[-._:A-Za-z0-9]+$";
+
 /// A size as [`crate::quantity::Bytes`] reads it.
 pub(super) const SIZE_RULE: &str = size_form!();
 

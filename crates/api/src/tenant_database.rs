@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Summary;
 use super::connection::{Connection, seconds};
+use super::credentials::{Credentials, SecretNaming};
+use super::endpoint::{ClientEndpoint, ReadEndpoint};
+pub use super::institutions::{InstitutionSource, Institutions, InstitutionsMode};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
 use super::transfer::Transfer;
@@ -60,6 +63,19 @@ use crate::quantity::{Bytes, QuantityError};
 pub struct TenantDatabaseSpec {
     /// How the operator reaches the database.
     pub connection: Connection,
+
+    /// Where the Secrets of tenants lead to, if not to the address of the operator's own connection. When it changes, each Secret is
+    /// written again within an hour, with another password.
+    ///
+    /// Default: the address of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_endpoint: Option<ClientEndpoint>,
+
+    /// Where applications may read from, which the Secrets of tenants have as `read-uri`.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_endpoint: Option<ReadEndpoint>,
 
     /// Who installs the management functions in the database. `Managed`: the operator installs and upgrades them.
     /// `Verified`: a database administrator does, with `tenant-schema-operator sql`, and the operator checks them.
@@ -168,51 +184,6 @@ pub struct Naming {
     pub pattern: String,
 }
 
-/// Which institutions tenants may belong to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Institutions {
-    /// What happens to an institution that is not known. `Register`: it is registered with the tenant. `Require`: the
-    /// tenant waits for it as `InstitutionUnknown`.
-    ///
-    /// Default: `Require` with a `source`, `Register` without.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<InstitutionsMode>,
-
-    /// The table in which the database's institutions are found.
-    ///
-    /// Default: the registry's own table of institutions.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<InstitutionSource>,
-}
-
-/// What happens to an institution that is not known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[schemars(transform = super::schema::undescribed)]
-pub enum InstitutionsMode {
-    /// It is registered with the tenant.
-    Register,
-    /// The tenant waits for it.
-    Require,
-}
-
-/// A table of institutions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InstitutionSource {
-    /// The schema that the table is in.
-    #[schemars(length(min = 1, max = 63))]
-    pub schema: String,
-
-    /// The table.
-    #[schemars(length(min = 1, max = 63))]
-    pub table: String,
-
-    /// The column with the institution's id, of type uuid, text or varchar.
-    #[schemars(length(min = 1, max = 63))]
-    pub id_column: String,
-}
-
 /// What tenants may ask for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -252,6 +223,21 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub max_deletions_per_hour: Option<i32>,
+
+    /// How many sessions the login of a tenant's applications may have at most; one without `credentials.connectionLimit` has at most as
+    /// many.
+    ///
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub max_connection_limit: Option<i32>,
+
+    /// After how many days the password of a tenant's applications is replaced at the latest.
+    ///
+    /// Default: no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3650))]
+    pub max_rotation_period_days: Option<i32>,
 }
 
 /// What holds for tenants that leave it out.
@@ -275,6 +261,18 @@ pub struct TenantDefaults {
     /// Default: everything, for ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backup: Option<BackupPolicy>,
+
+    /// The Secret of tenants that name none.
+    ///
+    /// Default: they have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_secret: Option<SecretNaming>,
+
+    /// How long passwords live and what logins may, of tenants that leave it out; field by field.
+    ///
+    /// Default: what each field of a `TenantSchema` defaults to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
 }
 
 /// What is known about a database.

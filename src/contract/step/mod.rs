@@ -363,6 +363,13 @@ impl Step {
         matches!(self, Self::SetTenantAccess { access: Access::ReadWrite, .. })
     }
 
+    /// True when it follows from a field that is not in the spec, and closes something: an older definition of the kind may have cut
+    /// that field off.
+    #[must_use]
+    pub const fn follows_an_absence(&self) -> bool {
+        matches!(self, Self::WithdrawCredential { cause: Withdrawal::NotWanted, .. })
+    }
+
     /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time
     /// then.
     #[must_use]

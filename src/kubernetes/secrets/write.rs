@@ -13,7 +13,7 @@ use kube::{
     core::Request,
 };
 use serde_json::{Map, Value, json};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 use uuid::Uuid;
 
 use super::{
@@ -25,11 +25,20 @@ use crate::api::credentials::{COMPARE, CREDENTIAL_ID, ENDPOINT, SECRET_OF, SECRE
 /// For how long it counts that the policy was in force.
 const PROOF_LASTS: Duration = Duration::from_hours(1);
 
-/// Each Secret is looked at once within an hour: this long after the last look, and some time until its turn comes.
-const LOOK_AFTER: Duration = Duration::from_mins(45);
+/// This long after the last look at a Secret the next one is due. Its turn comes with a later pass over its tenant: with ten thousand
+/// tenants within forty minutes, so that each is looked at within an hour.
+const LOOK_AFTER: Duration = Duration::from_mins(20);
 
-/// All Secrets together are looked at no more often.
+/// All Secrets together are looked at no more often. Passes over tenants at rest come in bursts, so turns that were not used are kept
+/// for some seconds.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(200);
+const TURNS_KEPT: Duration = Duration::from_secs(10);
+
+/// So many looks are under way at once: an API server that answers slowly for Secrets must not hold up all passes.
+const LOOKS_AT_ONCE: usize = 4;
+
+/// For how long it counts that the policy was not in force, or could not be tried.
+const DOUBT_LASTS: Duration = Duration::from_secs(5);
 
 /// What is in a Secret, by key. It is printed nowhere.
 pub type Values = BTreeMap<&'static str, String>;
@@ -72,13 +81,15 @@ pub enum Found {
 /// Writes Secrets, and remembers when the policy was in force and when each Secret was looked at.
 pub struct Secrets {
     client: Client,
-    proof: tokio::sync::Mutex<Option<Instant>>,
+    proof: tokio::sync::Mutex<Option<(Instant, Result<(), Refusal>)>>,
     looks: Mutex<Looks>,
+    looking: Semaphore,
 }
 
 #[derive(Default)]
 struct Looks {
-    next: Option<Instant>,
+    /// How many were made since the time, which has grown by a turn for each.
+    turns: Option<Instant>,
     last: HashMap<Id, Instant>,
     asked: HashSet<Id>,
 }
@@ -96,7 +107,12 @@ impl Secrets {
     /// Writes by this client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client, proof: tokio::sync::Mutex::default(), looks: Mutex::default() }
+        Self {
+            client,
+            proof: tokio::sync::Mutex::default(),
+            looks: Mutex::default(),
+            looking: Semaphore::new(LOOKS_AT_ONCE),
+        }
     }
 
     /// Writes these values, with what can be seen of them; the UID of the Secret. One that is there and not the tenant's stays as
@@ -141,6 +157,7 @@ impl Secrets {
     /// A replacement that is not carried out is refused by the policy if the content is another one. Nothing of the Secret is
     /// read: the answer to a replacement has what was sent. Nothing comes back when it cannot be said now.
     pub async fn look(&self, target: &Target, uid: Option<&str>, content: &Content) -> Result<Option<Found>, Refusal> {
+        let Ok(_one) = self.looking.try_acquire() else { return Ok(None) };
         self.prove_guarded(&target.namespace).await?;
         let mut body = target.body(&Values::default(), content);
         body["metadata"]["annotations"][COMPARE] = json!("");
@@ -171,10 +188,21 @@ impl Secrets {
     /// Proves that the API server refuses what the operator must not write, by trying it without writing.
     async fn prove_guarded(&self, namespace: &str) -> Result<(), Refusal> {
         let mut proof = self.proof.lock().await;
-        if proof.is_some_and(|proved| proved.elapsed() < PROOF_LASTS) {
-            return Ok(());
+        if let Some((at, found)) = &*proof {
+            let lasts = if found.is_ok() { PROOF_LASTS } else { DOUBT_LASTS };
+            if at.elapsed() < lasts {
+                return found.clone();
+            }
         }
-        *proof = None;
+        let found = self.try_guard(namespace).await;
+        // That this namespace refuses says nothing of others.
+        if !matches!(found, Err(Refusal::Forbidden(_))) {
+            *proof = Some((Instant::now(), found.clone()));
+        }
+        found
+    }
+
+    async fn try_guard(&self, namespace: &str) -> Result<(), Refusal> {
         let api = self.api(namespace);
         let name = json!({ "generateName": "tenant-schema-operator-must-not-" });
         let body = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": name }).to_string().into_bytes();
@@ -182,10 +210,7 @@ impl Secrets {
         match within(|| format!("try whether Secrets of {namespace} are guarded"), answer(&api, request)).await {
             Ok(_) => Err(Refusal::Unguarded),
             Err(error) => match Refusal::of(error) {
-                Refusal::Foreign => {
-                    *proof = Some(Instant::now());
-                    Ok(())
-                }
+                Refusal::Foreign => Ok(()),
                 other => Err(other),
             },
         }
@@ -200,10 +225,11 @@ impl Secrets {
             return true;
         }
         let is_recent = looks.last.get(&id).is_some_and(|last| last.elapsed() < LOOK_AFTER);
-        if is_recent || looks.next.is_some_and(|next| now < next) {
+        let turn = looks.turns.map_or(now, |turns| turns.max(now.checked_sub(TURNS_KEPT).unwrap_or(now)));
+        if is_recent || turn > now {
             return false;
         }
-        looks.next = Some(now + BETWEEN_LOOKS);
+        looks.turns = Some(turn + BETWEEN_LOOKS);
         looks.last.insert(id, now);
         true
     }

@@ -22,13 +22,15 @@ pub struct Applied {
     pub published: Option<Published>,
     /// Where it ended.
     pub end: End,
+    /// The function whose answer was the end, if one's was.
+    pub ended_by: Option<Call>,
 }
 
 impl Applied {
     /// The result of applying an empty plan.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { results: Vec::new(), published: None, end: End::Done }
+        Self { results: Vec::new(), published: None, end: End::Done, ended_by: None }
     }
 
     /// The answer of a function that did something.
@@ -74,24 +76,26 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                     lane.jobs_waiting.notify_one();
                 }
                 issued = credential::issued(&results, password);
-                let end = results.last().and_then(End::of);
+                let end = results.last().and_then(|last| Some((End::of(last)?, Some(last.call.clone()))));
                 applied.results.extend(results);
                 match end {
-                    Some(end) if is_tried => tried = Some(end),
+                    // The first failure says more than those that follow from it.
+                    Some(end) if is_tried => drop(tried.get_or_insert(end)),
                     Some(end) => {
-                        applied.end = end;
+                        (applied.end, applied.ended_by) = end;
                         return Ok(applied);
                     }
                     None => {}
                 }
             }
-            Effect::Publish { secret, schema } => {
+            Effect::Publish { secret, schema, client, read } => {
+                let endpoint = lane.endpoint.for_clients(client.as_ref(), read.as_ref());
                 // Without an answer there is nothing to write, and the next look finds a password that reached no Secret.
                 let Some(issued) = issued.take() else { continue };
-                match credential::publish(secrets, &lane.endpoint, secret, schema, issued).await {
+                match credential::publish(secrets, &endpoint, secret, schema, issued).await {
                     Ok(published) => applied.published = Some(published),
                     // What comes after has nothing to do with it.
-                    Err(refusal) => tried = Some(refused(&refusal, secret, schema)),
+                    Err(refusal) => drop(tried.get_or_insert((refused(&refusal, secret, schema), None))),
                 }
             }
             Effect::Await { reason, fact, until } => {
@@ -106,7 +110,7 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
         }
     }
     if let (End::Done, Some(end)) = (&applied.end, tried) {
-        applied.end = end;
+        (applied.end, applied.ended_by) = end;
     }
     Ok(applied)
 }

@@ -21,25 +21,39 @@ pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSee
     let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
     let cause = match found {
         Some(found) if found.withdrawn_at.is_some() => Some(Withdrawal::Begun),
-        Some(_) if wanted.is_revoked => Some(Withdrawal::Revoked),
+        Some(_) if wanted.is_revoked && !is_untold(desired, wanted, found, secret) => Some(Withdrawal::Revoked),
         _ => None,
     };
     let mut effects: Vec<_> = cause.map(|cause| withdraw(row, cause)).into_iter().collect();
     if is_closed {
         return (effects, None);
     }
-    let further = match found.filter(|_| cause.is_none()) {
-        None => Ok(issue(desired, wanted, false).into()),
-        Some(found) => keep(desired, wanted, row, found, secret),
-    };
-    match (further, secret) {
-        (_, SecretSeen::Refused { reason, message }) => (effects, Some(Effect::refuse(*reason, message.clone()))),
-        (Err(wait), _) => (effects, Some(wait)),
-        (Ok(further), _) => {
-            effects.extend(further);
-            (effects, None)
+    let found = found.filter(|_| cause.is_none());
+    let last = match (found, secret) {
+        (found, SecretSeen::Refused { reason, message }) => {
+            effects.extend(found.map(|found| settle(desired, wanted, row, found)).into_iter().flatten());
+            Some(Effect::refuse(*reason, message.clone()))
         }
-    }
+        (None, _) => {
+            effects.extend(issue(desired, wanted, false));
+            None
+        }
+        (Some(found), _) => match keep(desired, wanted, row, found, secret) {
+            Ok(further) => {
+                effects.extend(further);
+                None
+            }
+            Err(wait) => Some(wait),
+        },
+    };
+    (effects, last)
+}
+
+/// Whether the Secret has the credential of the registry and the status does not tell it: an earlier pass could not. What a user
+/// asked for was perhaps done by that pass, and is looked at again when the status tells of it.
+fn is_untold(desired: &Desired, wanted: &Credential, found: Option<&CredentialRow>, secret: &SecretSeen) -> bool {
+    let told = desired.published.as_ref().zip(found);
+    matches!(secret, SecretSeen::Same { .. }) && told.is_some_and(|(told, found)| !wanted.is_told(told, found))
 }
 
 /// What is to do while there is a login in use; or what has to be known first.
@@ -52,17 +66,21 @@ fn keep(
 ) -> Result<Vec<Effect>, Effect> {
     let told = desired.published.as_ref();
     let was_published = told.is_some_and(|told| is_of(told, found));
+    let is_told = told.is_some_and(|told| wanted.is_told(told, found));
+    if is_untold(desired, wanted, Some(found), secret) {
+        return Ok(Vec::new());
+    }
     let is_right = match secret {
         // Another object of the tenant published it, which may be gone, or this one and could not tell.
         SecretSeen::Same { .. } => told.is_some(),
         SecretSeen::Other => false,
-        SecretSeen::NotLooked | SecretSeen::Refused { .. } => told.is_some_and(|told| wanted.is_told(told, found)),
+        SecretSeen::NotLooked | SecretSeen::Refused { .. } => is_told,
     };
     if !is_right && *secret == SecretSeen::NotLooked {
         let fact = format!("Secret {} cannot be looked at just now", wanted.secret.full_name());
         return Err(Effect::wait(Reason::ProgressingWithRetry, fact));
     }
-    if *secret == SecretSeen::Other && !was_published {
+    if *secret == SecretSeen::Other && told.is_some() && !was_published {
         // It reached no Secret. Applications may use the login before, which stays.
         let half = found.previous_closed_at.map(|_| end_previous(row));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
@@ -71,13 +89,20 @@ fn keep(
         let former = found.previous_login.as_ref().map(|_| end_previous(row));
         return Ok(former.into_iter().chain(issue(desired, wanted, false)).collect());
     }
+    Ok(settle(desired, wanted, row, found))
+}
+
+/// What is to do about logins without another password. Of a password that reached no Secret the login before it stays open, since
+/// applications may use that.
+fn settle(desired: &Desired, wanted: &Credential, row: &TenantRow, found: &CredentialRow) -> Vec<Effect> {
+    let was_published = desired.published.as_ref().is_some_and(|told| is_of(told, found));
     let is_over = found.previous_closed_at.is_some() || found.previous_until.is_some_and(|until| until <= desired.now);
-    let over = is_over.then(|| end_previous(row));
+    let over = (is_over && was_published).then(|| end_previous(row));
     let limits = (found.limits != wanted.limits).then(|| {
         let (schema_id, purpose) = (row.schema_id, Purpose::Connection);
         Effect::Try(vec![Step::SetCredentialLimits { schema_id, purpose, limits: wanted.limits }])
     });
-    Ok(over.into_iter().chain(limits).collect())
+    over.into_iter().chain(limits).collect()
 }
 
 /// A password for the login that is not in use, in its Secret.
@@ -85,12 +110,17 @@ fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 
     [Effect::Try(vec![issue_step(wanted, unpublished)]), publish(wanted, desired.schema_name.as_str())]
 }
 
-/// The same for a deleted tenant that stays: its Secret gets no owner, and so does not go with the object.
-pub(super) fn leave_behind(removal: &Removal) -> Vec<Effect> {
-    let (Some(wanted), Some(schema_id)) = (&removal.credential, removal.known) else { return Vec::new() };
+/// The same for a deleted tenant that stays: its Secret gets no owner, and so does not go with the object. Once: a registry that has
+/// another credential than the status tells has it from an earlier try.
+pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>) -> Vec<Effect> {
+    let found = row.and_then(|row| Some((row, row.credential.as_deref()?)));
+    let (Some((wanted, told)), Some((row, found))) = (&removal.secret, found) else { return Vec::new() };
+    if !is_of(told, found) {
+        return Vec::new();
+    }
     let schema = removal.schema_name.as_deref().unwrap_or_default();
-    let former = Effect::Try(vec![Step::EndPreviousLogin { schema_id, purpose: Purpose::Connection }]);
-    vec![former, Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]
+    let former = found.previous_login.as_ref().map(|_| end_previous(row));
+    former.into_iter().chain([Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]).collect()
 }
 
 /// The call that issues a password.
@@ -107,7 +137,8 @@ pub(super) fn issue_step(wanted: &Credential, unpublished: bool) -> Step {
 
 /// The Secret is written.
 pub(super) fn publish(wanted: &Credential, schema: &str) -> Effect {
-    Effect::Publish { secret: wanted.secret.clone(), schema: schema.to_owned() }
+    let (client, read) = (wanted.client.clone(), wanted.read.clone());
+    Effect::Publish { secret: wanted.secret.clone(), schema: schema.to_owned(), client, read }
 }
 
 fn end_previous(row: &TenantRow) -> Effect {

@@ -30,12 +30,18 @@ pub(super) fn credentials(
         return desired.published.clone().filter(|_| is_open);
     };
     let is_withdrawn = applied.success(&Call::WithdrawCredential).is_some();
-    let told = published(wanted, applied, now).or_else(|| adopted(desired, wanted, found?, secret));
-    let mut told =
-        told.or_else(|| desired.published.clone().map(|told| as_it_is(told, found, applied, is_withdrawn)))?;
+    let written = published(wanted, applied, now);
+    // What was issued without a login before it came after a revocation, or is the first.
+    let is_first = found.is_some_and(|found| found.previous_login.is_none());
+    let adopted = written.is_none().then(|| adopted(desired, wanted, found?, secret)).flatten();
+    let followed = is_withdrawn || adopted.is_some() && is_first;
+    let told = written.or(adopted);
+    let told = told.or_else(|| desired.published.clone().map(|told| as_it_is(told, found, applied, is_withdrawn)));
+    let mut told = told?;
     told.next_rotation_time = told.published_time.as_ref().and_then(|time| rotation(time, wanted));
-    let followed = is_withdrawn || told.revoked.is_some() || desired.published.is_none();
-    told.revoked = wanted.revocation.clone().filter(|_| followed || !wanted.is_revoked);
+    let before = desired.published.as_ref().and_then(|before| before.revoked.as_ref());
+    let is_followed = followed || before.is_some() || desired.published.is_none();
+    told.revoked = wanted.revocation.clone().filter(|_| is_followed);
     Some(told)
 }
 
@@ -50,6 +56,7 @@ fn published(wanted: &Credential, applied: &Applied, now: Timestamp) -> Option<C
         secret_retention: Some(wanted.retention()),
         published_time: Some(whole_seconds(now)),
         previous_until: written.previous_until.map(whole_seconds),
+        rotated: wanted.request.clone(),
         ..CredentialsStatus::default()
     })
 }
@@ -71,6 +78,7 @@ fn adopted(
         secret_uid: uid.clone(),
         published_time: Some(whole_seconds(found.issued_at)),
         previous_until: found.previous_until.map(whole_seconds),
+        rotated: told.rotated.clone(),
         ..CredentialsStatus::default()
     })
 }

@@ -14,7 +14,7 @@ pub use end::taken_away;
 use end::{blocked, end_verdict, status_of_end, what_became};
 use notices::{news, what_was_done};
 
-use super::{access, desired::Desired, observe::Observed};
+use super::{access, credential, desired::Desired, observe::Observed};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
@@ -23,7 +23,7 @@ use crate::{
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, CallStatus, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
@@ -80,7 +80,8 @@ pub fn told(
         Some(old) => old.clone(),
         None => status,
     };
-    let due = status.credentials.as_ref().and_then(credentials::due);
+    // What is late is not due: a suspension or a pause may keep it from being done.
+    let due = status.credentials.as_ref().and_then(credentials::due).filter(|due| *due > now);
     Told { status, done, news, due }
 }
 
@@ -107,7 +108,7 @@ pub fn status(
     status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {
         status.database_name = Some(place.database.clone());
-        status.connection = Some(place.clone());
+        status.connection = Some(desired.place(place));
         let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
         status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
         let cause = access::closed_by(desired, access::institution(observed));
@@ -193,6 +194,7 @@ fn finish(
 ) -> TenantSchemaStatus {
     let generation = tenant.metadata.generation.unwrap_or_default();
     let verdict = verdict.clone().adding(&in_vain(&tenant.metadata, &Kind::TenantSchema, verdict.message()));
+    let verdict = verdict.adding(&credential::in_vain(tenant, status.schema_name.as_deref()));
     status.conditions = verdict.conditions(&status.conditions, generation, now);
     status.summary = summary(&status.conditions);
     status.observed_generation = Some(generation);
@@ -210,14 +212,10 @@ fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStat
     }
 }
 
-/// Whether what was refused is a login of the tenant's applications or their Secret, and nothing else.
+/// Whether what ended the pass is about a login of the tenant's applications or their Secret, and nothing else.
 fn is_about_credentials(reason: Reason, applied: &Applied) -> bool {
-    let is_call = |call: &Call| {
-        [Call::IssueCredential, Call::EndPreviousLogin, Call::SetCredentialLimits, Call::WithdrawCredential]
-            .contains(call)
-    };
-    let mut failed = applied.results.iter().filter(|result| result.status == CallStatus::Error).peekable();
-    Reason::of_secrets().contains(&reason) || failed.peek().is_some() && failed.all(|result| is_call(&result.call))
+    let calls = [Call::IssueCredential, Call::EndPreviousLogin, Call::SetCredentialLimits, Call::WithdrawCredential];
+    Reason::of_secrets().contains(&reason) || applied.ended_by.as_ref().is_some_and(|call| calls.contains(call))
 }
 
 /// What a person should know of a tenant that is ready all the same.

@@ -1,13 +1,16 @@
 //! What applications log in with: issued with the tenant, published in its Secret, renewed, closed, and never more than once for
 //! one reason.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema, condition::Reason},
-    frame::{Kind, Wish},
+    frame::{Kind, Pass, Wish},
+    plan::Applied,
     tenant::{credential::SecretSeen, observe::Observed},
 };
 
+use super::statuses::place;
 use crate::{INSTITUTION, ROW, annotated, answer, check, deleted, golden, merge, resolved, row, seen, tenant};
 
 /// The credential that the registry has.
@@ -193,7 +196,53 @@ fn a_secret_that_is_refused_is_told_and_no_password_is_issued_for_it() {
     };
     let mut row = kept(json!({ "credential_id": "66666666-6666-4666-8666-666666666666" }));
     merge(&mut row["own"], json!({ "quota_limit": 1 }));
-    check_secret("credential_refused", &asked(told(json!({})), json!({})), row, refused);
+    check_secret("credential_refused", &asked(told(json!({})), json!({})), row, refused.clone());
+    // What is published goes on as it is: its grace ends, and its limits change.
+    let spec = json!({ "credentials": { "connectionLimit": 5 } });
+    let over = kept(former("2026-12-30T00:00:00Z"));
+    check_secret("credential_refused_after_a_grace", &asked(told(json!({})), spec), over, refused);
+}
+
+#[test]
+fn what_was_done_and_not_told_is_not_done_again() {
+    let before = told(json!({ "credentialId": "66666666-6666-4666-8666-666666666666" }));
+    let rotate = annotated(asked(before.clone(), json!({})), ROTATE_REQUESTED_AT, "2026-12-30T00:00:00Z");
+    check_secret("credential_rotated_untold", &rotate, kept(former("2026-12-31T00:30:00Z")), same());
+    let revoke = annotated(asked(before, json!({})), REVOKE_CREDENTIALS, "school");
+    check_secret("credential_revoked_untold", &revoke, kept(json!({})), same());
+}
+
+#[test]
+fn what_an_earlier_object_published_elsewhere_keeps_its_login_for_the_grace() {
+    let row = kept(former("2026-12-31T00:30:00Z"));
+    check_secret("credential_taken_back_elsewhere", &asked(json!(null), json!({})), row, SecretSeen::Other);
+}
+
+#[test]
+fn defaults_and_limits_of_the_database_hold() {
+    let database = json!({
+        "defaults": { "connectionSecret": { "nameSuffix": "-pg" }, "credentials": { "connectionLimit": 50, "rotationPeriodDays": 7 } },
+        "limits": { "maxConnectionLimit": 30, "maxRotationPeriodDays": 14 },
+        "clientEndpoint": { "host": "pooler", "port": 6432 },
+    });
+    let wanted = |spec: Value| {
+        let mut full = json!({ "schemaName": "school" });
+        merge(&mut full, spec);
+        tenant(full, json!(null)).desired(&resolved(database.clone(), 0)).map(|desired| {
+            let place = desired.place(&place());
+            let credential = desired.credential.unwrap();
+            let days = credential.period.as_hours() / 24;
+            (credential.secret.name, credential.limits.connection_limit, days, place.host)
+        })
+    };
+    let expected = |name: &str, limit: i32, days: i64| Ok((name.to_owned(), limit, days, "pooler".to_owned()));
+    assert_eq!(wanted(json!({})), expected("school-pg", 30, 7));
+    let named = json!({ "connectionSecret": { "name": "own" }, "credentials": { "connectionLimit": 5 } });
+    assert_eq!(wanted(named), expected("own", 5, 7));
+    let refused = wanted(json!({ "credentials": { "rotationPeriodDays": 90 } })).unwrap_err();
+    assert_eq!(refused.reason, Reason::LimitExceeded);
+    let words = "spec.credentials.rotationPeriodDays 90 is more than the 14 allowed here; set it to at most 14";
+    assert_eq!(refused.message, words);
 }
 
 #[test]
@@ -206,13 +255,54 @@ fn a_secret_of_a_tenant_that_is_retained_has_no_owner() {
 }
 
 #[test]
-fn a_tenant_that_stays_when_it_is_deleted_leaves_its_secret() {
-    let leave = |told| {
+fn a_tenant_that_stays_when_it_is_deleted_leaves_its_secret_once() {
+    let leave = |told, row: Value| {
         let tenant = deleted(&asked(told, json!({ "deletionPolicy": "Retain" })));
         let leave = tenant.removal(&resolved(json!({}), 0));
-        TenantSchema::plan(Wish::End(&leave), &answer(kept(json!({}))).into()).to_string()
+        TenantSchema::plan(Wish::End(&leave), &answer(row).into()).to_string()
     };
-    golden("credential_left", &leave(told(json!({}))));
-    assert!(!leave(told(json!({ "secretRetention": "Retained" }))).contains("Secret"), "it has no owner already");
-    assert!(!leave(json!(null)).contains("Secret"), "there is none");
+    golden("credential_left", &leave(told(json!({})), kept(json!({}))));
+    assert!(
+        !leave(told(json!({ "secretRetention": "Retained" })), kept(json!({}))).contains("Secret"),
+        "it has no owner"
+    );
+    assert!(!leave(json!(null), kept(json!({}))).contains("Secret"), "there is none");
+    let next = json!({ "credential_id": "66666666-6666-4666-8666-666666666666" });
+    assert!(!leave(told(json!({})), kept(next)).contains("Secret"), "an earlier try did it");
+}
+
+#[test]
+fn annotations_that_do_nothing_are_told_with_the_right_value() {
+    let check = |key: &str, value: &str, has_secret: bool, expected: &str| {
+        let mut tenant = annotated(asked(told(json!({})), json!({})), key, value);
+        if !has_secret {
+            tenant.spec.connection_secret = None;
+        }
+        let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
+        let (observed, place) = (Observed::from(answer(kept(json!({})))), place());
+        let applied = Applied::nothing();
+        let wish = Wish::Keep(&desired);
+        let pass = Pass::Applied { wish, observed: &observed, applied: &applied, database: "default", place: &place };
+        let status = tenant.status_of(&pass, Timestamp::UNIX_EPOCH).status;
+        let message = &status.conditions[0].message;
+        let said = message.split_once("; the annotation ").map_or("", |(_, said)| said);
+        assert_eq!(said, expected, "{key}={value}");
+    };
+    let (rotate, revoke) = (ROTATE_REQUESTED_AT, REVOKE_CREDENTIALS);
+    check(rotate, "2026-12-01T00:00:00Z", true, "");
+    check(revoke, "school", true, "");
+    check(
+        rotate,
+        "now",
+        true,
+        "edumatrixhub.io/rotate-requested-at does nothing: its value is no time such as 2026-01-31T12:00:00Z",
+    );
+    check(
+        revoke,
+        "yes",
+        true,
+        "edumatrixhub.io/revoke-credentials does nothing: its value is not the name of the schema: kubectl -n team-a annotate \
+         tenantschema school --overwrite edumatrixhub.io/revoke-credentials=school",
+    );
+    check(revoke, "school", false, "edumatrixhub.io/revoke-credentials does nothing: the spec has no connectionSecret");
 }

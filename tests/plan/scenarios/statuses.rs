@@ -16,7 +16,7 @@ use crate::{annotated, answer, deleted, merge, resolved, row, tenant};
 
 const GIB: i64 = 1 << 30;
 
-fn place() -> Place {
+pub fn place() -> Place {
     Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() }
 }
 

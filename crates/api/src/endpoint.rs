@@ -1,0 +1,44 @@
+//! Where applications find the database of their tenants, if not where the operator finds it.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{connection::TlsMode, schema};
+
+/// Where applications connect to, such as a pooler.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientEndpoint {
+    /// The name or address. The operator does not connect to it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST))]
+    pub host: String,
+
+    /// The port.
+    ///
+    /// Default: the port of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+
+    /// How much applications are to ask of TLS; what each mode means is said at `connection.tls.mode`.
+    ///
+    /// Default: as the operator's connection has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ssl_mode: Option<TlsMode>,
+}
+
+/// Where applications may read from, such as a replica.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadEndpoint {
+    /// The name or address. The operator does not connect to it.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST))]
+    pub host: String,
+
+    /// The port.
+    ///
+    /// Default: the port of `clientEndpoint`, and without it that of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+}
