@@ -1,7 +1,8 @@
 -- Closes the login that an earlier credential of a tenant was for, when its grace is over or at once, and ends its
 -- sessions. The first call answers `partial`: once it is committed, another ends the sessions that came in meanwhile.
 --
--- options: {schema_id, purpose, requested_by?}. detail: {closed, ended, not_ended: [{pid, role}...]}.
+-- options: {schema_id or owner_uid, purpose, requested_by?}; with owner_uid it is the living tenant of that object.
+-- detail: {closed, ended, not_ended: [{pid, role}...]}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.end_previous_login(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -9,7 +10,7 @@ SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
-    attempt      text := format('close the previous login of tenant %s', options ->> 'schema_id');
+    attempt      text := format('close the previous login of tenant %s', edu_matrix_hub_schema._tenant_asked(options));
     tenant       edu_matrix_hub_schema.tenant_schemas;
     credential   edu_matrix_hub_schema.tenant_credentials;
     closed       jsonb;
@@ -18,7 +19,7 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
+        tenant := edu_matrix_hub_schema._lock_tenant_meant(options);
         attempt := format('close the previous login of schema "%s"', tenant.schema_name);
         SELECT * INTO credential FROM edu_matrix_hub_schema.tenant_credentials AS c
         WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose';

@@ -27,8 +27,7 @@ DECLARE
     verifier     CONSTANT text := substring(options ->> 'verifier' FROM
         '^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/]+=*[$][A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$');
     grace        CONSTANT interval := make_interval(secs => (options ->> 'grace_seconds')::integer);
-    attempt      text := format('issue a credential for tenant %s',
-                                coalesce(options ->> 'schema_id', 'of ' || (options ->> 'owner_uid')));
+    attempt      text := format('issue a credential for tenant %s', edu_matrix_hub_schema._tenant_asked(options));
     in_place     boolean;
     stem         text;
     tenant       edu_matrix_hub_schema.tenant_schemas;
@@ -38,10 +37,7 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        tenant := edu_matrix_hub_schema._lock_tenant(edu_matrix_hub_schema._tenant_meant(options), 'access', true);
-        IF tenant.owner_uid IS DISTINCT FROM coalesce(options ->> 'owner_uid', tenant.owner_uid) THEN
-            PERFORM edu_matrix_hub_schema._refuse('not_found', 'the tenant has just become another object''s');
-        END IF;
+        tenant := edu_matrix_hub_schema._lock_tenant_meant(options);
         attempt := format('issue a credential for schema "%s"', tenant.schema_name);
         IF verifier IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'a SCRAM-SHA-256 verifier is needed, and no password');
@@ -110,31 +106,44 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.issue_credential(jsonb) FROM PUBLIC;
 
--- The id of the tenant that options name, by its own id or by the uid of the object that it belongs to.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_meant(options jsonb) RETURNS uuid
-LANGUAGE plpgsql STABLE SECURITY DEFINER
+-- Locks the access of the tenant that options name, by its own id or by the uid of the object that it belongs to, and
+-- returns its row.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._lock_tenant_meant(options jsonb)
+RETURNS edu_matrix_hub_schema.tenant_schemas
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    id     CONSTANT uuid := (options ->> 'schema_id')::uuid;
+    meant  uuid          := (options ->> 'schema_id')::uuid;
     object CONSTANT text := options ->> 'owner_uid';
-    meant  uuid;
+    tenant edu_matrix_hub_schema.tenant_schemas;
 BEGIN
-    IF (id IS NULL) = (object IS NULL) THEN
+    IF (meant IS NULL) = (object IS NULL) THEN
         PERFORM edu_matrix_hub_schema._refuse('internal', 'either the id of the tenant or the uid of its object is '
                                                           'needed');
-    ELSIF id IS NOT NULL THEN
-        RETURN id;
+    ELSIF meant IS NULL THEN
+        SELECT t.id INTO meant FROM edu_matrix_hub_schema.tenant_schemas AS t
+        WHERE t.owner_uid = object AND t.status <> 'dropped';
+        IF meant IS NULL THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found', format('the object with uid %s has no tenant', object));
+        END IF;
     END IF;
-    SELECT t.id INTO meant FROM edu_matrix_hub_schema.tenant_schemas AS t
-    WHERE t.owner_uid = object AND t.status <> 'dropped';
-    IF meant IS NULL THEN
-        PERFORM edu_matrix_hub_schema._refuse('not_found', format('the object with uid %s has no tenant', object));
+    tenant := edu_matrix_hub_schema._lock_tenant(meant, 'access', true);
+    IF tenant.owner_uid IS DISTINCT FROM coalesce(object, tenant.owner_uid) THEN
+        PERFORM edu_matrix_hub_schema._refuse('not_found', 'the tenant has just become another object''s');
     END IF;
-    RETURN meant;
+    RETURN tenant;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._tenant_meant(jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._lock_tenant_meant(jsonb) FROM PUBLIC;
+
+-- How a message names the tenant that options name, before it is found.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._tenant_asked(options jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE
+AS $function$
+    SELECT coalesce($1 ->> 'schema_id', 'of ' || ($1 ->> 'owner_uid'), '(none)')
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._tenant_asked(jsonb) FROM PUBLIC;
 
 -- What is told of a credential.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_detail(

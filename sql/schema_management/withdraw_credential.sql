@@ -2,7 +2,8 @@
 -- sessions end, at once. The next credential opens one again. The first call answers `partial`: once it is committed,
 -- another ends the sessions that came in meanwhile.
 --
--- options: {schema_id, purpose, requested_by?}. detail: {closed: [login...], ended, not_ended: [{pid, role}...]}.
+-- options: {schema_id or owner_uid, purpose, requested_by?}; with owner_uid it is the living tenant of that object.
+-- detail: {closed: [login...], ended, not_ended: [{pid, role}...]}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.withdraw_credential(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -10,7 +11,7 @@ SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
-    attempt      text := format('withdraw the credential of tenant %s', options ->> 'schema_id');
+    attempt      text := format('withdraw the credential of tenant %s', edu_matrix_hub_schema._tenant_asked(options));
     tenant       edu_matrix_hub_schema.tenant_schemas;
     credential   edu_matrix_hub_schema.tenant_credentials;
     closed       jsonb;
@@ -19,7 +20,7 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
+        tenant := edu_matrix_hub_schema._lock_tenant_meant(options);
         attempt := format('withdraw the credential of schema "%s"', tenant.schema_name);
         SELECT * INTO credential FROM edu_matrix_hub_schema.tenant_credentials AS c
         WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose';

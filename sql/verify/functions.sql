@@ -110,6 +110,7 @@ BEGIN
             ('_lock_budget', '', true, 0),
             ('_lock_tables', 'tables oid[]', true, 0),
             ('_lock_tenant', 'schema_id uuid, kind text, exclusive boolean', true, 0),
+            ('_lock_tenant_meant', 'options jsonb', true, 0),
             ('_login_defaults', 'login text, schema_name text, statement_timeout_seconds integer, '
                                 'idle_in_transaction_timeout_seconds integer', true, 0),
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, '
@@ -191,10 +192,10 @@ BEGIN
             ('_tables_of', 'namespace oid', true, 0),
             ('_take_references', 'tenant_id uuid, refs jsonb, OUT taken jsonb, OUT remaining jsonb', true, 0),
             ('_take_schema_grants', 'tenant edu_matrix_hub_schema.tenant_schemas, only_strangers boolean', true, 0),
+            ('_tenant_asked', 'options jsonb', false, 0),
             ('_tenant_drift', 'schema_id uuid', true, 0),
             ('_tenant_drifts', 'schema_ids uuid[]', true, 0),
             ('_tenant_lock', 'schema_id uuid, kind text, exclusive boolean', true, 0),
-            ('_tenant_meant', 'options jsonb', true, 0),
             ('_timeline', '', true, 0),
             ('_to_bring_back', '', true, 0),
             ('_undescribed', 'namespace oid', true, 0),
