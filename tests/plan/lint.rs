@@ -219,7 +219,8 @@ fn each_lint_can_fail() {
     let shut = Situation { shut: true, ..Situation::default() };
     let open = || Effect::Steps(vec![Step::SetTenantAccess { schema_id: id, access: Access::ReadWrite, cause: None }]);
     let quiet = Situation::default();
-    let close = || Effect::Try(vec![Step::EndPreviousLogin { schema_id: id, purpose: Purpose::Connection }]);
+    let close =
+        || Effect::Try(vec![Step::EndPreviousLogin { owner_uid: "u".to_owned(), purpose: Purpose::Connection }]);
     let lost = "a password is issued and not published at once, or the other way round";
     let destroyed = "something is destroyed while its jobs run";
     let after = "an effect comes after one that ends the plan";

@@ -124,15 +124,15 @@ steps! {
     }
     /// Closes the login that was in use before.
     EndPreviousLogin = "end_previous_login" {
-        /// The tenant.
-        schema_id: Uuid,
+        /// The object that the tenant belongs to: one that it belonged to before ends nothing.
+        owner_uid: String,
         /// What the login is for.
         purpose: Purpose,
     }
     /// Closes all logins.
     WithdrawCredential = "withdraw_credential" {
-        /// The tenant.
-        schema_id: Uuid,
+        /// The object that the tenant belongs to.
+        owner_uid: String,
         /// What the logins are for.
         purpose: Purpose,
         /// Why.

@@ -16,7 +16,7 @@ use crate::{
 pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> (Vec<Effect>, Option<Effect>) {
     let found = row.credential.as_deref();
     let Some(wanted) = &desired.credential else {
-        return (found.map(|_| withdraw(row, Withdrawal::NotWanted)).into_iter().collect(), None);
+        return (found.map(|_| withdraw(&desired.owner.uid, Withdrawal::NotWanted)).into_iter().collect(), None);
     };
     let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
     let cause = match found {
@@ -24,7 +24,7 @@ pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSee
         Some(_) if wanted.is_revoked && !is_untold(desired, wanted, found, secret) => Some(Withdrawal::Revoked),
         _ => None,
     };
-    let mut effects: Vec<_> = cause.map(|cause| withdraw(row, cause)).into_iter().collect();
+    let mut effects: Vec<_> = cause.map(|cause| withdraw(&desired.owner.uid, cause)).into_iter().collect();
     if is_closed {
         return (effects, None);
     }
@@ -82,11 +82,11 @@ fn keep(
     }
     if *secret == SecretSeen::Other && told.is_some() && !was_published {
         // It reached no Secret. Applications may use the login before, which stays.
-        let half = found.previous_closed_at.map(|_| end_previous(row));
+        let half = found.previous_closed_at.map(|_| end_previous(&wanted.secret.owner_uid));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
     }
     if !is_right || wanted.rotates {
-        let former = found.previous_login.as_ref().map(|_| end_previous(row));
+        let former = found.previous_login.as_ref().map(|_| end_previous(&wanted.secret.owner_uid));
         return Ok(former.into_iter().chain(issue(desired, wanted, false)).collect());
     }
     Ok(settle(desired, wanted, row, found))
@@ -97,7 +97,7 @@ fn keep(
 fn settle(desired: &Desired, wanted: &Credential, row: &TenantRow, found: &CredentialRow) -> Vec<Effect> {
     let was_published = desired.published.as_ref().is_some_and(|told| is_of(told, found));
     let is_over = found.previous_closed_at.is_some() || found.previous_until.is_some_and(|until| until <= desired.now);
-    let over = (is_over && was_published).then(|| end_previous(row));
+    let over = (is_over && was_published).then(|| end_previous(&wanted.secret.owner_uid));
     let limits = (found.limits != wanted.limits).then(|| {
         let (schema_id, purpose) = (row.schema_id, Purpose::Connection);
         Effect::Try(vec![Step::SetCredentialLimits { schema_id, purpose, limits: wanted.limits }])
@@ -113,13 +113,13 @@ fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 
 /// The same for a deleted tenant that stays: its Secret gets no owner, and so does not go with the object. Once: a registry that has
 /// another credential than the status tells has it from an earlier try.
 pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>) -> Vec<Effect> {
-    let found = row.and_then(|row| Some((row, row.credential.as_deref()?)));
-    let (Some((wanted, told)), Some((row, found))) = (&removal.secret, found) else { return Vec::new() };
+    let found = row.and_then(|row| row.credential.as_deref());
+    let (Some((wanted, told)), Some(found)) = (&removal.secret, found) else { return Vec::new() };
     if !is_of(told, found) {
         return Vec::new();
     }
     let schema = removal.schema_name.as_deref().unwrap_or_default();
-    let former = found.previous_login.as_ref().map(|_| end_previous(row));
+    let former = found.previous_login.as_ref().map(|_| end_previous(&wanted.secret.owner_uid));
     former.into_iter().chain([Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]).collect()
 }
 
@@ -141,11 +141,12 @@ pub(super) fn publish(wanted: &Credential, schema: &str) -> Effect {
     Effect::Publish { secret: wanted.secret.clone(), schema: schema.to_owned(), client, read }
 }
 
-fn end_previous(row: &TenantRow) -> Effect {
-    Effect::Try(vec![Step::EndPreviousLogin { schema_id: row.schema_id, purpose: Purpose::Connection }])
+fn end_previous(owner_uid: &str) -> Effect {
+    let (owner_uid, purpose) = (owner_uid.to_owned(), Purpose::Connection);
+    Effect::Try(vec![Step::EndPreviousLogin { owner_uid, purpose }])
 }
 
-fn withdraw(row: &TenantRow, cause: Withdrawal) -> Effect {
-    let (schema_id, purpose) = (row.schema_id, Purpose::Connection);
-    Effect::Try(vec![Step::WithdrawCredential { schema_id, purpose, cause }])
+fn withdraw(owner_uid: &str, cause: Withdrawal) -> Effect {
+    let (owner_uid, purpose) = (owner_uid.to_owned(), Purpose::Connection);
+    Effect::Try(vec![Step::WithdrawCredential { owner_uid, purpose, cause }])
 }
