@@ -43,7 +43,7 @@ pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSee
                 effects.extend(further);
                 None
             }
-            Err(wait) => Some(wait),
+            Err(fact) => Some(Effect::wait(Reason::ProgressingWithRetry, fact)),
         },
     };
     (effects, last)
@@ -56,14 +56,14 @@ fn is_untold(desired: &Desired, wanted: &Credential, found: Option<&CredentialRo
     matches!(secret, SecretSeen::Same { .. }) && told.is_some_and(|(told, found)| !wanted.is_told(told, found))
 }
 
-/// What is to do while there is a login in use; or what has to be known first.
+/// What is to do while there is a login in use; or what is waited for.
 fn keep(
     desired: &Desired,
     wanted: &Credential,
     row: &TenantRow,
     found: &CredentialRow,
     secret: &SecretSeen,
-) -> Result<Vec<Effect>, Effect> {
+) -> Result<Vec<Effect>, String> {
     let told = desired.published.as_ref();
     let was_published = told.is_some_and(|told| is_of(told, found));
     let is_told = told.is_some_and(|told| wanted.is_told(told, found));
@@ -77,8 +77,7 @@ fn keep(
         SecretSeen::NotLooked | SecretSeen::Refused { .. } => is_told,
     };
     if !is_right && *secret == SecretSeen::NotLooked {
-        let fact = format!("Secret {} cannot be looked at just now", wanted.secret.full_name());
-        return Err(Effect::wait(Reason::ProgressingWithRetry, fact));
+        return Err(format!("Secret {} cannot be looked at just now", wanted.secret.full_name()));
     }
     if *secret == SecretSeen::Other && told.is_some() && !was_published {
         // It reached no Secret. Applications may use the login before, which stays.
