@@ -165,7 +165,7 @@ mod tests {
         };
         let check = |refusal: Refusal, expected: &str| match refused(&refusal, &target, "school") {
             End::Refused { message, .. } | End::Waits { message, .. } => {
-                assert!(message.contains(expected), "{message}")
+                assert!(message.contains(expected), "{message}");
             }
             end => panic!("{end:?}"),
         };
