@@ -146,3 +146,49 @@ async fn a_wait_for_a_login_writes_no_verifier_into_the_log() {
     })
     .await;
 }
+
+/// The statement that a message has for this place.
+fn command<'a>(message: &'a str, place: &str) -> &'a str {
+    let told = message.rsplit_once(&format!(", in {place}: ")).unwrap_or_else(|| panic!("{message}")).1;
+    told.strip_suffix("; it will be tried again").unwrap_or(told)
+}
+
+/// What was prepared outlives its session, so that nothing but its end lets the login be closed.
+#[tokio::test]
+async fn who_holds_a_login_is_named_with_the_statement_that_ends_it() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let application = Application::of(&database, &tenant).await;
+        let login = application.issued("1").await;
+        let prepared = |id: &str| format!("BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'; PREPARE TRANSACTION {id}");
+        let here = database.log_in(&login, "1").await.unwrap();
+        let id = format!("'{} ''one'''", database.name);
+        here.batch_execute(&prepared(&id)).await.unwrap();
+        let suspend = tenant.options(&json!({ "access": "Suspended" }));
+        let answers = [application.withdraw().await, call(&application.operator, "set_tenant_access", &suspend).await];
+        // Whatever the answers are, nothing stays prepared, which would keep the database from being dropped.
+        database.admin.batch_execute(&format!("ROLLBACK PREPARED {id}")).await.unwrap();
+        for answer in answers {
+            expect(&answer, "busy");
+            let message = answer["message"].as_str().unwrap();
+            assert!(message.contains(&format!("prepared by role \"{login}\" at ")), "{message}");
+            assert!(message.contains(&format!(", has changed role {login}; ")), "{message}");
+            assert_eq!(command(message, "this database"), format!("ROLLBACK PREPARED {id}"));
+            assert_eq!(answer["detail"]["blocker"]["prepared"], json!(format!("{} 'one'", database.name)));
+        }
+
+        let (elsewhere, connection) = config("postgres", &login, "1").connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let id = format!("'{}'", database.name);
+        elsewhere.batch_execute(&prepared(&id)).await.unwrap();
+        let answer = application.withdraw().await;
+        let (admin, connection) = config("postgres", &server().user, &server().password).connect(NoTls).await.unwrap();
+        tokio::spawn(connection);
+        admin.batch_execute(&format!("ROLLBACK PREPARED {id}")).await.unwrap();
+        expect(&answer, "busy");
+        let message = answer["message"].as_str().unwrap();
+        assert_eq!(command(message, "database \"postgres\""), format!("ROLLBACK PREPARED {id}"));
+        expect(&application.withdraw().await, "partial");
+    })
+    .await;
+}
