@@ -4,6 +4,9 @@
 -- null only changed rows count, for calls that lock no table. Returns {pid, role, since, text} or {prepared, role,
 -- since, text}, or null when none is found. `text` says what it holds and which statement ends it.
 --
+-- A login may change its own password and defaults, in any database of the server, and holds itself by that. We may not
+-- read the row; but whoever changes one keeps a lock on its catalogue, and a login changes no other's.
+--
 -- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is the session that is most
 -- likely in the way: one that has changed a row comes first, then the strongest lock, then the oldest transaction. What
 -- was changed in a savepoint that is released already is not found, and so is not what our own functions change and
@@ -30,8 +33,18 @@ AS $function$
                     ON d.defaclrole = t.owner_role_oid WHERE t.id = $1
         UNION ALL SELECT b.xmax, 'has changed the row of a backup of this tenant'
                   FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.schema_id = $1
+    ), own AS MATERIALIZED (
+        SELECT r.oid, r.name
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        CROSS JOIN LATERAL unnest(ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid] || t.login_oids,
+                                  ARRAY[t.owner_role, t.reader_role, t.writer_role] || t.logins) AS r (oid, name)
+        WHERE t.id = $1
     ), lock AS MATERIALIZED (
         SELECT l.* FROM pg_locks AS l WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
+    ), prepared AS (
+        SELECT l.virtualtransaction, p.gid, p.prepared, p.owner, nullif(p.database, current_database()) AS elsewhere
+        FROM lock AS l JOIN pg_prepared_xacts AS p ON p.transaction = l.transactionid
+        WHERE l.locktype = 'transactionid' AND l.pid IS NULL
     ), held AS (
         SELECT 0 AS rank, c.what, l.pid, l.virtualtransaction
         FROM changed AS c JOIN lock AS l ON l.locktype = 'transactionid' AND l.transactionid = c.xid
@@ -55,18 +68,24 @@ AS $function$
         -- A grant that is not committed locks the role that it is given to, in any database of the server.
         SELECT 9, 'holds a lock on role ' || r.name, l.pid, l.virtualtransaction
         FROM lock AS l
-        JOIN (SELECT unnest(ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid] || t.login_oids) AS oid,
-                     unnest(ARRAY[t.owner_role, t.reader_role, t.writer_role] || t.logins) AS name
-              FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1) AS r ON r.oid = l.objid
+        JOIN own AS r ON r.oid = l.objid
         WHERE relations IS NOT NULL AND l.locktype = 'object' AND l.database = 0 AND l.classid = 'pg_authid'::regclass
+        UNION ALL
+        SELECT 0, 'has changed role ' || quote_ident(s.rolname), l.pid, l.virtualtransaction
+        FROM lock AS l
+        LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+        LEFT JOIN prepared AS p ON l.pid IS NULL AND p.virtualtransaction = l.virtualtransaction
+        JOIN pg_roles AS s ON s.oid = a.usesysid OR s.rolname = p.owner
+        JOIN own AS r ON r.oid = s.oid
+        WHERE l.locktype = 'relation' AND l.database = 0 AND l.mode = 'RowExclusiveLock'
+          AND l.relation IN ('pg_authid'::regclass, 'pg_db_role_setting'::regclass)
     ), found AS (
-        SELECT h.rank, h.what, a.pid, p.gid, coalesce(a.usename::text, p.owner::text, a.backend_type) AS role,
+        SELECT h.rank, h.what, a.pid, p.gid, p.elsewhere,
+               coalesce(a.usename::text, p.owner::text, a.backend_type) AS role,
                coalesce(a.xact_start, p.prepared) AS begun
         FROM held AS h
         LEFT JOIN pg_stat_activity AS a ON a.pid = h.pid
-        LEFT JOIN lock AS x ON h.pid IS NULL AND x.locktype = 'transactionid' AND x.pid IS NULL
-         AND x.virtualtransaction = h.virtualtransaction
-        LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.transactionid
+        LEFT JOIN prepared AS p ON h.pid IS NULL AND p.virtualtransaction = h.virtualtransaction
         WHERE a.pid IS NOT NULL OR p.gid IS NOT NULL
         ORDER BY a.usename IS NULL AND p.gid IS NULL, h.rank, begun NULLS LAST, a.pid
         LIMIT 1
@@ -87,8 +106,9 @@ AS $function$
                                                        ELSE 'in a transaction open since' END, d.since, d.pid))
            ELSE jsonb_build_object('prepared', d.gid, 'role', d.role, 'since', d.since, 'text',
                     format('transaction %L, prepared by role "%s" at %s, %s; '
-                           'end it as that role or a superuser, in this database: ROLLBACK PREPARED %1$L',
-                           d.gid, d.role, d.since, d.what)) END
+                           'end it as that role or a superuser, in %s: ROLLBACK PREPARED %1$L',
+                           d.gid, d.role, d.since, d.what,
+                           coalesce('database "' || d.elsewhere || '"', 'this database'))) END
     FROM dated AS d
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._blocker(uuid, oid[]) FROM PUBLIC;

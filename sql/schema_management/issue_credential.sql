@@ -213,7 +213,9 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text) FROM PUBLIC;
 
--- Opens a login with a verifier, its limit and its defaults.
+-- Opens a login with a verifier, its limit and its defaults. The verifier has a statement of its own, after the others:
+-- a statement that waits for the login is written into the server's log where it logs lock waits, and after the others
+-- the login is ours.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_login(tenant edu_matrix_hub_schema.tenant_schemas, login text,
                                                              verifier text, options jsonb)
 RETURNS void
@@ -225,20 +227,25 @@ BEGIN
         edu_matrix_hub_schema._login_defaults(login, tenant.schema_name,
                                               (options ->> 'statement_timeout_seconds')::integer,
                                               (options ->> 'idle_in_transaction_timeout_seconds')::integer),
-        format('ALTER ROLE %I LOGIN PASSWORD %L CONNECTION LIMIT %s VALID UNTIL ''infinity''', login, verifier,
+        format('ALTER ROLE %I LOGIN CONNECTION LIMIT %s VALID UNTIL ''infinity''', login,
                (options ->> 'connection_limit')::integer)));
+    PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, format('ALTER ROLE %I PASSWORD %L', login, verifier));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._open_login(edu_matrix_hub_schema.tenant_schemas, text, text, jsonb)
     FROM PUBLIC;
 
--- Runs statements about logins as a role keeper; null means the owner role. Who writes them quotes every name.
+-- Runs statements about logins as a role keeper; null means the owner role. Who writes them quotes every name. Where
+-- two sessions give a login its first default at once, the server tells the second of a unique violation. The login
+-- itself may be the first, so that is like a lock that it holds.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._as_keeper(keeper integer, statements text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     EXECUTE format('SELECT edu_matrix_hub_schema.%I($1)', concat_ws('_', '_keep', keeper)) USING statements;
+EXCEPTION WHEN unique_violation THEN
+    RAISE lock_not_available USING MESSAGE = 'another session has changed the login at the same time';
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._as_keeper(integer, text) FROM PUBLIC;

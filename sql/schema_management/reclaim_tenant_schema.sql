@@ -9,6 +9,7 @@
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started      CONSTANT timestamptz := clock_timestamp();
@@ -35,8 +36,7 @@ BEGIN
         WHERE t.id = tenant.id AND (t.owner_uid <> options #>> '{owner,uid}' OR t.status = 'released' OR t.taken_over);
         IF FOUND THEN
             PERFORM edu_matrix_hub_schema._move_backups(tenant, options -> 'owner');
-            IF tenant.owner_namespace <> options #>> '{owner,namespace}'
-               OR tenant.owner_namespace_uid IS DISTINCT FROM options #>> '{owner,namespace_uid}' THEN
+            IF edu_matrix_hub_schema._leaves_namespace(tenant, options -> 'owner') THEN
                 PERFORM edu_matrix_hub_schema._withdraw(tenant);
             END IF;
         ELSE
@@ -57,3 +57,16 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.reclaim_tenant_schema(jsonb) FROM PUBLIC;
+
+-- Whether a tenant that is given to an owner may come to another namespace, whose applications have nothing to do with
+-- what the former one's logged in with. Namespaces of one name may be two, one after the other.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leaves_namespace(former edu_matrix_hub_schema.tenant_schemas,
+                                                                   owner jsonb) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT (former.owner_namespace, former.owner_namespace_uid)
+           IS DISTINCT FROM (owner ->> 'namespace', owner ->> 'namespace_uid')
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._leaves_namespace(edu_matrix_hub_schema.tenant_schemas, jsonb)
+    FROM PUBLIC;

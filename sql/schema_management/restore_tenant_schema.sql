@@ -86,9 +86,7 @@ BEGIN
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
-        IF tenant.owner_namespace <> former.owner_namespace
-           OR tenant.owner_namespace_uid IS DISTINCT FROM former.owner_namespace_uid THEN
-            -- What another namespace's applications logged in with.
+        IF owner IS NOT NULL AND edu_matrix_hub_schema._leaves_namespace(former, owner) THEN
             PERFORM edu_matrix_hub_schema._withdraw(tenant);
         END IF;
         changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0),

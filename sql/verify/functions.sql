@@ -102,6 +102,7 @@ BEGIN
             ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, '
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean', true, 0),
+            ('_leaves_namespace', 'former edu_matrix_hub_schema.tenant_schemas, owner jsonb', true, 0),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, 0),
             ('_let_connect', 'login text', true, 0),
             ('_limit_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, '

@@ -23,6 +23,7 @@ mod copies;
 mod create;
 mod credentials;
 mod credentials_drift;
+mod credentials_held;
 mod credentials_hostile;
 mod credentials_owner;
 mod drift;
