@@ -1,6 +1,7 @@
--- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in this database. Logins that
--- another database of the server uses too stay open, since its users need them. Foreign roles that a user made members
--- of the tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
+-- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in every database of the server,
+-- for a login may connect to others too, and hold itself from there. Logins that another database uses too stay open,
+-- since its users need them, and only their sessions in this one end. Foreign roles that a user made members of the
+-- tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
 -- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions
 -- takes effect at once, also if the transaction is rolled back; a login that comes in between this and the commit is
@@ -32,17 +33,57 @@ BEGIN
                              WHERE login = ANY (t.logins))
         WHERE t.id = schema_id;
     END IF;
-    RETURN edu_matrix_hub_schema._shut_out(tenant, 'nologin', open_logins, own)
+    RETURN edu_matrix_hub_schema._shut_out(tenant, 'nologin', open_logins, own, shares = '{}')
            || jsonb_build_object('closed', open_logins, 'shared_with', shares);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
--- Does `action` of _role_command to logins of a tenant, and ends the sessions that its roles have in this database:
--- {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role, as by a
--- change of its password that it does not commit; and again, for those that came in by then.
+-- Does `action` of _role_command to logins of a tenant, and ends the sessions that its roles have, in this database or
+-- in all: {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role,
+-- as by a change of its password that it does not commit; and again, for those that came in by then. A login that
+-- connects again and again may hold its role once more, so it is done in short attempts, each after another such end,
+-- for as long as the caller waits for a lock.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._shut_out(edu_matrix_hub_schema.tenant_schemas, text, text[], text[]);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._shut_out(tenant edu_matrix_hub_schema.tenant_schemas, action text,
-                                                           logins text[], roles text[]) RETURNS jsonb
+                                                           logins text[], roles text[], everywhere boolean)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    former   CONSTANT text := current_setting('lock_timeout');
+    give_up  CONSTANT timestamptz := clock_timestamp() + coalesce(nullif(former, '0'), '5s')::interval;
+    is_done  boolean := logins = '{}';
+    sessions jsonb;
+    ended    integer[] := '{}'::integer[];
+BEGIN
+    LOOP
+        sessions := edu_matrix_hub_schema._end_sessions(tenant, roles, everywhere);
+        -- One that was ended goes on being listed for a moment.
+        ended := ARRAY(SELECT unnest(ended) UNION SELECT jsonb_array_elements_text(sessions -> 'ended')::integer);
+        EXIT WHEN is_done;
+        BEGIN
+            PERFORM set_config('lock_timeout', '100ms', true);
+            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, action, logins);
+            PERFORM set_config('lock_timeout', former, true);
+            is_done := true;
+        EXCEPTION WHEN lock_not_available OR internal_error THEN
+            IF clock_timestamp() > give_up OR NOT edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+                RAISE;
+            END IF;
+        END;
+    END LOOP;
+    RETURN jsonb_build_object('ended', cardinality(ended), 'pids', ended, 'not_ended', sessions -> 'not_ended');
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shut_out(edu_matrix_hub_schema.tenant_schemas, text, text[], text[],
+                                                       boolean) FROM PUBLIC;
+
+-- Ends the sessions that roles of a tenant have, in this database or in all: {ended: [pid...], not_ended: [{pid,
+-- role}...]}.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_sessions(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                               roles text[], everywhere boolean) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -50,37 +91,31 @@ DECLARE
     connected text[];
     backend   record;
     ended     integer[] := '{}'::integer[];
-    not_ended jsonb;
+    not_ended jsonb := '[]'::jsonb;
 BEGIN
-    FOR round IN 1..2 LOOP
-        not_ended := '[]'::jsonb;
-        -- The list of sessions is as it was when the transaction first asked for it.
-        PERFORM pg_stat_clear_snapshot();
-        SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
-        FROM pg_stat_activity AS a
-        WHERE a.usename = ANY (roles) AND a.datname = current_database();
-        IF connected <> '{}' THEN
-            -- Ending a session asks for membership in its role.
-            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
-            FOR backend IN
-                SELECT a.pid, a.usename FROM pg_stat_activity AS a
-                WHERE a.usename = ANY (connected) AND a.datname = current_database()
-            LOOP
-                BEGIN
-                    PERFORM pg_terminate_backend(backend.pid);
-                    -- One that was ended goes on being listed for a moment.
-                    ended := array_remove(ended, backend.pid) || backend.pid;
-                EXCEPTION WHEN insufficient_privilege THEN
-                    not_ended := not_ended || jsonb_build_object('pid', backend.pid, 'role', backend.usename);
-                END;
-            END LOOP;
-            PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
-        END IF;
-        EXIT WHEN round = 2 OR logins = '{}';
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, action, logins);
-    END LOOP;
-    RETURN jsonb_build_object('ended', cardinality(ended), 'pids', ended, 'not_ended', not_ended);
+    -- The list of sessions is as it was when the transaction first asked for it.
+    PERFORM pg_stat_clear_snapshot();
+    SELECT coalesce(array_agg(DISTINCT a.usename::text), '{}') INTO connected
+    FROM pg_stat_activity AS a
+    WHERE a.usename = ANY (roles) AND (everywhere OR a.datname = current_database());
+    IF connected <> '{}' THEN
+        -- Ending a session asks for membership in its role.
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', connected);
+        FOR backend IN
+            SELECT a.pid, a.usename FROM pg_stat_activity AS a
+            WHERE a.usename = ANY (connected) AND (everywhere OR a.datname = current_database())
+        LOOP
+            BEGIN
+                PERFORM pg_terminate_backend(backend.pid);
+                ended := ended || backend.pid;
+            EXCEPTION WHEN insufficient_privilege THEN
+                not_ended := not_ended || jsonb_build_object('pid', backend.pid, 'role', backend.usename);
+            END;
+        END LOOP;
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', connected);
+    END IF;
+    RETURN jsonb_build_object('ended', ended, 'not_ended', not_ended);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._shut_out(edu_matrix_hub_schema.tenant_schemas, text, text[], text[])
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_sessions(edu_matrix_hub_schema.tenant_schemas, text[], boolean)
     FROM PUBLIC;

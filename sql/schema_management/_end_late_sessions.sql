@@ -50,8 +50,8 @@ BEGIN
             ended := '[]';
             stay := '[]';
             own := NULL;
-            IF EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.datname = current_database()
-                         AND a.usename = ANY (edu_matrix_hub_schema._own_roles(tenant))) THEN
+            IF EXISTS (SELECT FROM pg_stat_activity AS a
+                       WHERE a.usename = ANY (edu_matrix_hub_schema._own_roles(tenant))) THEN
                 -- It waits for grants of these roles that are not committed, and the sessions of others
                 -- end in any case.
                 BEGIN

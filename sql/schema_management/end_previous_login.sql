@@ -55,8 +55,9 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.end_previous_login(jsonb) FROM PUBLIC;
 
--- Closes logins of a tenant for good, so that a resumption does not open them again, and ends their sessions: {ended,
--- not_ended}. A role that only bears the name of one is not touched.
+-- Closes logins of a tenant for good, so that a resumption does not open them again, and ends their sessions in every
+-- database: {ended, not_ended}. No other database uses the tenant's roles, which the caller has seen to. A role that
+-- only bears the name of one is not touched.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_logins(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                names text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -69,7 +70,7 @@ BEGIN
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET closed_logins = ARRAY(SELECT l.name FROM unnest(t.closed_logins) AS l (name) WHERE l.name <> ALL (names))
     WHERE t.id = tenant.id AND t.closed_logins && names;
-    RETURN edu_matrix_hub_schema._shut_out(tenant, 'forget', own, own);
+    RETURN edu_matrix_hub_schema._shut_out(tenant, 'forget', own, own, true);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_logins(edu_matrix_hub_schema.tenant_schemas, text[]) FROM PUBLIC;

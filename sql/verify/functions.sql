@@ -72,6 +72,7 @@ BEGIN
             ('_end_late_sessions', '', true, 0),
             ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], '
                                     'members jsonb', true, 0),
+            ('_end_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, roles text[], everywhere boolean', true, 0),
             ('_end_suspended_sessions', '', true, 0),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, 0),
             ('_event_triggers', '', true, 0),
@@ -180,8 +181,8 @@ BEGIN
             ('_set_aside', 'tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text',
              true, 0),
             ('_shared_text', 'databases jsonb', true, 0),
-            ('_shut_out', 'tenant edu_matrix_hub_schema.tenant_schemas, action text, logins text[], roles text[]',
-             true, 0),
+            ('_shut_out', 'tenant edu_matrix_hub_schema.tenant_schemas, action text, logins text[], roles text[], '
+                          'everywhere boolean', true, 0),
             ('_size_estimate', 'known jsonb, namespace oid, at timestamp with time zone', true, 0),
             ('_snapshot_content', 'location text, tables jsonb', true, 0),
             ('_snapshot_tables', 'namespace oid, reader oid', true, 0),

@@ -26,6 +26,7 @@ mod credentials_drift;
 mod credentials_held;
 mod credentials_hostile;
 mod credentials_owner;
+mod credentials_shut_out;
 mod drift;
 mod emptied;
 mod expiry;

@@ -95,7 +95,17 @@ async fn connect(database: &str, user: &str) -> Result<Client, tokio_postgres::E
 }
 
 async fn connect_with(database: &str, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+    connect_by(database, user, password, "").await
+}
+
+async fn connect_by(
+    database: &str,
+    user: &str,
+    password: &str,
+    options: &str,
+) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = Config::new()
+        .options(options)
         .host_path(&SERVER.socket_dir)
         .port(SERVER.port)
         .user(user)
@@ -187,6 +197,16 @@ impl Database {
     /// A connection with this password, if it may come in.
     pub async fn log_in(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
         connect_with(&self.name, user, password).await
+    }
+
+    /// The same with options for the server, such as a client may send.
+    pub async fn log_in_by(&self, user: &str, password: &str, options: &str) -> Result<Client, tokio_postgres::Error> {
+        connect_by(&self.name, user, password, options).await
+    }
+
+    /// The same in another database of the server, which everybody may enter.
+    pub async fn log_in_elsewhere(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+        connect_with("postgres", user, password).await
     }
 
     /// The verifier of a password, as the server itself makes it.
