@@ -42,8 +42,12 @@ BEGIN
             ('_choose_role_keeper', '', true, 0),
             ('_claim', 'tenant edu_matrix_hub_schema.tenant_schemas', false, 0),
             ('_close_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, names text[]', true, 0),
+            ('_close_previous', 'tenant edu_matrix_hub_schema.tenant_schemas, '
+                                'credential edu_matrix_hub_schema.tenant_credentials', true, 0),
             ('_close_sandbox', 'sandbox text', true, 0),
             ('_close_tenant_logins', 'schema_id uuid', true, 0),
+            ('_close_to_parked', 'tenant edu_matrix_hub_schema.tenant_schemas, started timestamp with time zone',
+             true, 0),
             ('_commented', 'namespace oid', true, 0),
             ('_comment_on_constraint', 'wanted oid', true, 0),
             ('_create_tenant_roles', 'schema_id uuid', true, 0),
@@ -72,6 +76,7 @@ BEGIN
             ('_end_late_sessions', '', true, 0),
             ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], '
                                     'members jsonb', true, 0),
+            ('_end_parked_sessions', '', true, 0),
             ('_end_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, roles text[], everywhere boolean', true, 0),
             ('_end_suspended_sessions', '', true, 0),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, 0),
@@ -126,6 +131,7 @@ BEGIN
             ('_need_read_committed', '', true, 0),
             ('_new_role_keeper', 'parent integer', true, 0),
             ('_no_row_security', 'location text', true, 0),
+            ('_note_opened_login', '', true, 0),
             ('_only_ours', 'location text', true, 0),
             ('_open_login', 'tenant edu_matrix_hub_schema.tenant_schemas, login text, verifier text, options jsonb',
              true, 0),

@@ -24,6 +24,7 @@ mod create;
 mod credentials;
 mod credentials_drift;
 mod credentials_hostile;
+mod credentials_parked;
 mod credentials_shut_out;
 mod drift;
 mod emptied;
