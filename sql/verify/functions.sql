@@ -77,6 +77,7 @@ BEGIN
             ('_end_owner_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], '
                                     'members jsonb', true, 0),
             ('_end_parked_sessions', '', true, 0),
+            ('_end_released_graces', '', true, 0),
             ('_end_sessions', 'tenant edu_matrix_hub_schema.tenant_schemas, roles text[], everywhere boolean', true, 0),
             ('_end_suspended_sessions', '', true, 0),
             ('_enter_sandbox', 'schema_id uuid, sandbox text, tasks jsonb', true, 0),

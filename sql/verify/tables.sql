@@ -321,6 +321,8 @@ BEGIN
              'CHECK ((purpose = ''connection''))'),
             ('tenant_credentials', 'constraint', 'tenant_credentials_schema_id_fkey',
              'FOREIGN KEY (schema_id) REFERENCES tenant_schemas(id) ON DELETE CASCADE'),
+            ('tenant_credentials', 'index', 'tenant_credentials_previous_until',
+             'btree (previous_until) WHERE (previous_until IS NOT NULL)'),
             ('tenant_credentials', 'trigger', 'note_opened_login',
              'AFTER INSERT OR UPDATE OF login ON tenant_credentials FOR EACH ROW '
              'EXECUTE FUNCTION _note_opened_login()'),

@@ -23,6 +23,7 @@ mod copies;
 mod create;
 mod credentials;
 mod credentials_drift;
+mod credentials_grace;
 mod credentials_hostile;
 mod credentials_parked;
 mod credentials_shut_out;
