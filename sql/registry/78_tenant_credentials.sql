@@ -21,4 +21,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_credentials (
     idle_in_transaction_timeout_seconds integer NOT NULL,
     PRIMARY KEY (schema_id, purpose)
 );
+-- Those whose grace is running or over (see _end_released_graces).
+CREATE INDEX IF NOT EXISTS tenant_credentials_previous_until
+    ON edu_matrix_hub_schema.tenant_credentials (previous_until) WHERE previous_until IS NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_credentials ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

@@ -74,6 +74,9 @@ BEGIN
             END IF;
         END;
     END LOOP;
+    UPDATE edu_matrix_hub_schema.opened_logins AS o SET ended_pids = ended
+    WHERE o.schema_id = tenant.id
+      AND o.login_oid = ANY (ARRAY(SELECT r.oid FROM pg_roles AS r WHERE r.rolname = ANY (logins)));
     RETURN jsonb_build_object('ended', cardinality(ended), 'pids', ended, 'not_ended', sessions -> 'not_ended');
 END
 $function$;

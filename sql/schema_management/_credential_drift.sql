@@ -17,7 +17,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._login_defaults(text, text, integer
 
 -- What differs of the logins that tenants' credentials were issued for, while they are open: attributes, limit,
 -- memberships, and their defaults in this database and in all. It is a part of _drift, whose columns it has; `helper`
--- is the role keeper that runs the statement. A password cannot be seen, and a login that is closed needs nothing.
+-- is the role keeper that runs the statement. A password cannot be seen, and a login that is closed, or is
+-- to be closed since its grace is over, needs nothing.
 --
 -- A tenant may give its login other defaults, and a user anything: what only a superuser may take back comes with the
 -- statement. So does what a library defines that is not loaded here, for the server asks for a superuser then.
@@ -53,7 +54,8 @@ AS $function$
         CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
         LEFT JOIN pg_roles AS r ON r.oid = l.oid
         WHERE c.schema_id = ANY ($1) AND c.withdrawn_at IS NULL
-          AND (l.name = c.login OR l.name = c.previous_login AND c.previous_closed_at IS NULL)
+          AND (l.name = c.login
+               OR l.name = c.previous_login AND c.previous_closed_at IS NULL AND c.previous_until > now())
     ), own AS MATERIALIZED (
         -- The column exists from 16 on.
         SELECT l.*, s.*,

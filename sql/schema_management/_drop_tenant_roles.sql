@@ -19,6 +19,7 @@ BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     standing := edu_matrix_hub_schema._own_roles(tenant);
     DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c WHERE c.schema_id = tenant.id;
+    DELETE FROM edu_matrix_hub_schema.opened_logins AS o WHERE o.schema_id = tenant.id;
     IF standing = '{}' THEN
         RETURN;
     END IF;

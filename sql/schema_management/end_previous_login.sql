@@ -29,13 +29,7 @@ BEGIN
         END IF;
         PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
         is_first := credential.previous_closed_at IS NULL;
-        closed := edu_matrix_hub_schema._close_logins(tenant, ARRAY[credential.previous_login]);
-        UPDATE edu_matrix_hub_schema.tenant_credentials AS c
-        SET previous_login = CASE WHEN is_first THEN c.previous_login END,
-            previous_until = CASE WHEN is_first THEN c.previous_until END,
-            previous_closed_at = CASE WHEN is_first THEN clock_timestamp() END
-        WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose';
-        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
+        closed := edu_matrix_hub_schema._close_previous(tenant, credential);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
@@ -43,7 +37,6 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('end_previous_login', tenant.id, options ->> 'requested_by', started,
                                                   attempt, SQLSTATE, SQLERRM, error_detail);
     END;
-    closed := closed || jsonb_build_object('closed', credential.previous_login);
     IF is_first OR closed ->> 'ended' <> '0' THEN
         PERFORM edu_matrix_hub_schema._log(tenant.id, 'end_previous_login', 'success', options ->> 'requested_by',
                                            started, attempt, closed);
@@ -54,6 +47,31 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.end_previous_login(jsonb) FROM PUBLIC;
+
+-- Closes the login before the one in use, and notes when; done again, it is no login of the credential any more. It
+-- returns {closed, ended, not_ended}. No other database uses the tenant's roles, which the caller has seen to.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_previous(
+    tenant edu_matrix_hub_schema.tenant_schemas, credential edu_matrix_hub_schema.tenant_credentials
+) RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    is_first CONSTANT boolean := credential.previous_closed_at IS NULL;
+    closed   jsonb;
+BEGIN
+    closed := edu_matrix_hub_schema._close_logins(tenant, ARRAY[credential.previous_login]);
+    UPDATE edu_matrix_hub_schema.tenant_credentials AS c
+    SET previous_login = CASE WHEN is_first THEN c.previous_login END,
+        previous_until = CASE WHEN is_first THEN c.previous_until END,
+        previous_closed_at = CASE WHEN is_first THEN clock_timestamp() END
+    WHERE c.schema_id = tenant.id AND c.purpose = credential.purpose;
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
+    RETURN closed || jsonb_build_object('closed', credential.previous_login);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_previous(edu_matrix_hub_schema.tenant_schemas,
+                                                             edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 
 -- Closes logins of a tenant for good, so that a resumption does not open them again, and ends their sessions in every
 -- database: {ended, not_ended}. No other database uses the tenant's roles, which the caller has seen to. A role that

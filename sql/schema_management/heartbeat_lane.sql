@@ -1,7 +1,8 @@
 -- Says that the holder of the lane is alive, or that it leaves in order, so that the next holder need not wait. The
 -- answer tells the holder the state of the world: how far `beats` has counted, when the server started, the server's
 -- clock in seconds since 1970, and who else wants the lane. Besides it ends sessions that tenants which are suspended
--- or set aside should not have any more.
+-- or set aside should not have any more, and those of logins that were closed before they came in, and
+-- closes the logins that released tenants had before, when their grace is over.
 --
 -- options: {leaving?: bool}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.heartbeat_lane(epoch bigint, installation_id uuid,
@@ -20,6 +21,8 @@ BEGIN
     IF NOT leaves THEN
         PERFORM edu_matrix_hub_schema._end_suspended_sessions();
         PERFORM edu_matrix_hub_schema._end_late_sessions();
+        PERFORM edu_matrix_hub_schema._end_parked_sessions();
+        PERFORM edu_matrix_hub_schema._end_released_graces();
     END IF;
     UPDATE edu_matrix_hub_schema.installation AS i
     SET beats = i.beats + 1, heartbeat_at = CASE WHEN NOT leaves THEN clock_timestamp() END;

@@ -128,9 +128,10 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_schema_grants(edu_matrix_hub_schema.tenant_schemas, boolean)
     FROM PUBLIC;
 
--- Gives back the recorded grants and lets the closed logins in; returns the grantees that do not exist any more. A role
--- that has the name of one of them and another number is another role. What was recorded without numbers, before these
--- were kept, goes by name; so does what the tenant's own roles had, since a repair may have made them again.
+-- Gives back the recorded grants and lets the closed logins in, but for one whose grace ended meanwhile, which
+-- end_previous_login() finishes; returns the grantees that do not exist any more. A role that has the name of one of
+-- them and another number is another role. What was recorded without numbers, before these were kept, goes by name; so
+-- does what the tenant's own roles had, since a repair may have made them again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_access(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -171,7 +172,11 @@ BEGIN
     END IF;
     -- A role with the name of a login that is gone is not ours to open.
     SELECT coalesce(array_agg(l.name), '{}') INTO logins
-    FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name) WHERE l.name = ANY (tenant.closed_logins);
+    FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
+    WHERE l.name = ANY (tenant.closed_logins)
+      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_credentials AS c
+                      WHERE c.schema_id = tenant.id AND c.previous_login = l.name
+                        AND (c.previous_until <= clock_timestamp() OR c.previous_closed_at IS NOT NULL));
     IF logins <> '{}' THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'login', logins);
     END IF;
