@@ -73,11 +73,11 @@ async fn a_heartbeat_ends_what_a_suspended_tenant_has_in_another_database() {
         let login = application.issued("1").await;
         application.operator.batch_execute("BEGIN").await.unwrap();
         application.set_access("Suspended").await;
-        let late = database.log_in_elsewhere(&login, "1").await.unwrap();
+        let newcomer = database.log_in_elsewhere(&login, "1").await.unwrap();
         application.operator.batch_execute("COMMIT").await.unwrap();
-        late.batch_execute(HOLDING).await.unwrap();
+        newcomer.batch_execute(HOLDING).await.unwrap();
         expect(&lane.beat().await, "success");
-        assert!(is_ended(&late).await);
+        assert!(is_ended(&newcomer).await);
         assert_eq!(application.door(&login, "1").await, CLOSED);
     })
     .await;
@@ -168,7 +168,7 @@ async fn tenants_whose_sessions_stay_keep_no_other_from_its_turn() {
                     ORDER BY t.id LIMIT 21) FOR UPDATE";
         database.admin.batch_execute(lock).await.unwrap();
         held.sort_by_key(|(tenant, _)| tenant.id);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         for (_, session) in &held[21..] {
             while !is_ended(session).await {
                 assert!(Instant::now() < deadline, "the others have their turn");
