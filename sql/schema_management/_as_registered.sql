@@ -220,11 +220,14 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_roles(tenant edu_matrix_hu
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}')
-    FROM pg_roles AS r
-    WHERE r.oid IN (tenant.owner_role_oid, tenant.reader_role_oid, tenant.writer_role_oid)
-          AND r.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)
-       OR r.rolname = ANY (edu_matrix_hub_schema._own_logins(tenant))
+    -- In two parts, so that each is looked up in an index: a server has several roles for each of its tenants.
+    SELECT coalesce(array_agg(o.name ORDER BY o.name), '{}')
+    FROM (SELECT r.rolname::text AS name
+          FROM pg_roles AS r
+          WHERE r.oid IN (tenant.owner_role_oid, tenant.reader_role_oid, tenant.writer_role_oid)
+            AND r.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)
+          UNION
+          SELECT unnest(edu_matrix_hub_schema._own_logins(tenant))) AS o
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._own_roles(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 

@@ -54,8 +54,9 @@ BEGIN
                                     AND b.completed_at > started - interval '1 day')
                        OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}';
             sessions := edu_matrix_hub_schema._end_sessions(tenant, ARRAY(
-                SELECT r.rolname::text FROM pg_roles AS r
-                WHERE r.rolname = ANY (edu_matrix_hub_schema._own_logins(tenant)) AND NOT r.rolcanlogin), true);
+                SELECT r.rolname::text
+                FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
+                JOIN pg_roles AS r ON r.rolname = l.name AND NOT r.rolcanlogin), true);
             parked := edu_matrix_hub_schema._close_to_parked(tenant, started);
             CONTINUE WHEN sessions -> 'ended' = '[]' AND parked IS NULL;
             tenants := tenants + 1;
@@ -97,7 +98,7 @@ BEGIN
         FROM edu_matrix_hub_schema.opened_logins AS o
         JOIN pg_roles AS r ON r.oid = o.login_oid AND r.rolcanlogin AND NOT r.rolsuper
         WHERE o.schema_id = tenant.id AND o.opened_at > started - interval '1 hour'
-          AND r.rolname = ANY (edu_matrix_hub_schema._own_logins(tenant))
+          AND r.rolname = ANY (ARRAY(SELECT unnest(edu_matrix_hub_schema._own_logins(tenant))))
           AND EXISTS (SELECT FROM pg_stat_activity AS a
                       WHERE a.usesysid = o.login_oid AND a.pid <> ALL (o.known_pids || o.ended_pids))
     LOOP

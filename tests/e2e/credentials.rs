@@ -188,8 +188,6 @@ async fn an_application_connects_by_the_secret_alone_and_can_alter_nothing() {
         let error = ask(&keys, refused).await.unwrap_err();
         assert_eq!(error.code(), Some(&tokio_postgres::error::SqlState::INSUFFICIENT_PRIVILEGE), "{refused}: {error}");
     }
-    world.event("school", "CredentialPublished", "Secret school-db has login").await;
-
     // Nothing that can be seen of the tenant has the password.
     let seen = world.kubectl(&["get", "tenantschemas,events", "-n", &world.namespace, "-o", "yaml"]);
     let registry =
@@ -241,6 +239,7 @@ async fn an_application_that_reads_the_secret_again_never_fails_through_ten_rota
     assert!(asked > 20, "{asked} queries");
     assert_eq!(logins.iter().collect::<std::collections::BTreeSet<_>>().len(), 2);
     world.event("school", "LoginClosed", "of the former password was closed").await;
+    world.event("school", "CredentialPublished", "Secret school-db has login").await;
     world.finish().await;
 }
 

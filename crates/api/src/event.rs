@@ -65,7 +65,7 @@ event_reasons! {
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
     Updated Normal "A change of the spec was applied."
-    CredentialPublished Normal "A Secret has a new login and password for the tenant's applications; the message names both."
+    CredentialPublished Normal "A Secret has another login and password for the tenant's applications than before; the message names both."
     LoginClosed Normal "The login of a former password was closed, since its grace is over; the message says how many sessions ended."
     CredentialRevoked Warning "A tenant's logins were closed and their sessions ended at once; the message says why."
     QuotaWarning Warning "The tenant now uses more of its quota than `spec.quota.warningPercent`."

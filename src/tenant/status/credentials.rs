@@ -132,7 +132,8 @@ pub(super) fn what_was_done(before: Option<&CredentialsStatus>, namespace: &str,
         let message = format!("login {login} of the former password was closed, {} ended", sessions(result));
         notices.push(Notice { reason: EventReason::LoginClosed, message });
     }
-    if let Some(written) = &applied.published {
+    // The first one comes with the tenant, and its status tells of it: an Event for each would be one more write for each.
+    if let Some(written) = applied.published.as_ref().filter(|_| before.is_some()) {
         let Published { secret_name, login, credential_id, .. } = written;
         let until = written
             .previous_until
