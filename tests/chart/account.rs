@@ -9,12 +9,10 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::Value;
+use tenant_schema_operator::kubernetes::secrets::GUARD_WORDS;
 use tokio::runtime::Runtime;
 
 use super::stage::Release;
-
-/// How the policy begins what it says.
-pub const REFUSES: &str = "the operator may write only Secrets that belong to a TenantSchema";
 
 /// What the API server answered.
 pub struct Answer {
@@ -38,7 +36,7 @@ impl Answer {
 
     /// The policy refused it, in these words.
     pub fn is_refused_by_policy(&self, words: &str) {
-        self.is(422, "Invalid", &format!("{REFUSES}, and {words}"));
+        self.is(422, "Invalid", &format!("{GUARD_WORDS}, and {words}"));
     }
 
     /// The API server took it.

@@ -4,9 +4,10 @@
 use axum::http::Request;
 use devcluster::wait_until;
 use serde_json::{Value, json};
+use tenant_schema_operator::kubernetes::secrets::{DIFFERS_WORDS, GUARD_WORDS};
 
 use super::{
-    account::{Account, Answer, REFUSES, collection, dry, item},
+    account::{Account, Answer, collection, dry, item},
     helm::Helm,
     stage::{DEADLINE, Namespaces, Release},
 };
@@ -70,7 +71,7 @@ impl Ground<'_> {
         let probe = secret(&namespaces.tenants, "probe", "Opaque", &json!(null));
         let in_force = || {
             let answer = ground.account.request("POST", &dry(&collection(&probe)), &probe);
-            answer.code == 422 && answer.text("/message").contains(REFUSES)
+            answer.code == 422 && answer.text("/message").contains(GUARD_WORDS)
         };
         wait_until(DEADLINE, "the policy is in force", in_force).unwrap();
         test(&ground);
@@ -406,6 +407,7 @@ fn a_secret_is_compared_without_being_read() {
         |_| json!({}),
         |ground| {
             let account = &ground.account;
+            let differs = format!("{DIFFERS_WORDS}, or leads elsewhere");
             let with = |credential: &str, endpoint: &str| {
                 annotated(annotated(ground.ours("mine"), "credential-id", credential), "endpoint", endpoint)
             };
@@ -420,14 +422,14 @@ fn a_secret_is_compared_without_being_read() {
             assert_eq!(same.is_taken()["metadata"]["uid"], uid);
             assert!(!same.to_string().contains(ENCODED), "{same}");
             for other in [with("second", "here"), with("first", "there"), ground.ours("mine")] {
-                compare(other).is(422, "Invalid", "the Secret has another credential, or leads elsewhere");
+                compare(other).is(422, "Invalid", &differs);
             }
             let mut another = with("first", "here");
             another["metadata"]["uid"] = json!("00000000-0000-0000-0000-000000000000");
             compare(another).is(409, "Conflict", "Precondition failed: UID in precondition");
             // A comparison is never written.
             let written = annotated(with("first", "here"), "compare", "");
-            account.update(&written).is(422, "Invalid", "the Secret has another credential, or leads elsewhere");
+            account.update(&written).is(422, "Invalid", &differs);
             assert_eq!(ground.seen(&ground.ours("mine")), before);
         },
     );

@@ -3,6 +3,7 @@
 use std::{fs, io::Write, time::Duration};
 
 use devcluster::ControlPlaneInfo;
+use tenant_schema_operator::kubernetes::secrets::GUARD_WORDS;
 
 use crate::repository;
 
@@ -21,10 +22,7 @@ pub fn install(plane: &ControlPlaneInfo, user: &str) {
     apply(plane, &["apply", "--server-side"], &policy.replace(ACCOUNT, user)).unwrap();
     let probe = r#"{"apiVersion":"v1","kind":"Secret","metadata":{"namespace":"default","name":"probe"}}"#;
     let try_it = ["create", "--dry-run=server", "--as", user, "--as-group", "system:masters"];
-    let refuses = || {
-        apply(plane, &try_it, probe)
-            .is_err_and(|error| error.to_string().contains("the operator may write only Secrets"))
-    };
+    let refuses = || apply(plane, &try_it, probe).is_err_and(|error| error.to_string().contains(GUARD_WORDS));
     devcluster::wait_until(Duration::from_mins(1), "the policy is in force", refuses).unwrap();
 }
 
