@@ -5,7 +5,7 @@
 -- since, text}, or null when none is found. `text` says what it holds and which statement ends it.
 --
 -- A login may change its own password and defaults, in any database of the server, and holds itself by that. We may not
--- read the row; but whoever changes one keeps a lock on its catalogue, and a login changes no other's.
+-- read the row; but the user who changes one keeps a lock on its catalogue, and a login changes no other's.
 --
 -- It is asked after a wait has ended, and with it what pg_blocking_pids() knew. So it is the session that is most
 -- likely in the way: one that has changed a row comes first, then the strongest lock, then the oldest transaction. What

@@ -133,7 +133,7 @@ fn secrets(count: usize, selection: &Selection) -> String {
         .collect();
     format!(
         "Secrets of {count} of them would go with their objects. The operator writes them again so that they stay, with another password; \
-         wait until this prints nothing: {}. ",
+         wait until this prints nothing but suspended tenants, which have to be resumed for it: {}. ",
         commands.join("; ")
     )
 }

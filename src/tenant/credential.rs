@@ -147,7 +147,9 @@ pub(super) fn left_behind(
 /// What to say of annotations about passwords that do nothing.
 pub(super) fn in_vain(tenant: &TenantSchema, schema_name: Option<&str>) -> String {
     let annotation = |key: &str| tenant.annotations().get(key);
-    let wants = tenant.spec.connection_secret.is_some();
+    // The database may give all tenants a Secret.
+    let published = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
+    let wants = tenant.spec.connection_secret.is_some() || published.is_some();
     let object = Object::of(Kind::TenantSchema, &tenant.metadata);
     let mut words = String::new();
     for key in [ROTATE_REQUESTED_AT, REVOKE_CREDENTIALS] {

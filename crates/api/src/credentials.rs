@@ -103,7 +103,7 @@ pub struct CredentialsStatus {
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
 
-    /// The UID of that Secret: another one of its name is not touched.
+    /// The UID of that Secret. Another one of its name is replaced only if it is this tenant's too, as one from a backup is.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub secret_uid: Option<String>,

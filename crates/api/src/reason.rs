@@ -164,7 +164,7 @@ reasons! {
         "Run the statement in the message as a role that may."
     CredentialsForbidden Stalled
         "The tenant works, but the API server refuses the Secret that its applications are to connect with."
-        "Apply the Role in the message, or remove what refuses it (a quota, a webhook); the operator goes on by itself."
+        "Type the commands in the message, or remove what refuses it (a quota, a webhook); the operator goes on by itself."
     SecretsUnguarded Stalled
         "The tenant works, but no Secret is written: the policy that keeps the operator from writing other Secrets is not in force."
         "Install the policy, which is part of the chart and of `dist/install.yaml`; the operator goes on by itself."

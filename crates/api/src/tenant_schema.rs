@@ -248,7 +248,7 @@ pub struct TenantSchemaStatus {
     #[schemars(length(max = 63))]
     pub database_name: Option<String>,
 
-    /// Where the schema is, as the operator reaches it. What an application connects with is described in docs/connect.md.
+    /// Where applications find the schema: `spec.clientEndpoint` of the `TenantDatabase`, or else where the operator reaches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection: Option<Place>,
 

@@ -97,7 +97,7 @@ pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
         ),
         Refusal::Forbidden(words) => format!(
             "schema {schema} is there, but Secret {secret} cannot be written: {words}{}",
-            role(words, namespace).unwrap_or_default()
+            way_out(words, target)
         ),
         Refusal::Differs => format!("Secret {secret} has another content"),
         Refusal::MayPass(words) => words.clone(),
@@ -108,16 +108,23 @@ pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
     }
 }
 
-/// The command that gives the right which these words of the API server miss.
-fn role(words: &str, namespace: &str) -> Option<String> {
-    if !words.contains("cannot create resource") && !words.contains("cannot update resource") {
-        return None;
+/// The next command, by the words of the API server: what gives a right that is missing, or where it is written.
+fn way_out(words: &str, target: &Target) -> String {
+    let Target { namespace, name, .. } = target;
+    if words.contains("immutable") {
+        return format!(
+            "; it was made immutable, so to let it be written again: kubectl -n {namespace} delete secret {name}"
+        );
     }
-    let account = words.split_once("system:serviceaccount:")?.1.split('"').next()?;
-    Some(format!(
+    let is_missing = words.contains("cannot create resource") || words.contains("cannot update resource");
+    let account = words.split_once("system:serviceaccount:").and_then(|(_, rest)| rest.split('"').next());
+    let Some(account) = account.filter(|_| is_missing) else {
+        return format!("; what to look for: {DOCS}/operations.md#no-secret-is-written");
+    };
+    format!(
         "; a cluster administrator can run: kubectl -n {namespace} create role tenant-secrets --verb=create,update --resource=secrets && \
          kubectl -n {namespace} create rolebinding tenant-secrets --role=tenant-secrets --serviceaccount={account}"
-    ))
+    )
 }
 
 #[cfg(test)]
@@ -172,7 +179,10 @@ mod tests {
         let rbac =
             "secrets is forbidden: User \"system:serviceaccount:tso:operator\" cannot create resource \"secrets\"";
         check(Refusal::Forbidden(rbac.to_owned()), "--role=tenant-secrets --serviceaccount=tso:operator");
-        check(Refusal::Forbidden("exceeded quota: none".to_owned()), "cannot be written: exceeded quota: none");
+        let quota = "cannot be written: exceeded quota: none; what to look for: ";
+        check(Refusal::Forbidden("exceeded quota: none".to_owned()), quota);
+        let immutable = "data: Forbidden: field is immutable when `immutable` is set";
+        check(Refusal::Forbidden(immutable.to_owned()), "kubectl -n team-a delete secret school-db");
         check(Refusal::Foreign, "kubectl -n team-a delete secret school-db");
         check(Refusal::Unguarded, "operations.md#no-secret-is-written");
         check(Refusal::MayPass("no route".to_owned()), "no route");

@@ -110,8 +110,13 @@ pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
     told.previous_until.as_ref()?.0.checked_add(SignedDuration::from_secs(2)).ok()
 }
 
-/// What is told of what was done to logins; `before` is what the status told.
-pub(super) fn what_was_done(before: Option<&CredentialsStatus>, namespace: &str, applied: &Applied) -> Vec<Notice> {
+/// What is told of what was done to logins; `before` is what the status told, and `wanted` whether a Secret is asked for.
+pub(super) fn what_was_done(
+    before: Option<&CredentialsStatus>,
+    wanted: bool,
+    namespace: &str,
+    applied: &Applied,
+) -> Vec<Notice> {
     let sessions = |result: &CallResult| count(i64::try_from(result.ended()).unwrap_or(i64::MAX), "session");
     let former = before.and_then(|told| told.secret_name.as_deref());
     // The operator may not delete a Secret.
@@ -123,7 +128,7 @@ pub(super) fn what_was_done(before: Option<&CredentialsStatus>, namespace: &str,
     });
     let mut notices = Vec::new();
     if let Some(result) = applied.success(&Call::WithdrawCredential) {
-        let left = if applied.published.is_none() { left.as_str() } else { "" };
+        let left = if wanted { "" } else { left.as_str() };
         let message = format!("the logins of the tenant's applications were closed, {} ended{left}", sessions(result));
         notices.push(Notice { reason: EventReason::CredentialRevoked, message });
     }

@@ -58,7 +58,7 @@ pub fn told(
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
             let status = status(tenant, desired, observed, applied, place, now);
-            done = what_was_done(tenant, applied, &status);
+            done = what_was_done(tenant, desired.credential.is_some(), applied, &status);
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {

@@ -13,8 +13,13 @@ use crate::{
     plan::Applied,
 };
 
-/// Of what was done.
-pub(super) fn what_was_done(tenant: &TenantSchema, applied: &Applied, new: &TenantSchemaStatus) -> Vec<Notice> {
+/// Of what was done. `wants_secret`: a Secret is asked for.
+pub(super) fn what_was_done(
+    tenant: &TenantSchema,
+    wants_secret: bool,
+    applied: &Applied,
+    new: &TenantSchemaStatus,
+) -> Vec<Notice> {
     let mut notices = Vec::new();
     let done = [
         (Call::RecreateTenantSchema, EventReason::Recreated),
@@ -41,7 +46,7 @@ pub(super) fn what_was_done(tenant: &TenantSchema, applied: &Applied, new: &Tena
     }
     let told = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();
-    notices.extend(credentials::what_was_done(told, namespace, applied));
+    notices.extend(credentials::what_was_done(told, wants_secret, namespace, applied));
     notices
 }
 
