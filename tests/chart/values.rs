@@ -168,7 +168,7 @@ fn the_policy_on_secrets_is_there_whenever_the_operator_may_write_them() {
         helm.objects(own, &values).into_iter().filter(of_secrets).collect::<Vec<_>>()
     };
     assert!(policies("own", json!({ "credentials": { "enabled": false } })).is_empty());
-    // Whoever makes the rights by hand needs it as much.
+    // An administrator who makes the rights by hand needs it as much.
     let by_hand = json!({ "rbac": { "create": false }, "serviceAccount": { "create": false, "name": "made-before" } });
     let mut names = BTreeSet::new();
     for (own, values, account) in [

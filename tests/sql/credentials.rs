@@ -67,7 +67,7 @@ async fn an_application_that_connects_again_never_fails_through_ten_rotations() 
             let running = database.log_in(&former.0, &former.1).await.unwrap();
             let now = (application.issued(&turn.to_string()).await, turn.to_string());
             assert_ne!(now.0, former.0, "two logins in turn");
-            // Whoever still has the former password comes in, and is not disturbed.
+            // An application that still has the former password comes in, and is not disturbed.
             for (login, password) in [&former, &now] {
                 assert_eq!(application.door(login, password).await, "open", "{turn}");
             }
@@ -214,7 +214,7 @@ async fn limits_are_changed_in_place_and_hold_for_those_who_come_in() {
     .await;
 }
 
-/// Whoever has a password can hold its own login with a statement that is not committed.
+/// A tenant with a password can hold its own login with a statement that is not committed.
 #[tokio::test]
 async fn a_login_that_holds_itself_holds_up_no_new_credential() {
     with_database(async |database| {

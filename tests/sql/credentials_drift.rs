@@ -133,7 +133,7 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
     .await;
 }
 
-/// Whoever has the password may do this, and the next who comes in must not feel it.
+/// A tenant with the password may do this, and the next session must not feel it.
 #[tokio::test]
 async fn what_a_tenant_gives_its_login_is_taken_back() {
     with_database(async |database| {
@@ -157,7 +157,7 @@ async fn what_a_tenant_gives_its_login_is_taken_back() {
             expect(&repair(&ground.application).await, "success");
             ground.is_right(statements).await;
         }
-        // Its own password is its own, and nobody sees it.
+        // Its own password is its own, and no function sees it.
         session.batch_execute("ALTER ROLE CURRENT_USER PASSWORD '2'").await.unwrap();
         assert_eq!(found(&ground.lane, &tenant).await, [] as [Value; 0]);
         session.batch_execute("SELECT 1").await.unwrap();

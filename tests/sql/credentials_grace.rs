@@ -91,7 +91,7 @@ async fn a_heartbeat_ends_the_grace_of_a_tenant_that_was_released() {
         assert_eq!(application.door(&former, "1").await, "open", "its grace goes on");
 
         database.admin.batch_execute(OVER).await.unwrap();
-        // Whoever is at work on the tenant keeps no heartbeat.
+        // A session at work on the tenant keeps no heartbeat.
         application.operator.batch_execute("BEGIN").await.unwrap();
         expect(&application.limit(5, 5).await, "success");
         expect(&lane.beat().await, "success");

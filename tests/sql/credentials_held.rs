@@ -30,7 +30,7 @@ async fn commit_when_awaited(database: &Database, session: &Client) {
     let awaited = format!("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE {pid} = ANY (pg_blocking_pids(pid)))");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !database.one::<bool>(&awaited).await {
-        assert!(Instant::now() < deadline, "nobody waits");
+        assert!(Instant::now() < deadline, "no session waits");
     }
     session.batch_execute("COMMIT").await.unwrap();
 }

@@ -144,7 +144,7 @@ async fn a_login_that_comes_back_at_once_and_holds_itself_is_closed() {
     .await;
 }
 
-/// Twenty tenants whose logins nobody can close come first at every heartbeat, if the order is always the same.
+/// Twenty tenants whose logins cannot be closed come first at every heartbeat, if the order is always the same.
 #[tokio::test]
 async fn tenants_whose_sessions_stay_keep_no_other_from_its_turn() {
     with_database(async |database| {

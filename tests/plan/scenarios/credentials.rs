@@ -277,6 +277,7 @@ fn annotations_that_do_nothing_are_told_with_the_right_value() {
         let mut tenant = annotated(asked(told(json!({})), json!({})), key, value);
         if !has_secret {
             tenant.spec.connection_secret = None;
+            tenant.status = None;
         }
         let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
         let (observed, place) = (Observed::from(answer(kept(json!({})))), place());
