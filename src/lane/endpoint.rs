@@ -48,18 +48,16 @@ impl Endpoint {
     #[must_use]
     pub fn for_clients(&self, client: Option<&ClientEndpoint>, read: Option<&ReadEndpoint>) -> Self {
         let mut own = self.clone();
-        if let Some(ClientEndpoint { host, port, ssl_mode }) = client {
-            own.host.clone_from(host);
-            own.port = port.unwrap_or(own.port);
-            own.tls = ssl_mode.unwrap_or(own.tls);
+        if let Some(client) = client {
+            let place = client.place(&self.place());
+            (own.host, own.port) = (place.host, place.port);
+            own.tls = client.ssl_mode.unwrap_or(own.tls);
         }
         own.read = read.map(|ReadEndpoint { host, port }| (host.clone(), port.unwrap_or(own.port)));
         own
     }
 
-    /// Where that is, for a status.
-    #[must_use]
-    pub fn place(&self) -> Place {
+    fn place(&self) -> Place {
         Place { host: self.host.clone(), port: self.port, database: self.database.clone() }
     }
 

@@ -86,16 +86,17 @@ pub(super) fn is_of(told: &CredentialsStatus, found: &CredentialRow) -> bool {
     told.credential_id.as_ref().is_some_and(|id| *id == found.credential_id.to_string())
 }
 
-/// What the spec asks for, or the defaults of the database, if either asks for a Secret.
+/// What the spec asks for, or the defaults of the database, if either asks for a Secret; `spec` is what holds after defaults and
+/// limits.
 pub(super) fn wanted(
     tenant: &TenantSchema,
     database: Option<&TenantDatabase>,
+    spec: &Credentials,
     schema_name: &str,
     policy: DeletionPolicy,
     now: Timestamp,
 ) -> Option<Credential> {
     let name = secret_name(tenant, database)?;
-    let spec = credentials(tenant, database, &mut Vec::new());
     let published = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let uid = published.filter(|published| published.secret_name.as_ref() == Some(&name));
     let uid = uid.and_then(|published| published.secret_uid.clone());
@@ -103,8 +104,8 @@ pub(super) fn wanted(
     let is_due = |published: &CredentialsStatus| {
         published.published_time.as_ref().is_some_and(|time| time.0.saturating_add(period).is_ok_and(|due| due <= now))
     };
-    // A Secret that is to stay when the object goes has no owner from the start: it cannot be taken off later, since that would be
-    // a patch, and in the end there may be no database that could issue another password.
+    // A Secret that is to stay when the object goes has no owner from the start: to take it off later needs another password, which
+    // in the end there may be no database to issue.
     let stays = policy == DeletionPolicy::Retain;
     let rotates = |published: &CredentialsStatus| {
         is_due(published) || published.is_rotation_requested(&tenant.metadata, now) || published.secret_stays() != stays
@@ -140,7 +141,8 @@ pub(super) fn left_behind(
 ) -> Option<(Credential, CredentialsStatus)> {
     let published = tenant.status.as_ref()?.credentials.as_ref()?;
     let is_owned = published.secret_uid.is_some() && !published.secret_stays();
-    let wanted = wanted(tenant, database, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)?;
+    let spec = credentials(tenant, database, &mut Vec::new());
+    let wanted = wanted(tenant, database, &spec, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)?;
     Some((wanted, published.clone()))
 }
 

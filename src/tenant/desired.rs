@@ -85,8 +85,7 @@ impl Desired {
     /// Where applications find the tenant, if the operator finds it there.
     #[must_use]
     pub fn place(&self, own: &Place) -> Place {
-        let Some(ClientEndpoint { host, port, .. }) = &self.client else { return own.clone() };
-        Place { host: host.clone(), port: port.unwrap_or(own.port), database: own.database.clone() }
+        self.client.as_ref().map_or_else(|| own.clone(), |client| client.place(own))
     }
 }
 
@@ -163,7 +162,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     allow_count(database, resolved, tenant, &mut outside);
     let quota = quota(spec.quota.as_ref(), database, &mut outside)?;
     let policy = policy(tenant, Some(database), &mut outside);
-    credentials(tenant, Some(database), &mut outside);
+    let credentials = credentials(tenant, Some(database), &mut outside);
     // A new tenant meets all limits or is not made; the first complaint is enough to say so.
     let outside = match (known, outside.into_iter().next()) {
         (None, Some(complaint)) => return Err(complaint),
@@ -181,7 +180,14 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
-        credential: credential::wanted(tenant, Some(database), schema_name.as_str(), policy, resolved.now),
+        credential: credential::wanted(
+            tenant,
+            Some(database),
+            &credentials,
+            schema_name.as_str(),
+            policy,
+            resolved.now,
+        ),
         published: tenant.status.as_ref().and_then(|status| status.credentials.clone()),
         was_refused: was_refused(tenant),
         now: resolved.now,

@@ -49,6 +49,11 @@ impl<'a> Application<'a> {
         call(&self.operator, "withdraw_credential", &self.tenant.options(&json!({ "purpose": "connection" }))).await
     }
 
+    /// Puts right what differs.
+    pub async fn repair(&self) -> Value {
+        call(&self.operator, "repair_tenant_schema", &self.tenant.options(&json!({}))).await
+    }
+
     /// Closes the former login for good, in its two calls.
     pub async fn closed_previous(&self) {
         expect(&self.end_previous().await, "partial");
@@ -67,6 +72,11 @@ impl<'a> Application<'a> {
             Err(error) => error.code().map_or_else(|| error.to_string(), |code| code.code().to_owned()),
         }
     }
+}
+
+/// Whether a session was ended.
+pub async fn is_ended(session: &Client) -> bool {
+    session.batch_execute("SELECT 1").await.is_err()
 }
 
 /// What is asked for with a new credential, of whichever tenant.

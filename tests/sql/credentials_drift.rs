@@ -5,12 +5,8 @@ use tenant_schema_operator::postgres::script::Form;
 
 use crate::{
     application::Application,
-    support::{Database, Lane, Tenant, call, expect, has_keepers, surveyed, with_bare_database, with_database},
+    support::{Database, Lane, Tenant, expect, has_keepers, surveyed, with_bare_database, with_database},
 };
-
-async fn repair(application: &Application<'_>) -> Value {
-    call(&application.operator, "repair_tenant_schema", &application.tenant.options(&json!({}))).await
-}
 
 /// What the survey finds.
 async fn found(lane: &Lane, tenant: &Tenant) -> Vec<Value> {
@@ -44,7 +40,7 @@ impl<'a> Ground<'a> {
     /// All is right again, to the survey and to who comes in.
     async fn is_right(&self, after: &str) {
         assert_eq!(found(&self.lane, self.application.tenant).await, [] as [Value; 0], "{after}");
-        expect(&repair(&self.application).await, "unchanged");
+        expect(&self.application.repair().await, "unchanged");
         assert!(surveyed(&self.lane.survey(false).await, self.application.tenant).is_none(), "{after}");
         for (login, password) in [(&self.former, "1"), (&self.now, "2")] {
             let client = self.database.log_in(login, password).await.unwrap();
@@ -124,7 +120,7 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
             let differences = found(&ground.lane, &tenant).await;
             assert_eq!(differences.len(), expected, "{change}: {differences:#?}");
             assert!(differences.iter().all(|d| d["repairable"] == true), "{change}: {differences:#?}");
-            let answer = repair(&ground.application).await;
+            let answer = ground.application.repair().await;
             expect(&answer, "success");
             assert_eq!(answer["detail"]["not_repairable"], json!([]), "{change}");
             ground.is_right(&change).await;
@@ -154,7 +150,7 @@ async fn what_a_tenant_gives_its_login_is_taken_back() {
             let differences = found(&ground.lane, &tenant).await;
             assert_eq!(differences.len(), 1, "{statements}: {differences:#?}");
             assert!(differences[0]["what"].as_str().unwrap().contains("has other defaults: "), "{differences:?}");
-            expect(&repair(&ground.application).await, "success");
+            expect(&ground.application.repair().await, "success");
             ground.is_right(statements).await;
         }
         // Its own password is its own, and no function sees it.
@@ -191,7 +187,7 @@ async fn what_only_a_superuser_takes_back_comes_with_the_statement() {
             database.admin.batch_execute(&change).await.unwrap();
             let differences = found(&ground.lane, &tenant).await;
             assert_eq!(differences.len(), 1, "{change}: {differences:#?}");
-            let answer = repair(&ground.application).await;
+            let answer = ground.application.repair().await;
             assert_eq!(expect(&answer, "error"), "not_repairable", "{change}");
             database.admin.batch_execute(differences[0]["statement"].as_str().unwrap()).await.unwrap();
             ground.is_right(&change).await;
@@ -215,16 +211,16 @@ async fn a_login_that_holds_itself_is_told_and_holds_up_no_other_repair() {
         database.admin.batch_execute(&change).await.unwrap();
         let more = "UPDATE edu_matrix_hub_schema.tenant_credentials SET connection_limit = 9";
         database.admin.batch_execute(more).await.unwrap();
-        let answer = repair(&ground.application).await;
+        let answer = ground.application.repair().await;
         expect(&answer, "success");
         assert_eq!(answer["detail"]["repaired"].as_array().unwrap().len(), 3, "{answer}");
         let left = answer["detail"]["not_repairable"].as_array().unwrap();
         assert_eq!((left.len(), left[0]["what"].as_str().unwrap().contains(now)), (1, true), "{left:?}");
-        let answer = repair(&ground.application).await;
+        let answer = ground.application.repair().await;
         expect(&answer, "busy");
         assert_eq!(answer["detail"]["sqlstate"], "55P03", "{answer}");
         holder.batch_execute("COMMIT").await.unwrap();
-        expect(&repair(&ground.application).await, "success");
+        expect(&ground.application.repair().await, "success");
         ground.is_right("held").await;
     })
     .await;
@@ -274,11 +270,11 @@ async fn logins_that_a_copy_uses_too_are_left_alone_until_it_is_gone() {
         database.admin.batch_execute(&format!("ALTER ROLE {login} CONNECTION LIMIT 77")).await.unwrap();
         for _ in 0..2 {
             assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
-            expect(&repair(&application).await, "unchanged");
+            expect(&application.repair().await, "unchanged");
         }
         copy.drop_alone().await;
         assert_eq!(found(&lane, &tenant).await.len(), 1);
-        expect(&repair(&application).await, "success");
+        expect(&application.repair().await, "success");
         assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
         database.remove().await;
     })

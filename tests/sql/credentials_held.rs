@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use crate::{
@@ -35,10 +35,6 @@ async fn commit_when_awaited(database: &Database, session: &Client) {
     session.batch_execute("COMMIT").await.unwrap();
 }
 
-async fn repair(application: &Application<'_>) -> Value {
-    call(&application.operator, "repair_tenant_schema", &application.tenant.options(&json!({}))).await
-}
-
 /// The server answers a unique violation where two sessions give a role its first default at once.
 #[tokio::test]
 async fn a_login_that_changes_its_defaults_meanwhile_holds_up_nothing_but_these() {
@@ -50,16 +46,16 @@ async fn a_login_that_changes_its_defaults_meanwhile_holds_up_nothing_but_these(
         let take = format!("REVOKE USAGE ON SCHEMA school FROM \"{}\"", tenant.reader);
         database.as_owner(&tenant, &take).await;
         let session = changes_its_defaults(&database, &first, "1").await;
-        let (answer, ()) = tokio::join!(repair(&application), commit_when_awaited(&database, &session));
+        let (answer, ()) = tokio::join!(application.repair(), commit_when_awaited(&database, &session));
         expect(&answer, "success");
         assert_eq!(answer["detail"]["repaired"].as_array().unwrap().len(), 1, "the grant: {answer}");
         let remaining = answer["detail"]["not_repairable"].as_array().unwrap();
         assert_eq!(remaining.len(), 1, "the login: {answer}");
         assert!(remaining[0]["error"].as_str().unwrap().contains("at the same time"), "{answer}");
-        expect(&repair(&application).await, "success");
+        expect(&application.repair().await, "success");
 
         let session = changes_its_defaults(&database, &first, "1").await;
-        let (answer, ()) = tokio::join!(repair(&application), commit_when_awaited(&database, &session));
+        let (answer, ()) = tokio::join!(application.repair(), commit_when_awaited(&database, &session));
         expect(&answer, "busy");
 
         let session = changes_its_defaults(&database, &first, "1").await;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::{
-    application::{Application, NO_PASSWORD},
+    application::{Application, NO_PASSWORD, is_ended},
     support::{Database, Lane, call, expect, with_database},
 };
 
@@ -70,10 +70,6 @@ async fn parked_over_a_revocation(
 async fn came_in(parked: JoinHandle<Option<Client>>) -> Option<Client> {
     let parked = parked.await.unwrap()?;
     (!is_ended(&parked).await).then_some(parked)
-}
-
-async fn is_ended(session: &Client) -> bool {
-    session.batch_execute("SELECT 1").await.is_err()
 }
 
 #[tokio::test]

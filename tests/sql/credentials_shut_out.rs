@@ -3,10 +3,9 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tokio_postgres::Client;
 
 use crate::{
-    application::{Application, CLOSED, NO_PASSWORD},
+    application::{Application, CLOSED, NO_PASSWORD, is_ended},
     support::{Database, Lane, Tenant, call, expect, with_database},
 };
 
@@ -20,10 +19,6 @@ async fn until(database: &Database, what: &str, query: &str) {
         assert!(Instant::now() < deadline, "{what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-async fn is_ended(session: &Client) -> bool {
-    session.batch_execute("SELECT 1").await.is_err()
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{connection::TlsMode, schema};
+use super::{connection::TlsMode, schema, tenant_status::Place};
 
 /// Where applications connect to, such as a pooler.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -25,6 +25,14 @@ pub struct ClientEndpoint {
     /// Default: as the operator's connection has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssl_mode: Option<TlsMode>,
+}
+
+impl ClientEndpoint {
+    /// Where applications find a database that the operator finds there.
+    #[must_use]
+    pub fn place(&self, own: &Place) -> Place {
+        Place { host: self.host.clone(), port: self.port.unwrap_or(own.port), database: own.database.clone() }
+    }
 }
 
 /// Where applications may read from, such as a replica.

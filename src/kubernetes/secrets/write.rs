@@ -88,7 +88,7 @@ pub struct Secrets {
 
 #[derive(Default)]
 struct Looks {
-    /// How many were made since the time, which has grown by a turn for each.
+    /// When the turn is whose turn comes next: in the past while turns are kept.
     turns: Option<Instant>,
     last: HashMap<Id, Instant>,
     asked: HashSet<Id>,
