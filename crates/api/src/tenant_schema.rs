@@ -7,20 +7,19 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
-use super::condition::{ConditionType, Reason, Summary, find};
-use super::credentials::{ConnectionSecret, Credentials, CredentialsStatus};
+use super::condition::{ConditionType, Reason, find};
+use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
 pub use super::tenant_status::{
-    Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State,
+    Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State, TenantSchemaStatus,
 };
 use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameError};
 
@@ -213,92 +212,6 @@ impl Access {
             Self::Suspended => "Suspended",
         }
     }
-}
-
-/// What is known about a tenant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TenantSchemaStatus {
-    /// The `metadata.generation` that this status is about; -1 before the operator has seen the object.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
-    pub observed_generation: Option<i64>,
-
-    /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(schema_with = "schema::conditions")]
-    pub conditions: Vec<Condition>,
-
-    /// The condition that a user should read first: what the columns REASON and MESSAGE show.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub summary: Option<Summary>,
-
-    /// The name of the PostgreSQL schema.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub schema_name: Option<String>,
-
-    /// The id of the tenant in the registry, a UUID. What has one is never created again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 36))]
-    pub schema_id: Option<String>,
-
-    /// The name of the PostgreSQL database that the schema is in.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 63))]
-    pub database_name: Option<String>,
-
-    /// Where applications find the schema: `spec.clientEndpoint` of the `TenantDatabase`, or else where the operator reaches it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub connection: Option<Place>,
-
-    /// The roles of the schema, which logins become members of.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub roles: Option<Roles>,
-
-    /// What the schema is now, in the database: `Active`, `Suspended`, or `Dropping` while it is being removed.
-    #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
-
-    /// Who keeps the schema closed; absent while it is open.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub blocked: Option<Blocked>,
-
-    /// The storage in use, for people: 3 significant digits and a binary unit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16))]
-    pub storage_used: Option<String>,
-
-    /// The storage in use in bytes: tables, materialized views, indexes, sequences and TOAST together.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
-    pub storage_used_bytes: Option<i64>,
-
-    /// How many tables the schema has.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
-    pub table_count: Option<i32>,
-
-    /// How much of the quota is used, in percent, rounded down; absent without a quota.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 2_147_483_647))]
-    pub quota_used_percent: Option<i32>,
-
-    /// The last backup that was finished.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_backup: Option<LastBackup>,
-
-    /// The last operation on the tenant, from the operation log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub last_operation: Option<LastOperation>,
-
-    /// What applications connect with; absent while nothing is published.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub credentials: Option<CredentialsStatus>,
-
-    /// What really holds for the tenant, after defaults and limits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub effective: Option<Effective>,
 }
 
 /// What in a spec is invalid although the API server took it.

@@ -4,23 +4,22 @@
 //! `apply_steps` takes them as `[{"call": name, "options": {…}}…]`; [`document`] writes that. A field that only people read is
 //! not sent.
 
+mod options;
 mod print;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
 use super::{InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words};
-use crate::{
-    api::{
-        schema_backup::BackupMethod,
-        tenant_schema::{Access, BlockedCause},
-        transfer::ObjectName,
-    },
-    quantity::Bytes,
+use crate::api::{
+    schema_backup::BackupMethod,
+    tenant_schema::{Access, BlockedCause},
+    transfer::ObjectName,
 };
 
 /// From one list: the names of the functions, and the calls with their options.
@@ -278,60 +277,6 @@ pub struct Caller {
     pub tenant: Option<String>,
     /// Who asked, as the log of operations shows it.
     pub requested_by: String,
-}
-
-/// A quota as it is in force, and as it was written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Quota {
-    /// How much.
-    pub limit: Bytes,
-    /// As the spec or a default has it.
-    pub shown: String,
-}
-
-impl Serialize for Quota {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_i64(self.limit.as_i64())
-    }
-}
-
-/// What stops a wave of deletions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Brake {
-    /// An hour before this deletion.
-    pub since: Timestamp,
-    /// How many tenants may be dropped since then.
-    pub limit: i32,
-}
-
-words! {
-    /// What a login of a tenant is for.
-    Purpose {
-        /// Its applications.
-        Connection = "connection",
-    }
-}
-
-/// Why logins are closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// The spec does not ask for a Secret any more.
-    NotWanted,
-    /// A user said that a password has leaked.
-    Revoked,
-    /// They are of an earlier life of the tenant; it was begun before.
-    Begun,
-}
-
-/// What [`Step::SetTenantConfig`] changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfigChange {
-    /// Only the free JSON.
-    Config,
-    /// Only the quota.
-    Quota,
-    /// Both.
-    Both,
 }
 
 impl Step {

@@ -1,0 +1,60 @@
+//! What calls are given, where a field has a type of its own. Pure.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use crate::{contract::words::words, quantity::Bytes};
+
+/// A quota as it is in force, and as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// How much.
+    pub limit: Bytes,
+    /// As the spec or a default has it.
+    pub shown: String,
+}
+
+impl Serialize for Quota {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(self.limit.as_i64())
+    }
+}
+
+/// What stops a wave of deletions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Brake {
+    /// An hour before this deletion.
+    pub since: Timestamp,
+    /// How many tenants may be dropped since then.
+    pub limit: i32,
+}
+
+words! {
+    /// What a login of a tenant is for.
+    Purpose {
+        /// Its applications.
+        Connection = "connection",
+    }
+}
+
+/// Why logins are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    /// The spec does not ask for a Secret any more.
+    NotWanted,
+    /// A user said that a password has leaked.
+    Revoked,
+    /// They are of an earlier life of the tenant; it was begun before.
+    Begun,
+}
+
+/// What [`Step::SetTenantConfig`] changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigChange {
+    /// Only the free JSON.
+    Config,
+    /// Only the quota.
+    Quota,
+    /// Both.
+    Both,
+}
