@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     owner_name       text,
     owner_uid        text,
     status           text        NOT NULL CHECK (status IN ('active', 'suspended', 'dropping', 'released', 'dropped')),
-    access           text        NOT NULL DEFAULT 'ReadWrite' CHECK (access IN ('ReadWrite', 'Suspended')),
+    access           text        NOT NULL DEFAULT 'ReadWrite'
+                                 CHECK (access IN ('ReadWrite', 'WriteBlocked', 'ReadOnly', 'Suspended')),
     config           jsonb       NOT NULL DEFAULT '{}' CHECK (pg_catalog.octet_length(config::text) <= 65536),
     version          bigint      NOT NULL DEFAULT 1,
     quota_limit      bigint      CHECK (quota_limit >= 0),

@@ -25,7 +25,8 @@ BEGIN
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE USAGE ON TYPES FROM PUBLIC;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON TYPES TO %3$I, %4$I;
         $statements$
-        || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;' ELSE '' END,
+        || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;'
+                              WHEN 'Suspended' THEN '' ELSE 'GRANT USAGE ON SCHEMA %1$I TO %3$I;' END,
         tenant.schema_name, tenant.owner_role, tenant.reader_role, tenant.writer_role, 'tenant ' || tenant.id);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t

@@ -44,7 +44,9 @@ AS $function$
         SELECT NULL, r.oid, r.rolname FROM pg_roles AS r WHERE r.rolname = current_user
     ), login AS MATERIALIZED (
         SELECT t.id, t.keeper, t.access, t.schema_name, t.owner_namespace, t.owner_name, t.reader_role, t.writer_role,
-               t.reader_role_oid, t.writer_role_oid, l.name, l.oid, l.name = c.login AS in_use, c.connection_limit,
+               t.reader_role_oid, t.writer_role_oid, t.taken_members IS NOT NULL AS is_blocked, t.deleter_role_oid,
+               edu_matrix_hub_schema._deleter_name(t) AS deleter_role,
+               l.name, l.oid, l.name = c.login AS in_use, c.connection_limit,
                c.statement_timeout_seconds, c.idle_in_transaction_timeout_seconds, r.rolname, r.rolcanlogin,
                r.rolconnlimit, r.rolvaliduntil, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolsuper,
                r.rolreplication, r.rolbypassrls
@@ -86,7 +88,7 @@ AS $function$
                format('ALTER ROLE %I %s', o.name, a.attribute), o.name, NULL, o.keeper
         FROM own AS o
         CROSS JOIN LATERAL (
-            VALUES (NOT o.rolcanlogin AND o.access = 'ReadWrite', 'may not log in', 'LOGIN', true),
+            VALUES (NOT o.rolcanlogin AND o.access <> 'Suspended', 'may not log in', 'LOGIN', true),
                    (o.rolconnlimit <> o.connection_limit,
                     format('has the connection limit %s, not %s', o.rolconnlimit, o.connection_limit),
                     'CONNECTION LIMIT ' || o.connection_limit, true),
@@ -111,8 +113,8 @@ AS $function$
         FROM own AS o
         JOIN pg_auth_members AS m ON m.member = o.oid
         JOIN pg_roles AS g ON g.oid = m.roleid
-        CROSS JOIN LATERAL (SELECT coalesce(g.oid IN (o.reader_role_oid, o.writer_role_oid, o.entry),
-                                            false) AS wanted) AS w
+        CROSS JOIN LATERAL (SELECT coalesce(g.oid IN (o.reader_role_oid, o.writer_role_oid, o.entry)
+                                            OR o.is_blocked AND g.oid = o.deleter_role_oid, false) AS wanted) AS w
         LEFT JOIN keeper AS giver ON giver.oid = m.grantor AND o.modern
         WHERE NOT w.wanted OR m.admin_option
 
@@ -122,11 +124,13 @@ AS $function$
                       CASE WHEN o.modern THEN ' WITH ADMIN FALSE, INHERIT TRUE, SET FALSE' ELSE '' END),
                o.name, w.name, w.helper
         FROM own AS o
-        CROSS JOIN LATERAL (VALUES ('login', o.reader_role, o.reader_role_oid, o.keeper),
-                                   ('login', o.writer_role, o.writer_role_oid, o.keeper),
-                                   ('entry', o.entry_name, o.entry, NULL)) AS w (kind, name, oid, helper)
+        CROSS JOIN LATERAL (VALUES ('login', o.reader_role, o.reader_role_oid, o.keeper, true),
+                                   ('login', o.writer_role, o.writer_role_oid, o.keeper, NOT o.is_blocked),
+                                   ('login', o.deleter_role, o.deleter_role_oid, o.keeper,
+                                    o.access = 'WriteBlocked'),
+                                   ('entry', o.entry_name, o.entry, NULL, true)) AS w (kind, name, oid, helper, wanted)
         LEFT JOIN pg_roles AS g ON g.oid = w.oid
-        WHERE (g.rolname = w.name OR w.kind = 'entry') AND g.oid = ANY (o.inherited) IS NOT TRUE
+        WHERE w.wanted AND (g.rolname = w.name OR w.kind = 'entry') AND g.oid = ANY (o.inherited) IS NOT TRUE
 
         UNION ALL
         -- A tenant chooses how long its defaults are; ours are short.

@@ -131,15 +131,17 @@ AS $function$
                                          CASE WHEN a.is_grantable THEN ' and may give it on' ELSE '' END),
                t.owner_is_ours_to_change,
                format('REVOKE %s%s ON SCHEMA %I FROM %s CASCADE',
-                      CASE WHEN t.access = 'ReadWrite' AND a.privilege_type = 'USAGE' THEN 'GRANT OPTION FOR '
+                      CASE WHEN u.wanted AND a.privilege_type = 'USAGE' THEN 'GRANT OPTION FOR '
                            ELSE '' END, a.privilege_type,
                       t.schema_name, quote_ident(g.name)),
                NULL, NULL, NULL
         FROM tenant AS t
         CROSS JOIN LATERAL aclexplode(t.nspacl) AS a
         CROSS JOIN LATERAL (SELECT pg_get_userbyid(a.grantee)::text AS name) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN a.grantee = t.reader_oid THEN t.access <> 'Suspended'
+                                        ELSE t.access = 'ReadWrite' END AS wanted) AS u
         WHERE a.grantee IN (t.reader_oid, t.writer_oid)
-          AND (a.is_grantable OR NOT (t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'))
+          AND (a.is_grantable OR NOT (u.wanted AND a.privilege_type = 'USAGE'))
 
         UNION ALL
         -- A tenant can give rights to every role of the server in one statement: so all strangers are one finding, and
@@ -170,7 +172,7 @@ AS $function$
         FROM tenant AS t
         CROSS JOIN LATERAL (VALUES (t.owner_role, t.nspowner, 'USAGE', true),
                                    (t.owner_role, t.nspowner, 'CREATE', true),
-                                   (t.reader_role, t.reader_oid, 'USAGE', t.access = 'ReadWrite'),
+                                   (t.reader_role, t.reader_oid, 'USAGE', t.access <> 'Suspended'),
                                    (t.writer_role, t.writer_oid, 'USAGE',
                                     t.access = 'ReadWrite')) AS w (name, oid, privilege, wanted)
         WHERE w.wanted
@@ -241,6 +243,11 @@ AS $function$
         SELECT CASE l.kind WHEN 'shared' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what, l.repairable, l.statement,
                l.role_name, l.other_role, l.helper
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
+
+        UNION ALL
+        SELECT CASE w.kind WHEN 'shared' THEN 10 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,
+               w.role_name, w.other_role, w.helper
+        FROM edu_matrix_hub_schema._blocked_drift($1) AS w
     )
     SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
     FROM found AS f

@@ -12,10 +12,10 @@
 -- one before. While that one's login is open, it stays as it is, its grace begins again, and the login in use gets
 -- the new password. Otherwise it would have to be closed first, with every application that still has it.
 --
--- The login is a member of reader and writer. It owns nothing and creates nothing. search_path and the two timeouts are
--- its defaults in this database, so that they hold behind a pooler too. The tenant may change these, and not the
--- connection limit. A suspended tenant gets no login. Neither does one whose roles another database of the
--- server uses, since a new password here would lock that one's application out.
+-- The login is a member of reader and writer, and of the latter only when writes are not taken. It owns nothing and
+-- creates nothing. search_path and the two timeouts are its defaults in this database, so that they hold behind a
+-- pooler too. The tenant may change these, and not the connection limit. A suspended tenant gets no login. Neither does
+-- one whose roles another database of the server uses, since a new password here would lock that one's application out.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.issue_credential(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -201,7 +201,7 @@ BEGIN
         WHERE t.id = tenant.id;
     END IF;
     -- Also of a login that stands, for a group may have been dropped and made again.
-    FOREACH name IN ARRAY ARRAY[tenant.reader_role, tenant.writer_role] LOOP
+    FOREACH name IN ARRAY edu_matrix_hub_schema._groups_of_logins(tenant) LOOP
         IF NOT pg_has_role(login, name, 'USAGE') THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], name);
         END IF;
@@ -212,6 +212,19 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text) FROM PUBLIC;
+
+-- What the logins of credentials are members of: while writes are taken not the writer role.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._groups_of_logins(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT CASE WHEN tenant.taken_members IS NULL THEN ARRAY[tenant.reader_role, tenant.writer_role]
+                WHEN tenant.access = 'WriteBlocked'
+                    THEN ARRAY[tenant.reader_role, edu_matrix_hub_schema._deleter_name(tenant)]
+                ELSE ARRAY[tenant.reader_role] END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._groups_of_logins(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Opens a login with a verifier, its limit and its defaults. The verifier has a statement of its own, after the others:
 -- a statement that waits for the login is written into the server's log where it logs lock waits, and after the others

@@ -71,6 +71,8 @@ BEGIN
                                                                         ARRAY[finding.role_name], finding.other_role);
                         WHEN 'login' THEN
                             PERFORM edu_matrix_hub_schema._as_keeper(finding.helper, finding.statement);
+                        WHEN 'writers' THEN
+                            PERFORM edu_matrix_hub_schema._block_writes(tenant, tenant.access = 'WriteBlocked');
                         WHEN 'entry' THEN
                             PERFORM edu_matrix_hub_schema._let_connect(finding.role_name);
                         WHEN 'owner' THEN

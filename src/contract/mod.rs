@@ -34,4 +34,6 @@ pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
     TenantQuestion, TenantRow,
 };
-pub use words::{AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus};
+pub use words::{
+    AccessCause, AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus,
+};

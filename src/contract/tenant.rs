@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow, OperationStatus,
-    OperationType, Owner, RowStatus, SetAside, Tombstone,
+    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow,
+    OperationStatus, OperationType, Owner, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::tenant_schema::Roles,
@@ -93,6 +93,9 @@ pub struct TenantRow {
     pub status: RowStatus,
     /// Who may come in.
     pub access: AccessWord,
+    /// Who closed it so far; former releases do not tell it.
+    #[serde(default)]
+    pub access_cause: Option<AccessCause>,
     /// The object it belongs to; absent when made by hand.
     pub owner: Option<Owner>,
     /// It was made for a cluster whose place this one took, or was brought back, and waits for its object to be applied again.
@@ -147,6 +150,16 @@ impl TenantRow {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.schema_exists && self.status.lives()
+    }
+
+    /// What it uses, in bytes, as far as is known now: what was just estimated does not make it smaller.
+    #[must_use]
+    pub fn used_bytes(&self) -> i64 {
+        match self.measured.as_deref() {
+            Some(Measured { storage_bytes: Some(bytes), exact: true, .. }) => *bytes,
+            Some(Measured { storage_bytes: Some(bytes), .. }) => self.storage_bytes.max(*bytes),
+            _ => self.storage_bytes,
+        }
     }
 
     /// What would be lost with it, for people.

@@ -21,7 +21,7 @@ use crate::{
         condition::{ConditionType, Reason, find},
         credentials::CredentialsStatus,
         endpoint::ClientEndpoint,
-        policy::DeletionPolicy,
+        policy::{DeletionPolicy, Enforcement},
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
@@ -53,6 +53,8 @@ pub struct Desired {
     pub quota: Option<Quota>,
     /// The percentage of the limit from which on there is a warning.
     pub warning_percent: i32,
+    /// What happens when the limit is reached.
+    pub enforcement: Enforcement,
     /// Whether it may be used.
     pub access: Access,
     /// Where applications connect to, if not where the operator does.
@@ -197,6 +199,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         institution_source: source(database),
         config,
         warning_percent: quota.warning_percent,
+        enforcement: quota.enforcement,
         access: spec.access(),
         leaving: database.metadata.deletion_timestamp.is_some(),
         effective: Effective {

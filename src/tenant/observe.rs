@@ -52,11 +52,15 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
 
 /// What the database says of a living tenant, and what only the API server knows of those in its way.
 async fn answer(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
-    if let Some(row) = doors.surveyed(&desired.owner.uid) {
+    let surveyed = doors.surveyed(&desired.owner.uid);
+    let measure = surveyed.as_deref().is_some_and(|row| access::is_watched(desired, row));
+    if let Some(row) = surveyed.filter(|_| !measure) {
         let schema_exists = row.schema_exists;
         return Ok(TenantAnswer { own: Some(row), schema_exists, ..TenantAnswer::default() }.into());
     }
-    let mut observed = Observed::from(doors.observe_tenant(&question(desired)).await.map_err(Error::Observe)?);
+    let mut observed = Observed::from(
+        doors.observe_tenant(&TenantQuestion { measure, ..question(desired) }).await.map_err(Error::Observe)?,
+    );
     let Some(ctx) = doors.context() else { return Ok(observed) };
     if let Some(holder) = awaited(desired, &observed.answer) {
         let gone = is_gone(holder, ctx).await;
@@ -81,8 +85,7 @@ async fn look_at_secret(
     ctx: &Context,
 ) -> SecretSeen {
     // Nothing is done to a tenant that is paused, and to be closed does not wait for the API server.
-    let Some(row) = row.filter(|row| !desired.paused && row.access.as_str() == access::of(desired, row).as_str())
-    else {
+    let Some(row) = row.filter(|row| !desired.paused && row.access == access::of(desired, row).access) else {
         return SecretSeen::NotLooked;
     };
     let refused = |refusal: &Refusal| match refused(refusal, &wanted.secret, desired.schema_name.as_str()) {

@@ -52,7 +52,7 @@ async fn the_api_server_refuses_what_cannot_be() {
         (json!({ "quota": { "limit": "9Pi" } }), "at most 8Pi"),
         (json!({ "quota": { "limit": 5 } }), "limit"),
         (json!({ "quota": { "warningPercent": 101 } }), "warningPercent"),
-        (json!({ "quota": { "enforcement": "Block" } }), "enforcement"),
+        (json!({ "quota": { "enforcement": "Throttle" } }), "enforcement"),
         (json!({ "access": "ReadOnly" }), "access"),
         (json!({ "deletionPolicy": "drop" }), "deletionPolicy"),
         (json!({ "config": "text" }), "config"),

@@ -37,6 +37,7 @@ mod outage;
 mod pause;
 mod planted;
 mod privileges;
+mod quotas;
 mod reclaim;
 mod renaming;
 mod replicas;

@@ -13,10 +13,9 @@ use tenant_schema_operator::{
     api::{
         SchemaBackup, TenantSchema,
         condition::{ConditionType, Reason},
-        tenant_schema::Access,
     },
     backup::observe::Observed as ObservedBackup,
-    contract::{InstitutionStatus, JobKind, LoginLimits, Purpose, Step, TenantAnswer, TenantRow},
+    contract::{AccessWord, InstitutionStatus, JobKind, LoginLimits, Purpose, Step, TenantAnswer, TenantRow},
     frame::{Kind, Wish},
     kubernetes::secrets::Target,
     plan::{Effect, Plan, Running},
@@ -66,7 +65,7 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
 }
 
 fn opens(step: &Step) -> bool {
-    step.opens() || matches!(step, Step::CreateTenantSchema { access: Access::ReadWrite, .. })
+    step.opens() || matches!(step, Step::CreateTenantSchema { access: AccessWord::ReadWrite, .. })
 }
 
 fn issues(step: &Step) -> bool {
@@ -217,7 +216,14 @@ fn each_lint_can_fail() {
     let gone = Situation { gone: true, ..Situation::default() };
     let paused = Situation { paused: true, ..Situation::default() };
     let shut = Situation { shut: true, ..Situation::default() };
-    let open = || Effect::Steps(vec![Step::SetTenantAccess { schema_id: id, access: Access::ReadWrite, cause: None }]);
+    let open = || {
+        Effect::Steps(vec![Step::SetTenantAccess {
+            schema_id: id,
+            access: AccessWord::ReadWrite,
+            access_cause: None,
+            from: AccessWord::Suspended,
+        }])
+    };
     let quiet = Situation::default();
     let close =
         || Effect::Try(vec![Step::EndPreviousLogin { owner_uid: "u".to_owned(), purpose: Purpose::Connection }]);

@@ -59,7 +59,7 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
     }
     let mut spec = json!({
         "schemaName": "school",
-        "access": dice.of(&["ReadWrite", "Suspended"]),
+        "access": dice.of(&["ReadWrite", "ReadOnly", "Suspended"]),
         "deletionPolicy": dice.of(&["BackupThenDrop", "Drop", "Retain"]),
         "config": dice.of(&[json!({}), json!({ "color": "red" }), json!({ "note": "\u{0}" })]),
     });
@@ -67,7 +67,10 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
         merge(&mut spec, json!({ "institutionId": INSTITUTION }));
     }
     if dice.one_in(3) {
-        merge(&mut spec, json!({ "quota": { "limit": "1Gi" } }));
+        merge(
+            &mut spec,
+            json!({ "quota": { "limit": "1Gi", "enforcement": dice.of(&["Report", "Block", "Suspend"]) } }),
+        );
     }
     if dice.one_in(2) {
         merge(&mut spec, json!({ "connectionSecret": { "name": dice.of(&["school-db", "other-db"]) } }));
@@ -184,7 +187,9 @@ fn own(dice: &mut Dice<'_>) -> Value {
     row(json!({
         "schema_name": dice.of(&["school", "school", "school", "library"]),
         "status": dice.of(&["active", "suspended", "active", "released", "dropping", "dropped", "word_of_tomorrow"]),
-        "access": dice.of(&["ReadWrite", "Suspended"]), "taken_over": dice.one_in(3), "drift": drift,
+        "access": dice.of(&["ReadWrite", "WriteBlocked", "ReadOnly", "Suspended"]), "taken_over": dice.one_in(3), "drift": drift,
+        "access_cause": dice.of(&[json!(null), json!("Spec"), json!("Quota"), json!("Institution")]),
+        "storage_bytes": dice.of(&[0, 1_000_000_000, 1_060_000_000, 2_000_000_000]),
         "schema_exists": !dice.one_in(3), "absence": absence, "jobs": if jobs.is_null() { json!([]) } else { jobs },
         "institution_id": dice.maybe(5, |_| json!(INSTITUTION)),
         "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),

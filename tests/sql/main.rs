@@ -59,3 +59,4 @@ mod transfer;
 mod transient;
 mod transient_jobs;
 mod usage;
+mod write_blocks;

@@ -64,6 +64,8 @@ event_reasons! {
     DriftRepaired Warning "A user had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
+    WritesTaken Warning "Nothing more is written to the tenant, since its spec says `ReadOnly` or its quota is used up; the message says why, and how many sessions ended."
+    WritesGivenBack Normal "The tenant may be written again."
     Updated Normal "A change of the spec was applied."
     CredentialPublished Normal "A Secret has another password for the tenant's applications than before; the message names the Secret, the login and the id of the credential."
     LoginClosed Normal "The login of a former password was closed, when its grace was over or by another rotation; the message says how many sessions ended."

@@ -58,8 +58,14 @@ reasons! {
         "Everything is as the spec says."
         "Nothing."
     Suspended Ready
-        "The tenant is suspended, as its spec or its institution says: only the owner reaches the schema."
-        "Nothing; to give access back set `spec.access: ReadWrite`, or the institution's status to `active`."
+        "The tenant is suspended, as its spec, its quota or its institution says: only the owner reaches the schema."
+        "Nothing; to give access back set `spec.access: ReadWrite`, raise `spec.quota.limit`, or set the institution's status to `active`; the message says which."
+    ReadOnly Ready
+        "The tenant may be read and not written, as its spec says."
+        "Nothing; to give writes back set `spec.access: ReadWrite`."
+    WritesBlocked Ready
+        "The tenant has used up its quota, and `spec.quota.enforcement` is not `Report`: nothing more is written to it, and rows can be read and deleted."
+        "Make room in the schema, or raise `spec.quota.limit`; the message has the size below which writes come back, and the command."
     QuotaWarning Ready
         "The tenant works, and uses more of its quota than `spec.quota.warningPercent`."
         "Make room in the schema, or raise `spec.quota.limit`."

@@ -143,7 +143,8 @@ pub struct TenantSchemaSpec {
     #[schemars(schema_with = "schema::free_object")]
     pub config: Option<BTreeMap<String, Value>>,
 
-    /// Whether the tenant may be used. `ReadWrite`: yes. `Suspended`: only the owner reaches the schema, the
+    /// Whether the tenant may be used. `ReadWrite`: yes. `ReadOnly`: its sessions end, and it may be read and not written.
+    /// `Suspended`: only the owner reaches the schema, the
     /// sessions of its roles are ended, nothing is lost; `ReadWrite` gives back exactly what was taken.
     ///
     /// Default: `ReadWrite`.
@@ -199,6 +200,8 @@ pub enum Access {
     /// It may be read and written.
     #[default]
     ReadWrite,
+    /// It may be read.
+    ReadOnly,
     /// It may not be used, nothing is lost.
     Suspended,
 }
@@ -209,6 +212,7 @@ impl Access {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ReadWrite => "ReadWrite",
+            Self::ReadOnly => "ReadOnly",
             Self::Suspended => "Suspended",
         }
     }
@@ -340,7 +344,7 @@ mod tests {
 
     #[test]
     fn the_registry_has_the_word_that_the_manifest_has() {
-        for access in [Access::ReadWrite, Access::Suspended] {
+        for access in [Access::ReadWrite, Access::ReadOnly, Access::Suspended] {
             assert_eq!(serde_json::to_value(access).unwrap(), access.as_str());
         }
     }

@@ -3,28 +3,28 @@
 use std::fmt;
 
 use super::{ConfigChange, Quota, Step, Withdrawal};
-use crate::api::{
-    tenant_schema::{Access, BlockedCause},
-    transfer::ObjectName,
+use crate::{
+    api::transfer::ObjectName,
+    contract::{AccessCause, AccessWord},
 };
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateTenantSchema { quota_limit, access, .. } => {
-                let suspended = if *access == Access::Suspended { ", suspended" } else { "" };
+                let closed = match access {
+                    AccessWord::Suspended => ", suspended",
+                    AccessWord::ReadOnly => ", read-only",
+                    _ => "",
+                };
                 write!(
                     f,
-                    "create schema with roles owner, reader, writer; quota {}{suspended}",
+                    "create schema with roles owner, reader, writer; quota {}{closed}",
                     shown(quota_limit.as_ref())
                 )
             }
-            Self::SetTenantAccess { access: Access::Suspended, cause, .. } => {
-                let as_said = if *cause == Some(BlockedCause::Institution) { ", as its institution is" } else { "" };
-                write!(f, "suspend{as_said}: take USAGE from all but the owner, end sessions")
-            }
-            Self::SetTenantAccess { access: Access::ReadWrite, .. } => {
-                f.write_str("resume: give back what suspension took")
+            Self::SetTenantAccess { access, access_cause, from, .. } => {
+                set_access(f, access, access_cause.as_ref(), from)
             }
             Self::SetTenantConfig { changes: ConfigChange::Config, .. } => f.write_str("set config"),
             Self::SetTenantConfig { changes: ConfigChange::Quota, quota_limit, .. } => {
@@ -91,4 +91,33 @@ fn shown(quota: Option<&Quota>) -> &str {
 
 fn former(from: Option<&ObjectName>) -> String {
     from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
+}
+
+fn set_access(
+    f: &mut fmt::Formatter<'_>,
+    access: &AccessWord,
+    cause: Option<&AccessCause>,
+    from: &AccessWord,
+) -> fmt::Result {
+    let was_suspended = *from == AccessWord::Suspended;
+    match (access, cause) {
+        (AccessWord::Suspended, cause) => {
+            let why = match cause {
+                Some(AccessCause::Institution) => ", as its institution is",
+                Some(AccessCause::Quota) => ", as it uses far more than its quota",
+                _ => "",
+            };
+            write!(f, "suspend{why}: take USAGE from all but the owner, end sessions")
+        }
+        (AccessWord::ReadOnly | AccessWord::WriteBlocked, _) => {
+            let resume = if was_suspended { "resume, and " } else { "" };
+            let (what, rest) = match access {
+                AccessWord::WriteBlocked => ("block writes, as its quota is used up", ", let rows be deleted"),
+                _ => ("make it read-only", ""),
+            };
+            write!(f, "{resume}{what}: take memberships in writer and owner, end sessions{rest}")
+        }
+        (_, _) if was_suspended => f.write_str("resume: give back what suspension took"),
+        (_, _) => f.write_str("give writes back: the memberships in writer and owner that were taken"),
+    }
 }

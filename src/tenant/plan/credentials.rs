@@ -18,7 +18,7 @@ pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSee
     let Some(wanted) = &desired.credential else {
         return (found.map(|_| withdraw(&desired.owner.uid, Withdrawal::NotWanted)).into_iter().collect(), None);
     };
-    let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
+    let is_closed = access::of(desired, row).is_closed();
     let cause = match found {
         Some(found) if found.withdrawn_at.is_some() => Some(Withdrawal::Begun),
         Some(_) if wanted.is_revoked && !is_untold(desired, wanted, found, secret) => Some(Withdrawal::Revoked),

@@ -52,7 +52,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
         if desired.recreate.as_deref() == Some(&value) {
             let recreate = Step::RecreateTenantSchema { schema_id: row.schema_id, recreations: row.recreations };
             // One that is to be closed is open until then.
-            let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
+            let is_closed = access::of(desired, row).is_closed();
             return [Effect::Steps(vec![recreate])].into_iter().chain(is_closed.then(look_again)).collect();
         }
         return vec![Effect::refuse(
@@ -72,10 +72,14 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
         let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
-    let institution = row.institution_status.as_ref();
-    let (access, cause) = (access::wanted(desired, institution), access::closed_by(desired, institution));
-    if row.access.as_str() != access.as_str() {
-        effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access, cause }]));
+    let wanted = access::of(desired, row);
+    if wanted.differs(row) {
+        effects.push(Effect::Steps(vec![Step::SetTenantAccess {
+            schema_id: row.schema_id,
+            access: wanted.access,
+            access_cause: wanted.cause,
+            from: row.access.clone(),
+        }]));
     }
     let (logins, last) = credentials(desired, row, secret);
     effects.extend(logins);

@@ -6,7 +6,7 @@ use crate::{
         TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Reason, find, is_true, newly},
         event::EventReason,
-        tenant_schema::State,
+        tenant_schema::{BlockedCause, State},
     },
     contract::Call,
     frame::Notice,
@@ -41,8 +41,19 @@ pub(super) fn what_was_done(
         notices.push(Notice { reason: EventReason::Updated, message });
     }
     if let Some(result) = applied.success(&Call::SetTenantAccess) {
-        let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
-        notices.push(Notice { reason, message: result.message.clone() });
+        let old = tenant.status.as_ref().and_then(|status| status.state);
+        let reason = match new.state {
+            Some(State::Suspended) => EventReason::Suspended,
+            Some(State::ReadOnly | State::WriteBlocked) => EventReason::WritesTaken,
+            _ if matches!(old, Some(State::ReadOnly | State::WriteBlocked)) => EventReason::WritesGivenBack,
+            _ => EventReason::Resumed,
+        };
+        let by_quota = new.blocked.as_ref().is_some_and(|blocked| blocked.cause == Some(BlockedCause::Quota));
+        let message = match find(&new.conditions, ConditionType::Ready).filter(|_| by_quota) {
+            Some(ready) => format!("{}; {}", result.message, ready.message),
+            None => result.message.clone(),
+        };
+        notices.push(Notice { reason, message });
     }
     let told = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();

@@ -5,6 +5,7 @@ mod credentials;
 mod identity;
 mod institutions;
 mod limits;
+mod quotas;
 mod reclaim;
 mod removals;
 mod statuses;
