@@ -11,6 +11,9 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS access
 -- [{role: writer|owner, member, oid, admin, inherit, set, given: [reader|deleter...]}...]. `given` is what the member
 -- became a member of instead. Not null means that writes are taken, also while the tenant is suspended besides.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS taken_members jsonb;
+-- The grants by which others wrote that were taken with them: [{kind: TABLE|SEQUENCE|ROUTINE, oid, attnum, privilege,
+-- grantee, grantable}...]; grantee 0 is PUBLIC.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS taken_grants jsonb;
 -- The role that may delete while writes are blocked by the quota; made when it is needed first.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS deleter_role_oid oid;
 -- Writes were taken, and sessions that came in before that was committed are still to be ended; and when a heartbeat

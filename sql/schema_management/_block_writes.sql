@@ -19,17 +19,18 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._writing_members(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Takes from all but the operator what they write to a tenant with, and remembers it in `taken_members`: the
--- memberships in its writer and its owner role, and USAGE of the schema from the writer role. Who loses a membership
--- becomes a member of the reader role instead, and, with `deleting`, of the deleter role. No table is touched, and it
--- holds from the next statement on, also in open sessions; sessions that may have become one of the roles, or are just
--- writing, are ended. Done again, it takes what came since.
+-- Takes from all but the operator what they write to a tenant with, and remembers it: the memberships in its writer and
+-- its owner role, USAGE of the schema from the writer role, and grants to others (see _open_grants). Who loses a
+-- membership becomes a member of the reader role instead, and, with `deleting`, of the deleter role. No table is
+-- locked, and it holds from the next statement on, also in open sessions; sessions that may have become one of the
+-- roles, or are just writing, are ended. Done again, it takes what came since.
 --
 -- From PostgreSQL 16 on a membership that another role gave is not ours to end. It stays, is drift as long as writes
 -- are taken (see _blocked_drift), and is of no use to who has no other way into the schema. Memberships of roles that
 -- another database uses stay too.
 --
--- Returns {taken: n, left: [member...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}.
+-- Returns {taken: n, left: [member...], open: {count, name, statement} of grants that could not be taken, prepared: the
+-- first transaction that a writer can still commit, ended: n, not_ended: [{pid, role}...], shared_with: [database...]}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._block_writes(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                deleting boolean) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -48,20 +49,26 @@ BEGIN
     writers := edu_matrix_hub_schema._possible_writers(tenant);
     taken := CASE WHEN shares = '{}' THEN edu_matrix_hub_schema._take_writers(tenant, deleting)
                   ELSE coalesce(tenant.taken_members, '[]') END;
+    -- Before grants are touched, which a session of the tenant's may hold.
+    sessions := edu_matrix_hub_schema._end_writers(tenant, writers);
     IF has_schema_privilege(tenant.writer_role_oid, tenant.schema_oid, 'USAGE') THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
-        PERFORM edu_matrix_hub_schema._persist(format('REVOKE ALL ON SCHEMA %I FROM %I CASCADE', tenant.schema_name,
-                                                      tenant.writer_role));
+        BEGIN
+            PERFORM edu_matrix_hub_schema._persist(format('REVOKE ALL ON SCHEMA %I FROM %I CASCADE',
+                                                          tenant.schema_name, tenant.writer_role));
+        EXCEPTION WHEN lock_not_available OR internal_error THEN
+            -- It is drift then, and the next repair does it.
+            NULL;
+        END;
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET taken_members = taken, writers_due = writers <> '{}', writers_due_seen_at = NULL, shared_with = shares
     WHERE t.id = tenant.id;
-    -- Last, so that a login that comes in again at once is most likely no member any more; _end_late_writers finds one
-    -- that still is.
-    sessions := edu_matrix_hub_schema._end_writers(tenant, writers);
     RETURN sessions || jsonb_build_object(
-        'taken', jsonb_array_length(taken), 'shared_with', shares,
+        'open', edu_matrix_hub_schema._take_grants(tenant), 'taken', jsonb_array_length(taken), 'shared_with', shares,
+        'prepared', (SELECT min(x.gid) FROM pg_prepared_xacts AS x JOIN pg_roles AS r ON r.rolname = x.owner
+                     WHERE x.database = current_database() AND r.oid = ANY (writers)),
         'left', (SELECT coalesce(jsonb_agg(DISTINCT m.member), '[]')
                  FROM edu_matrix_hub_schema._writing_members(tenant) AS m));
 END
@@ -185,6 +192,7 @@ DECLARE
 BEGIN
     taken := edu_matrix_hub_schema._let_members(tenant, taken, 'deleter', false);
     PERFORM edu_matrix_hub_schema._let_members(tenant, taken, 'reader', false);
+    PERFORM edu_matrix_hub_schema._give_back_grants(tenant);
     FOR part IN
         SELECT m.role, m.action, array_agg(m.name) AS names
         FROM (SELECT CASE e.value ->> 'role' WHEN 'writer' THEN tenant.writer_role ELSE tenant.owner_role END AS role,
@@ -215,7 +223,8 @@ BEGIN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-    SET taken_members = NULL, writers_due = false, writers_due_seen_at = NULL WHERE t.id = tenant.id;
+    SET taken_members = NULL, taken_grants = NULL, writers_due = false, writers_due_seen_at = NULL
+    WHERE t.id = tenant.id;
     SELECT coalesce(array_agg(DISTINCT e.value ->> 'member'), '{}') INTO lost
     FROM jsonb_array_elements(taken) AS e
     WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid::bigint = (e.value ->> 'oid')::bigint

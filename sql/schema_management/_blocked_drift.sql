@@ -38,8 +38,8 @@ AS $function$
     SELECT f.id, 'writer', format('"%s" can write while writes are taken, since "%s" made it a member of "%s"',
                                   f.member, f.grantor_name, f.role_name), false,
            format('GRANT %1$I TO %2$I WITH ADMIN %3$s, INHERIT %4$s, SET %5$s GRANTED BY %6$I; '
-                  'REVOKE %1$I FROM %2$I GRANTED BY %7$I', f.role_name, f.member, f.admin::text, f.inherit::text, f.set::text,
-                  f.keeper_name, f.grantor_name), NULL, NULL, f.keeper
+                  'REVOKE %1$I FROM %2$I GRANTED BY %7$I', f.role_name, f.member, f.admin::text, f.inherit::text,
+                  f.set::text, f.keeper_name, f.grantor_name), NULL, NULL, f.keeper
     FROM (SELECT m.*, row_number() OVER (PARTITION BY m.id ORDER BY m.role, m.member) AS n
           FROM member AS m WHERE NOT m.is_ours AND NOT m.is_shared) AS f
     WHERE f.n <= 20

@@ -197,7 +197,8 @@ AS $function$
                     (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
                     (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
                     (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
-                WHERE d.of_all IS NOT NULL OR a.n NOT IN (3, 7)), NULL, NULL, NULL
+                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading <> '{}' OR a.n <> 5)),
+               NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
                    w.privileges, count(*) AS total,
@@ -207,7 +208,7 @@ AS $function$
             CROSS JOIN (VALUES ('r', 'r', 'TABLES', NULL, ARRAY['SELECT'],
                                 ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
                                ('S', 's', 'SEQUENCES', NULL, ARRAY['SELECT'], ARRAY['SELECT', 'USAGE']),
-                               ('f', 'f', 'ROUTINES', 'EXECUTE', ARRAY['EXECUTE'], ARRAY['EXECUTE']),
+                               ('f', 'f', 'ROUTINES', 'EXECUTE', '{}'::text[], ARRAY['EXECUTE']),
                                ('T', 'T', 'TYPES', 'USAGE', ARRAY['USAGE'],
                                 ARRAY['USAGE'])) AS w (object_type, acl_type, objects, of_all, reading, privileges)
             LEFT JOIN pg_default_acl AS d
@@ -233,7 +234,9 @@ AS $function$
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
                 LEFT JOIN pg_roles AS g ON g.oid = present.grantee
-                WHERE wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable
+                -- Earlier releases let readers call functions, and their tenants keep that.
+                WHERE (wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable)
+                  AND (w.object_type = 'f' AND present.grantee = t.reader_oid AND NOT present.is_grantable) IS NOT TRUE
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
                      w.of_all, w.reading, w.privileges

@@ -11,6 +11,9 @@ AS $function$
 DECLARE
     name    CONSTANT text := edu_matrix_hub_schema._deleter_name(tenant);
     number  oid := (SELECT t.deleter_role_oid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id);
+    former  CONSTANT text := current_setting('lock_timeout');
+    -- A session that holds one of the tables costs the others no more than this.
+    give_up CONSTANT timestamptz := clock_timestamp() + interval '2 seconds';
     wrong   record;
     objects record;
     single  text;
@@ -26,6 +29,7 @@ BEGIN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET deleter_role_oid = number WHERE t.id = tenant.id;
     END IF;
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
+    PERFORM set_config('lock_timeout', '100ms', true);
     FOR objects IN
         SELECT array_agg(o.name) AS names
         FROM (SELECT format('%I.%I', tenant.schema_name, c.relname) AS name, row_number() OVER (ORDER BY c.oid) AS n
@@ -42,17 +46,21 @@ BEGIN
         BEGIN
             EXECUTE format('GRANT DELETE ON TABLE %s TO %I', array_to_string(objects.names, ', '), name);
             CONTINUE;
-        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR lock_not_available
+                       OR internal_error THEN
             NULL;
         END;
         FOREACH single IN ARRAY objects.names LOOP
+            EXIT WHEN clock_timestamp() > give_up;
             BEGIN
                 EXECUTE format('GRANT DELETE ON TABLE %s TO %I', single, name);
-            EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR lock_not_available
+                           OR internal_error THEN
                 NULL;
             END;
         END LOOP;
     END LOOP;
+    PERFORM set_config('lock_timeout', former, true);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
 END
 $function$;

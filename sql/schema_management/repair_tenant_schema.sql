@@ -210,7 +210,7 @@ BEGIN
                                           WHERE c.relkind <> 'S') AS w
             WHERE n.oid = tenant.schema_oid AND c.relowner = tenant.owner_role_oid
             UNION ALL
-            SELECT 'ROUTINE', 'EXECUTE', 'both', edu_matrix_hub_schema._routine_name(p.oid),
+            SELECT 'ROUTINE', 'EXECUTE', 'writer', edu_matrix_hub_schema._routine_name(p.oid),
                    row_number() OVER (ORDER BY p.oid)
             FROM pg_proc AS p
             WHERE p.pronamespace = tenant.schema_oid AND p.proowner = tenant.owner_role_oid

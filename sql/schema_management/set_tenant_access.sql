@@ -112,6 +112,13 @@ BEGIN
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; sessions that may still write could not be ended, and a superuser can run: '
                                  'SELECT pg_terminate_backend(%s)', sessions #>> '{not_ended,0,pid}') ELSE '' END
+             || CASE WHEN sessions ->> 'prepared' IS NOT NULL
+                     THEN format('; transaction %1$L is prepared and can still be committed; a superuser can run: '
+                                 'ROLLBACK PREPARED %1$L', sessions ->> 'prepared') ELSE '' END
+             || CASE WHEN jsonb_typeof(sessions -> 'open') = 'object'
+                     THEN format('; %s grants let others write and could not be taken, such as one on %s; '
+                                 'a DBA can run: %s', sessions #>> '{open,count}', sessions #>> '{open,name}',
+                                 edu_matrix_hub_schema._cut(sessions #>> '{open,statement}')) ELSE '' END
              || CASE WHEN sessions -> 'left' <> '[]' AND sessions -> 'shared_with' = '[]'
                      THEN format('; %s of its writers got that from other roles, and keep it until a DBA runs what the '
                                  'next survey tells', jsonb_array_length(sessions -> 'left')) ELSE '' END

@@ -161,6 +161,7 @@ BEGIN
             ('tenant_schemas', 'column', 'shared_with', 'text[] NOT NULL DEFAULT ''{}''[]'),
             ('tenant_schemas', 'column', 'access_cause', 'text'),
             ('tenant_schemas', 'column', 'taken_members', 'jsonb'),
+            ('tenant_schemas', 'column', 'taken_grants', 'jsonb'),
             ('tenant_schemas', 'column', 'deleter_role_oid', 'oid'),
             ('tenant_schemas', 'column', 'writers_due', 'boolean NOT NULL DEFAULT false'),
             ('tenant_schemas', 'column', 'writers_due_seen_at', 'timestamp with time zone'),

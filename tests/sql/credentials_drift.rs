@@ -90,7 +90,7 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
                 1,
             ),
             (format!("ALTER ROLE {now} IN DATABASE {name} SET search_path = {}", vec!["away"; 9000].join(",")), 1),
-            (format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader), 6),
+            (format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader), 5),
             (
                 format!(
                     "SET ROLE {}; REVOKE CONNECT ON DATABASE {name} FROM {connect}; RESET ROLE; DROP ROLE {connect}",

@@ -60,3 +60,4 @@ mod transient;
 mod transient_jobs;
 mod usage;
 mod write_blocks;
+mod write_blocks_hostile;
