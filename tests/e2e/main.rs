@@ -38,6 +38,7 @@ mod pause;
 mod planted;
 mod privileges;
 mod quotas;
+mod quotas_late;
 mod reclaim;
 mod renaming;
 mod replicas;
