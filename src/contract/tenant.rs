@@ -128,6 +128,9 @@ pub struct TenantRow {
     pub foreign_tables: Option<Box<ForeignTables>>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
+    /// When a survey measured last that something was written; former releases do not tell it.
+    #[serde(default)]
+    pub usage_at: Option<Timestamp>,
     /// Why, when that has been so for long; former releases do not tell it.
     #[serde(default)]
     pub size_estimate: Option<Box<SizeEstimate>>,

@@ -1,5 +1,6 @@
 //! Whether a tenant may be used, and who keeps it closed, wholly or to writes: its spec, its quota, or its institution. Pure.
 
+use jiff::SignedDuration;
 use uuid::Uuid;
 
 use super::desired::Desired;
@@ -108,14 +109,17 @@ fn by_quota(desired: &Desired, row: &TenantRow) -> Option<AccessWord> {
     }
 }
 
-/// True when its size is to be known sooner than the next survey tells it: it is close to a limit that is enforced, or
-/// closed for that.
+/// For how long a tenant that was written to is expected to be written to.
+const ACTIVE_FOR: SignedDuration = SignedDuration::from_mins(10);
+
+/// True when its size is to be known sooner than the next survey tells it: it is open, close to a limit that is enforced, and
+/// something was written to it lately.
 pub(super) fn is_watched(desired: &Desired, row: &TenantRow) -> bool {
     let limit = desired.quota.as_ref().filter(|_| desired.enforcement != Enforcement::Report).map(|quota| quota.limit);
-    limit.is_some_and(|limit| {
-        row.access_cause == Some(AccessCause::Quota)
-            || Bytes::saturating(row.used_bytes()).percent_of(limit) >= Quota::WATCH_PERCENT
-    })
+    let is_close =
+        limit.is_some_and(|limit| Bytes::saturating(row.used_bytes()).percent_of(limit) >= Quota::WATCH_PERCENT);
+    let was_written = row.usage_at.is_some_and(|at| desired.now.duration_since(at) < ACTIVE_FOR);
+    is_close && of(desired, row).cause.is_none() && (was_written || row.used_bytes() > row.storage_bytes)
 }
 
 /// How the institution stands, as the answer has it.

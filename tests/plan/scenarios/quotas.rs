@@ -1,9 +1,13 @@
 //! A tenant that is read and not written: as its spec says, or as its quota does, which is enforced without going to and fro.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{TenantSchema, tenant_schema::State},
-    frame::{Kind, Wish},
+    api::{
+        TenantSchema,
+        tenant_schema::{Place, State},
+    },
+    frame::{Kind, Pass, Wish},
     tenant::plan::plan,
 };
 
@@ -116,6 +120,37 @@ fn what_is_measured_now_counts_and_an_estimate_makes_nothing_smaller() {
     check(90, 100, false, 1);
     check(100, 90, true, 0);
     check(100, 90, false, 1);
+}
+
+/// Whether a tenant of which a survey found this is looked at again in ten seconds.
+#[test]
+fn a_tenant_that_grows_and_is_close_to_its_limit_is_looked_at_sooner() {
+    let check = |enforcement: &str, percent: i64, written_at: &str, cause: Value, expected: bool| {
+        let tenant = with_quota(enforcement);
+        let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
+        let is = if cause.is_null() { "ReadWrite" } else { "WriteBlocked" };
+        let mut found = using(percent, is, cause);
+        merge(&mut found["own"], json!({ "usage_at": written_at }));
+        let observed = answer(found).into();
+        let applied = tenant_schema_operator::plan::Applied::nothing();
+        let place = Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() };
+        let pass = Pass::Applied {
+            wish: Wish::Keep(&desired),
+            observed: &observed,
+            applied: &applied,
+            database: "default",
+            place: &place,
+        };
+        let due = tenant.status_of(&pass, Timestamp::UNIX_EPOCH).due;
+        assert_eq!(due.is_some(), expected, "{enforcement} {percent} {written_at}");
+    };
+    let (lately, before) = ("2026-12-30T23:55:00Z", "2026-12-30T23:45:00Z");
+    check("Block", 90, lately, json!(null), true);
+    check("Suspend", 99, lately, json!(null), true);
+    check("Block", 89, lately, json!(null), false);
+    check("Block", 95, before, json!(null), false);
+    check("Report", 95, lately, json!(null), false);
+    check("Block", 97, lately, json!("Quota"), false);
 }
 
 #[test]
