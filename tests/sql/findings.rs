@@ -10,7 +10,11 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("_drop_inside", INJECTION, "kind is a constant and names are of the catalogue, quoted, both from _purge_part"),
     ("_drop_tenant_roles", "the expression is not SQL injection safe", "roles are %I, one statement for each"),
     ("_empty_views", INJECTION, "the statement is _outside_references', whose names are %I"),
-    ("_give_back_grants", INJECTION, "names and grantees are quoted, and privilege and kind are what _take_grants noted"),
+    (
+        "_give_back_grants",
+        INJECTION,
+        "names and grantees are quoted, and privilege and kind are what _take_grants noted",
+    ),
     ("_grant_to_new_roles", INJECTION, "names are %I.%I or _routine_name's, and what failed is granted one by one"),
     ("_institution_in_source", INJECTION, "the table is %I.%I, and the type one of three that are listed"),
     ("_keep", INJECTION, "only _role_command and _as_keeper call it, and who writes the statements quotes every name"),

@@ -164,14 +164,14 @@ async fn one_who_becomes_a_writer_while_writes_are_blocked_is_found_and_stays_on
         let application = Application::of(&database, &tenant).await;
         let lane = Lane::claim(database.operator().await).await;
         expect(&set(&database, &tenant, "ReadOnly").await, "success");
-        let late = database.role("late", "LOGIN").await;
-        join(&database, &tenant, &late, &tenant.writer, "inherit").await;
+        let newcomer = database.role("late", "LOGIN").await;
+        join(&database, &tenant, &newcomer, &tenant.writer, "inherit").await;
         let survey = lane.survey(false).await;
         let told = &surveyed(&survey, &tenant).unwrap()["drift"];
         assert_eq!(told[0]["repairable"], true, "{told}");
         expect(&application.repair().await, "success");
         assert_eq!(drift(&database).await, json!([]));
-        let client = database.connect(&late).await;
+        let client = database.connect(&newcomer).await;
         assert!(may(&client, "SELECT FROM school.t").await && !may(&client, "INSERT INTO school.t VALUES (1)").await);
         expect(&set(&database, &tenant, "ReadWrite").await, "success");
         assert!(may(&client, "INSERT INTO school.t VALUES (1)").await);
