@@ -53,7 +53,7 @@ async fn the_api_server_refuses_what_cannot_be() {
         (json!({ "quota": { "limit": 5 } }), "limit"),
         (json!({ "quota": { "warningPercent": 101 } }), "warningPercent"),
         (json!({ "quota": { "enforcement": "Throttle" } }), "enforcement"),
-        (json!({ "access": "ReadOnly" }), "access"),
+        (json!({ "access": "Frozen" }), "access"),
         (json!({ "deletionPolicy": "drop" }), "deletionPolicy"),
         (json!({ "config": "text" }), "config"),
         (json!({ "config": config }), "config"),
