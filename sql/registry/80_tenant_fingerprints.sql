@@ -90,6 +90,14 @@ FROM (
                    CASE WHEN pg_catalog.pg_column_size(s.setconfig) < 2048 THEN s.setconfig::pg_catalog.text
                         ELSE 'long' END, 522 # k.key)
         FROM pg_catalog.pg_db_role_setting AS s WHERE s.setdatabase = 0 AND s.setrole = l.oid
+        UNION ALL
+        -- What a migration's login owns itself is to be the owner's. Whether there is any is enough to look closely.
+        SELECT 524 # k.key
+        WHERE c.purpose = 'migration' AND EXISTS (
+            SELECT FROM (SELECT s.dbid, s.deptype FROM pg_catalog.pg_shdepend AS s
+                         WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = l.oid
+                         LIMIT 1000) AS s
+            WHERE s.dbid = k.place AND s.deptype = 'o')
     ) AS h
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
 ) AS fact

@@ -52,7 +52,8 @@ BEGIN
                         'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
+                IF finding.kind IN ('owner', 'owned', 'schema', 'schema_part', 'default')
+                   AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
                 END IF;
@@ -73,7 +74,7 @@ BEGIN
                             PERFORM edu_matrix_hub_schema._as_keeper(finding.helper, finding.statement);
                         WHEN 'entry' THEN
                             PERFORM edu_matrix_hub_schema._let_connect(finding.role_name);
-                        WHEN 'owner' THEN
+                        WHEN 'owner', 'owned' THEN
                             IF finding.role_name <> current_user THEN
                                 PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take',
                                     ARRAY[finding.role_name]);
@@ -90,7 +91,7 @@ BEGIN
                 EXCEPTION
                     WHEN lock_not_available OR internal_error THEN
                         -- A login may change itself, and holds up by that what is done to it, and nothing else.
-                        IF finding.kind NOT IN ('login', 'entry') THEN
+                        IF finding.kind NOT IN ('login', 'entry', 'owned') THEN
                             RAISE;
                         END IF;
                         held := held || finding.role_name;

@@ -106,6 +106,7 @@ BEGIN
                               'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_keep', 'statements text', true, 0),
             ('_keep_quiet', 'reason text', true, 0),
+            ('_keeps_defaults', 'login_oid oid', true, 0),
             ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, '
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean', true, 0),
@@ -120,7 +121,7 @@ BEGIN
             ('_lock_tenant', 'schema_id uuid, kind text, exclusive boolean', true, 0),
             ('_lock_tenant_meant', 'options jsonb', true, 0),
             ('_login_defaults', 'login text, schema_name text, statement_timeout_seconds integer, '
-                                'idle_in_transaction_timeout_seconds integer', true, 0),
+                                'idle_in_transaction_timeout_seconds integer, begins_as text', true, 0),
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, '
                      'description text, metadata jsonb, error text, sqlstate text', true, 0),
             ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, '
@@ -153,7 +154,7 @@ BEGIN
             ('_purge_part', 'namespace oid, begun boolean', true, 0),
             ('_queue_expired', 'options jsonb', true, 0),
             ('_queue_purge', 'backup_id uuid, requested_by text', true, 0),
-            ('_ready_login', 'tenant edu_matrix_hub_schema.tenant_schemas, login text', true, 0),
+            ('_ready_login', 'tenant edu_matrix_hub_schema.tenant_schemas, login text, purpose text', true, 0),
             ('_record_snapshot', 'backup_id uuid, facts jsonb', true, 0),
             ('_refuse', 'reason text, message text, detail jsonb', false, 0),
             ('_refuse_copy', '', true, 0),

@@ -318,7 +318,7 @@ BEGIN
              'CHECK (((previous_until IS NULL) = (previous_login IS NULL)))'),
             ('tenant_credentials', 'constraint', 'tenant_credentials_pkey', 'PRIMARY KEY (schema_id, purpose)'),
             ('tenant_credentials', 'constraint', 'tenant_credentials_purpose_check',
-             'CHECK ((purpose = ''connection''))'),
+             'CHECK ((purpose = ANY (ARRAY[''connection'', ''migration''])))'),
             ('tenant_credentials', 'constraint', 'tenant_credentials_schema_id_fkey',
              'FOREIGN KEY (schema_id) REFERENCES tenant_schemas(id) ON DELETE CASCADE'),
             ('tenant_credentials', 'index', 'tenant_credentials_previous_until',

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow, OperationStatus,
-    OperationType, Owner, RowStatus, SetAside, Tombstone,
+    OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::tenant_schema::Roles,
@@ -131,9 +131,9 @@ pub struct TenantRow {
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
     pub measured: Option<Box<Measured>>,
-    /// What its applications log in with, if that is the operator's; former releases do not tell it.
+    /// What it logs in with, for each purpose for which the operator gave it something; former releases do not tell it.
     #[serde(default)]
-    pub credential: Option<Box<CredentialRow>>,
+    pub credentials: Option<Box<[CredentialRow]>>,
     /// The newest finished backup.
     pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.
@@ -147,6 +147,12 @@ impl TenantRow {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.schema_exists && self.status.lives()
+    }
+
+    /// What it logs in with for this purpose.
+    #[must_use]
+    pub fn credential(&self, purpose: &Purpose) -> Option<&CredentialRow> {
+        self.credentials.iter().flatten().find(|credential| credential.purpose == *purpose)
     }
 
     /// What would be lost with it, for people.

@@ -30,6 +30,7 @@ mod kinds;
 mod lifecycle;
 mod limits;
 mod metrics;
+mod migrations;
 mod missing;
 mod namespaces;
 mod nothing_made;

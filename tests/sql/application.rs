@@ -11,16 +11,24 @@ pub struct Application<'a> {
     pub database: &'a Database,
     pub operator: Client,
     pub tenant: &'a Tenant,
+    /// What its logins are for.
+    pub purpose: &'static str,
 }
 
 impl<'a> Application<'a> {
     pub async fn of(database: &'a Database, tenant: &'a Tenant) -> Self {
-        Self { database, operator: database.operator().await, tenant }
+        Self { database, operator: database.operator().await, tenant, purpose: "connection" }
+    }
+
+    /// What the tenant's migrations are issued.
+    pub async fn migrating(database: &'a Database, tenant: &'a Tenant) -> Self {
+        Self { purpose: "migration", ..Self::of(database, tenant).await }
     }
 
     /// Issues a credential with this password; others of the options may be given.
     pub async fn issue(&self, password: &str, more: Value) -> Value {
         let mut options = self.tenant.options(&credential(self.database, password).await);
+        options["purpose"] = json!(self.purpose);
         options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         call(&self.operator, "issue_credential", &options).await
     }
@@ -35,18 +43,18 @@ impl<'a> Application<'a> {
     /// Sets a connection limit and a statement timeout.
     pub async fn limit(&self, connections: i64, seconds: i64) -> Value {
         let options = self.tenant.options(&json!({
-            "purpose": "connection", "connection_limit": connections, "statement_timeout_seconds": seconds,
+            "purpose": self.purpose, "connection_limit": connections, "statement_timeout_seconds": seconds,
             "idle_in_transaction_timeout_seconds": 300,
         }));
         call(&self.operator, "set_credential_limits", &options).await
     }
 
     pub async fn end_previous(&self) -> Value {
-        call(&self.operator, "end_previous_login", &self.tenant.options(&json!({ "purpose": "connection" }))).await
+        call(&self.operator, "end_previous_login", &self.tenant.options(&json!({ "purpose": self.purpose }))).await
     }
 
     pub async fn withdraw(&self) -> Value {
-        call(&self.operator, "withdraw_credential", &self.tenant.options(&json!({ "purpose": "connection" }))).await
+        call(&self.operator, "withdraw_credential", &self.tenant.options(&json!({ "purpose": self.purpose }))).await
     }
 
     /// Puts right what differs.

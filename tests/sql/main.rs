@@ -26,6 +26,7 @@ mod credentials_drift;
 mod credentials_grace;
 mod credentials_held;
 mod credentials_hostile;
+mod credentials_migration;
 mod credentials_owner;
 mod credentials_parked;
 mod credentials_shut_out;

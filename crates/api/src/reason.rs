@@ -169,8 +169,11 @@ reasons! {
         "The tenant works, but no Secret is written: the policy that keeps the operator from writing other Secrets is not in force."
         "Install the policy, which is part of the chart and of `dist/install.yaml`; the operator goes on by itself."
     SecretConflict Stalled
-        "The tenant works, but a Secret of the name in `spec.connectionSecret` is not the tenant's. It was not touched."
+        "The tenant works, but a Secret of the name in `spec.connectionSecret` or `spec.migrationSecret` is not the tenant's. It was not touched."
         "Choose another name, or delete that Secret if it is not needed; the operator goes on by itself."
+    LoginRefused Stalled
+        "The tenant works, but a Secret is not written: the operator has to log in once as the login in it, and the server does not let it."
+        "Give `pg_hba.conf` the line in the message; the operator goes on by itself."
     InstitutionUnknown Stalled
         "The institution is closed; or the database requires institutions to exist, and this one does not."
         "Make it active, or add it to the database's table; or correct `spec.institutionId` by creating the tenant again."
@@ -245,8 +248,8 @@ reasons! {
 impl Reason {
     /// The reasons for which a tenant's Secret is not written, while the tenant works.
     #[must_use]
-    pub const fn of_secrets() -> [Self; 3] {
-        [Self::CredentialsForbidden, Self::SecretsUnguarded, Self::SecretConflict]
+    pub const fn of_secrets() -> [Self; 4] {
+        [Self::CredentialsForbidden, Self::SecretsUnguarded, Self::SecretConflict, Self::LoginRefused]
     }
 }
 

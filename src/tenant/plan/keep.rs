@@ -10,12 +10,12 @@ use crate::{
     contract::{ConfigChange, ConfigDigest, RowStatus, Step, TenantRow},
     ident::InstitutionId,
     plan::Effect,
-    tenant::{access, credential::SecretSeen, desired::Desired},
+    tenant::{access, desired::Desired, observe::Observed},
     text::DOCS,
 };
 
 /// A tenant with a row: kept as it is wanted.
-pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> Vec<Effect> {
+pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
     if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
         return vec![Effect::refuse(
@@ -77,7 +77,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
     if row.access.as_str() != access.as_str() {
         effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access, cause }]));
     }
-    let (logins, last) = credentials(desired, row, secret);
+    let (logins, last) = credentials(desired, row, observed);
     effects.extend(logins);
     // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not
     // wait for it.

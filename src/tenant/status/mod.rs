@@ -23,7 +23,7 @@ use crate::{
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, ForeignTables, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
@@ -58,7 +58,7 @@ pub fn told(
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
             let status = status(tenant, desired, observed, applied, place, now);
-            done = what_was_done(tenant, desired.credential.is_some(), applied, &status);
+            done = what_was_done(tenant, desired, applied, &status);
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {
@@ -81,7 +81,8 @@ pub fn told(
         None => status,
     };
     // What is late is not due: a suspension or a pause may keep it from being done.
-    let due = status.credentials.as_ref().and_then(credentials::due).filter(|due| *due > now);
+    let told = [&status.credentials, &status.migration_credentials];
+    let due = told.into_iter().flatten().filter_map(credentials::due).filter(|due| *due > now).min();
     Told { status, done, news, due }
 }
 
@@ -95,7 +96,7 @@ pub fn status(
     place: &Place,
     now: Timestamp,
 ) -> TenantSchemaStatus {
-    let (observed, secret) = (&observed.answer, &observed.secret);
+    let (observed, seen) = (&observed.answer, observed);
     let mut status = tenant.status.clone().unwrap_or_default();
     let made = applied.success(&Call::CreateTenantSchema);
     let row = observed.own.as_deref();
@@ -114,7 +115,13 @@ pub fn status(
         let cause = access::closed_by(desired, access::institution(observed));
         status.state = Some(state(cause, row, applied));
         status.blocked = blocked_by(cause, &status, now);
-        status.credentials = credentials::credentials(desired, row, secret, applied, now);
+        for logins in &desired.logins {
+            let told = match logins.purpose {
+                Purpose::Migration => &mut status.migration_credentials,
+                Purpose::Connection | Purpose::Other(_) => &mut status.credentials,
+            };
+            *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
+        }
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);

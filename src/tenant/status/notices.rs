@@ -11,12 +11,13 @@ use crate::{
     contract::Call,
     frame::Notice,
     plan::Applied,
+    tenant::{credential::Logins, desired::Desired},
 };
 
-/// Of what was done. `wants_secret`: a Secret is asked for.
+/// Of what was done.
 pub(super) fn what_was_done(
     tenant: &TenantSchema,
-    wants_secret: bool,
+    desired: &Desired,
     applied: &Applied,
     new: &TenantSchemaStatus,
 ) -> Vec<Notice> {
@@ -44,9 +45,10 @@ pub(super) fn what_was_done(
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
         notices.push(Notice { reason, message: result.message.clone() });
     }
-    let told = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();
-    notices.extend(credentials::what_was_done(told, wants_secret, namespace, applied));
+    for Logins { purpose, wanted, told } in &desired.logins {
+        notices.extend(credentials::what_was_done(purpose, told.as_ref(), wanted.is_some(), namespace, applied));
+    }
     notices
 }
 
