@@ -1,11 +1,13 @@
 //! What a tenant's migrations connect with: a Secret beside that of the applications, whose sessions act as the owner role.
 
+use devcluster::{PostgresOptions, PostgresServer};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{REVOKE_CREDENTIALS, TenantSchema, credentials::CredentialsStatus};
 
 use crate::{
     credentials::{Applications, Keys, ask, keys_of, with_tenant},
+    tools::until_reloaded,
     world::{World, condition},
 };
 
@@ -91,7 +93,7 @@ async fn a_leak_closes_both_secrets_and_a_spec_without_one_closes_that() {
     ask(&migration, "CREATE TABLE marks (id int)").await.unwrap();
 
     let mut without = spec();
-    without["migrationSecret"] = Value::Null;
+    without.as_object_mut().unwrap().remove("migrationSecret");
     world.apply_tenant("school", without).await;
     world.eventually("nothing is told", async || told(&world).await == CredentialsStatus::default()).await;
     assert!(ask(&migration, "SELECT 1").await.is_err());
@@ -121,5 +123,60 @@ async fn a_new_tenant_gets_both_secrets_and_a_conflict_over_one_holds_up_no_othe
     let same: TenantSchema = serde_json::from_value(same).unwrap();
     let refused = world.api::<TenantSchema>().create(&kube::api::PostParams::default(), &same).await.unwrap_err();
     assert!(refused.to_string().contains("another name than connectionSecret"), "{refused}");
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lets_no_login_in_from_the_operator_is_told_with_the_line_that_is_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), readable).unwrap();
+    std::fs::write(&closed, "nobody\n").unwrap();
+    let hba = vec![format!("host all @{} all reject", closed.display())];
+    let mut server = PostgresServer::start(PostgresOptions { hba, ..PostgresOptions::default() }).unwrap();
+    let close = |server: &mut PostgresServer, whom: &str| {
+        std::fs::write(&closed, whom).unwrap();
+        server.reload();
+    };
+    let mut world = World::on_server(&server).await;
+    world.guard_secrets();
+    world.apply_database(json!({})).await;
+    world.start_operator().await;
+    world.database_ready().await;
+    let group = "SELECT edu_matrix_hub_schema._connect_role_name()";
+    let group = world.sql(group);
+    until_reloaded(&mut server, |server| close(server, &format!("+{group}\n")));
+
+    world.apply_tenant("school", spec()).await;
+    let tenants = world.api::<TenantSchema>();
+    let school = world.until_ready(&tenants, "school", "True", "LoginRefused").await;
+    let message = condition(&school, "Stalled").unwrap().2;
+    let line = format!("host \"{}\" \"+{group}\" OPERATOR_ADDRESS scram-sha-256", world.database);
+    assert!(message.contains(&line) && message.contains("pg_hba.conf"), "{message}");
+    assert!(world.api::<Secret>().get_opt("school-owner").await.unwrap().is_none(), "nobody gets what is not ready");
+    assert!(world.api::<Secret>().get_opt("school-db").await.unwrap().is_some(), "the other one waits for nothing");
+
+    until_reloaded(&mut server, |server| close(server, "nobody\n"));
+    world.ready_tenant("school").await;
+    ask(&keys(&world).await, "CREATE TABLE marks (id int)").await.unwrap();
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_application_stored_for_its_login_is_taken_back_with_the_next_password() {
+    let mut world = with_tenant().await;
+    let login = world.keys().await["username"].clone();
+    let stored = format!("ALTER ROLE {login} SET role = 'none'; ALTER ROLE {login} SET search_path = public");
+    ask(&world.keys().await, &stored).await.unwrap();
+    let message = world.stalled_tenant("school", "DriftNotRepairable").await;
+    assert!(message.contains("take a new password: role") && message.contains("rotate-requested-at"), "{message}");
+    for _ in 0..2 {
+        world.rotate().await;
+    }
+    world.ready_tenant("school").await;
+    assert_eq!(world.keys().await["username"], login);
+    assert_eq!(ask(&world.keys().await, "SHOW search_path").await.unwrap(), "school");
+    world.prove_fixpoint().await;
     world.finish().await;
 }
