@@ -6,7 +6,9 @@ SELECT t.id AS schema_id,
        pg_catalog.jsonb_build_object(
            'schema_id', t.id,
            'institution_id', t.institution_id,
-           'institution_status', (SELECT i.status FROM edu_matrix_hub_schema.institutions AS i
+           -- The registry's own word, or else what the application's table says.
+           'institution_status', (SELECT coalesce(nullif(i.status, 'active'), i.source_status, 'active')
+                                  FROM edu_matrix_hub_schema.institutions AS i
                                   WHERE i.id = t.institution_id),
            'schema_name', t.schema_name,
            'status', t.status,

@@ -11,7 +11,7 @@ use super::{
     OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
-    api::tenant_schema::Roles,
+    api::{TenantDatabase, tenant_schema::Roles},
     text::{DOCS, count},
 };
 
@@ -43,6 +43,23 @@ pub struct InstitutionSource {
     pub table: String,
     /// The column that holds the institution's UUID.
     pub id_column: String,
+    /// The column that says how the institution stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_column: Option<String>,
+}
+
+impl InstitutionSource {
+    /// The table that a database's spec names.
+    #[must_use]
+    pub fn of(database: &TenantDatabase) -> Option<Self> {
+        let source = database.spec.institutions.as_ref()?.source.as_ref()?;
+        Some(Self {
+            schema: source.schema.clone(),
+            table: source.table.clone(),
+            id_column: source.id_column.clone(),
+            status_column: source.status_column.clone(),
+        })
+    }
 }
 
 /// Everything the database knows that concerns one tenant.

@@ -23,9 +23,11 @@ pub async fn survey(lane: &Lane, slice: u8, desired: &Desired, ctx: &Context) ->
     let labels = DatabaseLabels { database: lane.database.clone() };
     // For alerts on the age of surveys.
     ctx.metrics.survey_period.get_or_create(&labels).set(desired.survey_period.as_secs_f64());
-    // What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour.
+    // What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour; and where
+    // institutions are.
     let wishes = json!({
         "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
+        "institutions": desired.institutions,
     });
     let started = Instant::now();
     let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };

@@ -4,8 +4,11 @@ use uuid::Uuid;
 
 use super::desired::Desired;
 use crate::{
-    api::tenant_schema::{Access, BlockedCause},
-    contract::{InstitutionStatus, TenantAnswer, TenantRow},
+    api::{
+        command::{Object, Verb},
+        tenant_schema::{Access, BlockedCause},
+    },
+    contract::{InstitutionSource, InstitutionStatus, TenantAnswer, TenantRow},
 };
 
 /// Who may come in, given how the tenant's institution stands in the registry.
@@ -39,9 +42,14 @@ pub(super) fn way_out(desired: &Desired, institution: Option<&InstitutionStatus>
     let of_institution = desired.institution.zip(institution).filter(|(_, status)| is_shut(Some(status)));
     let institution = of_institution.map(|(institution, status)| {
         let id = institution.uuid();
+        let source = desired.institution_source.as_ref().and_then(|source| {
+            let InstitutionSource { schema, table, status_column, .. } = source;
+            Some(format!("; or, if table {schema}.{table} says so: change its {} there", status_column.as_ref()?))
+        });
         format!(
-            "its institution {id} is {status}, and the schema opens by itself when that is active again{}",
-            activate(id)
+            "its institution {id} is {status}, and the schema opens by itself when that is active again{}{}",
+            activate(id),
+            source.unwrap_or_default()
         )
     });
     spec.into_iter().chain(institution).collect::<Vec<_>>().join("; and ")
@@ -52,6 +60,19 @@ pub(super) fn activate(institution: Uuid) -> String {
     let statement =
         format!("UPDATE edu_matrix_hub_schema.institutions SET status = 'active' WHERE id = '{institution}'");
     format!(": as a superuser, in this database: {statement}")
+}
+
+/// What is to be said of an institution that its table does not name any more.
+pub(super) fn gone(desired: &Desired, institution: Option<&InstitutionStatus>) -> Option<String> {
+    let id = desired.institution.filter(|_| institution == Some(&InstitutionStatus::Gone))?.uuid();
+    let InstitutionSource { schema, table, .. } = desired.institution_source.as_ref()?;
+    let object = Object::tenant(&desired.owner.namespace, &desired.owner.name);
+    Some(format!(
+        "schema {} goes on, and its institution {id} is not in table {schema}.{table} any more: if it has left: {}; if not, put its row \
+         back there",
+        desired.schema_name.as_str(),
+        object.to(Verb::Delete)
+    ))
 }
 
 fn is_shut(institution: Option<&InstitutionStatus>) -> bool {

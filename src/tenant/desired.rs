@@ -184,7 +184,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         schema_name,
         institution,
         register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
-        institution_source: source(database),
+        institution_source: InstitutionSource::of(database),
         config,
         warning_percent: quota.warning_percent,
         access: spec.access(),
@@ -330,15 +330,6 @@ fn owner(tenant: &TenantSchema, resolved: &Resolved) -> Owner {
 
 fn known_schema_id(tenant: &TenantSchema) -> Option<Uuid> {
     tenant.status.as_ref()?.schema_id.as_deref()?.parse().ok()
-}
-
-fn source(database: &TenantDatabase) -> Option<InstitutionSource> {
-    let source = database.spec.institutions.as_ref()?.source.as_ref()?;
-    Some(InstitutionSource {
-        schema: source.schema.clone(),
-        table: source.table.clone(),
-        id_column: source.id_column.clone(),
-    })
 }
 
 const fn final_backup(policy: DeletionPolicy) -> FinalBackup {

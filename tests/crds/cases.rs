@@ -11,6 +11,7 @@ const NAME_WORK: &str = "schemaName must not begin with edu_matrix_work_, which 
 const NAME_RESERVED: &str =
     "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
+const VALUES_OF_NOTHING: &str = "suspendedValues are values of a statusColumn, which is missing";
 const ONE_SECRET: &str = "migrationSecret must have another name than connectionSecret";
 const NAME_IMMUTABLE: &str = "schemaName is immutable: it can be neither added, changed nor removed";
 const INSTITUTION_FORM: &str =
@@ -98,10 +99,18 @@ fn cases_of_databases() -> Vec<Case> {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
+    let institutions = |more: Value| {
+        let mut source = json!({"schema": "public", "table": "schools", "idColumn": "id"});
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"institutions": {"source": source}})
+    };
     let database = |new, refusals| case("TenantDatabase", Value::Null, base(new), refusals);
     let change_database = |old, new, refusals| case("TenantDatabase", base(old), base(new), refusals);
     vec![
         database(json!({}), &[]),
+        database(institutions(json!({"statusColumn": "status"})), &[]),
+        database(institutions(json!({"statusColumn": "status", "suspendedValues": ["0"]})), &[]),
+        database(institutions(json!({"suspendedValues": ["0"]})), &[VALUES_OF_NOTHING]),
         database(json!({"ownerRole": "tenants_owner"}), &[]),
         database(json!({"ownerRole": "Owner"}), &[OWNER_CHARACTERS]),
         database(json!({"ownerRole": "pg_database_owner"}), &[OWNER_RESERVED]),

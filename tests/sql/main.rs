@@ -40,6 +40,7 @@ mod hostile_locks;
 mod identity;
 mod hostile_size;
 mod install;
+mod institutions;
 mod jobs;
 mod lane;
 mod lane_world;

@@ -174,6 +174,12 @@ reasons! {
     LoginRefused Stalled
         "The tenant works, but a Secret is not written: the operator has to log in once as the login in it, and the server does not let it."
         "Give `pg_hba.conf` the line in the message; the operator goes on by itself."
+    InstitutionGone Stalled
+        "The tenant works, but its institution is no longer in the application's table (`institutions.source`). Nothing is closed or dropped for that."
+        "Delete the `TenantSchema` that the message names if the institution has left; or put its row back."
+    InstitutionsUnreadable Stalled
+        "The application's table of institutions cannot be read, so it is not known which are suspended. Tenants stay as they are."
+        "See the message: give the right, or correct `spec.institutions.source`; the operator goes on by itself."
     InstitutionUnknown Stalled
         "The institution is closed; or the database requires institutions to exist, and this one does not."
         "Make it active, or add it to the database's table; or correct `spec.institutionId` by creating the tenant again."

@@ -250,6 +250,9 @@ fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus
         let message = suspended(schema, &databases, &access::way_out(desired, institution));
         return Verdict::of(Reason::Suspended, message, true);
     }
+    if let Some(message) = access::gone(desired, institution) {
+        return Verdict::of(Reason::InstitutionGone, message, true);
+    }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
     let quota = desired.effective.quota_limit.as_deref();
     match (warning, quota) {
