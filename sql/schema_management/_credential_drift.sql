@@ -31,17 +31,19 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._login_defaults(text, text, integer, integer, text) FROM PUBLIC;
 
 -- Whether a login has a default that only a session of its own can take back: PostgreSQL lets no function that runs
--- with its owner's rights set a role, nor unset one, and RESET ALL fails over it too.
+-- with its owner's rights set a role, nor unset one, and RESET ALL fails over it too. Null where its defaults are too
+-- long to be read: a tenant may store hundreds of megabytes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._keeps_defaults(login_oid oid) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT EXISTS (
-        SELECT FROM pg_db_role_setting AS s
-        WHERE s.setrole = $1
-          AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
-          AND EXISTS (SELECT FROM unnest(s.setconfig) AS v (setting)
-                      WHERE split_part(v.setting, '=', 1) IN ('role', 'session_authorization')))
+    SELECT CASE WHEN bool_or(pg_column_size(s.setconfig) >= 8192) THEN NULL
+                ELSE coalesce(bool_or(CASE WHEN pg_column_size(s.setconfig) < 8192 THEN EXISTS (
+                         SELECT FROM unnest(s.setconfig) AS v (setting)
+                         WHERE split_part(v.setting, '=', 1) IN ('role', 'session_authorization')) END), false) END
+    FROM pg_db_role_setting AS s
+    WHERE s.setrole = $1
+      AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._keeps_defaults(oid) FROM PUBLIC;
 
@@ -58,9 +60,12 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._keeps_defaults(oid) FROM PUBLIC;
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_drift(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, kind text, what text, repairable boolean, statement text, role_name text,
                other_role text, helper integer)
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH server AS MATERIALIZED (
         SELECT current_setting('server_version_num')::integer >= 160000 AS modern, d.oid AS place,
                i.connect_role_oid AS entry, edu_matrix_hub_schema._connect_role_name() AS entry_name,
@@ -77,7 +82,9 @@ AS $function$
                format('kubectl annotate tenantschema --namespace %s %s --overwrite '
                       'edumatrixhub.io/rotate-requested-at=$(date --utc +%%FT%%TZ)',
                       t.owner_namespace, t.owner_name) AS rotation,
-               edu_matrix_hub_schema._keeps_defaults(l.oid) AS keeps, t.reader_role_oid, t.writer_role_oid,
+               -- What is too long to be read may have no such default: then RESET ALL does.
+               c.purpose = 'migration' OR coalesce(edu_matrix_hub_schema._keeps_defaults(l.oid), false) AS keeps,
+               t.reader_role_oid, t.writer_role_oid,
                t.owner_role, t.owner_role_oid, c.purpose = 'migration' AS migrates, l.name, l.oid,
                l.name = c.login AS in_use, c.connection_limit,
                c.statement_timeout_seconds, c.idle_in_transaction_timeout_seconds, r.rolname, r.rolcanlogin,
@@ -188,9 +195,7 @@ AS $function$
                                      CASE WHEN x.everywhere THEN ''
                                           ELSE format('IN DATABASE %I ', current_database()) END,
                                      coalesce('SET ' || x.wanted,
-                                              'RESET ' || (SELECT string_agg(quote_ident(p.part), '.' ORDER BY p.n)
-                                                           FROM string_to_table(x.name, '.')
-                                                                WITH ORDINALITY AS p (part, n)))),
+                                              'RESET ' || edu_matrix_hub_schema._setting_name(x.name))),
                               '; ' ORDER BY x.name, x.everywhere, x.wanted NULLS FIRST) AS statements
             FROM (
                 SELECT coalesce(h.name, w.name) AS name, coalesce(h.everywhere, w.everywhere) AS everywhere, w.wanted,
@@ -223,27 +228,33 @@ AS $function$
             GROUP BY x.whose) AS d
 
         UNION ALL
-        -- What a migration made without being the owner, as after SET ROLE NONE, is the owner's as well. A tenant may
-        -- make any number: these are looked for among the first thousand, and two hundred at once are given on.
-        SELECT o.id, 'owned', format('%s belongs to login "%s"', x.what, o.name), true,
-               format('ALTER %s OWNER TO %I', x.what, o.owner_role), o.name, NULL, o.keeper
-        FROM own AS o
+        -- What a migration made without being the owner, as after SET ROLE NONE, is the owner's as well, also when its
+        -- login is closed. A tenant may make any number: these are looked for among the first thousand, and two hundred
+        -- at once are given on.
+        SELECT t.id, 'owned', format('%s belongs to login "%s"', x.what, l.name), true,
+               format('ALTER %s OWNER TO %I', x.what, t.owner_role), l.name, NULL, t.keeper
+        FROM edu_matrix_hub_schema.tenant_schemas AS t
+        CROSS JOIN server AS s
+        JOIN edu_matrix_hub_schema.migration_logins AS l ON l.schema_id = t.id
         CROSS JOIN LATERAL (
-            SELECT format('%s %s', i.type, i.identity) AS what
-            FROM (SELECT s.classid, s.objid, s.dbid, s.deptype FROM pg_shdepend AS s
-                  WHERE o.migrates AND s.refclassid = 'pg_authid'::regclass AND s.refobjid = o.oid LIMIT 1000) AS s
-            CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
-            WHERE s.dbid = o.place AND s.deptype = 'o'
+            SELECT CASE WHEN d.classid = 'pg_proc'::regclass
+                        THEN 'routine ' || edu_matrix_hub_schema._routine_name(d.objid)
+                        ELSE format('%s %s', i.type, i.identity) END AS what
+            FROM (SELECT d.classid, d.objid, d.dbid, d.deptype FROM pg_shdepend AS d
+                  WHERE d.refclassid = 'pg_authid'::regclass AND d.refobjid = l.oid LIMIT 1000) AS d
+            CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, 0) AS i
+            WHERE d.dbid = s.place AND d.deptype = 'o'
               AND (i.type = 'large object'
-                   OR i.schema = quote_ident(o.schema_name)
-                      AND i.type IN ('table', 'view', 'materialized view', 'foreign table', 'sequence', 'type',
-                                     'function', 'procedure', 'aggregate')
+                   OR i.schema = quote_ident(t.schema_name)
+                      AND (d.classid = 'pg_proc'::regclass
+                           OR i.type IN ('table', 'view', 'materialized view', 'foreign table', 'sequence', 'type'))
                       -- A table takes the sequences of its columns along.
                       AND NOT (i.type = 'sequence' AND EXISTS (
-                          SELECT FROM pg_depend AS d
-                          WHERE d.classid = 'pg_class'::regclass AND d.objid = s.objid AND d.deptype IN ('a', 'i')
-                            AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0)))
+                          SELECT FROM pg_depend AS o
+                          WHERE o.classid = 'pg_class'::regclass AND o.objid = d.objid AND o.deptype IN ('a', 'i')
+                            AND o.refclassid = 'pg_class'::regclass AND o.refobjsubid > 0)))
             LIMIT 200) AS x
+        WHERE t.id = ANY ($1) AND t.status IN ('active', 'suspended')
     ), shared AS MATERIALIZED (
         SELECT t.id
         FROM (SELECT DISTINCT f.id FROM found AS f) AS d
@@ -253,9 +264,10 @@ AS $function$
                   WHERE r.oid = ANY (t.login_oids || ARRAY[t.owner_role_oid, t.reader_role_oid,
                                                            t.writer_role_oid]))) <> '{}'
     )
-    SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
+    SELECT f.id, f.kind::text, f.what, f.repairable, f.statement, f.role_name::text, f.other_role::text, f.helper
     FROM found AS f WHERE NOT EXISTS (SELECT FROM shared AS s WHERE s.id = f.id)
     UNION ALL
-    SELECT s.id, 'shared', NULL, false, NULL, NULL, NULL, NULL FROM shared AS s
+    SELECT s.id, 'shared', NULL, false, NULL, NULL, NULL, NULL FROM shared AS s;
+END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_drift(uuid[]) FROM PUBLIC;

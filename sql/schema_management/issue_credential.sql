@@ -244,8 +244,8 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     migrates CONSTANT boolean := options ->> 'purpose' = 'migration';
-    is_kept  CONSTANT boolean := migrates
-                                 OR edu_matrix_hub_schema._keeps_defaults(to_regrole(quote_ident(login))::oid);
+    is_kept  CONSTANT boolean := migrates OR coalesce(
+        edu_matrix_hub_schema._keeps_defaults(to_regrole(quote_ident(login))::oid), true);
     defaults CONSTANT text := edu_matrix_hub_schema._login_defaults(
         login, tenant.schema_name, (options ->> 'statement_timeout_seconds')::integer,
         (options ->> 'idle_in_transaction_timeout_seconds')::integer, CASE WHEN migrates THEN tenant.owner_role END);

@@ -24,7 +24,7 @@ DECLARE
     most           CONSTANT integer := 200;
     taken          integer := 0;
     unfinished     boolean := false;
-    -- Logins that another session is changing, and what was not done to them for that.
+    -- Logins, and findings of objects, that another session is changing, and what was not done to them for that.
     held           text[] := '{}'::text[];
     left_held      jsonb := '[]'::jsonb;
     remaining      integer;
@@ -43,7 +43,8 @@ BEGIN
             remaining := cardinality(repaired);
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished OR finding.role_name = ANY (held);
+                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished
+                           OR finding.role_name = ANY (held) OR finding.what = ANY (held);
                 unfinished := unfinished OR finding.kind IN ('schema_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
@@ -94,11 +95,18 @@ BEGIN
                         IF finding.kind NOT IN ('login', 'entry', 'owned') THEN
                             RAISE;
                         END IF;
-                        held := held || finding.role_name;
+                        held := held || CASE finding.kind WHEN 'owned' THEN finding.what ELSE finding.role_name END;
                         left_held := left_held || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
                          OR duplicate_object OR undefined_object OR SQLSTATE 'TS001' THEN
+                        not_repairable := not_repairable || jsonb_build_object('what', finding.what,
+                            'statement', finding.statement, 'error', SQLERRM);
+                    WHEN OTHERS THEN
+                        -- A tenant chooses what there is to be given on, and one object holds up no other finding.
+                        IF finding.kind <> 'owned' OR edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+                            RAISE;
+                        END IF;
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                 END;
@@ -120,7 +128,7 @@ BEGIN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF held <> '{}' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy',
-                format('another session is changing login "%s"', held[1]), '{"sqlstate": "55P03"}');
+                format('another session is changing it: %s', left_held #>> '{0,what}'), '{"sqlstate": "55P03"}');
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
                 format('%s; a role with more rights has to run: %s',

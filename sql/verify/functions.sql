@@ -189,6 +189,7 @@ BEGIN
             ('_server_start', '', true, 0),
             ('_set_aside', 'tenant edu_matrix_hub_schema.tenant_schemas, expire_after_days integer, requested_by text',
              true, 0),
+            ('_setting_name', 'name text', false, 0),
             ('_shared_text', 'databases jsonb', true, 0),
             ('_shut_out', 'tenant edu_matrix_hub_schema.tenant_schemas, action text, logins text[], roles text[], '
                           'everywhere boolean', true, 0),

@@ -24,6 +24,7 @@ BEGIN
             ('installation', 'table'),
             ('role_keepers', 'table'),
             ('institutions', 'table'),
+            ('migration_logins', 'view'),
             ('tenant_schemas', 'table'),
             ('schema_operations', 'table'),
             ('schema_backups', 'table'),

@@ -287,8 +287,8 @@ impl Lane {
         Ok(results)
     }
 
-    /// Has a session of a tenant's login run statements, over a connection of its own, in the turn of the caller's namespace: with it
-    /// no more connections are open than the pool may have.
+    /// Has a session of a tenant's login run statements, over a connection of its own, in the turn of the caller's namespace: no
+    /// more of them are open than calls may be under way.
     pub async fn run_as(&self, caller: &Caller, login: &str, password: &str, statements: &str) -> Result<(), Error> {
         let _turn = self.waited(self.places.take(&caller.namespace)).await?;
         self.functions.pool().run_as(login, password, statements).await

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, core::ObjectMeta};
 
-use super::{desired::invalid, limits::credentials};
+use super::limits::credentials;
 use crate::{
     api::{
         REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantDatabase, TenantSchema,
@@ -17,7 +17,6 @@ use crate::{
         rotation_requested,
     },
     contract::{CredentialRow, LoginLimits, Purpose},
-    frame::Invalid,
     kubernetes::secrets::Target,
 };
 
@@ -57,6 +56,8 @@ pub struct Credential {
     pub revocation: Option<String>,
     /// The request for another password that issuing one follows.
     pub request: Option<String>,
+    /// The Secret is another purpose's as well, so this one is left as it is: what is wrong, and the way out.
+    pub clash: Option<String>,
 }
 
 /// What was seen of the Secret.
@@ -108,24 +109,24 @@ pub(super) fn logins(
     schema_name: &str,
     policy: DeletionPolicy,
     now: Timestamp,
-) -> Result<Vec<Logins>, Invalid> {
-    let logins: Vec<_> = Purpose::all()
-        .map(|purpose| {
-            let told = told(tenant, &purpose).cloned();
-            let wanted = wanted(tenant, database, &purpose, spec, schema_name, policy, now);
-            Logins { purpose, wanted, told }
-        })
-        .collect();
-    let mut names: Vec<_> = logins.iter().filter_map(|logins| Some(&logins.wanted.as_ref()?.secret.name)).collect();
-    let count = names.len();
-    names.dedup();
-    match names.first().filter(|_| names.len() < count) {
-        Some(name) => Err(invalid(format!(
-            "spec.migrationSecret.name {name:?} is the Secret of the tenant's applications, by the defaults of its TenantDatabase; choose \
-             another"
-        ))),
-        None => Ok(logins),
+) -> Vec<Logins> {
+    let mut logins: Vec<Logins> = Vec::new();
+    for purpose in Purpose::all() {
+        let told = told(tenant, &purpose).cloned();
+        let mut wanted = wanted(tenant, database, &purpose, spec, schema_name, policy, now);
+        let taken: Vec<_> = logins.iter().filter_map(|logins| logins.wanted.as_ref()).collect();
+        if let Some(wanted) = &mut wanted
+            && let Some(other) = taken.iter().find(|other| other.secret.name == wanted.secret.name)
+        {
+            let (field, users) = (purpose.field(), other.purpose.users());
+            let name = &wanted.secret.name;
+            wanted.clash = Some(format!(
+                "spec.{field}.name {name:?} is the Secret of the tenant's {users}, by the defaults of its TenantDatabase; choose another"
+            ));
+        }
+        logins.push(Logins { purpose, wanted, told });
     }
+    logins
 }
 
 /// What the status tells of what is logged in with for a purpose.
@@ -182,6 +183,7 @@ fn wanted(
         request: rotation_requested(&tenant.metadata, now)
             .and_then(|_| tenant.annotations().get(ROTATE_REQUESTED_AT).cloned()),
         revocation: tenant.annotations().get(REVOKE_CREDENTIALS).filter(|value| *value == schema_name).cloned(),
+        clash: None,
     })
 }
 

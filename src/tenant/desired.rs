@@ -178,7 +178,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
-        logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now)?,
+        logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now),
         was_refused: was_refused(tenant),
         now: resolved.now,
         schema_name,

@@ -61,7 +61,7 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
     };
     let mut due = None;
     for Logins { purpose, wanted, told } in &desired.logins {
-        let Some(wanted) = wanted else { continue };
+        let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.clash.is_none()) else { continue };
         let is_told =
             told.as_ref().zip(row.credential(purpose)).is_some_and(|(told, found)| wanted.is_told(told, found));
         // The turn of a tenant is that of all its Secrets.

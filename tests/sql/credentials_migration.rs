@@ -140,13 +140,14 @@ async fn what_a_migration_makes_as_itself_is_given_to_the_owner() {
                  CREATE TYPE pair AS (a int, b int); CREATE TEMP TABLE scratch (id int);
                  CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql AS 'SELECT 2 * $1';
                  CREATE PROCEDURE nothing() LANGUAGE sql AS 'SELECT 1';
-                 CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int)",
+                 CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int);
+                 CREATE AGGREGATE counted(*) (SFUNC = int8inc, STYPE = int8, INITCOND = '0')",
             )
             .await
             .unwrap();
         let drift = found(&lane, &tenant).await;
         let owned = drift.iter().filter(|drift| drift["what"].as_str().unwrap().contains("belongs to login"));
-        assert_eq!(owned.count(), 11, "{drift:#?}");
+        assert_eq!(owned.count(), 12, "{drift:#?}");
         expect(&migration.repair().await, "success");
         assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
         let left = format!(
@@ -156,6 +157,25 @@ async fn what_a_migration_makes_as_itself_is_given_to_the_owner() {
         let left: i64 = client.query_one(&left, &[]).await.unwrap().get(0);
         assert_eq!(left, 0);
         assert_eq!(owner_of(&database, "school.pupils").await, tenant.owner);
+
+        // What stays hides nothing that is made later, a closed login keeps nothing, and one locked object holds up no other.
+        database.as_owner(&tenant, &allows).await;
+        client.batch_execute("CREATE COLLATION stays FROM \"C\"; CREATE TABLE later (id int)").await.unwrap();
+        database.as_owner(&tenant, &format!("REVOKE ALL ON SCHEMA school FROM {login}")).await;
+        let second = issued(&migration, "2").await;
+        migration.closed_previous().await;
+        assert_eq!(found(&lane, &tenant).await.len(), 1);
+        let mut holder = database.connect("postgres").await;
+        let transaction = holder.transaction().await.unwrap();
+        transaction.batch_execute("LOCK TABLE school.later").await.unwrap();
+        database.admin.batch_execute(&format!("ALTER ROLE {second} SET work_mem = 64")).await.unwrap();
+        migration.repair().await;
+        let drift = found(&lane, &tenant).await;
+        assert!(drift.len() == 1 && drift[0]["what"].as_str().unwrap().starts_with("table school.later"), "{drift:?}");
+        drop(transaction);
+        expect(&migration.repair().await, "success");
+        assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
+        assert_eq!(owner_of(&database, "school.later").await, tenant.owner);
     })
     .await;
 }

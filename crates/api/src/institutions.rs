@@ -67,7 +67,7 @@ pub struct InstitutionSource {
     ///
     /// Default: `[suspended, closed]`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 32), inner(length(max = 63)))]
+    #[schemars(length(min = 1, max = 32), inner(length(max = 63)), extend("x-kubernetes-list-type" = "set"))]
     pub suspended_values: Option<Vec<String>>,
 }
 

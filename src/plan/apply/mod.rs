@@ -7,6 +7,7 @@ pub use credential::{Published, refused};
 
 use super::{Effect, End, Plan, Running};
 use crate::{
+    api::condition::Reason,
     contract::{Call, CallResult, CallStatus, Caller, Purpose, Step},
     kubernetes::secrets::Secrets,
     lane::Lane,
@@ -118,7 +119,11 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                 return Ok(applied);
             }
             Effect::Refuse { reason, message } => {
-                applied.end = End::Refused { reason: *reason, message: message.clone() };
+                let refused = End::Refused { reason: *reason, message: message.clone() };
+                // A Secret that is not written for want of a login says how that comes in; what it lacks until then follows from that.
+                let is_shut_out =
+                    |(end, _): &(End, _)| matches!(end, End::Refused { reason: Reason::LoginRefused, .. });
+                (applied.end, applied.ended_by) = tried.filter(is_shut_out).unwrap_or((refused, None));
                 return Ok(applied);
             }
             Effect::Release => applied.end = End::Released,

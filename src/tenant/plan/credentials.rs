@@ -38,6 +38,9 @@ fn for_purpose(
     let Some(wanted) = &logins.wanted else {
         return (found.map(|_| withdraw(Withdrawal::NotWanted)).into_iter().collect(), None);
     };
+    if let Some(clash) = &wanted.clash {
+        return (Vec::new(), Some(Effect::refuse(Reason::SecretConflict, clash.clone())));
+    }
     let told = logins.told.as_ref();
     let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
     let cause = match found {

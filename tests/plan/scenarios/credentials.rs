@@ -372,14 +372,11 @@ fn migrations_whose_secret_is_not_wanted_any_more_are_shut_out_and_applications_
 }
 
 #[test]
-fn one_secret_for_both_is_refused() {
+fn one_secret_for_both_is_refused_and_applications_go_on() {
     let database = json!({ "defaults": { "connectionSecret": { "nameSuffix": "-db" } } });
     let tenant = tenant(json!({ "schemaName": "school", "migrationSecret": { "name": "school-db" } }), json!(null));
-    let refused = tenant.desired(&resolved(database, 0)).unwrap_err();
-    assert_eq!(refused.reason, Reason::InvalidSpec);
-    assert!(
-        refused.message.contains("\"school-db\" is the Secret of the tenant's applications"),
-        "{}",
-        refused.message
-    );
+    let desired = tenant.desired(&resolved(database, 0)).unwrap();
+    let first = kept(json!({}));
+    golden("credential_migration_clash", &seen(&tenant, Wish::Keep(&desired), &answer(first).into()));
+    golden("credential_migration_clash_create", &seen(&tenant, Wish::Keep(&desired), &answer(json!({})).into()));
 }
