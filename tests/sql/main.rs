@@ -40,6 +40,7 @@ mod identity;
 mod hostile_size;
 mod install;
 mod jobs;
+mod isolation;
 mod lane;
 mod lane_world;
 mod lifecycle;
