@@ -124,7 +124,9 @@ pub fn status(
     }
     let verdict = verdict(desired, observed, &status, applied);
     let mut status = finish(tenant, status, &verdict, now);
-    if exists {
+    // After a repair another look tells what is still open.
+    let is_repaired = applied.success(&Call::RepairTenantSchema).is_some();
+    if exists && !(is_repaired && find(&status.conditions, ConditionType::Isolated).is_some()) {
         let (schema, is_closed) = (desired.schema_name.as_str(), status.state == Some(State::Suspended));
         let holes = row.and_then(|row| row.isolation.as_deref());
         let generation = tenant.metadata.generation.unwrap_or_default();

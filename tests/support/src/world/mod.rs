@@ -348,7 +348,7 @@ impl World {
         self.stop_operator().await;
     }
 
-    /// Waits until the tenants show the tables that they have: what the operator had no time to see is no failure.
+    /// Waits until the tenants show the tables that they have, and what was found of their rights: what the operator had no time to see is no failure.
     async fn settle(&self) {
         if self.operator.is_none() {
             return;
@@ -357,11 +357,12 @@ impl World {
             let api = Api::<TenantSchema>::namespaced(self.client.clone(), &namespace);
             let shown = async || match api.get_opt(&name).await.unwrap() {
                 Some(tenant) if condition(&tenant, "Ready").is_some_and(|(status, ..)| status == "True") => {
-                    tenant.status.unwrap().table_count == Some(tables)
+                    let looked = condition(&tenant, "Isolated").is_none_or(|(_, reason, _)| reason != "NotLookedAt");
+                    looked && tenant.status.unwrap().table_count == Some(tables)
                 }
                 _ => true,
             };
-            self.eventually(&format!("{name} shows {tables} tables"), shown).await;
+            self.eventually(&format!("{name} shows {tables} tables and its isolation"), shown).await;
         }
         self.eventually("rows whose objects are gone are released", async || self.ownerless().await == 0).await;
     }
