@@ -1,4 +1,7 @@
--- The statements that give a login its defaults in this database and no others; null when one of them is.
+-- The statements that give a login its defaults in this database and no others; null when one of them is. Where a
+-- tenant gave its login a role or a session's user as default, no function with rights of its own may take that back,
+-- nor all at once: these two stay, for a superuser, and what else there is goes one by one. The server does not follow
+-- them where the login has no right to.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._login_defaults(login text, schema_name text,
                                                                  statement_timeout_seconds integer,
                                                                  idle_in_transaction_timeout_seconds integer)
@@ -6,11 +9,27 @@ RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT format('ALTER ROLE %I RESET ALL; ', $1) || string_agg(
+    WITH held AS (
+        SELECT CASE s.setdatabase WHEN 0 THEN '' ELSE format('IN DATABASE %I ', current_database()) END AS place,
+               split_part(v.setting, '=', 1) AS name
+        FROM pg_db_role_setting AS s
+        CROSS JOIN LATERAL unnest(s.setconfig) AS v (setting)
+        WHERE s.setrole = to_regrole(quote_ident($1))
+          AND s.setdatabase IN (0, (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))
+    ), resets AS (
+        SELECT CASE WHEN bool_or(h.name IN ('role', 'session_authorization')) THEN
+            coalesce(string_agg(format('ALTER ROLE %I %sRESET %s; ', $1, h.place,
+                                       (SELECT string_agg(quote_ident(p.part), '.' ORDER BY p.n)
+                                        FROM string_to_table(h.name, '.') WITH ORDINALITY AS p (part, n))), '')
+                     FILTER (WHERE h.name NOT IN ('role', 'session_authorization')), '')
+            ELSE format('ALTER ROLE %1$I RESET ALL; ALTER ROLE %1$I IN DATABASE %2$I RESET ALL; ', $1,
+                        current_database()) END AS text
+        FROM held AS h
+    )
+    SELECT (SELECT r.text FROM resets AS r) || string_agg(
                format('ALTER ROLE %I IN DATABASE %I ', $1, current_database()) || d.setting, '; ' ORDER BY d.n)
-    FROM (VALUES (1, 'RESET ALL'), (2, format('SET search_path = %I', $2)),
-                 (3, 'SET statement_timeout = ''' || $3 || 's'''),
-                 (4, 'SET idle_in_transaction_session_timeout = ''' || $4 || 's''')) AS d (n, setting)
+    FROM (VALUES (1, format('SET search_path = %I', $2)), (2, 'SET statement_timeout = ''' || $3 || 's'''),
+                 (3, 'SET idle_in_transaction_session_timeout = ''' || $4 || 's''')) AS d (n, setting)
     HAVING bool_and(d.setting IS NOT NULL)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._login_defaults(text, text, integer, integer) FROM PUBLIC;
