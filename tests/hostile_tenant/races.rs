@@ -165,8 +165,8 @@ async fn a_full_table_of_locks_is_an_error_that_passes() {
         let before = world.untouched().await;
         let session = world.session(By::Login).await;
         let fill = "SELECT pg_advisory_lock(n) FROM generate_series(1, 1000000) AS n";
-        let full = session.batch_execute(fill).await.unwrap_err();
-        assert_eq!(full.code().unwrap().code(), "53200", "{full:?}");
+        let refusal = session.batch_execute(fill).await.unwrap_err();
+        assert_eq!(refusal.code().unwrap().code(), "53200", "{refusal:?}");
         let refused = world.lane.client.batch_execute("LOCK TABLE edu_matrix_hub_schema.lane_lock").await;
         assert!(refused.is_err());
         drop(session);

@@ -56,7 +56,7 @@ async fn table(world: &World) -> String {
         ("`edu_matrix_owner`", world.database.owner_role.clone()),
     ];
     let head: Vec<_> = roles.iter().map(|(shown, _)| *shown).collect();
-    let mut table = format!("| May it | {} |\n|---|{}\n", head.join(" | "), "---|".repeat(roles.len()));
+    let mut lines = vec![format!("| May it | {} |\n|---|{}", head.join(" | "), "---|".repeat(roles.len()))];
     for (shown, question) in QUESTIONS {
         let mut answers = Vec::new();
         for (_, role) in &roles {
@@ -64,9 +64,9 @@ async fn table(world: &World) -> String {
             let may: bool = world.database.one(&format!("SELECT {question}")).await;
             answers.push(if may { "yes" } else { "–" });
         }
-        table += &format!("| {shown} | {} |\n", answers.join(" | "));
+        lines.push(format!("| {shown} | {} |", answers.join(" | ")));
     }
-    table
+    lines.join("\n") + "\n"
 }
 
 #[tokio::test]
