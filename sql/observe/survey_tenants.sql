@@ -134,6 +134,7 @@ BEGIN
                                                                             'limit', options -> 'expiry_limit'));
         END IF;
         PERFORM edu_matrix_hub_schema._prune_log();
+        PERFORM edu_matrix_hub_schema._look_at_isolation(started);
 
         WITH measured AS (
             SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly,
@@ -166,7 +167,7 @@ BEGIN
                        '|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
-                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active')
+                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation
                    ), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
@@ -214,7 +215,8 @@ BEGIN
             'tenant_count', count(*),
             'owned_count', count(*) FILTER (WHERE t.owner_uid IS NOT NULL),
             'storage_bytes', coalesce(sum(t.storage_used), 0),
-            'stale_count', count(*) FILTER (WHERE t.usage_stale))
+            'stale_count', count(*) FILTER (WHERE t.usage_stale),
+            'not_isolated_count', count(*) FILTER (WHERE t.isolation <> '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         WHERE t.status <> 'dropped';

@@ -1,5 +1,6 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
--- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts).
+-- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). Then
+-- what its roles may do beyond its schema, as far as that is ours to take back (see _close_holes).
 -- options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
@@ -123,6 +124,10 @@ BEGIN
         END IF;
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+        END IF;
+        repaired := repaired || edu_matrix_hub_schema._close_holes(tenant.id);
+        IF tenant.isolation IS NOT NULL THEN
+            PERFORM edu_matrix_hub_schema._store_isolation(ARRAY[tenant.id], started);
         END IF;
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);

@@ -10,6 +10,7 @@ mod credential;
 mod database;
 mod grave;
 mod identity;
+mod isolation;
 mod job;
 mod lane;
 mod step;
@@ -24,6 +25,7 @@ pub use credential::{CredentialRow, LoginLimits, NewCredential, Verifier};
 pub use database::{DatabaseFacts, Missing};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
+pub use isolation::{Hole, HoleKind};
 pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };

@@ -89,6 +89,9 @@ pub struct SurveyAnswer {
     pub tenants: Vec<TenantRow>,
     /// Tenants whose figures could not be taken, because a table is locked.
     pub stale_count: i32,
+    /// Tenants whose roles may do something beyond their schema; former functions do not tell.
+    #[serde(default)]
+    pub not_isolated_count: i32,
     /// Jobs that wait for a runner.
     pub jobs_waiting: i32,
     /// Tenants whose schema is not known since a restore or an upgrade of the server.

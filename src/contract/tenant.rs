@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow, OperationStatus,
+    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus, JobRow, OperationStatus,
     OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
@@ -148,6 +148,9 @@ pub struct TenantRow {
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
     pub measured: Option<Box<Measured>>,
+    /// What its roles may do beyond its schema, once that was looked at; former releases do not tell it.
+    #[serde(default)]
+    pub isolation: Option<Box<[Hole]>>,
     /// What it logs in with, for each purpose for which the operator gave it something; former releases do not tell it.
     #[serde(default)]
     pub credentials: Option<Box<[CredentialRow]>>,

@@ -53,6 +53,7 @@ fn measure(metrics: &Metrics, lane: &Lane, answer: &SurveyAnswer, started: Insta
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit into the 52 bits of a float for ages")]
     metrics.survey_time.get_or_create(&labels).set(now as f64);
     metrics.survey_stale.get_or_create(&labels).set(i64::from(answer.stale_count));
+    metrics.not_isolated.get_or_create(&labels).set(i64::from(answer.not_isolated_count));
     metrics.set_aside.get_or_create(&labels).set(answer.set_aside_bytes);
     metrics.lane_contested.get_or_create(&labels).set(i64::from(answer.beat.contest.is_some()));
 }

@@ -25,6 +25,7 @@ mod further_kind;
 mod gitops;
 mod held_up;
 mod institutions;
+mod isolation;
 mod jobs;
 mod kinds;
 mod lifecycle;

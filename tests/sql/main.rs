@@ -42,6 +42,7 @@ mod hostile_size;
 mod install;
 mod institutions;
 mod jobs;
+mod isolation;
 mod lane;
 mod lane_world;
 mod lifecycle;

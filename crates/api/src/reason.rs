@@ -32,7 +32,7 @@ macro_rules! reasons {
             }
 
             /// The condition that it is given with: `Ready` alone when nothing is left to do, `Reconciling` when it goes on by
-            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it.
+            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it. `Isolated` has reasons of its own.
             #[must_use]
             pub const fn condition(self) -> ConditionType {
                 match self { $(Self::$name => ConditionType::$condition,)* }
@@ -72,6 +72,24 @@ reasons! {
     Paused Paused
         "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
         "Remove the annotation when you want what the message says."
+    NoHoleFound Isolated
+        "True: the tenant's roles and logins can do nothing beyond its schema, as a survey found when it was the tenant's turn last."
+        "Nothing."
+    RoleTooPowerful Isolated
+        "False: a role or login of the tenant has an attribute such as `BYPASSRLS`, or is a member of a role that is not the tenant's."
+        "Run the statement in the message as a database administrator. The operator takes back by itself what it may."
+    RightsTooWide Isolated
+        "False: the tenant's roles, or `PUBLIC`, have rights on what is not the tenant's: another schema, the registry, a backup, the database, or tables in `public`."
+        "Run the statement in the message as a database administrator. The operator takes back by itself what it may."
+    FunctionTooPowerful Isolated
+        "False: the tenant may call a function that runs with the rights of a role with more power (`SECURITY DEFINER`)."
+        "Run the statement in the message as a database administrator, or let the function run with its caller's rights."
+    NotLookedAt Isolated
+        "Unknown: no survey has looked at the tenant's rights since it was made or opened. A survey looks at ten tenants, new ones first."
+        "Wait."
+    AccessClosed Isolated
+        "Unknown: the tenant is suspended, so there is nothing that its roles can do."
+        "Nothing."
     Completed Ready
         "The backup is finished."
         "Nothing."

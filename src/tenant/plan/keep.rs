@@ -68,8 +68,9 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be
     // recorded. But no suspension waits for a repair: a tenant can hold up a repair for ever.
-    if !repairable.is_empty() {
-        let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
+    let holes = row.isolation.iter().flatten().filter(|hole| hole.repairable).map(|hole| hole.what.clone());
+    let drift: Vec<_> = repairable.into_iter().map(|drift| drift.what.clone()).chain(holes).collect();
+    if !drift.is_empty() {
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
     let institution = row.institution_status.as_ref();

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod end;
+mod isolation;
 mod notices;
 
 use jiff::Timestamp;
@@ -129,7 +130,16 @@ pub fn status(
         }
     }
     let verdict = verdict(desired, observed, &status, applied);
-    finish(tenant, status, &verdict, now)
+    let mut status = finish(tenant, status, &verdict, now);
+    // After a repair another look tells what is still open.
+    let is_repaired = applied.success(&Call::RepairTenantSchema).is_some();
+    if exists && !(is_repaired && find(&status.conditions, ConditionType::Isolated).is_some()) {
+        let (schema, is_closed) = (desired.schema_name.as_str(), status.state == Some(State::Suspended));
+        let holes = row.and_then(|row| row.isolation.as_deref());
+        let generation = tenant.metadata.generation.unwrap_or_default();
+        isolation::tell(&mut status.conditions, schema, is_closed, holes, generation, now);
+    }
+    status
 }
 
 /// Who keeps the tenant closed, and since when a status told it.

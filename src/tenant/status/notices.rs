@@ -60,6 +60,10 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
     }
+    let opened = newly(old, &new.conditions, ConditionType::Isolated).filter(|isolated| isolated.status == "False");
+    if let Some(isolated) = opened {
+        notices.push(Notice { reason: EventReason::NotIsolated, message: isolated.message.clone() });
+    }
     for (crossed, reason) in
         [(Reason::QuotaWarning, EventReason::QuotaWarning), (Reason::QuotaExceeded, EventReason::QuotaExceeded)]
     {
