@@ -1,7 +1,7 @@
 //! What a tenant's migrations log in with: sessions that begin as the owner role, so that what they make is the owner's, whichever of
 //! the two logins made it; and nothing beyond that tenant.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::{
