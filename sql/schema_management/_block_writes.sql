@@ -177,8 +177,9 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._let_members(edu_matrix_hub_schema.
     FROM PUBLIC;
 
 -- Gives back what _block_writes took, exactly, and takes what was given instead. Logins of a credential that was issued
--- meanwhile become writers as all are. Returns the members that do not exist any more, or are other roles by now.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._allow_writes(tenant edu_matrix_hub_schema.tenant_schemas)
+-- Gives back what _block_writes took, exactly, and takes what was given instead. Logins of a credential that was
+-- issued meanwhile become members of what all are for its purpose. Returns the members that do not exist any more, or
+-- are other roles by now.
 RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -187,7 +188,6 @@ AS $function$
 DECLARE
     taken jsonb := tenant.taken_members;
     part  record;
-    login text;
     lost  text[];
 BEGIN
     taken := edu_matrix_hub_schema._let_members(tenant, taken, 'deleter', false);
@@ -207,14 +207,18 @@ BEGIN
     LOOP
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, part.action, part.names, part.role);
     END LOOP;
-    FOR login IN
-        SELECT l.name FROM edu_matrix_hub_schema.tenant_credentials AS c
+    FOR part IN
+        SELECT ARRAY[l.name] AS names, w.role, w.action
+        FROM edu_matrix_hub_schema.tenant_credentials AS c
         CROSS JOIN LATERAL unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
+        JOIN (VALUES ('connection', tenant.writer_role, tenant.writer_role_oid, 'join inherit'),
+                     ('migration', tenant.owner_role, tenant.owner_role_oid, 'join set'))
+             AS w (purpose, role, oid, action) ON w.purpose = c.purpose
         WHERE c.schema_id = tenant.id AND l.name IN (c.login, c.previous_login)
-          AND NOT EXISTS (SELECT FROM pg_auth_members AS a WHERE a.roleid = tenant.writer_role_oid
+          AND NOT EXISTS (SELECT FROM pg_auth_members AS a WHERE a.roleid = w.oid
                             AND a.member = to_regrole(quote_ident(l.name)))
     LOOP
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], tenant.writer_role);
+        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, part.action, part.names, part.role);
     END LOOP;
     IF NOT has_schema_privilege(tenant.writer_role_oid, tenant.schema_oid, 'USAGE') THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);

@@ -1,5 +1,6 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
--- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts).
+-- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). Then
+-- what its roles may do beyond its schema, as far as that is ours to take back (see _close_holes).
 -- options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
@@ -24,7 +25,7 @@ DECLARE
     most           CONSTANT integer := 200;
     taken          integer := 0;
     unfinished     boolean := false;
-    -- Logins that another session is changing, and what was not done to them for that.
+    -- Logins, and findings of objects, that another session is changing, and what was not done to them for that.
     held           text[] := '{}'::text[];
     left_held      jsonb := '[]'::jsonb;
     remaining      integer;
@@ -43,7 +44,8 @@ BEGIN
             remaining := cardinality(repaired);
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished OR finding.role_name = ANY (held);
+                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished
+                           OR finding.role_name = ANY (held) OR finding.what = ANY (held);
                 unfinished := unfinished OR finding.kind IN ('schema_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
@@ -52,7 +54,8 @@ BEGIN
                         'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
+                IF finding.kind IN ('owner', 'owned', 'schema', 'schema_part', 'default')
+                   AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
                 END IF;
@@ -75,7 +78,7 @@ BEGIN
                             PERFORM edu_matrix_hub_schema._block_writes(tenant, tenant.access = 'WriteBlocked');
                         WHEN 'entry' THEN
                             PERFORM edu_matrix_hub_schema._let_connect(finding.role_name);
-                        WHEN 'owner' THEN
+                        WHEN 'owner', 'owned' THEN
                             IF finding.role_name <> current_user THEN
                                 PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take',
                                     ARRAY[finding.role_name]);
@@ -92,14 +95,21 @@ BEGIN
                 EXCEPTION
                     WHEN lock_not_available OR internal_error THEN
                         -- A login may change itself, and holds up by that what is done to it, and nothing else.
-                        IF finding.kind NOT IN ('login', 'entry') THEN
+                        IF finding.kind NOT IN ('login', 'entry', 'owned') THEN
                             RAISE;
                         END IF;
-                        held := held || finding.role_name;
+                        held := held || CASE finding.kind WHEN 'owned' THEN finding.what ELSE finding.role_name END;
                         left_held := left_held || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
                          OR duplicate_object OR undefined_object OR SQLSTATE 'TS001' THEN
+                        not_repairable := not_repairable || jsonb_build_object('what', finding.what,
+                            'statement', finding.statement, 'error', SQLERRM);
+                    WHEN OTHERS THEN
+                        -- A tenant chooses what there is to be given on, and one object holds up no other finding.
+                        IF finding.kind <> 'owned' OR edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+                            RAISE;
+                        END IF;
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                 END;
@@ -117,11 +127,15 @@ BEGIN
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
         END IF;
+        repaired := repaired || edu_matrix_hub_schema._close_holes(tenant.id);
+        IF tenant.isolation IS NOT NULL THEN
+            PERFORM edu_matrix_hub_schema._store_isolation(ARRAY[tenant.id], started);
+        END IF;
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF held <> '{}' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy',
-                format('another session is changing login "%s"', held[1]), '{"sqlstate": "55P03"}');
+                format('another session is changing it: %s', left_held #>> '{0,what}'), '{"sqlstate": "55P03"}');
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
                 format('%s; a role with more rights has to run: %s',

@@ -10,6 +10,7 @@ mod credential;
 mod database;
 mod grave;
 mod identity;
+mod isolation;
 mod job;
 mod lane;
 mod step;
@@ -24,12 +25,13 @@ pub use credential::{CredentialRow, LoginLimits, NewCredential, Verifier};
 pub use database::{DatabaseFacts, Missing};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
+pub use isolation::{Hole, HoleKind};
 pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
-pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};
+pub use survey::{Asked, ChangedBackup, InstitutionTable, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
     TenantQuestion, TenantRow,

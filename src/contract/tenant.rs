@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow,
-    OperationStatus, OperationType, Owner, RowStatus, SetAside, Tombstone,
+    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus, JobRow,
+    OperationStatus, OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
-    api::tenant_schema::Roles,
+    api::{TenantDatabase, tenant_schema::Roles},
     text::{DOCS, count},
 };
 
@@ -43,6 +43,23 @@ pub struct InstitutionSource {
     pub table: String,
     /// The column that holds the institution's UUID.
     pub id_column: String,
+    /// The column that says how the institution stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_column: Option<String>,
+}
+
+impl InstitutionSource {
+    /// The table that a database's spec names.
+    #[must_use]
+    pub fn of(database: &TenantDatabase) -> Option<Self> {
+        let source = database.spec.institutions.as_ref()?.source.as_ref()?;
+        Some(Self {
+            schema: source.schema.clone(),
+            table: source.table.clone(),
+            id_column: source.id_column.clone(),
+            status_column: source.status_column.clone(),
+        })
+    }
 }
 
 /// Everything the database knows that concerns one tenant.
@@ -137,9 +154,12 @@ pub struct TenantRow {
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
     pub measured: Option<Box<Measured>>,
-    /// What its applications log in with, if that is the operator's; former releases do not tell it.
+    /// What its roles may do beyond its schema, once that was looked at; former releases do not tell it.
     #[serde(default)]
-    pub credential: Option<Box<CredentialRow>>,
+    pub isolation: Option<Box<[Hole]>>,
+    /// What it logs in with, for each purpose for which the operator gave it something; former releases do not tell it.
+    #[serde(default)]
+    pub credentials: Option<Box<[CredentialRow]>>,
     /// The newest finished backup.
     pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.
@@ -153,6 +173,12 @@ impl TenantRow {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.schema_exists && self.status.lives()
+    }
+
+    /// What it logs in with for this purpose.
+    #[must_use]
+    pub fn credential(&self, purpose: &Purpose) -> Option<&CredentialRow> {
+        self.credentials.iter().flatten().find(|credential| credential.purpose == *purpose)
     }
 
     /// What it uses, in bytes, as far as is known now: what was just estimated does not make it smaller.

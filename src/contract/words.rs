@@ -122,6 +122,8 @@ words! {
         Suspended = "suspended",
         /// The same, and it gets no new tenant.
         Closed = "closed",
+        /// The application's table named it once and does not any more. Its tenant may be used.
+        Gone = "gone",
     }
 }
 

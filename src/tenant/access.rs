@@ -10,7 +10,7 @@ use crate::{
         policy::{Enforcement, Quota},
         tenant_schema::{Access, BlockedCause},
     },
-    contract::{AccessCause, AccessWord, InstitutionStatus, Owner, TenantAnswer, TenantRow},
+    contract::{AccessCause, AccessWord, InstitutionSource, InstitutionStatus, Owner, TenantAnswer, TenantRow},
     quantity::{Bytes, human},
 };
 
@@ -138,9 +138,14 @@ pub(super) fn way_out(desired: &Desired, observed: &TenantAnswer) -> String {
     let of_institution = desired.institution.zip(institution(observed)).filter(|(_, status)| is_shut(Some(status)));
     let institution = of_institution.map(|(institution, status)| {
         let id = institution.uuid();
+        let source = desired.institution_source.as_ref().and_then(|source| {
+            let InstitutionSource { schema, table, status_column, .. } = source;
+            Some(format!("; or, if table {schema}.{table} says so: change its {} there", status_column.as_ref()?))
+        });
         format!(
-            "its institution {id} is {status}, and the schema opens by itself when that is active again{}",
-            activate(id)
+            "its institution {id} is {status}, and the schema opens by itself when that is active again{}{}",
+            activate(id),
+            source.unwrap_or_default()
         )
     });
     let quota = observed.own.as_deref().and_then(|row| out_of_quota(desired, row));
@@ -177,6 +182,19 @@ pub(super) fn activate(institution: Uuid) -> String {
     let statement =
         format!("UPDATE edu_matrix_hub_schema.institutions SET status = 'active' WHERE id = '{institution}'");
     format!(": as a superuser, in this database: {statement}")
+}
+
+/// What is to be said of an institution that its table does not name any more.
+pub(super) fn gone(desired: &Desired, institution: Option<&InstitutionStatus>) -> Option<String> {
+    let id = desired.institution.filter(|_| institution == Some(&InstitutionStatus::Gone))?.uuid();
+    let InstitutionSource { schema, table, .. } = desired.institution_source.as_ref()?;
+    let object = Object::tenant(&desired.owner.namespace, &desired.owner.name);
+    Some(format!(
+        "schema {} goes on, and its institution {id} is not in table {schema}.{table} any more: if it has left: {}; if not, put its row \
+         back there",
+        desired.schema_name.as_str(),
+        object.to(Verb::Delete)
+    ))
 }
 
 fn is_shut(institution: Option<&InstitutionStatus>) -> bool {

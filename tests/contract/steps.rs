@@ -41,6 +41,7 @@ pub fn one_of_each() -> Vec<Step> {
                 schema: text("public"),
                 table: text("schools"),
                 id_column: text("id"),
+                status_column: Some(text("status")),
             }),
             beside: Some(id),
         },

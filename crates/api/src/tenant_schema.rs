@@ -86,7 +86,14 @@ pub const CONFIG_MAX_LEVELS: usize = 32;
     )
     .message("schemaName is immutable: it can be neither added, changed nor removed")
     .reason(Reason::FieldValueForbidden)
-    .field_path(".schemaName")
+    .field_path(".schemaName"),
+    validation = Rule::new(
+        "!has(self.connectionSecret) || !has(self.migrationSecret) || \
+         self.connectionSecret.name != self.migrationSecret.name"
+    )
+    .message("migrationSecret must have another name than connectionSecret")
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".migrationSecret")
 )]
 pub struct TenantSchemaSpec {
     /// The `TenantDatabase` that hosts the tenant. Immutable.
@@ -177,7 +184,15 @@ pub struct TenantSchemaSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_secret: Option<ConnectionSecret>,
 
-    /// How long a password in that Secret lives, and what its login may.
+    /// The Secret that migrations connect with. Its sessions act as the owner role, so that they make and change tables, which belong
+    /// to the owner whichever password they were made with. The operator writes and renews it as the other one. It has another name
+    /// than that.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration_secret: Option<ConnectionSecret>,
+
+    /// How long a password in these Secrets lives, and what its login may.
     ///
     /// Default: what each field defaults to.
     #[serde(skip_serializing_if = "Option::is_none")]

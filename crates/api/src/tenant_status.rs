@@ -95,6 +95,10 @@ pub struct TenantSchemaStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
 
+    /// What migrations connect with; absent while nothing is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration_credentials: Option<CredentialsStatus>,
+
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,

@@ -328,10 +328,10 @@ impl Step {
         matches!(self, Self::EndPreviousLogin { .. } | Self::WithdrawCredential { .. })
     }
 
-    /// Where a step that issues a password is given what is made for it; nothing in others.
-    pub const fn new_credential(&mut self) -> Option<&mut Option<NewCredential>> {
+    /// Where a step that issues a password is given what is made for it, and for which purpose; nothing in others.
+    pub fn new_credential(&mut self) -> Option<(Purpose, &mut Option<NewCredential>)> {
         match self {
-            Self::IssueCredential { new, .. } => Some(new),
+            Self::IssueCredential { purpose, new, .. } => Some((purpose.clone(), new)),
             _ => None,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ConfigChange, Quota, Step, Withdrawal};
+use super::{ConfigChange, Purpose, Quota, Step, Withdrawal};
 use crate::{
     api::transfer::ObjectName,
     contract::{AccessCause, AccessWord},
@@ -33,19 +33,23 @@ impl fmt::Display for Step {
             Self::SetTenantConfig { changes: ConfigChange::Both, quota_limit, .. } => {
                 write!(f, "set config and quota {}", shown(quota_limit.as_ref()))
             }
-            Self::IssueCredential { limits, unpublished, .. } => {
+            Self::IssueCredential { purpose, limits, unpublished, .. } => {
                 let of = if *unpublished { "again, as no Secret has the last one" } else { "to the login not in use" };
-                write!(f, "issue a password {of}; {limits}")
+                write!(f, "issue a password{} {of}; {limits}", whose(purpose))
             }
-            Self::SetCredentialLimits { limits, .. } => write!(f, "set the limits of the login in use: {limits}"),
-            Self::EndPreviousLogin { .. } => f.write_str("close the login of the former password, end its sessions"),
-            Self::WithdrawCredential { cause, .. } => {
+            Self::SetCredentialLimits { purpose, limits, .. } => {
+                write!(f, "set the limits of the login in use{}: {limits}", whose(purpose))
+            }
+            Self::EndPreviousLogin { purpose, .. } => {
+                write!(f, "close the login of the former password{}, end its sessions", whose(purpose))
+            }
+            Self::WithdrawCredential { purpose, cause, .. } => {
                 let why = match cause {
                     Withdrawal::NotWanted => ", as the spec asks for no Secret",
                     Withdrawal::Revoked => ", as a user revoked the password",
                     Withdrawal::Begun => ", which was begun before",
                 };
-                write!(f, "close the logins of applications, end their sessions{why}")
+                write!(f, "close the logins of {}, end their sessions{why}", purpose.users())
             }
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
             Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
@@ -82,6 +86,14 @@ impl fmt::Display for Step {
             Self::CancelBackup { .. } => f.write_str("cancel the backup"),
             Self::CancelTenantJobs { .. } => f.write_str("cancel its jobs"),
         }
+    }
+}
+
+/// Whose password it is, where that is not the applications'.
+const fn whose(purpose: &Purpose) -> &'static str {
+    match purpose {
+        Purpose::Migration => " of migrations",
+        Purpose::Connection | Purpose::Other(_) => "",
     }
 }
 

@@ -86,15 +86,17 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     }
 }
 
-/// A new schema, and in the same call what its applications log in with.
+/// A new schema, and in the same call what is to be logged in with.
 fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect> {
     let is_open = !access::of_new(desired, observed.institution_status.as_ref()).is_closed();
-    match desired.credential.as_ref().filter(|_| is_open) {
-        Some(wanted) => {
-            vec![Effect::Steps(vec![create, issue_step(wanted, false)]), publish(wanted, desired.schema_name.as_str())]
-        }
-        None => vec![Effect::Steps(vec![create])],
-    }
+    let wanted: Vec<_> = desired
+        .logins
+        .iter()
+        .filter_map(|logins| logins.wanted.as_ref().filter(|wanted| is_open && wanted.clash.is_none()))
+        .collect();
+    let issued = wanted.iter().map(|wanted| issue_step(wanted, false));
+    let published = wanted.iter().map(|wanted| publish(wanted, desired.schema_name.as_str()));
+    [Effect::Steps([create].into_iter().chain(issued).collect())].into_iter().chain(published).collect()
 }
 
 /// A tenant that comes from elsewhere meets the limits here, also if the object says that it had one before.

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod end;
+mod isolation;
 mod notices;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,7 +24,7 @@ use crate::{
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, ForeignTables, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
@@ -61,7 +62,7 @@ pub fn told(
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
             let status = status(tenant, desired, observed, applied, place, now);
-            done = what_was_done(tenant, desired.credential.is_some(), applied, &status);
+            done = what_was_done(tenant, desired, applied, &status);
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {
@@ -84,8 +85,9 @@ pub fn told(
         None => status,
     };
     // What is late is not due: a suspension or a pause may keep it from being done.
-    let due = status.credentials.as_ref().and_then(credentials::due).filter(|due| *due > now);
-    let due = due.into_iter().chain(measured_next(pass, now)).min();
+    let told = [&status.credentials, &status.migration_credentials];
+    let due = told.into_iter().flatten().filter_map(credentials::due).filter(|due| *due > now);
+    let due = due.chain(measured_next(pass, now)).min();
     Told { status, done, news, due }
 }
 
@@ -106,7 +108,7 @@ pub fn status(
     place: &Place,
     now: Timestamp,
 ) -> TenantSchemaStatus {
-    let (observed, secret) = (&observed.answer, &observed.secret);
+    let (observed, seen) = (&observed.answer, observed);
     let mut status = tenant.status.clone().unwrap_or_default();
     let made = applied.success(&Call::CreateTenantSchema);
     let row = observed.own.as_deref();
@@ -125,7 +127,13 @@ pub fn status(
         let wanted = access::as_observed(desired, observed);
         status.state = Some(state(&wanted, row, applied));
         status.blocked = blocked_by(wanted.told_cause(), &status, now);
-        status.credentials = credentials::credentials(desired, row, secret, applied, now);
+        for logins in &desired.logins {
+            let told = match logins.purpose {
+                Purpose::Migration => &mut status.migration_credentials,
+                Purpose::Connection | Purpose::Other(_) => &mut status.credentials,
+            };
+            *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
+        }
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
@@ -133,7 +141,16 @@ pub fn status(
         }
     }
     let verdict = verdict(desired, observed, &status, applied);
-    finish(tenant, status, &verdict, now)
+    let mut status = finish(tenant, status, &verdict, now);
+    // After a repair another look tells what is still open.
+    let is_repaired = applied.success(&Call::RepairTenantSchema).is_some();
+    if exists && !(is_repaired && find(&status.conditions, ConditionType::Isolated).is_some()) {
+        let (schema, is_closed) = (desired.schema_name.as_str(), status.state == Some(State::Suspended));
+        let holes = row.and_then(|row| row.isolation.as_deref());
+        let generation = tenant.metadata.generation.unwrap_or_default();
+        isolation::tell(&mut status.conditions, schema, is_closed, holes, generation, now);
+    }
+    status
 }
 
 /// Who keeps the tenant closed, wholly or to writes, and since when a status told it.
@@ -262,6 +279,9 @@ fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus
     }
     if wanted.cause.is_some() {
         return Verdict::of(reason, format!("schema {schema} is {is}; {}", way_out()), true);
+    }
+    if let Some(message) = access::gone(desired, access::institution(observed)) {
+        return Verdict::of(Reason::InstitutionGone, message, true);
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
     let quota = desired.effective.quota_limit.as_deref();

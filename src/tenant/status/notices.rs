@@ -11,12 +11,13 @@ use crate::{
     contract::Call,
     frame::Notice,
     plan::Applied,
+    tenant::{credential::Logins, desired::Desired},
 };
 
-/// Of what was done. `wants_secret`: a Secret is asked for.
+/// Of what was done.
 pub(super) fn what_was_done(
     tenant: &TenantSchema,
-    wants_secret: bool,
+    desired: &Desired,
     applied: &Applied,
     new: &TenantSchemaStatus,
 ) -> Vec<Notice> {
@@ -55,9 +56,10 @@ pub(super) fn what_was_done(
         };
         notices.push(Notice { reason, message });
     }
-    let told = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();
-    notices.extend(credentials::what_was_done(told, wants_secret, namespace, applied));
+    for Logins { purpose, wanted, told } in &desired.logins {
+        notices.extend(credentials::what_was_done(purpose, told.as_ref(), wanted.is_some(), namespace, applied));
+    }
     notices
 }
 
@@ -68,6 +70,10 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
     if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
+    }
+    let opened = newly(old, &new.conditions, ConditionType::Isolated).filter(|isolated| isolated.status == "False");
+    if let Some(isolated) = opened {
+        notices.push(Notice { reason: EventReason::NotIsolated, message: isolated.message.clone() });
     }
     for (crossed, reason) in
         [(Reason::QuotaWarning, EventReason::QuotaWarning), (Reason::QuotaExceeded, EventReason::QuotaExceeded)]
