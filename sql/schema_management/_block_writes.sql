@@ -176,10 +176,10 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._let_members(edu_matrix_hub_schema.tenant_schemas, jsonb, text, boolean)
     FROM PUBLIC;
 
--- Gives back what _block_writes took, exactly, and takes what was given instead. Logins of a credential that was issued
 -- Gives back what _block_writes took, exactly, and takes what was given instead. Logins of a credential that was
 -- issued meanwhile become members of what all are for its purpose. Returns the members that do not exist any more, or
 -- are other roles by now.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._allow_writes(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS text[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
