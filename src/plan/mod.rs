@@ -52,7 +52,7 @@ pub enum Effect {
         /// Who logs in with it.
         purpose: Purpose,
         /// The Secret.
-        secret: Target,
+        secret: Box<Target>,
         /// The schema that it leads to.
         schema: String,
         /// Where applications connect to, if not where the operator does.

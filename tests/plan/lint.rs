@@ -302,7 +302,13 @@ fn publish() -> Effect {
         owner_uid: text("u"),
         stays: false,
     };
-    Effect::Publish { purpose: Purpose::Connection, secret, schema: text("school"), client: None, read: None }
+    Effect::Publish {
+        purpose: Purpose::Connection,
+        secret: Box::new(secret),
+        schema: text("school"),
+        client: None,
+        read: None,
+    }
 }
 
 fn reclaim(schema_id: Uuid) -> Step {

@@ -33,11 +33,18 @@ impl<'a> Application<'a> {
         call(&self.operator, "issue_credential", &options).await
     }
 
-    /// Issues one, which must succeed, and returns its login.
+    /// Issues one, which must succeed, and returns its login. As the operator does it: a session of the login runs what only that
+    /// can.
     pub async fn issued(&self, password: &str) -> String {
         let answer = self.issue(password, json!({})).await;
         expect(&answer, "success");
-        answer["detail"]["login"].as_str().unwrap().to_owned()
+        let login = answer["detail"]["login"].as_str().unwrap().to_owned();
+        if let Some(statements) = answer["detail"]["own_statements"].as_str() {
+            let own = self.database.log_in(&login, password).await.unwrap();
+            let sent = OWN_STATEMENTS.replace(":milliseconds", "5000").replace(":statements", statements);
+            own.batch_execute(&sent).await.unwrap();
+        }
+        login
     }
 
     /// Sets a connection limit and a statement timeout.
@@ -81,6 +88,8 @@ impl<'a> Application<'a> {
         }
     }
 }
+
+const OWN_STATEMENTS: &str = include_str!("../../sql/call/own_statements.sql");
 
 /// Whether a session was ended.
 pub async fn is_ended(session: &Client) -> bool {

@@ -1,28 +1,13 @@
 //! What a tenant's migrations log in with: sessions that begin as the owner role, so that what they make is the owner's, whichever of
 //! the two logins made it; and nothing beyond that tenant.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::{
     application::{Application, CLOSED, NO_PASSWORD, is_ended},
     support::{Database, Lane, Tenant, expect, has_keepers, surveyed, with_database},
 };
-
-/// What a tenant is issued, as the operator does it: a session of the login runs what only that can.
-async fn issued(application: &Application<'_>, password: &str) -> String {
-    let answer = application.issue(password, json!({})).await;
-    expect(&answer, "success");
-    let login = answer["detail"]["login"].as_str().unwrap().to_owned();
-    if let Some(statements) = answer["detail"]["own_statements"].as_str() {
-        let own = application.database.log_in(&login, password).await.unwrap();
-        let sent = OWN_STATEMENTS.replace(":milliseconds", "5000").replace(":statements", statements);
-        own.batch_execute(&sent).await.unwrap();
-    }
-    login
-}
-
-const OWN_STATEMENTS: &str = include_str!("../../sql/call/own_statements.sql");
 
 /// Who a session acts as.
 async fn acts_as(session: &Client) -> String {
@@ -47,7 +32,7 @@ async fn what_a_migration_makes_is_the_owners_and_is_changed_after_any_rotation(
         let (application, migration) =
             (Application::of(&database, &tenant).await, Application::migrating(&database, &tenant).await);
         let writer = application.issued("app").await;
-        let first = issued(&migration, "1").await;
+        let first = migration.issued("1").await;
         assert!(first.ends_with("_mig_a") && writer.ends_with("_app_a"), "{first}, {writer}");
 
         let client = database.log_in(&first, "1").await.unwrap();
@@ -65,7 +50,7 @@ async fn what_a_migration_makes_is_the_owners_and_is_changed_after_any_rotation(
         let rows = database.log_in(&writer, "app").await.unwrap();
         rows.batch_execute("INSERT INTO pupils VALUES (1)").await.unwrap();
 
-        let second = issued(&migration, "2").await;
+        let second = migration.issued("2").await;
         assert!(second.ends_with("_mig_b"), "{second}");
         client.batch_execute("ALTER TABLE pupils ADD COLUMN name text").await.unwrap();
         migration.closed_previous().await;
@@ -85,7 +70,7 @@ async fn a_migration_reaches_nothing_beyond_its_tenant() {
         let (tenant, other) = (database.tenant("school").await, database.tenant("other").await);
         database.as_owner(&other, "CREATE TABLE pupils (id int)").await;
         let migration = Application::migrating(&database, &tenant).await;
-        let login = issued(&migration, "1").await;
+        let login = migration.issued("1").await;
         let client = database.log_in(&login, "1").await.unwrap();
         for role in [tenant.owner.as_str(), login.as_str(), "NONE"] {
             for statement in [
@@ -123,7 +108,7 @@ async fn what_a_migration_makes_as_itself_is_given_to_the_owner() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         let migration = Application::migrating(&database, &tenant).await;
-        let login = issued(&migration, "1").await;
+        let login = migration.issued("1").await;
         let lane = Lane::claim(database.operator().await).await;
         assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
 
@@ -162,7 +147,7 @@ async fn what_a_migration_makes_as_itself_is_given_to_the_owner() {
         database.as_owner(&tenant, &allows).await;
         client.batch_execute("CREATE COLLATION stays FROM \"C\"; CREATE TABLE later (id int)").await.unwrap();
         database.as_owner(&tenant, &format!("REVOKE ALL ON SCHEMA school FROM {login}")).await;
-        let second = issued(&migration, "2").await;
+        let second = migration.issued("2").await;
         migration.closed_previous().await;
         assert_eq!(found(&lane, &tenant).await.len(), 1);
         let mut holder = database.connect("postgres").await;
@@ -203,7 +188,7 @@ async fn whatever_is_changed_of_a_migrations_login_is_put_right_and_its_role_sta
     with_database(async |database| {
         let tenant = database.tenant("school").await;
         let migration = Application::migrating(&database, &tenant).await;
-        let login = issued(&migration, "1").await;
+        let login = migration.issued("1").await;
         let lane = Lane::claim(database.operator().await).await;
         assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
         let name = &database.name;
@@ -253,9 +238,9 @@ async fn whatever_is_changed_of_a_migrations_login_is_put_right_and_its_role_sta
             let expected = format!("login \"{login}\" has defaults that take a new password: ");
             assert!(drift[0]["what"].as_str().unwrap().starts_with(&expected), "{drift:?}");
             assert!(drift[0]["statement"].as_str().unwrap().contains("rotate-requested-at"), "{drift:?}");
-            issued(&migration, "2").await;
+            migration.issued("2").await;
             migration.closed_previous().await;
-            issued(&migration, "1").await;
+            migration.issued("1").await;
             migration.closed_previous().await;
             assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
         }
@@ -269,7 +254,7 @@ async fn defaults_that_a_login_gives_itself_keep_no_password_from_being_issued()
         let tenant = database.tenant("school").await;
         let (application, name) = (Application::of(&database, &tenant).await, &database.name);
         let lane = Lane::claim(database.operator().await).await;
-        let (first, second) = (issued(&application, "1").await, issued(&application, "2").await);
+        let (first, second) = (application.issued("1").await, application.issued("2").await);
         assert_eq!(found(&lane, &tenant).await, [] as [Value; 0]);
         for (login, password) in [(&first, "1"), (&second, "2")] {
             let client = database.log_in(login, password).await.unwrap();
@@ -285,7 +270,7 @@ async fn defaults_that_a_login_gives_itself_keep_no_password_from_being_issued()
         expect(&application.repair().await, "success");
         for password in ["3", "4"] {
             application.closed_previous().await;
-            let login = issued(&application, password).await;
+            let login = application.issued(password).await;
             let client = database.log_in(&login, password).await.unwrap();
             client.batch_execute("CREATE TEMP TABLE mine (id int)").await.unwrap();
             let shown: String = client.query_one("SHOW search_path", &[]).await.unwrap().get(0);
@@ -302,7 +287,7 @@ async fn a_migrations_login_is_closed_with_its_tenant_and_apart_from_the_applica
         let tenant = database.tenant("school").await;
         let (application, migration) =
             (Application::of(&database, &tenant).await, Application::migrating(&database, &tenant).await);
-        let (writer, login) = (application.issued("app").await, issued(&migration, "1").await);
+        let (writer, login) = (application.issued("app").await, migration.issued("1").await);
         migration.set_access("Suspended").await;
         assert_eq!(migration.door(&login, "1").await, CLOSED);
         migration.set_access("ReadWrite").await;

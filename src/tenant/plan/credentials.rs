@@ -174,7 +174,7 @@ pub(super) fn issue_step(wanted: &Credential, unpublished: bool) -> Step {
 pub(super) fn publish(wanted: &Credential, schema: &str) -> Effect {
     Effect::Publish {
         purpose: wanted.purpose.clone(),
-        secret: wanted.secret.clone(),
+        secret: Box::new(wanted.secret.clone()),
         schema: schema.to_owned(),
         client: wanted.client.clone(),
         read: wanted.read.clone(),
