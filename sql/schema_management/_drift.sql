@@ -244,8 +244,7 @@ AS $function$
 
         UNION ALL
         SELECT CASE l.kind WHEN 'shared' THEN 11 WHEN 'owned' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what,
-               l.repairable, l.statement,
-               l.role_name, l.other_role, l.helper
+               l.repairable, l.statement, l.role_name, l.other_role, l.helper
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
 
         UNION ALL

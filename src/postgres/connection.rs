@@ -130,8 +130,10 @@ impl fmt::Debug for Connection {
 /// Two connections are equal when a lane made for one serves the other; which Secret they are from does not matter.
 impl PartialEq for Connection {
     fn eq(&self, other: &Self) -> bool {
-        let trusted = |connection: &Self| (connection.ca_pem.clone(), connection.client_ca_pem.clone());
-        self.pg == other.pg && self.tls == other.tls && trusted(self) == trusted(other)
+        self.pg == other.pg
+            && self.tls == other.tls
+            && self.ca_pem == other.ca_pem
+            && self.client_ca_pem == other.client_ca_pem
     }
 }
 

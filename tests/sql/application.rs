@@ -4,7 +4,13 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::{Database, Tenant, call, expect};
+use crate::support::{Database, Lane, Tenant, call, expect, surveyed};
+
+/// What the survey finds of this tenant.
+pub async fn found(lane: &Lane, tenant: &Tenant) -> Vec<Value> {
+    let survey = lane.survey(false).await;
+    surveyed(&survey, tenant).map_or_else(Vec::new, |row| row["drift"].as_array().unwrap().clone())
+}
 
 /// What an application of a tenant is issued.
 pub struct Application<'a> {

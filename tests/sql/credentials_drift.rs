@@ -4,15 +4,9 @@ use serde_json::{Value, json};
 use tenant_schema_operator::postgres::script::Form;
 
 use crate::{
-    application::Application,
+    application::{Application, found},
     support::{Database, Lane, Tenant, expect, has_keepers, surveyed, with_bare_database, with_database},
 };
-
-/// What the survey finds.
-async fn found(lane: &Lane, tenant: &Tenant) -> Vec<Value> {
-    let survey = lane.survey(false).await;
-    surveyed(&survey, tenant).map_or_else(Vec::new, |row| row["drift"].as_array().unwrap().clone())
-}
 
 /// A tenant with two open logins, whose survey finds nothing.
 struct Ground<'a> {

@@ -5,8 +5,8 @@ use serde_json::Value;
 use tokio_postgres::Client;
 
 use crate::{
-    application::{Application, CLOSED, NO_PASSWORD, is_ended},
-    support::{Database, Lane, Tenant, expect, has_keepers, surveyed, with_database},
+    application::{Application, CLOSED, NO_PASSWORD, found, is_ended},
+    support::{Database, Lane, expect, has_keepers, with_database},
 };
 
 /// Who a session acts as.
@@ -17,12 +17,6 @@ async fn acts_as(session: &Client) -> String {
 /// Who has a table of the tenant's.
 async fn owner_of(database: &Database, table: &str) -> String {
     database.one(&format!("SELECT pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = '{table}'::regclass")).await
-}
-
-/// What the survey finds.
-async fn found(lane: &Lane, tenant: &Tenant) -> Vec<Value> {
-    let survey = lane.survey(false).await;
-    surveyed(&survey, tenant).map_or_else(Vec::new, |row| row["drift"].as_array().unwrap().clone())
 }
 
 #[tokio::test]

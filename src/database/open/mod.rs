@@ -88,7 +88,7 @@ pub async fn open(
     let owner_role = spec.owner_role()?;
     let user = connection.user().to_owned();
     let (host, port) = (connection.host(), connection.port());
-    let Connection { tls, ca_pem, client_ca_pem, .. } = connection.clone();
+    let (tls, ca_pem, client_ca_pem) = (connection.tls, connection.ca_pem.clone(), connection.client_ca_pem.clone());
     let size = spec.connection.max_connections();
     let Reached { functions, facts } = reach(database, connection, metrics).await?;
     let place = Place { host, port: i32::from(port), database: facts.database_name.clone() };

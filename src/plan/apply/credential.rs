@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     api::condition::Reason,
-    contract::{Call, CallResult, CallStatus, Caller, NewCredential, Purpose, Step, Verifier},
+    contract::{Call, CallResult, Caller, NewCredential, Purpose, Step, Verifier},
     kubernetes::secrets::{Content, Refusal, Secrets, Target},
     lane::{Endpoint, Lane},
     plan::End,
@@ -77,12 +77,7 @@ pub fn issued(results: &[CallResult], passwords: Vec<(Purpose, Password)>) -> Ve
         group: String,
     }
     let answered = |(purpose, password): (Purpose, Password)| {
-        let is_meant = |result: &&CallResult| {
-            result.call == Call::IssueCredential
-                && result.status == CallStatus::Success
-                && result.text("purpose") == Some(purpose.as_str())
-        };
-        let result = results.iter().find(is_meant)?;
+        let result = results.iter().find(|result| result.succeeded_for(&Call::IssueCredential, &purpose))?;
         let Answer { login, credential_id, previous_until, own_statements, group } =
             serde_json::from_value(result.detail.clone()).ok()?;
         let own_statements = own_statements.map(|statements| OwnStatements { statements, group });

@@ -43,8 +43,7 @@ impl Applied {
     /// The answer of a function that did something to the logins of this purpose.
     #[must_use]
     pub fn success_for(&self, call: &Call, purpose: &Purpose) -> Option<&CallResult> {
-        let is_meant = |result: &&CallResult| result.call == *call && result.text("purpose") == Some(purpose.as_str());
-        self.results.iter().filter(is_meant).find(|result| result.status == CallStatus::Success)
+        self.results.iter().find(|result| result.succeeded_for(call, purpose))
     }
 
     /// A text that one of the functions answered with.
