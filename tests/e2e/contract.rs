@@ -148,10 +148,7 @@ async fn tenants(world: &World, names: &[&str]) {
         world.sql_as(name, "owner", &format!("CREATE TABLE {name}.pupils (id int)"));
     }
     for name in names {
-        let shown = async || {
-            let tenant = world.api::<TenantSchema>().get(name).await.unwrap();
-            tenant.status.unwrap().table_count == Some(1)
-        };
+        let shown = async || world.tenant_looked_at(name).await.status.unwrap().table_count == Some(1);
         world.eventually(&format!("{name} shows its table"), shown).await;
     }
 }

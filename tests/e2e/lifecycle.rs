@@ -98,7 +98,9 @@ async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_no
     assert_eq!(condition(&ready, "Ready").unwrap().2, "schema school is ready");
     assert!(condition(&ready, "Reconciling").is_none() && condition(&ready, "Stalled").is_none());
 
-    // The database counts the tenant at the next survey, and that is the last write.
+    // A survey looks at the tenant's rights, and the database counts the tenant: these are the last writes.
+    let looked_at = world.tenant_looked_at("school").await;
+    assert_eq!(condition(&looked_at, "Isolated").unwrap().1, "NoHoleFound");
     world
         .eventually("the database counts its tenant", async || {
             let database = world.databases().get(&world.database_ref()).await.unwrap();
@@ -109,7 +111,7 @@ async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_no
     world.next_survey().await;
     world.next_survey().await;
     let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
-    assert_eq!(tenant.resource_version(), ready.resource_version());
+    assert_eq!(tenant.resource_version(), looked_at.resource_version());
     let later = world.databases().get(&world.database_ref()).await.unwrap();
     assert_eq!(later.resource_version(), database.resource_version());
     assert_eq!((calls("observe_tenant") - observed, calls("apply_steps")), (1, 1), "no call for an idle tenant");

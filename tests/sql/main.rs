@@ -38,6 +38,7 @@ mod hostile;
 mod hostile_backups;
 mod hostile_locks;
 mod identity;
+mod idle_transactions;
 mod hostile_size;
 mod install;
 mod institutions;

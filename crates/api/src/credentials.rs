@@ -76,8 +76,8 @@ pub struct Credentials {
     #[schemars(range(min = 0, max = 2_000_000))]
     pub statement_timeout_seconds: Option<i32>,
 
-    /// How many seconds a session may be idle in a transaction; `0` for any number. The login's default: a session may set
-    /// another value.
+    /// How many seconds a session may be idle in a transaction; `0` for any number. It is the login's default. A session may
+    /// set another value, and is then ended by a survey after at most twice this time and two surveys.
     ///
     /// Default: `300`.
     #[serde(skip_serializing_if = "Option::is_none")]

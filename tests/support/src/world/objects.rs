@@ -162,6 +162,15 @@ impl World {
         self.until_ready(&self.api::<TenantSchema>(), name, "True", "Succeeded").await
     }
 
+    /// A tenant that is Ready/Succeeded, after a survey has looked at its rights and what it found is written.
+    pub async fn tenant_looked_at(&self, name: &str) -> TenantSchema {
+        self.eventually(&format!("a survey looked at the rights of {name}"), async || {
+            is_looked_at(&self.ready_tenant(name).await)
+        })
+        .await;
+        self.ready_tenant(name).await
+    }
+
     /// Waits until an object is gone.
     pub async fn until_gone<K>(&self, api: &Api<K>, name: &str)
     where
@@ -245,6 +254,9 @@ fn is_current(object: &impl Serialize) -> bool {
 /// Whether a tenant that is ready shows how many tables it has, and what was found of its rights.
 pub(super) fn shows(tenant: &TenantSchema, tables: i32) -> bool {
     let is_ready = condition(tenant, "Ready").is_some_and(|(status, ..)| status == "True");
-    let is_looked_at = condition(tenant, "Isolated").is_none_or(|(_, reason, _)| reason != "NotLookedAt");
-    !is_ready || is_looked_at && tenant.status.as_ref().is_some_and(|status| status.table_count == Some(tables))
+    !is_ready || is_looked_at(tenant) && tenant.status.as_ref().is_some_and(|status| status.table_count == Some(tables))
+}
+
+fn is_looked_at(tenant: &TenantSchema) -> bool {
+    condition(tenant, "Isolated").is_none_or(|(_, reason, _)| reason != "NotLookedAt")
 }
