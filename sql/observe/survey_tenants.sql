@@ -1,9 +1,10 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?}; the last four are the
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?}; the last five are the
 -- operator's clock, up to when a person confirmed that things are taken away, how many tenants' last backups may
--- expire in an hour, and the application's own table of institutions or null (see _read_institutions). Answers the
--- state of the world (see heartbeat_lane), what expired and waits, totals, and the tenants and backups that changed
--- since the survey before; besides all tenants, or those of a slice, which is the first byte of their id modulo 10.
+-- expire in an hour, the application's own table of institutions or null (see _read_institutions), and what was found
+-- of the logins that the survey before named (see _passwords_to_try). Answers the state of the world (see
+-- heartbeat_lane), what expired and waits, totals, logins to try, and the tenants and backups that changed since the
+-- survey before; besides all tenants, or those of a slice, which is the first byte of their id modulo 10.
 --
 -- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come
 -- from two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature
@@ -76,6 +77,8 @@ BEGIN
         IF options ? 'institutions' THEN
             source_problem := edu_matrix_hub_schema._read_institutions(nullif(options -> 'institutions', 'null'));
         END IF;
+
+        PERFORM edu_matrix_hub_schema._note_salts(options -> 'salts');
 
         -- Which schemas were written to, or are locked to be written to, perhaps without a commit so far, and how large
         -- are they now? Those without a mark are measured again. A lock of a prepared transaction has no pid.
@@ -261,7 +264,9 @@ BEGIN
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
         answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),
-                                               'bring_back', edu_matrix_hub_schema._to_bring_back());
+                                               'bring_back', edu_matrix_hub_schema._to_bring_back(),
+                                               'logins_to_try', CASE WHEN options ? 'salts' THEN
+                                                   edu_matrix_hub_schema._passwords_to_try(started) ELSE '[]' END);
         UPDATE edu_matrix_hub_schema.installation AS i
         SET surveyed_at = started, beats = i.beats + 1,
             -- A holder of a former release has no heartbeat and no number.

@@ -43,6 +43,7 @@ SELECT t.id AS schema_id,
                    'purpose', c.purpose, 'login', c.login, 'credential_id', c.credential_id, 'issued_at', c.issued_at,
                    'previous_login', c.previous_login, 'previous_until', c.previous_until,
                    'previous_closed_at', c.previous_closed_at, 'withdrawn_at', c.withdrawn_at,
+                   'password_changed', c.password_changed,
                    'connection_limit', c.connection_limit,
                    'statement_timeout_seconds', c.statement_timeout_seconds,
                    'idle_in_transaction_timeout_seconds', c.idle_in_transaction_timeout_seconds) ORDER BY c.purpose)

@@ -6,7 +6,7 @@
 -- statement_timeout_seconds, idle_in_transaction_timeout_seconds, grace_seconds, unpublished?, requested_by?}. With
 -- owner_uid it is the living tenant of that object, whose id a caller does not know that makes it in the same plan. The
 -- verifier is SCRAM-SHA-256's: a password never comes here, and neither is ever written into the log. Issued before, a
--- credential is `unchanged`. detail: the row of tenant_credentials without its schema_id.
+-- credential is `unchanged`. detail: see _credential_detail.
 --
 -- `unpublished` says that the credential in the registry never reached its Secret, so that applications still have the
 -- one before. While that one's login is open, it stays as it is, its grace begins again, and the login in use gets
@@ -75,12 +75,13 @@ BEGIN
         by_itself := edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
         INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c
             (schema_id, purpose, login, credential_id, issued_at, connection_limit, statement_timeout_seconds,
-             idle_in_transaction_timeout_seconds)
+             idle_in_transaction_timeout_seconds, salt)
         VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp(),
                 (options ->> 'connection_limit')::integer, (options ->> 'statement_timeout_seconds')::integer,
-                (options ->> 'idle_in_transaction_timeout_seconds')::integer)
+                (options ->> 'idle_in_transaction_timeout_seconds')::integer, split_part(verifier, '$', 2))
         ON CONFLICT (schema_id, purpose) DO UPDATE
         SET login = excluded.login, credential_id = excluded.credential_id, issued_at = excluded.issued_at,
+            salt = excluded.salt, salt_seen = false, password_changed = false, tried_at = NULL,
             previous_login = CASE WHEN in_place THEN c.previous_login ELSE c.login END,
             previous_until = excluded.issued_at + grace, connection_limit = excluded.connection_limit,
             statement_timeout_seconds = excluded.statement_timeout_seconds,
@@ -155,13 +156,13 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._tenant_asked(jsonb) FROM PUBLIC;
 
--- What is told of a credential.
+-- What is told of a credential when it is issued.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_detail(
     credential edu_matrix_hub_schema.tenant_credentials) RETURNS jsonb
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT to_jsonb(credential) - 'schema_id'
+    SELECT to_jsonb(credential) - ARRAY['schema_id', 'salt', 'salt_seen', 'password_changed', 'tried_at']
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 

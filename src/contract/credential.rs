@@ -55,9 +55,38 @@ pub struct CredentialRow {
     pub previous_closed_at: Option<Timestamp>,
     /// When all was closed; another call ends what came in meanwhile.
     pub withdrawn_at: Option<Timestamp>,
+    /// Whether the login in use has another password than the Secret; former functions do not tell.
+    #[serde(default)]
+    pub password_changed: bool,
     /// What the login in use may.
     #[serde(flatten)]
     pub limits: LoginLimits,
+}
+
+/// A login of which a survey asks what the server tells of its password.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct LoginToTry {
+    /// Its tenant.
+    pub schema_id: Uuid,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Its name.
+    pub login: String,
+    /// Which password it should have.
+    pub credential_id: Uuid,
+}
+
+/// What the server told of it.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct SaltFound {
+    /// Its tenant.
+    pub schema_id: Uuid,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Which password it should have.
+    pub credential_id: Uuid,
+    /// How often the password was hashed and with which salt, as in its verifier.
+    pub salt: String,
 }
 
 /// What is made when a plan is applied: a plan is a value, and the same each time.

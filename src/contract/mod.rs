@@ -21,7 +21,7 @@ mod words;
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;
-pub use credential::{CredentialRow, LoginLimits, NewCredential, Verifier};
+pub use credential::{CredentialRow, LoginLimits, LoginToTry, NewCredential, SaltFound, Verifier};
 pub use database::{DatabaseFacts, Missing};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Beat, CallResult, HeldBackups, InstitutionSource, Owner, TenantRow};
+use super::{Beat, CallResult, HeldBackups, InstitutionSource, LoginToTry, Owner, TenantRow};
 use crate::api::TenantDatabase;
 
 /// Which tenants' rows a survey answers with besides those that changed.
@@ -100,6 +100,9 @@ pub struct SurveyAnswer {
     /// Why the application's table of institutions cannot be read.
     #[serde(default)]
     pub institution_problem: Option<String>,
+    /// Logins of which the next survey is to be told what the server tells of their passwords; former functions ask for none.
+    #[serde(default)]
+    pub logins_to_try: Vec<LoginToTry>,
     /// Backups that changed since the survey before.
     pub backups_changed: Vec<ChangedBackup>,
     /// Backups that expired and wait for a person.

@@ -136,7 +136,7 @@ impl Pass<'_> {
         self.notices.extend(status::opening_notices(ctx.world.news(name), &opened));
         let facts = Facts::new(&opened, &ctx.identity, ctx.claim);
         let (lane, slots) = (opened.lane, opened.job_slots);
-        if let Err(error) = survey(&lane, 0, desired, ctx).await {
+        if let Err(error) = survey(&lane, 0, None, desired, ctx).await {
             lane.lose();
             return Err(Error::Open(error.into()));
         }
@@ -158,7 +158,8 @@ impl Pass<'_> {
             let next = (memory.slice + 1) % Asked::SLICES;
             std::mem::replace(&mut memory.slice, next)
         });
-        match survey(lane, slice, desired, ctx).await {
+        let salts = work.memory(|memory| std::mem::take(&mut memory.salts));
+        match survey(lane, slice, Some(salts), desired, ctx).await {
             Ok(found) => self.survey = found,
             Err(_) if lane.is_refused() => return Err(rejoin(&desired.name, ctx, holdings).await),
             Err(error) if error.is_outage() || error.is_misfit() => return Err(Error::Open(error.into())),
@@ -180,6 +181,10 @@ impl Pass<'_> {
         }
         let released = owners::release(&self.database, &work, ctx).await;
         self.notices.extend(released.unwrap_or_default());
+        if let Some(answer) = &mut self.survey {
+            let salts = lane.salts(std::mem::take(&mut answer.logins_to_try)).await;
+            work.memory(|memory| memory.salts = salts);
+        }
         // The next survey comes at once when rows were bound again, which it tells, or when it must find the rows that
         // are gone.
         let bound = self.notices.iter().any(|notice| notice.reason == EventReason::Rebound);

@@ -11,24 +11,34 @@ use tokio::time::Instant;
 
 use super::desired::Desired;
 use crate::{
-    contract::{SurveyAnswer, TenantRow},
+    contract::{SaltFound, SurveyAnswer, TenantRow},
     frame::Context,
     lane::Lane,
     postgres::Error,
     telemetry::metrics::{DatabaseLabels, Metrics},
 };
 
-/// Surveys the database and wakes the tenants and backups that changed; `slice` is told whole.
-pub async fn survey(lane: &Lane, slice: u8, desired: &Desired, ctx: &Context) -> Result<Option<SurveyAnswer>, Error> {
+/// Surveys the database and wakes the tenants and backups that changed; `slice` is told whole. `salts` are what was found of the
+/// logins that the survey before named; without any it names none.
+pub async fn survey(
+    lane: &Lane,
+    slice: u8,
+    salts: Option<Vec<SaltFound>>,
+    desired: &Desired,
+    ctx: &Context,
+) -> Result<Option<SurveyAnswer>, Error> {
     let labels = DatabaseLabels { database: lane.database.clone() };
     // For alerts on the age of surveys.
     ctx.metrics.survey_period.get_or_create(&labels).set(desired.survey_period.as_secs_f64());
     // What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour; and where
     // institutions are.
-    let wishes = json!({
+    let mut wishes = json!({
         "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
         "institutions": desired.institutions,
     });
+    if let Some(salts) = salts {
+        wishes["salts"] = json!(salts);
+    }
     let started = Instant::now();
     let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };
     wake(&answer, &news, ctx);

@@ -11,7 +11,7 @@ use tokio::{task::JoinHandle, time::Instant};
 use super::{bring_back::Progress, owners::Missed, status::Facts, unseen::Unseen};
 use crate::{
     api::{TenantDatabase, condition::Verdict, tenant_database::Functions as Mode},
-    contract::HeldBackups,
+    contract::{HeldBackups, SaltFound},
     lane::Lane,
     postgres::Connection,
 };
@@ -88,6 +88,8 @@ pub struct Memory {
     pub expired: Option<HeldBackups>,
     /// Why the application's table of institutions cannot be read.
     pub institution_problem: Option<String>,
+    /// What the server told of the passwords of logins, for the next survey.
+    pub salts: Vec<SaltFound>,
     /// What does the jobs, until its end is waited for.
     pub runner: Option<JoinHandle<()>>,
 }
@@ -106,6 +108,7 @@ impl Work {
             bring_back: None,
             expired: None,
             institution_problem: None,
+            salts: Vec::new(),
             runner: Some(runner),
         };
         Self { key, lane, facts, memory: Mutex::new(memory) }

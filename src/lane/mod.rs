@@ -39,8 +39,8 @@ use survey::SurveyBook;
 
 use crate::api::tenant_schema::Place;
 use crate::contract::{
-    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, ObjectKind, Step, SurveyAnswer, Surveyed,
-    TenantAnswer, TenantQuestion, TenantRow,
+    Asked, BackupAnswer, BackupQuestion, CallResult, CallStatus, Caller, LoginToTry, ObjectKind, SaltFound, Step,
+    SurveyAnswer, Surveyed, TenantAnswer, TenantQuestion, TenantRow,
 };
 use crate::kubernetes::id::Id;
 use crate::postgres::{Error, Functions, Hold, PoolUse};
@@ -292,6 +292,23 @@ impl Lane {
     pub async fn run_as(&self, caller: &Caller, login: &str, password: &str, statements: &str) -> Result<(), Error> {
         let _turn = self.waited(self.places.take(&caller.namespace)).await?;
         self.functions.pool().run_as(login, password, statements).await
+    }
+
+    /// Asks what the server tells of the passwords of these logins, one after the other and over connections of its own, in a turn
+    /// like any other work. When one cannot be asked the others have their turn later.
+    pub async fn salts(&self, logins: Vec<LoginToTry>) -> Vec<SaltFound> {
+        let mut found = Vec::new();
+        for LoginToTry { schema_id, purpose, login, credential_id } in logins {
+            let Ok(_turn) = self.places.take("").await else { break };
+            match self.functions.pool().salt_of(&login).await {
+                Ok(salt) => found.extend(salt.map(|salt| SaltFound { schema_id, purpose, credential_id, salt })),
+                Err(error) => {
+                    tracing::debug!(%error, login, database = self.database, "cannot ask what a login's password is hashed with");
+                    break;
+                }
+            }
+        }
+        found
     }
 
     /// What is known of the object of this kind may be old: its next reconcile asks the database. Surveys tell of tenants; whatever

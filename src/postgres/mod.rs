@@ -7,6 +7,7 @@ pub mod call;
 pub mod connection;
 pub mod error;
 pub mod pool;
+mod salt;
 pub mod script;
 mod tenant_session;
 mod tls;

@@ -14,6 +14,7 @@ mod connections;
 mod contested;
 mod contract;
 mod credentials;
+mod credentials_changed;
 mod credentials_lost;
 mod databases;
 mod deletion;

@@ -257,7 +257,7 @@ async fn a_survey_tells_what_became_of_a_credential() {
         assert_eq!(
             issued,
             json!({
-                "purpose": "connection", "login": first, "credential_id": issued["credential_id"], "issued_at": issued["issued_at"],
+                "purpose": "connection", "login": first, "credential_id": issued["credential_id"], "issued_at": issued["issued_at"], "password_changed": false,
                 "previous_login": null, "previous_until": null, "previous_closed_at": null, "withdrawn_at": null,
                 "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
             })

@@ -47,6 +47,7 @@ mod isolation;
 mod lane;
 mod lane_world;
 mod lifecycle;
+mod passwords_changed;
 mod planted;
 mod purge;
 mod queue;

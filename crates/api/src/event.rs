@@ -68,6 +68,7 @@ event_reasons! {
     WritesGivenBack Normal "The tenant may be written again."
     Updated Normal "A change of the spec was applied."
     CredentialPublished Normal "A Secret has another password for the tenant's applications than before; the message names the Secret, the login and the id of the credential."
+    PasswordChanged Warning "A login had another password than its Secret: a session of it changed that, or an administrator. The other login has a new one, in the Secret; the message has the command that closes the changed one at once."
     LoginClosed Normal "The login of a former password was closed, when its grace was over or by another rotation; the message says how many sessions ended."
     CredentialRevoked Warning "A tenant's logins were closed and their sessions ended at once: a user revoked the password, or the spec asks for no Secret, or a session from before a revocation came in."
     NotIsolated Warning "The tenant's roles may do something beyond its schema; the message has the statement that takes it back."

@@ -113,7 +113,7 @@ fn keep(
         let half = found.previous_closed_at.map(|_| end_previous(wanted));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
     }
-    if !is_right || wanted.rotates {
+    if !is_right || wanted.rotates || found.password_changed {
         let former = found.previous_login.as_ref().map(|_| end_previous(wanted));
         return Ok(former.into_iter().chain(issue(desired, wanted, false)).collect());
     }

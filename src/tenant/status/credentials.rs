@@ -4,11 +4,17 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
-    api::{condition::whole_seconds, credentials::CredentialsStatus, event::EventReason},
-    contract::{Call, CallResult, CredentialRow, Purpose, TenantRow},
+    api::{
+        REVOKE_CREDENTIALS, command::Object, condition::whole_seconds, credentials::CredentialsStatus,
+        event::EventReason,
+    },
+    contract::{Call, CallResult, CredentialRow, TenantRow},
     frame::Notice,
     plan::{Applied, Published},
-    tenant::credential::{Credential, Logins, SecretSeen},
+    tenant::{
+        credential::{Credential, Logins, SecretSeen},
+        desired::Desired,
+    },
     text::count,
 };
 
@@ -107,15 +113,16 @@ pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
     told.previous_until.as_ref()?.0.checked_add(SignedDuration::from_secs(2)).ok()
 }
 
-/// What is told of what was done to logins of one purpose; `before` is what the status told, and `wanted` whether a Secret is asked
-/// for.
+/// What is told of what was done to logins of one purpose; `row` is the tenant's as it was before that.
 pub(super) fn what_was_done(
-    purpose: &Purpose,
-    before: Option<&CredentialsStatus>,
-    wanted: bool,
-    namespace: &str,
+    logins: &Logins,
+    desired: &Desired,
+    row: Option<&TenantRow>,
     applied: &Applied,
 ) -> Vec<Notice> {
+    let Logins { purpose, wanted, told: before } = logins;
+    let (before, wanted, owner) = (before.as_ref(), wanted.is_some(), &desired.owner);
+    let namespace = &owner.namespace;
     let sessions = |result: &CallResult| count(i64::try_from(result.ended()).unwrap_or(i64::MAX), "session");
     let written = applied.published.iter().find(|written| written.purpose == *purpose);
     let former = before.and_then(|told| told.secret_name.as_deref());
@@ -137,6 +144,16 @@ pub(super) fn what_was_done(
         let login = result.text("closed").unwrap_or_default();
         let message = format!("login {login} of the former password was closed, {} ended", sessions(result));
         notices.push(Notice { reason: EventReason::LoginClosed, message });
+    }
+    let changed = row.and_then(|row| row.credential(purpose)).filter(|found| found.password_changed);
+    if let Some((CredentialRow { login, .. }, written)) = changed.zip(written) {
+        let revoke = Object::tenant(namespace, &owner.name).annotate(REVOKE_CREDENTIALS, desired.schema_name.as_str());
+        let message = format!(
+            "login {login} had another password than Secret {}, so another login has a new one; to close {login} at once, before its \
+             grace is over: {revoke}",
+            written.secret_name
+        );
+        notices.push(Notice { reason: EventReason::PasswordChanged, message });
     }
     // The first one comes with the tenant, and its status tells of it: an Event for each would be one more write for each.
     if let Some(written) = written.filter(|_| before.is_some()) {

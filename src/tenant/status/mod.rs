@@ -62,7 +62,7 @@ pub fn told(
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
             let status = status(tenant, desired, observed, applied, place, now);
-            done = what_was_done(tenant, desired, applied, &status);
+            done = what_was_done(tenant, desired, observed.answer.own.as_deref(), applied, &status);
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {

@@ -8,16 +8,17 @@ use crate::{
         event::EventReason,
         tenant_schema::{BlockedCause, State},
     },
-    contract::Call,
+    contract::{Call, TenantRow},
     frame::Notice,
     plan::Applied,
-    tenant::{credential::Logins, desired::Desired},
+    tenant::desired::Desired,
 };
 
 /// Of what was done.
 pub(super) fn what_was_done(
     tenant: &TenantSchema,
     desired: &Desired,
+    row: Option<&TenantRow>,
     applied: &Applied,
     new: &TenantSchemaStatus,
 ) -> Vec<Notice> {
@@ -56,9 +57,8 @@ pub(super) fn what_was_done(
         };
         notices.push(Notice { reason, message });
     }
-    let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();
-    for Logins { purpose, wanted, told } in &desired.logins {
-        notices.extend(credentials::what_was_done(purpose, told.as_ref(), wanted.is_some(), namespace, applied));
+    for logins in &desired.logins {
+        notices.extend(credentials::what_was_done(logins, desired, row, applied));
     }
     notices
 }

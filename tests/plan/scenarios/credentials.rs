@@ -91,6 +91,12 @@ fn a_password_is_replaced_when_its_time_has_come() {
 }
 
 #[test]
+fn a_password_that_was_changed_from_inside_is_replaced_and_told() {
+    let changed = kept(json!({ "password_changed": true }));
+    check("credential_password_changed", &asked(told(json!({})), json!({})), &answer(changed));
+}
+
+#[test]
 fn a_rotation_that_is_asked_for_within_a_grace_ends_that_first() {
     let tenant = annotated(asked(told(json!({})), json!({})), ROTATE_REQUESTED_AT, "2026-12-30T00:00:00Z");
     check("credential_rotation_in_grace", &tenant, &answer(kept(former("2026-12-31T00:30:00Z"))));
