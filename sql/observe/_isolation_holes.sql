@@ -7,11 +7,20 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grantee(oid) FROM PUBLIC;
 
+-- A tenant that has nothing of its own yet.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._nobody() RETURNS uuid
+LANGUAGE sql IMMUTABLE
+AS $function$
+    SELECT '00000000-0000-0000-0000-000000000000'::pg_catalog.uuid
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._nobody() FROM PUBLIC;
+
 -- What the roles of some tenants may do beyond their own schema, looked at from the side of these roles: attributes of
 -- its roles and logins, what they are members of, and what they or PUBLIC may do with schemas, the database, tables of
 -- the registry and of `public`, and functions that run with more rights than a tenant has. A row says what, the
 -- statement that closes it, and whether that is ours to run (`repairable`), as it is for what belongs to the owner role
--- and was given by it. What _drift finds of the tenant's own roles is put right there and is `repairable` there.
+-- and was given by it. With _nobody() among the ids, it is also what a tenant that is made now may do: what PUBLIC may,
+-- and the role through which logins connect. What _drift finds of the tenant's own roles is put right there and is `repairable` there.
 --
 -- Nothing is tried and no role is taken: a tenant's code would run with the rights of the session then, or undo it by
 -- RESET ROLE. Nor is has_..._privilege called for each pair of a role and an object, which is the number of tenants for
@@ -50,6 +59,9 @@ BEGIN
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.id = ANY ($1) AND t.status = 'active'
+        UNION ALL
+        SELECT nobody.id, 0, '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL
+        FROM (VALUES (edu_matrix_hub_schema._nobody())) AS nobody (id) WHERE nobody.id = ANY ($1)
     ), own AS MATERIALIZED (
         -- The role through which logins connect is every tenant's.
         SELECT t.id, r.oid, r.rolname, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls

@@ -3,6 +3,9 @@
 -- those whose turn is longest ago. The order is by time, which is kept in the row, so that it outlives an operator, and
 -- no tenant comes early or never by its name.
 --
+-- What a tenant that is made now may do is looked at too, and kept in `installation`: a new tenant begins with that, so
+-- that its first status tells it, and has its own turn next.
+--
 -- `isolation` is what was found, [{kind, what, repairable, statement}...], or null while nobody looked: as of a tenant
 -- that is closed, which nobody can try. It changes only with what is found.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._look_at_isolation(started timestamptz) RETURNS void
@@ -33,7 +36,7 @@ BEGIN
     -- A row that another call is just changing has its turn with the next survey.
     due := ARRAY(SELECT t.id FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = ANY (due)
                  FOR UPDATE SKIP LOCKED);
-    PERFORM edu_matrix_hub_schema._store_isolation(due, started);
+    PERFORM edu_matrix_hub_schema._store_isolation(due || edu_matrix_hub_schema._nobody(), started);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._look_at_isolation(timestamptz) FROM PUBLIC;
@@ -57,15 +60,21 @@ BEGIN
         SELECT f.schema_id, 11, jsonb_build_object('kind', min(f.kind), 'what', format('and %s more', count(*)),
                                                    'repairable', bool_or(f.repairable), 'statement', NULL)
         FROM found AS f WHERE f.n > 10 GROUP BY f.schema_id
+    ), told AS (
+        SELECT i.id, coalesce((SELECT jsonb_agg(s.hole ORDER BY s.n) FROM shown AS s WHERE s.schema_id = i.id),
+                              '[]') AS isolation
+        FROM unnest($1) AS i (id)
+    ), new_tenants AS (
+        UPDATE edu_matrix_hub_schema.installation AS i SET isolation = t.isolation
+        FROM told AS t
+        WHERE t.id = edu_matrix_hub_schema._nobody() AND i.isolation IS DISTINCT FROM t.isolation
     )
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-    SET isolation_at = $2,
-        isolation = CASE WHEN n.oid IS NOT NULL
-                         THEN coalesce((SELECT jsonb_agg(s.hole ORDER BY s.n) FROM shown AS s
-                                        WHERE s.schema_id = t.id), '[]') END
-    FROM edu_matrix_hub_schema.tenant_schemas AS w
+    SET isolation_at = $2, isolation = CASE WHEN n.oid IS NOT NULL THEN f.isolation END
+    FROM told AS f
+    JOIN edu_matrix_hub_schema.tenant_schemas AS w ON w.id = f.id
     LEFT JOIN pg_namespace AS n ON n.oid = w.schema_oid AND n.nspname = w.schema_name
-    WHERE w.id = t.id AND t.id = ANY ($1);
+    WHERE t.id = w.id;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._store_isolation(uuid[], timestamptz) FROM PUBLIC;

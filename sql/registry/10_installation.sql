@@ -120,7 +120,9 @@ ALTER TABLE edu_matrix_hub_schema.installation
     ADD COLUMN IF NOT EXISTS bring_back_since  timestamptz,
     ADD COLUMN IF NOT EXISTS bring_back_until  timestamptz,
     -- The times before this one, [{since, until}...]: one that is written again keeps its end.
-    ADD COLUMN IF NOT EXISTS bring_backs       jsonb NOT NULL DEFAULT '[]';
+    ADD COLUMN IF NOT EXISTS bring_backs       jsonb NOT NULL DEFAULT '[]',
+    -- What a tenant that is made now may do beyond its schema, as a survey found it; null when none looked.
+    ADD COLUMN IF NOT EXISTS isolation         jsonb;
 ALTER TABLE edu_matrix_hub_schema.installation ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 DO $forced$
 BEGIN

@@ -67,14 +67,18 @@ BEGIN
         INSERT INTO edu_matrix_hub_schema.tenant_schemas
             (id, institution_id, schema_name, owner_cluster, owner_namespace, owner_name, owner_uid,
              owner_namespace_uid, status, access, config, quota_limit, keeper, owner_role, reader_role,
-             writer_role, saved_acl, taken_members, access_cause)
+             writer_role, saved_acl, taken_members, access_cause, isolation)
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, tenant.owner_cluster, tenant.owner_namespace,
                 tenant.owner_name, tenant.owner_uid, tenant.owner_namespace_uid, tenant.status, tenant.access,
                 tenant.config, tenant.quota_limit, tenant.keeper, tenant.owner_role, tenant.reader_role,
                 tenant.writer_role,
                 CASE tenant.access WHEN 'Suspended' THEN edu_matrix_hub_schema._usual_acl(tenant) END,
-                CASE tenant.access WHEN 'ReadOnly' THEN '[]'::jsonb END, options ->> 'access_cause')
-        ON CONFLICT DO NOTHING;
+                CASE tenant.access WHEN 'ReadOnly' THEN '[]'::jsonb END, options ->> 'access_cause',
+                -- What the latest survey found of one that has nothing of its own (see _look_at_isolation).
+                CASE WHEN tenant.access <> 'Suspended'
+                     THEN (SELECT i.isolation FROM edu_matrix_hub_schema.installation AS i) END)
+        ON CONFLICT DO NOTHING
+        RETURNING isolation INTO tenant.isolation;
         IF NOT FOUND THEN
             RETURN edu_matrix_hub_schema._standing_tenant(tenant);
         END IF;
@@ -126,7 +130,8 @@ BEGIN
                                        'create schema "' || tenant.schema_name || '"');
     RETURN edu_matrix_hub_schema._result('success', 'schema "' || tenant.schema_name || '" created', tenant.id,
         jsonb_build_object('roles', jsonb_build_object('owner', tenant.owner_role, 'reader', tenant.reader_role,
-                                                       'writer', tenant.writer_role)));
+                                                       'writer', tenant.writer_role),
+                           'isolation', tenant.isolation));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.create_tenant_schema(jsonb) FROM PUBLIC;

@@ -153,6 +153,7 @@ BEGIN
             ('_need_read_committed', '', true, 0),
             ('_new_role_keeper', 'parent integer', true, 0),
             ('_no_row_security', 'location text', true, 0),
+            ('_nobody', '', false, 0),
             ('_note_opened_login', '', true, 0),
             ('_note_salts', 'salts jsonb', true, 0),
             ('_only_ours', 'location text', true, 0),

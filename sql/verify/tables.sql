@@ -89,6 +89,7 @@ BEGIN
             ('installation', 'column', 'bring_back_since', 'timestamp with time zone'),
             ('installation', 'column', 'bring_back_until', 'timestamp with time zone'),
             ('installation', 'column', 'bring_backs', 'jsonb NOT NULL DEFAULT ''[]''::jsonb'),
+            ('installation', 'column', 'isolation', 'jsonb'),
             ('installation', 'column', 'registry_oid', 'oid'),
             ('installation', 'column', 'connect_role_oid', 'oid'),
             ('installation', 'column', 'system_identifier', 'bigint'),

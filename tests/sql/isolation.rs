@@ -337,3 +337,26 @@ async fn a_repair_takes_nothing_from_roles_that_are_not_the_tenants() {
     })
     .await;
 }
+
+/// Its first status tells it then, and the first look at itself writes nothing.
+#[tokio::test]
+async fn a_new_tenant_begins_with_what_everybody_may() {
+    with_database(async |database| {
+        let lane = Lane::claim(database.operator().await).await;
+        let begins = async |name: &str| {
+            let tenant = database.tenant(name).await;
+            let row = format!("SELECT isolation FROM edu_matrix_hub_schema.tenant_schemas WHERE id = '{}'", tenant.id);
+            let found: Value = database.one(&row).await;
+            let answer = lane.survey(false).await;
+            assert_eq!(surveyed(&answer, &tenant).map_or(&found, |row| &row["isolation"]), &found, "no news");
+            found
+        };
+        lane.survey(false).await;
+        assert_eq!(begins("school").await, json!([]));
+        database.admin.batch_execute(&format!("GRANT CREATE ON DATABASE {} TO PUBLIC", database.name)).await.unwrap();
+        lane.survey(false).await;
+        let found = begins("college").await;
+        assert_eq!(found[0]["statement"], format!("REVOKE CREATE ON DATABASE {} FROM PUBLIC", database.name));
+    })
+    .await;
+}

@@ -24,7 +24,7 @@ use crate::{
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, Purpose, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, ForeignTables, Hole, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
@@ -146,9 +146,10 @@ pub fn status(
     let is_repaired = applied.success(&Call::RepairTenantSchema).is_some();
     if exists && !(is_repaired && find(&status.conditions, ConditionType::Isolated).is_some()) {
         let (schema, is_closed) = (desired.schema_name.as_str(), status.state == Some(State::Suspended));
-        let holes = row.and_then(|row| row.isolation.as_deref());
+        let new = || made.and_then(|made| from_value::<Box<[Hole]>>(made.detail.get("isolation")?.clone()).ok());
+        let holes = row.map_or_else(new, |row| row.isolation.clone());
         let generation = tenant.metadata.generation.unwrap_or_default();
-        isolation::tell(&mut status.conditions, schema, is_closed, holes, generation, now);
+        isolation::tell(&mut status.conditions, schema, is_closed, holes.as_deref(), generation, now);
     }
     status
 }
