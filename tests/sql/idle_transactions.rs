@@ -57,7 +57,7 @@ async fn a_session_that_is_idle_in_a_transaction_ends_and_one_at_work_goes_on() 
         lane.survey(false).await;
         assert_eq!(noted(&database).await, 3);
         assert!(!is_ended(&waits).await);
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while idle_sessions(&database).await > 1 {
             assert!(Instant::now() < deadline, "it sits there still");
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -92,7 +92,7 @@ async fn a_session_that_changes_its_own_login_and_sits_there_ends_too() {
             "ALTER ROLE CURRENT_USER SET work_mem = '1MB'; ALTER ROLE CURRENT_USER PASSWORD 'x'",
         )
         .await;
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_mins(1);
         while idle_sessions(&database).await > 0 {
             assert!(Instant::now() < deadline, "it sits there still");
             lane.survey(false).await;

@@ -1,5 +1,7 @@
 //! A password that was changed from inside: the salt that the server tells of it is another one than ours.
 
+use std::{collections::BTreeMap, slice};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -38,8 +40,12 @@ async fn a_password_that_a_session_changed_is_told_until_another_is_issued() {
         let session = database.log_in(&login, "first").await.unwrap();
         session.batch_execute("ALTER ROLE CURRENT_USER PASSWORD 'mine'").await.unwrap();
         let found = told(&database, &named[0]).await;
-        assert_eq!(survey(&lane, &tenant, &[found.clone()]).await.1, Some(true));
-        assert_ne!(survey(&lane, &tenant, &[found.clone()]).await.1, Some(false), "told once, and not taken back");
+        assert_eq!(survey(&lane, &tenant, slice::from_ref(&found)).await.1, Some(true));
+        assert_ne!(
+            survey(&lane, &tenant, slice::from_ref(&found)).await.1,
+            Some(false),
+            "told once, and not taken back"
+        );
 
         assert_ne!(application.issued("second").await, login);
         let row = lane.survey_with(json!({ "everything": true, "salts": [found] })).await;
@@ -59,7 +65,7 @@ async fn a_salt_that_never_was_ours_is_no_change() {
         let mut found = told(&database, &named[0]).await;
         found["salt"] = json!("4096:c29tZXRoaW5nIGVsc2U=");
         for _ in 0..2 {
-            assert_ne!(survey(&lane, &tenant, &[found.clone()]).await.1, Some(true));
+            assert_ne!(survey(&lane, &tenant, slice::from_ref(&found)).await.1, Some(true));
         }
     })
     .await;
@@ -77,7 +83,7 @@ async fn ten_logins_are_tried_a_survey_new_ones_first_and_none_of_a_closed_tenan
         Application::of(&database, &tenants[0]).await.set_access("Suspended").await;
         let lane = Lane::claim(database.operator().await).await;
         assert_eq!(lane.survey(false).await["logins_to_try"], json!([]), "a former operator tries none");
-        let mut tried = std::collections::BTreeMap::new();
+        let mut tried = BTreeMap::new();
         for _ in 0..6 {
             let (named, _) = survey(&lane, &tenants[1], &[]).await;
             assert!(named.len() <= 10);
