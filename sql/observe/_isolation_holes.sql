@@ -20,7 +20,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._nobody() FROM PUBLIC;
 -- the registry and of `public`, and functions that run with more rights than a tenant has. A row says what, the
 -- statement that closes it, and whether that is ours to run (`repairable`), as it is for what belongs to the owner role
 -- and was given by it. With _nobody() among the ids, it is also what a tenant that is made now may do: what PUBLIC may,
--- and the role through which logins connect. What _drift finds of the tenant's own roles is put right there and is `repairable` there.
+-- and the role through which logins connect. What _drift finds of the tenant's own roles is put right there and is
+-- `repairable` there.
 --
 -- Nothing is tried and no role is taken: a tenant's code would run with the rights of the session then, or undo it by
 -- RESET ROLE. Nor is has_..._privilege called for each pair of a role and an object, which is the number of tenants for

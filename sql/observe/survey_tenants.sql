@@ -1,6 +1,6 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?}; the last five are the
--- operator's clock, up to when a person confirmed that things are taken away, how many tenants' last backups may
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?}; the last five are
+-- the operator's clock, up to when a person confirmed that things are taken away, how many tenants' last backups may
 -- expire in an hour, the application's own table of institutions or null (see _read_institutions), and what was found
 -- of the logins that the survey before named (see _passwords_to_try). Answers the state of the world (see
 -- heartbeat_lane), what expired and waits, totals, logins to try, and the tenants and backups that changed since the

@@ -1,6 +1,6 @@
--- The transactions of tenants' logins that surveys met, each from the first one on. What a session does the server shows
--- only to a member of its role, and that it is in a transaction to all (see _end_idle_transactions). `looked_at` is when
--- it was met, or found at work.
+-- The transactions of tenants' logins that surveys met, each from the first one on. What a session does the server
+-- shows only to a member of its role, and that it is in a transaction to all (see _end_idle_transactions). `looked_at`
+-- is when it was met, or found at work.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.login_transactions (
     pid         integer     NOT NULL,
     transaction text        NOT NULL,

@@ -1,6 +1,6 @@
 -- Ends the sessions of tenants' logins that have been idle in a transaction for longer than their credential allows.
--- That limit is a default of the login too, and a session may set it to 0: it would hold its locks, and keep VACUUM from
--- every table of the database, for ever. Returns of how many tenants any were ended; a survey calls this.
+-- That limit is a default of the login too, and a session may set it to 0: it would hold its locks, and keep VACUUM
+-- from every table of the database, for ever. Returns of how many tenants any were ended; a survey calls this.
 --
 -- What a session is doing the server shows only to a member of its role; that it is in a transaction, and in which, is
 -- shown to all by its lock on that. So each transaction that a survey meets is noted, and only one that is met again
