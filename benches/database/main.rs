@@ -1,4 +1,5 @@
-//! What the database does, without Kubernetes: `make bench-database`, or with `POSTGRES_MAJOR=17` and so on.
+//! What the database does, without Kubernetes: `make bench-database`, or with `POSTGRES_MAJOR=17` and so on. With `SECRETS=1` each tenant
+//! has a login for its applications, and with `SCHEMAS=0` there are no surveys.
 //!
 //! Two questions. Does a tenant cost the same when the server has tens of thousands of roles? And what does a survey cost over
 //! thousands of schemas with tables in them, of which few are written to?
@@ -34,10 +35,13 @@ async fn main() {
     let (tenants, schemas) = (setting("TENANTS", 10_000), setting("SCHEMAS", 5000));
     let server = server(1);
     let major = server.info().major();
-    let mut report = Report::new(format!("{tenants} tenants with {} roles, PostgreSQL {major}", 3 * tenants));
+    let roles = tenants * if setting("SECRETS", 0) > 0 { 4 } else { 3 };
+    let mut report = Report::new(format!("{tenants} tenants with {roles} roles, PostgreSQL {major}"));
     grow(server.info(), tenants, &mut report).await;
-    let server = direct::server(1);
-    survey(server.info(), schemas, &mut report).await;
+    if schemas > 0 {
+        let server = direct::server(1);
+        survey(server.info(), schemas, &mut report).await;
+    }
     report.write(&format!("database-pg{major}"));
 }
 

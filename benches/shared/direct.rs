@@ -12,10 +12,11 @@ use std::{
 
 use devcluster::{PostgresInfo, PostgresOptions, PostgresServer};
 use futures::future::join_all;
+use postgres_protocol::password::scram_sha_256;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{TenantDatabase, TenantSchema, connection::TlsMode},
-    contract::document,
+    api::{TenantDatabase, TenantSchema, connection::TlsMode, credentials::ConnectionSecret},
+    contract::{NewCredential, Step, Verifier, document},
     database::open::{Claimant, open},
     lane::Lane,
     postgres::Connection,
@@ -29,6 +30,8 @@ use tenant_schema_operator::{
 use tokio_postgres::{NoTls, Statement};
 use uuid::Uuid;
 
+use super::report::setting;
+
 /// As many connections as the operator uses for tenants by default.
 const CONNECTIONS: usize = 4;
 
@@ -38,6 +41,8 @@ pub struct Direct {
     pub lane: Arc<Lane>,
     sessions: Vec<Session>,
     database: Arc<TenantDatabase>,
+    /// That of all passwords: to make one takes longer than to store it.
+    verifier: String,
 }
 
 struct Session {
@@ -68,7 +73,7 @@ impl Direct {
         };
         let lane = open(&database, connection, claimant, Arc::new(Metrics::new())).await.unwrap().lane;
         let sessions = join_all((0..CONNECTIONS).map(|_| Session::connect(&secret))).await;
-        Self { lane, sessions, database: Arc::new(database) }
+        Self { lane, sessions, database: Arc::new(database), verifier: scram_sha_256(b"bench") }
     }
 
     /// Makes the tenants with these numbers; returns the seconds.
@@ -81,7 +86,8 @@ impl Direct {
                 let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] =
                     [&self.lane.hold.epoch, &self.lane.hold.installation_id, steps];
                 let answer: Value = session.client.query_one(&session.apply, &parameters).await.unwrap().get(0);
-                assert_eq!(answer[0]["status"], "success", "{answer}");
+                let results = answer.as_array().unwrap();
+                assert!(results.iter().all(|result| result["status"] == "success"), "{answer}");
             }
         }))
         .await;
@@ -91,6 +97,9 @@ impl Direct {
     /// What the operator would ask about this tenant, and what it would have done.
     fn documents(&self, number: usize) -> (Value, Value) {
         let mut tenant = tenant("direct", number);
+        if setting("SECRETS", 0) > 0 {
+            tenant.spec.connection_secret = Some(ConnectionSecret { name: format!("direct-{number}") });
+        }
         tenant.metadata.namespace = Some("direct".to_owned());
         tenant.metadata.uid = Some(Uuid::new_v4().to_string());
         tenant.metadata.generation = Some(1);
@@ -107,7 +116,13 @@ impl Direct {
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();
         let plan = tenant::plan::plan(&desired, &tenant::observe::Observed::default());
-        let steps: Vec<_> = plan.steps().cloned().collect();
+        let mut steps: Vec<_> = plan.steps().cloned().collect();
+        for step in &mut steps {
+            if let Step::IssueCredential { new, .. } = step {
+                let verifier = Verifier::new(self.verifier.clone());
+                *new = Some(NewCredential { credential_id: Uuid::new_v4(), verifier });
+            }
+        }
         assert!(!steps.is_empty(), "a tenant that is not there has steps");
         (serde_json::to_value(question(&desired)).unwrap(), document(&steps, &plan.caller.requested_by).unwrap())
     }

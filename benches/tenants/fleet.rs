@@ -1,14 +1,21 @@
 //! The tenants of one namespace as a client that watches sees them: how many there are, and how many are Ready.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use futures::{StreamExt, stream};
+use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, PostParams},
+    api::{DeleteParams, Patch, PatchParams, PostParams},
     runtime::watcher,
 };
-use tenant_schema_operator::api::{TenantSchema, credentials::ConnectionSecret, tenant_schema::DatabaseRef};
+use serde_json::json;
+use tenant_schema_operator::api::{
+    ROTATE_REQUESTED_AT, TenantSchema, credentials::ConnectionSecret, tenant_schema::DatabaseRef,
+};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -17,7 +24,7 @@ use tokio::{
 
 use super::{
     direct::tenant,
-    ground::{database, with_secrets},
+    ground::{database, secrets},
 };
 
 /// How many requests are under way at once, as from a busy GitOps controller.
@@ -44,6 +51,8 @@ impl Drop for Fleet {
 struct Seen {
     present: usize,
     ready: usize,
+    /// Whose latest password a user asked for.
+    rotated: usize,
 }
 
 impl Fleet {
@@ -54,11 +63,15 @@ impl Fleet {
         let watched = api.clone();
         let watching = tokio::spawn(async move {
             let (mut ready_by_name, mut ready) = (HashMap::new(), 0);
+            let mut rotated = HashSet::new();
             let mut events = std::pin::pin!(watcher(watched, watcher::Config::default()));
             while let Some(event) = events.next().await {
                 let before = match event.expect("the watch goes on") {
                     watcher::Event::Apply(tenant) | watcher::Event::InitApply(tenant) => {
                         let is_ready = is_ready(&tenant);
+                        if is_rotated(&tenant) {
+                            rotated.insert(tenant.name_any());
+                        }
                         ready += usize::from(is_ready);
                         ready_by_name.insert(tenant.name_any(), is_ready)
                     }
@@ -66,7 +79,7 @@ impl Fleet {
                     watcher::Event::Init | watcher::Event::InitDone => None,
                 };
                 ready -= usize::from(before == Some(true));
-                tell.send_replace(Seen { present: ready_by_name.len(), ready });
+                tell.send_replace(Seen { present: ready_by_name.len(), ready, rotated: rotated.len() });
             }
         });
         Self { api, seen, names, databases, watching }
@@ -94,6 +107,19 @@ impl Fleet {
         took
     }
 
+    /// Asks for another password of these tenants, and waits until all are told; returns the seconds.
+    pub async fn rotate(&self, numbers: std::ops::Range<usize>) -> f64 {
+        let (started, wanted) = (Instant::now(), numbers.len());
+        let asked = json!({ "metadata": { "annotations": { ROTATE_REQUESTED_AT: Timestamp::now().to_string() } } });
+        let ask = async |number| {
+            let (name, patch) = (self.name(number), Patch::Merge(&asked));
+            drop(self.api.patch(&name, &PatchParams::default(), &patch).await.unwrap());
+        };
+        stream::iter(numbers).for_each_concurrent(CLIENTS, ask).await;
+        self.until(|seen| seen.rotated >= wanted).await;
+        started.elapsed().as_secs_f64()
+    }
+
     /// Deletes all and waits until they are gone; returns the seconds.
     pub async fn delete(&self, numbers: std::ops::Range<usize>) -> f64 {
         let started = Instant::now();
@@ -108,8 +134,12 @@ impl Fleet {
         if self.databases > 1 {
             tenant.spec.database_ref = Some(DatabaseRef { name: database(number % self.databases).0 });
         }
-        if with_secrets() {
-            tenant.spec.connection_secret = Some(ConnectionSecret { name: format!("{}-db", self.name(number)) });
+        let secret = |suffix: &str| Some(ConnectionSecret { name: format!("{}-{suffix}", self.name(number)) });
+        if secrets() > 0 {
+            tenant.spec.connection_secret = secret("db");
+        }
+        if secrets() > 1 {
+            tenant.spec.migration_secret = secret("db-owner");
         }
         self.api.create(&PostParams::default(), &tenant).await.unwrap();
     }
@@ -128,4 +158,9 @@ impl Fleet {
 fn is_ready(tenant: &TenantSchema) -> bool {
     let conditions = tenant.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+fn is_rotated(tenant: &TenantSchema) -> bool {
+    let credentials = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
+    credentials.is_some_and(|credentials| credentials.rotated.is_some())
 }

@@ -45,9 +45,9 @@ pub struct Ground {
     kubeconfig: tempfile::NamedTempFile,
 }
 
-/// Whether each tenant has a Secret to connect with: `SECRETS=1`.
-pub fn with_secrets() -> bool {
-    setting("SECRETS", 0) == 1
+/// How many Secrets each tenant has: `SECRETS=1` is that of its applications, 2 are that and the one of its migrations.
+pub fn secrets() -> usize {
+    setting("SECRETS", 0)
 }
 
 /// The n-th TenantDatabase, and the database and login in PostgreSQL behind it. No schema may have the name of a login.
@@ -89,7 +89,7 @@ impl Ground {
             let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap();
             Api::all(self.client.clone()).create(&new, &namespace).await.unwrap();
         }
-        if with_secrets() {
+        if secrets() > 0 {
             secret_policy::install(self.plane.info(), OPERATOR);
         }
         if finalizer_policy::is_everywhere() {
