@@ -16,6 +16,7 @@ mod contract;
 mod credentials;
 mod credentials_changed;
 mod credentials_lost;
+mod credentials_refused;
 mod databases;
 mod deletion;
 mod documented;

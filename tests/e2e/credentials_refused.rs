@@ -1,0 +1,60 @@
+//! A namespace that may not have another Secret, one of a million bytes under the name, and an address that leads nowhere: the
+//! tenant works, and says what is in the way.
+
+use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use serde_json::json;
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantSchema};
+
+use crate::{
+    credentials::{Applications, ask, spec},
+    world::World,
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_a_namespace_may_not_have_is_told_and_comes_when_it_may() {
+    let mut world = World::without_operator(json!({})).await;
+    world.guard_secrets();
+    world.start_operator().await;
+    let quotas = world.api::<ResourceQuota>();
+    let none = json!({ "apiVersion": "v1", "kind": "ResourceQuota", "metadata": { "name": "none" },
+        "spec": { "hard": { "count/secrets": "0" } } });
+    quotas.create(&PostParams::default(), &serde_json::from_value(none).unwrap()).await.unwrap();
+    // No controller of quotas runs here, which would count.
+    let counted = json!({ "status": { "hard": { "count/secrets": "0" }, "used": { "count/secrets": "0" } } });
+    quotas.patch_status("none", &PatchParams::default(), &Patch::Merge(&counted)).await.unwrap();
+    world.apply_tenant("school", spec()).await;
+    let message = world.tenant_says("school", "Stalled", "CredentialsForbidden", "exceeded quota: none").await;
+    assert!(message.contains("schema school is there") && message.contains("operations.md"), "{message}");
+    assert_eq!(world.tenant_readiness("school").await, "True");
+
+    quotas.delete("none", &DeleteParams::default()).await.unwrap();
+    world.annotate::<TenantSchema>("school", RECONCILE_REQUESTED_AT, "1").await;
+    world.ready_tenant("school").await;
+    ask(&world.keys().await, "SELECT 1").await.unwrap();
+    world.prove_fixpoint().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_secret_of_another_is_left_alone_and_an_address_that_leads_nowhere_is_written_as_it_is() {
+    let mut world =
+        World::without_operator(json!({ "clientEndpoint": { "host": "nowhere.invalid", "port": 1 } })).await;
+    world.guard_secrets();
+    let large = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "school-db" },
+        "stringData": { "text": "x".repeat(1_000_000) } });
+    let secrets = world.api::<Secret>();
+    let large = secrets.create(&PostParams::default(), &serde_json::from_value(large).unwrap()).await.unwrap();
+    world.start_operator().await;
+    world.apply_tenant("school", spec()).await;
+    world.tenant_says("school", "Stalled", "SecretConflict", "delete secret school-db").await;
+    assert_eq!(world.secret().await.unwrap(), large);
+
+    let other = json!({ "schemaName": "school", "connectionSecret": { "name": "other-db" } });
+    world.apply_tenant("school", other).await;
+    world.ready_tenant("school").await;
+    let keys = crate::credentials::keys_of(secrets.get("other-db").await.unwrap());
+    assert_eq!((keys["host"].as_str(), keys["port"].as_str()), ("nowhere.invalid", "1"));
+    world.prove_fixpoint().await;
+    world.finish().await;
+}
