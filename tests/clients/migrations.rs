@@ -86,7 +86,7 @@ async fn django() {
         tools::copy(&tools::source("python").join("django"), folder, without);
     };
     let migrate = |pod: &Pod, folder: &Path| {
-        pod.copy_here(&support::repository().join("examples/applications/django"), folder);
+        pod.copy_here("django", folder);
         let words = pod.words();
         carry_out(pod, &python.join(&words[0]), &words[1..], folder);
     };
@@ -140,8 +140,9 @@ async fn flyway() {
     };
     let migrate = |pod: &Pod, folder: &Path| {
         let maven = tools::maven(&home);
-        let goal = [format!("flyway:{}", pod.words()[0]), format!("-Dflyway.locations=filesystem:{}", folder.display())];
-        tools::run(pod.command(Path::new(maven.get_program())).args(maven.get_args()).args(goal));
+        let goal =
+            [format!("flyway:{}", pod.words()[0]), format!("-Dflyway.locations=filesystem:{}", folder.display())];
+        tools::run(pod.command(Path::new(maven.get_program())).args(maven.get_args()).arg("--offline").args(goal));
     };
     proves("acme-migrate-flyway", prepare, migrate).await;
 }

@@ -9,9 +9,13 @@ use std::{
 };
 
 use serde_json::Value;
+use support::repository;
 use tempfile::TempDir;
 
-use crate::tenant::{Keys, Secrets};
+use crate::{
+    tenant::{Keys, Secrets},
+    tools,
+};
 
 /// The first container of a manifest's pod, and the Secrets that it mounts.
 pub struct Pod {
@@ -95,12 +99,13 @@ impl Pod {
         places.fold(text.to_owned(), |text, mount| text.replace(&mount.path, mount.folder.path().to_str().unwrap()))
     }
 
-    /// The same of all files in a folder, which are copied.
-    pub fn copy_here(&self, from: &Path, into: &Path) {
-        crate::tools::copy(from, into, None);
-        for file in files(into) {
-            let text = fs::read_to_string(&file).unwrap();
-            fs::write(&file, self.here(&text)).unwrap();
+    /// Copies the files of an example, with the places where the Secrets are files here.
+    pub fn copy_here(&self, example: &str, into: &Path) {
+        let from = repository().join("examples/applications").join(example);
+        tools::copy(&from, into, None);
+        for file in files(&from) {
+            let text = self.here(&fs::read_to_string(&file).unwrap());
+            fs::write(into.join(file.strip_prefix(&from).unwrap()), text).unwrap();
         }
     }
 

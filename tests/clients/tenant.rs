@@ -68,7 +68,9 @@ pub async fn rotate(world: &World) -> Secrets {
     world.annotate::<TenantSchema>("acme", ROTATE_REQUESTED_AT, &Timestamp::now().to_string()).await;
     let is_next = async || {
         let now = told(world).await;
-        now.iter().zip(&before).all(|(now, before)| now.credential_id.is_some() && now.credential_id != before.credential_id)
+        now.iter()
+            .zip(&before)
+            .all(|(now, before)| now.credential_id.is_some() && now.credential_id != before.credential_id)
     };
     world.eventually("both have another password", is_next).await;
     secrets(world).await

@@ -78,7 +78,9 @@ pub fn python() -> PathBuf {
         needs("python3", &["-c", is_new], "Python 3.10 or newer with venv", "apt-get install python3 python3-venv");
         run(Command::new("python3").args(["-m", "venv"]).arg(home.join("venv")));
         let mut pip = Command::new(home.join("venv/bin/pip"));
-        run(pip.args(["install", "--quiet", "--no-deps", "--require-hashes", "-r", "requirements.txt"]).current_dir(home));
+        run(pip
+            .args(["install", "--quiet", "--no-deps", "--require-hashes", "-r", "requirements.txt"])
+            .current_dir(home));
     });
     home.join("venv/bin")
 }
@@ -130,6 +132,7 @@ pub fn java() -> PathBuf {
         needs("javac", &["--version"], "a JDK, 17 or newer", "apt-get install openjdk-17-jdk-headless");
         needs("mvn", &["--version"], "Maven", "apt-get install maven");
         run(maven(home).args(["dependency:copy-dependencies", "-DoutputDirectory=lib"]));
+        run(maven(home).args(["dependency:resolve-plugins", "-DincludeGroupIds=org.flywaydb"]));
     })
 }
 

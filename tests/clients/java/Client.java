@@ -35,7 +35,11 @@ public class Client {
                     logins.add(answer.get());
                 }
                 System.out.println("answer: " + String.join(" ", logins));
-            } catch (Exception error) {
+            } catch (Exception failed) {
+                Throwable error = failed;
+                while (error.getCause() != null) {
+                    error = error.getCause();
+                }
                 System.out.println("answer: error: " + error.toString().replaceAll("\\s+", " "));
             }
         }

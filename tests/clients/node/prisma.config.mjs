@@ -2,6 +2,7 @@
 // connects by an adapter. It is given what DATABASE_URL says.
 import { readFileSync } from 'node:fs'
 import { PrismaPg } from '@prisma/adapter-pg'
+import { defineConfig } from 'prisma-6/config'
 
 const url = new URL(process.env.DATABASE_URL)
 const [, database] = url.pathname.split('/')
@@ -14,9 +15,10 @@ const connection = {
   ssl: { ca: readFileSync(url.searchParams.get('sslcert')) },
 }
 
-export default {
+export default defineConfig({
+  experimental: { adapter: true },
   engine: 'js',
   schema: 'migrations.prisma',
   migrations: { path: 'migrations' },
   adapter: async () => new PrismaPg(connection, { schema: url.searchParams.get('schema') }),
-}
+})

@@ -25,7 +25,10 @@ async fn work(pool: &PgPool, count: usize) -> Result<String, sqlx::Error> {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let pool = db::open().await.inspect_err(|error| println!("answer: error: {error}"))?;
+    let pool = match db::open().await {
+        Ok(pool) => pool,
+        Err(error) => return Ok(println!("answer: error: {error}")),
+    };
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let answer = work(&pool, line.parse()?).await.unwrap_or_else(|error| format!("error: {error}"));
