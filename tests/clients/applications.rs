@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
-use devcluster::CertificateAuthority;
 use serde_json::json;
 use support::world::World;
 use tempfile::TempDir;
@@ -10,7 +9,7 @@ use tempfile::TempDir;
 use crate::{
     client::Client,
     pod::Pod,
-    tenant::{APPLICATION, MIGRATION, Secrets, acme, ask, example, rotate, secrets},
+    tenant::{APPLICATION, MIGRATION, Secrets, acme, ask, example, of_another_authority, rotate, secrets},
     tools,
 };
 
@@ -26,14 +25,6 @@ async fn with_pupils() -> (World, Secrets) {
 /// The login of a Secret.
 fn login(secrets: &Secrets) -> BTreeSet<String> {
     BTreeSet::from([secrets[APPLICATION]["username"].clone()])
-}
-
-/// The Secrets with the certificate of an authority that did not sign the server's.
-fn of_another_authority(secrets: &Secrets) -> Secrets {
-    let another = CertificateAuthority::new("another").unwrap();
-    let mut secrets = secrets.clone();
-    secrets.get_mut(APPLICATION).unwrap().insert("ca.crt".to_owned(), another.certificate().to_owned());
-    secrets
 }
 
 /// An application that reads its mounted Secret again goes through two rotations without an error.

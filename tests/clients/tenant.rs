@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs};
 
+use devcluster::CertificateAuthority;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
@@ -56,6 +57,16 @@ pub async fn secrets(world: &World) -> Secrets {
         all.insert(name.to_owned(), data.into_iter().map(|(key, value)| (key, text(value))).collect());
     }
     all
+}
+
+/// The Secrets with the certificate of an authority that did not sign the server's.
+pub fn of_another_authority(secrets: &Secrets) -> Secrets {
+    let another = CertificateAuthority::new("another").unwrap();
+    let mut secrets = secrets.clone();
+    for keys in secrets.values_mut() {
+        keys.insert("ca.crt".to_owned(), another.certificate().to_owned());
+    }
+    secrets
 }
 
 /// Asks for other passwords and waits for them. Within the grace of the former ones that ends it: their sessions are ended.

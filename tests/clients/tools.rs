@@ -65,10 +65,14 @@ fn needs(program: &str, arguments: &[&str], what: &str, remedy: &str) {
 
 /// Runs a command that has to succeed; returns what it printed.
 pub fn run(command: &mut Command) -> String {
+    attempt(command).unwrap_or_else(|text| panic!("{command:?}:\n{text}"))
+}
+
+/// Runs a command; what it printed, as an error if it failed.
+pub fn attempt(command: &mut Command) -> Result<String, String> {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    assert!(output.status.success(), "{command:?}: {}\n{text}", output.status);
-    text
+    if output.status.success() { Ok(text) } else { Err(text) }
 }
 
 /// A folder with the programs of Python's packages.
@@ -129,10 +133,11 @@ pub fn maven(home: &Path) -> Command {
 /// A folder with the libraries of Java in `lib`.
 pub fn java() -> PathBuf {
     fetched("java", &["pom.xml"], |home| {
-        needs("javac", &["--version"], "a JDK, 17 or newer", "apt-get install openjdk-17-jdk-headless");
+        needs("javac", &["--release", "17", "--version"], "a JDK, 17 or newer", "apt-get install default-jdk-headless");
         needs("mvn", &["--version"], "Maven", "apt-get install maven");
         run(maven(home).args(["dependency:copy-dependencies", "-DoutputDirectory=lib"]));
-        run(maven(home).args(["dependency:resolve-plugins", "-DincludeGroupIds=org.flywaydb"]));
+        // Fetches what Flyway needs and does nothing.
+        run(maven(home).args(["flyway:migrate", "-Dflyway.skip=true"]));
     })
 }
 
