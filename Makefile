@@ -66,8 +66,13 @@ test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 
 	done
 
 .PHONY: test-long
-test-long: tools ## Run the tests of tenants of extreme size (5,000 roles, 100,000 grants, 500,000 types), minutes each
+test-long: tools ## Run the tests of tenants of extreme size (5,000 roles, 100,000 grants, 500,000 types), minutes each, and test-clients
 	cargo test --locked --test sql -- --ignored --test-threads 2
+	$(MAKE) test-clients
+
+.PHONY: test-clients
+test-clients: tools ## Run Django, Prisma, Spring, Flyway and other programs with the Secrets; all are fetched once, into target/clients
+	cargo test --locked --test clients -- --ignored --test-threads 2
 
 .PHONY: test-pooler
 test-pooler: tools ## Run the end-to-end tests through PgBouncer in transaction mode, which is fetched if it is not installed

@@ -85,7 +85,8 @@ fn chart_and_examples_conform() {
     let examples = fs::read_dir("examples").unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = examples.filter(|path| path.extension().is_some_and(|end| end == "yaml")).collect();
     files.extend(["cluster", "database"].map(|name| format!("examples/cloudnativepg/{name}.yaml").into()));
-    let applications = ["tenant", "psql", "django/deployment", "go-pgx/deployment", "node-prisma/deployment"];
+    let applications =
+        ["tenant", "psql", "migrations", "django/deployment", "go-pgx/deployment", "node-prisma/deployment"];
     let applications = applications.iter().chain(&["rust-sqlx/deployment", "spring/deployment"]);
     files.extend(applications.map(|name| format!("examples/applications/{name}.yaml").into()));
     let files: Vec<_> = files.iter().map(|path| path.to_str().unwrap()).collect();

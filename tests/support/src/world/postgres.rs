@@ -140,7 +140,7 @@ impl World {
             self.sql_in(
                 name,
                 "SELECT rolname FROM pg_roles AS r WHERE EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t \
-                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer|app_a|app_b)$'))",
+                 WHERE rolname ~ ('_' || right(t.id::text, 12) || '_(owner|reader|writer|(app|mig)_[ab])$'))",
             )
         };
         self.sql_in("postgres", &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"));

@@ -1,0 +1,3 @@
+ALTER TABLE pupils ADD COLUMN born date;
+DROP TABLE marks;
+CREATE TABLE teachers (id integer PRIMARY KEY);
