@@ -243,6 +243,9 @@ BEGIN
 
         SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
             r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift,
+                'grants', CASE WHEN EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
+                                            WHERE g.schema_id = t.id)
+                               THEN edu_matrix_hub_schema._grant_states(t.id) END,
                 'absence', CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END)), '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t

@@ -1,11 +1,12 @@
 -- One number for each living tenant over everything that only we should change: the owner of its schema and the grants
 -- on it, the default privileges of its owner role, the attributes of its roles and their memberships, and of the logins
--- of its credential the attributes, memberships and defaults. The survey compares it with the one stored when all was
--- found right, and looks closely only where they differ; so it may notice too much (the order of grants, a foreign
--- member) and must not notice too little. A schema or role that is missing, renamed or replaced lacks its share of the
--- sum. Grants are hashed as text: PostgreSQL's own hash of a grant is a plain sum, and forgets the grant option. What
--- is hashed is largely a tenant's choice, so every hash is seeded with a secret number of this installation: without it
--- no user can compute a change that leaves the sum as it is.
+-- of its credential the attributes, memberships and defaults; and where it gives grants to others, their roles and its
+-- tables. The survey compares it with the one stored when all was found right, and looks closely only where they
+-- differ; so it may notice too much (the order of grants, a foreign member) and must not notice too little. A schema or
+-- role that is missing, renamed or replaced lacks its share of the sum. Grants are hashed as text: PostgreSQL's own
+-- hash of a grant is a plain sum, and forgets the grant option. What is hashed is largely a tenant's choice, so every
+-- hash is seeded with a secret number of this installation: without it no user can compute a change that leaves the sum
+-- as it is.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_fingerprints AS
 SELECT fact.schema_id, pg_catalog.sum(fact.hash::pg_catalog.numeric) AS fingerprint
 FROM (
@@ -92,5 +93,27 @@ FROM (
         FROM pg_catalog.pg_db_role_setting AS s WHERE s.setdatabase = 0 AND s.setrole = l.oid
     ) AS h
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
+    UNION ALL
+    -- Of those who give grants to others: to whom they are at this moment.
+    SELECT t.id, pg_catalog.hashtextextended(
+               pg_catalog.concat_ws('|', g.n, g.grantee_id, g.reading, g.writing, g.tables IS NULL),
+               524 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    FROM edu_matrix_hub_schema.tenant_grant_targets AS g
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id
+    WHERE t.status IN ('active', 'suspended')
+    UNION ALL
+    -- And their tables. Which transaction wrote a table's row in the catalogue last says all that changed there, and
+    -- costs the same however long its list of grants is.
+    SELECT t.id, pg_catalog.hashint8extended(
+               (c.oid::pg_catalog.int8 << 32) + c.xmin::pg_catalog.text::pg_catalog.int8,
+               526 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    FROM (SELECT g.schema_id FROM edu_matrix_hub_schema.tenant_grants AS g
+          UNION SELECT h.schema_id FROM edu_matrix_hub_schema.tenant_grantees AS h) AS giving
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = giving.schema_id
+    JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
+     AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    JOIN pg_catalog.pg_class AS c ON c.oid = d.objid
+    WHERE t.status IN ('active', 'suspended')
 ) AS fact
 GROUP BY fact.schema_id;

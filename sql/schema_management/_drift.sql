@@ -1,8 +1,9 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
--- it, the default privileges of the owner role, the attributes and memberships of the three roles, and the logins of
--- credentials (see _credential_drift). A row says what, whether we can put it right, and the statement that does;
--- `kind` tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no
--- drift: it is reported as missing, and nothing is made again by itself.
+-- it, the default privileges of the owner role, the attributes and memberships of the three roles, what others have by
+-- the tenant's grants (see _acl_drift), and the logins of credentials (see _credential_drift). A row says what,
+-- whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and
+-- `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is made
+-- again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
 -- and is not touched. A role that was renamed is told with the statement that names it back; without that nothing else
@@ -48,6 +49,8 @@ AS $function$
         LEFT JOIN pg_roles AS rd ON rd.oid = t.reader_role_oid
         LEFT JOIN pg_roles AS wr ON wr.oid = t.writer_role_oid
         WHERE t.id = ANY ($1) AND t.status IN ('active', 'suspended')
+    ), grantee AS MATERIALIZED (
+        SELECT * FROM edu_matrix_hub_schema._granted_roles($1)
     ), role AS MATERIALIZED (
         SELECT t.id, t.keeper, w.name, w.oid, problem.what AS problem, problem.statement, r.rolsuper, r.rolcreaterole,
                r.rolcreatedb, r.rolcanlogin, r.rolreplication, r.rolbypassrls
@@ -138,7 +141,8 @@ AS $function$
         FROM tenant AS t
         CROSS JOIN LATERAL aclexplode(t.nspacl) AS a
         CROSS JOIN LATERAL (SELECT pg_get_userbyid(a.grantee)::text AS name) AS g
-        WHERE a.grantee IN (t.reader_oid, t.writer_oid)
+        WHERE (a.grantee IN (t.reader_oid, t.writer_oid)
+               OR EXISTS (SELECT FROM grantee AS e WHERE e.schema_id = t.id AND e.oid = a.grantee))
           AND (a.is_grantable OR NOT (t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'))
 
         UNION ALL
@@ -160,7 +164,9 @@ AS $function$
                                   FROM aclexplode(t.nspacl) AS a
                                   WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid
                                     AND a.grantee IS DISTINCT FROM t.reader_oid
-                                    AND a.grantee IS DISTINCT FROM t.writer_oid) AS d) AS g
+                                    AND a.grantee IS DISTINCT FROM t.writer_oid
+                                    AND NOT EXISTS (SELECT FROM grantee AS e
+                                                    WHERE e.schema_id = t.id AND e.oid = a.grantee)) AS d) AS g
         GROUP BY t.id, t.schema_name, t.owner_is_ours_to_change
 
         UNION ALL
@@ -171,8 +177,10 @@ AS $function$
         CROSS JOIN LATERAL (VALUES (t.owner_role, t.nspowner, 'USAGE', true),
                                    (t.owner_role, t.nspowner, 'CREATE', true),
                                    (t.reader_role, t.reader_oid, 'USAGE', t.access = 'ReadWrite'),
-                                   (t.writer_role, t.writer_oid, 'USAGE',
-                                    t.access = 'ReadWrite')) AS w (name, oid, privilege, wanted)
+                                   (t.writer_role, t.writer_oid, 'USAGE', t.access = 'ReadWrite')
+                            UNION ALL
+                            SELECT e.name, e.oid, 'USAGE', t.access = 'ReadWrite'
+                            FROM grantee AS e WHERE e.schema_id = t.id) AS w (name, oid, privilege, wanted)
         WHERE w.wanted
           AND NOT EXISTS (SELECT FROM aclexplode(coalesce(t.nspacl, acldefault('n', t.nspowner))) AS a
                           WHERE a.grantee = w.oid AND a.privilege_type = w.privilege)
@@ -191,14 +199,19 @@ AS $function$
                     (2, format('GRANT ALL ON %s TO %I', d.objects, d.owner_role)),
                     (3, format('GRANT %s ON %s TO PUBLIC', d.of_all, d.objects)),
                     (4, format('REVOKE ALL ON %s FROM %s', d.objects,
-                               concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.strangers))),
+                               concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.reading_all,
+                                         d.strangers))),
                     (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
                     (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
-                    (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
-                WHERE d.of_all IS NOT NULL OR a.n NOT IN (3, 7)), NULL, NULL, NULL
+                    (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects)),
+                    (8, format('GRANT %s ON %s TO %s', array_to_string(d.reading, ', '), d.objects, d.reading_all)),
+                    (9, format('GRANT %s ON %s TO %s', array_to_string(d.privileges, ', '), d.objects, d.writing_all))
+                    ) AS a (n, statement)
+                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading_all IS NOT NULL OR a.n <> 8)
+                  AND (d.writing_all IS NOT NULL OR a.n <> 9)), NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
-                   w.privileges, count(*) AS total,
+                   w.privileges, given.reading_all, given.writing_all, count(*) AS total,
                    array_to_string((array_agg(pair.what ORDER BY pair.what))[:10], ', ') AS first,
                    string_agg(pair.stranger, ', ') AS strangers
             FROM tenant AS t
@@ -212,6 +225,12 @@ AS $function$
               ON d.defaclrole = t.owner_oid AND d.defaclnamespace = 0 AND d.defaclobjtype = w.object_type::"char"
             CROSS JOIN LATERAL (SELECT CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid)
                                             ELSE d.defaclacl || '{}'::aclitem[] END AS acl) AS held
+            -- To those who have all tables by a grant, later ones as well.
+            CROSS JOIN LATERAL (
+                SELECT string_agg(quote_ident(e.name), ', ' ORDER BY e.name) AS reading_all,
+                       string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.writes_all) AS writing_all
+                FROM grantee AS e
+                WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL) AS given
             CROSS JOIN LATERAL (
                 SELECT CASE WHEN present.privilege_type IS NULL
                                 THEN format('"%s" lost %s', wanted.name, wanted.privilege)
@@ -226,7 +245,10 @@ AS $function$
                                  THEN coalesce(quote_ident(g.rolname),
                                                CASE WHEN w.of_all IS NULL THEN 'PUBLIC' END) END AS stranger
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
-                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
+                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)
+                      UNION ALL
+                      SELECT e.name, e.oid, unnest(CASE WHEN e.writes_all THEN w.privileges ELSE w.reading END)
+                      FROM grantee AS e WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
@@ -234,8 +256,16 @@ AS $function$
                 WHERE wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
-                     w.of_all, w.reading, w.privileges
+                     w.of_all, w.reading, w.privileges, given.reading_all, given.writing_all
         ) AS d
+
+        UNION ALL
+        SELECT 8, t.id, g.kind, g.what, t.owner_is_sound, g.statement, NULL, NULL, NULL
+        FROM edu_matrix_hub_schema._acl_drift(ARRAY(SELECT DISTINCT e.schema_id FROM grantee AS e
+                                                      UNION SELECT h.schema_id
+                                                      FROM edu_matrix_hub_schema.tenant_grantees AS h
+                                                      WHERE h.schema_id = ANY ($1))) AS g
+        JOIN tenant AS t ON t.id = g.schema_id
 
         UNION ALL
         SELECT CASE l.kind WHEN 'shared' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what, l.repairable, l.statement,

@@ -1,5 +1,6 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
--- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts).
+-- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). What
+-- its grants give to others is given and taken here as well when a grantee, or a table, comes or goes.
 -- options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
@@ -36,6 +37,7 @@ BEGIN
         tenant := edu_matrix_hub_schema._lock_tenant(tenant.id, 'access', true);
         attempt := format('repair schema "%s"', tenant.schema_name);
         PERFORM edu_matrix_hub_schema._require_schema(tenant);
+        PERFORM edu_matrix_hub_schema._remember_grantees(tenant.id);
 
         -- A role that was made again shows what else it lacks only then, so there may be a second round.
         FOR round IN 1..3 LOOP
@@ -43,8 +45,9 @@ BEGIN
             remaining := cardinality(repaired);
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished OR finding.role_name = ANY (held);
-                unfinished := unfinished OR finding.kind IN ('schema_part', 'shared') OR taken = most;
+                CONTINUE WHEN finding.kind IN ('schema_part', 'grant_part') AND unfinished
+                              OR finding.role_name = ANY (held);
+                unfinished := unfinished OR finding.kind IN ('schema_part', 'grant_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
                 IF NOT finding.repairable THEN
@@ -52,7 +55,8 @@ BEGIN
                         'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default') AND NOT owner_is_taken THEN
+                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default', 'grant', 'grant_part')
+                   AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
                 END IF;
@@ -97,7 +101,7 @@ BEGIN
                         left_held := left_held || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
-                         OR duplicate_object OR undefined_object OR SQLSTATE 'TS001' THEN
+                         OR duplicate_object OR undefined_object OR undefined_table OR SQLSTATE 'TS001' THEN
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                 END;
@@ -115,6 +119,7 @@ BEGIN
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
         END IF;
+        PERFORM edu_matrix_hub_schema._forget_grantees(tenant.id);
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF held <> '{}' AND repaired = '{}' THEN

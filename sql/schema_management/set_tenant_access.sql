@@ -45,7 +45,7 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET access = wanted, saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid),
+                SET access = wanted, saved_acl = edu_matrix_hub_schema._recorded_grants(tenant.id, tenant.schema_oid),
                     fingerprint = NULL, reported = NULL,
                     status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
                 WHERE t.id = tenant.id;
@@ -54,6 +54,7 @@ BEGIN
             END IF;
         ELSIF tenant.access <> wanted THEN
             lost := edu_matrix_hub_schema._give_back_access(tenant);
+            PERFORM edu_matrix_hub_schema._let_grantees_in(tenant);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET access = wanted, saved_acl = NULL, closed_logins = '{}', shared_with = '{}',
                 fingerprint = NULL, reported = NULL,

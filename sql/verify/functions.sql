@@ -21,6 +21,7 @@ BEGIN
                 WHEN 2 THEN 'the admin role alone' ELSE 'the operator and the admin role' END)
             END AS problem
         FROM (VALUES
+            ('_acl_drift', 'schema_ids uuid[]', true, 0),
             ('_acting_text', 'acting jsonb', true, 0),
             ('_arguments_without_defaults', 'function oid', true, 0),
             ('_as_keeper', 'keeper integer, statements text', true, 0),
@@ -87,11 +88,15 @@ BEGIN
                          'attempt text, state text, error_message text, error_detail text', true, 0),
             ('_falling', 'namespace oid, catalog oid, objects oid[]', true, 0),
             ('_foreign_tables', 'namespace oid, owner_role oid', true, 0),
+            ('_forget_grantees', 'tenant_id uuid', true, 0),
             ('_functions_fingerprint', '', true, 0),
             ('_give_back_access', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
+            ('_give_grants', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
+            ('_grant_states', 'schema_id uuid', true, 0),
             ('_given', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, transfer jsonb', true, 0),
             ('_grant_tenant_owner', 'schema_id uuid', true, 0),
             ('_grant_to_new_roles', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
+            ('_granted_roles', 'schema_ids uuid[]', true, 0),
             ('_grants_without', 'grants jsonb, names text[]', true, 0),
             ('_held_backups', 'options jsonb', true, 0),
             ('_hold_lane', 'epoch bigint, installation_id uuid', true, 0),
@@ -112,6 +117,7 @@ BEGIN
             ('_leaves_namespace', 'former edu_matrix_hub_schema.tenant_schemas, owner jsonb', true, 0),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, 0),
             ('_let_connect', 'login text', true, 0),
+            ('_let_grantees_in', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_limit_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, '
                               'credential edu_matrix_hub_schema.tenant_credentials, names text[]', true, 0),
             ('_list_weight', 'list text[]', true, 0),
@@ -162,6 +168,9 @@ BEGIN
             ('_refuse_dependents', 'namespace oid, way_out text, catalog oid, objects oid[]', true, 0),
             ('_remake_references', 'backup edu_matrix_hub_schema.schema_backups, unanswered bigint, '
                                    'all_of_them boolean', true, 0),
+            ('_recorded_grants', 'tenant_id uuid, namespace oid', true, 0),
+            ('_register_grants', 'tenant_id uuid, grants jsonb, request text', true, 0),
+            ('_remember_grantees', 'tenant_id uuid', true, 0),
             ('_remember_logins', '', true, 0),
             ('_remember_roles', 'schema_id uuid, made text[]', true, 0),
             ('_require_location', 'backup edu_matrix_hub_schema.schema_backups', true, 0),
@@ -256,6 +265,7 @@ BEGIN
             ('set_credential_limits', 'options jsonb', true, 1),
             ('set_tenant_access', 'options jsonb', true, 1),
             ('set_tenant_config', 'options jsonb', true, 1),
+            ('set_tenant_grants', 'options jsonb', true, 1),
             ('stray_sessions', '', true, 1),
             ('survey_tenants', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
             ('withdraw_credential', 'options jsonb', true, 1)

@@ -8,6 +8,7 @@ mod call;
 mod config;
 mod credential;
 mod database;
+mod grant;
 mod grave;
 mod identity;
 mod job;
@@ -22,6 +23,7 @@ pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;
 pub use credential::{CredentialRow, LoginLimits, NewCredential, Verifier};
 pub use database::{DatabaseFacts, Missing};
+pub use grant::{GrantRow, GrantWish, GrantWord};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
 pub use job::{

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow, OperationStatus,
-    OperationType, Owner, RowStatus, SetAside, Tombstone,
+    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, InstitutionStatus, JobRow,
+    OperationStatus, OperationType, Owner, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::tenant_schema::Roles,
@@ -134,6 +134,9 @@ pub struct TenantRow {
     /// What its applications log in with, if that is the operator's; former releases do not tell it.
     #[serde(default)]
     pub credential: Option<Box<CredentialRow>>,
+    /// What it gives to others, if it gives anything; former releases do not tell it.
+    #[serde(default)]
+    pub grants: Option<Box<[GrantRow]>>,
     /// The newest finished backup.
     pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.

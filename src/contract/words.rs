@@ -184,6 +184,8 @@ words! {
         SetCredentialLimits = "set_credential_limits",
         /// Who may come in was changed.
         SetTenantAccess = "set_tenant_access",
+        /// What others may do was changed.
+        SetTenantGrants = "set_tenant_grants",
         /// The configuration was changed.
         SetTenantConfig = "set_tenant_config",
         /// All tenants were looked at.

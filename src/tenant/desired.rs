@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     credential::{self, Credential},
+    grants::{Grants, grants},
     limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
     resolve::{Reach, Resolved},
 };
@@ -63,6 +64,8 @@ pub struct Desired {
     pub published: Option<CredentialsStatus>,
     /// The status tells that its Secret could not be written.
     pub was_refused: bool,
+    /// What it gives to others.
+    pub grants: Grants,
     /// The time by the API server's clock.
     pub now: Timestamp,
     /// What to make again, empty: the annotation's value, which counts for one loss or one schema that is set aside.
@@ -190,6 +193,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         ),
         published: tenant.status.as_ref().and_then(|status| status.credentials.clone()),
         was_refused: was_refused(tenant),
+        grants: grants(tenant, database),
         now: resolved.now,
         schema_name,
         institution,

@@ -7,8 +7,8 @@ use serde_json::Map;
 use tenant_schema_operator::{
     api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
     contract::{
-        Brake, ConfigChange, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, Purpose, Quota, Step,
-        Verifier, Withdrawal,
+        Brake, ConfigChange, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, Purpose,
+        Quota, Step, Verifier, Withdrawal,
     },
 };
 use uuid::Uuid;
@@ -49,6 +49,15 @@ pub fn one_of_each() -> Vec<Step> {
             config: Some(Map::new()),
             quota_limit: quota(),
             changes: ConfigChange::Both,
+        },
+        Step::SetTenantGrants {
+            owner_uid: text("uid"),
+            grants: vec![GrantWish {
+                to: ObjectName { namespace: text("team-b"), name: text("reporting") },
+                privileges: vec![text("Read")],
+                tables: Some(["a", "b", "c", "d", "e", "f"].map(text).to_vec()),
+            }],
+            request: Some(text("now")),
         },
         Step::IssueCredential {
             owner_uid: text("uid"),

@@ -23,6 +23,7 @@ mod events;
 mod examples;
 mod further_kind;
 mod gitops;
+mod grants;
 mod held_up;
 mod institutions;
 mod jobs;

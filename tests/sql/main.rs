@@ -33,6 +33,7 @@ mod drift;
 mod emptied;
 mod expiry;
 mod findings;
+mod grants;
 mod hostile;
 mod hostile_backups;
 mod hostile_locks;

@@ -61,7 +61,7 @@ macro_rules! event_reasons {
 event_reasons! {
     Recreated Normal "The schema was made again, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
     Reclaimed Normal "A schema that an earlier object of this namespace and name left behind was taken back."
-    DriftRepaired Warning "A user had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
+    DriftRepaired Warning "Owner, grants or roles of the tenant were not as they should be, most often because a user had changed them by hand; the message says what was repaired."
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
     Updated Normal "A change of the spec was applied."

@@ -14,6 +14,7 @@ pub mod connection;
 pub mod credentials;
 pub mod endpoint;
 pub mod event;
+pub mod grants;
 pub mod ident;
 pub mod institutions;
 pub mod kinds;

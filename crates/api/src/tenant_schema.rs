@@ -16,6 +16,7 @@ use thiserror::Error;
 use super::condition::{ConditionType, Reason, find};
 use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
+use super::grants::Grant;
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::schema;
 pub use super::tenant_status::{
@@ -181,6 +182,15 @@ pub struct TenantSchemaSpec {
     /// Default: what each field defaults to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
+
+    /// What others may do with the tenant's tables. A role that has a grant has what the grants say and nothing else: what is given
+    /// to it by hand is taken back.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub grants: Option<Vec<Grant>>,
 }
 
 /// Which `TenantDatabase` is meant.

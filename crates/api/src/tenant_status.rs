@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     condition::Summary,
     credentials::CredentialsStatus,
+    grants::GrantStatus,
     policy::{DeletionPolicy, Enforcement},
     schema,
     schema_backup::BackupMethod,
@@ -93,6 +94,12 @@ pub struct TenantSchemaStatus {
     /// What applications connect with; absent while nothing is published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
+
+    /// What became of the grants to others, in the order of `spec.grants`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub grants: Vec<GrantStatus>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
-use super::{InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words};
+use super::{GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words};
 use crate::api::{
     schema_backup::BackupMethod,
     tenant_schema::{Access, BlockedCause},
@@ -137,6 +137,16 @@ steps! {
         /// Why.
         #[serde(skip)]
         cause: Withdrawal,
+    }
+    /// Gives others what the owner of the tenant says, and takes the rest back.
+    SetTenantGrants = "set_tenant_grants" {
+        /// The object that the tenant belongs to, which need not have been told the tenant's id yet.
+        owner_uid: String,
+        /// All of them.
+        grants: Vec<GrantWish>,
+        /// The request to look again that this follows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
     }
     /// Puts right what differs from what was applied.
     RepairTenantSchema = "repair_tenant_schema" {
@@ -305,14 +315,22 @@ impl Step {
     /// True when roles are let in that were kept out.
     #[must_use]
     pub const fn opens(&self) -> bool {
-        matches!(self, Self::SetTenantAccess { access: Access::ReadWrite, .. })
+        match self {
+            Self::SetTenantAccess { access, .. } => matches!(access, Access::ReadWrite),
+            Self::SetTenantGrants { grants, .. } => !grants.is_empty(),
+            _ => false,
+        }
     }
 
     /// True when it follows from a field that is not in the spec, and closes something: an older definition of the kind may have cut
     /// that field off.
     #[must_use]
     pub const fn follows_an_absence(&self) -> bool {
-        matches!(self, Self::WithdrawCredential { cause: Withdrawal::NotWanted, .. })
+        match self {
+            Self::WithdrawCredential { cause, .. } => matches!(cause, Withdrawal::NotWanted),
+            Self::SetTenantGrants { grants, .. } => grants.is_empty(),
+            _ => false,
+        }
     }
 
     /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time

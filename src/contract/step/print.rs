@@ -47,6 +47,11 @@ impl fmt::Display for Step {
                 };
                 write!(f, "close the logins of applications, end their sessions{why}")
             }
+            Self::SetTenantGrants { grants, .. } if grants.is_empty() => f.write_str("take back all grants to others"),
+            Self::SetTenantGrants { grants, .. } => {
+                let grants: Vec<_> = grants.iter().map(ToString::to_string).collect();
+                write!(f, "give {}, and nothing else, to others", grants.join("; "))
+            }
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
             Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
             Self::ReclaimTenantSchema { transfer, .. } => {

@@ -8,6 +8,7 @@ use super::{
         borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
     },
     credentials::{issue_step, publish},
+    grants::first_grants,
 };
 use crate::{
     api::{condition::Reason, transfer::ObjectName},
@@ -89,12 +90,14 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
 /// A new schema, and in the same call what its applications log in with.
 fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect> {
     let is_open = access::closed_by(desired, observed.institution_status.as_ref()).is_none();
-    match desired.credential.as_ref().filter(|_| is_open) {
+    let mut effects = match desired.credential.as_ref().filter(|_| is_open) {
         Some(wanted) => {
             vec![Effect::Steps(vec![create, issue_step(wanted, false)]), publish(wanted, desired.schema_name.as_str())]
         }
         None => vec![Effect::Steps(vec![create])],
-    }
+    };
+    effects.extend(first_grants(desired));
+    effects
 }
 
 /// A tenant that comes from elsewhere meets the limits here, also if the object says that it had one before.

@@ -4,6 +4,7 @@ use super::{
     absent::elsewhere,
     bring_up::{look_again, reclaim},
     credentials::credentials,
+    grants::grants,
 };
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
@@ -64,7 +65,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
             ),
         )];
     }
-    let mut effects = Vec::new();
+    // Before a repair, which would do the same, and tell it as if a user had changed something by hand.
+    let mut effects: Vec<_> = grants(desired, row).into_iter().collect();
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be
     // recorded. But no suspension waits for a repair: a tenant can hold up a repair for ever.

@@ -4,6 +4,7 @@ mod absent;
 mod bring_up;
 mod conflict;
 mod credentials;
+mod grants;
 mod keep;
 mod take_down;
 

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod end;
+mod grants;
 mod notices;
 
 use jiff::Timestamp;
@@ -115,6 +116,7 @@ pub fn status(
         status.state = Some(state(cause, row, applied));
         status.blocked = blocked_by(cause, &status, now);
         status.credentials = credentials::credentials(desired, row, secret, applied, now);
+        status.grants = grants::grants(desired, row, applied);
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
@@ -205,16 +207,21 @@ fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStat
     let ready = || ready(desired, observed, status, applied).adding(&remarks(observed.own.as_deref()));
     match &applied.end {
         // Its users go on as they are.
-        End::Refused { reason, message } if is_about_credentials(*reason, applied) => {
-            Verdict::of(*reason, message.clone(), true)
-        }
+        End::Refused { reason, message } if is_beside(*reason, applied) => Verdict::of(*reason, message.clone(), true),
         end => end.verdict(Readiness::Kept).unwrap_or_else(ready),
     }
 }
 
-/// Whether what ended the pass is about a login of the tenant's applications or their Secret, and nothing else.
-fn is_about_credentials(reason: Reason, applied: &Applied) -> bool {
-    let calls = [Call::IssueCredential, Call::EndPreviousLogin, Call::SetCredentialLimits, Call::WithdrawCredential];
+/// Whether what ended the pass is about a login of the tenant's applications or their Secret, or about grants to others, and nothing
+/// else.
+fn is_beside(reason: Reason, applied: &Applied) -> bool {
+    let calls = [
+        Call::IssueCredential,
+        Call::EndPreviousLogin,
+        Call::SetCredentialLimits,
+        Call::WithdrawCredential,
+        Call::SetTenantGrants,
+    ];
     Reason::of_secrets().contains(&reason) || applied.ended_by.as_ref().is_some_and(|call| calls.contains(call))
 }
 

@@ -40,6 +40,11 @@ pub(super) fn what_was_done(
         };
         notices.push(Notice { reason: EventReason::Updated, message });
     }
+    // The status tells of those that come with the tenant.
+    let is_new = applied.success(&Call::CreateTenantSchema).is_some();
+    if let Some(result) = applied.success(&Call::SetTenantGrants).filter(|_| !is_new) {
+        notices.push(Notice { reason: EventReason::Updated, message: result.message.clone() });
+    }
     if let Some(result) = applied.success(&Call::SetTenantAccess) {
         let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
         notices.push(Notice { reason, message: result.message.clone() });
