@@ -47,11 +47,6 @@ pub async fn grants(server: &PostgresInfo, tenants: usize, report: &mut Report) 
     report.add_spread(&format!("all {TABLES} tables of a schema given to another tenant, ms"), &give);
     report.add_spread(&format!("all {TABLES} tables of a schema taken from it, ms"), &take);
 
-    // Once all is measured, nothing happens but the survey.
-    let unknown = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE usage_at IS NULL";
-    while session.query_one(unknown, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        timed(&direct, Asked::All).await;
-    }
     for (grantors, tables) in [(0, 0), (tenants / 10, 0), (tenants / 10, TABLES)] {
         for number in 2..2 + grantors {
             set(&session, number, json!([to(&session, number + 1).await])).await;

@@ -7,12 +7,16 @@
 -- so is what a role gave on. Only tables of the tenant's owner role count: the rights on others are not that role's to
 -- give. The privileges on a sequence follow those of the table that it belongs to.
 --
+-- A grantee that may write can lock a table so that no right on it can be taken. Tables that are locked so come last,
+-- in statements of their own, and keep no other waiting.
+--
 -- Most tables have the same list of grants. So each list is unpacked once, and only those that differ are followed to
 -- their tables.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._acl_drift(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, kind text, what text, statement text)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET jit = off  -- Compiling this takes longer than running it.
 AS $function$
     WITH target AS MATERIALIZED (
         SELECT g.schema_id, g.n::integer AS n, g.tables, g.reading, g.writing
@@ -24,9 +28,15 @@ AS $function$
               WHERE h.schema_id = ANY ($1)
               UNION SELECT g.schema_id, unnest(g.reading) FROM target AS g) AS m
         JOIN pg_roles AS r ON r.oid = m.role_oid
+    ), locked AS MATERIALIZED (
+        SELECT DISTINCT l.relation AS oid
+        FROM pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted
+          AND l.pid IS DISTINCT FROM pg_backend_pid()
+          AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
     ), relation AS MATERIALIZED (
         SELECT t.id AS schema_id, t.schema_name, t.owner_role_oid AS owner_oid, c.oid, c.relname,
-               c.relkind = 'S' AS is_sequence, c.relacl,
+               c.relkind = 'S' AS is_sequence, c.relacl, k.oid IS NOT NULL AS is_locked,
                CASE WHEN c.relkind = 'S' THEN (
                    SELECT p.relname FROM pg_depend AS o JOIN pg_class AS p ON p.oid = o.refobjid
                    WHERE o.classid = 'pg_class'::regclass AND o.objid = c.oid AND o.deptype IN ('a', 'i')
@@ -37,6 +47,7 @@ AS $function$
         JOIN pg_depend AS d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = s.oid
                            AND d.classid = 'pg_class'::regclass
         JOIN pg_class AS c ON c.oid = d.objid AND c.relowner = w.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        LEFT JOIN locked AS k ON k.oid = c.oid
         WHERE t.id IN (SELECT m.schema_id FROM managed AS m) AND t.status IN ('active', 'suspended')
     ), named AS (
         SELECT r.oid, array_agg(g.n ORDER BY g.n) AS grants
@@ -46,11 +57,12 @@ AS $function$
         GROUP BY r.oid
     ), class AS MATERIALIZED (
         -- Tables that have the same rights, and are to have the same.
-        SELECT row_number() OVER () AS class, r.schema_id, r.schema_name, r.owner_oid, r.is_sequence, n.grants,
+        SELECT row_number() OVER () AS class, r.schema_id, r.schema_name, r.owner_oid, r.is_sequence,
+               r.is_locked, n.grants,
                CASE WHEN r.relacl IS NOT NULL THEN r.relacl || '{}'::aclitem[] END AS acl, array_agg(r.oid) AS oids
         FROM relation AS r
         LEFT JOIN named AS n ON n.oid = r.oid
-        GROUP BY r.schema_id, r.schema_name, r.owner_oid, r.is_sequence, n.grants, r.relacl
+        GROUP BY r.schema_id, r.schema_name, r.owner_oid, r.is_sequence, r.is_locked, n.grants, r.relacl
     ), wanted AS (
         SELECT DISTINCT c.class, w.oid, w.privilege
         FROM class AS c
@@ -85,8 +97,8 @@ AS $function$
         JOIN managed AS m ON m.schema_id = c.schema_id AND m.oid = b.oid
         GROUP BY b.class, b.change, b.privileges
     ), object AS (
-        SELECT c.schema_id, c.schema_name, c.is_sequence, b.change, b.privileges, b.roles, r.relname,
-               row_number() OVER (PARTITION BY c.schema_id, c.is_sequence, b.change, b.privileges, b.roles
+        SELECT c.schema_id, c.schema_name, c.is_sequence, c.is_locked, b.change, b.privileges, b.roles, r.relname,
+               row_number() OVER (PARTITION BY c.schema_id, c.is_sequence, c.is_locked, b.change, b.privileges, b.roles
                                   ORDER BY r.relname) AS n
         FROM by_class AS b
         JOIN class AS c ON c.class = b.class
@@ -99,10 +111,10 @@ AS $function$
                string_agg(o.relname, ', ' ORDER BY o.n) FILTER (WHERE o.n % 500 BETWEEN 1 AND 5) AS first,
                -- What is to be taken is taken first.
                row_number() OVER (PARTITION BY o.schema_id
-                                  ORDER BY o.change = 'give', o.privileges, o.roles, (o.n - 1) / 500,
+                                  ORDER BY o.is_locked, o.change = 'give', o.privileges, o.roles, (o.n - 1) / 500,
                                            o.is_sequence) AS n
         FROM object AS o
-        GROUP BY o.schema_id, o.is_sequence, o.change, o.privileges, o.roles, (o.n - 1) / 500
+        GROUP BY o.schema_id, o.is_sequence, o.is_locked, o.change, o.privileges, o.roles, (o.n - 1) / 500
     ), counted AS (
         SELECT b.*, sum(b.total) OVER (PARTITION BY b.schema_id ORDER BY b.n) - b.total >= 2000 OR b.n > 200 AS is_late
         FROM batch AS b

@@ -15,6 +15,7 @@ RETURNS TABLE (schema_id uuid, kind text, what text, repairable boolean, stateme
                other_role text, helper integer)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET jit = off  -- Compiling this takes longer than running it.
 AS $function$
     WITH server AS MATERIALIZED (
         SELECT current_setting('server_version_num')::integer >= 160000 AS modern,

@@ -28,6 +28,7 @@ DECLARE
     -- Logins that another session is changing, and what was not done to them for that.
     held           text[] := '{}'::text[];
     left_held      jsonb := '[]'::jsonb;
+    locked         text;
     remaining      integer;
     error_detail   text;
 BEGIN
@@ -93,9 +94,14 @@ BEGIN
                     repaired := repaired || finding.what;
                 EXCEPTION
                     WHEN lock_not_available OR internal_error THEN
-                        -- A login may change itself, and holds up by that what is done to it, and nothing else.
-                        IF finding.kind NOT IN ('login', 'entry') THEN
+                        -- A login may change itself, and a grantee lock a table: each holds up by that what is done to
+                        -- it, and nothing else.
+                        IF finding.kind NOT IN ('login', 'entry', 'grant', 'grant_part') THEN
                             RAISE;
+                        END IF;
+                        IF finding.role_name IS NULL THEN
+                            locked := SQLERRM;
+                            PERFORM set_config('lock_timeout', '20ms', true);
                         END IF;
                         held := held || finding.role_name;
                         left_held := left_held || jsonb_build_object('what', finding.what,
@@ -122,6 +128,8 @@ BEGIN
         PERFORM edu_matrix_hub_schema._forget_grantees(tenant.id);
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
+        ELSIF locked IS NOT NULL AND repaired = '{}' THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', locked, '{"sqlstate": "55P03"}');
         ELSIF held <> '{}' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy',
                 format('another session is changing login "%s"', held[1]), '{"sqlstate": "55P03"}');

@@ -10,9 +10,9 @@
 -- The rights are entries of the tables' own lists of grants and of the owner role's default privileges, and USAGE on
 -- the schema. No role becomes a member of another: a member could act as the role that it is a member of.
 --
--- detail: {given: [text...], not_given: [{what, statement, error}...], grants: see _grant_states}. One call changes the
--- rights on at most 2,000 tables, so that its transaction is short for the migrations of the tenant; the survey finds
--- the rest.
+-- detail: {given: [text...], not_given: [{what, statement, error}...], locked?, grants: see _grant_states}; `locked` is
+-- why some was not done, since a session has locked a table. One call changes the rights on at most 2,000 tables, so
+-- that its transaction is short for the migrations of the tenant; the survey finds the rest.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_grants(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -35,7 +35,9 @@ BEGIN
         changed := edu_matrix_hub_schema._register_grants(tenant.id, options -> 'grants',
                                                                 options ->> 'request');
         facts := edu_matrix_hub_schema._give_grants(tenant);
-        IF changed OR facts -> 'given' <> '[]' THEN
+        IF NOT changed AND facts -> 'given' = '[]' AND facts ? 'locked' THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', facts ->> 'locked', '{"sqlstate": "55P03"}');
+        ELSIF changed OR facts -> 'given' <> '[]' THEN
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET fingerprint = NULL, reported = NULL, updated_at = now() WHERE t.id = tenant.id;
         END IF;
@@ -112,6 +114,7 @@ DECLARE
     owner_is_taken boolean := false;
     given          text[] := '{}'::text[];
     not_given      jsonb := '[]'::jsonb;
+    locked         text;
 BEGIN
     PERFORM edu_matrix_hub_schema._remember_grantees(tenant.id);
     FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) AS d
@@ -127,16 +130,21 @@ BEGIN
         BEGIN
             PERFORM edu_matrix_hub_schema._persist(finding.statement);
             given := given || edu_matrix_hub_schema._cut(finding.what);
-        EXCEPTION WHEN insufficient_privilege OR invalid_grant_operation OR undefined_object OR undefined_table THEN
-            not_given := not_given || jsonb_build_object('what', finding.what, 'statement', finding.statement,
-                                                         'error', SQLERRM);
+        EXCEPTION
+            WHEN lock_not_available THEN
+                -- A grantee may hold it, and must not keep what is taken from it elsewhere. Repairs go on trying.
+                locked := SQLERRM;
+                PERFORM set_config('lock_timeout', '20ms', true);
+            WHEN insufficient_privilege OR invalid_grant_operation OR undefined_object OR undefined_table THEN
+                not_given := not_given || jsonb_build_object('what', finding.what, 'statement', finding.statement,
+                                                             'error', SQLERRM);
         END;
     END LOOP;
     IF owner_is_taken THEN
         PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     END IF;
     PERFORM edu_matrix_hub_schema._forget_grantees(tenant.id);
-    RETURN jsonb_build_object('given', to_jsonb(given), 'not_given', not_given);
+    RETURN jsonb_strip_nulls(jsonb_build_object('given', to_jsonb(given), 'not_given', not_given, 'locked', locked));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._give_grants(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;

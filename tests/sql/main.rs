@@ -34,6 +34,7 @@ mod emptied;
 mod expiry;
 mod findings;
 mod grants;
+mod grants_life;
 mod hostile;
 mod hostile_backups;
 mod hostile_locks;
