@@ -243,14 +243,15 @@ BEGIN
 
         SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
             r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift,
-                'grants', CASE WHEN EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
-                                            WHERE g.schema_id = t.id)
-                               THEN edu_matrix_hub_schema._grant_states(t.id) END,
+                'grants', g.grants,
                 'absence', CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END)), '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
         LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
+        LEFT JOIN edu_matrix_hub_schema._grant_states(
+            ARRAY(SELECT DISTINCT d.schema_id FROM edu_matrix_hub_schema.tenant_grants AS d
+                  WHERE everything OR d.schema_id = ANY (changed))) AS g ON g.schema_id = t.id
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
         answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),

@@ -48,7 +48,8 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('set_tenant_grants', tenant.id, options ->> 'requested_by', started,
                                                   attempt, SQLSTATE, SQLERRM, error_detail);
     END;
-    facts := facts || jsonb_build_object('grants', edu_matrix_hub_schema._grant_states(tenant.id));
+    facts := facts || jsonb_build_object('grants', (
+        SELECT g.grants FROM edu_matrix_hub_schema._grant_states(ARRAY[tenant.id]) AS g));
     IF NOT changed AND facts -> 'given' = '[]' THEN
         RETURN edu_matrix_hub_schema._result('unchanged',
             format('the grants of schema "%s" are as wanted', tenant.schema_name), tenant.id, facts);

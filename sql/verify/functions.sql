@@ -92,7 +92,7 @@ BEGIN
             ('_functions_fingerprint', '', true, 0),
             ('_give_back_access', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_give_grants', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
-            ('_grant_states', 'schema_id uuid', true, 0),
+            ('_grant_states', 'schema_ids uuid[]', true, 0),
             ('_given', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, transfer jsonb', true, 0),
             ('_grant_tenant_owner', 'schema_id uuid', true, 0),
             ('_grant_to_new_roles', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),

@@ -51,7 +51,7 @@ fn became(
         }
         GrantWord::Waiting | GrantWord::Ending if found.other_namespace => {
             let command = Object::tenant(&desired.owner.namespace, &desired.owner.name)
-                .annotate(RECONCILE_REQUESTED_AT, "\"$(date)\"".to_owned());
+                .annotate(RECONCILE_REQUESTED_AT, "<now>".to_owned());
             let namespace = &to.namespace;
             let message = format!(
                 "namespace {namespace} was deleted and made again since, and is another one; if its TenantSchema {} is to have \

@@ -2,6 +2,7 @@
 
 mod backups;
 mod credentials;
+mod grants;
 mod identity;
 mod institutions;
 mod limits;
