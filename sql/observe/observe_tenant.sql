@@ -64,7 +64,8 @@ BEGIN
     END IF;
 
     IF wanted_institution IS NOT NULL THEN
-        institution_status := (SELECT i.status FROM edu_matrix_hub_schema.institutions AS i
+        institution_status := (SELECT coalesce(nullif(i.status, 'active'), i.source_status, 'active')
+                               FROM edu_matrix_hub_schema.institutions AS i
                                WHERE i.id = wanted_institution);
         institution_known := coalesce(institution_status <> 'closed', false);
         IF institution_status IS NULL AND own_id IS NULL

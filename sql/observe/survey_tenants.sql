@@ -1,9 +1,9 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?}; the last three are the operator's
--- clock, up to when a person confirmed that things are taken away, and how many tenants' last backups may expire in
--- an hour. Answers the state of the world (see heartbeat_lane), what expired and waits, totals, and the tenants and
--- backups that changed since the survey before; besides all tenants, or those of a slice, which is the first byte
--- of their id modulo 10.
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?}; the last four are the
+-- operator's clock, up to when a person confirmed that things are taken away, how many tenants' last backups may
+-- expire in an hour, and the application's own table of institutions or null (see _read_institutions). Answers the
+-- state of the world (see heartbeat_lane), what expired and waits, totals, and the tenants and backups that changed
+-- since the survey before; besides all tenants, or those of a slice, which is the first byte of their id modulo 10.
 --
 -- Nothing is read per tenant unless something about it changed. Fingerprints and write signatures of all tenants come
 -- from two scans of the catalogue; only where a fingerprint differs is drift worked out, and only where a signature
@@ -49,6 +49,7 @@ DECLARE
     suspect_marks      numeric[];
     changed            uuid[];
     unbound            bigint;
+    source_problem     text;
     error_detail       text;
 BEGIN
     answer := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
@@ -69,6 +70,11 @@ BEGIN
         IF (SELECT i.surveyed_at FROM edu_matrix_hub_schema.installation AS i) < started - interval '1 day' THEN
             PERFORM edu_matrix_hub_schema._keep_quiet('no operator looked after it for more than a day, '
                                                       'or the clock of the server jumped ahead');
+        END IF;
+
+        -- An operator of a former release does not say where institutions are.
+        IF options ? 'institutions' THEN
+            source_problem := edu_matrix_hub_schema._read_institutions(nullif(options -> 'institutions', 'null'));
         END IF;
 
         -- Which schemas were written to, or are locked to be written to, perhaps without a commit so far, and how large
@@ -128,6 +134,7 @@ BEGIN
                                                                             'limit', options -> 'expiry_limit'));
         END IF;
         PERFORM edu_matrix_hub_schema._prune_log();
+        PERFORM edu_matrix_hub_schema._look_at_isolation(started);
 
         WITH measured AS (
             SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly,
@@ -160,7 +167,7 @@ BEGIN
                        '|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
-                       nullif(i.status, 'active')
+                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation
                    ), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
@@ -204,10 +211,12 @@ BEGIN
         SELECT jsonb_build_object(
             'surveyed_at', started,
             'unbound_count', unbound,
+            'institution_problem', source_problem,
             'tenant_count', count(*),
             'owned_count', count(*) FILTER (WHERE t.owner_uid IS NOT NULL),
             'storage_bytes', coalesce(sum(t.storage_used), 0),
-            'stale_count', count(*) FILTER (WHERE t.usage_stale))
+            'stale_count', count(*) FILTER (WHERE t.usage_stale),
+            'not_isolated_count', count(*) FILTER (WHERE t.isolation <> '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         WHERE t.status <> 'dropped';

@@ -11,7 +11,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_schemas (
     owner_name       text,
     owner_uid        text,
     status           text        NOT NULL CHECK (status IN ('active', 'suspended', 'dropping', 'released', 'dropped')),
-    access           text        NOT NULL DEFAULT 'ReadWrite' CHECK (access IN ('ReadWrite', 'Suspended')),
+    access           text        NOT NULL DEFAULT 'ReadWrite'
+                                 CHECK (access IN ('ReadWrite', 'WriteBlocked', 'ReadOnly', 'Suspended')),
     config           jsonb       NOT NULL DEFAULT '{}' CHECK (pg_catalog.octet_length(config::text) <= 65536),
     version          bigint      NOT NULL DEFAULT 1,
     quota_limit      bigint      CHECK (quota_limit >= 0),
@@ -71,6 +72,10 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS size_e
 -- The other databases of the server that use its roles, as the suspension found them: its logins are open
 -- because of these.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS shared_with text[] NOT NULL DEFAULT '{}';
+-- What its roles may do beyond its own schema, as a survey found it, and when that was looked at last (see
+-- _look_at_isolation); null when nobody looked.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS isolation jsonb;
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS isolation_at timestamptz;
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key
@@ -93,6 +98,13 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_deletion
 -- The tenants whose sessions every heartbeat looks for.
 CREATE INDEX IF NOT EXISTS tenant_schemas_suspended
     ON edu_matrix_hub_schema.tenant_schemas (id) WHERE access = 'Suspended' AND status <> 'dropped';
+-- Whose turn it is to be looked at.
+CREATE INDEX IF NOT EXISTS tenant_schemas_isolation_at
+    ON edu_matrix_hub_schema.tenant_schemas (isolation_at NULLS FIRST)
+    WHERE status = 'active' AND access <> 'Suspended';
+CREATE INDEX IF NOT EXISTS tenant_schemas_not_isolated
+    ON edu_matrix_hub_schema.tenant_schemas (isolation_at NULLS FIRST)
+    WHERE status = 'active' AND access <> 'Suspended' AND isolation <> '[]';
 CREATE INDEX IF NOT EXISTS tenant_schemas_keeper
     ON edu_matrix_hub_schema.tenant_schemas (keeper) WHERE keeper IS NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

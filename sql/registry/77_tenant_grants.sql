@@ -37,11 +37,12 @@ CREATE INDEX IF NOT EXISTS tenant_schemas_owner
 -- Each grant with the tenant that it is to at this moment, and the roles of that which read and write by it; null while
 -- there is none. The owner role is one of them, so that the grantee's views and migrations can use what its
 -- applications can. A tenant whose TenantSchema let go of it keeps what it has, unless another tenant has that name.
+-- Nobody writes by a grant to a tenant whose writes are taken (see _block_writes).
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_grant_targets AS
 SELECT g.schema_id, g.n, g.privileges, g.tables, o.id AS grantee_id,
        CASE WHEN o.id IS NOT NULL
             THEN ARRAY[o.reader_role_oid, o.writer_role_oid, o.owner_role_oid] END AS reading,
-       CASE WHEN o.id IS NOT NULL AND 'Write' = ANY (g.privileges)
+       CASE WHEN o.id IS NOT NULL AND t.taken_members IS NULL AND 'Write' = ANY (g.privileges)
             THEN ARRAY[o.writer_role_oid, o.owner_role_oid] END AS writing
 FROM edu_matrix_hub_schema.tenant_grants AS g
 JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id

@@ -94,10 +94,21 @@ FROM (
     ) AS h
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
     UNION ALL
+    -- What migrations own as themselves, of the first thousand that depends on their logins (see _credential_drift).
+    SELECT l.schema_id, pg_catalog.hashint8extended(
+               (s.classid::pg_catalog.int8 << 32) + s.objid::pg_catalog.int8,
+               524 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    FROM edu_matrix_hub_schema.migration_logins AS l
+    CROSS JOIN LATERAL (SELECT s.classid, s.objid, s.dbid, s.deptype FROM pg_catalog.pg_shdepend AS s
+                        WHERE s.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass AND s.refobjid = l.oid
+                        LIMIT 1000) AS s
+    WHERE s.deptype = 'o' AND s.dbid = (SELECT d.oid FROM pg_catalog.pg_database AS d
+                                        WHERE d.datname = pg_catalog.current_database())
+    UNION ALL
     -- Of those who give grants to others: to whom they are at this moment.
     SELECT t.id, pg_catalog.hashtextextended(
                pg_catalog.concat_ws('|', g.n, g.grantee_id, g.reading, g.writing, g.tables IS NULL),
-               524 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+               527 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
     FROM edu_matrix_hub_schema.tenant_grant_targets AS g
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id
     WHERE t.status IN ('active', 'suspended')

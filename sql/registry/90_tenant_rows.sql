@@ -6,11 +6,14 @@ SELECT t.id AS schema_id,
        pg_catalog.jsonb_build_object(
            'schema_id', t.id,
            'institution_id', t.institution_id,
-           'institution_status', (SELECT i.status FROM edu_matrix_hub_schema.institutions AS i
+           -- The registry's own word, or else what the application's table says.
+           'institution_status', (SELECT coalesce(nullif(i.status, 'active'), i.source_status, 'active')
+                                  FROM edu_matrix_hub_schema.institutions AS i
                                   WHERE i.id = t.institution_id),
            'schema_name', t.schema_name,
            'status', t.status,
            'access', t.access,
+           'access_cause', t.access_cause,
            'taken_over', t.taken_over,
            'recreations', t.recreations,
            'shared_with', t.shared_with,
@@ -34,16 +37,17 @@ SELECT t.id AS schema_id,
                    'statement', pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I',
                                                   t.schema_name, c.relname, t.owner_role))
                FROM pg_catalog.pg_class AS c WHERE c.oid = (t.foreign_tables ->> 'first')::oid) END,
-           'credential', (
-               SELECT pg_catalog.jsonb_build_object(
-                   'login', c.login, 'credential_id', c.credential_id, 'issued_at', c.issued_at,
+           'isolation', t.isolation,
+           'credentials', (
+               SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                   'purpose', c.purpose, 'login', c.login, 'credential_id', c.credential_id, 'issued_at', c.issued_at,
                    'previous_login', c.previous_login, 'previous_until', c.previous_until,
                    'previous_closed_at', c.previous_closed_at, 'withdrawn_at', c.withdrawn_at,
                    'connection_limit', c.connection_limit,
                    'statement_timeout_seconds', c.statement_timeout_seconds,
-                   'idle_in_transaction_timeout_seconds', c.idle_in_transaction_timeout_seconds)
+                   'idle_in_transaction_timeout_seconds', c.idle_in_transaction_timeout_seconds) ORDER BY c.purpose)
                FROM edu_matrix_hub_schema.tenant_credentials AS c
-               WHERE c.schema_id = t.id AND c.purpose = 'connection'),
+               WHERE c.schema_id = t.id),
            'last_backup', (
                SELECT pg_catalog.jsonb_build_object(
                    'backup_id', b.id, 'location', b.location, 'method', b.method, 'completed_at', b.completed_at,

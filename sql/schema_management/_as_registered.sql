@@ -215,6 +215,15 @@ UPDATE edu_matrix_hub_schema.tenant_schemas AS t
 SET login_oids = edu_matrix_hub_schema._bearing_logins(t)
 WHERE cardinality(t.login_oids) <> cardinality(t.logins);
 
+-- The name of the role that may delete from a tenant's tables while its writes are blocked by the quota.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deleter_name(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT regexp_replace(tenant.owner_role, '_owner$', '') || '_delete'
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._deleter_name(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
 -- The names of a tenant's roles that stand and are the tenant's, its logins among them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_roles(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -226,6 +235,9 @@ AS $function$
           FROM pg_roles AS r
           WHERE r.oid IN (tenant.owner_role_oid, tenant.reader_role_oid, tenant.writer_role_oid)
             AND r.rolname IN (tenant.owner_role, tenant.reader_role, tenant.writer_role)
+          UNION
+          SELECT r.rolname::text FROM pg_roles AS r
+          WHERE r.oid = tenant.deleter_role_oid AND r.rolname = edu_matrix_hub_schema._deleter_name(tenant)
           UNION
           SELECT unnest(edu_matrix_hub_schema._own_logins(tenant))) AS o
 $function$;

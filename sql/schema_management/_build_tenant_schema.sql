@@ -5,7 +5,8 @@
 -- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost
 -- schema, and only global ones can take from PUBLIC what PostgreSQL gives every role, EXECUTE on functions and USAGE of
 -- types. Types matter since a foreign column of a tenant's type would keep the tenant from being dropped. Readers may
--- look at sequences, writers may also advance them.
+-- look at sequences, writers may also advance them. Only writers call functions, since one that runs with the owner's
+-- rights may write.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -21,11 +22,12 @@ BEGIN
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON SEQUENCES TO %3$I, %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON SEQUENCES TO %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
-        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT EXECUTE ON ROUTINES TO %3$I, %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT EXECUTE ON ROUTINES TO %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE USAGE ON TYPES FROM PUBLIC;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON TYPES TO %3$I, %4$I;
         $statements$
-        || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;' ELSE '' END,
+        || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;'
+                              WHEN 'Suspended' THEN '' ELSE 'GRANT USAGE ON SCHEMA %1$I TO %3$I;' END,
         tenant.schema_name, tenant.owner_role, tenant.reader_role, tenant.writer_role, 'tenant ' || tenant.id);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t

@@ -135,16 +135,18 @@ AS $function$
                                          CASE WHEN a.is_grantable THEN ' and may give it on' ELSE '' END),
                t.owner_is_ours_to_change,
                format('REVOKE %s%s ON SCHEMA %I FROM %s CASCADE',
-                      CASE WHEN t.access = 'ReadWrite' AND a.privilege_type = 'USAGE' THEN 'GRANT OPTION FOR '
+                      CASE WHEN u.wanted AND a.privilege_type = 'USAGE' THEN 'GRANT OPTION FOR '
                            ELSE '' END, a.privilege_type,
                       t.schema_name, quote_ident(g.name)),
                NULL, NULL, NULL
         FROM tenant AS t
         CROSS JOIN LATERAL aclexplode(t.nspacl) AS a
         CROSS JOIN LATERAL (SELECT pg_get_userbyid(a.grantee)::text AS name) AS g
+        CROSS JOIN LATERAL (SELECT CASE WHEN a.grantee = t.writer_oid THEN t.access = 'ReadWrite'
+                                        ELSE t.access <> 'Suspended' END AS wanted) AS u
         WHERE (a.grantee IN (t.reader_oid, t.writer_oid)
                OR EXISTS (SELECT FROM grantee AS e WHERE e.schema_id = t.id AND e.oid = a.grantee))
-          AND (a.is_grantable OR NOT (t.access = 'ReadWrite' AND a.privilege_type = 'USAGE'))
+          AND (a.is_grantable OR NOT (u.wanted AND a.privilege_type = 'USAGE'))
 
         UNION ALL
         -- A tenant can give rights to every role of the server in one statement: so all strangers are one finding, and
@@ -177,10 +179,10 @@ AS $function$
         FROM tenant AS t
         CROSS JOIN LATERAL (VALUES (t.owner_role, t.nspowner, 'USAGE', true),
                                    (t.owner_role, t.nspowner, 'CREATE', true),
-                                   (t.reader_role, t.reader_oid, 'USAGE', t.access = 'ReadWrite'),
+                                   (t.reader_role, t.reader_oid, 'USAGE', t.access <> 'Suspended'),
                                    (t.writer_role, t.writer_oid, 'USAGE', t.access = 'ReadWrite')
                             UNION ALL
-                            SELECT e.name, e.oid, 'USAGE', t.access = 'ReadWrite'
+                            SELECT e.name, e.oid, 'USAGE', t.access <> 'Suspended'
                             FROM grantee AS e WHERE e.schema_id = t.id) AS w (name, oid, privilege, wanted)
         WHERE w.wanted
           AND NOT EXISTS (SELECT FROM aclexplode(coalesce(t.nspacl, acldefault('n', t.nspowner))) AS a
@@ -208,8 +210,9 @@ AS $function$
                     (8, format('GRANT %s ON %s TO %s', array_to_string(d.reading, ', '), d.objects, d.reading_all)),
                     (9, format('GRANT %s ON %s TO %s', array_to_string(d.privileges, ', '), d.objects, d.writing_all))
                     ) AS a (n, statement)
-                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading_all IS NOT NULL OR a.n <> 8)
-                  AND (d.writing_all IS NOT NULL OR a.n <> 9)), NULL, NULL, NULL
+                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading <> '{}' OR a.n <> 5)
+                  AND (d.reading_all IS NOT NULL OR a.n <> 8) AND (d.writing_all IS NOT NULL OR a.n <> 9)),
+               NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
                    w.privileges, given.reading_all, given.writing_all, count(*) AS total,
@@ -219,7 +222,7 @@ AS $function$
             CROSS JOIN (VALUES ('r', 'r', 'TABLES', NULL, ARRAY['SELECT'],
                                 ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']),
                                ('S', 's', 'SEQUENCES', NULL, ARRAY['SELECT'], ARRAY['SELECT', 'USAGE']),
-                               ('f', 'f', 'ROUTINES', 'EXECUTE', ARRAY['EXECUTE'], ARRAY['EXECUTE']),
+                               ('f', 'f', 'ROUTINES', 'EXECUTE', '{}'::text[], ARRAY['EXECUTE']),
                                ('T', 'T', 'TYPES', 'USAGE', ARRAY['USAGE'],
                                 ARRAY['USAGE'])) AS w (object_type, acl_type, objects, of_all, reading, privileges)
             LEFT JOIN pg_default_acl AS d
@@ -254,7 +257,9 @@ AS $function$
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
                 LEFT JOIN pg_roles AS g ON g.oid = present.grantee
-                WHERE wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable
+                -- Earlier releases let readers call functions, and their tenants keep that.
+                WHERE (wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable)
+                  AND (w.object_type = 'f' AND present.grantee = t.reader_oid AND NOT present.is_grantable) IS NOT TRUE
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
                      w.of_all, w.reading, w.privileges, given.reading_all, given.writing_all
@@ -269,9 +274,14 @@ AS $function$
         JOIN tenant AS t ON t.id = g.schema_id
 
         UNION ALL
-        SELECT CASE l.kind WHEN 'shared' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what, l.repairable, l.statement,
-               l.role_name, l.other_role, l.helper
+        SELECT CASE l.kind WHEN 'shared' THEN 11 WHEN 'owned' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what,
+               l.repairable, l.statement, l.role_name, l.other_role, l.helper
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
+
+        UNION ALL
+        SELECT CASE w.kind WHEN 'shared' THEN 10 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,
+               w.role_name, w.other_role, w.helper
+        FROM edu_matrix_hub_schema._blocked_drift($1) AS w
     )
     SELECT f.id, f.kind, f.what, f.repairable, f.statement, f.role_name, f.other_role, f.helper
     FROM found AS f

@@ -18,8 +18,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._owner_sessions(edu_matrix_hub_sche
 
 -- Ends those sessions, and returns what can act as the owner all the same: [{kind, name, statement}...], at most ten of
 -- a kind. Another login's session is ours to end only with pg_signal_backend. A function of the owner's that runs with
--- its rights, in a schema of others, and a membership that others gave, are not ours to take away; refusing because of
--- them would let a tenant keep itself.
+-- its rights, in a schema of others, a membership that others gave, and a login that another database uses too, are not
+-- ours to take away; refusing because of them would let a tenant keep itself.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_owner_sessions(
     tenant edu_matrix_hub_schema.tenant_schemas, namespace oid, pids integer[], members jsonb
 ) RETURNS jsonb
@@ -64,6 +64,13 @@ BEGIN
               LEFT JOIN pg_roles AS g ON g.oid = a.grantor
               WHERE (m.value ->> 'left')::boolean AND m.value ->> 'role' = tenant.owner_role
               LIMIT 10) AS f
+    ) || (
+        -- Logins of migrations that stay open, since another database uses them too.
+        SELECT coalesce(jsonb_agg(jsonb_build_object(
+                   'kind', 'login', 'name', r.rolname, 'statement', format('ALTER ROLE %I NOLOGIN', r.rolname))), '[]')
+        FROM edu_matrix_hub_schema.migration_logins AS l
+        JOIN pg_roles AS r ON r.oid = l.oid AND r.rolcanlogin
+        WHERE l.schema_id = tenant.id
     );
 END
 $function$;

@@ -22,7 +22,7 @@ AS $function$
         -- Those who have a grant and may not use the schema.
         SELECT e.schema_id, e.oid
         FROM entitled AS e
-        JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = e.schema_id AND t.access = 'ReadWrite'
+        JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = e.schema_id AND t.access <> 'Suspended'
         LEFT JOIN pg_namespace AS s ON s.oid = t.schema_oid AND s.nspname = t.schema_name
         WHERE NOT EXISTS (SELECT FROM aclexplode(s.nspacl) AS a
                           WHERE a.grantee = e.oid AND a.privilege_type = 'USAGE')

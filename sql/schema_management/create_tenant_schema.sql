@@ -55,8 +55,9 @@ BEGIN
         IF tenant.institution_id IS NOT NULL THEN
             PERFORM edu_matrix_hub_schema._check_institution(
                 tenant.institution_id, (options ->> 'register_institution')::boolean, options -> 'institution_source');
-            IF tenant.access = 'ReadWrite' AND EXISTS (SELECT FROM edu_matrix_hub_schema.institutions AS i
-                                                       WHERE i.id = tenant.institution_id AND i.status <> 'active') THEN
+            IF tenant.access <> 'Suspended'
+               AND EXISTS (SELECT FROM edu_matrix_hub_schema.institutions AS i
+                           WHERE i.id = tenant.institution_id AND i.status <> 'active') THEN
                 PERFORM edu_matrix_hub_schema._refuse('institution_unknown',
                     format('institution %s is suspended; make it active in edu_matrix_hub_schema.institutions first',
                            tenant.institution_id));
@@ -66,12 +67,13 @@ BEGIN
         INSERT INTO edu_matrix_hub_schema.tenant_schemas
             (id, institution_id, schema_name, owner_cluster, owner_namespace, owner_name, owner_uid,
              owner_namespace_uid, status, access, config, quota_limit, keeper, owner_role, reader_role,
-             writer_role, saved_acl)
+             writer_role, saved_acl, taken_members, access_cause)
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, tenant.owner_cluster, tenant.owner_namespace,
                 tenant.owner_name, tenant.owner_uid, tenant.owner_namespace_uid, tenant.status, tenant.access,
                 tenant.config, tenant.quota_limit, tenant.keeper, tenant.owner_role, tenant.reader_role,
                 tenant.writer_role,
-                CASE tenant.access WHEN 'Suspended' THEN edu_matrix_hub_schema._usual_acl(tenant) END)
+                CASE tenant.access WHEN 'Suspended' THEN edu_matrix_hub_schema._usual_acl(tenant) END,
+                CASE tenant.access WHEN 'ReadOnly' THEN '[]'::jsonb END, options ->> 'access_cause')
         ON CONFLICT DO NOTHING;
         IF NOT FOUND THEN
             RETURN edu_matrix_hub_schema._standing_tenant(tenant);

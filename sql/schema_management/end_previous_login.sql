@@ -2,7 +2,7 @@
 -- sessions. The first call answers `partial`: once it is committed, another ends the sessions that came in meanwhile.
 --
 -- options: {schema_id or owner_uid, purpose, requested_by?}; with owner_uid it is the living tenant of that object.
--- detail: {closed, ended, not_ended: [{pid, role}...]}.
+-- detail: {purpose, closed, ended, not_ended: [{pid, role}...]}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.end_previous_login(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -29,7 +29,8 @@ BEGIN
         END IF;
         PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
         is_first := credential.previous_closed_at IS NULL;
-        closed := edu_matrix_hub_schema._close_previous(tenant, credential);
+        closed := edu_matrix_hub_schema._close_previous(tenant, credential)
+                  || jsonb_build_object('purpose', credential.purpose);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN

@@ -1,8 +1,8 @@
 -- Says that the holder of the lane is alive, or that it leaves in order, so that the next holder need not wait. The
 -- answer tells the holder the state of the world: how far `beats` has counted, when the server started, the server's
 -- clock in seconds since 1970, and who else wants the lane. Besides it ends sessions that tenants which are suspended
--- or set aside should not have any more, and those of logins that were closed before they came in, and
--- closes the logins that released tenants had before, when their grace is over.
+-- or set aside should not have any more, those that came in while writes were taken, and those of logins that were
+-- closed before they came in, and closes the logins that released tenants had before, when their grace is over.
 --
 -- options: {leaving?: bool}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.heartbeat_lane(epoch bigint, installation_id uuid,
@@ -22,6 +22,7 @@ BEGIN
         PERFORM edu_matrix_hub_schema._end_suspended_sessions();
         PERFORM edu_matrix_hub_schema._end_late_sessions();
         PERFORM edu_matrix_hub_schema._end_parked_sessions();
+        PERFORM edu_matrix_hub_schema._end_late_writers();
         PERFORM edu_matrix_hub_schema._end_released_graces();
     END IF;
     UPDATE edu_matrix_hub_schema.installation AS i

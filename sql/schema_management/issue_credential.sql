@@ -2,7 +2,7 @@
 -- use. The one before stays open for the grace; end_previous_login() closes it then, or before the next credential. So
 -- an application that connects again with either password comes in.
 --
--- options: {schema_id or owner_uid, purpose: connection, credential_id, verifier, connection_limit,
+-- options: {schema_id or owner_uid, purpose, credential_id, verifier, connection_limit,
 -- statement_timeout_seconds, idle_in_transaction_timeout_seconds, grace_seconds, unpublished?, requested_by?}. With
 -- owner_uid it is the living tenant of that object, whose id a caller does not know that makes it in the same plan. The
 -- verifier is SCRAM-SHA-256's: a password never comes here, and neither is ever written into the log. Issued before, a
@@ -12,10 +12,15 @@
 -- one before. While that one's login is open, it stays as it is, its grace begins again, and the login in use gets
 -- the new password. Otherwise it would have to be closed first, with every application that still has it.
 --
--- The login is a member of reader and writer. It owns nothing and creates nothing. search_path and the two timeouts are
--- its defaults in this database, so that they hold behind a pooler too. The tenant may change these, and not the
--- connection limit. A suspended tenant gets no login. Neither does one whose roles another database of the
--- server uses, since a new password here would lock that one's application out.
+-- For the purpose `connection` the login is a member of reader and writer; it owns nothing and creates nothing. For
+-- `migration` it is a member of the owner role, and its sessions are to begin as that, so that what it makes belongs to
+-- the owner. That is a default which no function of ours may give it (see _keeps_defaults). So `own_statements` in the
+-- detail, if it is there, is what a session of the login itself is to run before others have the password; `group` is
+-- what all logins are members of, for the rules that let them in.
+--
+-- search_path and the two timeouts are the login's defaults in this database, so that they hold behind a pooler too.
+-- The tenant may change these, and not the connection limit. A suspended tenant gets no login. Neither does one whose
+-- roles another database of the server uses, since a new password here would lock that one's application out.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.issue_credential(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -33,6 +38,7 @@ DECLARE
     tenant       edu_matrix_hub_schema.tenant_schemas;
     former       edu_matrix_hub_schema.tenant_credentials;
     issued       edu_matrix_hub_schema.tenant_credentials;
+    by_itself    text;
     error_detail text;
 BEGIN
     BEGIN
@@ -61,11 +67,12 @@ BEGIN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the login that is to be used is not closed yet');
         END IF;
         PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
-        stem := regexp_replace(tenant.owner_role, '_owner$', '') || '_app_';
+        stem := regexp_replace(tenant.owner_role, '_owner$', '')
+                || CASE options ->> 'purpose' WHEN 'migration' THEN '_mig_' ELSE '_app_' END;
         issued.login := CASE WHEN in_place THEN former.login WHEN former.login = stem || 'a' THEN stem || 'b'
                              ELSE stem || 'a' END;
-        PERFORM edu_matrix_hub_schema._ready_login(tenant, issued.login);
-        PERFORM edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
+        PERFORM edu_matrix_hub_schema._ready_login(tenant, issued.login, options ->> 'purpose');
+        by_itself := edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
         INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c
             (schema_id, purpose, login, credential_id, issued_at, connection_limit, statement_timeout_seconds,
              idle_in_transaction_timeout_seconds)
@@ -101,7 +108,10 @@ BEGIN
                                        attempt, edu_matrix_hub_schema._credential_detail(issued));
     RETURN edu_matrix_hub_schema._result('success',
         format('login "%s" of schema "%s" has credential %s', issued.login, tenant.schema_name, issued.credential_id),
-        tenant.id, edu_matrix_hub_schema._credential_detail(issued));
+        tenant.id, edu_matrix_hub_schema._credential_detail(issued)
+                   || CASE WHEN by_itself IS NULL THEN '{}'
+                           ELSE jsonb_build_object('own_statements', by_itself,
+                                                   'group', edu_matrix_hub_schema._connect_role_name()) END);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.issue_credential(jsonb) FROM PUBLIC;
@@ -174,18 +184,21 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_shared(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Makes a login of a tenant a member of what it needs. It is made if it is missing, also when a user dropped it; a role
--- of its name that is not the tenant's is not touched.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_login(tenant edu_matrix_hub_schema.tenant_schemas, login text)
-RETURNS void
+-- Makes a login of a tenant a member of what it needs for its purpose. It is made if it is missing, also when a user
+-- dropped it; a role of its name that is not the tenant's is not touched. For a migration it may become the owner role,
+-- and from PostgreSQL 16 on it has nothing of that before it does.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_login(tenant edu_matrix_hub_schema.tenant_schemas, login text,
+                                                              purpose text) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    ours  CONSTANT oid  := tenant.login_oids[array_position(tenant.logins, login)];
-    entry CONSTANT text := edu_matrix_hub_schema._connect_role();
-    wrong record;
-    name  text;
+    ours   CONSTANT oid  := tenant.login_oids[array_position(tenant.logins, login)];
+    entry  CONSTANT text := edu_matrix_hub_schema._connect_role();
+    modern CONSTANT boolean := current_setting('server_version_num')::integer >= 160000;
+    wrong  record;
+    name   text;
 BEGIN
     SELECT * INTO wrong FROM edu_matrix_hub_schema._role_problem(login, ours);
     IF wrong.what IS NOT NULL THEN
@@ -201,8 +214,12 @@ BEGIN
         WHERE t.id = tenant.id;
     END IF;
     -- Also of a login that stands, for a group may have been dropped and made again.
-    FOREACH name IN ARRAY ARRAY[tenant.reader_role, tenant.writer_role] LOOP
-        IF NOT pg_has_role(login, name, 'USAGE') THEN
+    FOREACH name IN ARRAY edu_matrix_hub_schema._groups_of_logins(tenant, purpose) LOOP
+        IF name = tenant.owner_role THEN
+            IF NOT pg_has_role(login, name, CASE WHEN modern THEN 'SET' ELSE 'MEMBER' END) THEN
+                PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join set', ARRAY[login], name);
+            END IF;
+        ELSIF NOT pg_has_role(login, name, 'USAGE') THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join inherit', ARRAY[login], name);
         END IF;
     END LOOP;
@@ -211,25 +228,46 @@ BEGIN
     END IF;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text, text) FROM PUBLIC;
 
--- Opens a login with a verifier, its limit and its defaults. The verifier has a statement of its own, after the others:
--- a statement that waits for the login is written into the server's log where it logs lock waits, and after the others
--- the login is ours.
+-- What the logins of credentials are members of: while writes are taken neither the writer nor the owner role.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._groups_of_logins(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                                   purpose text)
+RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT CASE WHEN tenant.taken_members IS NULL AND purpose = 'migration' THEN ARRAY[tenant.owner_role]
+                WHEN tenant.taken_members IS NULL THEN ARRAY[tenant.reader_role, tenant.writer_role]
+                WHEN tenant.access = 'WriteBlocked'
+                    THEN ARRAY[tenant.reader_role, edu_matrix_hub_schema._deleter_name(tenant)]
+                ELSE ARRAY[tenant.reader_role] END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._groups_of_logins(edu_matrix_hub_schema.tenant_schemas, text) FROM PUBLIC;
+
+-- Opens a login with a verifier, its limit and its defaults; returns the statements of these where only the login
+-- itself can run them. The verifier has a statement of its own, after the others: a statement that waits for the login
+-- is written into the server's log where it logs lock waits, and after the others the login is ours.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._open_login(edu_matrix_hub_schema.tenant_schemas, text, text, jsonb);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_login(tenant edu_matrix_hub_schema.tenant_schemas, login text,
                                                              verifier text, options jsonb)
-RETURNS void
+RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
+DECLARE
+    migrates CONSTANT boolean := options ->> 'purpose' = 'migration';
+    is_kept  CONSTANT boolean := migrates OR coalesce(
+        edu_matrix_hub_schema._keeps_defaults(to_regrole(quote_ident(login))::oid), true);
+    defaults CONSTANT text := edu_matrix_hub_schema._login_defaults(
+        login, tenant.schema_name, (options ->> 'statement_timeout_seconds')::integer,
+        (options ->> 'idle_in_transaction_timeout_seconds')::integer, CASE WHEN migrates THEN tenant.owner_role END);
 BEGIN
-    PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, concat_ws('; ',
-        edu_matrix_hub_schema._login_defaults(login, tenant.schema_name,
-                                              (options ->> 'statement_timeout_seconds')::integer,
-                                              (options ->> 'idle_in_transaction_timeout_seconds')::integer),
+    PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, concat_ws('; ', CASE WHEN NOT is_kept THEN defaults END,
         format('ALTER ROLE %I LOGIN CONNECTION LIMIT %s VALID UNTIL ''infinity''', login,
                (options ->> 'connection_limit')::integer)));
     PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, format('ALTER ROLE %I PASSWORD %L', login, verifier));
+    RETURN CASE WHEN is_kept THEN defaults END;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._open_login(edu_matrix_hub_schema.tenant_schemas, text, text, jsonb)

@@ -1,6 +1,7 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
 -- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). What
--- its grants give to others is given and taken here as well when a grantee, or a table, comes or goes.
+-- its grants give to others is given and taken here as well when a grantee, or a table, comes or goes. Then what its
+-- roles may do beyond its schema, as far as that is ours to take back (see _close_holes).
 -- options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
@@ -25,7 +26,7 @@ DECLARE
     most           CONSTANT integer := 200;
     taken          integer := 0;
     unfinished     boolean := false;
-    -- Logins that another session is changing, and what was not done to them for that.
+    -- Logins, and findings of objects, that another session is changing, and what was not done to them for that.
     held           text[] := '{}'::text[];
     left_held      jsonb := '[]'::jsonb;
     locked         text;
@@ -47,7 +48,7 @@ BEGIN
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
                 CONTINUE WHEN finding.kind IN ('schema_part', 'grant_part') AND unfinished
-                              OR finding.role_name = ANY (held);
+                           OR finding.role_name = ANY (held) OR finding.what = ANY (held);
                 unfinished := unfinished OR finding.kind IN ('schema_part', 'grant_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
@@ -56,7 +57,7 @@ BEGIN
                         'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF finding.kind IN ('owner', 'schema', 'schema_part', 'default', 'grant', 'grant_part')
+                IF finding.kind IN ('owner', 'owned', 'schema', 'schema_part', 'default', 'grant', 'grant_part')
                    AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
@@ -76,9 +77,11 @@ BEGIN
                                                                         ARRAY[finding.role_name], finding.other_role);
                         WHEN 'login' THEN
                             PERFORM edu_matrix_hub_schema._as_keeper(finding.helper, finding.statement);
+                        WHEN 'writers' THEN
+                            PERFORM edu_matrix_hub_schema._block_writes(tenant, tenant.access = 'WriteBlocked');
                         WHEN 'entry' THEN
                             PERFORM edu_matrix_hub_schema._let_connect(finding.role_name);
-                        WHEN 'owner' THEN
+                        WHEN 'owner', 'owned' THEN
                             IF finding.role_name <> current_user THEN
                                 PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take',
                                     ARRAY[finding.role_name]);
@@ -96,18 +99,26 @@ BEGIN
                     WHEN lock_not_available OR internal_error THEN
                         -- A login may change itself, and a grantee lock a table: each holds up by that what is done to
                         -- it, and nothing else.
-                        IF finding.kind NOT IN ('login', 'entry', 'grant', 'grant_part') THEN
+                        IF finding.kind NOT IN ('login', 'entry', 'owned', 'grant', 'grant_part') THEN
                             RAISE;
                         END IF;
-                        IF finding.role_name IS NULL THEN
+                        IF finding.kind IN ('grant', 'grant_part') THEN
                             locked := SQLERRM;
                             PERFORM set_config('lock_timeout', '20ms', true);
                         END IF;
-                        held := held || finding.role_name;
+                        held := held || CASE WHEN finding.kind IN ('login', 'entry') THEN finding.role_name
+                                             ELSE finding.what END;
                         left_held := left_held || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
                          OR duplicate_object OR undefined_object OR undefined_table OR SQLSTATE 'TS001' THEN
+                        not_repairable := not_repairable || jsonb_build_object('what', finding.what,
+                            'statement', finding.statement, 'error', SQLERRM);
+                    WHEN OTHERS THEN
+                        -- A tenant chooses what there is to be given on, and one object holds up no other finding.
+                        IF finding.kind <> 'owned' OR edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
+                            RAISE;
+                        END IF;
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                 END;
@@ -126,13 +137,17 @@ BEGIN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
         END IF;
         PERFORM edu_matrix_hub_schema._forget_grantees(tenant.id);
+        repaired := repaired || edu_matrix_hub_schema._close_holes(tenant.id);
+        IF tenant.isolation IS NOT NULL THEN
+            PERFORM edu_matrix_hub_schema._store_isolation(ARRAY[tenant.id], started);
+        END IF;
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
         ELSIF locked IS NOT NULL AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', locked, '{"sqlstate": "55P03"}');
         ELSIF held <> '{}' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy',
-                format('another session is changing login "%s"', held[1]), '{"sqlstate": "55P03"}');
+                format('another session is changing it: %s', left_held #>> '{0,what}'), '{"sqlstate": "55P03"}');
         ELSIF not_repairable <> '[]' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_repairable',
                 format('%s; a role with more rights has to run: %s',
@@ -221,7 +236,7 @@ BEGIN
                                           WHERE c.relkind <> 'S') AS w
             WHERE n.oid = tenant.schema_oid AND c.relowner = tenant.owner_role_oid
             UNION ALL
-            SELECT 'ROUTINE', 'EXECUTE', 'both', edu_matrix_hub_schema._routine_name(p.oid),
+            SELECT 'ROUTINE', 'EXECUTE', 'writer', edu_matrix_hub_schema._routine_name(p.oid),
                    row_number() OVER (ORDER BY p.oid)
             FROM pg_proc AS p
             WHERE p.pronamespace = tenant.schema_oid AND p.proowner = tenant.owner_role_oid

@@ -86,7 +86,7 @@ BEGIN
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
-        IF tenant.access = 'ReadWrite' THEN
+        IF tenant.access <> 'Suspended' THEN
             PERFORM edu_matrix_hub_schema._let_grantees_in(tenant);
         END IF;
         IF owner IS NOT NULL AND edu_matrix_hub_schema._leaves_namespace(former, owner) THEN

@@ -1,4 +1,4 @@
--- Gives what an application of a tenant logs in with other limits, without another password: the login in use, and the
+-- Gives what a tenant logs in with other limits, without another password: the login in use, and the
 -- one before while that is open. Sessions keep what they have, and go on; new ones come in with the new limits.
 --
 -- options: {schema_id, purpose, connection_limit, statement_timeout_seconds, idle_in_transaction_timeout_seconds,
@@ -64,7 +64,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.set_credential_limits(jsonb) FROM PUBLIC;
 
--- Gives some logins of a tenant the limit and the defaults of its credential. A role that only bears the name of one is
+-- Gives some logins of a tenant the limit and the timeouts of its credential. A role that only bears the name of one is
 -- not touched.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._limit_logins(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                credential edu_matrix_hub_schema.tenant_credentials,
@@ -77,10 +77,12 @@ DECLARE
 BEGIN
     FOREACH login IN ARRAY edu_matrix_hub_schema._own_logins(tenant) LOOP
         CONTINUE WHEN NOT login = ANY (array_remove(names, NULL));
-        PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, concat_ws('; ',
-            edu_matrix_hub_schema._login_defaults(login, tenant.schema_name, credential.statement_timeout_seconds,
-                                                  credential.idle_in_transaction_timeout_seconds),
-            format('ALTER ROLE %I CONNECTION LIMIT %s', login, credential.connection_limit)));
+        PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, format(
+            'ALTER ROLE %1$I CONNECTION LIMIT %2$s; '
+            'ALTER ROLE %1$I IN DATABASE %3$I SET statement_timeout = ''%4$ss''; '
+            'ALTER ROLE %1$I IN DATABASE %3$I SET idle_in_transaction_session_timeout = ''%5$ss''',
+            login, credential.connection_limit, current_database(), credential.statement_timeout_seconds,
+            credential.idle_in_transaction_timeout_seconds));
     END LOOP;
 END
 $function$;

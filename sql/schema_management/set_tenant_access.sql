@@ -1,4 +1,9 @@
--- Suspends a tenant, or opens it again. options: {schema_id, access: ReadWrite|Suspended, requested_by?}.
+-- Closes a tenant, wholly or to writes, or opens it again. options: {schema_id, access:
+-- ReadWrite|WriteBlocked|ReadOnly|Suspended, access_cause?: Spec|Quota|Institution, requested_by?}.
+--
+-- WriteBlocked and ReadOnly take what others than the operator write with (see _block_writes), and give back exactly
+-- that. With WriteBlocked they may delete. What the tenant's grants to others let these write is taken too, deletes
+-- included, and given back as the grants say then.
 --
 -- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own
 -- logins and ends the sessions of its roles: the data stays where it is and only the owner role can name it, at the
@@ -12,8 +17,8 @@
 -- A session of another role that has changed the schema and not committed is waited for two seconds; then the answer is
 -- `busy` and names it. Sessions that were ended by then stay ended.
 --
--- detail: {ended, not_ended: [{pid, role}...]} of sessions. A suspended tenant that has sessions again
--- answers `success` once more.
+-- detail: {ended, not_ended: [{pid, role}...]} of sessions, and `left`, the members that still may write. A suspended
+-- tenant that has sessions again answers `success` once more.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.set_tenant_access(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -25,8 +30,10 @@ DECLARE
     attempt      text := format('set access of tenant %s to %s', options ->> 'schema_id', wanted);
     tenant       edu_matrix_hub_schema.tenant_schemas;
     sessions     jsonb := '{"ended": 0, "closed": [], "not_ended": []}'::jsonb;
-    lost         text[];
+    lost         text[] := '{}'::text[];
+    is_new       boolean := false;
     strangers    integer := 0;
+    given        jsonb;
     answer       text;
     error_detail text;
 BEGIN
@@ -34,8 +41,9 @@ BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
         tenant := edu_matrix_hub_schema._lock_tenant((options ->> 'schema_id')::uuid, 'access', true);
         attempt := format('set access of schema "%s" to %s', tenant.schema_name, wanted);
-        IF wanted NOT IN ('ReadWrite', 'Suspended') THEN
-            PERFORM edu_matrix_hub_schema._refuse('internal', 'access is ReadWrite or Suspended');
+        IF wanted NOT IN ('ReadWrite', 'WriteBlocked', 'ReadOnly', 'Suspended') THEN
+            PERFORM edu_matrix_hub_schema._refuse('internal',
+                                                  'access is ReadWrite, WriteBlocked, ReadOnly or Suspended');
         END IF;
         PERFORM edu_matrix_hub_schema._require_schema(tenant);
         PERFORM edu_matrix_hub_schema._require_roles(tenant);
@@ -45,21 +53,44 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET access = wanted, saved_acl = edu_matrix_hub_schema._recorded_grants(tenant.id, tenant.schema_oid),
-                    fingerprint = NULL, reported = NULL,
-                    status = CASE t.status WHEN 'active' THEN 'suspended' ELSE t.status END, updated_at = now()
+                SET saved_acl = edu_matrix_hub_schema._recorded_grants(tenant.id, tenant.schema_oid)
                 WHERE t.id = tenant.id;
                 -- A grant that is left then is drift, which the next surveys find and repairs take away.
                 strangers := edu_matrix_hub_schema._take_schema_grants(tenant);
             END IF;
         ELSIF tenant.access <> wanted THEN
-            lost := edu_matrix_hub_schema._give_back_access(tenant);
-            PERFORM edu_matrix_hub_schema._let_grantees_in(tenant);
+            IF tenant.access = 'Suspended' THEN
+                lost := edu_matrix_hub_schema._give_back_access(tenant);
+                PERFORM edu_matrix_hub_schema._let_grantees_in(tenant);
+                UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+                SET saved_acl = NULL, closed_logins = '{}', shared_with = '{}' WHERE t.id = tenant.id;
+            END IF;
+            IF wanted <> 'ReadWrite' THEN
+                IF wanted = 'WriteBlocked' THEN
+                    PERFORM edu_matrix_hub_schema._ready_deleter(tenant);
+                END IF;
+                sessions := sessions || edu_matrix_hub_schema._block_writes(tenant, wanted = 'WriteBlocked');
+            ELSIF tenant.taken_members IS NOT NULL THEN
+                lost := lost || edu_matrix_hub_schema._allow_writes(tenant);
+                UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET shared_with = '{}' WHERE t.id = tenant.id;
+            END IF;
+        END IF;
+        IF tenant.access <> wanted OR options ? 'access_cause'
+           AND tenant.access_cause IS DISTINCT FROM options ->> 'access_cause' THEN
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET access = wanted, saved_acl = NULL, closed_logins = '{}', shared_with = '{}',
-                fingerprint = NULL, reported = NULL,
-                status = CASE t.status WHEN 'suspended' THEN 'active' ELSE t.status END, updated_at = now()
+            SET access = wanted, access_cause = options ->> 'access_cause', fingerprint = NULL, reported = NULL,
+                status = CASE WHEN t.status IN ('active', 'suspended')
+                              THEN CASE wanted WHEN 'Suspended' THEN 'suspended' ELSE 'active' END
+                              ELSE t.status END, updated_at = now()
             WHERE t.id = tenant.id;
+            is_new := true;
+        END IF;
+        IF (tenant.taken_members IS NULL) <> (
+            SELECT t.taken_members IS NULL FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id)
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
+                       WHERE g.schema_id = tenant.id AND 'Write' = ANY (g.privileges)) THEN
+            given := edu_matrix_hub_schema._give_grants(tenant);
+            sessions := sessions || jsonb_strip_nulls(jsonb_build_object('grants_locked', given -> 'locked'));
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -68,7 +99,7 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('set_tenant_access', tenant.id, options ->> 'requested_by', started,
                                                   attempt, SQLSTATE, SQLERRM, error_detail);
     END;
-    IF tenant.access = wanted AND (sessions ->> 'ended')::integer = 0 AND sessions -> 'closed' = '[]'
+    IF NOT is_new AND (sessions ->> 'ended')::integer = 0 AND sessions -> 'closed' = '[]'
        AND sessions -> 'not_ended' = '[]' THEN
         RETURN edu_matrix_hub_schema._result('unchanged',
             format('access of schema "%s" is %s', tenant.schema_name, wanted), tenant.id);
@@ -78,13 +109,33 @@ BEGIN
                               || CASE WHEN lost <> '{}'
                                       THEN '; grants of roles that are gone or were made again were not given back: '
                                            || array_to_string(lost, ', ') ELSE '' END
-        ELSE format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
+        WHEN 'Suspended' THEN
+             format('schema "%s" is suspended, %s sessions ended', tenant.schema_name, sessions ->> 'ended')
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; %s could not be ended, which a superuser can',
                                  jsonb_array_length(sessions -> 'not_ended')) ELSE '' END
              || edu_matrix_hub_schema._shared_text(sessions -> 'shared_with')
              || CASE WHEN strangers > 0 THEN format('; %s other roles still have rights on it, '
                                                     'which repairs take away in turns', strangers) ELSE '' END
+        ELSE format(CASE wanted WHEN 'ReadOnly' THEN 'schema "%s" is read-only'
+                                ELSE 'writes to schema "%s" are blocked, and rows can be deleted' END
+                    || ', %s sessions ended', tenant.schema_name, sessions ->> 'ended')
+             || CASE WHEN sessions -> 'not_ended' <> '[]'
+                     THEN format('; sessions that may still write could not be ended, and a superuser can run: '
+                                 'SELECT pg_terminate_backend(%s)', sessions #>> '{not_ended,0,pid}') ELSE '' END
+             || CASE WHEN sessions ->> 'prepared' IS NOT NULL
+                     THEN format('; transaction %1$L is prepared and can still be committed; a superuser can run: '
+                                 'ROLLBACK PREPARED %1$L', sessions ->> 'prepared') ELSE '' END
+             || CASE WHEN jsonb_typeof(sessions -> 'open') = 'object'
+                     THEN format('; %s grants let others write and could not be taken, such as one on %s; '
+                                 'a DBA can run: %s', sessions #>> '{open,count}', sessions #>> '{open,name}',
+                                 edu_matrix_hub_schema._cut(sessions #>> '{open,statement}')) ELSE '' END
+             || CASE WHEN sessions -> 'left' <> '[]' AND sessions -> 'shared_with' = '[]'
+                     THEN format('; %s of its writers got that from other roles, and keep it until a DBA runs what the '
+                                 'next survey tells', jsonb_array_length(sessions -> 'left')) ELSE '' END
+             || edu_matrix_hub_schema._shared_text(sessions -> 'shared_with')
+             || coalesce(format('; its grants let others write still on tables that a session has locked (%s), until a '
+                                'repair finds them unlocked', sessions ->> 'grants_locked'), '')
         END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by',
                                        started, attempt, sessions);

@@ -1,9 +1,9 @@
--- Ends what an application of a tenant logs in with: both logins are closed, their passwords are forgotten and their
+-- Ends what a tenant logs in with for one purpose: both logins are closed, their passwords are forgotten and their
 -- sessions end, at once. The next credential opens one again. The first call answers `partial`: once it is committed,
 -- another ends the sessions that came in meanwhile.
 --
 -- options: {schema_id or owner_uid, purpose, requested_by?}; with owner_uid it is the living tenant of that object.
--- detail: {closed: [login...], ended, not_ended: [{pid, role}...]}.
+-- detail: {purpose, closed: [login...], ended, not_ended: [{pid, role}...]}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.withdraw_credential(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -30,7 +30,8 @@ BEGIN
         END IF;
         PERFORM edu_matrix_hub_schema._refuse_shared(tenant);
         is_first := credential.withdrawn_at IS NULL;
-        closed := edu_matrix_hub_schema._withdraw(tenant, options ->> 'purpose');
+        closed := edu_matrix_hub_schema._withdraw(tenant, options ->> 'purpose')
+                  || jsonb_build_object('purpose', credential.purpose);
         DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c
         WHERE c.schema_id = tenant.id AND c.purpose = options ->> 'purpose' AND NOT is_first;
     EXCEPTION

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Call, Refusal};
+use super::{Call, Purpose, Refusal};
 
 /// How a management function ended.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
@@ -50,6 +50,12 @@ impl CallResult {
     #[must_use]
     pub fn text(&self, key: &str) -> Option<&str> {
         self.detail.get(key).and_then(Value::as_str)
+    }
+
+    /// True when this function did something to the logins of this purpose.
+    #[must_use]
+    pub fn succeeded_for(&self, call: &Call, purpose: &Purpose) -> bool {
+        self.call == *call && self.status == CallStatus::Success && self.text("purpose") == Some(purpose.as_str())
     }
 
     /// How many sessions were ended.

@@ -1,4 +1,4 @@
-//! What is said about the logins of a tenant's applications. Pure.
+//! What is said about what a tenant logs in with. Pure.
 //!
 //! A credential is a password; only its verifier goes to the database, and its id is what logs, Events and statuses have.
 
@@ -7,6 +7,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+use super::Purpose;
 
 /// What a login may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +39,8 @@ impl fmt::Display for LoginLimits {
 /// The credential of a tenant, as the registry has it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 pub struct CredentialRow {
+    /// What its logins are for.
+    pub purpose: Purpose,
     /// The login in use.
     pub login: String,
     /// Which password it has.

@@ -11,6 +11,7 @@ mod database;
 mod grant;
 mod grave;
 mod identity;
+mod isolation;
 mod job;
 mod lane;
 mod step;
@@ -26,14 +27,17 @@ pub use database::{DatabaseFacts, Missing};
 pub use grant::{GrantRow, GrantWish, GrantWord};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
+pub use isolation::{Hole, HoleKind};
 pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
-pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};
+pub use survey::{Asked, ChangedBackup, InstitutionTable, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
     TenantQuestion, TenantRow,
 };
-pub use words::{AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus};
+pub use words::{
+    AccessCause, AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus,
+};

@@ -1,11 +1,12 @@
 //! What one look at all tenants of a database answers. Pure.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Beat, CallResult, HeldBackups, Owner, TenantRow};
+use super::{Beat, CallResult, HeldBackups, InstitutionSource, Owner, TenantRow};
+use crate::api::TenantDatabase;
 
 /// Which tenants' rows a survey answers with besides those that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,25 @@ impl Asked {
             Self::All => true,
             Self::Slice(slice) => schema_id.as_bytes()[0] % Self::SLICES == slice,
         }
+    }
+}
+
+/// The application's own table of institutions, as a survey reads it.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct InstitutionTable {
+    /// Where it is.
+    #[serde(flatten)]
+    pub source: InstitutionSource,
+    /// The values of its status column that close a tenant.
+    pub suspended_values: Vec<String>,
+}
+
+impl InstitutionTable {
+    /// The table that a database's spec names.
+    #[must_use]
+    pub fn of(database: &TenantDatabase) -> Option<Self> {
+        let suspended_values = database.spec.institutions.as_ref()?.source.as_ref()?.suspended_values();
+        Some(Self { source: InstitutionSource::of(database)?, suspended_values })
     }
 }
 
@@ -69,11 +89,17 @@ pub struct SurveyAnswer {
     pub tenants: Vec<TenantRow>,
     /// Tenants whose figures could not be taken, because a table is locked.
     pub stale_count: i32,
+    /// Tenants whose roles may do something beyond their schema; former functions do not tell.
+    #[serde(default)]
+    pub not_isolated_count: i32,
     /// Jobs that wait for a runner.
     pub jobs_waiting: i32,
     /// Tenants whose schema is not known since a restore or an upgrade of the server.
     #[serde(default)]
     pub unbound_count: i32,
+    /// Why the application's table of institutions cannot be read.
+    #[serde(default)]
+    pub institution_problem: Option<String>,
     /// Backups that changed since the survey before.
     pub backups_changed: Vec<ChangedBackup>,
     /// Backups that expired and wait for a person.

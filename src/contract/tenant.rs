@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, InstitutionStatus, JobRow,
-    OperationStatus, OperationType, Owner, RowStatus, SetAside, Tombstone,
+    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, Hole, InstitutionStatus,
+    JobRow, OperationStatus, OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
-    api::tenant_schema::Roles,
+    api::{TenantDatabase, tenant_schema::Roles},
     text::{DOCS, count},
 };
 
@@ -43,6 +43,23 @@ pub struct InstitutionSource {
     pub table: String,
     /// The column that holds the institution's UUID.
     pub id_column: String,
+    /// The column that says how the institution stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_column: Option<String>,
+}
+
+impl InstitutionSource {
+    /// The table that a database's spec names.
+    #[must_use]
+    pub fn of(database: &TenantDatabase) -> Option<Self> {
+        let source = database.spec.institutions.as_ref()?.source.as_ref()?;
+        Some(Self {
+            schema: source.schema.clone(),
+            table: source.table.clone(),
+            id_column: source.id_column.clone(),
+            status_column: source.status_column.clone(),
+        })
+    }
 }
 
 /// Everything the database knows that concerns one tenant.
@@ -93,6 +110,9 @@ pub struct TenantRow {
     pub status: RowStatus,
     /// Who may come in.
     pub access: AccessWord,
+    /// Who closed it so far; former releases do not tell it.
+    #[serde(default)]
+    pub access_cause: Option<AccessCause>,
     /// The object it belongs to; absent when made by hand.
     pub owner: Option<Owner>,
     /// It was made for a cluster whose place this one took, or was brought back, and waits for its object to be applied again.
@@ -125,15 +145,21 @@ pub struct TenantRow {
     pub foreign_tables: Option<Box<ForeignTables>>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
+    /// When a survey measured last that something was written; former releases do not tell it.
+    #[serde(default)]
+    pub usage_at: Option<Timestamp>,
     /// Why, when that has been so for long; former releases do not tell it.
     #[serde(default)]
     pub size_estimate: Option<Box<SizeEstimate>>,
     /// What it uses just now, where that was asked for; former releases do not tell it.
     #[serde(default)]
     pub measured: Option<Box<Measured>>,
-    /// What its applications log in with, if that is the operator's; former releases do not tell it.
+    /// What its roles may do beyond its schema, once that was looked at; former releases do not tell it.
     #[serde(default)]
-    pub credential: Option<Box<CredentialRow>>,
+    pub isolation: Option<Box<[Hole]>>,
+    /// What it logs in with, for each purpose for which the operator gave it something; former releases do not tell it.
+    #[serde(default)]
+    pub credentials: Option<Box<[CredentialRow]>>,
     /// What it gives to others, if it gives anything; former releases do not tell it.
     #[serde(default)]
     pub grants: Option<Box<[GrantRow]>>,
@@ -150,6 +176,22 @@ impl TenantRow {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.schema_exists && self.status.lives()
+    }
+
+    /// What it logs in with for this purpose.
+    #[must_use]
+    pub fn credential(&self, purpose: &Purpose) -> Option<&CredentialRow> {
+        self.credentials.iter().flatten().find(|credential| credential.purpose == *purpose)
+    }
+
+    /// What it uses, in bytes, as far as is known now: what was just estimated does not make it smaller.
+    #[must_use]
+    pub fn used_bytes(&self) -> i64 {
+        match self.measured.as_deref() {
+            Some(Measured { storage_bytes: Some(bytes), exact: true, .. }) => *bytes,
+            Some(Measured { storage_bytes: Some(bytes), .. }) => self.storage_bytes.max(*bytes),
+            _ => self.storage_bytes,
+        }
     }
 
     /// What would be lost with it, for people.

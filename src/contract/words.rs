@@ -92,8 +92,24 @@ words! {
     AccessWord {
         /// All who have a grant.
         ReadWrite = "ReadWrite",
+        /// The same, and they read and delete.
+        WriteBlocked = "WriteBlocked",
+        /// The same, and they read.
+        ReadOnly = "ReadOnly",
         /// Its owner role alone.
         Suspended = "Suspended",
+    }
+}
+
+words! {
+    /// Who closed a schema, wholly or to writes.
+    AccessCause {
+        /// The spec of its object.
+        Spec = "Spec",
+        /// Its quota, which is used up.
+        Quota = "Quota",
+        /// Its institution.
+        Institution = "Institution",
     }
 }
 
@@ -106,6 +122,8 @@ words! {
         Suspended = "suspended",
         /// The same, and it gets no new tenant.
         Closed = "closed",
+        /// The application's table named it once and does not any more. Its tenant may be used.
+        Gone = "gone",
     }
 }
 

@@ -50,10 +50,14 @@ impl Collector for TenantCollector {
         let tenants = self.tenants.state();
         let mut states: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
         let mut held: BTreeMap<String, i64> = BTreeMap::new();
+        let mut closed: BTreeMap<(String, &'static str), i64> = BTreeMap::new();
         let mut blocked = 0_i64;
         let now = Timestamp::now();
         for tenant in &tenants {
             *states.entry((tenant.spec.database().to_owned(), state(tenant))).or_default() += 1;
+            if let Some(cause) = tenant.status.as_ref().and_then(|status| status.blocked.as_ref()?.cause) {
+                *closed.entry((tenant.spec.database().to_owned(), cause.as_str())).or_default() += 1;
+            }
             let held = held.entry(tenant.spec.database().to_owned()).or_default();
             if let Some(deleted) = &tenant.metadata.deletion_timestamp {
                 blocked = blocked.max(now.as_second() - deleted.0.as_second());
@@ -75,6 +79,13 @@ impl Collector for TenantCollector {
         let descriptor =
             encoder.encode_descriptor("tenants", "Tenants by database and state", None, by_state.metric_type())?;
         by_state.encode(descriptor)?;
+        let by_cause = Family::<Labels, Gauge>::default();
+        for ((database, cause), count) in closed {
+            by_cause.get_or_create(&vec![("database", database), ("cause", cause.to_owned())]).set(count);
+        }
+        let text = "Tenants that are closed, wholly or to writes, by database and cause";
+        let descriptor = encoder.encode_descriptor("tenants_blocked", text, None, by_cause.metric_type())?;
+        by_cause.encode(descriptor)?;
         let by_database = Family::<Labels, Gauge>::default();
         for (database, count) in held {
             by_database.get_or_create(&vec![("database", database)]).set(count);
@@ -87,7 +98,7 @@ impl Collector for TenantCollector {
         let descriptor =
             encoder.encode_descriptor("deletion_blocked", text, Some(&Unit::Seconds), blocked.metric_type())?;
         blocked.encode(descriptor)?;
-        if self.each { encode_each(&tenants, &mut encoder) } else { Ok(()) }
+        if self.each { encode_each(&tenants, now, &mut encoder) } else { Ok(()) }
     }
 }
 
@@ -175,10 +186,15 @@ impl Collector for LaneCollector {
     }
 }
 
-fn encode_each(tenants: &[Arc<TenantSchema>], encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+fn encode_each(
+    tenants: &[Arc<TenantSchema>],
+    now: Timestamp,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
     let storage = Family::<Labels, Gauge>::default();
     let quota = Family::<Labels, Gauge>::default();
     let backup = Family::<Labels, Gauge>::default();
+    let blocked = Family::<Labels, Gauge>::default();
     for tenant in tenants {
         let Some(status) = &tenant.status else { continue };
         let labels = vec![("namespace", tenant.namespace().unwrap_or_default()), ("tenant", tenant.name_any())];
@@ -189,6 +205,9 @@ fn encode_each(tenants: &[Arc<TenantSchema>], encoder: &mut DescriptorEncoder<'_
         if let Some(limit) = limit.and_then(|limit| limit.parse::<Bytes>().ok()) {
             quota.get_or_create(&labels).set(limit.as_i64());
         }
+        if let Some(since) = status.blocked.as_ref().and_then(|blocked| blocked.since.as_ref()) {
+            blocked.get_or_create(&labels).set(now.as_second() - since.0.as_second());
+        }
         if let Some(at) = status.last_backup.as_ref().and_then(|last| last.completion_time.as_ref()) {
             backup.get_or_create(&labels).set(at.0.as_second());
         }
@@ -196,6 +215,7 @@ fn encode_each(tenants: &[Arc<TenantSchema>], encoder: &mut DescriptorEncoder<'_
     for (name, help, unit, family) in [
         ("tenant_storage", "Tables, indexes and TOAST of a tenant", Unit::Bytes, storage),
         ("tenant_quota", "The quota in force of a tenant", Unit::Bytes, quota),
+        ("tenant_blocked", "How long a tenant has been closed, wholly or to writes", Unit::Seconds, blocked),
         ("tenant_last_backup_time", "Unix time of a tenant's last backup", Unit::Seconds, backup),
     ] {
         let descriptor = encoder.encode_descriptor(name, help, Some(&unit), family.metric_type())?;

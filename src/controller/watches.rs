@@ -206,7 +206,8 @@ pub fn databases_of_secret(
     let uses = |database: &TenantDatabase| {
         let connection = &database.spec.connection;
         let authority = connection.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
-        connection.secret_ref.name == name || authority.is_some_and(|ca| ca.name == name)
+        let for_clients = database.spec.client_endpoint.as_ref().and_then(|endpoint| endpoint.ca_secret_ref.as_ref());
+        connection.secret_ref.name == name || authority.into_iter().chain(for_clients).any(|ca| ca.name == name)
     };
     databases
         .state()

@@ -171,6 +171,7 @@ impl Pass<'_> {
         // What fails now is tried again at the next tick.
         if let Some(answer) = &self.survey {
             work.memory(|memory| memory.expired.clone_from(&answer.expiry));
+            work.memory(|memory| memory.institution_problem.clone_from(&answer.institution_problem));
             let bound = identity::bind(&self.database, &work, answer).await;
             self.notices.extend(bound.unwrap_or_default());
             if let Err(error) = identity::remember_namespaces(lane, ctx).await {

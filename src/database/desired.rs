@@ -8,6 +8,7 @@ use regex::Regex;
 
 use crate::{
     api::{TENANT_DATABASE_FINALIZER, TenantDatabase, confirmed_deletions, tenant_database::Limits},
+    contract::InstitutionTable,
     text::why_no_regex,
 };
 
@@ -30,6 +31,8 @@ pub struct Desired {
     pub confirmed: Option<Timestamp>,
     /// How many tenants' backups may expire in an hour.
     pub expiry_limit: i32,
+    /// The application's own table of institutions.
+    pub institutions: Option<InstitutionTable>,
 }
 
 /// What the object asks for.
@@ -45,6 +48,7 @@ pub fn desired(database: &TenantDatabase, now: Timestamp) -> Desired {
         survey_period: database.spec.survey_period(),
         confirmed: confirmed_deletions(metadata, now),
         expiry_limit: database.spec.max_deletions_per_hour(),
+        institutions: InstitutionTable::of(database),
     }
 }
 

@@ -29,6 +29,7 @@ pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &
         .or_else(|| of_deletions(database, ctx))
         .or_else(|| bring_back::verdict(database, work, ctx.clock.now()))
         .or_else(|| of_expiry(database, work))
+        .or_else(|| of_institutions(work))
         .or_else(|| desired.complaint.clone().map(|message| Verdict::of(Reason::InvalidSpec, message, true)))
         .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
 }
@@ -117,6 +118,13 @@ fn of_expiry(database: &TenantDatabase, work: &Work) -> Option<Verdict> {
         Object::database(database.name_any()).annotate(CONFIRM_DELETIONS, held.confirm)
     );
     Some(Verdict::of(Reason::ExpiryBrake, message, true))
+}
+
+/// The application's table of institutions cannot be read, so that their tenants stay as they are.
+fn of_institutions(work: &Work) -> Option<Verdict> {
+    let problem = work.memory(|memory| memory.institution_problem.clone())?;
+    let message = format!("{problem}. Until then tenants stay as the table said last");
+    Some(Verdict::of(Reason::InstitutionsUnreadable, message, true))
 }
 
 #[cfg(test)]

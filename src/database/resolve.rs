@@ -6,7 +6,10 @@ use kube::Client;
 use thiserror::Error;
 
 use crate::{
-    api::{TenantDatabase, connection::SecretRef},
+    api::{
+        TenantDatabase,
+        connection::{CaSecretRef, SecretRef},
+    },
     kubernetes::{self, secrets},
     postgres::{Connection, ConnectionError},
 };
@@ -25,7 +28,7 @@ pub enum Unresolved {
         name: String,
     },
     /// The Secret of the certificate authority has no such key.
-    #[error("Secret {namespace}/{name} has no key {key}, which spec.connection.tls.caSecretRef asks for")]
+    #[error("Secret {namespace}/{name} has no key {key} with certificates in PEM, which {field} asks for")]
     NoCaKey {
         /// Its namespace.
         namespace: String,
@@ -33,6 +36,8 @@ pub enum Unresolved {
         name: String,
         /// The key.
         key: String,
+        /// Where in the spec it is asked for.
+        field: &'static str,
     },
     /// The Secret cannot be read now; nothing is concluded from that.
     #[error(transparent)]
@@ -60,21 +65,41 @@ pub async fn resolve(
     let namespace = namespace.as_deref().unwrap_or(own_namespace);
     let mut data = read(client, namespace, name).await?;
     if let Some(ca) = spec.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()) {
-        let ca_namespace = ca.namespace.as_deref().unwrap_or(own_namespace);
-        let mut authority = read(client, ca_namespace, &ca.name).await?;
-        let pem = authority.remove(ca.key()).ok_or_else(|| Unresolved::NoCaKey {
-            namespace: ca_namespace.to_owned(),
-            name: ca.name.clone(),
-            key: ca.key().to_owned(),
-        })?;
-        data.insert("ca.crt".to_owned(), pem);
+        data.insert(
+            "ca.crt".to_owned(),
+            authority(client, ca, own_namespace, "spec.connection.tls.caSecretRef").await?,
+        );
     }
+    let for_clients = database.spec.client_endpoint.as_ref().and_then(|endpoint| endpoint.ca_secret_ref.as_ref());
+    let client_ca_pem = match for_clients {
+        Some(ca) => Some(authority(client, ca, own_namespace, "spec.clientEndpoint.caSecretRef").await?),
+        None => None,
+    };
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
     let connection = Connection::from_secret(&data, mode, spec.connect_timeout());
-    connection.map(|connection| connection.read_from(namespace, name)).map_err(|source| Unresolved::Invalid {
+    let read_from = |connection: Connection| connection.read_from(namespace, name).trusted_by_clients(client_ca_pem);
+    connection.map(read_from).map_err(|source| Unresolved::Invalid {
         namespace: namespace.to_owned(),
         name: name.clone(),
         source,
+    })
+}
+
+/// The certificates of an authority.
+async fn authority(
+    client: &Client,
+    ca: &CaSecretRef,
+    own_namespace: &str,
+    field: &'static str,
+) -> Result<Vec<u8>, Unresolved> {
+    let namespace = ca.namespace.as_deref().unwrap_or(own_namespace);
+    let mut secret = read(client, namespace, &ca.name).await?;
+    let is_pem = |pem: &Vec<u8>| String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----");
+    secret.remove(ca.key()).filter(is_pem).ok_or_else(|| Unresolved::NoCaKey {
+        namespace: namespace.to_owned(),
+        name: ca.name.clone(),
+        key: ca.key().to_owned(),
+        field,
     })
 }
 

@@ -23,9 +23,11 @@ pub async fn survey(lane: &Lane, slice: u8, desired: &Desired, ctx: &Context) ->
     let labels = DatabaseLabels { database: lane.database.clone() };
     // For alerts on the age of surveys.
     ctx.metrics.survey_period.get_or_create(&labels).set(desired.survey_period.as_secs_f64());
-    // What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour.
+    // What may expire: by the API server's clock, up to when a person confirmed it, and of how many tenants in an hour; and where
+    // institutions are.
     let wishes = json!({
         "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
+        "institutions": desired.institutions,
     });
     let started = Instant::now();
     let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };
@@ -51,6 +53,7 @@ fn measure(metrics: &Metrics, lane: &Lane, answer: &SurveyAnswer, started: Insta
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit into the 52 bits of a float for ages")]
     metrics.survey_time.get_or_create(&labels).set(now as f64);
     metrics.survey_stale.get_or_create(&labels).set(i64::from(answer.stale_count));
+    metrics.not_isolated.get_or_create(&labels).set(i64::from(answer.not_isolated_count));
     metrics.set_aside.get_or_create(&labels).set(answer.set_aside_bytes);
     metrics.lane_contested.get_or_create(&labels).set(i64::from(answer.beat.contest.is_some()));
 }

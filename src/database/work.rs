@@ -86,6 +86,8 @@ pub struct Memory {
     pub bring_back: Option<Progress>,
     /// Backups that have expired and wait for a person.
     pub expired: Option<HeldBackups>,
+    /// Why the application's table of institutions cannot be read.
+    pub institution_problem: Option<String>,
     /// What does the jobs, until its end is waited for.
     pub runner: Option<JoinHandle<()>>,
 }
@@ -103,6 +105,7 @@ impl Work {
             unseen: Unseen::default(),
             bring_back: None,
             expired: None,
+            institution_problem: None,
             runner: Some(runner),
         };
         Self { key, lane, facts, memory: Mutex::new(memory) }

@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub tls: TlsMode,
     /// PEM certificates that sign the server's.
     pub ca_pem: Option<String>,
+    /// Those that sign another server's, which applications connect to; the same where there are none.
+    pub client_ca_pem: Option<String>,
     /// Where they may only read, if there is such a place: its name or address, and its port.
     pub read: Option<(String, i32)>,
 }
@@ -33,13 +35,15 @@ pub struct Endpoint {
 impl Endpoint {
     /// The same address as the operator's own.
     #[must_use]
-    pub fn of(place: &Place, tls: TlsMode, ca_pem: Option<&[u8]>) -> Self {
+    pub fn of(place: &Place, tls: TlsMode, ca_pem: Option<&[u8]>, client_ca_pem: Option<&[u8]>) -> Self {
+        let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
         Self {
             host: place.host.clone(),
             port: place.port,
             database: place.database.clone(),
             tls,
-            ca_pem: ca_pem.map(|pem| String::from_utf8_lossy(pem).into_owned()),
+            ca_pem: ca_pem.map(text),
+            client_ca_pem: client_ca_pem.map(text),
             read: None,
         }
     }
@@ -52,6 +56,7 @@ impl Endpoint {
             let place = client.place(&self.place());
             (own.host, own.port) = (place.host, place.port);
             own.tls = client.ssl_mode.unwrap_or(own.tls);
+            own.ca_pem = own.client_ca_pem.clone().or(own.ca_pem);
         }
         own.read = read.map(|ReadEndpoint { host, port }| (host.clone(), port.unwrap_or(own.port)));
         own
@@ -64,7 +69,7 @@ impl Endpoint {
     /// What tells it from another one, so that a Secret which leads elsewhere is noticed.
     #[must_use]
     pub fn digest(&self) -> String {
-        let Self { host, port, database, tls, ca_pem, read } = self;
+        let Self { host, port, database, tls, ca_pem, read, client_ca_pem: _ } = self;
         let hash = Sha256::digest(format!("{host}\n{port}\n{database}\n{}\n{ca_pem:?}\n{read:?}", sslmode(*tls)));
         hash.iter().take(8).fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
@@ -141,7 +146,7 @@ mod tests {
 
     fn endpoint(host: &str, database: &str, tls: TlsMode) -> Endpoint {
         let place = Place { host: host.to_owned(), port: 5432, database: database.to_owned() };
-        Endpoint::of(&place, tls, Some(b"PEM"))
+        Endpoint::of(&place, tls, Some(b"PEM"), None)
     }
 
     /// `check(host, database, mode, key, expected)`.
@@ -202,11 +207,16 @@ mod tests {
     fn applications_are_led_where_the_owners_of_the_database_say() {
         let own = endpoint("db.example", "tenants", TlsMode::VerifyFull);
         assert_eq!(own.for_clients(None, None), own);
-        let pooler = ClientEndpoint { host: "pooler".to_owned(), port: Some(6432), ssl_mode: Some(TlsMode::Disable) };
+        let (host, ssl_mode) = ("pooler".to_owned(), Some(TlsMode::Disable));
+        let pooler = ClientEndpoint { host, port: Some(6432), ssl_mode, ca_secret_ref: None };
         let replica = ReadEndpoint { host: "replica".to_owned(), port: None };
         let values = own.for_clients(Some(&pooler), Some(&replica)).values("a", "b", "school");
         assert_eq!(values["uri"], "postgresql://a:b@pooler:6432/tenants?sslmode=disable");
         assert_eq!(values["read-uri"], "postgresql://a:b@replica:6432/tenants?sslmode=disable");
         assert_eq!((values["host"].as_str(), values["sslmode"].as_str()), ("pooler", "disable"));
+        assert_eq!(values["ca.crt"], "PEM", "of one authority, unless the owners say otherwise");
+        let theirs = Endpoint { client_ca_pem: Some("THEIRS".to_owned()), ..own.clone() };
+        assert_eq!(theirs.for_clients(Some(&pooler), None).values("a", "b", "school")["ca.crt"], "THEIRS");
+        assert_eq!(theirs.for_clients(None, None).digest(), own.digest(), "where the operator connects its own counts");
     }
 }

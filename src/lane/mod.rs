@@ -287,6 +287,13 @@ impl Lane {
         Ok(results)
     }
 
+    /// Has a session of a tenant's login run statements, over a connection of its own, in the turn of the caller's namespace: no
+    /// more of them are open than calls may be under way.
+    pub async fn run_as(&self, caller: &Caller, login: &str, password: &str, statements: &str) -> Result<(), Error> {
+        let _turn = self.waited(self.places.take(&caller.namespace)).await?;
+        self.functions.pool().run_as(login, password, statements).await
+    }
+
     /// What is known of the object of this kind may be old: its next reconcile asks the database. Surveys tell of tenants; whatever
     /// else was asked about is known until something is told of it.
     pub fn distrust(&self, kind: &ObjectKind, uid: &str) {

@@ -19,7 +19,7 @@ use crate::{
         condition::Reason,
         endpoint::{ClientEndpoint, ReadEndpoint},
     },
-    contract::{Caller, Step},
+    contract::{Caller, Purpose, Step},
     kubernetes::secrets::Target,
 };
 
@@ -49,8 +49,10 @@ pub enum Effect {
     Try(Vec<Step>),
     /// Write the password that the steps before this one issued to the tenant's Secret.
     Publish {
+        /// Who logs in with it.
+        purpose: Purpose,
         /// The Secret.
-        secret: Target,
+        secret: Box<Target>,
         /// The schema that it leads to.
         schema: String,
         /// Where applications connect to, if not where the operator does.

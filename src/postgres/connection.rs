@@ -20,6 +20,8 @@ pub struct Connection {
     pub tls: TlsMode,
     /// PEM certificates that sign the server's; the system's roots when absent.
     pub ca_pem: Option<Vec<u8>>,
+    /// PEM certificates that sign the certificate which applications meet, where that is another server's.
+    pub client_ca_pem: Option<Vec<u8>>,
     /// The Secret that all this was read from, as `namespace/name`, for messages.
     secret: String,
 }
@@ -46,13 +48,20 @@ impl Connection {
         .keepalives_idle(Duration::from_secs(30))
         .tcp_user_timeout(Duration::from_secs(30))
         .application_name("tenant-schema-operator");
-        Ok(Self { pg, tls, ca_pem: data.get("ca.crt").filter(|pem| !pem.is_empty()).cloned(), secret: String::new() })
+        let ca_pem = data.get("ca.crt").filter(|pem| !pem.is_empty()).cloned();
+        Ok(Self { pg, tls, ca_pem, client_ca_pem: None, secret: String::new() })
     }
 
     /// The same with the Secret that it was read from.
     #[must_use]
     pub fn read_from(self, namespace: &str, name: &str) -> Self {
         Self { secret: format!("{namespace}/{name}"), ..self }
+    }
+
+    /// The same with the authority whose certificate applications meet, if it is another one.
+    #[must_use]
+    pub fn trusted_by_clients(self, client_ca_pem: Option<Vec<u8>>) -> Self {
+        Self { client_ca_pem, ..self }
     }
 
     /// What was tried, for the messages of attempts that fail: where to, as which login, and by which Secret.
@@ -118,10 +127,13 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Two connections are equal when a pool made for one serves the other; which Secret they are from does not matter.
+/// Two connections are equal when a lane made for one serves the other; which Secret they are from does not matter.
 impl PartialEq for Connection {
     fn eq(&self, other: &Self) -> bool {
-        self.pg == other.pg && self.tls == other.tls && self.ca_pem == other.ca_pem
+        self.pg == other.pg
+            && self.tls == other.tls
+            && self.ca_pem == other.ca_pem
+            && self.client_ca_pem == other.client_ca_pem
     }
 }
 

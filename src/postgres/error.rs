@@ -137,6 +137,12 @@ impl Error {
         matches!(self, Self::Statement { code, .. } if code == "22P05" || code == "22021")
     }
 
+    /// True when the server does not let the login in: by its rules or the database's rights, or because of its password.
+    #[must_use]
+    pub fn refuses_login(&self) -> bool {
+        matches!(self, Self::AuthenticationRefused { .. } | Self::ConnectRefused { .. })
+    }
+
     /// True when the connection itself is in doubt, so that the whole database must be probed.
     #[must_use]
     pub fn is_outage(&self) -> bool {

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod error;
 pub mod pool;
 pub mod script;
+mod tenant_session;
 mod tls;
 
 pub use call::{Functions, Hold};

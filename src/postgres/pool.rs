@@ -49,7 +49,7 @@ pub struct Call {
 #[derive(Clone)]
 pub struct Pool {
     inner: deadpool_postgres::Pool,
-    tls: MakeRustlsConnect,
+    pub(super) tls: MakeRustlsConnect,
     /// What the pool was made from: a Secret that changed makes another pool.
     pub connection: Arc<Connection>,
     world: Arc<RwLock<Option<Heard>>>,

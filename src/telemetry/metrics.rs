@@ -89,6 +89,8 @@ pub struct Metrics {
     pub survey_period: Family<DatabaseLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
     /// Tenants whose figures are not exact.
     pub survey_stale: Family<DatabaseLabels, Gauge>,
+    /// Tenants whose roles may do something beyond their schema.
+    pub not_isolated: Family<DatabaseLabels, Gauge>,
     /// The storage of what is set aside, which nothing removes by itself.
     pub set_aside: Family<DatabaseLabels, Gauge>,
     /// Calls of management functions.
@@ -125,6 +127,7 @@ impl Metrics {
             survey_time: Family::default(),
             survey_period: Family::default(),
             survey_stale: Family::default(),
+            not_isolated: Family::default(),
             set_aside: Family::default(),
             calls: Family::default(),
             call_duration: Family::new_with_constructor(seconds),
@@ -162,6 +165,11 @@ impl Metrics {
                 "survey_stale_tenants",
                 "Tenants whose size is not exact: a table is locked, or there are too many tables to measure",
                 m.survey_stale.clone(),
+            );
+            r.register(
+                "not_isolated_tenants",
+                "Tenants whose roles may do something beyond their schema, of those that surveys looked at in turn",
+                m.not_isolated.clone(),
             );
             r.register_with_unit(
                 "set_aside_storage",
@@ -225,7 +233,7 @@ impl Metrics {
         for family in [&self.survey_duration, &self.survey_time, &self.survey_period, &self.clock_skew] {
             family.remove(&labels);
         }
-        for family in [&self.survey_stale, &self.set_aside, &self.lane_contested] {
+        for family in [&self.survey_stale, &self.not_isolated, &self.set_aside, &self.lane_contested] {
             family.remove(&labels);
         }
     }

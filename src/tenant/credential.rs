@@ -1,4 +1,4 @@
-//! What a tenant's applications are to log in with, and what is known of the Secret that has it. Pure.
+//! What a tenant is to log in with, for its applications and for its migrations, and what is known of the Secrets that have it. Pure.
 
 use std::fmt::Write;
 
@@ -16,13 +16,26 @@ use crate::{
         policy::DeletionPolicy,
         rotation_requested,
     },
-    contract::{CredentialRow, LoginLimits},
+    contract::{CredentialRow, LoginLimits, Purpose},
     kubernetes::secrets::Target,
 };
 
-/// What applications are to log in with.
+/// What a tenant logs in with for one purpose.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logins {
+    /// What they are for.
+    pub purpose: Purpose,
+    /// What is wanted, if the spec or the database asks for a Secret.
+    pub wanted: Option<Credential>,
+    /// What the status tells.
+    pub told: Option<CredentialsStatus>,
+}
+
+/// What is to be logged in with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credential {
+    /// Who logs in.
+    pub purpose: Purpose,
     /// The Secret that they read.
     pub secret: Target,
     /// Where it leads, if not to the address of the operator's own connection.
@@ -43,6 +56,8 @@ pub struct Credential {
     pub revocation: Option<String>,
     /// The request for another password that issuing one follows.
     pub request: Option<String>,
+    /// The Secret is another purpose's as well, so this one is left as it is: what is wrong, and the way out.
+    pub clash: Option<String>,
 }
 
 /// What was seen of the Secret.
@@ -86,18 +101,55 @@ pub(super) fn is_of(told: &CredentialsStatus, found: &CredentialRow) -> bool {
     told.credential_id.as_ref().is_some_and(|id| *id == found.credential_id.to_string())
 }
 
-/// What the spec asks for, or the defaults of the database, if either asks for a Secret; `spec` is what holds after defaults and
-/// limits.
-pub(super) fn wanted(
+/// What the spec asks for, or the defaults of the database, for each purpose; `spec` is what holds after defaults and limits.
+pub(super) fn logins(
     tenant: &TenantSchema,
     database: Option<&TenantDatabase>,
     spec: &Credentials,
     schema_name: &str,
     policy: DeletionPolicy,
     now: Timestamp,
+) -> Vec<Logins> {
+    let mut logins: Vec<Logins> = Vec::new();
+    for purpose in Purpose::all() {
+        let told = told(tenant, &purpose).cloned();
+        let mut wanted = wanted(tenant, database, &purpose, spec, schema_name, policy, now);
+        let taken: Vec<_> = logins.iter().filter_map(|logins| logins.wanted.as_ref()).collect();
+        if let Some(wanted) = &mut wanted
+            && let Some(other) = taken.iter().find(|other| other.secret.name == wanted.secret.name)
+        {
+            let (field, users) = (purpose.field(), other.purpose.users());
+            let name = &wanted.secret.name;
+            wanted.clash = Some(format!(
+                "spec.{field}.name {name:?} is the Secret of the tenant's {users}, by the defaults of its TenantDatabase; choose another"
+            ));
+        }
+        logins.push(Logins { purpose, wanted, told });
+    }
+    logins
+}
+
+/// What the status tells of what is logged in with for a purpose.
+pub(super) fn told<'a>(tenant: &'a TenantSchema, purpose: &Purpose) -> Option<&'a CredentialsStatus> {
+    let status = tenant.status.as_ref()?;
+    match purpose {
+        Purpose::Migration => status.migration_credentials.as_ref(),
+        Purpose::Connection | Purpose::Other(_) => status.credentials.as_ref(),
+    }
+}
+
+fn wanted(
+    tenant: &TenantSchema,
+    database: Option<&TenantDatabase>,
+    purpose: &Purpose,
+    spec: &Credentials,
+    schema_name: &str,
+    policy: DeletionPolicy,
+    now: Timestamp,
 ) -> Option<Credential> {
-    let name = secret_name(tenant, database)?;
-    let published = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
+    let name = secret_name(tenant, database, purpose)?;
+    let migrates = *purpose == Purpose::Migration;
+    let published = told(tenant, purpose);
     let uid = published.filter(|published| published.secret_name.as_ref() == Some(&name));
     let uid = uid.and_then(|published| published.secret_uid.clone());
     let period = spec.rotation_period();
@@ -111,12 +163,15 @@ pub(super) fn wanted(
         is_due(published) || published.is_rotation_requested(&tenant.metadata, now) || published.secret_stays() != stays
     };
     Some(Credential {
+        purpose: purpose.clone(),
         client: database.and_then(|database| database.spec.client_endpoint.clone()),
-        read: database.and_then(|database| database.spec.read_endpoint.clone()),
+        // Nothing is migrated where nothing is written.
+        read: database.and_then(|database| database.spec.read_endpoint.clone()).filter(|_| !migrates),
         secret: secret(&tenant.metadata, name, uid, stays),
         limits: LoginLimits {
             connection_limit: spec.connection_limit.unwrap_or(Credentials::DEFAULT_CONNECTION_LIMIT),
-            statement_timeout_seconds: spec.statement_timeout_seconds.unwrap_or_default(),
+            // A migration takes as long as its largest table.
+            statement_timeout_seconds: spec.statement_timeout_seconds.filter(|_| !migrates).unwrap_or_default(),
             idle_in_transaction_timeout_seconds: spec
                 .idle_in_transaction_timeout_seconds
                 .unwrap_or(Credentials::DEFAULT_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS),
@@ -128,36 +183,39 @@ pub(super) fn wanted(
         request: rotation_requested(&tenant.metadata, now)
             .and_then(|_| tenant.annotations().get(ROTATE_REQUESTED_AT).cloned()),
         revocation: tenant.annotations().get(REVOKE_CREDENTIALS).filter(|value| *value == schema_name).cloned(),
+        clash: None,
     })
 }
 
-/// What is published for a deleted tenant that stays, so that its Secret does not go with the object that owns it; nothing if it
-/// stays already, or there is none.
+/// What is published for a deleted tenant that stays, so that its Secrets do not go with the object that owns them, and what the status
+/// tells of those before; nothing of one that stays already.
 pub(super) fn left_behind(
     tenant: &TenantSchema,
     database: Option<&TenantDatabase>,
     schema_name: &str,
     now: Timestamp,
-) -> Option<(Credential, CredentialsStatus)> {
-    let published = tenant.status.as_ref()?.credentials.as_ref()?;
-    let is_owned = published.secret_uid.is_some() && !published.secret_stays();
+) -> Vec<(Credential, CredentialsStatus)> {
     let spec = credentials(tenant, database, &mut Vec::new());
-    let wanted = wanted(tenant, database, &spec, schema_name, DeletionPolicy::Retain, now).filter(|_| is_owned)?;
-    Some((wanted, published.clone()))
+    let left = |purpose| {
+        let told = told(tenant, &purpose).filter(|told| told.secret_uid.is_some() && !told.secret_stays())?;
+        let wanted = wanted(tenant, database, &purpose, &spec, schema_name, DeletionPolicy::Retain, now)?;
+        Some((wanted, told.clone()))
+    };
+    Purpose::all().filter_map(left).collect()
 }
 
 /// What to say of annotations about passwords that do nothing.
 pub(super) fn in_vain(tenant: &TenantSchema, schema_name: Option<&str>) -> String {
     let annotation = |key: &str| tenant.annotations().get(key);
     // The database may give all tenants a Secret.
-    let published = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
-    let wants = tenant.spec.connection_secret.is_some() || published.is_some();
+    let wants = |purpose| secret_name(tenant, None, &purpose).is_some() || told(tenant, &purpose).is_some();
+    let wants = Purpose::all().any(wants);
     let object = Object::of(Kind::TenantSchema, &tenant.metadata);
     let mut words = String::new();
     for key in [ROTATE_REQUESTED_AT, REVOKE_CREDENTIALS] {
         let Some(value) = annotation(key) else { continue };
         let why = match schema_name {
-            _ if !wants => "the spec has no connectionSecret".to_owned(),
+            _ if !wants => "the spec has neither connectionSecret nor migrationSecret".to_owned(),
             _ if key == ROTATE_REQUESTED_AT && value.parse::<Timestamp>().is_err() => {
                 "its value is no time such as 2026-01-31T12:00:00Z".to_owned()
             }
@@ -171,13 +229,15 @@ pub(super) fn in_vain(tenant: &TenantSchema, schema_name: Option<&str>) -> Strin
     words
 }
 
-/// The name of the Secret: as the spec has it, else after the object, as the database says.
-fn secret_name(tenant: &TenantSchema, database: Option<&TenantDatabase>) -> Option<String> {
-    let given = tenant.spec.connection_secret.as_ref().map(|secret| secret.name.clone());
-    given.or_else(|| {
-        let naming = database?.spec.defaults.as_ref()?.connection_secret.as_ref()?;
+/// The name of the Secret: as the spec has it; else, for applications, after the object, as the database says.
+fn secret_name(tenant: &TenantSchema, database: Option<&TenantDatabase>, purpose: &Purpose) -> Option<String> {
+    let (migrates, spec) = (*purpose == Purpose::Migration, &tenant.spec);
+    let given = if migrates { &spec.migration_secret } else { &spec.connection_secret };
+    let by_default = || {
+        let naming = database?.spec.defaults.as_ref()?.connection_secret.as_ref().filter(|_| !migrates)?;
         Some(format!("{}{}", tenant.name_any(), naming.name_suffix))
-    })
+    };
+    given.as_ref().map(|secret| secret.name.clone()).or_else(by_default)
 }
 
 fn secret(owner: &ObjectMeta, name: String, uid: Option<String>, stays: bool) -> Target {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
-    credential::{self, Credential},
+    credential::{self, Credential, Logins},
     grants::{Grants, grants},
     limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
     resolve::{Reach, Resolved},
@@ -22,7 +22,7 @@ use crate::{
         condition::{ConditionType, Reason, find},
         credentials::CredentialsStatus,
         endpoint::ClientEndpoint,
-        policy::DeletionPolicy,
+        policy::{DeletionPolicy, Enforcement},
         tenant_database::{InstitutionsMode, Limits},
         tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
@@ -54,15 +54,15 @@ pub struct Desired {
     pub quota: Option<Quota>,
     /// The percentage of the limit from which on there is a warning.
     pub warning_percent: i32,
+    /// What happens when the limit is reached.
+    pub enforcement: Enforcement,
     /// Whether it may be used.
     pub access: Access,
     /// Where applications connect to, if not where the operator does.
     pub client: Option<ClientEndpoint>,
-    /// What its applications are to log in with, if the spec asks for a Secret.
-    pub credential: Option<Credential>,
-    /// What the status tells of what they log in with.
-    pub published: Option<CredentialsStatus>,
-    /// The status tells that its Secret could not be written.
+    /// What its applications and its migrations are to log in with, and what the status tells of it.
+    pub logins: Vec<Logins>,
+    /// The status tells that a Secret could not be written.
     pub was_refused: bool,
     /// What it gives to others.
     pub grants: Grants,
@@ -109,8 +109,8 @@ pub struct Removal {
     pub abandoned: bool,
     /// The object that the owners of the database give the tenant to.
     pub given_to: Option<ObjectName>,
-    /// What is published if the schema stays, so that the Secret stays as well, and what the status tells of the one before.
-    pub secret: Option<(Credential, CredentialsStatus)>,
+    /// What is published if the schema stays, so that the Secrets stay as well, and what the status tells of those before.
+    pub secrets: Vec<(Credential, CredentialsStatus)>,
     /// For how many days what is set aside is kept; nothing means for ever.
     pub expire_after_days: Option<i32>,
     /// When it was deleted, by the API server's clock.
@@ -183,24 +183,17 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
-        credential: credential::wanted(
-            tenant,
-            Some(database),
-            &credentials,
-            schema_name.as_str(),
-            policy,
-            resolved.now,
-        ),
-        published: tenant.status.as_ref().and_then(|status| status.credentials.clone()),
+        logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now),
         was_refused: was_refused(tenant),
         grants: grants(tenant, database),
         now: resolved.now,
         schema_name,
         institution,
         register_institution: database.spec.institutions_mode() == InstitutionsMode::Register,
-        institution_source: source(database),
+        institution_source: InstitutionSource::of(database),
         config,
         warning_percent: quota.warning_percent,
+        enforcement: quota.enforcement,
         access: spec.access(),
         leaving: database.metadata.deletion_timestamp.is_some(),
         effective: Effective {
@@ -227,9 +220,9 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let removal = Removal {
         database: tenant.spec.database().to_owned(),
         given_to: None,
-        secret: schema_name
-            .as_deref()
-            .and_then(|name| credential::left_behind(tenant, resolved.database.as_deref(), name, resolved.now)),
+        secrets: schema_name.as_deref().map_or_else(Vec::new, |name| {
+            credential::left_behind(tenant, resolved.database.as_deref(), name, resolved.now)
+        }),
         policy: remembered_policy(tenant).map_or(wanted, |remembered| wanted.safer(remembered)),
         confirm_drop: tenant.annotations().get(api::CONFIRM_DROP).cloned(),
         abandoned: schema_name.as_deref().is_some_and(abandons),
@@ -344,15 +337,6 @@ fn owner(tenant: &TenantSchema, resolved: &Resolved) -> Owner {
 
 fn known_schema_id(tenant: &TenantSchema) -> Option<Uuid> {
     tenant.status.as_ref()?.schema_id.as_deref()?.parse().ok()
-}
-
-fn source(database: &TenantDatabase) -> Option<InstitutionSource> {
-    let source = database.spec.institutions.as_ref()?.source.as_ref()?;
-    Some(InstitutionSource {
-        schema: source.schema.clone(),
-        table: source.table.clone(),
-        id_column: source.id_column.clone(),
-    })
 }
 
 const fn final_backup(policy: DeletionPolicy) -> FinalBackup {

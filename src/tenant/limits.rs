@@ -99,13 +99,24 @@ pub(super) fn quota(
         }
         found = Some(Quota { limit: max, shown: most });
     }
+    let asked = chain.clone().find_map(|quota| quota.enforcement).unwrap_or_default();
+    let least = limits.and_then(|limits| limits.enforcement_at_least).unwrap_or_default();
+    if let Some(wanted) = wanted.and_then(|quota| quota.enforcement).filter(|wanted| *wanted < least) {
+        outside.push(Invalid {
+            reason: Reason::LimitExceeded,
+            message: format!(
+                "spec.quota.enforcement {} is less than the {least} that is asked for here; set it to {least}, or leave it out",
+                wanted.as_str(),
+                least = least.as_str(),
+            ),
+        });
+    }
     Ok(QuotaInForce {
         quota: found,
         warning_percent: chain
-            .clone()
             .find_map(|quota| quota.warning_percent)
             .unwrap_or(policy::Quota::DEFAULT_WARNING_PERCENT),
-        enforcement: chain.find_map(|quota| quota.enforcement).unwrap_or_default(),
+        enforcement: asked.max(least),
     })
 }
 

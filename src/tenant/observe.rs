@@ -5,13 +5,13 @@ use kube::Api;
 
 use super::{
     access,
-    credential::{Credential, SecretSeen},
+    credential::{Credential, Logins, SecretSeen},
     desired::{Desired, Removal, given_to},
     plan::awaited,
 };
 use crate::{
     api::{TenantDatabase, TenantSchema, policy::DeletionPolicy, transfer::ObjectName},
-    contract::{Claim, Owner, TenantAnswer, TenantQuestion, TenantRow},
+    contract::{Claim, Owner, Purpose, TenantAnswer, TenantQuestion, TenantRow},
     frame::{Context, Doors, Leave, Living, StageError as Error},
     kubernetes::{
         self,
@@ -29,10 +29,19 @@ pub struct Observed {
     /// The object that the owners of the database give a deleted tenant to, as the API server says; nothing where it
     /// was not asked.
     pub given_to: Option<Option<ObjectName>>,
-    /// What was seen of the Secret that the tenant's applications read.
-    pub secret: SecretSeen,
+    /// What was seen of the tenant's Secrets; nothing of one that was not looked at.
+    pub secrets: Vec<(Purpose, SecretSeen)>,
     /// The object is deleted or gone, which the caches do not know yet: what it let go is not given back to it.
     pub gone: bool,
+}
+
+impl Observed {
+    /// What was seen of the Secret for this purpose.
+    #[must_use]
+    pub fn secret(&self, purpose: &Purpose) -> &SecretSeen {
+        let of_it = |(seen_for, _): &&(Purpose, SecretSeen)| seen_for == purpose;
+        self.secrets.iter().find(of_it).map_or(&SecretSeen::NotLooked, |(_, seen)| seen)
+    }
 }
 
 impl From<TenantAnswer> for Observed {
@@ -44,19 +53,36 @@ impl From<TenantAnswer> for Observed {
 /// Observes a living tenant.
 pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
     let mut observed = answer(desired, doors).await?;
-    if let (Some(wanted), Doors::Lane(lane, ctx)) = (&desired.credential, doors) {
-        observed.secret = look_at_secret(desired, wanted, observed.answer.own.as_deref(), lane, ctx).await;
+    let Doors::Lane(lane, ctx) = doors else { return Ok(observed) };
+    // Nothing is done to a tenant that is paused, and to be closed does not wait for the API server.
+    let Some(row) = observed.answer.own.clone().filter(|row| !desired.paused && is_as_open_as_wanted(desired, row))
+    else {
+        return Ok(observed);
+    };
+    let mut due = None;
+    for Logins { purpose, wanted, told } in &desired.logins {
+        let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.clash.is_none()) else { continue };
+        let is_told =
+            told.as_ref().zip(row.credential(purpose)).is_some_and(|(told, found)| wanted.is_told(told, found));
+        // The turn of a tenant is that of all its Secrets.
+        let is_due = !is_told || *due.get_or_insert_with(|| ctx.secrets.is_due(&desired.owner.uid));
+        let seen = look_at_secret(desired, wanted, &row, is_told, is_due, lane, ctx).await;
+        observed.secrets.push((purpose.clone(), seen));
     }
     Ok(observed)
 }
 
 /// What the database says of a living tenant, and what only the API server knows of those in its way.
 async fn answer(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> {
-    if let Some(row) = doors.surveyed(&desired.owner.uid) {
+    let surveyed = doors.surveyed(&desired.owner.uid);
+    let measure = surveyed.as_deref().is_some_and(|row| access::is_watched(desired, row));
+    if let Some(row) = surveyed.filter(|_| !measure) {
         let schema_exists = row.schema_exists;
         return Ok(TenantAnswer { own: Some(row), schema_exists, ..TenantAnswer::default() }.into());
     }
-    let mut observed = Observed::from(doors.observe_tenant(&question(desired)).await.map_err(Error::Observe)?);
+    let mut observed = Observed::from(
+        doors.observe_tenant(&TenantQuestion { measure, ..question(desired) }).await.map_err(Error::Observe)?,
+    );
     let Some(ctx) = doors.context() else { return Ok(observed) };
     if let Some(holder) = awaited(desired, &observed.answer) {
         let gone = is_gone(holder, ctx).await;
@@ -71,43 +97,40 @@ async fn answer(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Error> 
     Ok(observed)
 }
 
+fn is_as_open_as_wanted(desired: &Desired, row: &TenantRow) -> bool {
+    row.access == access::of(desired, row).access
+}
+
 /// The Secret is looked at now and then; at once if the status tells of another credential than the registry has, since a
 /// database or an API server went back, or an answer was lost; and before it is tried again if it was refused.
 async fn look_at_secret(
     desired: &Desired,
     wanted: &Credential,
-    row: Option<&TenantRow>,
+    row: &TenantRow,
+    is_told: bool,
+    is_due: bool,
     lane: &Lane,
     ctx: &Context,
 ) -> SecretSeen {
-    // Nothing is done to a tenant that is paused, and to be closed does not wait for the API server.
-    let Some(row) = row.filter(|row| !desired.paused && row.access.as_str() == access::of(desired, row).as_str())
-    else {
-        return SecretSeen::NotLooked;
-    };
-    let refused = |refusal: &Refusal| match refused(refusal, &wanted.secret, desired.schema_name.as_str()) {
-        End::Refused { reason, message } => SecretSeen::Refused { reason, message },
-        _ => SecretSeen::NotLooked,
-    };
+    let refused =
+        |refusal: &Refusal| match refused(refusal, &wanted.secret, &wanted.purpose, desired.schema_name.as_str()) {
+            End::Refused { reason, message } => SecretSeen::Refused { reason, message },
+            _ => SecretSeen::NotLooked,
+        };
     let rehearsed = async || ctx.secrets.rehearse(&wanted.secret).await;
     if desired.was_refused
         && let Err(refusal) = rehearsed().await
     {
         return refused(&refusal);
     }
-    let Some(found) = row.credential.as_deref() else { return SecretSeen::NotLooked };
-    let (uid, told) = (&desired.owner.uid, desired.published.as_ref());
-    let is_told = told.is_some_and(|told| wanted.is_told(told, found));
-    if is_told && !ctx.secrets.is_due(uid) {
-        return SecretSeen::NotLooked;
-    }
+    let Some(found) = row.credential(&wanted.purpose).filter(|_| is_due) else { return SecretSeen::NotLooked };
     let endpoint = lane.endpoint.for_clients(wanted.client.as_ref(), wanted.read.as_ref());
     let content = Content { credential_id: found.credential_id, endpoint: endpoint.digest() };
     let known = wanted.secret.uid.as_deref().filter(|_| is_told);
     let seen = ctx.secrets.look(&wanted.secret, known, &content).await;
     if !matches!(seen, Ok(Some(Found::Same(_)))) {
         // Until it is put right, each pass looks.
-        ctx.secrets.forget(uid);
+        ctx.secrets.forget(&desired.owner.uid);
     }
     match seen {
         Ok(Some(Found::Same(uid))) => SecretSeen::Same { uid },
@@ -127,7 +150,7 @@ pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result
     let removal = leave.removal();
     if !matches!(leave, Leave::Asked(_)) {
         let own = doors.surveyed(&removal.owner.uid);
-        if own.is_some() || removal.secret.is_none() {
+        if own.is_some() || removal.secrets.is_empty() {
             return Ok(TenantAnswer { own, ..TenantAnswer::default() }.into());
         }
         // What its applications log in with is to stay.

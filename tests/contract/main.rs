@@ -124,7 +124,8 @@ fn a_word_that_is_refused_with_is_found_wherever_it_stands() {
 fn the_words_are_those_of_the_tables() {
     assert_eq!(checked("40_tenant_schemas", "status"), set(RowStatus::ALL));
     assert_eq!(checked("40_tenant_schemas", "access"), set(AccessWord::ALL));
-    assert_eq!(checked("30_institutions", "status"), set(InstitutionStatus::ALL));
+    let of_institutions = |column| checked("30_institutions", column);
+    assert_eq!(&of_institutions("status") | &of_institutions("source_status"), set(InstitutionStatus::ALL));
     assert_eq!(checked("60_schema_backups", "state"), set(BackupState::ALL));
     assert_eq!(checked("70_schema_jobs", "state"), set(JobState::ALL));
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Map;
 use tenant_schema_operator::{
-    api::{schema_backup::BackupMethod, tenant_schema::Access, transfer::ObjectName},
+    api::{schema_backup::BackupMethod, transfer::ObjectName},
     contract::{
-        Brake, ConfigChange, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, Purpose,
-        Quota, Step, Verifier, Withdrawal,
+        AccessWord, Brake, ConfigChange, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner,
+        Purpose, Quota, Step, Verifier, Withdrawal,
     },
 };
 use uuid::Uuid;
@@ -35,15 +35,22 @@ pub fn one_of_each() -> Vec<Step> {
             register_institution: true,
             config: Map::new(),
             quota_limit: quota(),
-            access: Access::ReadWrite,
+            access: AccessWord::ReadWrite,
+            access_cause: None,
             institution_source: Some(InstitutionSource {
                 schema: text("public"),
                 table: text("schools"),
                 id_column: text("id"),
+                status_column: Some(text("status")),
             }),
             beside: Some(id),
         },
-        Step::SetTenantAccess { schema_id: id, access: Access::Suspended, cause: None },
+        Step::SetTenantAccess {
+            schema_id: id,
+            access: AccessWord::Suspended,
+            access_cause: None,
+            from: AccessWord::ReadWrite,
+        },
         Step::SetTenantConfig {
             schema_id: id,
             config: Some(Map::new()),

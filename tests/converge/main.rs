@@ -76,15 +76,16 @@ async fn play(stage: &Stage, turns: &[Turn]) -> Subject {
 
 /// The scenario comes to the same state wherever its last plan is cut off, once or twice.
 async fn check(stage: &mut Stage, turns: Vec<Turn>) {
-    let mut undisturbed = play(stage, &turns).await;
-    let effects = stage.plan(&undisturbed).await.len();
+    // In boxes, since what a pass holds is large.
+    let mut undisturbed = Box::pin(play(stage, &turns)).await;
+    let effects = Box::pin(stage.plan(&undisturbed)).await.len();
     assert!(effects > 0, "{turns:?} leaves nothing to do");
     stage.settle(&mut undisturbed).await;
     let expected = stage.state(&undisturbed).await;
     let once = (0..=effects).map(|cut| (cut, None));
     let twice = (0..effects).map(|cut| (cut, Some(1)));
     for (cut, again) in once.chain(twice) {
-        let mut subject = play(stage, &turns).await;
+        let mut subject = Box::pin(play(stage, &turns)).await;
         stage.pass_until(&subject, cut).await;
         stage.restart().await;
         if let Some(again) = again {
@@ -95,7 +96,7 @@ async fn check(stage: &mut Stage, turns: Vec<Turn>) {
         let found = stage.state(&subject).await;
         assert_eq!(found, expected, "{turns:#?}\ncut off after {cut} of {effects}, then after {again:?}");
         assert_eq!(subject.gone, undisturbed.gone);
-        let open = stage.plan(&subject).await;
+        let open = Box::pin(stage.plan(&subject)).await;
         assert!(
             !open.iter().any(|effect| matches!(effect, Effect::Steps(_) | Effect::Try(_))),
             "{turns:#?}: {open:#?}"

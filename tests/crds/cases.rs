@@ -11,6 +11,8 @@ const NAME_WORK: &str = "schemaName must not begin with edu_matrix_work_, which 
 const NAME_RESERVED: &str =
     "schemaName must not be edu_matrix_hub_schema, information_schema or public, which are reserved";
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
+const VALUES_OF_NOTHING: &str = "suspendedValues are values of a statusColumn, which is missing";
+const ONE_SECRET: &str = "migrationSecret must have another name than connectionSecret";
 const NAME_IMMUTABLE: &str = "schemaName is immutable: it can be neither added, changed nor removed";
 const INSTITUTION_FORM: &str =
     "institutionId must be a UUID in lower case with hyphens, such as 3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
@@ -65,6 +67,9 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"schemaName": "edu_matrix_hub_schema"}), &[NAME_RESERVED]),
         tenant(json!({"schemaName": "a_bak_20260101120000"}), &[NAME_BACKUP]),
         tenant(json!({"schemaName": "a_bak_20260101120000_2"}), &[NAME_BACKUP]),
+        tenant(json!({"connectionSecret": {"name": "a"}, "migrationSecret": {"name": "b"}}), &[]),
+        tenant(json!({"migrationSecret": {"name": "a"}}), &[]),
+        tenant(json!({"connectionSecret": {"name": "a"}, "migrationSecret": {"name": "a"}}), &[ONE_SECRET]),
         tenant(json!({"quota": {"limit": "1e9"}}), &[]),
         tenant(json!({"quota": {"limit": "8Pi"}}), &[]),
         tenant(json!({"quota": {"limit": "5Gib"}}), &[LIMIT_FORM]),
@@ -94,10 +99,18 @@ fn cases_of_databases() -> Vec<Case> {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
+    let institutions = |more: Value| {
+        let mut source = json!({"schema": "public", "table": "schools", "idColumn": "id"});
+        source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"institutions": {"source": source}})
+    };
     let database = |new, refusals| case("TenantDatabase", Value::Null, base(new), refusals);
     let change_database = |old, new, refusals| case("TenantDatabase", base(old), base(new), refusals);
     vec![
         database(json!({}), &[]),
+        database(institutions(json!({"statusColumn": "status"})), &[]),
+        database(institutions(json!({"statusColumn": "status", "suspendedValues": ["0"]})), &[]),
+        database(institutions(json!({"suspendedValues": ["0"]})), &[VALUES_OF_NOTHING]),
         database(json!({"ownerRole": "tenants_owner"}), &[]),
         database(json!({"ownerRole": "Owner"}), &[OWNER_CHARACTERS]),
         database(json!({"ownerRole": "pg_database_owner"}), &[OWNER_RESERVED]),

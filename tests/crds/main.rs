@@ -148,8 +148,8 @@ fn objects_survive_a_round_trip_with_every_field() {
 #[test]
 fn words_of_a_newer_status_do_not_make_an_object_unreadable() {
     let mut object = tenant();
-    object["status"]["state"] = json!("ReadOnly");
-    object["status"]["effective"]["enforcement"] = json!("Block");
+    object["status"]["state"] = json!("Frozen");
+    object["status"]["effective"]["enforcement"] = json!("Throttle");
     let read: TenantSchema = serde_json::from_value(object).unwrap();
     let status = read.status.unwrap();
     assert_eq!(status.state, None);

@@ -218,7 +218,10 @@ fn a_secret_that_does_not_resolve_is_told_by_what_is_wrong_with_it() {
     let (namespace, name) = named();
     check(Unresolved::NotFound { namespace, name }, Reason::SecretNotFound);
     let (namespace, name) = named();
-    check(Unresolved::NoCaKey { namespace, name, key: "ca.crt".to_owned() }, Reason::SecretInvalid);
+    check(
+        Unresolved::NoCaKey { namespace, name, key: "ca.crt".to_owned(), field: "spec.connection.tls.caSecretRef" },
+        Reason::SecretInvalid,
+    );
     check(refused(403), Reason::SecretUnreadable);
     check(refused(500), Reason::ProgressingWithRetry);
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use devcluster::{CertificateAuthority, ServerCertificate};
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 use tenant_schema_operator::api::TenantSchema;
 
@@ -216,5 +217,40 @@ async fn a_setting_that_lets_the_login_read_only_is_told_with_the_statement_that
         world.database_ready().await;
         world.stop_operator().await;
     }
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn applications_are_led_to_another_server_with_its_authority() {
+    let mut world = World::bare().await;
+    world.guard_secrets();
+    world.make_database(&world.database, &world.login());
+    let spec = json!({ "clientEndpoint": { "host": "pooler.example", "port": 6432, "sslMode": "VerifyFull",
+        "caSecretRef": { "name": "postgres", "key": "pooler" } } });
+    world.replace_secret(secret(&world, &json!({}))).await;
+    world.apply_database(spec).await;
+    world.start_operator().await;
+    world.database_stalled("SecretInvalid", "no key pooler with certificates in PEM, which spec.clientEndpoint").await;
+    let authority = |name: &str| CertificateAuthority::new(name).unwrap().certificate().to_owned();
+    let (first, second) = (authority("first"), authority("second"));
+    world.replace_secret(secret(&world, &json!({ "pooler": first }))).await;
+    world.database_ready().await;
+    world.apply_tenant("school", json!({ "schemaName": "school", "connectionSecret": { "name": "school-db" } })).await;
+    world.ready_tenant("school").await;
+    let secrets = world.api::<Secret>();
+    let value = async |key: &str| {
+        let data = secrets.get("school-db").await.unwrap().data.unwrap();
+        String::from_utf8(data[key].0.clone()).unwrap()
+    };
+    assert_eq!((value("host").await, value("port").await), ("pooler.example".to_owned(), "6432".to_owned()));
+    assert_eq!((value("sslmode").await, value("ca.crt").await), ("verify-full".to_owned(), first));
+    // Another authority comes into the Secrets without a restart.
+    world.write_secret(json!({ "pooler": second })).await;
+    let has_it = async || {
+        let now = jiff::Timestamp::now().to_string();
+        world.annotate::<TenantSchema>("school", "edumatrixhub.io/reconcile-requested-at", &now).await;
+        value("ca.crt").await == second
+    };
+    world.eventually("the Secret has the other authority", has_it).await;
     world.finish().await;
 }

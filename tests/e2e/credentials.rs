@@ -78,7 +78,8 @@ pub async fn ask(keys: &Keys, sql: &str) -> Result<String, tokio_postgres::Error
     Ok(row.unwrap_or_default())
 }
 
-fn keys_of(secret: Secret) -> Keys {
+/// The values of a Secret.
+pub fn keys_of(secret: Secret) -> Keys {
     let text = |value: k8s_openapi::ByteString| String::from_utf8(value.0).unwrap();
     secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, text(value))).collect()
 }

@@ -21,6 +21,9 @@ async fn every_number_that_people_watch_is_there() {
     world.ready_tenant("school").await;
     world.ready_tenant("going").await;
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT generate_series(1, 1000) AS id");
+    let closed = json!({ "schemaName": "school", "quota": { "limit": "1Gi" }, "access": "ReadOnly" });
+    world.apply_tenant("school", closed).await;
+    world.until_ready(&tenants, "school", "True", "ReadOnly").await;
     world.apply_backup("now", json!({ "tenantSchemaRef": { "name": "school" } })).await;
     world.until_ready(&world.api::<SchemaBackup>(), "now", "True", "Completed").await;
     world.apply_tenant("loser", json!({ "schemaName": "school" })).await;
@@ -57,6 +60,8 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("tenants{{database=\"{database}\",state=\"ready\"}}"), 1.0);
     exactly(&format!("tenants{{database=\"{database}\",state=\"stalled\"}}"), 1.0);
     exactly(&format!("tenants{{database=\"{database}\",state=\"deleting\"}}"), 1.0);
+    exactly(&format!("tenants_blocked{{database=\"{database}\",cause=\"Spec\"}}"), 1.0);
+    between(&format!("tenant_blocked_seconds{of_tenant}"), 0.0, 600.0);
     exactly(&format!("jobs_total{{database=\"{database}\",kind=\"snapshot\",outcome=\"success\"}}"), 1.0);
     #[allow(clippy::cast_precision_loss, reason = "a few kilobytes")]
     exactly(&format!("tenant_storage_bytes{of_tenant}"), status.storage_used_bytes.unwrap() as f64);

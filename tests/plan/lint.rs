@@ -13,10 +13,9 @@ use tenant_schema_operator::{
     api::{
         SchemaBackup, TenantSchema,
         condition::{ConditionType, Reason},
-        tenant_schema::Access,
     },
     backup::observe::Observed as ObservedBackup,
-    contract::{InstitutionStatus, JobKind, LoginLimits, Purpose, Step, TenantAnswer, TenantRow},
+    contract::{AccessWord, InstitutionStatus, JobKind, LoginLimits, Purpose, Step, TenantAnswer, TenantRow},
     frame::{Kind, Wish},
     kubernetes::secrets::Target,
     plan::{Effect, Plan, Running},
@@ -57,7 +56,7 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
         ("a pause is passed over", at.paused != plan.paused),
         ("steps are announced and there are none", plan.effects.iter().any(is_hollow)),
         ("a tenant is opened whose institution is shut", at.shut && plan.steps().any(opens)),
-        ("a login is opened whose institution is shut", at.shut && plan.steps().any(issues)),
+        ("a login is opened whose institution is shut", at.shut && plan.steps().any(|step| issues(step).is_some())),
         ("a password is issued and not published at once, or the other way round", is_lost(plan)),
         ("a login is closed after one was opened, which would close that", closes_after_opening(plan)),
         ("a line is empty", plan.to_string().lines().any(|line| line.trim().is_empty())),
@@ -66,30 +65,49 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
 }
 
 fn opens(step: &Step) -> bool {
-    step.opens() || matches!(step, Step::CreateTenantSchema { access: Access::ReadWrite, .. })
+    step.opens() || matches!(step, Step::CreateTenantSchema { access: AccessWord::ReadWrite, .. })
 }
 
-fn issues(step: &Step) -> bool {
-    matches!(step, Step::IssueCredential { .. })
+/// What the login is for that a step gives a password.
+fn issues(step: &Step) -> Option<&Purpose> {
+    match step {
+        Step::IssueCredential { purpose, .. } => Some(purpose),
+        _ => None,
+    }
 }
 
-/// The steps that issue a password are the last of their call, and come directly before the effect that publishes it.
+/// The steps that issue passwords are the last of their call, and directly after it come the effects that publish them.
 fn is_lost(plan: &Plan) -> bool {
-    let issued = |effect: &Effect| {
-        let (Effect::Steps(steps) | Effect::Try(steps)) = effect else { return false };
-        steps.iter().any(issues)
-    };
-    let is_published = |effect: &Effect| matches!(effect, Effect::Publish { .. });
-    let after = plan.effects.iter().skip(1).map(Some).chain([None]);
-    let is_last = |steps: &[Step]| steps.iter().position(issues).is_none_or(|place| place + 1 == steps.len());
-    let misplaced = |effect: &Effect| matches!(effect, Effect::Steps(steps) | Effect::Try(steps) if !is_last(steps));
-    plan.effects.first().is_some_and(is_published)
-        || plan.effects.iter().any(misplaced)
-        || plan.effects.iter().zip(after).any(|(effect, next)| issued(effect) != next.is_some_and(is_published))
+    let mut issued: Vec<&Purpose> = Vec::new();
+    for effect in &plan.effects {
+        match effect {
+            Effect::Publish { purpose, .. } => match issued.iter().position(|issued| *issued == purpose) {
+                Some(at) => drop(issued.remove(at)),
+                None => return true,
+            },
+            _ if !issued.is_empty() => return true,
+            Effect::Steps(steps) | Effect::Try(steps) => {
+                issued = steps.iter().skip_while(|step| issues(step).is_none()).filter_map(issues).collect();
+                if steps.iter().rev().take(issued.len()).any(|step| issues(step).is_none()) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    !issued.is_empty()
 }
 
+/// What was opened is not closed by the same plan.
 fn closes_after_opening(plan: &Plan) -> bool {
-    plan.steps().skip_while(|step| !issues(step)).any(Step::closes_logins)
+    let closes = |step: &Step| match step {
+        Step::EndPreviousLogin { purpose, .. } | Step::WithdrawCredential { purpose, .. } => Some(purpose.clone()),
+        _ => None,
+    };
+    let steps: Vec<_> = plan.steps().collect();
+    steps.iter().enumerate().any(|(at, step)| {
+        issues(step).is_some_and(|opened| steps[at..].iter().any(|later| closes(later).as_ref() == Some(opened)))
+    })
 }
 
 fn destroys(step: &Step) -> bool {
@@ -166,8 +184,8 @@ proptest! {
         let mut dice = Dice(&thrown);
         let tenant = tenant(&mut dice, false);
         if let Ok(desired) = tenant.desired(&resolved(database(&mut dice), 0)) {
-            let secret = secret_seen(&mut dice);
-            let observed = Observed { gone, secret, ..tenant_answer(&mut dice).into() };
+            let secrets = Purpose::all().map(|purpose| (purpose, secret_seen(&mut dice))).collect();
+            let observed = Observed { gone, secrets, ..tenant_answer(&mut dice).into() };
             let TenantAnswer { own, institution_status, .. } = &observed.answer;
             let status = own.as_deref().map_or(institution_status, |row| &row.institution_status);
             let shut = matches!(status, Some(InstitutionStatus::Suspended | InstitutionStatus::Closed));
@@ -217,7 +235,14 @@ fn each_lint_can_fail() {
     let gone = Situation { gone: true, ..Situation::default() };
     let paused = Situation { paused: true, ..Situation::default() };
     let shut = Situation { shut: true, ..Situation::default() };
-    let open = || Effect::Steps(vec![Step::SetTenantAccess { schema_id: id, access: Access::ReadWrite, cause: None }]);
+    let open = || {
+        Effect::Steps(vec![Step::SetTenantAccess {
+            schema_id: id,
+            access: AccessWord::ReadWrite,
+            access_cause: None,
+            from: AccessWord::Suspended,
+        }])
+    };
     let quiet = Situation::default();
     let close =
         || Effect::Try(vec![Step::EndPreviousLogin { owner_uid: "u".to_owned(), purpose: Purpose::Connection }]);
@@ -283,7 +308,13 @@ fn publish() -> Effect {
         owner_uid: text("u"),
         stays: false,
     };
-    Effect::Publish { secret, schema: text("school"), client: None, read: None }
+    Effect::Publish {
+        purpose: Purpose::Connection,
+        secret: Box::new(secret),
+        schema: text("school"),
+        client: None,
+        read: None,
+    }
 }
 
 fn reclaim(schema_id: Uuid) -> Step {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{SchemaBackup, TenantDatabase, TenantSchema, condition::Conditions, tenant_schema::Place},
     backup,
-    contract::{BackupAnswer, Caller, TenantAnswer},
+    contract::{BackupAnswer, Caller, Purpose, Step, TenantAnswer},
     frame::{Invalid, Kind, Notice, Pass, Wish},
     plan::{Applied, Effect, End, Plan, Published},
     tenant::resolve::{Older, Reach, Resolved},
@@ -214,13 +214,14 @@ fn as_planned(plan: &Plan) -> Applied {
                 let id = "44444444-4444-4444-8444-444444444444";
                 let answer = json!({
                     "call": step.call(), "status": "success", "message": format!("done: {step}"), "schema_id": ROW,
-                    "detail": { "backup_id": id, "closed": "school_app_a", "ended": 2 },
+                    "detail": { "backup_id": id, "closed": "school_app_a", "ended": 2, "purpose": purpose_of(step) },
                 });
                 serde_json::from_value(answer).expect("an answer")
             })),
             Effect::EndJobs(_) => {}
-            Effect::Publish { secret, .. } => {
-                applied.published = Some(Published {
+            Effect::Publish { purpose, secret, .. } => {
+                applied.published.push(Published {
+                    purpose: purpose.clone(),
                     secret_name: secret.name.clone(),
                     secret_uid: Some("uid-secret".to_owned()),
                     login: "school_app_b".to_owned(),
@@ -240,6 +241,16 @@ fn as_planned(plan: &Plan) -> Applied {
         }
     }
     applied
+}
+
+/// What the logins are for that a step is about.
+fn purpose_of(step: &Step) -> Option<&Purpose> {
+    match step {
+        Step::IssueCredential { purpose, .. }
+        | Step::EndPreviousLogin { purpose, .. }
+        | Step::WithdrawCredential { purpose, .. } => Some(purpose),
+        _ => None,
+    }
 }
 
 fn golden(file: &str, text: &str) {

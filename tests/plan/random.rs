@@ -59,7 +59,7 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
     }
     let mut spec = json!({
         "schemaName": "school",
-        "access": dice.of(&["ReadWrite", "Suspended"]),
+        "access": dice.of(&["ReadWrite", "ReadOnly", "Suspended"]),
         "deletionPolicy": dice.of(&["BackupThenDrop", "Drop", "Retain"]),
         "config": dice.of(&[json!({}), json!({ "color": "red" }), json!({ "note": "\u{0}" })]),
     });
@@ -67,14 +67,23 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
         merge(&mut spec, json!({ "institutionId": INSTITUTION }));
     }
     if dice.one_in(3) {
-        merge(&mut spec, json!({ "quota": { "limit": "1Gi" } }));
+        merge(
+            &mut spec,
+            json!({ "quota": { "limit": "1Gi", "enforcement": dice.of(&["Report", "Block", "Suspend"]) } }),
+        );
     }
     if dice.one_in(2) {
         merge(&mut spec, json!({ "connectionSecret": { "name": dice.of(&["school-db", "other-db"]) } }));
     }
+    if dice.one_in(3) {
+        merge(&mut spec, json!({ "migrationSecret": { "name": "school-owner" } }));
+    }
     let status = dice.maybe(3, |dice| {
         let credentials = dice.maybe(2, published);
-        json!({ "schemaId": dice.of(&[ROW, OTHER]), "schemaName": "school", "credentials": credentials })
+        let migration = dice.maybe(3, published);
+        json!({
+            "schemaId": dice.of(&[ROW, OTHER]), "schemaName": "school", "credentials": credentials, "migrationCredentials": migration,
+        })
     });
     let deleted = is_deleted.then_some(DELETED_AT);
     serde_json::from_value(json!({
@@ -94,12 +103,17 @@ fn published(dice: &mut Dice<'_>) -> Value {
     })
 }
 
-/// What the registry has of it.
-fn credential(dice: &mut Dice<'_>) -> Value {
+/// What the registry has of passwords.
+fn credentials(dice: &mut Dice<'_>) -> Value {
+    let of = dice.of(&[["connection"].as_slice(), &["migration"], &["connection", "migration"]]);
+    of.iter().map(|purpose| credential(dice, purpose)).collect()
+}
+
+fn credential(dice: &mut Dice<'_>, purpose: &str) -> Value {
     let until = dice.maybe(2, |dice| json!(dice.of(&["2026-12-31T00:30:00Z", "2026-12-30T00:30:00Z"])));
     let time = |dice: &mut Dice<'_>| json!(dice.of(&["2026-12-30T00:00:00Z"]));
     json!({
-        "login": "school_app_a", "credential_id": dice.of(&[ROW, OTHER]), "issued_at": "2026-12-10T00:00:00Z",
+        "purpose": purpose, "login": "school_app_a", "credential_id": dice.of(&[ROW, OTHER]), "issued_at": "2026-12-10T00:00:00Z",
         "previous_login": if until.is_null() { Value::Null } else { json!("school_app_b") }, "previous_until": until,
         "previous_closed_at": dice.maybe(4, time), "withdrawn_at": dice.maybe(4, time),
         "connection_limit": dice.of(&[20, 5]), "statement_timeout_seconds": 0, "idle_in_transaction_timeout_seconds": 300,
@@ -184,12 +198,14 @@ fn own(dice: &mut Dice<'_>) -> Value {
     row(json!({
         "schema_name": dice.of(&["school", "school", "school", "library"]),
         "status": dice.of(&["active", "suspended", "active", "released", "dropping", "dropped", "word_of_tomorrow"]),
-        "access": dice.of(&["ReadWrite", "Suspended"]), "taken_over": dice.one_in(3), "drift": drift,
+        "access": dice.of(&["ReadWrite", "WriteBlocked", "ReadOnly", "Suspended"]), "taken_over": dice.one_in(3), "drift": drift,
+        "access_cause": dice.of(&[json!(null), json!("Spec"), json!("Quota"), json!("Institution")]),
+        "storage_bytes": dice.of(&[0, 1_000_000_000, 1_060_000_000, 2_000_000_000]),
         "schema_exists": !dice.one_in(3), "absence": absence, "jobs": if jobs.is_null() { json!([]) } else { jobs },
         "institution_id": dice.maybe(5, |_| json!(INSTITUTION)),
         "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),
         "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
-        "credential": dice.maybe(2, credential),
+        "credentials": dice.maybe(2, credentials),
     }))
 }
 

@@ -240,7 +240,7 @@ async fn errors_name_the_attempt_the_thing_and_the_way_out() {
         let answer = set(&database, &tenant, "Sometimes").await;
         assert_eq!(
             answer["message"],
-            "cannot set access of schema \"school\" to Sometimes: access is ReadWrite or Suspended"
+            "cannot set access of schema \"school\" to Sometimes: access is ReadWrite, WriteBlocked, ReadOnly or Suspended"
         );
         let client = database.operator().await;
         for function in ["set_tenant_access", "set_tenant_config", "repair_tenant_schema", "recreate_tenant_schema"] {

@@ -4,49 +4,70 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::{Database, Tenant, call, expect};
+use crate::support::{Database, Lane, Tenant, call, expect, surveyed};
+
+/// What the survey finds of this tenant.
+pub async fn found(lane: &Lane, tenant: &Tenant) -> Vec<Value> {
+    let survey = lane.survey(false).await;
+    surveyed(&survey, tenant).map_or_else(Vec::new, |row| row["drift"].as_array().unwrap().clone())
+}
 
 /// What an application of a tenant is issued.
 pub struct Application<'a> {
     pub database: &'a Database,
     pub operator: Client,
     pub tenant: &'a Tenant,
+    /// What its logins are for.
+    pub purpose: &'static str,
 }
 
 impl<'a> Application<'a> {
     pub async fn of(database: &'a Database, tenant: &'a Tenant) -> Self {
-        Self { database, operator: database.operator().await, tenant }
+        Self { database, operator: database.operator().await, tenant, purpose: "connection" }
+    }
+
+    /// What the tenant's migrations are issued.
+    pub async fn migrating(database: &'a Database, tenant: &'a Tenant) -> Self {
+        Self { purpose: "migration", ..Self::of(database, tenant).await }
     }
 
     /// Issues a credential with this password; others of the options may be given.
     pub async fn issue(&self, password: &str, more: Value) -> Value {
         let mut options = self.tenant.options(&credential(self.database, password).await);
+        options["purpose"] = json!(self.purpose);
         options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         call(&self.operator, "issue_credential", &options).await
     }
 
-    /// Issues one, which must succeed, and returns its login.
+    /// Issues one, which must succeed, and returns its login. As the operator does it: a session of the login runs what only that
+    /// can.
     pub async fn issued(&self, password: &str) -> String {
         let answer = self.issue(password, json!({})).await;
         expect(&answer, "success");
-        answer["detail"]["login"].as_str().unwrap().to_owned()
+        let login = answer["detail"]["login"].as_str().unwrap().to_owned();
+        if let Some(statements) = answer["detail"]["own_statements"].as_str() {
+            let own = self.database.log_in(&login, password).await.unwrap();
+            let sent = OWN_STATEMENTS.replace(":milliseconds", "5000").replace(":statements", statements);
+            own.batch_execute(&sent).await.unwrap();
+        }
+        login
     }
 
     /// Sets a connection limit and a statement timeout.
     pub async fn limit(&self, connections: i64, seconds: i64) -> Value {
         let options = self.tenant.options(&json!({
-            "purpose": "connection", "connection_limit": connections, "statement_timeout_seconds": seconds,
+            "purpose": self.purpose, "connection_limit": connections, "statement_timeout_seconds": seconds,
             "idle_in_transaction_timeout_seconds": 300,
         }));
         call(&self.operator, "set_credential_limits", &options).await
     }
 
     pub async fn end_previous(&self) -> Value {
-        call(&self.operator, "end_previous_login", &self.tenant.options(&json!({ "purpose": "connection" }))).await
+        call(&self.operator, "end_previous_login", &self.tenant.options(&json!({ "purpose": self.purpose }))).await
     }
 
     pub async fn withdraw(&self) -> Value {
-        call(&self.operator, "withdraw_credential", &self.tenant.options(&json!({ "purpose": "connection" }))).await
+        call(&self.operator, "withdraw_credential", &self.tenant.options(&json!({ "purpose": self.purpose }))).await
     }
 
     /// Puts right what differs.
@@ -73,6 +94,8 @@ impl<'a> Application<'a> {
         }
     }
 }
+
+const OWN_STATEMENTS: &str = include_str!("../../sql/call/own_statements.sql");
 
 /// Whether a session was ended.
 pub async fn is_ended(session: &Client) -> bool {

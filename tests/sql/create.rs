@@ -54,7 +54,8 @@ async fn a_tenant_has_schema_roles_grants_and_a_row() {
             (&tenant.writer, "t", "TRUNCATE", false),
             (&tenant.reader, "t_id_seq", "USAGE", false),
             (&tenant.writer, "t_id_seq", "USAGE", true),
-            (&tenant.reader, "f()", "EXECUTE", true),
+            (&tenant.reader, "f()", "EXECUTE", false),
+            (&tenant.writer, "f()", "EXECUTE", true),
         ] {
             assert_eq!(
                 database.one::<bool>(&may(role, object, privilege)).await,

@@ -246,10 +246,10 @@ async fn a_survey_tells_what_became_of_a_credential() {
             let mut request = owner("school");
             request["schema_name"] = json!("school");
             let observed = call(&application.operator, "observe_tenant", &request).await;
-            assert_eq!(observed["own"]["credential"], row["credential"]);
+            assert_eq!(observed["own"]["credentials"], row["credentials"]);
             let again = lane.survey(false).await;
             assert!(surveyed(&again, &tenant).is_none(), "nothing happened since");
-            row["credential"].clone()
+            row["credentials"][0].clone()
         };
         assert_eq!(told().await, Value::Null);
         let first = application.issued("1").await;
@@ -257,7 +257,7 @@ async fn a_survey_tells_what_became_of_a_credential() {
         assert_eq!(
             issued,
             json!({
-                "login": first, "credential_id": issued["credential_id"], "issued_at": issued["issued_at"],
+                "purpose": "connection", "login": first, "credential_id": issued["credential_id"], "issued_at": issued["issued_at"],
                 "previous_login": null, "previous_until": null, "previous_closed_at": null, "withdrawn_at": null,
                 "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
             })

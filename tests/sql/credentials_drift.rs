@@ -4,15 +4,9 @@ use serde_json::{Value, json};
 use tenant_schema_operator::postgres::script::Form;
 
 use crate::{
-    application::Application,
+    application::{Application, found},
     support::{Database, Lane, Tenant, expect, has_keepers, surveyed, with_bare_database, with_database},
 };
-
-/// What the survey finds.
-async fn found(lane: &Lane, tenant: &Tenant) -> Vec<Value> {
-    let survey = lane.survey(false).await;
-    surveyed(&survey, tenant).map_or_else(Vec::new, |row| row["drift"].as_array().unwrap().clone())
-}
 
 /// A tenant with two open logins, whose survey finds nothing.
 struct Ground<'a> {
@@ -90,7 +84,7 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
                 1,
             ),
             (format!("ALTER ROLE {now} IN DATABASE {name} SET search_path = {}", vec!["away"; 9000].join(",")), 1),
-            (format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader), 6),
+            (format!("DROP OWNED BY {0}; DROP ROLE {0}", tenant.reader), 5),
             (
                 format!(
                     "SET ROLE {}; REVOKE CONNECT ON DATABASE {name} FROM {connect}; RESET ROLE; DROP ROLE {connect}",

@@ -131,7 +131,7 @@ async fn a_wait_for_a_login_writes_no_verifier_into_the_log() {
         let holder = database.connect(&server().user).await;
         holder.batch_execute(&format!("BEGIN; ALTER ROLE {login} CONNECTION LIMIT 1")).await.unwrap();
         let (operator, notices) = told(&database).await;
-        let waiting = Application { database: &database, operator, tenant: &tenant };
+        let waiting = Application { database: &database, operator, tenant: &tenant, purpose: "connection" };
         expect(&waiting.issue("3", json!({})).await, "busy");
         let told = notices.lock().unwrap().join("\n");
         assert!(told.contains("still waiting for") && told.contains(&format!("ALTER ROLE {login} ")), "{told}");

@@ -202,7 +202,7 @@ async fn a_copy_of_the_database_leaves_the_passwords_of_the_original_alone() {
         let login = Application::of(&database, &tenant).await.issued("1").await;
         let (database, copy) = database.copied().await;
         let operator = copy.connect(&format!("{}_op", database.name)).await;
-        let there = Application { database: &copy, operator, tenant: &tenant };
+        let there = Application { database: &copy, operator, tenant: &tenant, purpose: "connection" };
         assert_eq!(expect(&there.issue("2", json!({})).await, "error"), "copy");
         assert_eq!(expect(&there.withdraw().await, "error"), "copy");
         let here = Application::of(&database, &tenant).await;

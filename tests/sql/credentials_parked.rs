@@ -85,7 +85,7 @@ async fn a_session_that_comes_in_after_a_revocation_keeps_no_door_open() {
         assert!(is_ended(&parked).await && is_ended(&session).await);
         assert_eq!(application.door(&login, "mine").await, NO_PASSWORD);
         let told = lane.survey(false).await;
-        let credential = &told["tenants"][0]["credential"];
+        let credential = &told["tenants"][0]["credentials"][0];
         assert!(credential["withdrawn_at"].is_string(), "the operator issues another: {credential}");
 
         expect(&application.withdraw().await, "success");

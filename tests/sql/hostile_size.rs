@@ -236,12 +236,12 @@ async fn many_grants(count: u32) {
         many(&world, &other, count, "PERFORM lo_create(0);").await;
 
         let held = format!(
-            "SELECT concat_ws(' ', has_function_privilege('{0}', 'sly.f{count}()', 'EXECUTE'), has_table_privilege('{0}', 'sly.t1', 'SELECT'),
+            "SELECT concat_ws(' ', has_function_privilege('{1}', 'sly.f{count}()', 'EXECUTE'), has_table_privilege('{0}', 'sly.t1', 'SELECT'),
                               has_table_privilege('{1}', 'sly.t1', 'DELETE'))",
             tenant.reader, tenant.writer
         );
         assert_eq!(world.text(&held).await, "t t t");
-        world.run(&format!("DROP OWNED BY \"{0}\"; DROP ROLE \"{0}\"", tenant.reader)).await;
+        world.run(&format!("DROP OWNED BY \"{0}\"; DROP ROLE \"{0}\"", tenant.writer)).await;
         let repaired = soon(&client, "repair_tenant_schema", &tenant.options(&json!({}))).await;
         expect(&repaired, "success");
         assert_eq!(world.text(&held).await, "t t t");

@@ -157,7 +157,8 @@ impl Database {
     pub async fn remove(&self) {
         let mut roles = Vec::new();
         for query in [
-            "SELECT unnest(t.logins || ARRAY[t.owner_role, t.reader_role, t.writer_role]) FROM \
+            "SELECT unnest(t.logins || ARRAY[t.owner_role, t.reader_role, t.writer_role, \
+                edu_matrix_hub_schema._deleter_name(t)]) FROM \
                 edu_matrix_hub_schema.tenant_schemas AS t",
             "SELECT k.role_name FROM edu_matrix_hub_schema.role_keepers AS k ORDER BY k.parent IS NULL",
         ] {

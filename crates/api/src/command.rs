@@ -80,6 +80,8 @@ pub enum Verb {
     Unannotate(String),
     /// A `TenantSchema` gets this policy.
     SetDeletionPolicy(DeletionPolicy),
+    /// A `TenantSchema` gets this limit of its quota.
+    SetQuota(String),
     /// A `TenantDatabase` allows its tenants this policy as well.
     AllowDeletionPolicy(DeletionPolicy),
 }
@@ -156,6 +158,9 @@ impl fmt::Display for Command {
                 let added = r#"{"op":"add","path":"/spec/limits/deletionPolicies/-","value":"#;
                 ("patch", format!(" --type json -p '[{added}\"{}\"}}]'", policy.as_str()))
             }
+            Verb::SetQuota(limit) => {
+                ("patch", format!(r#" --type merge -p '{{"spec":{{"quota":{{"limit":"{limit}"}}}}}}'"#))
+            }
             Verb::SetDeletionPolicy(to) => {
                 ("patch", format!(r#" --type merge -p '{{"spec":{{"deletionPolicy":"{}"}}}}'"#, to.as_str()))
             }
@@ -206,6 +211,8 @@ mod tests {
         check(&a.annotate("g/k", "s@7.01:00Z+1"), "-n team annotate tenantschema a --overwrite g/k=s@7.01:00Z+1");
         let merge = r#"-n team patch tenantschema a --type merge -p '{"spec":{"deletionPolicy":"Retain"}}'"#;
         check(&a.to(Verb::SetDeletionPolicy(retain)), merge);
+        let quota = r#"-n team patch tenantschema a --type merge -p '{"spec":{"quota":{"limit":"6Gi"}}}'"#;
+        check(&a.to(Verb::SetQuota("6Gi".to_owned())), quota);
         let allow = r#"patch tenantdatabase main --type json -p '[{"op":"add","path":"/spec/limits/deletionPolicies/-","value":"Retain"}]'"#;
         check(&main.to(Verb::AllowDeletionPolicy(retain)), allow);
         check(&main.to(Verb::GetLabels), "get tenantdatabase main --show-labels");

@@ -28,6 +28,8 @@ pub enum ConditionType {
     Stalled,
     /// Nothing is done, because an annotation says so; the message says what would be.
     Paused,
+    /// The tenant's roles can do nothing beyond its schema. It says nothing of the others, and they nothing of it.
+    Isolated,
 }
 
 /// Whether `Ready` holds.
@@ -85,6 +87,7 @@ impl ConditionType {
             Self::Reconciling => "Reconciling",
             Self::Stalled => "Stalled",
             Self::Paused => "Paused",
+            Self::Isolated => "Isolated",
         }
     }
 }

@@ -100,7 +100,7 @@ pub enum TlsMode {
 }
 
 /// Which key of which Secret is meant.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CaSecretRef {
     /// The name of the Secret.

@@ -1,4 +1,4 @@
-//! What an application of a tenant connects with: the Secret that it is written to, and how long a password lives.
+//! What applications and migrations of a tenant connect with: the Secrets that it is written to, and how long a password lives.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -68,7 +68,8 @@ pub struct Credentials {
     #[schemars(range(min = 1, max = 10_000))]
     pub connection_limit: Option<i32>,
 
-    /// How many seconds a statement may take; `0` for any number. The login's default: a session may set another value.
+    /// How many seconds a statement may take; `0` for any number. The login's default: a session may set another value. Migrations
+    /// have no such limit.
     ///
     /// Default: `0`.
     #[serde(skip_serializing_if = "Option::is_none")]

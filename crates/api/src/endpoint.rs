@@ -3,7 +3,11 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{connection::TlsMode, schema, tenant_status::Place};
+use super::{
+    connection::{CaSecretRef, TlsMode},
+    schema,
+    tenant_status::Place,
+};
 
 /// Where applications connect to, such as a pooler.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -25,6 +29,12 @@ pub struct ClientEndpoint {
     /// Default: as the operator's connection has it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ssl_mode: Option<TlsMode>,
+
+    /// The authority of the certificate that applications meet there, which their Secrets have as `ca.crt`.
+    ///
+    /// Default: the authority of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
 }
 
 impl ClientEndpoint {

@@ -35,6 +35,12 @@ pub enum InstitutionsMode {
 /// A table of institutions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.suspendedValues) || has(self.statusColumn)")
+        .message("suspendedValues are values of a statusColumn, which is missing")
+        .reason(Reason::FieldValueInvalid)
+        .field_path(".suspendedValues")
+)]
 pub struct InstitutionSource {
     /// The schema that the table is in.
     #[schemars(length(min = 1, max = 63))]
@@ -44,7 +50,35 @@ pub struct InstitutionSource {
     #[schemars(length(min = 1, max = 63))]
     pub table: String,
 
-    /// The column with the institution's id, of type uuid, text or varchar.
+    /// The column with the institution's id, of type uuid, text or varchar. It should have an index: each survey looks up the
+    /// institutions of all tenants.
     #[schemars(length(min = 1, max = 63))]
     pub id_column: String,
+
+    /// The column that says how the institution stands, of type text, varchar, boolean, smallint, integer or an enum. Each survey reads
+    /// it, and closes the tenant of an institution with one of the `suspendedValues`, until it has another value.
+    ///
+    /// Default: none; no tenant is closed by the table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub status_column: Option<String>,
+
+    /// The values of `statusColumn` that close a tenant, as PostgreSQL shows them.
+    ///
+    /// Default: `[suspended, closed]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), inner(length(max = 63)), extend("x-kubernetes-list-type" = "set"))]
+    pub suspended_values: Option<Vec<String>>,
+}
+
+impl InstitutionSource {
+    /// The values that close a tenant, if the spec names none.
+    pub const DEFAULT_SUSPENDED_VALUES: [&str; 2] = ["suspended", "closed"];
+
+    /// The values that close a tenant.
+    #[must_use]
+    pub fn suspended_values(&self) -> Vec<String> {
+        let by_default = || Self::DEFAULT_SUSPENDED_VALUES.map(str::to_owned).to_vec();
+        self.suspended_values.clone().unwrap_or_else(by_default)
+    }
 }

@@ -28,6 +28,10 @@ pub enum Enforcement {
     /// Status and metrics say so; the tenant goes on.
     #[default]
     Report,
+    /// Nothing more is written to it; rows can be read and deleted.
+    Block,
+    /// The same, and at 110 % nobody comes in any more.
+    Suspend,
 }
 
 /// How much storage a tenant may use, and what happens beyond.
@@ -55,9 +59,12 @@ pub struct Quota {
     #[schemars(range(min = 1, max = 100))]
     pub warning_percent: Option<i32>,
 
-    /// What happens beyond the limit. `Report`: status and metrics say so and the tenant goes on.
+    /// What happens when the limit is reached. `Report`: status and metrics say so and the tenant goes on. `Block`: its
+    /// sessions end and nothing more is written, while rows can be read and deleted; writes come back below 95 %.
+    /// `Suspend`: the same, and at 110 % nobody comes in any more until it is below 100 %, which a higher limit does.
     ///
-    /// Default: the database's `defaults.quota.enforcement`, and without it `Report`.
+    /// Default: the database's `defaults.quota.enforcement`, and without it `Report`; at least the database's
+    /// `limits.enforcementAtLeast`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,
 }
@@ -100,11 +107,22 @@ impl Enforcement {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Report => "Report",
+            Self::Block => "Block",
+            Self::Suspend => "Suspend",
         }
     }
 }
 
 impl Quota {
+    /// From how many percent on nothing more is written, where that is enforced.
+    pub const BLOCK_PERCENT: i32 = 100;
+    /// Below how many percent writes come back.
+    pub const ALLOW_PERCENT: i32 = 95;
+    /// From how many percent on nobody comes in, where that is enforced.
+    pub const SUSPEND_PERCENT: i32 = 110;
+    /// From how many percent on a tenant is measured faster than by surveys, where the quota is enforced.
+    pub const WATCH_PERCENT: i32 = 90;
+
     /// From how many percent on a tenant is warned about, if the spec does not say.
     pub const DEFAULT_WARNING_PERCENT: i32 = 80;
 
@@ -135,7 +153,9 @@ mod tests {
         for policy in [BackupThenDrop, Drop, Retain] {
             assert_eq!(serde_json::to_value(policy).unwrap(), policy.as_str());
         }
-        assert_eq!(serde_json::to_value(Enforcement::Report).unwrap(), Enforcement::Report.as_str());
+        for enforcement in [Enforcement::Report, Enforcement::Block, Enforcement::Suspend] {
+            assert_eq!(serde_json::to_value(enforcement).unwrap(), enforcement.as_str());
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ macro_rules! reasons {
             }
 
             /// The condition that it is given with: `Ready` alone when nothing is left to do, `Reconciling` when it goes on by
-            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it.
+            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it. `Isolated` has reasons of its own.
             #[must_use]
             pub const fn condition(self) -> ConditionType {
                 match self { $(Self::$name => ConditionType::$condition,)* }
@@ -58,8 +58,14 @@ reasons! {
         "Everything is as the spec says."
         "Nothing."
     Suspended Ready
-        "The tenant is suspended, as its spec or its institution says: only the owner reaches the schema."
-        "Nothing; to give access back set `spec.access: ReadWrite`, or the institution's status to `active`."
+        "The tenant is suspended, as its spec, its quota or its institution says: only the owner reaches the schema."
+        "Nothing; to give access back set `spec.access: ReadWrite`, raise `spec.quota.limit`, or set the institution's status to `active`; the message says which."
+    ReadOnly Ready
+        "The tenant may be read and not written, as its spec says."
+        "Nothing; to give writes back set `spec.access: ReadWrite`."
+    WritesBlocked Ready
+        "The tenant has used up its quota, and `spec.quota.enforcement` is not `Report`: nothing more is written to it, and rows can be read and deleted."
+        "Make room in the schema, or raise `spec.quota.limit`; the message has the size below which writes come back, and the command."
     QuotaWarning Ready
         "The tenant works, and uses more of its quota than `spec.quota.warningPercent`."
         "Make room in the schema, or raise `spec.quota.limit`."
@@ -72,6 +78,24 @@ reasons! {
     Paused Paused
         "The annotation `edumatrixhub.io/paused` keeps the operator from doing anything; the message of the condition `Paused` says what it would do."
         "Remove the annotation when you want what the message says."
+    NoHoleFound Isolated
+        "True: the tenant's roles and logins can do nothing beyond its schema, as a survey found when it was the tenant's turn last."
+        "Nothing."
+    RoleTooPowerful Isolated
+        "False: a role or login of the tenant has an attribute such as `BYPASSRLS`, or is a member of a role that is not the tenant's."
+        "Run the statement in the message as a database administrator. The operator takes back by itself what it may."
+    RightsTooWide Isolated
+        "False: the tenant's roles, or `PUBLIC`, have rights on what is not the tenant's: another schema, the registry, a backup, the database, or tables in `public`."
+        "Run the statement in the message as a database administrator. The operator takes back by itself what it may."
+    FunctionTooPowerful Isolated
+        "False: the tenant may call a function that runs with the rights of a role with more power (`SECURITY DEFINER`)."
+        "Run the statement in the message as a database administrator, or let the function run with its caller's rights."
+    NotLookedAt Isolated
+        "Unknown: no survey has looked at the tenant's rights since it was made or opened. A survey looks at ten tenants, new ones first."
+        "Wait."
+    AccessClosed Isolated
+        "Unknown: the tenant is suspended, so there is nothing that its roles can do."
+        "Nothing."
     Completed Ready
         "The backup is finished."
         "Nothing."
@@ -169,8 +193,17 @@ reasons! {
         "The tenant works, but no Secret is written: the policy that keeps the operator from writing other Secrets is not in force."
         "Install the policy, which is part of the chart and of `dist/install.yaml`; the operator goes on by itself."
     SecretConflict Stalled
-        "The tenant works, but a Secret of the name in `spec.connectionSecret` is not the tenant's. It was not touched."
+        "The tenant works, but a Secret of the name in `spec.connectionSecret` or `spec.migrationSecret` is not the tenant's. It was not touched."
         "Choose another name, or delete that Secret if it is not needed; the operator goes on by itself."
+    LoginRefused Stalled
+        "The tenant works, but a Secret is not written: the operator has to log in once as the login in it, and the server does not let it."
+        "Give `pg_hba.conf` the line in the message; the operator goes on by itself."
+    InstitutionGone Stalled
+        "The tenant works, but its institution is no longer in the application's table (`institutions.source`). Nothing is closed or dropped for that."
+        "Delete the `TenantSchema` that the message names if the institution has left; or put its row back."
+    InstitutionsUnreadable Stalled
+        "The application's table of institutions cannot be read, so it is not known which are suspended. Tenants stay as they are."
+        "See the message: give the right, or correct `spec.institutions.source`; the operator goes on by itself."
     InstitutionUnknown Stalled
         "The institution is closed; or the database requires institutions to exist, and this one does not."
         "Make it active, or add it to the database's table; or correct `spec.institutionId` by creating the tenant again."
@@ -245,8 +278,8 @@ reasons! {
 impl Reason {
     /// The reasons for which a tenant's Secret is not written, while the tenant works.
     #[must_use]
-    pub const fn of_secrets() -> [Self; 3] {
-        [Self::CredentialsForbidden, Self::SecretsUnguarded, Self::SecretConflict]
+    pub const fn of_secrets() -> [Self; 4] {
+        [Self::CredentialsForbidden, Self::SecretsUnguarded, Self::SecretConflict, Self::LoginRefused]
     }
 }
 

@@ -110,6 +110,8 @@ fn conditions_page() -> String {
          An outage is never `Stalled`.\n\n\
          `Paused` is there only while a tenant has the annotation `edumatrixhub.io/paused`. Its message is the plan of what\n\
          the operator would do without it.\n\n\
+         `Isolated` of a tenant says whether its roles can do anything beyond its schema. It changes none of the others: a\n\
+         tenant that reaches too far works. Surveys look at ten tenants each, in turn.\n\n\
          `status.summary` is the most urgent of them, in one place: `Stalled` before `Reconciling`, then `Paused`, then\n\
          `Ready`, with reason, message and since when. The columns `REASON` and `MESSAGE` of `kubectl get` show it, and\n\
          `--field-selector status.summary.reason=…` finds tenants by it. Wait for `Ready`, look at the summary.\n\n\

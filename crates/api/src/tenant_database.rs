@@ -18,7 +18,7 @@ use super::credentials::{Credentials, SecretNaming};
 use super::endpoint::{ClientEndpoint, ReadEndpoint};
 use super::grants::GrantsAllowed;
 pub use super::institutions::{InstitutionSource, Institutions, InstitutionsMode};
-use super::policy::{BackupPolicy, DeletionPolicy, Quota};
+use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
 use super::schema;
 use super::transfer::Transfer;
 use crate::ident::{Ident, IdentError};
@@ -200,6 +200,13 @@ pub struct Limits {
         validation = Rule::new(schema::SIZE_BOUNDS_RULE).message("maxQuota must be more than 0 and at most 8Pi")
     )]
     pub max_quota: Option<String>,
+
+    /// What happens at least when a tenant has used up its quota: `Report`, `Block` or `Suspend`, each more than the one
+    /// before.
+    ///
+    /// Default: `Report`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enforcement_at_least: Option<Enforcement>,
 
     /// The deletion policies that tenants may have.
     ///

@@ -87,7 +87,14 @@ pub const CONFIG_MAX_LEVELS: usize = 32;
     )
     .message("schemaName is immutable: it can be neither added, changed nor removed")
     .reason(Reason::FieldValueForbidden)
-    .field_path(".schemaName")
+    .field_path(".schemaName"),
+    validation = Rule::new(
+        "!has(self.connectionSecret) || !has(self.migrationSecret) || \
+         self.connectionSecret.name != self.migrationSecret.name"
+    )
+    .message("migrationSecret must have another name than connectionSecret")
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".migrationSecret")
 )]
 pub struct TenantSchemaSpec {
     /// The `TenantDatabase` that hosts the tenant. Immutable.
@@ -144,7 +151,8 @@ pub struct TenantSchemaSpec {
     #[schemars(schema_with = "schema::free_object")]
     pub config: Option<BTreeMap<String, Value>>,
 
-    /// Whether the tenant may be used. `ReadWrite`: yes. `Suspended`: only the owner reaches the schema, the
+    /// Whether the tenant may be used. `ReadWrite`: yes. `ReadOnly`: its sessions end, and it may be read and not written.
+    /// `Suspended`: only the owner reaches the schema, the
     /// sessions of its roles are ended, nothing is lost; `ReadWrite` gives back exactly what was taken.
     ///
     /// Default: `ReadWrite`.
@@ -177,7 +185,15 @@ pub struct TenantSchemaSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_secret: Option<ConnectionSecret>,
 
-    /// How long a password in that Secret lives, and what its login may.
+    /// The Secret that migrations connect with. Its sessions act as the owner role, so that they make and change tables, which belong
+    /// to the owner whichever password they were made with. The operator writes and renews it as the other one. It has another name
+    /// than that.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration_secret: Option<ConnectionSecret>,
+
+    /// How long a password in these Secrets lives, and what its login may.
     ///
     /// Default: what each field defaults to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,6 +225,8 @@ pub enum Access {
     /// It may be read and written.
     #[default]
     ReadWrite,
+    /// It may be read.
+    ReadOnly,
     /// It may not be used, nothing is lost.
     Suspended,
 }
@@ -219,6 +237,7 @@ impl Access {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ReadWrite => "ReadWrite",
+            Self::ReadOnly => "ReadOnly",
             Self::Suspended => "Suspended",
         }
     }
@@ -350,7 +369,7 @@ mod tests {
 
     #[test]
     fn the_registry_has_the_word_that_the_manifest_has() {
-        for access in [Access::ReadWrite, Access::Suspended] {
+        for access in [Access::ReadWrite, Access::ReadOnly, Access::Suspended] {
             assert_eq!(serde_json::to_value(access).unwrap(), access.as_str());
         }
     }

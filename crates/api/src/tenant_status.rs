@@ -55,11 +55,12 @@ pub struct TenantSchemaStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roles: Option<Roles>,
 
-    /// What the schema is now, in the database: `Active`, `Suspended`, or `Dropping` while it is being removed.
+    /// What the schema is now, in the database: `Active`; `ReadOnly`, or `WriteBlocked` where rows can be deleted too;
+    /// `Suspended`; or `Dropping` while it is being removed.
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
 
-    /// Who keeps the schema closed; absent while it is open.
+    /// Who keeps the schema closed, wholly or to writes; absent while it is open.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked: Option<Blocked>,
 
@@ -100,6 +101,9 @@ pub struct TenantSchemaStatus {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub grants: Vec<GrantStatus>,
+    /// What migrations connect with; absent while nothing is published.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub migration_credentials: Option<CredentialsStatus>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,17 +116,21 @@ pub struct TenantSchemaStatus {
 pub enum State {
     /// It may be read and written.
     Active,
+    /// It may be read.
+    ReadOnly,
+    /// It may be read, and rows be deleted.
+    WriteBlocked,
     /// It may not be used.
     Suspended,
     /// It is being removed.
     Dropping,
 }
 
-/// Who keeps a tenant closed.
+/// Who keeps a tenant closed, wholly or to writes.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
-    /// `Spec`: `spec.access` says so. `Institution`: its institution is suspended or closed in the registry.
+    /// `Spec`: `spec.access` says so. `Quota`: its quota is used up, and enforced. `Institution`: its institution is suspended or closed in the registry.
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub cause: Option<BlockedCause>,
 
@@ -131,14 +139,28 @@ pub struct Blocked {
     pub since: Option<Time>,
 }
 
-/// What keeps a tenant closed.
+/// What keeps a tenant closed, wholly or to writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::schema::undescribed)]
 pub enum BlockedCause {
     /// Its own spec.
     Spec,
+    /// Its quota.
+    Quota,
     /// The institution that it belongs to.
     Institution,
+}
+
+impl BlockedCause {
+    /// The word as a status has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Spec => "Spec",
+            Self::Quota => "Quota",
+            Self::Institution => "Institution",
+        }
+    }
 }
 
 /// Where a schema is.

@@ -15,12 +15,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
-use super::{GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words};
-use crate::api::{
-    schema_backup::BackupMethod,
-    tenant_schema::{Access, BlockedCause},
-    transfer::ObjectName,
+use super::{
+    AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words,
 };
+use crate::api::{schema_backup::BackupMethod, transfer::ObjectName};
 
 /// From one list: the names of the functions, and the calls with their options.
 macro_rules! steps {
@@ -63,7 +61,9 @@ steps! {
         /// In bytes.
         quota_limit: Option<Quota>,
         /// Who may come in.
-        access: Access,
+        access: AccessWord,
+        /// Who closes it, if it is closed.
+        access_cause: Option<AccessCause>,
         /// The application's own table of institutions.
         #[serde(skip_serializing_if = "Option::is_none")]
         institution_source: Option<InstitutionSource>,
@@ -76,10 +76,12 @@ steps! {
         /// The tenant.
         schema_id: Uuid,
         /// Who may come in.
-        access: Access,
+        access: AccessWord,
         /// Who closes it, if it is closed.
+        access_cause: Option<AccessCause>,
+        /// Who could come in before.
         #[serde(skip)]
-        cause: Option<BlockedCause>,
+        from: AccessWord,
     }
     /// Keeps free JSON and the quota in the registry.
     SetTenantConfig = "set_tenant_config" {
@@ -316,7 +318,10 @@ impl Step {
     #[must_use]
     pub const fn opens(&self) -> bool {
         match self {
-            Self::SetTenantAccess { access, .. } => matches!(access, Access::ReadWrite),
+            Self::SetTenantAccess { access: AccessWord::ReadWrite, .. } => true,
+            Self::SetTenantAccess { access, from, .. } => {
+                matches!(from, AccessWord::Suspended) && !matches!(access, AccessWord::Suspended)
+            }
             Self::SetTenantGrants { grants, .. } => !grants.is_empty(),
             _ => false,
         }
@@ -340,10 +345,10 @@ impl Step {
         matches!(self, Self::EndPreviousLogin { .. } | Self::WithdrawCredential { .. })
     }
 
-    /// Where a step that issues a password is given what is made for it; nothing in others.
-    pub const fn new_credential(&mut self) -> Option<&mut Option<NewCredential>> {
+    /// Where a step that issues a password is given what is made for it, and for which purpose; nothing in others.
+    pub fn new_credential(&mut self) -> Option<(Purpose, &mut Option<NewCredential>)> {
         match self {
-            Self::IssueCredential { new, .. } => Some(new),
+            Self::IssueCredential { purpose, new, .. } => Some((purpose.clone(), new)),
             _ => None,
         }
     }
@@ -378,7 +383,7 @@ mod tests {
     /// One of each call about which a question is answered with yes, and some of the others.
     fn steps() -> Vec<Step> {
         let id = Uuid::nil();
-        let access = |access| Step::SetTenantAccess { schema_id: id, access, cause: None };
+        let access = |access, from| Step::SetTenantAccess { schema_id: id, access, access_cause: None, from };
         let aside = |purge| Step::SetAsideTenantSchema {
             schema_id: id,
             owner_uid: String::new(),
@@ -395,7 +400,8 @@ mod tests {
                 register_institution: false,
                 config: Map::new(),
                 quota_limit: None,
-                access: Access::ReadWrite,
+                access: AccessWord::ReadWrite,
+                access_cause: None,
                 institution_source: None,
                 beside: None,
             },
@@ -408,8 +414,11 @@ mod tests {
                 location: String::new(),
             },
             Step::BringBack { since: Timestamp::UNIX_EPOCH, skip: Vec::new(), cut_off: Some(2) },
-            access(Access::ReadWrite),
-            access(Access::Suspended),
+            access(AccessWord::ReadWrite, AccessWord::Suspended),
+            access(AccessWord::ReadWrite, AccessWord::ReadOnly),
+            access(AccessWord::ReadOnly, AccessWord::Suspended),
+            access(AccessWord::Suspended, AccessWord::ReadOnly),
+            access(AccessWord::WriteBlocked, AccessWord::ReadWrite),
             aside(true),
             aside(false),
             Step::RequestBackup {
@@ -437,7 +446,7 @@ mod tests {
         check(Step::queues_job, &["close", "request", "remove"]);
         check(Step::gives, &["create", "take", "bring"]);
         check(Step::takes_back, &["take", "bring"]);
-        check(Step::opens, &["resume"]);
+        check(Step::opens, &["resume", "give", "resume,"]);
         let drops = |step: &&Step| step.to_string().ends_with("drop it in parts");
         assert!(steps().iter().find(drops).is_some_and(Step::queues_job));
     }

@@ -32,8 +32,30 @@ pub struct Brake {
 words! {
     /// What a login of a tenant is for.
     Purpose {
-        /// Its applications.
+        /// Its applications, which read and write.
         Connection = "connection",
+        /// Its migrations, which act as its owner role.
+        Migration = "migration",
+    }
+}
+
+impl Purpose {
+    /// Who logs in for it, for people.
+    #[must_use]
+    pub const fn users(&self) -> &'static str {
+        match self {
+            Self::Migration => "migrations",
+            Self::Connection | Self::Other(_) => "applications",
+        }
+    }
+
+    /// The field of the spec that asks for a Secret.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Migration => "migrationSecret",
+            Self::Connection | Self::Other(_) => "connectionSecret",
+        }
     }
 }
 

@@ -2,29 +2,29 @@
 
 use std::fmt;
 
-use super::{ConfigChange, Quota, Step, Withdrawal};
-use crate::api::{
-    tenant_schema::{Access, BlockedCause},
-    transfer::ObjectName,
+use super::{ConfigChange, Purpose, Quota, Step, Withdrawal};
+use crate::{
+    api::transfer::ObjectName,
+    contract::{AccessCause, AccessWord},
 };
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CreateTenantSchema { quota_limit, access, .. } => {
-                let suspended = if *access == Access::Suspended { ", suspended" } else { "" };
+                let closed = match access {
+                    AccessWord::Suspended => ", suspended",
+                    AccessWord::ReadOnly => ", read-only",
+                    _ => "",
+                };
                 write!(
                     f,
-                    "create schema with roles owner, reader, writer; quota {}{suspended}",
+                    "create schema with roles owner, reader, writer; quota {}{closed}",
                     shown(quota_limit.as_ref())
                 )
             }
-            Self::SetTenantAccess { access: Access::Suspended, cause, .. } => {
-                let as_said = if *cause == Some(BlockedCause::Institution) { ", as its institution is" } else { "" };
-                write!(f, "suspend{as_said}: take USAGE from all but the owner, end sessions")
-            }
-            Self::SetTenantAccess { access: Access::ReadWrite, .. } => {
-                f.write_str("resume: give back what suspension took")
+            Self::SetTenantAccess { access, access_cause, from, .. } => {
+                set_access(f, access, access_cause.as_ref(), from)
             }
             Self::SetTenantConfig { changes: ConfigChange::Config, .. } => f.write_str("set config"),
             Self::SetTenantConfig { changes: ConfigChange::Quota, quota_limit, .. } => {
@@ -33,19 +33,23 @@ impl fmt::Display for Step {
             Self::SetTenantConfig { changes: ConfigChange::Both, quota_limit, .. } => {
                 write!(f, "set config and quota {}", shown(quota_limit.as_ref()))
             }
-            Self::IssueCredential { limits, unpublished, .. } => {
+            Self::IssueCredential { purpose, limits, unpublished, .. } => {
                 let of = if *unpublished { "again, as no Secret has the last one" } else { "to the login not in use" };
-                write!(f, "issue a password {of}; {limits}")
+                write!(f, "issue a password{} {of}; {limits}", whose(purpose))
             }
-            Self::SetCredentialLimits { limits, .. } => write!(f, "set the limits of the login in use: {limits}"),
-            Self::EndPreviousLogin { .. } => f.write_str("close the login of the former password, end its sessions"),
-            Self::WithdrawCredential { cause, .. } => {
+            Self::SetCredentialLimits { purpose, limits, .. } => {
+                write!(f, "set the limits of the login in use{}: {limits}", whose(purpose))
+            }
+            Self::EndPreviousLogin { purpose, .. } => {
+                write!(f, "close the login of the former password{}, end its sessions", whose(purpose))
+            }
+            Self::WithdrawCredential { purpose, cause, .. } => {
                 let why = match cause {
                     Withdrawal::NotWanted => ", as the spec asks for no Secret",
                     Withdrawal::Revoked => ", as a user revoked the password",
                     Withdrawal::Begun => ", which was begun before",
                 };
-                write!(f, "close the logins of applications, end their sessions{why}")
+                write!(f, "close the logins of {}, end their sessions{why}", purpose.users())
             }
             Self::SetTenantGrants { grants, .. } if grants.is_empty() => f.write_str("take back all grants to others"),
             Self::SetTenantGrants { grants, .. } => {
@@ -90,10 +94,47 @@ impl fmt::Display for Step {
     }
 }
 
+/// Whose password it is, where that is not the applications'.
+const fn whose(purpose: &Purpose) -> &'static str {
+    match purpose {
+        Purpose::Migration => " of migrations",
+        Purpose::Connection | Purpose::Other(_) => "",
+    }
+}
+
 fn shown(quota: Option<&Quota>) -> &str {
     quota.map_or("none", |quota| quota.shown.as_str())
 }
 
 fn former(from: Option<&ObjectName>) -> String {
     from.map_or_else(|| "an earlier object of this name".to_owned(), |from| format!("TenantSchema {from}"))
+}
+
+fn set_access(
+    f: &mut fmt::Formatter<'_>,
+    access: &AccessWord,
+    cause: Option<&AccessCause>,
+    from: &AccessWord,
+) -> fmt::Result {
+    let was_suspended = *from == AccessWord::Suspended;
+    match (access, cause) {
+        (AccessWord::Suspended, cause) => {
+            let why = match cause {
+                Some(AccessCause::Institution) => ", as its institution is",
+                Some(AccessCause::Quota) => ", as it uses far more than its quota",
+                _ => "",
+            };
+            write!(f, "suspend{why}: take USAGE from all but the owner, end sessions")
+        }
+        (AccessWord::ReadOnly | AccessWord::WriteBlocked, _) => {
+            let resume = if was_suspended { "resume, and " } else { "" };
+            let (what, rest) = match access {
+                AccessWord::WriteBlocked => ("block writes, as its quota is used up", ", let rows be deleted"),
+                _ => ("make it read-only", ""),
+            };
+            write!(f, "{resume}{what}: take memberships in writer and owner, end sessions{rest}")
+        }
+        (_, _) if was_suspended => f.write_str("resume: give back what suspension took"),
+        (_, _) => f.write_str("give writes back: the memberships in writer and owner that were taken"),
+    }
 }

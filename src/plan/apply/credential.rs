@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use crate::{
     api::condition::Reason,
-    contract::{Call, CallResult, CallStatus, NewCredential, Step, Verifier},
+    contract::{Call, CallResult, Caller, NewCredential, Purpose, Step, Verifier},
     kubernetes::secrets::{Content, Refusal, Secrets, Target},
-    lane::Endpoint,
+    lane::{Endpoint, Lane},
     plan::End,
     text::DOCS,
 };
@@ -19,15 +19,27 @@ pub struct Password(String);
 
 /// A password that the database has and no Secret yet.
 pub struct Issued {
+    /// Who logs in with it.
+    pub purpose: Purpose,
     login: String,
     credential_id: Uuid,
     previous_until: Option<Timestamp>,
+    own_statements: Option<OwnStatements>,
     password: Password,
+}
+
+/// What only a session of the login itself can do before others have its password.
+struct OwnStatements {
+    statements: String,
+    /// A role that every tenant's login is a member of, by which the server can let them in.
+    group: String,
 }
 
 /// A password that is in its Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
+    /// Who logs in with it.
+    pub purpose: Purpose,
     /// The name of the Secret.
     pub secret_name: String,
     /// Its UID.
@@ -40,29 +52,62 @@ pub struct Published {
     pub previous_until: Option<Timestamp>,
 }
 
-/// Makes a password for the step that issues one, if there is such a step.
+/// Makes a password for each step that issues one.
 ///
 /// It has 244 random bits. The verifier has as many iterations as PostgreSQL's own, because drivers refuse fewer.
-pub fn make(steps: &mut [Step]) -> Option<Password> {
-    let new = steps.iter_mut().find_map(Step::new_credential)?;
-    let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-    let verifier = Verifier::new(scram_sha_256(password.as_bytes()));
-    *new = Some(NewCredential { credential_id: Uuid::new_v4(), verifier });
-    Some(Password(password))
+pub fn make(steps: &mut [Step]) -> Vec<(Purpose, Password)> {
+    let make = |(purpose, new): (Purpose, &mut Option<NewCredential>)| {
+        let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let verifier = Verifier::new(scram_sha_256(password.as_bytes()));
+        *new = Some(NewCredential { credential_id: Uuid::new_v4(), verifier });
+        (purpose, Password(password))
+    };
+    steps.iter_mut().filter_map(Step::new_credential).map(make).collect()
 }
 
-/// What the database answered to the step that issues the password, if it did.
-pub fn issued(results: &[CallResult], password: Option<Password>) -> Option<Issued> {
+/// What the database answered to the steps that issue passwords, where it did.
+pub fn issued(results: &[CallResult], passwords: Vec<(Purpose, Password)>) -> Vec<Issued> {
     #[derive(Deserialize)]
     struct Answer {
         login: String,
         credential_id: Uuid,
         previous_until: Option<Timestamp>,
+        own_statements: Option<String>,
+        #[serde(default)]
+        group: String,
     }
-    let result =
-        results.iter().find(|result| result.call == Call::IssueCredential && result.status == CallStatus::Success)?;
-    let Answer { login, credential_id, previous_until } = serde_json::from_value(result.detail.clone()).ok()?;
-    Some(Issued { login, credential_id, previous_until, password: password? })
+    let answered = |(purpose, password): (Purpose, Password)| {
+        let result = results.iter().find(|result| result.succeeded_for(&Call::IssueCredential, &purpose))?;
+        let Answer { login, credential_id, previous_until, own_statements, group } =
+            serde_json::from_value(result.detail.clone()).ok()?;
+        let own_statements = own_statements.map(|statements| OwnStatements { statements, group });
+        Some(Issued { purpose, login, credential_id, previous_until, own_statements, password })
+    };
+    passwords.into_iter().filter_map(answered).collect()
+}
+
+/// Has a session of the login do what only that can, if there is anything.
+pub async fn prepare(lane: &Lane, caller: &Caller, target: &Target, schema: &str, issued: &Issued) -> Result<(), End> {
+    let Issued { login, own_statements, password: Password(password), .. } = issued;
+    let Some(OwnStatements { statements, group }) = own_statements else { return Ok(()) };
+    let failed = match lane.run_as(caller, login, password, statements).await {
+        Ok(()) => return Ok(()),
+        Err(failed) => failed,
+    };
+    let secret = target.full_name();
+    if !failed.refuses_login() {
+        let message = format!("Secret {secret} is written when login {login} has its defaults: {failed}");
+        return Err(End::Waits { reason: Reason::ProgressingWithRetry, message, until: None });
+    }
+    let database = &lane.place.database;
+    Err(End::Refused {
+        reason: Reason::LoginRefused,
+        message: format!(
+            "schema {schema} is there, but Secret {secret} is not written: the operator has to log in as {login} once, since only that \
+             login can set its defaults, and {failed}; a line of pg_hba.conf that lets it: host \"{database}\" \"+{group}\" \
+             OPERATOR_ADDRESS scram-sha-256; then: SELECT pg_reload_conf()"
+        ),
+    })
 }
 
 /// Writes the Secret.
@@ -73,16 +118,16 @@ pub async fn publish(
     schema: &str,
     issued: Issued,
 ) -> Result<Published, Refusal> {
-    let Issued { login, credential_id, previous_until, password: Password(password) } = issued;
+    let Issued { purpose, login, credential_id, previous_until, password: Password(password), .. } = issued;
     let content = Content { credential_id, endpoint: endpoint.digest() };
     let values = endpoint.values(&login, &password, schema);
     let secret_uid = secrets.publish(target, &values, &content).await?;
-    Ok(Published { secret_name: target.name.clone(), secret_uid, login, credential_id, previous_until })
+    Ok(Published { purpose, secret_name: target.name.clone(), secret_uid, login, credential_id, previous_until })
 }
 
 /// What it means that a Secret cannot be written, for people.
 #[must_use]
-pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
+pub fn refused(refusal: &Refusal, target: &Target, purpose: &Purpose, schema: &str) -> End {
     let secret = target.full_name();
     let Target { namespace, name, .. } = target;
     let message = match refusal {
@@ -93,7 +138,8 @@ pub fn refused(refusal: &Refusal, target: &Target, schema: &str) -> End {
         ),
         Refusal::Foreign => format!(
             "schema {schema} is there, but a Secret {secret} is there as well that is not this tenant's, and it was not touched: choose \
-             another spec.connectionSecret.name, or, if it is not needed: kubectl -n {namespace} delete secret {name}"
+             another spec.{}.name, or, if it is not needed: kubectl -n {namespace} delete secret {name}",
+            purpose.field()
         ),
         Refusal::Forbidden(words) => format!(
             "schema {schema} is there, but Secret {secret} cannot be written: {words}{}",
@@ -130,12 +176,12 @@ fn way_out(words: &str, target: &Target) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contract::{LoginLimits, Purpose};
+    use crate::contract::LoginLimits;
 
-    fn issue() -> Step {
+    fn issue(purpose: Purpose) -> Step {
         Step::IssueCredential {
             owner_uid: "uid".to_owned(),
-            purpose: Purpose::Connection,
+            purpose,
             new: None,
             limits: LoginLimits {
                 connection_limit: 20,
@@ -149,14 +195,16 @@ mod tests {
 
     #[test]
     fn a_password_is_made_for_the_step_that_issues_one_and_is_another_each_time() {
-        assert!(make(&mut [Step::CancelTenantJobs { schema_id: Uuid::nil() }]).is_none());
-        let mut steps = [issue(), issue()];
-        let Password(one) = make(&mut steps[..1]).unwrap();
-        let Password(other) = make(&mut steps[1..]).unwrap();
+        assert!(make(&mut [Step::CancelTenantJobs { schema_id: Uuid::nil() }]).is_empty());
+        let mut steps = [issue(Purpose::Connection), issue(Purpose::Migration)];
+        let made = make(&mut steps);
+        let [(Purpose::Connection, Password(one)), (Purpose::Migration, Password(other))] = &made[..] else {
+            panic!("one for each purpose")
+        };
         assert_eq!((one.len(), other.len()), (64, 64));
         assert!(one != other && steps[0] != steps[1]);
         let sent = serde_json::to_string(&steps).unwrap();
-        assert!(sent.contains("SCRAM-SHA-256$4096:") && !sent.contains(&one));
+        assert!(sent.contains("SCRAM-SHA-256$4096:") && !sent.contains(one));
         assert!(!format!("{steps:?}").contains("SCRAM"), "a verifier is not printed");
     }
 
@@ -170,7 +218,8 @@ mod tests {
             owner_uid: "uid".to_owned(),
             stays: false,
         };
-        let check = |refusal: Refusal, expected: &str| match refused(&refusal, &target, "school") {
+        let check = |refusal: Refusal, expected: &str| match refused(&refusal, &target, &Purpose::Connection, "school")
+        {
             End::Refused { message, .. } | End::Waits { message, .. } => {
                 assert!(message.contains(expected), "{message}");
             }

@@ -7,7 +7,8 @@ pub use credential::{Published, refused};
 
 use super::{Effect, End, Plan, Running};
 use crate::{
-    contract::{Call, CallResult, CallStatus, Caller, Step},
+    api::condition::Reason,
+    contract::{Call, CallResult, CallStatus, Caller, Purpose, Step},
     kubernetes::secrets::Secrets,
     lane::Lane,
     postgres::Error,
@@ -18,8 +19,8 @@ use crate::{
 pub struct Applied {
     /// What the functions answered, in order.
     pub results: Vec<CallResult>,
-    /// The password that was written to a Secret.
-    pub published: Option<Published>,
+    /// The passwords that were written to Secrets.
+    pub published: Vec<Published>,
     /// Where it ended.
     pub end: End,
     /// The function whose answer was the end, if one's was.
@@ -30,13 +31,19 @@ impl Applied {
     /// The result of applying an empty plan.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { results: Vec::new(), published: None, end: End::Done, ended_by: None }
+        Self { results: Vec::new(), published: Vec::new(), end: End::Done, ended_by: None }
     }
 
     /// The answer of a function that did something.
     #[must_use]
     pub fn success(&self, call: &Call) -> Option<&CallResult> {
         self.results.iter().find(|result| result.call == *call && result.status == CallStatus::Success)
+    }
+
+    /// The answer of a function that did something to the logins of this purpose.
+    #[must_use]
+    pub fn success_for(&self, call: &Call, purpose: &Purpose) -> Option<&CallResult> {
+        self.results.iter().find(|result| result.succeeded_for(call, purpose))
     }
 
     /// A text that one of the functions answered with.
@@ -55,7 +62,7 @@ impl Applied {
 /// Applies a plan on its database, and on the Secrets of its tenant.
 pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applied, Error> {
     let mut applied = Applied::nothing();
-    let (mut tried, mut issued) = (None, None);
+    let (mut tried, mut issued) = (None, Vec::new());
     for effect in &plan.effects {
         let is_tried = matches!(effect, Effect::Try(_));
         match effect {
@@ -64,7 +71,7 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
             Effect::Steps(steps) | Effect::Try(steps) => {
                 let queues_job = steps.iter().any(Step::queues_job);
                 let mut steps = steps.clone();
-                let password = credential::make(&mut steps);
+                let passwords = credential::make(&mut steps);
                 let results = match call(lane, &plan.caller, steps).await {
                     Err(error) if error.is_unstorable() => {
                         applied.end = End::unstorable(&error);
@@ -75,7 +82,7 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                 if queues_job {
                     lane.jobs_waiting.notify_one();
                 }
-                issued = credential::issued(&results, password);
+                issued.extend(credential::issued(&results, passwords));
                 let end = results.last().and_then(|last| Some((End::of(last)?, Some(last.call.clone()))));
                 applied.results.extend(results);
                 match end {
@@ -88,14 +95,22 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                     None => {}
                 }
             }
-            Effect::Publish { secret, schema, client, read } => {
+            Effect::Publish { purpose, secret, schema, client, read } => {
                 let endpoint = lane.endpoint.for_clients(client.as_ref(), read.as_ref());
                 // Without an answer there is nothing to write, and the next look finds a password that reached no Secret.
-                let Some(issued) = issued.take() else { continue };
-                match credential::publish(secrets, &endpoint, secret, schema, issued).await {
-                    Ok(published) => applied.published = Some(published),
+                let Some(at) = issued.iter().position(|issued| issued.purpose == *purpose) else { continue };
+                let issued = issued.swap_remove(at);
+                let ready = credential::prepare(lane, &plan.caller, secret, schema, &issued).await;
+                let written = match ready {
+                    Ok(()) => credential::publish(secrets, &endpoint, secret, schema, issued)
+                        .await
+                        .map_err(|refusal| refused(&refusal, secret, purpose, schema)),
+                    Err(end) => Err(end),
+                };
+                match written {
+                    Ok(published) => applied.published.push(published),
                     // What comes after has nothing to do with it.
-                    Err(refusal) => drop(tried.get_or_insert((refused(&refusal, secret, schema), None))),
+                    Err(end) => drop(tried.get_or_insert((end, None))),
                 }
             }
             Effect::Await { reason, fact, until } => {
@@ -103,7 +118,11 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                 return Ok(applied);
             }
             Effect::Refuse { reason, message } => {
-                applied.end = End::Refused { reason: *reason, message: message.clone() };
+                let refused = End::Refused { reason: *reason, message: message.clone() };
+                // A Secret that is not written for want of a login says how that comes in; what it lacks until then follows from that.
+                let is_shut_out =
+                    |(end, _): &(End, _)| matches!(end, End::Refused { reason: Reason::LoginRefused, .. });
+                (applied.end, applied.ended_by) = tried.filter(is_shut_out).unwrap_or((refused, None));
                 return Ok(applied);
             }
             Effect::Release => applied.end = End::Released,

@@ -87,17 +87,21 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     }
 }
 
-/// A new schema, and in the same call what its applications log in with.
+/// A new schema, and in the same call what is to be logged in with.
 fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect> {
-    let is_open = access::closed_by(desired, observed.institution_status.as_ref()).is_none();
-    let mut effects = match desired.credential.as_ref().filter(|_| is_open) {
-        Some(wanted) => {
-            vec![Effect::Steps(vec![create, issue_step(wanted, false)]), publish(wanted, desired.schema_name.as_str())]
-        }
-        None => vec![Effect::Steps(vec![create])],
-    };
-    effects.extend(first_grants(desired));
-    effects
+    let is_open = !access::of_new(desired, observed.institution_status.as_ref()).is_closed();
+    let wanted: Vec<_> = desired
+        .logins
+        .iter()
+        .filter_map(|logins| logins.wanted.as_ref().filter(|wanted| is_open && wanted.clash.is_none()))
+        .collect();
+    let issued = wanted.iter().map(|wanted| issue_step(wanted, false));
+    let published = wanted.iter().map(|wanted| publish(wanted, desired.schema_name.as_str()));
+    [Effect::Steps([create].into_iter().chain(issued).collect())]
+        .into_iter()
+        .chain(published)
+        .chain(first_grants(desired))
+        .collect()
 }
 
 /// A tenant that comes from elsewhere meets the limits here, also if the object says that it had one before.
@@ -193,6 +197,7 @@ pub(super) fn look_again() -> Effect {
 
 /// A new schema; `beside` is what was said to stay where it is.
 fn create(desired: &Desired, observed: &TenantAnswer, config: &Map<String, Value>, beside: Option<&SetAside>) -> Step {
+    let wanted = access::of_new(desired, observed.institution_status.as_ref());
     Step::CreateTenantSchema {
         schema_name: desired.schema_name.as_str().to_owned(),
         institution_id: desired.institution.map(InstitutionId::uuid),
@@ -200,7 +205,8 @@ fn create(desired: &Desired, observed: &TenantAnswer, config: &Map<String, Value
         register_institution: desired.register_institution,
         config: config.clone(),
         quota_limit: desired.quota.clone(),
-        access: access::wanted(desired, observed.institution_status.as_ref()),
+        access: wanted.access,
+        access_cause: wanted.cause,
         institution_source: desired.institution_source.clone(),
         beside: beside.map(|left| left.backup_id),
     }

@@ -1,44 +1,68 @@
-//! What a tenant's applications log in with: issued, published, renewed and closed.
+//! What a tenant logs in with: issued, published, renewed and closed, for its applications and for its migrations alike.
 
 use crate::{
-    api::condition::Reason,
+    api::{condition::Reason, credentials::CredentialsStatus},
     contract::{CredentialRow, Purpose, Step, TenantRow, Withdrawal},
     plan::Effect,
     tenant::{
         access,
-        credential::{Credential, SecretSeen, is_of},
+        credential::{Credential, Logins, SecretSeen, is_of},
         desired::{Desired, Removal},
+        observe::Observed,
     },
 };
 
 /// What is to do about the logins of a tenant that is there, and what ends the pass when all else is done: what fails here
 /// holds up nothing else of the tenant.
-pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> (Vec<Effect>, Option<Effect>) {
-    let found = row.credential.as_deref();
-    let Some(wanted) = &desired.credential else {
-        return (found.map(|_| withdraw(&desired.owner.uid, Withdrawal::NotWanted)).into_iter().collect(), None);
+pub(super) fn credentials(desired: &Desired, row: &TenantRow, observed: &Observed) -> (Vec<Effect>, Option<Effect>) {
+    let (mut effects, mut last) = (Vec::new(), None);
+    for logins in &desired.logins {
+        let (own, end) = for_purpose(desired, logins, row, observed.secret(&logins.purpose));
+        effects.extend(own);
+        last = last.or(end);
+    }
+    // What has leaked is closed before anything else is written.
+    let closes = |effect: &Effect| matches!(effect, Effect::Try(steps) if steps.iter().any(withdraws));
+    effects.sort_by_key(|effect| !closes(effect));
+    (effects, last)
+}
+
+fn for_purpose(
+    desired: &Desired,
+    logins: &Logins,
+    row: &TenantRow,
+    secret: &SecretSeen,
+) -> (Vec<Effect>, Option<Effect>) {
+    let found = row.credential(&logins.purpose);
+    let withdraw = |cause| withdraw(&desired.owner.uid, &logins.purpose, cause);
+    let Some(wanted) = &logins.wanted else {
+        return (found.map(|_| withdraw(Withdrawal::NotWanted)).into_iter().collect(), None);
     };
-    let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
+    if let Some(clash) = &wanted.clash {
+        return (Vec::new(), Some(Effect::refuse(Reason::SecretConflict, clash.clone())));
+    }
+    let told = logins.told.as_ref();
+    let is_closed = access::of(desired, row).is_closed();
     let cause = match found {
         Some(found) if found.withdrawn_at.is_some() => Some(Withdrawal::Begun),
-        Some(_) if wanted.is_revoked && !is_untold(desired, wanted, found, secret) => Some(Withdrawal::Revoked),
+        Some(_) if wanted.is_revoked && !is_untold(told, wanted, found, secret) => Some(Withdrawal::Revoked),
         _ => None,
     };
-    let mut effects: Vec<_> = cause.map(|cause| withdraw(&desired.owner.uid, cause)).into_iter().collect();
+    let mut effects: Vec<_> = cause.map(withdraw).into_iter().collect();
     if is_closed {
         return (effects, None);
     }
     let found = found.filter(|_| cause.is_none());
     let last = match (found, secret) {
         (found, SecretSeen::Refused { reason, message }) => {
-            effects.extend(found.map(|found| settle(desired, wanted, row, found)).into_iter().flatten());
+            effects.extend(found.map(|found| settle(desired, told, wanted, row, found)).into_iter().flatten());
             Some(Effect::refuse(*reason, message.clone()))
         }
         (None, _) => {
             effects.extend(issue(desired, wanted, false));
             None
         }
-        (Some(found), _) => match keep(desired, wanted, row, found, secret) {
+        (Some(found), _) => match keep(desired, told, wanted, row, found, secret) {
             Ok(further) => {
                 effects.extend(further);
                 None
@@ -51,23 +75,28 @@ pub(super) fn credentials(desired: &Desired, row: &TenantRow, secret: &SecretSee
 
 /// Whether the Secret has the credential of the registry and the status does not tell it: an earlier pass could not. What a user
 /// asked for was perhaps done by that pass, and is looked at again when the status tells of it.
-fn is_untold(desired: &Desired, wanted: &Credential, found: Option<&CredentialRow>, secret: &SecretSeen) -> bool {
-    let told = desired.published.as_ref().zip(found);
+fn is_untold(
+    told: Option<&CredentialsStatus>,
+    wanted: &Credential,
+    found: Option<&CredentialRow>,
+    secret: &SecretSeen,
+) -> bool {
+    let told = told.zip(found);
     matches!(secret, SecretSeen::Same { .. }) && told.is_some_and(|(told, found)| !wanted.is_told(told, found))
 }
 
 /// What is to do while there is a login in use; or what is waited for.
 fn keep(
     desired: &Desired,
+    told: Option<&CredentialsStatus>,
     wanted: &Credential,
     row: &TenantRow,
     found: &CredentialRow,
     secret: &SecretSeen,
 ) -> Result<Vec<Effect>, String> {
-    let told = desired.published.as_ref();
     let was_published = told.is_some_and(|told| is_of(told, found));
     let is_told = told.is_some_and(|told| wanted.is_told(told, found));
-    if is_untold(desired, wanted, Some(found), secret) {
+    if is_untold(told, wanted, Some(found), secret) {
         return Ok(Vec::new());
     }
     let is_right = match secret {
@@ -81,24 +110,30 @@ fn keep(
     }
     if *secret == SecretSeen::Other && told.is_some() && !was_published {
         // It reached no Secret. Applications may use the login before, which stays.
-        let half = found.previous_closed_at.map(|_| end_previous(&wanted.secret.owner_uid));
+        let half = found.previous_closed_at.map(|_| end_previous(wanted));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
     }
     if !is_right || wanted.rotates {
-        let former = found.previous_login.as_ref().map(|_| end_previous(&wanted.secret.owner_uid));
+        let former = found.previous_login.as_ref().map(|_| end_previous(wanted));
         return Ok(former.into_iter().chain(issue(desired, wanted, false)).collect());
     }
-    Ok(settle(desired, wanted, row, found))
+    Ok(settle(desired, told, wanted, row, found))
 }
 
 /// What is to do about logins without another password. Of a password that reached no Secret the login before it stays open, since
 /// applications may use that.
-fn settle(desired: &Desired, wanted: &Credential, row: &TenantRow, found: &CredentialRow) -> Vec<Effect> {
-    let was_published = desired.published.as_ref().is_some_and(|told| is_of(told, found));
+fn settle(
+    desired: &Desired,
+    told: Option<&CredentialsStatus>,
+    wanted: &Credential,
+    row: &TenantRow,
+    found: &CredentialRow,
+) -> Vec<Effect> {
+    let was_published = told.is_some_and(|told| is_of(told, found));
     let is_over = found.previous_closed_at.is_some() || found.previous_until.is_some_and(|until| until <= desired.now);
-    let over = (is_over && was_published).then(|| end_previous(&wanted.secret.owner_uid));
+    let over = (is_over && was_published).then(|| end_previous(wanted));
     let limits = (found.limits != wanted.limits).then(|| {
-        let (schema_id, purpose) = (row.schema_id, Purpose::Connection);
+        let (schema_id, purpose) = (row.schema_id, wanted.purpose.clone());
         Effect::Try(vec![Step::SetCredentialLimits { schema_id, purpose, limits: wanted.limits }])
     });
     over.into_iter().chain(limits).collect()
@@ -109,24 +144,25 @@ fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 
     [Effect::Try(vec![issue_step(wanted, unpublished)]), publish(wanted, desired.schema_name.as_str())]
 }
 
-/// The same for a deleted tenant that stays: its Secret gets no owner, and so does not go with the object. Once: a registry that has
+/// The same for a deleted tenant that stays: its Secrets get no owner, and so do not go with the object. Once: a registry that has
 /// another credential than the status tells has it from an earlier try.
 pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>) -> Vec<Effect> {
-    let found = row.and_then(|row| row.credential.as_deref());
-    let (Some((wanted, told)), Some(found)) = (&removal.secret, found) else { return Vec::new() };
-    if !is_of(told, found) {
-        return Vec::new();
-    }
     let schema = removal.schema_name.as_deref().unwrap_or_default();
-    let former = found.previous_login.as_ref().map(|_| end_previous(&wanted.secret.owner_uid));
-    former.into_iter().chain([Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]).collect()
+    let mut effects = Vec::new();
+    for (wanted, told) in &removal.secrets {
+        let found = row.and_then(|row| row.credential(&wanted.purpose));
+        let Some(found) = found.filter(|found| is_of(told, found)) else { continue };
+        effects.extend(found.previous_login.as_ref().map(|_| end_previous(wanted)));
+        effects.extend([Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]);
+    }
+    effects
 }
 
 /// The call that issues a password.
 pub(super) fn issue_step(wanted: &Credential, unpublished: bool) -> Step {
     Step::IssueCredential {
         owner_uid: wanted.secret.owner_uid.clone(),
-        purpose: Purpose::Connection,
+        purpose: wanted.purpose.clone(),
         new: None,
         limits: wanted.limits,
         grace_seconds: wanted.grace_seconds,
@@ -136,16 +172,25 @@ pub(super) fn issue_step(wanted: &Credential, unpublished: bool) -> Step {
 
 /// The Secret is written.
 pub(super) fn publish(wanted: &Credential, schema: &str) -> Effect {
-    let (client, read) = (wanted.client.clone(), wanted.read.clone());
-    Effect::Publish { secret: wanted.secret.clone(), schema: schema.to_owned(), client, read }
+    Effect::Publish {
+        purpose: wanted.purpose.clone(),
+        secret: Box::new(wanted.secret.clone()),
+        schema: schema.to_owned(),
+        client: wanted.client.clone(),
+        read: wanted.read.clone(),
+    }
 }
 
-fn end_previous(owner_uid: &str) -> Effect {
-    let (owner_uid, purpose) = (owner_uid.to_owned(), Purpose::Connection);
+fn end_previous(wanted: &Credential) -> Effect {
+    let (owner_uid, purpose) = (wanted.secret.owner_uid.clone(), wanted.purpose.clone());
     Effect::Try(vec![Step::EndPreviousLogin { owner_uid, purpose }])
 }
 
-fn withdraw(owner_uid: &str, cause: Withdrawal) -> Effect {
-    let (owner_uid, purpose) = (owner_uid.to_owned(), Purpose::Connection);
+const fn withdraws(step: &Step) -> bool {
+    matches!(step, Step::WithdrawCredential { .. })
+}
+
+fn withdraw(owner_uid: &str, purpose: &Purpose, cause: Withdrawal) -> Effect {
+    let (owner_uid, purpose) = (owner_uid.to_owned(), purpose.clone());
     Effect::Try(vec![Step::WithdrawCredential { owner_uid, purpose, cause }])
 }

@@ -11,12 +11,12 @@ use crate::{
     contract::{ConfigChange, ConfigDigest, RowStatus, Step, TenantRow},
     ident::InstitutionId,
     plan::Effect,
-    tenant::{access, credential::SecretSeen, desired::Desired},
+    tenant::{access, desired::Desired, observe::Observed},
     text::DOCS,
 };
 
 /// A tenant with a row: kept as it is wanted.
-pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> Vec<Effect> {
+pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> Vec<Effect> {
     let schema = desired.schema_name.as_str();
     if row.schema_name != schema || row.institution_id != desired.institution.map(InstitutionId::uuid) {
         return vec![Effect::refuse(
@@ -53,7 +53,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
         if desired.recreate.as_deref() == Some(&value) {
             let recreate = Step::RecreateTenantSchema { schema_id: row.schema_id, recreations: row.recreations };
             // One that is to be closed is open until then.
-            let is_closed = access::closed_by(desired, row.institution_status.as_ref()).is_some();
+            let is_closed = access::of(desired, row).is_closed();
             return [Effect::Steps(vec![recreate])].into_iter().chain(is_closed.then(look_again)).collect();
         }
         return vec![Effect::refuse(
@@ -70,16 +70,21 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be
     // recorded. But no suspension waits for a repair: a tenant can hold up a repair for ever.
-    if !repairable.is_empty() {
-        let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
+    let holes = row.isolation.iter().flatten().filter(|hole| hole.repairable).map(|hole| hole.what.clone());
+    let drift: Vec<_> = repairable.into_iter().map(|drift| drift.what.clone()).chain(holes).collect();
+    if !drift.is_empty() {
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
-    let institution = row.institution_status.as_ref();
-    let (access, cause) = (access::wanted(desired, institution), access::closed_by(desired, institution));
-    if row.access.as_str() != access.as_str() {
-        effects.push(Effect::Steps(vec![Step::SetTenantAccess { schema_id: row.schema_id, access, cause }]));
+    let wanted = access::of(desired, row);
+    if wanted.differs(row) {
+        effects.push(Effect::Steps(vec![Step::SetTenantAccess {
+            schema_id: row.schema_id,
+            access: wanted.access,
+            access_cause: wanted.cause,
+            from: row.access.clone(),
+        }]));
     }
-    let (logins, last) = credentials(desired, row, secret);
+    let (logins, last) = credentials(desired, row, observed);
     effects.extend(logins);
     // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not
     // wait for it.

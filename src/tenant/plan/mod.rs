@@ -27,7 +27,7 @@ use crate::{
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let effects = match &observed.answer.own {
-        Some(row) => keep(desired, row, &observed.secret),
+        Some(row) => keep(desired, row, observed),
         None => bring_up(desired, &observed.answer),
     };
     let mut plan = of(&desired.owner, desired.schema_name.as_str(), effects);

@@ -1,53 +1,52 @@
-//! What a person reads of what applications connect with.
+//! What a person reads of what applications and migrations connect with.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{condition::whole_seconds, credentials::CredentialsStatus, event::EventReason},
-    contract::{Call, CallResult, CredentialRow, TenantRow},
+    contract::{Call, CallResult, CredentialRow, Purpose, TenantRow},
     frame::Notice,
     plan::{Applied, Published},
-    tenant::{
-        credential::{Credential, SecretSeen},
-        desired::Desired,
-    },
+    tenant::credential::{Credential, Logins, SecretSeen},
     text::count,
 };
 
 /// What is published after a pass; nothing while no Secret has a login.
 pub(super) fn credentials(
-    desired: &Desired,
+    logins: &Logins,
     row: Option<&TenantRow>,
     secret: &SecretSeen,
     applied: &Applied,
     now: Timestamp,
 ) -> Option<CredentialsStatus> {
-    let found = row.and_then(|row| row.credential.as_deref());
-    let Some(wanted) = &desired.credential else {
+    let found = row.and_then(|row| row.credential(&logins.purpose));
+    let is_withdrawn = applied.success_for(&Call::WithdrawCredential, &logins.purpose).is_some();
+    let Some(wanted) = &logins.wanted else {
         // Until the logins are closed, the status goes on to tell of them.
-        let is_open = found.is_some() && applied.success(&Call::WithdrawCredential).is_none();
-        return desired.published.clone().filter(|_| is_open);
+        return logins.told.clone().filter(|_| found.is_some() && !is_withdrawn);
     };
-    let is_withdrawn = applied.success(&Call::WithdrawCredential).is_some();
     let written = published(wanted, applied, now);
     // What was issued without a login before it came after a revocation, or is the first.
     let is_first = found.is_some_and(|found| found.previous_login.is_none());
-    let adopted = written.is_none().then(|| adopted(desired, wanted, found?, secret)).flatten();
+    let adopted = written.is_none().then(|| adopted(logins.told.as_ref()?, wanted, found?, secret)).flatten();
     let followed = is_withdrawn || adopted.is_some() && is_first;
     let told = written.or(adopted);
-    let told = told.or_else(|| desired.published.clone().map(|told| as_it_is(told, found, applied, is_withdrawn)));
+    let told = told.or_else(|| {
+        let is_over = is_withdrawn || applied.success_for(&Call::EndPreviousLogin, &logins.purpose).is_some();
+        logins.told.clone().map(|told| as_it_is(told, found, is_over, is_withdrawn))
+    });
     let mut told = told?;
     told.next_rotation_time = told.published_time.as_ref().and_then(|time| rotation(time, wanted));
-    let before = desired.published.as_ref().and_then(|before| before.revoked.as_ref());
-    let is_followed = followed || before.is_some() || desired.published.is_none();
+    let before = logins.told.as_ref().and_then(|before| before.revoked.as_ref());
+    let is_followed = followed || before.is_some() || logins.told.is_none();
     told.revoked = wanted.revocation.clone().filter(|_| is_followed);
     Some(told)
 }
 
 /// What this pass wrote.
 fn published(wanted: &Credential, applied: &Applied, now: Timestamp) -> Option<CredentialsStatus> {
-    let written = applied.published.as_ref()?;
+    let written = applied.published.iter().find(|written| written.purpose == wanted.purpose)?;
     Some(CredentialsStatus {
         login: Some(written.login.clone()),
         credential_id: Some(written.credential_id.to_string()),
@@ -63,13 +62,12 @@ fn published(wanted: &Credential, applied: &Applied, now: Timestamp) -> Option<C
 
 /// What an earlier pass wrote and could not tell.
 fn adopted(
-    desired: &Desired,
+    told: &CredentialsStatus,
     wanted: &Credential,
     found: &CredentialRow,
     secret: &SecretSeen,
 ) -> Option<CredentialsStatus> {
     let SecretSeen::Same { uid } = secret else { return None };
-    let told = desired.published.as_ref()?;
     (!wanted.is_told(told, found)).then(|| CredentialsStatus {
         login: Some(found.login.clone()),
         credential_id: Some(found.credential_id.to_string()),
@@ -87,10 +85,9 @@ fn adopted(
 fn as_it_is(
     told: CredentialsStatus,
     found: Option<&CredentialRow>,
-    applied: &Applied,
+    is_over: bool,
     is_withdrawn: bool,
 ) -> CredentialsStatus {
-    let is_over = is_withdrawn || applied.success(&Call::EndPreviousLogin).is_some();
     let until = found.and_then(|found| found.previous_until).filter(|_| !is_over);
     CredentialsStatus {
         login: told.login.filter(|_| !is_withdrawn),
@@ -110,35 +107,39 @@ pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
     told.previous_until.as_ref()?.0.checked_add(SignedDuration::from_secs(2)).ok()
 }
 
-/// What is told of what was done to logins; `before` is what the status told, and `wanted` whether a Secret is asked for.
+/// What is told of what was done to logins of one purpose; `before` is what the status told, and `wanted` whether a Secret is asked
+/// for.
 pub(super) fn what_was_done(
+    purpose: &Purpose,
     before: Option<&CredentialsStatus>,
     wanted: bool,
     namespace: &str,
     applied: &Applied,
 ) -> Vec<Notice> {
     let sessions = |result: &CallResult| count(i64::try_from(result.ended()).unwrap_or(i64::MAX), "session");
+    let written = applied.published.iter().find(|written| written.purpose == *purpose);
     let former = before.and_then(|told| told.secret_name.as_deref());
     // The operator may not delete a Secret.
-    let former = former.filter(|name| applied.published.as_ref().is_none_or(|written| written.secret_name != *name));
+    let former = former.filter(|name| written.is_none_or(|written| written.secret_name != *name));
     let left = former.map_or_else(String::new, |name| {
         format!(
             "; Secret {name} is not renewed any more, and to remove it: kubectl -n {namespace} delete secret {name}"
         )
     });
     let mut notices = Vec::new();
-    if let Some(result) = applied.success(&Call::WithdrawCredential) {
+    if let Some(result) = applied.success_for(&Call::WithdrawCredential, purpose) {
         let left = if wanted { "" } else { left.as_str() };
-        let message = format!("the logins of the tenant's applications were closed, {} ended{left}", sessions(result));
+        let (users, ended) = (purpose.users(), sessions(result));
+        let message = format!("the logins of the tenant's {users} were closed, {ended} ended{left}");
         notices.push(Notice { reason: EventReason::CredentialRevoked, message });
     }
-    if let Some(result) = applied.success(&Call::EndPreviousLogin) {
+    if let Some(result) = applied.success_for(&Call::EndPreviousLogin, purpose) {
         let login = result.text("closed").unwrap_or_default();
         let message = format!("login {login} of the former password was closed, {} ended", sessions(result));
         notices.push(Notice { reason: EventReason::LoginClosed, message });
     }
     // The first one comes with the tenant, and its status tells of it: an Event for each would be one more write for each.
-    if let Some(written) = applied.published.as_ref().filter(|_| before.is_some()) {
+    if let Some(written) = written.filter(|_| before.is_some()) {
         let Published { secret_name, login, credential_id, .. } = written;
         let until = written
             .previous_until

@@ -6,9 +6,10 @@
 mod credentials;
 mod end;
 mod grants;
+mod isolation;
 mod notices;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::from_value;
 
 pub use end::taken_away;
@@ -24,11 +25,14 @@ use crate::{
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Call, ForeignTables, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
 };
+
+/// How often a tenant that is close to a limit that is enforced is measured.
+const MEASURED_EVERY: SignedDuration = SignedDuration::from_secs(10);
 
 /// What a person reads of a pass; `database` is the TenantDatabase that the spec names.
 #[must_use]
@@ -59,7 +63,7 @@ pub fn told(
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
             let status = status(tenant, desired, observed, applied, place, now);
-            done = what_was_done(tenant, desired.credential.is_some(), applied, &status);
+            done = what_was_done(tenant, desired, applied, &status);
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {
@@ -82,8 +86,17 @@ pub fn told(
         None => status,
     };
     // What is late is not due: a suspension or a pause may keep it from being done.
-    let due = status.credentials.as_ref().and_then(credentials::due).filter(|due| *due > now);
+    let told = [&status.credentials, &status.migration_credentials];
+    let due = told.into_iter().flatten().filter_map(credentials::due).filter(|due| *due > now);
+    let due = due.chain(measured_next(pass, now)).min();
     Told { status, done, news, due }
+}
+
+/// When a tenant that is close to a limit that is enforced is measured next, apart from surveys.
+fn measured_next(pass: &Pass<'_, TenantSchema>, now: Timestamp) -> Option<Timestamp> {
+    let Pass::Applied { wish: Wish::Keep(desired), observed, .. } = pass else { return None };
+    let row = observed.answer.own.as_deref()?;
+    access::is_watched(desired, row).then(|| now + MEASURED_EVERY)
 }
 
 /// The status after a plan was applied to a living tenant.
@@ -96,7 +109,7 @@ pub fn status(
     place: &Place,
     now: Timestamp,
 ) -> TenantSchemaStatus {
-    let (observed, secret) = (&observed.answer, &observed.secret);
+    let (observed, seen) = (&observed.answer, observed);
     let mut status = tenant.status.clone().unwrap_or_default();
     let made = applied.success(&Call::CreateTenantSchema);
     let row = observed.own.as_deref();
@@ -112,10 +125,16 @@ pub fn status(
         status.connection = Some(desired.place(place));
         let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
         status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
-        let cause = access::closed_by(desired, access::institution(observed));
-        status.state = Some(state(cause, row, applied));
-        status.blocked = blocked_by(cause, &status, now);
-        status.credentials = credentials::credentials(desired, row, secret, applied, now);
+        let wanted = access::as_observed(desired, observed);
+        status.state = Some(state(&wanted, row, applied));
+        status.blocked = blocked_by(wanted.told_cause(), &status, now);
+        for logins in &desired.logins {
+            let told = match logins.purpose {
+                Purpose::Migration => &mut status.migration_credentials,
+                Purpose::Connection | Purpose::Other(_) => &mut status.credentials,
+            };
+            *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
+        }
         status.grants = grants::grants(desired, row, applied);
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
@@ -124,13 +143,23 @@ pub fn status(
         }
     }
     let verdict = verdict(desired, observed, &status, applied);
-    finish(tenant, status, &verdict, now)
+    let mut status = finish(tenant, status, &verdict, now);
+    // After a repair another look tells what is still open.
+    let is_repaired = applied.success(&Call::RepairTenantSchema).is_some();
+    if exists && !(is_repaired && find(&status.conditions, ConditionType::Isolated).is_some()) {
+        let (schema, is_closed) = (desired.schema_name.as_str(), status.state == Some(State::Suspended));
+        let holes = row.and_then(|row| row.isolation.as_deref());
+        let generation = tenant.metadata.generation.unwrap_or_default();
+        isolation::tell(&mut status.conditions, schema, is_closed, holes, generation, now);
+    }
+    status
 }
 
-/// Who keeps the tenant closed, and since when a status told it.
+/// Who keeps the tenant closed, wholly or to writes, and since when a status told it.
 fn blocked_by(cause: Option<BlockedCause>, status: &TenantSchemaStatus, now: Timestamp) -> Option<Blocked> {
-    let told = status.blocked.as_ref().filter(|_| status.state == Some(State::Suspended));
-    match cause.filter(|_| status.state == Some(State::Suspended)) {
+    let is_closed = status.state.is_some_and(|state| state != State::Active);
+    let told = status.blocked.as_ref().filter(|_| is_closed);
+    match cause.filter(|_| is_closed) {
         Some(cause) if told.is_none_or(|told| told.cause != Some(cause)) => {
             Some(Blocked { cause: Some(cause), since: Some(whole_seconds(now)) })
         }
@@ -234,21 +263,32 @@ fn remarks(row: Option<&TenantRow>) -> String {
 
 fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus, applied: &Applied) -> Verdict {
     let row = observed.own.as_deref();
-    let institution = access::institution(observed);
     let schema = desired.schema_name.as_str();
-    let is_closed = access::closed_by(desired, institution).is_some();
+    let wanted = access::as_observed(desired, observed);
+    let way_out = || access::way_out(desired, observed);
+    let (reason, is) = match wanted.access {
+        AccessWord::Suspended => (Reason::Suspended, "suspended"),
+        AccessWord::ReadOnly => (Reason::ReadOnly, "read-only"),
+        AccessWord::WriteBlocked => (Reason::WritesBlocked, "closed to writes, and rows can be read and deleted"),
+        AccessWord::ReadWrite | AccessWord::Other(_) => (Reason::Succeeded, ""),
+    };
     if let Some(complaint) = &desired.outside {
-        let closed = is_closed.then(|| format!("; it is suspended: {}", access::way_out(desired, institution)));
+        let closed = wanted.cause.is_some().then(|| format!("; it is {is}: {}", way_out()));
         let message = format!("schema {schema} goes on as it is, outside today's limits: {}", complaint.message);
         return Verdict::of(Reason::OutsideLimits, message, true).adding(&closed.unwrap_or_default());
     }
-    if is_closed {
+    if wanted.is_closed() {
         let told = applied
             .success(&Call::SetTenantAccess)
             .and_then(|result| from_value(result.detail.get("shared_with")?.clone()).ok());
         let databases: Vec<String> = told.or_else(|| row.map(|row| row.shared_with.clone())).unwrap_or_default();
-        let message = suspended(schema, &databases, &access::way_out(desired, institution));
-        return Verdict::of(Reason::Suspended, message, true);
+        return Verdict::of(Reason::Suspended, suspended(schema, &databases, &way_out()), true);
+    }
+    if wanted.cause.is_some() {
+        return Verdict::of(reason, format!("schema {schema} is {is}; {}", way_out()), true);
+    }
+    if let Some(message) = access::gone(desired, access::institution(observed)) {
+        return Verdict::of(Reason::InstitutionGone, message, true);
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
     let quota = desired.effective.quota_limit.as_deref();
@@ -278,18 +318,19 @@ fn suspended(schema: &str, shared_with: &[String], way_out: &str) -> String {
     format!("schema {schema} is suspended{open}; {way_out}")
 }
 
-fn state(closed_by: Option<BlockedCause>, row: Option<&TenantRow>, applied: &Applied) -> State {
-    let changed = applied.success(&Call::SetTenantAccess).is_some() || row.is_none();
-    let suspended = match row {
-        Some(row) if !changed => row.access == AccessWord::Suspended,
-        _ => closed_by.is_some(),
-    };
-    if suspended { State::Suspended } else { State::Active }
+fn state(wanted: &access::Wanted, row: Option<&TenantRow>, applied: &Applied) -> State {
+    let changed = applied.success(&Call::SetTenantAccess).is_some();
+    match row.map(|row| &row.access).filter(|_| !changed).unwrap_or(&wanted.access) {
+        AccessWord::Suspended => State::Suspended,
+        AccessWord::ReadOnly => State::ReadOnly,
+        AccessWord::WriteBlocked => State::WriteBlocked,
+        AccessWord::ReadWrite | AccessWord::Other(_) => State::Active,
+    }
 }
 
 fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
     let measured = row.and_then(|row| row.measured.as_ref());
-    let bytes = measured.and_then(|now| now.storage_bytes).or(row.map(|row| row.storage_bytes)).unwrap_or_default();
+    let bytes = row.map(TenantRow::used_bytes).unwrap_or_default();
     let tables = measured.map(|now| now.table_count).or(row.map(|row| row.table_count)).unwrap_or_default();
     let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
     let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));

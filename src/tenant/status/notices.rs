@@ -6,17 +6,18 @@ use crate::{
         TenantSchema, TenantSchemaStatus,
         condition::{ConditionType, Reason, find, is_true, newly},
         event::EventReason,
-        tenant_schema::State,
+        tenant_schema::{BlockedCause, State},
     },
     contract::Call,
     frame::Notice,
     plan::Applied,
+    tenant::{credential::Logins, desired::Desired},
 };
 
-/// Of what was done. `wants_secret`: a Secret is asked for.
+/// Of what was done.
 pub(super) fn what_was_done(
     tenant: &TenantSchema,
-    wants_secret: bool,
+    desired: &Desired,
     applied: &Applied,
     new: &TenantSchemaStatus,
 ) -> Vec<Notice> {
@@ -46,12 +47,24 @@ pub(super) fn what_was_done(
         notices.push(Notice { reason: EventReason::Updated, message: result.message.clone() });
     }
     if let Some(result) = applied.success(&Call::SetTenantAccess) {
-        let reason = if new.state == Some(State::Suspended) { EventReason::Suspended } else { EventReason::Resumed };
-        notices.push(Notice { reason, message: result.message.clone() });
+        let old = tenant.status.as_ref().and_then(|status| status.state);
+        let reason = match new.state {
+            Some(State::Suspended) => EventReason::Suspended,
+            Some(State::ReadOnly | State::WriteBlocked) => EventReason::WritesTaken,
+            _ if matches!(old, Some(State::ReadOnly | State::WriteBlocked)) => EventReason::WritesGivenBack,
+            _ => EventReason::Resumed,
+        };
+        let by_quota = new.blocked.as_ref().is_some_and(|blocked| blocked.cause == Some(BlockedCause::Quota));
+        let message = match find(&new.conditions, ConditionType::Ready).filter(|_| by_quota) {
+            Some(ready) => format!("{}; {}", result.message, ready.message),
+            None => result.message.clone(),
+        };
+        notices.push(Notice { reason, message });
     }
-    let told = tenant.status.as_ref().and_then(|status| status.credentials.as_ref());
     let namespace = tenant.metadata.namespace.as_deref().unwrap_or_default();
-    notices.extend(credentials::what_was_done(told, wants_secret, namespace, applied));
+    for Logins { purpose, wanted, told } in &desired.logins {
+        notices.extend(credentials::what_was_done(purpose, told.as_ref(), wanted.is_some(), namespace, applied));
+    }
     notices
 }
 
@@ -62,6 +75,10 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
     if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let message = format!("{}: {}", condition.reason, condition.message);
         notices.push(Notice { reason: EventReason::Stalled, message });
+    }
+    let opened = newly(old, &new.conditions, ConditionType::Isolated).filter(|isolated| isolated.status == "False");
+    if let Some(isolated) = opened {
+        notices.push(Notice { reason: EventReason::NotIsolated, message: isolated.message.clone() });
     }
     for (crossed, reason) in
         [(Reason::QuotaWarning, EventReason::QuotaWarning), (Reason::QuotaExceeded, EventReason::QuotaExceeded)]

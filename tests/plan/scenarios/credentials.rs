@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema, condition::Reason},
+    contract::Purpose,
     frame::{Kind, Pass, Wish},
     plan::Applied,
     tenant::{credential::SecretSeen, observe::Observed},
@@ -37,12 +38,12 @@ fn told(change: Value) -> Value {
 /// The tenant's row with its credential.
 fn kept(change: Value) -> Value {
     let mut credential = json!({
-        "login": "school_app_a", "credential_id": ISSUED, "issued_at": "2026-12-10T00:00:00Z", "previous_login": null,
+        "purpose": "connection", "login": "school_app_a", "credential_id": ISSUED, "issued_at": "2026-12-10T00:00:00Z", "previous_login": null,
         "previous_until": null, "previous_closed_at": null, "withdrawn_at": null, "connection_limit": 20,
         "statement_timeout_seconds": 0, "idle_in_transaction_timeout_seconds": 300,
     });
     merge(&mut credential, change);
-    json!({ "own": row(json!({ "credential": credential })) })
+    json!({ "own": row(json!({ "credentials": [credential] })) })
 }
 
 /// A former login that is open until then.
@@ -53,7 +54,7 @@ fn former(until: &str) -> Value {
 /// The plan and status with what was seen of the Secret.
 fn check_secret(file: &str, tenant: &TenantSchema, row: Value, secret: SecretSeen) {
     let desired = tenant.desired(&resolved(json!({}), 0)).unwrap();
-    let observed = Observed { secret, ..answer(row).into() };
+    let observed = Observed { secrets: vec![(Purpose::Connection, secret)], ..answer(row).into() };
     golden(file, &seen(tenant, Wish::Keep(&desired), &observed));
 }
 
@@ -230,7 +231,7 @@ fn defaults_and_limits_of_the_database_hold() {
         merge(&mut full, spec);
         tenant(full, json!(null)).desired(&resolved(database.clone(), 0)).map(|desired| {
             let place = desired.place(&place());
-            let credential = desired.credential.unwrap();
+            let credential = desired.logins[0].wanted.clone().unwrap();
             let days = credential.period.as_hours() / 24;
             (credential.secret.name, credential.limits.connection_limit, days, place.host)
         })
@@ -305,5 +306,77 @@ fn annotations_that_do_nothing_are_told_with_the_right_value() {
         "edumatrixhub.io/revoke-credentials does nothing: its value is not the name of the schema: kubectl -n team-a annotate \
          tenantschema school --overwrite edumatrixhub.io/revoke-credentials=school",
     );
-    check(revoke, "school", false, "edumatrixhub.io/revoke-credentials does nothing: the spec has no connectionSecret");
+    check(
+        revoke,
+        "school",
+        false,
+        "edumatrixhub.io/revoke-credentials does nothing: the spec has neither connectionSecret nor migrationSecret",
+    );
+}
+
+/// A tenant whose migrations are to log in as well, and what its status tells of them.
+fn migrating(told_of_migrations: Value) -> TenantSchema {
+    let change =
+        json!({ "migrationSecret": { "name": "school-owner" }, "credentials": { "statementTimeoutSeconds": 5 } });
+    let mut tenant = asked(told(json!({})), change);
+    let told = serde_json::from_value(told_of_migrations).unwrap();
+    tenant.status.as_mut().unwrap().migration_credentials = told;
+    tenant
+}
+
+/// What the status tells of a password for migrations.
+fn told_of_migrations(published: &str) -> Value {
+    let change = json!({ "login": "school_mig_a", "secretName": "school-owner", "publishedTime": published });
+    told(change)
+}
+
+/// The row with a password for both.
+fn both() -> Value {
+    let mut row = kept(json!({ "statement_timeout_seconds": 5 }));
+    let mut migration = row["own"]["credentials"][0].clone();
+    merge(&mut migration, json!({ "purpose": "migration", "login": "school_mig_a", "statement_timeout_seconds": 0 }));
+    row["own"]["credentials"].as_array_mut().unwrap().push(migration);
+    row
+}
+
+#[test]
+fn applications_and_migrations_get_a_password_each_in_the_call_that_makes_the_tenant() {
+    let spec =
+        json!({ "migrationSecret": { "name": "school-owner" }, "credentials": { "statementTimeoutSeconds": 5 } });
+    check("credential_create_both", &asked(json!(null), spec), &answer(json!({})));
+}
+
+#[test]
+fn migrations_get_a_password_beside_that_of_applications_and_each_is_renewed_in_its_time() {
+    let first = kept(json!({ "statement_timeout_seconds": 5 }));
+    check("credential_migration_first", &migrating(json!(null)), &answer(first));
+    let due = migrating(told_of_migrations("2026-11-01T00:00:00Z"));
+    check("credential_migration_rotation", &due, &answer(both()));
+    let current = migrating(told_of_migrations("2026-12-10T00:00:00Z"));
+    let desired = current.desired(&resolved(json!({}), 0)).unwrap();
+    let plan = TenantSchema::plan(Wish::Keep(&desired), &answer(both()).into());
+    assert!(plan.is_empty(), "{plan}");
+}
+
+#[test]
+fn a_leak_closes_the_logins_of_applications_and_migrations() {
+    let leaked = annotated(migrating(told_of_migrations("2026-12-10T00:00:00Z")), REVOKE_CREDENTIALS, "school");
+    check("credential_migration_revoked", &leaked, &answer(both()));
+}
+
+#[test]
+fn migrations_whose_secret_is_not_wanted_any_more_are_shut_out_and_applications_go_on() {
+    let mut tenant = migrating(told_of_migrations("2026-12-10T00:00:00Z"));
+    tenant.spec.migration_secret = None;
+    check("credential_migration_not_wanted", &tenant, &answer(both()));
+}
+
+#[test]
+fn one_secret_for_both_is_refused_and_applications_go_on() {
+    let database = json!({ "defaults": { "connectionSecret": { "nameSuffix": "-db" } } });
+    let tenant = tenant(json!({ "schemaName": "school", "migrationSecret": { "name": "school-db" } }), json!(null));
+    let desired = tenant.desired(&resolved(database, 0)).unwrap();
+    let first = kept(json!({}));
+    golden("credential_migration_clash", &seen(&tenant, Wish::Keep(&desired), &answer(first).into()));
+    golden("credential_migration_clash_create", &seen(&tenant, Wish::Keep(&desired), &answer(json!({})).into()));
 }

@@ -81,3 +81,24 @@ fn functions_that_do_not_tell_of_institutions_close_nothing() {
 fn a_word_of_a_newer_release_closes_nothing() {
     check("institution_in_an_unknown_state", &of_institution("ReadWrite"), &answer(kept("merged", "ReadWrite")));
 }
+
+/// A database whose application says how institutions stand.
+fn by_table() -> Value {
+    let source = json!({ "schema": "app", "table": "schools", "idColumn": "id", "statusColumn": "status" });
+    json!({ "institutions": { "source": source } })
+}
+
+fn check_by_table(file: &str, tenant: &TenantSchema, row: Value) {
+    let desired = tenant.desired(&resolved(by_table(), 0)).unwrap();
+    golden(file, &seen(tenant, Wish::Keep(&desired), &answer(row).into()));
+}
+
+#[test]
+fn a_tenant_that_the_table_closes_says_where_it_is_opened() {
+    check_by_table("institution_suspended_by_table", &of_institution("ReadWrite"), kept("suspended", "Suspended"));
+}
+
+#[test]
+fn an_institution_that_its_table_does_not_name_any_more_is_told_and_nothing_is_closed() {
+    check_by_table("institution_gone", &of_institution("ReadWrite"), kept("gone", "ReadWrite"));
+}

@@ -6,6 +6,7 @@ mod grants;
 mod identity;
 mod institutions;
 mod limits;
+mod quotas;
 mod reclaim;
 mod removals;
 mod statuses;

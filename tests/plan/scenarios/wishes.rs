@@ -44,7 +44,7 @@ fn an_unknown_institution_is_registered_unless_the_database_requires_it_or_has_a
         let desired = desired(json!({}), json!(null), json!({ "institutions": institutions }));
         let found = desired
             .institution_source
-            .map(|InstitutionSource { schema, table, id_column }| format!("{schema}.{table}.{id_column}"));
+            .map(|InstitutionSource { schema, table, id_column, .. }| format!("{schema}.{table}.{id_column}"));
         assert_eq!((desired.register_institution, found.as_deref()), (registers, table), "{institutions}");
     };
     check(json!(null), true, None);

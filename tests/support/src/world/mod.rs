@@ -34,6 +34,7 @@ use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
 use crate::tools::{finalizer_policy, pooler::Pooler, secret_policy};
 pub use objects::condition;
+use objects::shows;
 pub use postgres::Session;
 
 /// How long a test waits for anything. Conditions come true in milliseconds; this is for machines that are busy.
@@ -348,20 +349,15 @@ impl World {
         self.stop_operator().await;
     }
 
-    /// Waits until the tenants show the tables that they have: what the operator had no time to see is no failure.
+    /// Waits until the tenants show what surveys find: what the operator had no time to see is no failure.
     async fn settle(&self) {
         if self.operator.is_none() {
             return;
         }
         for (namespace, name, tables) in self.table_counts().unwrap_or_default() {
             let api = Api::<TenantSchema>::namespaced(self.client.clone(), &namespace);
-            let shown = async || match api.get_opt(&name).await.unwrap() {
-                Some(tenant) if condition(&tenant, "Ready").is_some_and(|(status, ..)| status == "True") => {
-                    tenant.status.unwrap().table_count == Some(tables)
-                }
-                _ => true,
-            };
-            self.eventually(&format!("{name} shows {tables} tables"), shown).await;
+            let shown = async || api.get_opt(&name).await.unwrap().is_none_or(|tenant| shows(&tenant, tables));
+            self.eventually(&format!("{name} shows {tables} tables and its isolation"), shown).await;
         }
         self.eventually("rows whose objects are gone are released", async || self.ownerless().await == 0).await;
     }

@@ -241,3 +241,10 @@ fn is_current(object: &impl Serialize) -> bool {
     let object = serde_json::to_value(object).unwrap();
     object["status"]["observedGeneration"] == object["metadata"]["generation"]
 }
+
+/// Whether a tenant that is ready shows how many tables it has, and what was found of its rights.
+pub(super) fn shows(tenant: &TenantSchema, tables: i32) -> bool {
+    let is_ready = condition(tenant, "Ready").is_some_and(|(status, ..)| status == "True");
+    let is_looked_at = condition(tenant, "Isolated").is_none_or(|(_, reason, _)| reason != "NotLookedAt");
+    !is_ready || is_looked_at && tenant.status.as_ref().is_some_and(|status| status.table_count == Some(tables))
+}

@@ -1,0 +1,95 @@
+//! Neighbours' schemas and data, living, copied or set aside; by name, by number and by what the server does on the way.
+
+use crate::world::{
+    Attempt,
+    Expected::{Nothing, Nuisance},
+    REFUSED, login, owner,
+};
+
+pub const ATTEMPTS: &[Attempt] = &[
+    login("reads a neighbour's table", "SELECT * FROM college.pupils", REFUSED),
+    login("copies a neighbour's table out", "COPY college.pupils TO STDOUT", REFUSED),
+    login("counts a neighbour's rows", "SELECT count(*) FROM college.pupils", REFUSED),
+    login("plans over a neighbour's table", "EXPLAIN SELECT * FROM college.pupils WHERE name = 'secret 1'", REFUSED),
+    login("writes a neighbour's table", "INSERT INTO college.pupils (name) VALUES ('x')", REFUSED),
+    login("updates a neighbour's table", "UPDATE college.pupils SET name = 'x'", REFUSED),
+    login("deletes a neighbour's rows", "DELETE FROM college.pupils", REFUSED),
+    login("empties a neighbour's table", "TRUNCATE college.pupils", REFUSED),
+    login("locks a neighbour's table", "BEGIN; LOCK TABLE college.pupils IN ACCESS SHARE MODE; COMMIT", REFUSED),
+    login(
+        "reads a neighbour's table through a query in a text",
+        "SELECT query_to_xml('SELECT * FROM college.pupils', true, true, '')",
+        REFUSED,
+    ),
+    login("reads a neighbour's table by its number", "SELECT table_to_xml({their_table}, true, true, '')", REFUSED),
+    login("reads a neighbour's whole schema as XML", "SELECT schema_to_xml('college', true, true, '')", REFUSED),
+    login(
+        "reads words of a neighbour's table",
+        "SELECT * FROM ts_stat('SELECT to_tsvector(name) FROM college.pupils')",
+        REFUSED,
+    ),
+    login(
+        "reads a neighbour's sequence by its number",
+        "DO $$ BEGIN IF pg_sequence_last_value({their_sequence}) IS NOT NULL THEN RAISE 'read'; END IF; \
+         EXCEPTION WHEN insufficient_privilege THEN NULL; END $$",
+        Nothing,
+    ),
+    login("takes a number of a neighbour's sequence", "SELECT nextval({their_sequence}::oid::regclass)", REFUSED),
+    login("sets a neighbour's sequence", "SELECT setval({their_sequence}::oid::regclass, 1000)", REFUSED),
+    login("calls a neighbour's function", "SELECT college.greet()", REFUSED),
+    login("drops a neighbour's table", "DROP TABLE college.pupils", REFUSED),
+    login("drops a neighbour's schema", "DROP SCHEMA college CASCADE", REFUSED),
+    login("makes a table in a neighbour's schema", "CREATE TABLE college.x (id int)", REFUSED),
+    login("comments on a neighbour's schema", "COMMENT ON SCHEMA college IS 'mine'", REFUSED),
+    login("vacuums a neighbour's table", "VACUUM college.pupils", REFUSED),
+    login(
+        "sees a neighbour's values in statistics",
+        "DO $$ BEGIN IF EXISTS (SELECT FROM pg_stats WHERE schemaname = 'college') THEN RAISE 'read'; END IF; END $$",
+        Nothing,
+    ),
+    login(
+        "sees the size of a neighbour's table by its number",
+        "SELECT pg_total_relation_size({their_table})",
+        Nuisance("PostgreSQL tells sizes to everybody, and no content"),
+    ),
+    login("reads what is set aside", "SELECT * FROM {aside}.pupils", REFUSED),
+    login("brings back what is set aside", "ALTER SCHEMA {aside} RENAME TO gone", REFUSED),
+    login("changes what all may read", "INSERT INTO public.shared VALUES (2)", REFUSED),
+    login("changes the table that all may read", "DROP TABLE public.shared", REFUSED),
+    login("makes a table where all look", "CREATE TABLE public.pupils (id int)", REFUSED),
+    login("makes a schema of its own", "CREATE SCHEMA stolen", REFUSED),
+    owner("is a view over a neighbour's table", "CREATE VIEW school.v AS SELECT * FROM college.pupils", REFUSED),
+    owner(
+        "is a function over a neighbour's table",
+        "CREATE FUNCTION school.f() RETURNS bigint LANGUAGE sql SECURITY DEFINER BEGIN ATOMIC SELECT count(*) FROM college.pupils; END",
+        REFUSED,
+    ),
+    owner("refers to a neighbour's table", "CREATE TABLE school.r (id int REFERENCES college.pupils)", REFUSED),
+    owner("inherits from a neighbour's table", "CREATE TABLE school.i () INHERITS (college.pupils)", REFUSED),
+    owner("is like a neighbour's table", "CREATE TABLE school.l (LIKE college.pupils)", REFUSED),
+    owner("is of a neighbour's row type", "CREATE TABLE school.o (x college.pupils)", REFUSED),
+    owner("takes a neighbour's table into its own", "ALTER TABLE college.pupils INHERIT school.pupils", REFUSED),
+    owner("moves a neighbour's table to its schema", "ALTER TABLE college.pupils SET SCHEMA school", REFUSED),
+    owner("moves its table to a neighbour's schema", "ALTER TABLE school.pupils SET SCHEMA college", REFUSED),
+    owner(
+        "puts a trigger on a neighbour's table",
+        "CREATE TRIGGER t AFTER INSERT ON college.pupils EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+        REFUSED,
+    ),
+    owner(
+        "puts a rule on a neighbour's table",
+        "CREATE RULE r AS ON SELECT TO college.pupils DO INSTEAD NOTHING",
+        REFUSED,
+    ),
+    owner(
+        "puts an index with its code on a neighbour's table",
+        "CREATE INDEX ON college.pupils (length(name))",
+        REFUSED,
+    ),
+    owner("puts a policy on a neighbour's table", "CREATE POLICY p ON college.pupils USING (true)", REFUSED),
+    owner(
+        "keeps a neighbour's rows from being deleted",
+        "CREATE TABLE school.k (id int REFERENCES public.shared); DROP TABLE school.k",
+        Nuisance("only of tables whose owner gives REFERENCES, as this one is to all"),
+    ),
+];
