@@ -1,8 +1,9 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
--- it, the default privileges of the owner role, the attributes and memberships of the three roles, and the logins of
--- credentials (see _credential_drift). A row says what, whether we can put it right, and the statement that does;
--- `kind` tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no
--- drift: it is reported as missing, and nothing is made again by itself.
+-- it, the default privileges of the owner role, the attributes and memberships of the three roles, the logins of
+-- credentials (see _credential_drift), and row-level security where it is asked for, in one row (see _cover_tables).
+-- A row says what, whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to
+-- run it and `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing
+-- is made again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
 -- and is not touched. A role that was renamed is told with the statement that names it back; without that nothing else
@@ -39,7 +40,9 @@ AS $function$
                                                   WHERE m.roleid = n.nspowner AND m.admin_option)
                     ELSE NOT h.rolsuper AND left(h.rolname, 3) <> 'pg_' END AS owner_is_ours_to_change,
                (SELECT k.n FROM pg_auth_members AS m JOIN keeper AS k ON k.oid = m.member
-                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper
+                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper,
+               EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS x
+                       WHERE x.schema_id = t.id AND x.mode = 'Required') AS withholds
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN server AS s
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
@@ -195,10 +198,11 @@ AS $function$
                     (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
                     (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
                     (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
-                WHERE d.of_all IS NOT NULL OR a.n NOT IN (3, 7)), NULL, NULL, NULL
+                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (NOT d.withheld OR a.n NOT IN (5, 6))),
+               NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
-                   w.privileges, count(*) AS total,
+                   w.privileges, held.withheld, count(*) AS total,
                    array_to_string((array_agg(pair.what ORDER BY pair.what))[:10], ', ') AS first,
                    string_agg(pair.stranger, ', ') AS strangers
             FROM tenant AS t
@@ -211,7 +215,9 @@ AS $function$
             LEFT JOIN pg_default_acl AS d
               ON d.defaclrole = t.owner_oid AND d.defaclnamespace = 0 AND d.defaclobjtype = w.object_type::"char"
             CROSS JOIN LATERAL (SELECT CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid)
-                                            ELSE d.defaclacl || '{}'::aclitem[] END AS acl) AS held
+                                            ELSE d.defaclacl || '{}'::aclitem[] END AS acl,
+                                       -- What is new is open to nobody before it was looked at (see _cover_tables).
+                                       t.withholds AND w.object_type IN ('r', 'f') AS withheld) AS held
             CROSS JOIN LATERAL (
                 SELECT CASE WHEN present.privilege_type IS NULL
                                 THEN format('"%s" lost %s', wanted.name, wanted.privilege)
@@ -226,7 +232,9 @@ AS $function$
                                  THEN coalesce(quote_ident(g.rolname),
                                                CASE WHEN w.of_all IS NULL THEN 'PUBLIC' END) END AS stranger
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
-                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
+                      WHERE NOT held.withheld
+                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)
+                      WHERE NOT held.withheld) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
@@ -234,11 +242,16 @@ AS $function$
                 WHERE wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
-                     w.of_all, w.reading, w.privileges
+                     w.of_all, w.reading, w.privileges, held.withheld
         ) AS d
 
         UNION ALL
-        SELECT CASE l.kind WHEN 'shared' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what, l.repairable, l.statement,
+        SELECT 10, s.schema_id, 'row_security', format('row-level security: %s', coalesce(s.first, 'other tables')),
+               true, NULL, NULL, NULL, NULL
+        FROM edu_matrix_hub_schema._cover_drift($1) AS s
+
+        UNION ALL
+        SELECT CASE l.kind WHEN 'shared' THEN 11 ELSE 9 END, l.schema_id, l.kind, l.what, l.repairable, l.statement,
                l.role_name, l.other_role, l.helper
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
     )

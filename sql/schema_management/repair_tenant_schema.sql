@@ -28,6 +28,8 @@ DECLARE
     held           text[] := '{}'::text[];
     left_held      jsonb := '[]'::jsonb;
     remaining      integer;
+    rows_drift     boolean := false;
+    secured        jsonb;
     error_detail   text;
 BEGIN
     BEGIN
@@ -44,6 +46,9 @@ BEGIN
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
                 CONTINUE WHEN finding.kind = 'schema_part' AND unfinished OR finding.role_name = ANY (held);
+                -- It has a bound of its own, and is done when the roles are right.
+                rows_drift := rows_drift OR finding.kind = 'row_security';
+                CONTINUE WHEN finding.kind = 'row_security';
                 unfinished := unfinished OR finding.kind IN ('schema_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
@@ -114,6 +119,17 @@ BEGIN
         END IF;
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+        END IF;
+        IF rows_drift THEN
+            secured := edu_matrix_hub_schema._cover_tables(tenant, 100);
+            repaired := repaired || ARRAY(SELECT jsonb_array_elements_text(secured -> 'done'));
+            unfinished := unfinished OR secured ->> 'left' <> '0';
+            not_repairable := not_repairable
+                              || jsonb_path_query_array(secured, '$.failed[*] ? (@.sqlstate != "55P03")');
+            IF repaired = '{}' AND not_repairable = '[]' AND secured ->> 'held' IS NOT NULL THEN
+                PERFORM edu_matrix_hub_schema._refuse('busy',
+                    format('another session holds table %s', secured ->> 'held'), '{"sqlstate": "55P03"}');
+            END IF;
         END IF;
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);

@@ -12,6 +12,7 @@ mod grave;
 mod identity;
 mod job;
 mod lane;
+mod row_security;
 mod step;
 mod survey;
 mod tenant;
@@ -28,6 +29,7 @@ pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
+pub use row_security::{RowSecurity, RowSecurityRow, RowSecurityState, Uncovered};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
 pub use survey::{Asked, ChangedBackup, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{

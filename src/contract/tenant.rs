@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Absence, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, InstitutionStatus, JobRow, OperationStatus,
-    OperationType, Owner, RowStatus, SetAside, Tombstone,
+    OperationType, Owner, RowSecurityRow, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::tenant_schema::Roles,
@@ -134,6 +134,9 @@ pub struct TenantRow {
     /// What its applications log in with, if that is the operator's; former releases do not tell it.
     #[serde(default)]
     pub credential: Option<Box<CredentialRow>>,
+    /// Its policies on tables, if it asks for any; former releases do not tell them.
+    #[serde(default)]
+    pub row_security: Option<Box<RowSecurityRow>>,
     /// The newest finished backup.
     pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.

@@ -182,6 +182,8 @@ words! {
         SetAside = "set_aside",
         /// What a login may was changed.
         SetCredentialLimits = "set_credential_limits",
+        /// Policies on tables were changed.
+        SetRowSecurity = "set_row_security",
         /// Who may come in was changed.
         SetTenantAccess = "set_tenant_access",
         /// The configuration was changed.

@@ -26,7 +26,7 @@ use crate::{
         tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
     },
-    contract::{Brake, InstitutionSource, Owner, Quota},
+    contract::{Brake, InstitutionSource, Owner, Quota, RowSecurity},
     frame::{Invalid, Leave},
     ident::{InstitutionId, SchemaName},
 };
@@ -59,6 +59,8 @@ pub struct Desired {
     pub client: Option<ClientEndpoint>,
     /// What its applications are to log in with, if the spec asks for a Secret.
     pub credential: Option<Credential>,
+    /// Which rows they have, if the spec asks for policies.
+    pub row_security: Option<RowSecurity>,
     /// What the status tells of what they log in with.
     pub published: Option<CredentialsStatus>,
     /// The status tells that its Secret could not be written.
@@ -188,6 +190,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
             policy,
             resolved.now,
         ),
+        row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         published: tenant.status.as_ref().and_then(|status| status.credentials.clone()),
         was_refused: was_refused(tenant),
         now: resolved.now,

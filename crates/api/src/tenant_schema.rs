@@ -17,6 +17,7 @@ use super::condition::{ConditionType, Reason, find};
 use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
+use super::row_security::RowLevelSecurity;
 use super::schema;
 pub use super::tenant_status::{
     Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State, TenantSchemaStatus,
@@ -181,6 +182,12 @@ pub struct TenantSchemaSpec {
     /// Default: what each field defaults to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
+
+    /// Which rows of its tables the tenant's logins have, by what they set for their session. The owner role has all.
+    ///
+    /// Default: none; logins have all rows, unless the tenant has policies of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_level_security: Option<RowLevelSecurity>,
 }
 
 /// Which `TenantDatabase` is meant.

@@ -38,6 +38,8 @@ impl fmt::Display for Step {
                 write!(f, "issue a password {of}; {limits}")
             }
             Self::SetCredentialLimits { limits, .. } => write!(f, "set the limits of the login in use: {limits}"),
+            Self::SetRowSecurity { wanted, again: false, .. } => write!(f, "set row-level security, {wanted}"),
+            Self::SetRowSecurity { again: true, .. } => f.write_str("see that every table has its policies"),
             Self::EndPreviousLogin { .. } => f.write_str("close the login of the former password, end its sessions"),
             Self::WithdrawCredential { cause, .. } => {
                 let why = match cause {

@@ -8,6 +8,7 @@ use super::{
         borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
     },
     credentials::{issue_step, publish},
+    policies,
 };
 use crate::{
     api::{condition::Reason, transfer::ObjectName},
@@ -89,11 +90,15 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
 /// A new schema, and in the same call what its applications log in with.
 fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect> {
     let is_open = access::closed_by(desired, observed.institution_status.as_ref()).is_none();
+    // Before a login comes in: what it makes is closed to others from the start.
+    let policies = desired.row_security.as_ref().map(|_| policies::step(desired, false));
+    let steps = [create].into_iter().chain(policies);
     match desired.credential.as_ref().filter(|_| is_open) {
         Some(wanted) => {
-            vec![Effect::Steps(vec![create, issue_step(wanted, false)]), publish(wanted, desired.schema_name.as_str())]
+            let steps = steps.chain([issue_step(wanted, false)]).collect();
+            vec![Effect::Steps(steps), publish(wanted, desired.schema_name.as_str())]
         }
-        None => vec![Effect::Steps(vec![create])],
+        None => vec![Effect::Steps(steps.collect())],
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     absent::elsewhere,
     bring_up::{look_again, reclaim},
     credentials::credentials,
+    policies::policies,
 };
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
@@ -72,6 +73,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, secret: &SecretSeen) -> V
         let drift = repairable.into_iter().map(|drift| drift.what.clone()).collect();
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
+    effects.extend(policies(desired, row, row.drift.iter().any(|drift| drift.repairable)));
     let institution = row.institution_status.as_ref();
     let (access, cause) = (access::wanted(desired, institution), access::closed_by(desired, institution));
     if row.access.as_str() != access.as_str() {

@@ -5,6 +5,7 @@ mod bring_up;
 mod conflict;
 mod credentials;
 mod keep;
+mod policies;
 mod take_down;
 
 use bring_up::bring_up;

@@ -6,6 +6,7 @@
 mod credentials;
 mod end;
 mod notices;
+mod policies;
 
 use jiff::Timestamp;
 use serde_json::from_value;
@@ -19,7 +20,7 @@ use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
         command::Kind,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, put_beside, summary, whole_seconds},
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
@@ -115,6 +116,13 @@ pub fn status(
         status.state = Some(state(cause, row, applied));
         status.blocked = blocked_by(cause, &status, now);
         status.credentials = credentials::credentials(desired, row, secret, applied, now);
+        let policies = policies::policies(desired, row, applied);
+        if policies.is_some() || desired.row_security.is_none() {
+            let generation = tenant.metadata.generation.unwrap_or_default();
+            let verdict = policies.as_ref().map(|(_, verdict)| verdict);
+            put_beside(verdict, ConditionType::RowSecurity, &mut status.conditions, generation, now);
+            status.row_security = policies.map(|(policies, _)| policies);
+        }
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);

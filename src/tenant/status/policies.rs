@@ -1,0 +1,78 @@
+//! What a person reads of policies on a tenant's tables.
+
+use crate::{
+    api::{
+        condition::{Reason, Verdict},
+        row_security::{RowSecurityMode, RowSecurityStatus},
+    },
+    contract::{Call, RowSecurityState, TenantRow, Uncovered},
+    plan::Applied,
+    tenant::desired::Desired,
+    text::count,
+};
+
+/// How the policies stand after a pass, if the spec asks for any and the database told: what the status has, and the condition.
+pub(super) fn policies(
+    desired: &Desired,
+    row: Option<&TenantRow>,
+    applied: &Applied,
+) -> Option<(RowSecurityStatus, Verdict)> {
+    let wanted = desired.row_security.as_ref()?;
+    let answer = applied.results.iter().rev().find(|result| result.call == Call::SetRowSecurity);
+    let told = answer.and_then(|answer| RowSecurityState::of(&answer.detail));
+    let found = row.and_then(|row| row.row_security.as_deref()).filter(|found| found.digest == wanted.digest);
+    let state = told.or_else(|| Some(found?.state.clone()))?;
+    let status = RowSecurityStatus {
+        tables: Some(state.tables),
+        uncovered: Some(state.uncovered.iter().map(|open| open.what.clone()).collect()),
+    };
+    let mode = wanted.mode.unwrap_or_default();
+    let verdict = verdict(&state, mode);
+    Some((status, verdict))
+}
+
+fn verdict(state: &RowSecurityState, mode: RowSecurityMode) -> Verdict {
+    let covered = count(i64::from(state.tables), "table");
+    let forced = forced(&state.forced);
+    if state.left > 0 {
+        let left = count(state.left, "table, view or function");
+        let held = state.held.as_ref().map_or_else(String::new, |table| format!("; a session holds table {table}"));
+        return Verdict::of(
+            Reason::PoliciesPending,
+            format!("{covered} with policies; looked at again: {left}{held}{forced}"),
+            false,
+        );
+    }
+    if state.uncovered_count > 0 {
+        let closed = match mode {
+            RowSecurityMode::Required => "all but the owner have no rights on it until it is safe",
+            RowSecurityMode::BestEffort => "it is open as its owner gave it",
+        };
+        let listed: Vec<_> = state.uncovered.iter().map(text).collect();
+        let more = state.uncovered_count - i64::try_from(listed.len()).unwrap_or_default();
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        return Verdict::of(
+            Reason::PastPolicies,
+            format!("{covered} with policies; past them, and {closed}: {}{more}{forced}", listed.join("; ")),
+            false,
+        );
+    }
+    Verdict::of(Reason::PoliciesInForce, format!("{covered} with policies{forced}"), true)
+}
+
+fn text(open: &Uncovered) -> String {
+    match &open.statement {
+        Some(statement) => format!("{}: {statement}", open.what),
+        None => open.what.clone(),
+    }
+}
+
+/// A tenant that binds its owner makes backups by the owner incomplete.
+fn forced(tables: &[String]) -> String {
+    let Some(first) = tables.first() else { return String::new() };
+    format!(
+        "; the owner is bound as well by FORCE ROW LEVEL SECURITY on {}, so backups by the owner are refused: ALTER TABLE {first} NO \
+         FORCE ROW LEVEL SECURITY",
+        tables.join(", ")
+    )
+}
