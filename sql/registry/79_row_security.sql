@@ -5,7 +5,7 @@
 -- goes when everything was taken back.
 --
 -- `table_count` is how many tables have our policies. `uncovered` is what reads or writes past them, the first five
--- of `uncovered_count` as [{what, statement}...], and `forced` names the tables whose owner is bound too.
+-- of `uncovered_count` as [{what, statement}...], and `forced` are the statements for tables whose owner is bound too.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_row_security (
     schema_id       uuid    PRIMARY KEY REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
     mode            text    CHECK (mode IN ('Required', 'BestEffort')),

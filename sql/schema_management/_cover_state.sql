@@ -21,7 +21,8 @@ BEGIN
                                  (array_agg(p.statement ORDER BY p.what) FILTER (WHERE p.action = 'open'))[:5])
                           AS o (what, statement)), '[]'),
            (count(*) FILTER (WHERE p.action = 'open'))::integer,
-           coalesce((array_agg(p.name ORDER BY p.name) FILTER (WHERE p.action = 'forced'))[:5], '{}')
+           coalesce((array_agg(edu_matrix_hub_schema._cut(p.statement) ORDER BY p.name)
+                     FILTER (WHERE p.action = 'forced'))[:5], '{}')
     FROM unnest($1) AS t (id)
     LEFT JOIN edu_matrix_hub_schema._cover_plan($1) AS p ON p.schema_id = t.id
     GROUP BY t.id;

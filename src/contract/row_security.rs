@@ -71,7 +71,7 @@ pub struct RowSecurityState {
     pub uncovered: Vec<Uncovered>,
     /// How many that are.
     pub uncovered_count: i64,
-    /// Tables whose owner is bound by their policies as well, the first five.
+    /// For tables whose owner is bound by their policies as well, the statements that end that, the first five.
     pub forced: Vec<String>,
     /// Tables, views and functions at which there is more to do; only an answer of the function tells it.
     #[serde(default)]

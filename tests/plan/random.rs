@@ -72,6 +72,13 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
     if dice.one_in(2) {
         merge(&mut spec, json!({ "connectionSecret": { "name": dice.of(&["school-db", "other-db"]) } }));
     }
+    if dice.one_in(2) {
+        let policy = json!({ "name": "own", "column": "user_id", "setting": "app.user_id" });
+        merge(
+            &mut spec,
+            json!({ "rowLevelSecurity": { "mode": dice.of(&["Required", "BestEffort"]), "policies": [policy] } }),
+        );
+    }
     let status = dice.maybe(3, |dice| {
         let credentials = dice.maybe(2, published);
         json!({ "schemaId": dice.of(&[ROW, OTHER]), "schemaName": "school", "credentials": credentials })
@@ -190,7 +197,14 @@ fn own(dice: &mut Dice<'_>) -> Value {
         "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),
         "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
         "credential": dice.maybe(2, credential),
+        "row_security": dice.maybe(2, row_security),
     }))
+}
+
+fn row_security(dice: &mut Dice<'_>) -> Value {
+    let open = json!([{ "what": "view school.v reads with the rights of its owner", "statement": null }]);
+    json!({ "mode": dice.of(&["Required", "BestEffort"]), "digest": "another", "tables": 2,
+            "uncovered": dice.of(&[json!([]), open]), "uncovered_count": 1, "forced": [] })
 }
 
 fn claim(dice: &mut Dice<'_>) -> Value {

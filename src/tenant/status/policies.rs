@@ -45,15 +45,15 @@ fn verdict(state: &RowSecurityState, mode: RowSecurityMode) -> Verdict {
     }
     if state.uncovered_count > 0 {
         let closed = match mode {
-            RowSecurityMode::Required => "all but the owner have no rights on it until it is safe",
-            RowSecurityMode::BestEffort => "it is open as its owner gave it",
+            RowSecurityMode::Required => "are closed to all but the owner until they are safe",
+            RowSecurityMode::BestEffort => "are as open as their owner made them",
         };
         let listed: Vec<_> = state.uncovered.iter().map(text).collect();
         let more = state.uncovered_count - i64::try_from(listed.len()).unwrap_or_default();
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         return Verdict::of(
             Reason::PastPolicies,
-            format!("{covered} with policies; past them, and {closed}: {}{more}{forced}", listed.join("; ")),
+            format!("{covered} with policies; these pass them, and {closed}: {}{more}{forced}", listed.join("; ")),
             false,
         );
     }
@@ -67,12 +67,10 @@ fn text(open: &Uncovered) -> String {
     }
 }
 
-/// A tenant that binds its owner makes backups by the owner incomplete.
-fn forced(tables: &[String]) -> String {
-    let Some(first) = tables.first() else { return String::new() };
-    format!(
-        "; the owner is bound as well by FORCE ROW LEVEL SECURITY on {}, so backups by the owner are refused: ALTER TABLE {first} NO \
-         FORCE ROW LEVEL SECURITY",
-        tables.join(", ")
-    )
+/// Policies that bind the owner hide rows from its backups. What is told are the statements that end that.
+fn forced(statements: &[String]) -> String {
+    if statements.is_empty() {
+        return String::new();
+    }
+    format!("; the owner is bound as well, so that its backups are refused: {}", statements.join("; "))
 }

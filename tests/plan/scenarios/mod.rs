@@ -5,6 +5,7 @@ mod credentials;
 mod identity;
 mod institutions;
 mod limits;
+mod policies;
 mod reclaim;
 mod removals;
 mod statuses;
