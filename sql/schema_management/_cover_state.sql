@@ -49,3 +49,17 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cover_drift(uuid[]) FROM PUBLIC;
+
+-- What row-level security is about in a schema.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._objects_of(namespace oid)
+RETURNS TABLE (object_oid oid, is_routine boolean)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT d.objid, d.classid = 'pg_proc'::regclass
+    FROM pg_depend AS d
+    LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+    WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1
+      AND (d.classid = 'pg_proc'::regclass OR c.relkind IN ('r', 'p', 'v', 'm', 'f'))
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._objects_of(oid) FROM PUBLIC;

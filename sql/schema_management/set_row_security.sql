@@ -42,11 +42,8 @@ BEGIN
         IF wanted = 'Required' AND former.mode IS DISTINCT FROM 'Required' THEN
             -- What is there has what its owner gave; what comes later waits until it was looked at.
             INSERT INTO edu_matrix_hub_schema.row_security_objects (schema_id, object_oid, is_routine)
-            SELECT tenant.id, d.objid, d.classid = 'pg_proc'::regclass
-            FROM pg_depend AS d
-            LEFT JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-            WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = tenant.schema_oid
-              AND (d.classid = 'pg_proc'::regclass OR c.relkind IN ('r', 'p', 'v', 'm', 'f'))
+            SELECT tenant.id, o.object_oid, o.is_routine
+            FROM edu_matrix_hub_schema._objects_of(tenant.schema_oid) AS o
             ON CONFLICT DO NOTHING;
         END IF;
         outcome := edu_matrix_hub_schema._cover_tables(tenant, most);

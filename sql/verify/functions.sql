@@ -150,6 +150,7 @@ BEGIN
             ('_open_sandbox', 'schema_id uuid', true, 0),
             ('_other_databases', 'roles text[]', true, 0),
             ('_object_name', 'object oid, of_routine boolean', true, 0),
+            ('_objects_of', 'namespace oid', true, 0),
             ('_outside_dependents', 'namespace oid, catalog oid, objects oid[]', true, 0),
             ('_outside_references', 'namespace oid, patient boolean, texts boolean', true, 0),
             ('_own_logins', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),

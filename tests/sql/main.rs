@@ -49,6 +49,7 @@ mod purge;
 mod queue;
 mod reserved;
 mod row_security;
+mod row_security_cost;
 mod row_security_hostile;
 mod row_security_required;
 mod set_aside;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
+    backup_world::{front, succeed},
     policies::{Policies, own_rows, read},
     support::{call, expect, tenant_options, with_database},
 };
@@ -264,6 +265,86 @@ async fn policies_stay_with_a_tenant_that_is_suspended_set_aside_and_brought_bac
         assert_eq!(policies.drift().await, [] as [&str; 0]);
         let told = policies.told().await;
         assert_eq!((&told["tables"], &told["uncovered_count"]), (&json!(1), &json!(1)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_a_restored_dump_policies_are_known_by_their_names_and_nothing_is_opened() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        database
+            .as_owner(
+                &tenant,
+                &format!(
+                    "{PROFILES}; CREATE VIEW v AS SELECT * FROM profiles; CREATE TABLE log (x int); REVOKE ALL ON log FROM \"{}\"",
+                    tenant.writer
+                ),
+            )
+            .await;
+        let policies = Policies::of(&database, &tenant).await;
+        policies.covered("Required", own_rows()).await;
+        // What a restored dump does to identifiers: policies get others, and no object is known by its own.
+        database
+            .admin
+            .batch_execute(
+                "UPDATE edu_matrix_hub_schema.row_security_objects SET object_oid = object_oid::bigint + 1000000;
+                 UPDATE edu_matrix_hub_schema.tenant_schemas SET schema_oid = NULL;
+                 UPDATE edu_matrix_hub_schema.installation SET registry_oid = 1",
+            )
+            .await
+            .unwrap();
+        let id: String = database.one("SELECT installation_id::text FROM edu_matrix_hub_schema.installation").await;
+        let rebind = json!([{ "call": "rebind_tenants", "options": { "installation_id": id, "requested_by": "a test" } }]);
+        let answer = policies.lane.apply(&rebind).await;
+        expect(&answer[0], "success");
+        for _ in 0..2 {
+            expect(&policies.repair().await, "success");
+            if policies.drift().await.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(policies.reads(Some("7"), NAMES).await, "ann");
+        assert_eq!(policies.reads(Some("7"), "SELECT * FROM v").await, "42501");
+        assert_eq!(policies.reads(Some("7"), "INSERT INTO log VALUES (1)").await, "42501", "nothing is given");
+        assert_eq!(database.one::<i64>("SELECT count(*) FROM pg_policies WHERE schemaname = 'school'").await, 2);
+        expect(&policies.unset().await, "success");
+        assert!(!database.one::<bool>("SELECT relrowsecurity FROM pg_class WHERE relname = 'profiles'").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_snapshot_is_whole_and_has_the_policies() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        database.as_owner(&tenant, PROFILES).await;
+        let policies = Policies::of(&database, &tenant).await;
+        policies.covered("Required", own_rows()).await;
+        succeed(&policies.lane.client, "backup_institution_schema", tenant.id).await;
+        let location: String = database.one("SELECT location FROM edu_matrix_hub_schema.schema_backups").await;
+        assert_eq!(database.one::<i64>(&format!("SELECT count(*) FROM \"{location}\".profiles")).await, 2);
+        let kept: i32 = database
+            .one("SELECT jsonb_array_length(jsonb_path_query_first(manifest, '$.**.policies')) FROM edu_matrix_hub_schema.schema_backups")
+            .await;
+        assert_eq!(kept, 2);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_a_tenant_that_was_purged_nothing_is_kept() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        database.as_owner(&tenant, PROFILES).await;
+        let policies = Policies::of(&database, &tenant).await;
+        policies.covered("Required", own_rows()).await;
+        let aside = json!({ "owner_uid": "uid-school", "expire_after_days": null, "purge": false });
+        let steps = json!([{ "call": "set_aside_tenant_schema", "options": tenant.options(&aside) }]);
+        expect(&policies.lane.apply(&steps).await[0], "success");
+        let backup = database.one("SELECT id FROM edu_matrix_hub_schema.schema_backups").await;
+        while front(&policies.lane.client, "purge_schema_backup", backup).await.0 == "partial" {}
+        assert_eq!(database.one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.tenant_row_security").await, 0);
     })
     .await;
 }
