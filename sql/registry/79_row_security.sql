@@ -20,7 +20,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_row_security (
 ALTER TABLE edu_matrix_hub_schema.tenant_row_security ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- What is known of tables, views and functions of such a tenant. `policies` are ours on a table, [{key, oid, mark,
--- policy, digest, column}...]: `key` is what one is to be, `mark` a digest of what the server had when it was made.
+-- policy, digest, column}...]: `key` is what one is to be, `mark` the version of its row when it was made, which is
+-- another one when it was altered.
 -- `enabled` says that we turned row security on. `taken` are the rights that others lost since the object reads or
 -- writes past the policies, and get back when it does not.
 --

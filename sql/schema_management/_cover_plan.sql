@@ -2,8 +2,9 @@
 -- view or function at which there is something to do, and what stays open. It reads only; _cover_tables does what it
 -- says, and the survey asks whether there is anything.
 --
---   secure    a table gets the policies in `detail`, [{key, policy, digest, column, command, roles, test}...]; those of
---             ours that it has and that are not there go. Where `detail` is empty, so does what we turned on.
+--   secure    a table gets the policies in `detail`, [{key, policy, digest, column, command, roles, tests, permissive}
+--             ...]; those of ours that it has and that are not there go. Where there are none, so does what we turned
+--             on
 --   take      others lose `detail`, [{grantee, privilege, grantable}...], on what reads or writes past the policies
 --   give      others get `detail`: what was taken of something that is safe now, or what a new object is due
 --   note      an object of before `Required`, or one that was never open, is known from now on
@@ -55,15 +56,15 @@ BEGIN
                c.reloptions, format('%I.%I', t.schema_name, c.relname) AS full_name,
                c.relowner = t.owner_role_oid AS is_own
         FROM tenant AS t
-        JOIN pg_depend AS d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = t.schema_oid
-                           AND d.classid = 'pg_class'::regclass
-        JOIN pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        CROSS JOIN LATERAL edu_matrix_hub_schema._objects_of(t.schema_oid) AS o
+        JOIN pg_class AS c ON c.oid = o.object_oid
+        WHERE NOT o.is_routine
     ), routine AS MATERIALIZED (
         SELECT t.id, p.oid, p.prosecdef, p.proacl, p.proowner, p.prorettype, p.proowner = t.owner_role_oid AS is_own
         FROM tenant AS t
-        JOIN pg_depend AS d ON d.refclassid = 'pg_namespace'::regclass AND d.refobjid = t.schema_oid
-                           AND d.classid = 'pg_proc'::regclass
-        JOIN pg_proc AS p ON p.oid = d.objid
+        CROSS JOIN LATERAL edu_matrix_hub_schema._objects_of(t.schema_oid) AS o
+        JOIN pg_proc AS p ON p.oid = o.object_oid
+        WHERE o.is_routine
     ), known AS MATERIALIZED (
         SELECT o.* FROM edu_matrix_hub_schema.row_security_objects AS o
         WHERE o.schema_id IN (SELECT t.id FROM tenant AS t)
@@ -102,35 +103,36 @@ BEGIN
                                   AND NOT b.attisdropped)) AS m
         GROUP BY m.id, m.policy, m.oid
     ), judged AS MATERIALIZED (
-        SELECT m.id, m.oid, m.policy, p.digest, p.commands, p.roles, m.attnum, r.full_name, w.problem, w.statement,
-               CASE WHEN w.problem IS NULL THEN
-                        edu_matrix_hub_schema._policy_test(a.attname, a.atttypid, p.setting) END AS test,
+        SELECT m.id, m.oid, m.policy, p.digest, p.commands, p.roles, m.attnum, o.full_name, w.problem, w.statement,
+               jsonb_build_array(a.attname, a.atttypid::bigint, p.setting) AS test,
                md5(concat_ws('|', m.attnum, a.atttypid, p.setting)) AS test_key
         FROM matched AS m
         JOIN policy AS p ON p.id = m.id AND p.policy = m.policy
-        JOIN relation AS r ON r.id = m.id AND r.oid = m.oid
         JOIN tenant AS t ON t.id = m.id
+        JOIN pg_class AS r ON r.oid = m.oid AND r.relnamespace = t.schema_oid
+        CROSS JOIN LATERAL (SELECT format('%I.%I', t.schema_name, r.relname) AS full_name,
+                                   r.relowner = t.owner_role_oid AS is_own) AS o
         LEFT JOIN pg_attribute AS a ON a.attrelid = m.oid AND a.attnum = m.attnum
         CROSS JOIN LATERAL (
             SELECT CASE
-                       WHEN r.relkind = 'f' THEN format('%s is a foreign table and can have no policies', r.full_name)
-                       WHEN r.relkind NOT IN ('r', 'p') THEN format('%s is no table', r.full_name)
-                       WHEN NOT r.is_own THEN format('table %s belongs to role "%s"', r.full_name,
+                       WHEN r.relkind = 'f' THEN format('%s is a foreign table and can have no policies', o.full_name)
+                       WHEN r.relkind NOT IN ('r', 'p') THEN format('%s is no table', o.full_name)
+                       WHEN NOT o.is_own THEN format('table %s belongs to role "%s"', o.full_name,
                                                      pg_get_userbyid(r.relowner))
-                       WHEN a.attnum IS NULL THEN format('table %s has no column "%s"', r.full_name, p.column_name)
+                       WHEN a.attnum IS NULL THEN format('table %s has no column "%s"', o.full_name, p.column_name)
                        WHEN a.atttypid NOT IN (2950, 20, 21, 23, 25, 1043) THEN
                            format('column "%s" of table %s is of type %s, and not uuid, smallint, integer, bigint, '
-                                  'text or varchar', a.attname, r.full_name, format_type(a.atttypid, NULL))
+                                  'text or varchar', a.attname, o.full_name, format_type(a.atttypid, NULL))
                    END AS problem,
                    CASE
                        WHEN r.relkind NOT IN ('r', 'p') THEN NULL
-                       WHEN NOT r.is_own THEN format('ALTER TABLE %s OWNER TO %I', r.full_name, t.owner_role)
+                       WHEN NOT o.is_own THEN format('ALTER TABLE %s OWNER TO %I', o.full_name, t.owner_role)
                    END AS statement
         ) AS w
     ), ours AS MATERIALIZED (
         -- Our policies that stand, and whether they are as they were made.
         SELECT k.schema_id AS id, k.object_oid AS oid, l.oid AS policy_oid, e.value ->> 'key' AS key,
-               edu_matrix_hub_schema._policy_mark(l) = e.value ->> 'mark' AS is_sound
+               l.xmin::text = e.value ->> 'mark' AS is_sound
         FROM known AS k
         CROSS JOIN LATERAL jsonb_array_elements(k.policies) AS e (value)
         JOIN pg_policy AS l ON l.oid = (e.value ->> 'oid')::oid AND l.polrelid = k.object_oid
@@ -147,15 +149,16 @@ BEGIN
         GROUP BY r.id, r.oid
     ), wanted AS MATERIALIZED (
         SELECT j.id, j.oid, md5(concat_ws('|', 'R', j.digest, c.command, j.roles::text, j.test_key)) AS key,
-               j.policy, j.digest, j.attnum, c.command, j.roles, j.test, false AS permissive
+               j.policy, j.digest, j.attnum, c.command, j.roles, jsonb_build_array(j.test) AS tests,
+               false AS permissive
         FROM judged AS j CROSS JOIN LATERAL unnest(j.commands) AS c (command)
         WHERE j.problem IS NULL
         UNION ALL
         SELECT j.id, j.oid, md5(concat_ws('|', 'P', string_agg(j.test_key, '|' ORDER BY j.test_key)
                                           FILTER (WHERE j.commands = '{*}' AND j.roles = '{0}'))),
                NULL, NULL, NULL, '*', '{0}',
-               coalesce(string_agg(j.test, ' AND ' ORDER BY j.test_key)
-                        FILTER (WHERE j.commands = '{*}' AND j.roles = '{0}'), 'true'), true
+               coalesce(jsonb_agg(j.test ORDER BY j.test_key)
+                        FILTER (WHERE j.commands = '{*}' AND j.roles = '{0}'), '[]'), true
         FROM judged AS j
         LEFT JOIN standing AS s ON s.id = j.id AND s.oid = j.oid
         WHERE j.problem IS NULL AND s.has_own IS NOT TRUE
@@ -163,7 +166,7 @@ BEGIN
     ), goal AS MATERIALIZED (
         SELECT w.id, w.oid, array_agg(w.key ORDER BY w.key) AS keys,
                jsonb_agg(jsonb_build_object('key', w.key, 'policy', w.policy, 'digest', w.digest, 'column', w.attnum,
-                                            'command', w.command, 'roles', w.roles::bigint[], 'test', w.test,
+                                            'command', w.command, 'roles', w.roles::bigint[], 'tests', w.tests,
                                             'permissive', w.permissive) ORDER BY w.key) AS policies
         FROM wanted AS w GROUP BY w.id, w.oid
     ), present AS MATERIALIZED (
@@ -309,16 +312,6 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._cover_plan(uuid[]) FROM PUBLIC;
-
--- What a policy is, apart from its name: where it was altered, the mark is another one.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._policy_mark(policy pg_policy) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-    SELECT md5(concat_ws('|', policy.polcmd, policy.polpermissive, policy.polroles::text, policy.polqual::text,
-                         policy.polwithcheck::text))
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._policy_mark(pg_policy) FROM PUBLIC;
 
 -- Whether no policy binds a role on the tables of a tenant's owner role.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._passes_policies(role oid, owner oid) RETURNS boolean

@@ -38,7 +38,10 @@ BEGIN
         was_ours := was_ours OR former.is_left;
     END LOOP;
     FOR policy IN
-        SELECT w.value AS entry, w.value ->> 'command' AS command, w.value ->> 'test' AS test,
+        SELECT w.value AS entry, w.value ->> 'command' AS command,
+               coalesce((SELECT string_agg(edu_matrix_hub_schema._policy_test(
+                                               (t.value ->> 0)::name, (t.value ->> 1)::oid, t.value ->> 2), ' AND ')
+                         FROM jsonb_array_elements(w.value -> 'tests') AS t (value)), 'true') AS test,
                CASE (w.value ->> 'permissive')::boolean WHEN true THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END AS kind,
                (SELECT string_agg(CASE r.oid WHEN '0' THEN 'PUBLIC'
                                              ELSE quote_ident(pg_get_userbyid(r.oid::oid)) END, ', ')
@@ -54,7 +57,7 @@ BEGIN
                         ELSE '' END;
         made := made || (SELECT jsonb_build_object(
                              'key', policy.entry -> 'key', 'oid', l.oid::bigint,
-                             'mark', edu_matrix_hub_schema._policy_mark(l), 'policy', policy.entry -> 'policy',
+                             'mark', l.xmin::text, 'policy', policy.entry -> 'policy',
                              'digest', policy.entry -> 'digest', 'column', policy.entry -> 'column')
                          FROM pg_policy AS l WHERE l.polrelid = table_oid AND l.polname = name);
     END LOOP;

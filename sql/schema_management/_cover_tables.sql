@@ -5,7 +5,7 @@
 --
 -- Each table needs its strongest lock for a moment. It is asked for 100 ms, and when one was not had, for 20 ms: a
 -- session that holds one lock often holds more. What is locked is left; whoever waits behind us waits no longer
--- than that.
+-- than that. What was done is locked until the commit, so after 300 ms the rest is left as well.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cover_tables(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                most integer)
 RETURNS jsonb
@@ -22,19 +22,25 @@ DECLARE
     failed    jsonb := '[]'::jsonb;
     held      text;
     held_many integer := 0;
-    remaining integer;
+    withholds boolean;
+    begun     timestamptz;
     reported  record;
 BEGIN
     -- New tables and functions are open to nobody before they were looked at, or again by default.
-    FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) AS d
-                   WHERE d.kind = 'default' AND d.repairable LOOP
-        IF NOT owner_is_taken THEN
-            PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
-            owner_is_taken := true;
-        END IF;
-        PERFORM edu_matrix_hub_schema._persist(finding.statement);
-        done := done || finding.what;
-    END LOOP;
+    withholds := EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s
+                         WHERE s.schema_id = tenant.id AND s.mode = 'Required');
+    IF withholds = EXISTS (SELECT FROM pg_default_acl AS d CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a
+                           WHERE d.defaclrole = tenant.owner_role_oid AND d.defaclnamespace = 0
+                             AND d.defaclobjtype IN ('r', 'f')
+                             AND a.grantee IN (tenant.reader_role_oid, tenant.writer_role_oid)) THEN
+        PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
+        owner_is_taken := true;
+        FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) AS d
+                       WHERE d.kind = 'default' AND d.repairable LOOP
+            PERFORM edu_matrix_hub_schema._persist(finding.statement);
+            done := done || finding.what;
+        END LOOP;
+    END IF;
     FOR planned IN SELECT p.* FROM edu_matrix_hub_schema._cover_plan(ARRAY[tenant.id]) AS p
                    WHERE p.action IN ('secure', 'take', 'give', 'note', 'forget')
                    ORDER BY array_position('{secure,take,note,forget,give}', p.action), p.object_oid
@@ -43,7 +49,8 @@ BEGIN
         CONTINUE WHEN planned.action = 'give' AND NOT planned.is_routine AND EXISTS (
             SELECT FROM jsonb_array_elements(failed) AS f (value)
             WHERE (f.value ->> 'oid')::oid = planned.object_oid);
-        EXIT WHEN held_many = 20;
+        begun := coalesce(begun, clock_timestamp());
+        EXIT WHEN held_many = 20 OR clock_timestamp() > begun + interval '300 ms';
         IF NOT owner_is_taken AND planned.action IN ('secure', 'take', 'give') THEN
             PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
             owner_is_taken := true;

@@ -158,7 +158,6 @@ BEGIN
             ('_own_roles', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_passes_policies', 'role oid, owner oid', true, 0),
             ('_persist', 'statement text', true, 0),
-            ('_policy_mark', 'policy pg_policy', true, 0),
             ('_policy_test', 'column_name name, type_oid oid, setting text', true, 0),
             ('_place', '', true, 0),
             ('_prune_log', '', true, 0),
