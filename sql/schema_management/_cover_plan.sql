@@ -20,7 +20,8 @@
 -- Each policy of the spec becomes restrictive policies, since a permissive one of the tenant's own would open all rows
 -- beside permissive ones of ours. As restrictive policies let nothing in by themselves, there is a permissive one
 -- besides. It has the tests that hold for every role and command, so that whoever drops the others finds no open
--- table; where the tenant has permissive policies of its own it is left out, for it would let in what those keep out.
+-- table. Where the tenant has permissive policies of its own, or turned row-level security on itself, it is left out,
+-- for it would let in what the tenant keeps out.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cover_plan(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, action text, object_oid oid, is_routine boolean, name text, what text, statement text,
                detail jsonb)
@@ -104,6 +105,7 @@ BEGIN
         GROUP BY m.id, m.policy, m.oid
     ), judged AS MATERIALIZED (
         SELECT m.id, m.oid, m.policy, p.digest, p.commands, p.roles, m.attnum, o.full_name, w.problem, w.statement,
+               r.relrowsecurity,
                jsonb_build_array(a.attname, a.atttypid::bigint, p.setting) AS test,
                md5(concat_ws('|', m.attnum, a.atttypid, p.setting)) AS test_key
         FROM matched AS m
@@ -141,7 +143,8 @@ BEGIN
         SELECT r.id, r.oid,
                bool_or(l.polpermissive AND o.policy_oid IS NULL AND NOT starts_with(l.polname::text, t.word))
                    AS has_own,
-               bool_or(o.policy_oid IS NULL AND starts_with(l.polname::text, t.word)) AS has_left
+               bool_or(o.policy_oid IS NULL AND starts_with(l.polname::text, t.word)) AS has_left,
+               bool_or(o.policy_oid IS NULL AND starts_with(l.polname::text, t.word) AND l.polpermissive) AS was_ours
         FROM relation AS r
         JOIN tenant AS t ON t.id = r.id
         JOIN pg_policy AS l ON l.polrelid = r.oid
@@ -161,7 +164,9 @@ BEGIN
                         FILTER (WHERE j.commands = '{*}' AND j.roles = '{0}'), '[]'), true
         FROM judged AS j
         LEFT JOIN standing AS s ON s.id = j.id AND s.oid = j.oid
+        LEFT JOIN known AS k ON k.schema_id = j.id AND k.object_oid = j.oid AND NOT k.is_routine
         WHERE j.problem IS NULL AND s.has_own IS NOT TRUE
+          AND (NOT j.relrowsecurity OR k.enabled IS TRUE OR s.was_ours IS TRUE)
         GROUP BY j.id, j.oid
     ), goal AS MATERIALIZED (
         SELECT w.id, w.oid, array_agg(w.key ORDER BY w.key) AS keys,

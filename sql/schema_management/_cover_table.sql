@@ -26,7 +26,7 @@ BEGIN
     was_ours := coalesce((SELECT o.enabled FROM edu_matrix_hub_schema.row_security_objects AS o
                           WHERE o.schema_id = tenant.id AND o.object_oid = table_oid AND NOT o.is_routine), false);
     FOR former IN
-        SELECT l.polname, e.value IS NULL AS is_left
+        SELECT l.polname, e.value IS NULL AND l.polpermissive AS is_left
         FROM pg_policy AS l
         LEFT JOIN edu_matrix_hub_schema.row_security_objects AS o
           ON o.schema_id = tenant.id AND o.object_oid = table_oid AND NOT o.is_routine
@@ -34,7 +34,7 @@ BEGIN
         WHERE l.polrelid = table_oid AND (e.value IS NOT NULL OR starts_with(l.polname::text, word))
     LOOP
         EXECUTE format('DROP POLICY %I ON %s', former.polname, table_name);
-        -- After a restored dump nothing else tells that row security was ours.
+        -- After a restored dump nothing else tells that row security was ours (see _cover_plan).
         was_ours := was_ours OR former.is_left;
     END LOOP;
     FOR policy IN

@@ -209,12 +209,13 @@ async fn removing_the_policies_leaves_the_tenants_own() {
             .as_owner(
                 &tenant,
                 "CREATE TABLE notes (user_id int); CREATE POLICY mine ON notes USING (user_id > 0);
-                 CREATE TABLE logs (user_id int); ALTER TABLE logs ENABLE ROW LEVEL SECURITY",
+                 CREATE TABLE logs (user_id int); INSERT INTO logs VALUES (7); ALTER TABLE logs ENABLE ROW LEVEL SECURITY",
             )
             .await;
         let policies = Policies::of(&database, &tenant).await;
         policies.covered("Required", own_rows()).await;
-        assert_eq!(database.one::<i64>("SELECT count(*) FROM pg_policies WHERE schemaname = 'school'").await, 6);
+        assert_eq!(database.one::<i64>("SELECT count(*) FROM pg_policies WHERE schemaname = 'school'").await, 5);
+        assert_eq!(policies.reads(Some("7"), "SELECT count(*) FROM logs").await, "0", "the tenant keeps all out");
         database.as_owner(&tenant, "CREATE POLICY later ON profiles AS RESTRICTIVE USING (true)").await;
         expect(&policies.unset().await, "success");
         let left: String = database
