@@ -51,7 +51,8 @@ BEGIN
         name := left(concat_ws('_', word, left(policy.entry ->> 'policy', 24),
                                left(replace(gen_random_uuid()::text, '-', ''), 8)), 63);
         EXECUTE format('CREATE POLICY %I ON %s AS %s FOR %s TO %s', name, table_name, policy.kind,
-                       CASE policy.command WHEN '*' THEN 'ALL' ELSE upper(policy.command) END, policy.roles)
+                       CASE policy.command WHEN '*' THEN 'ALL' WHEN 'Select' THEN 'SELECT' WHEN 'Insert' THEN 'INSERT'
+                                           WHEN 'Update' THEN 'UPDATE' WHEN 'Delete' THEN 'DELETE' END, policy.roles)
                 || CASE WHEN policy.command <> 'Insert' THEN format(' USING (%s)', policy.test) ELSE '' END
                 || CASE WHEN policy.command IN ('*', 'Insert', 'Update') THEN format(' WITH CHECK (%s)', policy.test)
                         ELSE '' END;

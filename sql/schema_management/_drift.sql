@@ -246,7 +246,7 @@ AS $function$
         ) AS d
 
         UNION ALL
-        SELECT 10, s.schema_id, 'row_security', format('row-level security: %s', coalesce(s.first, 'something else passes it')),
+        SELECT 10, s.schema_id, 'row_security', format('row-level security: %s', coalesce(s.first, 'what passes it')),
                true, NULL, NULL, NULL, NULL
         FROM edu_matrix_hub_schema._cover_drift($1) AS s
 

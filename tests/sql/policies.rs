@@ -14,7 +14,7 @@ pub struct Policies<'a> {
     pub database: &'a Database,
     pub tenant: &'a Tenant,
     pub lane: Lane,
-    login: String,
+    pub login: String,
 }
 
 impl<'a> Policies<'a> {

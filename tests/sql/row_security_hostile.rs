@@ -351,3 +351,43 @@ async fn of_a_tenant_that_was_purged_nothing_is_kept() {
     })
     .await;
 }
+
+/// Lists of rights that have nobody in them, and all the rest that a catalogue can have and a look must not stumble over.
+#[tokio::test]
+async fn no_tenant_stops_the_survey_of_others() {
+    with_database(async |database| {
+        let (tenant, other) = (database.tenant("school").await, database.tenant("other").await);
+        database.as_owner(&other, PROFILES).await;
+        let owner = &tenant.owner;
+        database
+            .as_owner(
+                &tenant,
+                &format!(
+                    "{PROFILES}; CREATE VIEW v WITH (security_invoker = off) AS SELECT * FROM profiles;
+                     CREATE FUNCTION f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
+                     CREATE PROCEDURE f(INOUT a int, VARIADIC b text[]) LANGUAGE sql SECURITY DEFINER AS 'SELECT 1';
+                     CREATE TYPE pair AS (user_id int); CREATE TABLE typed OF pair; CREATE TABLE none ();
+                     CREATE TABLE lost (user_id int); ALTER TABLE lost DROP COLUMN user_id;
+                     CREATE SEQUENCE user_id; CREATE INDEX marks ON profiles (user_id);
+                     GRANT SELECT (name) ON v TO \"{0}\"; REVOKE ALL ON v FROM \"{0}\", \"{owner}\";
+                     REVOKE ALL ON profiles FROM PUBLIC, \"{0}\", \"{1}\", \"{owner}\";
+                     REVOKE ALL ON FUNCTION f() FROM PUBLIC, \"{0}\", \"{1}\", \"{owner}\"",
+                    tenant.reader, tenant.writer
+                ),
+            )
+            .await;
+        let policies = Policies::of(&database, &tenant).await;
+        let odd = json!([
+            { "name": "all", "column": "user_id", "setting": "app.user_id" },
+            { "name": "named", "column": "user_id", "setting": "app.user_id",
+              "tables": ["marks", "user_id", "v", "lost", "none", "pair", "nowhere", "f"] },
+        ]);
+        let detail = policies.covered("Required", odd).await;
+        assert_eq!(detail["tables"], 2, "profiles and typed: {detail}");
+        assert_eq!(policies.drift().await, [] as [&str; 0]);
+        let others = Policies { database: &database, tenant: &other, lane: policies.lane, login: String::new() };
+        others.covered("Required", own_rows()).await;
+        assert_eq!(others.told().await["tables"], 1);
+    })
+    .await;
+}
