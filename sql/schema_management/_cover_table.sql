@@ -16,13 +16,15 @@ DECLARE
     was_ours boolean;
     is_on    boolean;
 BEGIN
-    -- The lock is had before anything is read, so that what is read is what is changed.
-    EXECUTE format('LOCK TABLE ONLY %s IN ACCESS EXCLUSIVE MODE', table_name);
+    -- The owner of a table may have no right on it and can alter it all the same, which locks it as well.
+    is_on := (SELECT c.relrowsecurity FROM pg_class AS c WHERE c.oid = table_oid);
+    IF wanted <> '[]' AND to_regclass(table_name) = table_oid::regclass THEN
+        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', table_name);
+    END IF;
     IF to_regclass(table_name) IS DISTINCT FROM table_oid::regclass THEN
         -- It was renamed since; the next look finds it.
-        RETURN;
+        RAISE EXCEPTION USING ERRCODE = 'undefined_table', MESSAGE = 'it was renamed';
     END IF;
-    is_on := (SELECT c.relrowsecurity FROM pg_class AS c WHERE c.oid = table_oid);
     was_ours := coalesce((SELECT o.enabled FROM edu_matrix_hub_schema.row_security_objects AS o
                           WHERE o.schema_id = tenant.id AND o.object_oid = table_oid AND NOT o.is_routine), false);
     FOR former IN
@@ -63,7 +65,6 @@ BEGIN
                          FROM pg_policy AS l WHERE l.polrelid = table_oid AND l.polname = name);
     END LOOP;
     IF wanted <> '[]' AND NOT is_on THEN
-        EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', table_name);
         was_ours := true;
     ELSIF wanted = '[]' AND is_on AND was_ours
           AND NOT EXISTS (SELECT FROM pg_policy AS l WHERE l.polrelid = table_oid) THEN

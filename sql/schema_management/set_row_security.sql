@@ -20,6 +20,7 @@ DECLARE
     former       edu_matrix_hub_schema.tenant_row_security;
     outcome      jsonb;
     detail       jsonb;
+    failure      jsonb;
     message      text;
     error_detail text;
 BEGIN
@@ -68,11 +69,14 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('set_row_security', tenant.id, options ->> 'requested_by',
                                                   started, attempt, SQLSTATE, SQLERRM, error_detail);
     END;
+    failure := jsonb_path_query_first(outcome, '$.failed[*] ? (@.sqlstate != "55P03")');
     message := format(CASE WHEN wanted IS NULL THEN 'row-level security of schema "%s": ours is taken back'
                            ELSE 'row-level security of schema "%1$s": %2$s tables have policies' END
                       || CASE WHEN outcome ->> 'left' = '0' THEN '' ELSE '; %3$s tables, views and routines wait' END
-                      || CASE WHEN outcome ->> 'held' IS NULL THEN '' ELSE ', and a session holds table %4$s' END,
-                      tenant.schema_name, outcome ->> 'table_count', outcome ->> 'left', outcome ->> 'held');
+                      || CASE WHEN outcome ->> 'held' IS NULL THEN '' ELSE ', and a session holds table %4$s' END
+                      || CASE WHEN failure IS NULL THEN '' ELSE '; %5$s: %6$s' END,
+                      tenant.schema_name, outcome ->> 'table_count', outcome ->> 'left', outcome ->> 'held',
+                      failure ->> 'what', failure ->> 'error');
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_row_security', 'success', options ->> 'requested_by', started,
                                        attempt, detail);
     RETURN edu_matrix_hub_schema._result(CASE WHEN outcome ->> 'left' = '0' THEN 'success' ELSE 'partial' END, message,
