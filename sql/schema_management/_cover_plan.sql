@@ -263,8 +263,9 @@ BEGIN
         ) AS g
     ), object AS MATERIALIZED (
         SELECT t.id, o.oid, o.is_routine, o.label, t.mode, k.object_oid IS NOT NULL AS is_known, k.taken,
-               p.is_own AND p.privileges IS NOT NULL AS is_open, p.privileges, p.oid IS NOT NULL AS is_unsafe, o.is_own,
-               CASE WHEN t.mode = 'Required' AND k.object_oid IS NULL THEN
+               p.is_own AND p.privileges IS NOT NULL AS is_open, p.privileges,
+               p.oid IS NOT NULL AND t.mode = 'Required' AS is_shut,
+               CASE WHEN t.mode = 'Required' AND k.object_oid IS NULL AND o.is_own THEN
                    edu_matrix_hub_schema._due_rights(t.reader_role_oid, t.writer_role_oid, o.is_routine, o.acl,
                                                      t.owner_role_oid) END AS due
         FROM tenant AS t
@@ -279,17 +280,16 @@ BEGIN
     )
     SELECT p.id, 'secure', p.oid, false, p.full_name, p.what, NULL, p.policies FROM table_plan AS p WHERE p.is_due
     UNION ALL
-    SELECT o.id, CASE WHEN o.is_unsafe AND (o.is_open OR o.due IS NOT NULL) THEN 'take'
-                      WHEN NOT o.is_unsafe AND coalesce(o.taken, o.due) IS NOT NULL THEN 'give'
+    SELECT o.id, CASE WHEN o.is_shut AND (o.is_open OR o.due IS NOT NULL) THEN 'take'
+                      WHEN o.is_shut IS NOT TRUE AND coalesce(o.taken, o.due) IS NOT NULL THEN 'give'
                       ELSE 'note' END,
            o.oid, o.is_routine, o.label,
-           CASE WHEN o.is_unsafe THEN 'others have rights on what passes the policies'
+           CASE WHEN o.is_shut THEN 'others have rights on what passes the policies'
                 ELSE 'others have not what they are due' END, NULL,
-           CASE WHEN o.is_unsafe THEN coalesce(o.privileges, '[]') || coalesce(o.due, '[]')
+           CASE WHEN o.is_shut THEN coalesce(o.privileges, '[]') || coalesce(o.due, '[]')
                 ELSE coalesce(o.taken, o.due) END
     FROM object AS o
-    WHERE NOT o.is_known OR o.mode = 'Required' AND o.is_unsafe AND o.is_open
-       OR o.taken IS NOT NULL AND (o.mode IS DISTINCT FROM 'Required' OR NOT o.is_unsafe)
+    WHERE NOT o.is_known OR o.is_shut AND o.is_open OR o.taken IS NOT NULL AND o.is_shut IS NOT TRUE
     UNION ALL
     SELECT k.schema_id, 'forget', k.object_oid, k.is_routine, NULL, 'an object is gone', NULL, NULL
     FROM known AS k

@@ -60,6 +60,11 @@ async fn what_passes_the_policies_is_closed_and_told_and_with_best_effort_only_t
         for (_, hole, _) in HOLES {
             assert_eq!(policies.reads(Some("7"), hole).await, "42501", "{hole}");
         }
+        policies.covered("BestEffort", own_rows()).await;
+        for (_, hole, _) in HOLES {
+            assert_ne!(policies.reads(Some("7"), hole).await, "42501", "{hole}");
+        }
+        policies.covered("Required", own_rows()).await;
         assert_eq!(policies.reads(Some("7"), "SELECT count(*) FROM safe").await, "1");
         assert_eq!(policies.drift().await, [] as [&str; 0]);
         let told = policies.told().await;
