@@ -48,19 +48,19 @@ fn verdict(state: &RowSecurityState, mode: RowSecurityMode) -> Verdict {
             RowSecurityMode::Required => "are closed to all but the owner until they are safe",
             RowSecurityMode::BestEffort => "are as open as their owner made them",
         };
-        let listed: Vec<_> = state.uncovered.iter().map(text).collect();
-        let more = state.uncovered_count - i64::try_from(listed.len()).unwrap_or_default();
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        let listed: Vec<_> = state.uncovered.iter().map(line).collect();
+        let others = state.uncovered_count - i64::try_from(listed.len()).unwrap_or_default();
+        let others = if others > 0 { format!("; and {others} more") } else { String::new() };
         return Verdict::of(
             Reason::PastPolicies,
-            format!("{covered} with policies; these pass them, and {closed}: {}{more}{forced}", listed.join("; ")),
+            format!("{covered} with policies; these pass them, and {closed}: {}{others}{forced}", listed.join("; ")),
             false,
         );
     }
     Verdict::of(Reason::PoliciesInForce, format!("{covered} with policies{forced}"), true)
 }
 
-fn text(open: &Uncovered) -> String {
+fn line(open: &Uncovered) -> String {
     match &open.statement {
         Some(statement) => format!("{}: {statement}", open.what),
         None => open.what.clone(),
