@@ -18,6 +18,7 @@ use tenant_schema_operator::{
 };
 use uuid::Uuid;
 
+#[allow(clippy::too_many_lines, reason = "it is one list, with a step of each call")]
 pub fn one_of_each() -> Vec<Step> {
     let (id, at) = (Uuid::nil(), Timestamp::UNIX_EPOCH);
     let text = |word: &str| word.to_owned();

@@ -72,8 +72,9 @@ async fn every_type_that_can_be_compared_is_and_no_value_of_it_is_an_error() {
         let mut tables = String::new();
         for (n, (type_, value, _)) in types.iter().enumerate() {
             let values = format!("SELECT * FROM (VALUES (NULL), ('{value}')) AS v (x)");
-            tables += &format!(
-                "CREATE TABLE t{n} (user_id {type_}); INSERT INTO t{n} SELECT x::{type_} FROM ({values}) AS w;"
+            let table = format!(
+                "CREATE TABLE t{n} (user_id {type_});
+            tables.push_str(&table); INSERT INTO t{n} SELECT x::{type_} FROM ({values}) AS w;"
             );
         }
         database.as_owner(&tenant, &tables).await;

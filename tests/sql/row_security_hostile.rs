@@ -106,10 +106,10 @@ async fn a_rename_opens_nothing() {
         database
             .as_owner(&tenant, "ALTER TABLE profiles RENAME user_id TO who; ALTER TABLE profiles RENAME TO people")
             .await;
-        let names = "SELECT name FROM people";
-        assert_eq!(policies.reads(Some("7"), names).await, "ann");
+        let people = "SELECT name FROM people";
+        assert_eq!(policies.reads(Some("7"), people).await, "ann");
         policies.repaired().await;
-        assert_eq!(policies.reads(Some("7"), names).await, "ann");
+        assert_eq!(policies.reads(Some("7"), people).await, "ann");
         let told = policies.told().await;
         assert_eq!(
             (&told["tables"], &told["uncovered"][0]["what"]),
@@ -118,11 +118,11 @@ async fn a_rename_opens_nothing() {
         database.as_owner(&tenant, PROFILES).await;
         policies.repaired().await;
         assert_eq!(policies.reads(Some("7"), NAMES).await, "ann");
-        assert_eq!(policies.reads(Some("7"), names).await, "ann");
+        assert_eq!(policies.reads(Some("7"), people).await, "ann");
         assert_eq!(policies.told().await["tables"], 2);
         // Of all tables that have the column, one whose column has another name is still one.
         policies.covered("Required", own_rows()).await;
-        assert_eq!(policies.reads(Some("7"), names).await, "ann,bob", "the policy of the spec is another one");
+        assert_eq!(policies.reads(Some("7"), people).await, "ann,bob", "the policy of the spec is another one");
         database.as_owner(&tenant, "ALTER TABLE profiles RENAME user_id TO who").await;
         policies.repair().await;
         assert_eq!(policies.drift().await, [] as [&str; 0]);
