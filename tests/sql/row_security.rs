@@ -73,9 +73,9 @@ async fn every_type_that_can_be_compared_is_and_no_value_of_it_is_an_error() {
         for (n, (type_, value, _)) in types.iter().enumerate() {
             let values = format!("SELECT * FROM (VALUES (NULL), ('{value}')) AS v (x)");
             let table = format!(
-                "CREATE TABLE t{n} (user_id {type_});
-            tables.push_str(&table); INSERT INTO t{n} SELECT x::{type_} FROM ({values}) AS w;"
+                "CREATE TABLE t{n} (user_id {type_}); INSERT INTO t{n} SELECT x::{type_} FROM ({values}) AS w;"
             );
+            tables.push_str(&table);
         }
         database.as_owner(&tenant, &tables).await;
         let policies = Policies::of(&database, &tenant).await;
