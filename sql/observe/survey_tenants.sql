@@ -167,11 +167,13 @@ BEGIN
                        '|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
-                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation
+                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation,
+                       s.digest, s.table_count, s.uncovered, s.uncovered_count, s.forced
                    ), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN edu_matrix_hub_schema.institutions AS i ON i.id = t.institution_id
+            LEFT JOIN edu_matrix_hub_schema.tenant_row_security AS s ON s.schema_id = t.id
             LEFT JOIN (
                 SELECT w.schema_id, string_agg(w.job, ' ' ORDER BY w.job) AS jobs, max(w.backup) AS backup
                 FROM (SELECT j.schema_id, j.id || j.state AS job, NULL AS backup

@@ -126,5 +126,50 @@ FROM (
      AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
     JOIN pg_catalog.pg_class AS c ON c.oid = d.objid
     WHERE t.status IN ('active', 'suspended')
+    UNION ALL
+    -- What row-level security is about, where it is asked for, and found by probes of indexes as well: tables, views
+    -- and routines with their owners and grants, policies, columns that policies compare, what is under a parent, and
+    -- what views are made of.
+    SELECT t.id, h.hash
+    FROM edu_matrix_hub_schema.tenant_row_security AS s
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = s.schema_id AND t.status IN ('active', 'suspended')
+    CROSS JOIN (SELECT i.fingerprint_key AS key FROM edu_matrix_hub_schema.installation AS i) AS k
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', s.mode, s.digest, s.uncovered_count), 528 # k.key)
+        UNION ALL
+        SELECT x.hash
+        FROM pg_catalog.pg_depend AS d
+        JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.hashtextextended(
+                       pg_catalog.concat_ws('|', c.oid, c.relname, c.relkind, c.relowner, c.relrowsecurity,
+                                            c.relforcerowsecurity, c.relacl, c.reloptions), 530 # k.key) AS hash
+            UNION ALL
+            -- A policy that is altered is another version of its row; to read what it says costs much more.
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', l.oid, l.xmin), 532 # k.key)
+            FROM pg_catalog.pg_policy AS l WHERE l.polrelid = c.oid
+            UNION ALL
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', a.attrelid, a.attnum, a.atttypid), 534 # k.key)
+            FROM pg_catalog.jsonb_array_elements(s.policies) AS p (value)
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = p.value ->> 'column'
+            UNION ALL
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', i.inhrelid, i.inhparent), 536 # k.key)
+            FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid
+            UNION ALL
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', u.oid, u.xmin, u.ctid), 538 # k.key)
+            FROM pg_catalog.pg_rewrite AS u WHERE u.ev_class = c.oid
+        ) AS x
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
+          AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        UNION ALL
+        SELECT pg_catalog.hashtextextended(
+                   pg_catalog.concat_ws('|', f.oid, f.prosecdef, f.proowner,
+                                        CASE WHEN pg_catalog.pg_column_size(f.proacl) < 2048
+                                             THEN f.proacl::pg_catalog.text ELSE 'long' END), 540 # k.key)
+        FROM pg_catalog.pg_depend AS d
+        JOIN pg_catalog.pg_proc AS f ON f.oid = d.objid
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
+          AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    ) AS h (hash)
 ) AS fact
 GROUP BY fact.schema_id;

@@ -5,7 +5,8 @@
 --
 -- A grantee has what the grants say and nothing else. What its owner gives to other roles is the tenant's business, and
 -- so is what a role gave on. Only tables of the tenant's owner role count: the rights on others are not that role's to
--- give. The privileges on a sequence follow those of the table that it belongs to.
+-- give. The privileges on a sequence follow those of the table that it belongs to. What required policies keep from
+-- others, as it is new or passes them, is left alone until it is opened (see _cover_plan).
 --
 -- A grantee that may write can lock a table so that no right on it can be taken. Tables that are locked so come last,
 -- in statements of their own, and keep no other waiting.
@@ -48,7 +49,11 @@ AS $function$
                            AND d.classid = 'pg_class'::regclass
         JOIN pg_class AS c ON c.oid = d.objid AND c.relowner = w.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
         LEFT JOIN locked AS k ON k.oid = c.oid
+        LEFT JOIN edu_matrix_hub_schema.tenant_row_security AS y ON y.schema_id = t.id
+        LEFT JOIN edu_matrix_hub_schema.row_security_objects AS x
+          ON x.schema_id = y.schema_id AND x.object_oid = c.oid AND NOT x.is_routine
         WHERE t.id IN (SELECT m.schema_id FROM managed AS m) AND t.status IN ('active', 'suspended')
+          AND x.taken IS NULL AND (x.object_oid IS NOT NULL OR c.relkind = 'S' OR y.mode IS DISTINCT FROM 'Required')
     ), named AS (
         SELECT r.oid, array_agg(g.n ORDER BY g.n) AS grants
         FROM target AS g

@@ -1,7 +1,8 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
 -- it, the default privileges of the owner role, the attributes and memberships of the three roles, what others have by
--- the tenant's grants (see _acl_drift), and the logins of credentials (see _credential_drift). A row says what,
--- whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and
+-- the tenant's grants (see _acl_drift), the logins of credentials (see _credential_drift), what writes while writes are
+-- taken (see _blocked_drift), and row-level security where it is asked for, in one row (see _cover_tables). A row says
+-- what, whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and
 -- `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is made
 -- again by itself.
 --
@@ -41,7 +42,9 @@ AS $function$
                                                   WHERE m.roleid = n.nspowner AND m.admin_option)
                     ELSE NOT h.rolsuper AND left(h.rolname, 3) <> 'pg_' END AS owner_is_ours_to_change,
                (SELECT k.n FROM pg_auth_members AS m JOIN keeper AS k ON k.oid = m.member
-                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper
+                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper,
+               EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS x
+                       WHERE x.schema_id = t.id AND x.mode = 'Required') AS withholds
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN server AS s
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
@@ -211,11 +214,12 @@ AS $function$
                     (9, format('GRANT %s ON %s TO %s', array_to_string(d.privileges, ', '), d.objects, d.writing_all))
                     ) AS a (n, statement)
                 WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading <> '{}' OR a.n <> 5)
-                  AND (d.reading_all IS NOT NULL OR a.n <> 8) AND (d.writing_all IS NOT NULL OR a.n <> 9)),
+                  AND (NOT d.withheld OR a.n NOT IN (5, 6)) AND (d.reading_all IS NOT NULL OR a.n <> 8)
+                  AND (d.writing_all IS NOT NULL OR a.n <> 9)),
                NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
-                   w.privileges, given.reading_all, given.writing_all, count(*) AS total,
+                   w.privileges, held.withheld, given.reading_all, given.writing_all, count(*) AS total,
                    array_to_string((array_agg(pair.what ORDER BY pair.what))[:10], ', ') AS first,
                    string_agg(pair.stranger, ', ') AS strangers
             FROM tenant AS t
@@ -228,13 +232,15 @@ AS $function$
             LEFT JOIN pg_default_acl AS d
               ON d.defaclrole = t.owner_oid AND d.defaclnamespace = 0 AND d.defaclobjtype = w.object_type::"char"
             CROSS JOIN LATERAL (SELECT CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid)
-                                            ELSE d.defaclacl || '{}'::aclitem[] END AS acl) AS held
+                                            ELSE d.defaclacl || '{}'::aclitem[] END AS acl,
+                                       -- What is new is open to nobody before it was looked at (see _cover_tables).
+                                       t.withholds AND w.object_type IN ('r', 'f') AS withheld) AS held
             -- To those who have all tables by a grant, later ones as well.
             CROSS JOIN LATERAL (
                 SELECT string_agg(quote_ident(e.name), ', ' ORDER BY e.name) AS reading_all,
                        string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.writes_all) AS writing_all
                 FROM grantee AS e
-                WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL) AS given
+                WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld) AS given
             CROSS JOIN LATERAL (
                 SELECT CASE WHEN present.privilege_type IS NULL
                                 THEN format('"%s" lost %s', wanted.name, wanted.privilege)
@@ -249,20 +255,24 @@ AS $function$
                                  THEN coalesce(quote_ident(g.rolname),
                                                CASE WHEN w.of_all IS NULL THEN 'PUBLIC' END) END AS stranger
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
+                      WHERE NOT held.withheld
                       UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)
+                      WHERE NOT held.withheld
                       UNION ALL
                       SELECT e.name, e.oid, unnest(CASE WHEN e.writes_all THEN w.privileges ELSE w.reading END)
-                      FROM grantee AS e WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL) AS wanted
+                      FROM grantee AS e
+                      WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
                 LEFT JOIN pg_roles AS g ON g.oid = present.grantee
                 -- Earlier releases let readers call functions, and their tenants keep that.
                 WHERE (wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable)
-                  AND (w.object_type = 'f' AND present.grantee = t.reader_oid AND NOT present.is_grantable) IS NOT TRUE
+                  AND (w.object_type = 'f' AND present.grantee = t.reader_oid AND NOT present.is_grantable
+                       AND NOT held.withheld) IS NOT TRUE
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
-                     w.of_all, w.reading, w.privileges, given.reading_all, given.writing_all
+                     w.of_all, w.reading, w.privileges, held.withheld, given.reading_all, given.writing_all
         ) AS d
 
         UNION ALL
@@ -274,12 +284,17 @@ AS $function$
         JOIN tenant AS t ON t.id = g.schema_id
 
         UNION ALL
+        SELECT 10, s.schema_id, 'row_security', format('row-level security: %s', coalesce(s.first, 'what passes it')),
+               true, NULL, NULL, NULL, NULL
+        FROM edu_matrix_hub_schema._cover_drift($1) AS s
+
+        UNION ALL
         SELECT CASE l.kind WHEN 'shared' THEN 11 WHEN 'owned' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what,
                l.repairable, l.statement, l.role_name, l.other_role, l.helper
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
 
         UNION ALL
-        SELECT CASE w.kind WHEN 'shared' THEN 10 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,
+        SELECT CASE w.kind WHEN 'shared' THEN 11 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,
                w.role_name, w.other_role, w.helper
         FROM edu_matrix_hub_schema._blocked_drift($1) AS w
     )

@@ -61,3 +61,12 @@ AS $function$
     GROUP BY g.schema_id
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grant_states(uuid[]) FROM PUBLIC;
+
+-- Whether a tenant's grants gave a role something, or will.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._is_grantee(schema_id uuid, role oid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grantees AS h WHERE h.schema_id = $1 AND h.role_oid = $2)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._is_grantee(uuid, oid) FROM PUBLIC;

@@ -21,6 +21,8 @@ BEGIN
             OR row_security_active('edu_matrix_hub_schema.opened_logins'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grants'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grantees'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.tenant_row_security'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.row_security_objects'::regclass)
             OR row_security_active('edu_matrix_hub_schema.institutions'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_locks'::regclass)
             OR row_security_active('edu_matrix_hub_schema.registry_locks'::regclass)

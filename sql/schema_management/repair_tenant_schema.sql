@@ -31,6 +31,8 @@ DECLARE
     left_held      jsonb := '[]'::jsonb;
     locked         text;
     remaining      integer;
+    rows_drift     boolean := false;
+    secured        jsonb;
     error_detail   text;
 BEGIN
     BEGIN
@@ -49,6 +51,9 @@ BEGIN
                 -- A part was put right already; another one is for another call.
                 CONTINUE WHEN finding.kind IN ('schema_part', 'grant_part') AND unfinished
                            OR finding.role_name = ANY (held) OR finding.what = ANY (held);
+                -- It has a bound of its own, and is done when the roles are right.
+                rows_drift := rows_drift OR finding.kind = 'row_security';
+                CONTINUE WHEN finding.kind = 'row_security';
                 unfinished := unfinished OR finding.kind IN ('schema_part', 'grant_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
@@ -135,6 +140,22 @@ BEGIN
         END IF;
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
+        END IF;
+        IF rows_drift OR (made_roles OR repaired <> '{}')
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = tenant.id) THEN
+            SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
+            secured := edu_matrix_hub_schema._cover_tables(tenant, 100);
+            repaired := repaired || ARRAY(SELECT jsonb_array_elements_text(secured -> 'done'));
+            -- What it opened its grantees get in the same call, and the next survey looks whether that was all.
+            unfinished := unfinished OR secured ->> 'left' <> '0'
+                          OR EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
+                                     WHERE g.schema_id = tenant.id);
+            not_repairable := not_repairable
+                              || jsonb_path_query_array(secured, '$.failed[*] ? (@.sqlstate != "55P03")');
+            IF repaired = '{}' AND not_repairable = '[]' AND secured ->> 'held' IS NOT NULL THEN
+                PERFORM edu_matrix_hub_schema._refuse('busy',
+                    format('another session holds table %s', secured ->> 'held'), '{"sqlstate": "55P03"}');
+            END IF;
         END IF;
         PERFORM edu_matrix_hub_schema._forget_grantees(tenant.id);
         repaired := repaired || edu_matrix_hub_schema._close_holes(tenant.id);

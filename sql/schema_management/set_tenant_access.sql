@@ -33,6 +33,7 @@ DECLARE
     lost         text[] := '{}'::text[];
     is_new       boolean := false;
     strangers    integer := 0;
+    now_is       edu_matrix_hub_schema.tenant_schemas;
     given        jsonb;
     answer       text;
     error_detail text;
@@ -85,8 +86,15 @@ BEGIN
             WHERE t.id = tenant.id;
             is_new := true;
         END IF;
-        IF (tenant.taken_members IS NULL) <> (
-            SELECT t.taken_members IS NULL FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id)
+        SELECT * INTO STRICT now_is FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
+        -- Policies of writers bind who was one, and what comes back passes none.
+        IF tenant.access <> wanted AND wanted <> 'Suspended'
+           AND (tenant.taken_members IS NOT NULL OR now_is.taken_members IS NOT NULL)
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = tenant.id)
+           AND edu_matrix_hub_schema._tenant_lock(tenant.id, 'structure', false) THEN
+            PERFORM edu_matrix_hub_schema._cover_tables(now_is, 100);
+        END IF;
+        IF (tenant.taken_members IS NULL) <> (now_is.taken_members IS NULL)
            AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
                        WHERE g.schema_id = tenant.id AND 'Write' = ANY (g.privileges)) THEN
             given := edu_matrix_hub_schema._give_grants(tenant);
@@ -120,6 +128,9 @@ BEGIN
         ELSE format(CASE wanted WHEN 'ReadOnly' THEN 'schema "%s" is read-only'
                                 ELSE 'writes to schema "%s" are blocked, and rows can be deleted' END
                     || ', %s sessions ended', tenant.schema_name, sessions ->> 'ended')
+             || CASE WHEN sessions ? 'grants_locked'
+                     THEN format('; its grants let others write on tables that a session has locked, until a repair '
+                                 'finds them unlocked: %s', sessions ->> 'grants_locked') ELSE '' END
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; sessions that may still write could not be ended, and a superuser can run: '
                                  'SELECT pg_terminate_backend(%s)', sessions #>> '{not_ended,0,pid}') ELSE '' END
@@ -134,8 +145,6 @@ BEGIN
                      THEN format('; %s of its writers got that from other roles, and keep it until a DBA runs what the '
                                  'next survey tells', jsonb_array_length(sessions -> 'left')) ELSE '' END
              || edu_matrix_hub_schema._shared_text(sessions -> 'shared_with')
-             || coalesce(format('; its grants let others write still on tables that a session has locked (%s), until a '
-                                'repair finds them unlocked', sessions ->> 'grants_locked'), '')
         END;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'set_tenant_access', 'success', options ->> 'requested_by',
                                        started, attempt, sessions);

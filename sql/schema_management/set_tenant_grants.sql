@@ -35,6 +35,13 @@ BEGIN
         changed := edu_matrix_hub_schema._register_grants(tenant.id, options -> 'grants',
                                                                 options ->> 'request');
         facts := edu_matrix_hub_schema._give_grants(tenant);
+        -- Nothing that passes required policies is given for longer than this call.
+        IF facts -> 'given' <> '[]'
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s
+                       WHERE s.schema_id = tenant.id AND s.mode = 'Required')
+           AND edu_matrix_hub_schema._tenant_lock(tenant.id, 'structure', false) THEN
+            PERFORM edu_matrix_hub_schema._cover_tables(tenant, 100);
+        END IF;
         IF NOT changed AND facts -> 'given' = '[]' AND facts ? 'locked' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', facts ->> 'locked', '{"sqlstate": "55P03"}');
         ELSIF changed OR facts -> 'given' <> '[]' THEN

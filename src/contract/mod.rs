@@ -14,6 +14,7 @@ mod identity;
 mod isolation;
 mod job;
 mod lane;
+mod row_security;
 mod step;
 mod survey;
 mod tenant;
@@ -32,6 +33,7 @@ pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
+pub use row_security::{RowSecurity, RowSecurityRow, RowSecurityState, Uncovered};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
 pub use survey::{Asked, ChangedBackup, InstitutionTable, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{

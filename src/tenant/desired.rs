@@ -27,7 +27,7 @@ use crate::{
         tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
     },
-    contract::{Brake, InstitutionSource, Owner, Quota},
+    contract::{Brake, InstitutionSource, Owner, Quota, RowSecurity},
     frame::{Invalid, Leave},
     ident::{InstitutionId, SchemaName},
 };
@@ -62,6 +62,8 @@ pub struct Desired {
     pub client: Option<ClientEndpoint>,
     /// What its applications and its migrations are to log in with, and what the status tells of it.
     pub logins: Vec<Logins>,
+    /// Which rows its applications have, if the spec asks for policies.
+    pub row_security: Option<RowSecurity>,
     /// The status tells that a Secret could not be written.
     pub was_refused: bool,
     /// What it gives to others.
@@ -184,6 +186,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
         logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now),
+        row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         was_refused: was_refused(tenant),
         grants: grants(tenant, database),
         now: resolved.now,

@@ -68,6 +68,8 @@ pub fn tenant() -> Value {
                 "statementTimeoutSeconds": 0, "idleInTransactionTimeoutSeconds": 300},
             "grants": [{"to": {"tenantSchema": {"name": "reporting", "namespace": "team-b"}}, "privileges": ["Read", "Write"],
                 "tables": ["pupils", "marks"]}],
+            "rowLevelSecurity": {"mode": "BestEffort", "policies": [{"name": "own-rows", "column": "user_id",
+                "setting": "app.current_user_id", "tables": ["profiles"], "commands": ["Select", "Insert"], "roles": ["reader"]}]},
         },
         "status": {
             "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "schemaName": "education", "schemaId": INSTITUTION,
@@ -90,6 +92,7 @@ pub fn tenant() -> Value {
                 "secretUid": INSTITUTION, "secretRetention": "Owned", "publishedTime": "2026-01-01T12:00:00Z",
                 "nextRotationTime": "2026-01-31T12:00:00Z", "previousUntil": "2026-01-01T13:00:00Z",
                 "rotated": "2026-01-01T11:59:59Z", "revoked": "education"},
+            "rowSecurity": {"tables": 31, "uncovered": ["view education.v reads with the rights of its owner"]},
             "effective": {"databaseRef": "default", "deletionPolicy": "Drop", "finalBackup": "None",
                 "finalExpireAfterDays": 30, "quotaLimit": "5Gi", "enforcement": "Report"},
         },

@@ -48,6 +48,7 @@ mod replicas;
 mod restart;
 mod restored;
 mod rivals;
+mod row_security;
 mod suspension;
 mod take_over;
 mod timed_snapshot;

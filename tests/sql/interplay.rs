@@ -17,13 +17,13 @@ const WRITES: [&str; 5] = [
     "INSERT INTO school.later VALUES (1)",
 ];
 
-async fn set(database: &Database, tenant: &Tenant, access: &str) {
+pub async fn set(database: &Database, tenant: &Tenant, access: &str) {
     let options = tenant.options(&json!({ "access": access, "access_cause": "Spec" }));
     expect(&call(&database.operator().await, "set_tenant_access", &options).await, "success");
 }
 
 /// Nothing is left to do: no drift, a repair does nothing, and the second of two surveys tells nothing of these tenants.
-async fn is_settled(database: &Database, lane: &Lane, tenants: &[&Tenant], when: &str) {
+pub async fn is_settled(database: &Database, lane: &Lane, tenants: &[&Tenant], when: &str) {
     for tenant in tenants {
         let found: Value = database.one(&format!("SELECT edu_matrix_hub_schema._tenant_drift('{}')", tenant.id)).await;
         assert_eq!(found, json!([]), "{when}");

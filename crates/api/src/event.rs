@@ -71,6 +71,7 @@ event_reasons! {
     LoginClosed Normal "The login of a former password was closed, when its grace was over or by another rotation; the message says how many sessions ended."
     CredentialRevoked Warning "A tenant's logins were closed and their sessions ended at once: a user revoked the password, or the spec asks for no Secret, or a session from before a revocation came in."
     NotIsolated Warning "The tenant's roles may do something beyond its schema; the message has the statement that takes it back."
+    PastPolicies Warning "Something reads or writes past the policies of `spec.rowLevelSecurity`, or a table cannot have them; the message names it."
     QuotaWarning Warning "The tenant now uses more of its quota than `spec.quota.warningPercent`."
     QuotaExceeded Warning "The tenant now uses more than its quota."
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."

@@ -22,6 +22,7 @@ pub mod policy;
 pub mod quantity;
 pub mod reason;
 pub mod reference;
+pub mod row_security;
 pub mod schema_backup;
 pub mod tenant_database;
 pub mod tenant_schema;

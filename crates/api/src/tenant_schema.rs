@@ -18,6 +18,7 @@ use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
 use super::grants::Grant;
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
+use super::row_security::RowLevelSecurity;
 use super::schema;
 pub use super::tenant_status::{
     Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State, TenantSchemaStatus,
@@ -207,6 +208,12 @@ pub struct TenantSchemaSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub grants: Option<Vec<Grant>>,
+
+    /// Which rows of its tables the tenant's logins have, by what they set for their session. The owner role has all.
+    ///
+    /// Default: none; logins have all rows, unless the tenant has policies of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_level_security: Option<RowLevelSecurity>,
 }
 
 /// Which `TenantDatabase` is meant.

@@ -16,7 +16,8 @@ use uuid::Uuid;
 
 pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
 use super::{
-    AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words,
+    AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, RowSecurity,
+    words::words,
 };
 use crate::api::{schema_backup::BackupMethod, transfer::ObjectName};
 
@@ -122,6 +123,17 @@ steps! {
         /// What it may.
         #[serde(flatten)]
         limits: LoginLimits,
+    }
+    /// Gives tables the policies that are asked for, and takes back those that are not asked for any more.
+    SetRowSecurity = "set_row_security" {
+        /// The object that the tenant belongs to, which need not have been told the tenant's id yet.
+        owner_uid: String,
+        /// What is asked for.
+        #[serde(flatten)]
+        wanted: RowSecurity,
+        /// It was asked for before, and something differs.
+        #[serde(skip)]
+        again: bool,
     }
     /// Closes the login that was in use before.
     EndPreviousLogin = "end_previous_login" {
@@ -334,8 +346,15 @@ impl Step {
         match self {
             Self::WithdrawCredential { cause, .. } => matches!(cause, Withdrawal::NotWanted),
             Self::SetTenantGrants { grants, .. } => grants.is_empty(),
+            Self::SetRowSecurity { wanted, .. } => wanted.mode.is_none(),
             _ => false,
         }
+    }
+
+    /// True when one call does a part, so that no lock is held for long, and the next call goes on where it ended.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        matches!(self, Self::SetRowSecurity { .. })
     }
 
     /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time

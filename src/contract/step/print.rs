@@ -40,6 +40,8 @@ impl fmt::Display for Step {
             Self::SetCredentialLimits { purpose, limits, .. } => {
                 write!(f, "set the limits of the login in use{}: {limits}", whose(purpose))
             }
+            Self::SetRowSecurity { wanted, again: false, .. } => write!(f, "set row-level security, {wanted}"),
+            Self::SetRowSecurity { again: true, .. } => f.write_str("see that every table has its policies"),
             Self::EndPreviousLogin { purpose, .. } => {
                 write!(f, "close the login of the former password{}, end its sessions", whose(purpose))
             }

@@ -9,6 +9,7 @@ use super::{
     },
     credentials::{issue_step, publish},
     grants::first_grants,
+    policies,
 };
 use crate::{
     api::{condition::Reason, transfer::ObjectName},
@@ -97,7 +98,9 @@ fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect>
         .collect();
     let issued = wanted.iter().map(|wanted| issue_step(wanted, false));
     let published = wanted.iter().map(|wanted| publish(wanted, desired.schema_name.as_str()));
-    [Effect::Steps([create].into_iter().chain(issued).collect())]
+    // Before a login comes in: what it makes is closed to others from the start.
+    let policies = desired.row_security.as_ref().map(|_| policies::step(desired, false));
+    [Effect::Steps([create].into_iter().chain(policies).chain(issued).collect())]
         .into_iter()
         .chain(published)
         .chain(first_grants(desired))

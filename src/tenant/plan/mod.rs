@@ -6,6 +6,7 @@ mod conflict;
 mod credentials;
 mod grants;
 mod keep;
+mod policies;
 mod take_down;
 
 use bring_up::bring_up;

@@ -8,6 +8,7 @@ mod end;
 mod grants;
 mod isolation;
 mod notices;
+mod policies;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::from_value;
@@ -21,7 +22,7 @@ use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
         command::Kind,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, put_beside, summary, whole_seconds},
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
@@ -136,6 +137,13 @@ pub fn status(
             *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
         }
         status.grants = grants::grants(desired, row, applied);
+        let policies = policies::policies(desired, row, applied);
+        if policies.is_some() || desired.row_security.is_none() {
+            let generation = tenant.metadata.generation.unwrap_or_default();
+            let verdict = policies.as_ref().map(|(_, verdict)| verdict);
+            put_beside(verdict, ConditionType::RowSecurity, &mut status.conditions, generation, now);
+            status.row_security = policies.map(|(policies, _)| policies);
+        }
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);

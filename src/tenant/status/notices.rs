@@ -88,6 +88,11 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
             notices.push(Notice { reason, message: ready.message.clone() });
         }
     }
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::RowSecurity)
+        && condition.reason == Reason::PastPolicies.as_str()
+    {
+        notices.push(Notice { reason: EventReason::PastPolicies, message: condition.message.clone() });
+    }
     let stalled = |conditions| find(conditions, ConditionType::Stalled).is_some();
     if stalled(old) && !stalled(&new.conditions) && is_true(&new.conditions, ConditionType::Ready) {
         notices.push(Notice { reason: EventReason::Ready, message: "ready again".to_owned() });

@@ -6,6 +6,7 @@ mod grants;
 mod identity;
 mod institutions;
 mod limits;
+mod policies;
 mod quotas;
 mod reclaim;
 mod removals;
