@@ -1,7 +1,6 @@
 //! Policies on a tenant's tables: an application has the rows of its setting, from the first moment to after a restore.
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantSchema};
 
@@ -108,8 +107,7 @@ async fn policies_come_back_with_what_was_set_aside() {
     world.eventually("the table has policies", async || names(&world, "7").await == "ann").await;
     world.delete_tenant("school").await;
     world.until_gone(&world.api::<TenantSchema>(), "school").await;
-    // As the garbage collector does, which this cluster has not.
-    world.api::<Secret>().delete("school-db", &DeleteParams::default()).await.unwrap();
+    world.until_gone(&world.api::<Secret>(), "school-db").await;
     world.apply_annotated("school", spec(json!({})), json!({ "edumatrixhub.io/reclaim": "school" })).await;
     world.ready_tenant("school").await;
     world.eventually("an application comes in", async || world.secret().await.is_some()).await;

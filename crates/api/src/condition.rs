@@ -199,8 +199,18 @@ pub fn put_beside(
         };
         verdict.condition(type_, status, conditions, generation, now)
     });
-    conditions.retain(|condition| condition.type_ != type_.as_str());
-    conditions.extend(new);
+    match new {
+        Some(new) => put(conditions, new),
+        None => conditions.retain(|condition| condition.type_ != type_.as_str()),
+    }
+}
+
+/// Puts a condition in the place of the one of its type, or last: their order stays, so that the same facts are the same status.
+pub fn put(conditions: &mut Vec<Condition>, new: Condition) {
+    match conditions.iter_mut().find(|condition| condition.type_ == new.type_) {
+        Some(before) => *before = new,
+        None => conditions.push(new),
+    }
 }
 
 /// A status that has conditions.
