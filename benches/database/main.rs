@@ -1,14 +1,16 @@
 //! What the database does, without Kubernetes: `make bench-database`, or with `POSTGRES_MAJOR=17` and so on. With `SECRETS=1` each tenant
-//! has a login for its applications, and with `SCHEMAS=0` there are no surveys.
+//! has a login for its applications.
 //!
-//! Two questions. Does a tenant cost the same when the server has tens of thousands of roles? And what does a survey cost over
-//! thousands of schemas with tables in them, of which few are written to?
+//! Three questions. Does a tenant cost the same when the server has tens of thousands of roles? What does a survey cost over
+//! thousands of schemas with tables in them, of which few are written to? And what do grants to others cost? A setting of 0 leaves
+//! its question out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends where its ground gives way")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
 
 #[path = "../shared/direct.rs"]
 mod direct;
+mod grants;
 #[path = "../shared/report.rs"]
 mod report;
 
@@ -33,14 +35,21 @@ const SURVEYS: usize = 9;
 #[tokio::main]
 async fn main() {
     let (tenants, schemas) = (setting("TENANTS", 10_000), setting("SCHEMAS", 5000));
+    let granting = setting("GRANTING", 5000);
     let server = server(1);
     let major = server.info().major();
     let roles = tenants * if setting("SECRETS", 0) > 0 { 4 } else { 3 };
     let mut report = Report::new(format!("{tenants} tenants with {roles} roles, PostgreSQL {major}"));
-    grow(server.info(), tenants, &mut report).await;
+    if tenants > 0 {
+        grow(server.info(), tenants, &mut report).await;
+    }
     if schemas > 0 {
         let server = direct::server(1);
         survey(server.info(), schemas, &mut report).await;
+    }
+    if granting > 0 {
+        let server = direct::server(1);
+        grants::grants(server.info(), granting, &mut report).await;
     }
     report.write(&format!("database-pg{major}"));
 }

@@ -117,9 +117,18 @@ BEGIN
     ), role AS MATERIALIZED (
         SELECT DISTINCT h.role AS oid FROM holder AS h
     ), given AS MATERIALIZED (
-        -- What the registry says that a tenant has: its own schema. A grant that another tenant's object declares is
-        -- one more row here, and nothing else has to know of it.
-        SELECT t.id, t.schema_oid AS namespace FROM tenant AS t
+        -- What the registry says that a tenant has: its own schema, and USAGE for its roles, `role`, of those that
+        -- others give it by their grants; which tables it comes to there, _acl_drift looks after. A grant notes its
+        -- grantee before anything is given.
+        SELECT t.id, t.schema_oid AS namespace, NULL::oid AS role FROM tenant AS t
+        UNION ALL
+        SELECT g.grantee_id, o.schema_oid, r.oid
+        FROM edu_matrix_hub_schema.tenant_grants AS d
+        JOIN edu_matrix_hub_schema.tenant_grant_targets AS g
+          ON g.schema_id = d.schema_id AND g.n = d.n AND g.grantee_id = d.grantee_id
+        JOIN edu_matrix_hub_schema.tenant_schemas AS o ON o.id = d.schema_id
+        CROSS JOIN LATERAL unnest(g.reading) AS r (oid)
+        WHERE d.grantee_id = ANY ($1)
     ), unsure AS MATERIALIZED (
         SELECT n.oid, n.nspname, n.nspowner, n.nspacl, t.id IS NOT NULL AS is_tenant
         FROM pg_namespace AS n
@@ -140,7 +149,8 @@ BEGIN
         FROM opened AS o
         JOIN holder AS h ON h.role = o.grantee
         WHERE o.nspname !~ '^pg_(toast_)?temp_'
-          AND NOT EXISTS (SELECT FROM given AS g WHERE g.id = h.id AND g.namespace = o.oid)
+          AND NOT EXISTS (SELECT FROM given AS g WHERE g.id = h.id AND g.namespace = o.oid
+                            AND (g.role IS NULL OR g.role = o.grantee AND o.privilege_type = 'USAGE'))
     ), shut AS MATERIALIZED (
         SELECT a.id, a.is_own, a.nspname, a.nspowner, a.grantee, a.grantor, a.privilege_type,
                CASE WHEN a.oid = s.registry THEN 'the registry'

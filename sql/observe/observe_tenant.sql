@@ -47,7 +47,9 @@ BEGIN
             own.drift := '[]';
         END IF;
         own_row := own.document || jsonb_build_object('schema_exists', own.absence IS NULL,
-                                                      'absence', own.absence, 'drift', own.drift);
+                                                      'absence', own.absence, 'drift', own.drift,
+                                                      'grants', (
+                SELECT g.grants FROM edu_matrix_hub_schema._grant_states(ARRAY[own_id]) AS g));
         IF own.absence IS NULL AND (request ->> 'measure')::boolean THEN
             own_row := own_row || jsonb_build_object('measured', (
                 SELECT jsonb_build_object(

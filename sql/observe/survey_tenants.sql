@@ -171,11 +171,13 @@ BEGIN
                        '|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
-                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation
+                       nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation,
+                       s.digest, s.table_count, s.uncovered, s.uncovered_count, s.forced
                    ), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN edu_matrix_hub_schema.institutions AS i ON i.id = t.institution_id
+            LEFT JOIN edu_matrix_hub_schema.tenant_row_security AS s ON s.schema_id = t.id
             LEFT JOIN (
                 SELECT w.schema_id, string_agg(w.job, ' ' ORDER BY w.job) AS jobs, max(w.backup) AS backup
                 FROM (SELECT j.schema_id, j.id || j.state AS job, NULL AS backup
@@ -256,11 +258,15 @@ BEGIN
 
         SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
             r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift,
+                'grants', g.grants,
                 'absence', CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END)), '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         JOIN edu_matrix_hub_schema.tenant_rows AS r ON r.schema_id = t.id
         LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
+        LEFT JOIN edu_matrix_hub_schema._grant_states(
+            ARRAY(SELECT DISTINCT d.schema_id FROM edu_matrix_hub_schema.tenant_grants AS d
+                  WHERE everything OR d.schema_id = ANY (changed))) AS g ON g.schema_id = t.id
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
         answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),

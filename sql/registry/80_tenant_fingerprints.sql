@@ -1,11 +1,12 @@
 -- One number for each living tenant over everything that only we should change: the owner of its schema and the grants
 -- on it, the default privileges of its owner role, the attributes of its roles and their memberships, and of the logins
--- of its credential the attributes, memberships and defaults. The survey compares it with the one stored when all was
--- found right, and looks closely only where they differ; so it may notice too much (the order of grants, a foreign
--- member) and must not notice too little. A schema or role that is missing, renamed or replaced lacks its share of the
--- sum. Grants are hashed as text: PostgreSQL's own hash of a grant is a plain sum, and forgets the grant option. What
--- is hashed is largely a tenant's choice, so every hash is seeded with a secret number of this installation: without it
--- no user can compute a change that leaves the sum as it is.
+-- of its credential the attributes, memberships and defaults; and where it gives grants to others, their roles and its
+-- tables. The survey compares it with the one stored when all was found right, and looks closely only where they
+-- differ; so it may notice too much (the order of grants, a foreign member) and must not notice too little. A schema or
+-- role that is missing, renamed or replaced lacks its share of the sum. Grants are hashed as text: PostgreSQL's own
+-- hash of a grant is a plain sum, and forgets the grant option. What is hashed is largely a tenant's choice, so every
+-- hash is seeded with a secret number of this installation: without it no user can compute a change that leaves the sum
+-- as it is.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_fingerprints AS
 SELECT fact.schema_id, pg_catalog.sum(fact.hash::pg_catalog.numeric) AS fingerprint
 FROM (
@@ -103,5 +104,72 @@ FROM (
                         LIMIT 1000) AS s
     WHERE s.deptype = 'o' AND s.dbid = (SELECT d.oid FROM pg_catalog.pg_database AS d
                                         WHERE d.datname = pg_catalog.current_database())
+    UNION ALL
+    -- Of those who give grants to others: to whom they are at this moment.
+    SELECT t.id, pg_catalog.hashtextextended(
+               pg_catalog.concat_ws('|', g.n, g.grantee_id, g.reading, g.writing, g.tables IS NULL),
+               527 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    FROM edu_matrix_hub_schema.tenant_grant_targets AS g
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id
+    WHERE t.status IN ('active', 'suspended')
+    UNION ALL
+    -- And their tables. Which transaction wrote a table's row in the catalogue last says all that changed there, and
+    -- costs the same however long its list of grants is.
+    SELECT t.id, pg_catalog.hashint8extended(
+               (c.oid::pg_catalog.int8 << 32) + c.xmin::pg_catalog.text::pg_catalog.int8,
+               526 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    FROM (SELECT g.schema_id FROM edu_matrix_hub_schema.tenant_grants AS g
+          UNION SELECT h.schema_id FROM edu_matrix_hub_schema.tenant_grantees AS h) AS giving
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = giving.schema_id
+    JOIN pg_catalog.pg_depend AS d
+      ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
+     AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    JOIN pg_catalog.pg_class AS c ON c.oid = d.objid
+    WHERE t.status IN ('active', 'suspended')
+    UNION ALL
+    -- What row-level security is about, where it is asked for, and found by probes of indexes as well: tables, views
+    -- and routines with their owners and grants, policies, columns that policies compare, what is under a parent, and
+    -- what views are made of.
+    SELECT t.id, h.hash
+    FROM edu_matrix_hub_schema.tenant_row_security AS s
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = s.schema_id AND t.status IN ('active', 'suspended')
+    CROSS JOIN (SELECT i.fingerprint_key AS key FROM edu_matrix_hub_schema.installation AS i) AS k
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', s.mode, s.digest, s.uncovered_count), 528 # k.key)
+        UNION ALL
+        SELECT x.hash
+        FROM pg_catalog.pg_depend AS d
+        JOIN pg_catalog.pg_class AS c ON c.oid = d.objid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        CROSS JOIN LATERAL (
+            SELECT pg_catalog.hashtextextended(
+                       pg_catalog.concat_ws('|', c.oid, c.relname, c.relkind, c.relowner, c.relrowsecurity,
+                                            c.relforcerowsecurity, c.relacl, c.reloptions), 530 # k.key) AS hash
+            UNION ALL
+            -- A policy that is altered is another version of its row; to read what it says costs much more.
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', l.oid, l.xmin), 532 # k.key)
+            FROM pg_catalog.pg_policy AS l WHERE l.polrelid = c.oid
+            UNION ALL
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', a.attrelid, a.attnum, a.atttypid), 534 # k.key)
+            FROM pg_catalog.jsonb_array_elements(s.policies) AS p (value)
+            JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attname = p.value ->> 'column'
+            UNION ALL
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', i.inhrelid, i.inhparent), 536 # k.key)
+            FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = c.oid
+            UNION ALL
+            SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', u.oid, u.xmin, u.ctid), 538 # k.key)
+            FROM pg_catalog.pg_rewrite AS u WHERE u.ev_class = c.oid
+        ) AS x
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
+          AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        UNION ALL
+        SELECT pg_catalog.hashtextextended(
+                   pg_catalog.concat_ws('|', f.oid, f.prosecdef, f.proowner,
+                                        CASE WHEN pg_catalog.pg_column_size(f.proacl) < 2048
+                                             THEN f.proacl::pg_catalog.text ELSE 'long' END), 540 # k.key)
+        FROM pg_catalog.pg_depend AS d
+        JOIN pg_catalog.pg_proc AS f ON f.oid = d.objid
+        WHERE d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
+          AND d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+    ) AS h (hash)
 ) AS fact
 GROUP BY fact.schema_id;

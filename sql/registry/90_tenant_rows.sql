@@ -49,6 +49,11 @@ SELECT t.id AS schema_id,
                    'idle_in_transaction_timeout_seconds', c.idle_in_transaction_timeout_seconds) ORDER BY c.purpose)
                FROM edu_matrix_hub_schema.tenant_credentials AS c
                WHERE c.schema_id = t.id),
+           'row_security', (
+               SELECT pg_catalog.jsonb_build_object(
+                   'mode', s.mode, 'digest', s.digest, 'tables', s.table_count, 'uncovered', s.uncovered,
+                   'uncovered_count', s.uncovered_count, 'forced', s.forced)
+               FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = t.id),
            'last_backup', (
                SELECT pg_catalog.jsonb_build_object(
                    'backup_id', b.id, 'location', b.location, 'method', b.method, 'completed_at', b.completed_at,

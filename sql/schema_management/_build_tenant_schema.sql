@@ -17,15 +17,19 @@ BEGIN
     EXECUTE format($statements$
         CREATE SCHEMA %1$I AUTHORIZATION %2$I;
         COMMENT ON SCHEMA %1$I IS %5$L;
-        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON TABLES TO %3$I, %4$I;
-        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT INSERT, UPDATE, DELETE ON TABLES TO %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON SEQUENCES TO %3$I, %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON SEQUENCES TO %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
-        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT EXECUTE ON ROUTINES TO %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I REVOKE USAGE ON TYPES FROM PUBLIC;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON TYPES TO %3$I, %4$I;
         $statements$
+        -- Where policies are required, what is new is open to nobody before it was looked at (see _cover_tables).
+        || CASE WHEN NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s
+                                 WHERE s.schema_id = tenant.id AND s.mode = 'Required') THEN $statements$
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON TABLES TO %3$I, %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT INSERT, UPDATE, DELETE ON TABLES TO %4$I;
+        ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT EXECUTE ON ROUTINES TO %4$I;
+        $statements$ ELSE '' END
         || CASE tenant.access WHEN 'ReadWrite' THEN 'GRANT USAGE ON SCHEMA %1$I TO %3$I, %4$I;'
                               WHEN 'Suspended' THEN '' ELSE 'GRANT USAGE ON SCHEMA %1$I TO %3$I;' END,
         tenant.schema_name, tenant.owner_role, tenant.reader_role, tenant.writer_role, 'tenant ' || tenant.id);

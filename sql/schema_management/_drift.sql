@@ -1,8 +1,10 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
--- it, the default privileges of the owner role, the attributes and memberships of the three roles, and the logins of
--- credentials (see _credential_drift). A row says what, whether we can put it right, and the statement that does;
--- `kind` tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no
--- drift: it is reported as missing, and nothing is made again by itself.
+-- it, the default privileges of the owner role, the attributes and memberships of the three roles, what others have by
+-- the tenant's grants (see _acl_drift), the logins of credentials (see _credential_drift), what writes while writes are
+-- taken (see _blocked_drift), and row-level security where it is asked for, in one row (see _cover_tables). A row says
+-- what, whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and
+-- `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is made
+-- again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
 -- and is not touched. A role that was renamed is told with the statement that names it back; without that nothing else
@@ -14,6 +16,7 @@ RETURNS TABLE (schema_id uuid, kind text, what text, repairable boolean, stateme
                other_role text, helper integer)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET jit = off  -- Compiling this takes longer than running it.
 AS $function$
     WITH server AS MATERIALIZED (
         SELECT current_setting('server_version_num')::integer >= 160000 AS modern,
@@ -39,7 +42,9 @@ AS $function$
                                                   WHERE m.roleid = n.nspowner AND m.admin_option)
                     ELSE NOT h.rolsuper AND left(h.rolname, 3) <> 'pg_' END AS owner_is_ours_to_change,
                (SELECT k.n FROM pg_auth_members AS m JOIN keeper AS k ON k.oid = m.member
-                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper
+                WHERE m.roleid = n.nspowner AND m.admin_option LIMIT 1) AS holder_keeper,
+               EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS x
+                       WHERE x.schema_id = t.id AND x.mode = 'Required') AS withholds
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN server AS s
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
@@ -48,6 +53,8 @@ AS $function$
         LEFT JOIN pg_roles AS rd ON rd.oid = t.reader_role_oid
         LEFT JOIN pg_roles AS wr ON wr.oid = t.writer_role_oid
         WHERE t.id = ANY ($1) AND t.status IN ('active', 'suspended')
+    ), grantee AS MATERIALIZED (
+        SELECT * FROM edu_matrix_hub_schema._granted_roles($1)
     ), role AS MATERIALIZED (
         SELECT t.id, t.keeper, w.name, w.oid, problem.what AS problem, problem.statement, r.rolsuper, r.rolcreaterole,
                r.rolcreatedb, r.rolcanlogin, r.rolreplication, r.rolbypassrls
@@ -138,9 +145,10 @@ AS $function$
         FROM tenant AS t
         CROSS JOIN LATERAL aclexplode(t.nspacl) AS a
         CROSS JOIN LATERAL (SELECT pg_get_userbyid(a.grantee)::text AS name) AS g
-        CROSS JOIN LATERAL (SELECT CASE WHEN a.grantee = t.reader_oid THEN t.access <> 'Suspended'
-                                        ELSE t.access = 'ReadWrite' END AS wanted) AS u
-        WHERE a.grantee IN (t.reader_oid, t.writer_oid)
+        CROSS JOIN LATERAL (SELECT CASE WHEN a.grantee = t.writer_oid THEN t.access = 'ReadWrite'
+                                        ELSE t.access <> 'Suspended' END AS wanted) AS u
+        WHERE (a.grantee IN (t.reader_oid, t.writer_oid)
+               OR EXISTS (SELECT FROM grantee AS e WHERE e.schema_id = t.id AND e.oid = a.grantee))
           AND (a.is_grantable OR NOT (u.wanted AND a.privilege_type = 'USAGE'))
 
         UNION ALL
@@ -162,7 +170,9 @@ AS $function$
                                   FROM aclexplode(t.nspacl) AS a
                                   WHERE a.grantee <> t.nspowner AND a.grantee IS DISTINCT FROM t.owner_oid
                                     AND a.grantee IS DISTINCT FROM t.reader_oid
-                                    AND a.grantee IS DISTINCT FROM t.writer_oid) AS d) AS g
+                                    AND a.grantee IS DISTINCT FROM t.writer_oid
+                                    AND NOT EXISTS (SELECT FROM grantee AS e
+                                                    WHERE e.schema_id = t.id AND e.oid = a.grantee)) AS d) AS g
         GROUP BY t.id, t.schema_name, t.owner_is_ours_to_change
 
         UNION ALL
@@ -173,8 +183,10 @@ AS $function$
         CROSS JOIN LATERAL (VALUES (t.owner_role, t.nspowner, 'USAGE', true),
                                    (t.owner_role, t.nspowner, 'CREATE', true),
                                    (t.reader_role, t.reader_oid, 'USAGE', t.access <> 'Suspended'),
-                                   (t.writer_role, t.writer_oid, 'USAGE',
-                                    t.access = 'ReadWrite')) AS w (name, oid, privilege, wanted)
+                                   (t.writer_role, t.writer_oid, 'USAGE', t.access = 'ReadWrite')
+                            UNION ALL
+                            SELECT e.name, e.oid, 'USAGE', t.access <> 'Suspended'
+                            FROM grantee AS e WHERE e.schema_id = t.id) AS w (name, oid, privilege, wanted)
         WHERE w.wanted
           AND NOT EXISTS (SELECT FROM aclexplode(coalesce(t.nspacl, acldefault('n', t.nspowner))) AS a
                           WHERE a.grantee = w.oid AND a.privilege_type = w.privilege)
@@ -193,15 +205,21 @@ AS $function$
                     (2, format('GRANT ALL ON %s TO %I', d.objects, d.owner_role)),
                     (3, format('GRANT %s ON %s TO PUBLIC', d.of_all, d.objects)),
                     (4, format('REVOKE ALL ON %s FROM %s', d.objects,
-                               concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.strangers))),
+                               concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.reading_all,
+                                         d.strangers))),
                     (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
                     (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
-                    (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects))) AS a (n, statement)
-                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading <> '{}' OR a.n <> 5)),
+                    (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects)),
+                    (8, format('GRANT %s ON %s TO %s', array_to_string(d.reading, ', '), d.objects, d.reading_all)),
+                    (9, format('GRANT %s ON %s TO %s', array_to_string(d.privileges, ', '), d.objects, d.writing_all))
+                    ) AS a (n, statement)
+                WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading <> '{}' OR a.n <> 5)
+                  AND (NOT d.withheld OR a.n NOT IN (5, 6)) AND (d.reading_all IS NOT NULL OR a.n <> 8)
+                  AND (d.writing_all IS NOT NULL OR a.n <> 9)),
                NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
-                   w.privileges, count(*) AS total,
+                   w.privileges, held.withheld, given.reading_all, given.writing_all, count(*) AS total,
                    array_to_string((array_agg(pair.what ORDER BY pair.what))[:10], ', ') AS first,
                    string_agg(pair.stranger, ', ') AS strangers
             FROM tenant AS t
@@ -214,7 +232,15 @@ AS $function$
             LEFT JOIN pg_default_acl AS d
               ON d.defaclrole = t.owner_oid AND d.defaclnamespace = 0 AND d.defaclobjtype = w.object_type::"char"
             CROSS JOIN LATERAL (SELECT CASE WHEN d.defaclacl IS NULL THEN acldefault(w.acl_type::"char", t.owner_oid)
-                                            ELSE d.defaclacl || '{}'::aclitem[] END AS acl) AS held
+                                            ELSE d.defaclacl || '{}'::aclitem[] END AS acl,
+                                       -- What is new is open to nobody before it was looked at (see _cover_tables).
+                                       t.withholds AND w.object_type IN ('r', 'f') AS withheld) AS held
+            -- To those who have all tables by a grant, later ones as well.
+            CROSS JOIN LATERAL (
+                SELECT string_agg(quote_ident(e.name), ', ' ORDER BY e.name) AS reading_all,
+                       string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.writes_all) AS writing_all
+                FROM grantee AS e
+                WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld) AS given
             CROSS JOIN LATERAL (
                 SELECT CASE WHEN present.privilege_type IS NULL
                                 THEN format('"%s" lost %s', wanted.name, wanted.privilege)
@@ -229,18 +255,38 @@ AS $function$
                                  THEN coalesce(quote_ident(g.rolname),
                                                CASE WHEN w.of_all IS NULL THEN 'PUBLIC' END) END AS stranger
                 FROM (SELECT t.reader_role AS name, t.reader_oid AS oid, unnest(w.reading) AS privilege
-                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)) AS wanted
+                      WHERE NOT held.withheld
+                      UNION ALL SELECT t.writer_role, t.writer_oid, unnest(w.privileges)
+                      WHERE NOT held.withheld
+                      UNION ALL
+                      SELECT e.name, e.oid, unnest(CASE WHEN e.writes_all THEN w.privileges ELSE w.reading END)
+                      FROM grantee AS e
+                      WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
                 LEFT JOIN pg_roles AS g ON g.oid = present.grantee
                 -- Earlier releases let readers call functions, and their tenants keep that.
                 WHERE (wanted.name IS NULL OR present.privilege_type IS NULL OR present.is_grantable)
-                  AND (w.object_type = 'f' AND present.grantee = t.reader_oid AND NOT present.is_grantable) IS NOT TRUE
+                  AND (w.object_type = 'f' AND present.grantee = t.reader_oid AND NOT present.is_grantable
+                       AND NOT held.withheld) IS NOT TRUE
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
-                     w.of_all, w.reading, w.privileges
+                     w.of_all, w.reading, w.privileges, held.withheld, given.reading_all, given.writing_all
         ) AS d
+
+        UNION ALL
+        SELECT 8, t.id, g.kind, g.what, t.owner_is_sound, g.statement, NULL, NULL, NULL
+        FROM edu_matrix_hub_schema._acl_drift(ARRAY(SELECT DISTINCT e.schema_id FROM grantee AS e
+                                                      UNION SELECT h.schema_id
+                                                      FROM edu_matrix_hub_schema.tenant_grantees AS h
+                                                      WHERE h.schema_id = ANY ($1))) AS g
+        JOIN tenant AS t ON t.id = g.schema_id
+
+        UNION ALL
+        SELECT 10, s.schema_id, 'row_security', format('row-level security: %s', coalesce(s.first, 'what passes it')),
+               true, NULL, NULL, NULL, NULL
+        FROM edu_matrix_hub_schema._cover_drift($1) AS s
 
         UNION ALL
         SELECT CASE l.kind WHEN 'shared' THEN 11 WHEN 'owned' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what,
@@ -248,7 +294,7 @@ AS $function$
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
 
         UNION ALL
-        SELECT CASE w.kind WHEN 'shared' THEN 10 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,
+        SELECT CASE w.kind WHEN 'shared' THEN 11 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,
                w.role_name, w.other_role, w.helper
         FROM edu_matrix_hub_schema._blocked_drift($1) AS w
     )

@@ -71,7 +71,8 @@ BEGIN
         -- An event trigger runs with our statements and as our role: it fails there, or takes what the
         -- next statement needs.
         IF type IN ('create_tenant_schema', 'recreate_tenant_schema', 'repair_tenant_schema', 'set_tenant_access',
-                    'set_aside', 'restore', 'reclaim_tenant_schema', 'bring_back', 'backup', 'purge')
+                    'set_row_security', 'set_aside', 'restore', 'reclaim_tenant_schema', 'bring_back', 'backup',
+                    'purge')
            AND left(state, 2) IN ('22', '23', '42', 'P0') AND error_message !~ 'event trigger' THEN
             text_message := text_message || coalesce('; event triggers that may have run: '
                                                      || edu_matrix_hub_schema._event_triggers(), '');

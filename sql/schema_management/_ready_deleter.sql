@@ -1,7 +1,7 @@
 -- Makes the role that may delete from a tenant's tables while its writes are blocked by the quota, if it is missing,
--- and gives it DELETE on what of the tenant's tables and views it lacks, of 5,000 in one call. Its members read as
--- members of the reader role. It keeps its grants when writes are given back, and has no members then. The tenant
--- chooses how its tables are called and what they are made of, so what fails is left: deletes from that one are
+-- and gives it DELETE where the writer role has it and it lacks it, on 5,000 tables and views in one call. Its members
+-- read as members of the reader role. It keeps its grants when writes are given back, and has no members then. The
+-- tenant chooses how its tables are called and what they are made of, so what fails is left: deletes from that one are
 -- refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_deleter(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
@@ -38,6 +38,8 @@ BEGIN
               WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = tenant.schema_oid
                 AND d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'v', 'f')
                 AND c.relowner = tenant.owner_role_oid
+                AND EXISTS (SELECT FROM aclexplode(c.relacl) AS a
+                            WHERE a.grantee = tenant.writer_role_oid AND a.privilege_type = 'DELETE')
                 AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a
                                 WHERE a.grantee = number AND a.privilege_type = 'DELETE')
               ORDER BY c.oid LIMIT 5000) AS o

@@ -98,7 +98,7 @@ BEGIN
 
     pids := edu_matrix_hub_schema._owner_sessions(tenant);
     members := edu_matrix_hub_schema._leave_members(tenant, sessions -> 'shared_with' = '[]');
-    grants := edu_matrix_hub_schema._schema_grants(namespace);
+    grants := edu_matrix_hub_schema._recorded_grants(tenant.id, namespace);
     PERFORM edu_matrix_hub_schema._take_schema_grants(tenant);
     location := edu_matrix_hub_schema._backup_location(tenant.schema_name, clock_timestamp());
     PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);

@@ -1,6 +1,8 @@
 -- The grants by which others than the operator write to a tenant without being members of its writer or owner role:
 -- rights to change its tables, views and sequences, or columns of them, and EXECUTE on functions that run with the
 -- owner's rights, also of the owner's in other schemas. With them a reader writes, or everybody. A deleter may delete.
+-- What the tenant's grants gave on whole tables is not among them: while writes are taken, these give nobody a write
+-- (see tenant_grant_targets), and what is left of it is taken as what no grant says (see _acl_drift).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_grants(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS TABLE (kind text, oid oid, attnum smallint, name text, privilege text, grantee oid, grantable boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -38,6 +40,8 @@ AS $function$
     )
     SELECT g.* FROM granted AS g
     WHERE g.grantee NOT IN (tenant.owner_role_oid, tenant.writer_role_oid)
+      AND (g.kind = 'ROUTINE' OR g.attnum > 0
+           OR NOT edu_matrix_hub_schema._is_grantee(tenant.id, g.grantee))
       AND NOT (g.privilege_type = 'DELETE'
                AND g.grantee = (SELECT t.deleter_role_oid FROM edu_matrix_hub_schema.tenant_schemas AS t
                                 WHERE t.id = tenant.id AND t.deleter_role_oid IS NOT NULL))
@@ -95,7 +99,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_grants(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Gives these grants back, with the owner as who gives them; what is gone by now, or does not belong to the tenant any
--- more, gets nothing.
+-- more, gets nothing. A role that has a grant of the tenant's by now has what that says. What is on something that
+-- passes required policies comes back when that is safe (see _give_rights).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_back_grants(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -108,6 +113,19 @@ BEGIN
     IF tenant.taken_grants IS NULL OR tenant.taken_grants = '[]' THEN
         RETURN;
     END IF;
+    UPDATE edu_matrix_hub_schema.row_security_objects AS o
+    SET taken = o.taken || t.rights
+    FROM (SELECT g.oid, g.kind = 'ROUTINE' AS is_routine,
+                 jsonb_agg(jsonb_build_object(
+                     'grantee', g.grantee::bigint, 'grantable', g.grantable,
+                     'privilege', g.privilege || coalesce(' (' || quote_ident(a.attname) || ')', ''))) AS rights
+          FROM jsonb_to_recordset(tenant.taken_grants) AS g (kind text, oid oid, attnum smallint, privilege text,
+                                                             grantee oid, grantable boolean)
+          LEFT JOIN pg_attribute AS a ON g.kind = 'TABLE' AND a.attrelid = g.oid AND a.attnum = g.attnum
+                                     AND g.attnum > 0 AND NOT a.attisdropped
+          WHERE g.attnum = 0 OR a.attname IS NOT NULL
+          GROUP BY g.oid, g.kind = 'ROUTINE') AS t
+    WHERE o.schema_id = tenant.id AND o.object_oid = t.oid AND o.is_routine = t.is_routine AND o.taken IS NOT NULL;
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
     FOR granted IN
         SELECT g.kind, g.grantable, coalesce(quote_ident(r.rolname), 'PUBLIC') AS grantee,
@@ -123,6 +141,11 @@ BEGIN
         LEFT JOIN pg_proc AS p ON g.kind = 'ROUTINE' AND p.oid = g.oid AND p.proowner = tenant.owner_role_oid
         WHERE (r.oid IS NOT NULL OR g.grantee = 0) AND (c.oid IS NOT NULL OR p.oid IS NOT NULL)
           AND (g.attnum = 0 OR t.attname IS NOT NULL AND NOT t.attisdropped)
+          AND (g.kind = 'ROUTINE' OR g.attnum > 0
+               OR NOT edu_matrix_hub_schema._is_grantee(tenant.id, g.grantee))
+          AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.row_security_objects AS o
+                          WHERE o.schema_id = tenant.id AND o.object_oid = g.oid
+                            AND o.is_routine = (g.kind = 'ROUTINE') AND o.taken IS NOT NULL)
     LOOP
         BEGIN
             EXECUTE format('GRANT %s ON %s %s TO %s', granted.privilege, granted.kind, granted.name, granted.grantee)

@@ -34,7 +34,9 @@ BEGIN
             WHEN 'issue_credential' THEN result := edu_matrix_hub_schema.issue_credential(step -> 'options');
             WHEN 'set_credential_limits' THEN result := edu_matrix_hub_schema.set_credential_limits(step -> 'options');
             WHEN 'end_previous_login' THEN result := edu_matrix_hub_schema.end_previous_login(step -> 'options');
+            WHEN 'set_row_security' THEN result := edu_matrix_hub_schema.set_row_security(step -> 'options');
             WHEN 'withdraw_credential' THEN result := edu_matrix_hub_schema.withdraw_credential(step -> 'options');
+            WHEN 'set_tenant_grants' THEN result := edu_matrix_hub_schema.set_tenant_grants(step -> 'options');
             WHEN 'adopt_backup' THEN result := edu_matrix_hub_schema.adopt_backup(step -> 'options');
             WHEN 'request_backup' THEN result := edu_matrix_hub_schema.request_backup(step -> 'options');
             WHEN 'request_purge' THEN result := edu_matrix_hub_schema.request_purge(step -> 'options');

@@ -1,6 +1,7 @@
 -- Puts right what a user changed by hand: owner and grants of the schema, default privileges, missing roles, their
--- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). Then
--- what its roles may do beyond its schema, as far as that is ours to take back (see _close_holes).
+-- attributes and memberships, and those, the limits and the defaults of its logins (see _drift for what counts). What
+-- its grants give to others is given and taken here as well when a grantee, or a table, comes or goes. Then what its
+-- roles may do beyond its schema, as far as that is ours to take back (see _close_holes).
 -- options: {schema_id, requested_by?}.
 --
 -- detail: {repaired: [text...], not_repairable: [{what, statement, error?}...]}. What one repair cannot do does not
@@ -28,7 +29,10 @@ DECLARE
     -- Logins, and findings of objects, that another session is changing, and what was not done to them for that.
     held           text[] := '{}'::text[];
     left_held      jsonb := '[]'::jsonb;
+    locked         text;
     remaining      integer;
+    rows_drift     boolean := false;
+    secured        jsonb;
     error_detail   text;
 BEGIN
     BEGIN
@@ -37,6 +41,7 @@ BEGIN
         tenant := edu_matrix_hub_schema._lock_tenant(tenant.id, 'access', true);
         attempt := format('repair schema "%s"', tenant.schema_name);
         PERFORM edu_matrix_hub_schema._require_schema(tenant);
+        PERFORM edu_matrix_hub_schema._remember_grantees(tenant.id);
 
         -- A role that was made again shows what else it lacks only then, so there may be a second round.
         FOR round IN 1..3 LOOP
@@ -44,9 +49,12 @@ BEGIN
             remaining := cardinality(repaired);
             FOR finding IN SELECT * FROM edu_matrix_hub_schema._drift(ARRAY[tenant.id]) LOOP
                 -- A part was put right already; another one is for another call.
-                CONTINUE WHEN finding.kind = 'schema_part' AND unfinished
+                CONTINUE WHEN finding.kind IN ('schema_part', 'grant_part') AND unfinished
                            OR finding.role_name = ANY (held) OR finding.what = ANY (held);
-                unfinished := unfinished OR finding.kind IN ('schema_part', 'shared') OR taken = most;
+                -- It has a bound of its own, and is done when the roles are right.
+                rows_drift := rows_drift OR finding.kind = 'row_security';
+                CONTINUE WHEN finding.kind = 'row_security';
+                unfinished := unfinished OR finding.kind IN ('schema_part', 'grant_part', 'shared') OR taken = most;
                 EXIT WHEN taken = most OR finding.kind = 'shared';
                 taken := taken + 1;
                 IF NOT finding.repairable THEN
@@ -54,7 +62,7 @@ BEGIN
                         'statement', finding.statement);
                     CONTINUE;
                 END IF;
-                IF finding.kind IN ('owner', 'owned', 'schema', 'schema_part', 'default')
+                IF finding.kind IN ('owner', 'owned', 'schema', 'schema_part', 'default', 'grant', 'grant_part')
                    AND NOT owner_is_taken THEN
                     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', ARRAY[tenant.owner_role]);
                     owner_is_taken := true;
@@ -94,15 +102,21 @@ BEGIN
                     repaired := repaired || finding.what;
                 EXCEPTION
                     WHEN lock_not_available OR internal_error THEN
-                        -- A login may change itself, and holds up by that what is done to it, and nothing else.
-                        IF finding.kind NOT IN ('login', 'entry', 'owned') THEN
+                        -- A login may change itself, and a grantee lock a table: each holds up by that what is done to
+                        -- it, and nothing else.
+                        IF finding.kind NOT IN ('login', 'entry', 'owned', 'grant', 'grant_part') THEN
                             RAISE;
                         END IF;
-                        held := held || CASE finding.kind WHEN 'owned' THEN finding.what ELSE finding.role_name END;
+                        IF finding.kind IN ('grant', 'grant_part') THEN
+                            locked := SQLERRM;
+                            PERFORM set_config('lock_timeout', '20ms', true);
+                        END IF;
+                        held := held || CASE WHEN finding.kind IN ('login', 'entry') THEN finding.role_name
+                                             ELSE finding.what END;
                         left_held := left_held || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
-                         OR duplicate_object OR undefined_object OR SQLSTATE 'TS001' THEN
+                         OR duplicate_object OR undefined_object OR undefined_table OR SQLSTATE 'TS001' THEN
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN OTHERS THEN
@@ -127,12 +141,31 @@ BEGIN
         IF owner_is_taken THEN
             PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', ARRAY[tenant.owner_role]);
         END IF;
+        IF rows_drift OR (made_roles OR repaired <> '{}')
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = tenant.id) THEN
+            SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
+            secured := edu_matrix_hub_schema._cover_tables(tenant, 100);
+            repaired := repaired || ARRAY(SELECT jsonb_array_elements_text(secured -> 'done'));
+            -- What it opened its grantees get in the same call, and the next survey looks whether that was all.
+            unfinished := unfinished OR secured ->> 'left' <> '0'
+                          OR EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
+                                     WHERE g.schema_id = tenant.id);
+            not_repairable := not_repairable
+                              || jsonb_path_query_array(secured, '$.failed[*] ? (@.sqlstate != "55P03")');
+            IF repaired = '{}' AND not_repairable = '[]' AND secured ->> 'held' IS NOT NULL THEN
+                PERFORM edu_matrix_hub_schema._refuse('busy',
+                    format('another session holds table %s', secured ->> 'held'), '{"sqlstate": "55P03"}');
+            END IF;
+        END IF;
+        PERFORM edu_matrix_hub_schema._forget_grantees(tenant.id);
         repaired := repaired || edu_matrix_hub_schema._close_holes(tenant.id);
         IF tenant.isolation IS NOT NULL THEN
             PERFORM edu_matrix_hub_schema._store_isolation(ARRAY[tenant.id], started);
         END IF;
         IF not_repairable = '[]' AND repaired <> '{}' AND NOT unfinished THEN
             PERFORM edu_matrix_hub_schema._store_fingerprint(tenant.id);
+        ELSIF locked IS NOT NULL AND repaired = '{}' THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy', locked, '{"sqlstate": "55P03"}');
         ELSIF held <> '{}' AND repaired = '{}' THEN
             PERFORM edu_matrix_hub_schema._refuse('busy',
                 format('another session is changing it: %s', left_held #>> '{0,what}'), '{"sqlstate": "55P03"}');

@@ -86,6 +86,9 @@ BEGIN
         EXECUTE format('ALTER SCHEMA %I RENAME TO %I', backup.location, tenant.schema_name);
         PERFORM edu_matrix_hub_schema._revoke_tenant_owner(tenant.id);
         lost := edu_matrix_hub_schema._join_members(backup, tenant);
+        IF tenant.access <> 'Suspended' THEN
+            PERFORM edu_matrix_hub_schema._let_grantees_in(tenant);
+        END IF;
         IF owner IS NOT NULL AND edu_matrix_hub_schema._leaves_namespace(former, owner) THEN
             PERFORM edu_matrix_hub_schema._withdraw(tenant);
         END IF;

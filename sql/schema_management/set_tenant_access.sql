@@ -2,7 +2,8 @@
 -- ReadWrite|WriteBlocked|ReadOnly|Suspended, access_cause?: Spec|Quota|Institution, requested_by?}.
 --
 -- WriteBlocked and ReadOnly take what others than the operator write with (see _block_writes), and give back exactly
--- that. With WriteBlocked they may delete.
+-- that. With WriteBlocked they may delete. What the tenant's grants to others let these write is taken too, deletes
+-- included, and given back as the grants say then.
 --
 -- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own
 -- logins and ends the sessions of its roles: the data stays where it is and only the owner role can name it, at the
@@ -32,6 +33,8 @@ DECLARE
     lost         text[] := '{}'::text[];
     is_new       boolean := false;
     strangers    integer := 0;
+    now_is       edu_matrix_hub_schema.tenant_schemas;
+    given        jsonb;
     answer       text;
     error_detail text;
 BEGIN
@@ -51,13 +54,15 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-                SET saved_acl = edu_matrix_hub_schema._schema_grants(tenant.schema_oid) WHERE t.id = tenant.id;
+                SET saved_acl = edu_matrix_hub_schema._recorded_grants(tenant.id, tenant.schema_oid)
+                WHERE t.id = tenant.id;
                 -- A grant that is left then is drift, which the next surveys find and repairs take away.
                 strangers := edu_matrix_hub_schema._take_schema_grants(tenant);
             END IF;
         ELSIF tenant.access <> wanted THEN
             IF tenant.access = 'Suspended' THEN
                 lost := edu_matrix_hub_schema._give_back_access(tenant);
+                PERFORM edu_matrix_hub_schema._let_grantees_in(tenant);
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
                 SET saved_acl = NULL, closed_logins = '{}', shared_with = '{}' WHERE t.id = tenant.id;
             END IF;
@@ -80,6 +85,20 @@ BEGIN
                               ELSE t.status END, updated_at = now()
             WHERE t.id = tenant.id;
             is_new := true;
+        END IF;
+        SELECT * INTO STRICT now_is FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
+        -- Policies of writers bind who was one, and what comes back passes none.
+        IF tenant.access <> wanted AND wanted <> 'Suspended'
+           AND (tenant.taken_members IS NOT NULL OR now_is.taken_members IS NOT NULL)
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = tenant.id)
+           AND edu_matrix_hub_schema._tenant_lock(tenant.id, 'structure', false) THEN
+            PERFORM edu_matrix_hub_schema._cover_tables(now_is, 100);
+        END IF;
+        IF (tenant.taken_members IS NULL) <> (now_is.taken_members IS NULL)
+           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
+                       WHERE g.schema_id = tenant.id AND 'Write' = ANY (g.privileges)) THEN
+            given := edu_matrix_hub_schema._give_grants(tenant);
+            sessions := sessions || jsonb_strip_nulls(jsonb_build_object('grants_locked', given -> 'locked'));
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -109,6 +128,9 @@ BEGIN
         ELSE format(CASE wanted WHEN 'ReadOnly' THEN 'schema "%s" is read-only'
                                 ELSE 'writes to schema "%s" are blocked, and rows can be deleted' END
                     || ', %s sessions ended', tenant.schema_name, sessions ->> 'ended')
+             || CASE WHEN sessions ? 'grants_locked'
+                     THEN format('; its grants let others write on tables that a session has locked, until a repair '
+                                 'finds them unlocked: %s', sessions ->> 'grants_locked') ELSE '' END
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; sessions that may still write could not be ended, and a superuser can run: '
                                  'SELECT pg_terminate_backend(%s)', sessions #>> '{not_ended,0,pid}') ELSE '' END

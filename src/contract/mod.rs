@@ -8,11 +8,13 @@ mod call;
 mod config;
 mod credential;
 mod database;
+mod grant;
 mod grave;
 mod identity;
 mod isolation;
 mod job;
 mod lane;
+mod row_security;
 mod step;
 mod survey;
 mod tenant;
@@ -23,6 +25,7 @@ pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;
 pub use credential::{CredentialRow, LoginLimits, LoginToTry, NewCredential, SaltFound, Verifier};
 pub use database::{DatabaseFacts, Missing};
+pub use grant::{GrantRow, GrantWish, GrantWord};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
 pub use isolation::{Hole, HoleKind};
@@ -30,6 +33,7 @@ pub use job::{
     ClaimedJob, JobClass, JobKind, JobObject, JobRow, JobState, JobSubject, JobWaits, ObjectKind, SubjectKind,
 };
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
+pub use row_security::{RowSecurity, RowSecurityRow, RowSecurityState, Uncovered};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
 pub use survey::{Asked, ChangedBackup, InstitutionTable, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{

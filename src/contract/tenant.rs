@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus, JobRow,
-    OperationStatus, OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
+    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, Hole, InstitutionStatus,
+    JobRow, OperationStatus, OperationType, Owner, Purpose, RowSecurityRow, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::{TenantDatabase, tenant_schema::Roles},
@@ -160,6 +160,12 @@ pub struct TenantRow {
     /// What it logs in with, for each purpose for which the operator gave it something; former releases do not tell it.
     #[serde(default)]
     pub credentials: Option<Box<[CredentialRow]>>,
+    /// What it gives to others, if it gives anything; former releases do not tell it.
+    #[serde(default)]
+    pub grants: Option<Box<[GrantRow]>>,
+    /// Its policies on tables, if it asks for any; former releases do not tell them.
+    #[serde(default)]
+    pub row_security: Option<Box<RowSecurityRow>>,
     /// The newest finished backup.
     pub last_backup: Option<Box<LastBackup>>,
     /// The newest operation on it.

@@ -200,8 +200,12 @@ words! {
         SetAside = "set_aside",
         /// What a login may was changed.
         SetCredentialLimits = "set_credential_limits",
+        /// Policies on tables were changed.
+        SetRowSecurity = "set_row_security",
         /// Who may come in was changed.
         SetTenantAccess = "set_tenant_access",
+        /// What others may do was changed.
+        SetTenantGrants = "set_tenant_grants",
         /// The configuration was changed.
         SetTenantConfig = "set_tenant_config",
         /// All tenants were looked at.

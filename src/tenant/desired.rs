@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::{
     credential::{self, Credential, Logins},
+    grants::{Grants, grants},
     limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
     resolve::{Reach, Resolved},
 };
@@ -26,7 +27,7 @@ use crate::{
         tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
     },
-    contract::{Brake, InstitutionSource, Owner, Quota},
+    contract::{Brake, InstitutionSource, Owner, Quota, RowSecurity},
     frame::{Invalid, Leave},
     ident::{InstitutionId, SchemaName},
 };
@@ -61,8 +62,12 @@ pub struct Desired {
     pub client: Option<ClientEndpoint>,
     /// What its applications and its migrations are to log in with, and what the status tells of it.
     pub logins: Vec<Logins>,
+    /// Which rows its applications have, if the spec asks for policies.
+    pub row_security: Option<RowSecurity>,
     /// The status tells that a Secret could not be written.
     pub was_refused: bool,
+    /// What it gives to others.
+    pub grants: Grants,
     /// The time by the API server's clock.
     pub now: Timestamp,
     /// What to make again, empty: the annotation's value, which counts for one loss or one schema that is set aside.
@@ -181,7 +186,9 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
         logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now),
+        row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         was_refused: was_refused(tenant),
+        grants: grants(tenant, database),
         now: resolved.now,
         schema_name,
         institution,

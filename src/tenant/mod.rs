@@ -4,6 +4,7 @@ mod access;
 pub mod credential;
 pub mod desired;
 pub mod ending;
+pub mod grants;
 mod limits;
 pub mod observe;
 mod passed_over;

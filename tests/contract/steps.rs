@@ -5,14 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Map;
 use tenant_schema_operator::{
-    api::{schema_backup::BackupMethod, transfer::ObjectName},
+    api::{
+        row_security::{RowCommand, RowPolicy, RowRole, RowSecurityMode},
+        schema_backup::BackupMethod,
+        transfer::ObjectName,
+    },
     contract::{
-        AccessWord, Brake, ConfigChange, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, Purpose,
-        Quota, Step, Verifier, Withdrawal,
+        AccessWord, Brake, ConfigChange, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner,
+        Purpose, Quota, RowSecurity, Step, Verifier, Withdrawal,
     },
 };
 use uuid::Uuid;
 
+#[allow(clippy::too_many_lines, reason = "it is one list, with a step of each call")]
 pub fn one_of_each() -> Vec<Step> {
     let (id, at) = (Uuid::nil(), Timestamp::UNIX_EPOCH);
     let text = |word: &str| word.to_owned();
@@ -57,6 +62,15 @@ pub fn one_of_each() -> Vec<Step> {
             quota_limit: quota(),
             changes: ConfigChange::Both,
         },
+        Step::SetTenantGrants {
+            owner_uid: text("uid"),
+            grants: vec![GrantWish {
+                to: ObjectName { namespace: text("team-b"), name: text("reporting") },
+                privileges: vec![text("Read")],
+                tables: Some(["a", "b", "c", "d", "e", "f"].map(text).to_vec()),
+            }],
+            request: Some(text("now")),
+        },
         Step::IssueCredential {
             owner_uid: text("uid"),
             purpose: Purpose::Connection,
@@ -66,6 +80,22 @@ pub fn one_of_each() -> Vec<Step> {
             unpublished: true,
         },
         Step::SetCredentialLimits { schema_id: id, purpose: Purpose::Connection, limits },
+        Step::SetRowSecurity {
+            owner_uid: text("uid"),
+            wanted: RowSecurity {
+                mode: Some(RowSecurityMode::Required),
+                policies: vec![RowPolicy {
+                    name: text("own"),
+                    column: text("user_id"),
+                    setting: text("app.user_id"),
+                    tables: Some(vec![text("profiles")]),
+                    commands: Some(vec![RowCommand::Select]),
+                    roles: Some(vec![RowRole::Reader]),
+                }],
+                digest: text("digest"),
+            },
+            again: false,
+        },
         Step::EndPreviousLogin { owner_uid: text("uid"), purpose: Purpose::Connection },
         Step::WithdrawCredential { owner_uid: text("uid"), purpose: Purpose::Connection, cause: Withdrawal::Revoked },
         Step::RepairTenantSchema { schema_id: id, drift: vec![text("the owner differs")] },

@@ -78,6 +78,13 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
     if dice.one_in(3) {
         merge(&mut spec, json!({ "migrationSecret": { "name": "school-owner" } }));
     }
+    if dice.one_in(2) {
+        let policy = json!({ "name": "own", "column": "user_id", "setting": "app.user_id" });
+        merge(
+            &mut spec,
+            json!({ "rowLevelSecurity": { "mode": dice.of(&["Required", "BestEffort"]), "policies": [policy] } }),
+        );
+    }
     let status = dice.maybe(3, |dice| {
         let credentials = dice.maybe(2, published);
         let migration = dice.maybe(3, published);
@@ -206,7 +213,14 @@ fn own(dice: &mut Dice<'_>) -> Value {
         "institution_status": dice.maybe(2, |dice| json!(dice.of(&["active", "suspended", "closed", "merged"]))),
         "config": dice.of(&[json!({}), json!({ "color": "blue" })]),
         "credentials": dice.maybe(2, credentials),
+        "row_security": dice.maybe(2, row_security),
     }))
+}
+
+fn row_security(dice: &mut Dice<'_>) -> Value {
+    let open = json!([{ "what": "view school.v reads with the rights of its owner", "statement": null }]);
+    json!({ "mode": dice.of(&["Required", "BestEffort"]), "digest": "another", "tables": 2,
+            "uncovered": dice.of(&[json!([]), open]), "uncovered_count": 1, "forced": [] })
 }
 
 fn claim(dice: &mut Dice<'_>) -> Value {

@@ -16,7 +16,10 @@ async fn every_tenant_is_in_one_of_ten_slices() {
             all.insert(database.tenant(&format!("school_{number}")).await.id);
         }
         let lane = Lane::claim(database.operator().await).await;
-        lane.survey(true).await;
+        // Each of them looks at the isolation of ten tenants for the first time, and tells that.
+        for _ in 0..5 {
+            lane.survey(true).await;
+        }
         let mut told = BTreeSet::new();
         for slice in 0..Asked::SLICES {
             let answer = lane.survey_with(json!({ "slice": slice })).await;

@@ -30,6 +30,8 @@ pub enum ConditionType {
     Paused,
     /// The tenant's roles can do nothing beyond its schema. It says nothing of the others, and they nothing of it.
     Isolated,
+    /// The policies of `spec.rowLevelSecurity` are in force, and nothing reads or writes past them.
+    RowSecurity,
 }
 
 /// Whether `Ready` holds.
@@ -88,6 +90,7 @@ impl ConditionType {
             Self::Stalled => "Stalled",
             Self::Paused => "Paused",
             Self::Isolated => "Isolated",
+            Self::RowSecurity => "RowSecurity",
         }
     }
 }
@@ -142,19 +145,7 @@ impl Verdict {
     /// is kept keeps all of itself, its generation too: it was not looked at, and `kubectl wait` must not think so.
     #[must_use]
     pub fn conditions(&self, old: &[Condition], generation: i64, now: Timestamp) -> Vec<Condition> {
-        let condition = |type_: ConditionType, status: &str| {
-            let since = find(old, type_)
-                .filter(|before| before.status == status)
-                .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone());
-            Condition {
-                type_: type_.as_str().to_owned(),
-                status: status.to_owned(),
-                reason: self.reason.as_str().to_owned(),
-                message: self.message.clone(),
-                observed_generation: Some(generation),
-                last_transition_time: since,
-            }
-        };
+        let condition = |type_: ConditionType, status: &str| self.condition(type_, status, old, generation, now);
         let ready = match (self.ready, find(old, ConditionType::Ready)) {
             (Readiness::Kept, Some(before)) => before.clone(),
             (Readiness::Kept | Readiness::Unknown, _) => condition(ConditionType::Ready, "Unknown"),
@@ -166,6 +157,59 @@ impl Verdict {
         // A condition of another type says something of its own, beside how the object stands, and stays.
         let facets = old.iter().filter(|other| ConditionType::ALL.iter().all(|own| other.type_ != own.as_str()));
         std::iter::once(ready).chain(also).chain(facets.cloned()).collect()
+    }
+}
+
+impl Verdict {
+    fn condition(
+        &self,
+        type_: ConditionType,
+        status: &str,
+        old: &[Condition],
+        generation: i64,
+        now: Timestamp,
+    ) -> Condition {
+        let since = find(old, type_)
+            .filter(|before| before.status == status)
+            .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone());
+        Condition {
+            type_: type_.as_str().to_owned(),
+            status: status.to_owned(),
+            reason: self.reason.as_str().to_owned(),
+            message: self.message.clone(),
+            observed_generation: Some(generation),
+            last_transition_time: since,
+        }
+    }
+}
+
+/// Puts a condition beside those that say how an object stands, or takes it away. A verdict that is kept is unknown.
+pub fn put_beside(
+    verdict: Option<&Verdict>,
+    type_: ConditionType,
+    conditions: &mut Vec<Condition>,
+    generation: i64,
+    now: Timestamp,
+) {
+    let new = verdict.map(|verdict| {
+        let status = match verdict.ready {
+            Readiness::True => "True",
+            Readiness::False => "False",
+            Readiness::Unknown | Readiness::Kept => "Unknown",
+        };
+        verdict.condition(type_, status, conditions, generation, now)
+    });
+    match new {
+        Some(new) => put(conditions, new),
+        None => conditions.retain(|condition| condition.type_ != type_.as_str()),
+    }
+}
+
+/// Puts a condition in the place of the one of its type, or last: their order stays, so that the same facts are the same status.
+pub fn put(conditions: &mut Vec<Condition>, new: Condition) {
+    match conditions.iter_mut().find(|condition| condition.type_ == new.type_) {
+        Some(before) => *before = new,
+        None => conditions.push(new),
     }
 }
 

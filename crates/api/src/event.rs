@@ -61,7 +61,7 @@ macro_rules! event_reasons {
 event_reasons! {
     Recreated Normal "The schema was made again, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
     Reclaimed Normal "A schema that an earlier object of this namespace and name left behind was taken back."
-    DriftRepaired Warning "A user had changed owner, grants or roles of the tenant by hand; the message says what was repaired."
+    DriftRepaired Warning "Owner, grants or roles of the tenant were not as they should be, most often because a user had changed them by hand; the message says what was repaired."
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."
     WritesTaken Warning "Nothing more is written to the tenant, since its spec says `ReadOnly` or its quota is used up; the message says why, and how many sessions ended."
@@ -72,6 +72,7 @@ event_reasons! {
     LoginClosed Normal "The login of a former password was closed, when its grace was over or by another rotation; the message says how many sessions ended."
     CredentialRevoked Warning "A tenant's logins were closed and their sessions ended at once: a user revoked the password, or the spec asks for no Secret, or a session from before a revocation came in."
     NotIsolated Warning "The tenant's roles may do something beyond its schema; the message has the statement that takes it back."
+    PastPolicies Warning "Something reads or writes past the policies of `spec.rowLevelSecurity`, or a table cannot have them; the message names it."
     QuotaWarning Warning "The tenant now uses more of its quota than `spec.quota.warningPercent`."
     QuotaExceeded Warning "The tenant now uses more than its quota."
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."

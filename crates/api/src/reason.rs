@@ -32,7 +32,7 @@ macro_rules! reasons {
             }
 
             /// The condition that it is given with: `Ready` alone when nothing is left to do, `Reconciling` when it goes on by
-            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it. `Isolated` has reasons of its own.
+            /// itself, `Stalled` when a person must act, `Paused` when a user asked for it; another one says what it is called after.
             #[must_use]
             pub const fn condition(self) -> ConditionType {
                 match self { $(Self::$name => ConditionType::$condition,)* }
@@ -210,6 +210,15 @@ reasons! {
     OperationFailed Stalled
         "The database refused an operation for a reason that does not pass by itself."
         "See the message and `status.lastOperation`, and remove the cause. Tenants and databases go on by themselves within a minute; for a `SchemaBackup` change the annotation `edumatrixhub.io/reconcile-requested-at`."
+    PoliciesInForce RowSecurity
+        "Every table that `spec.rowLevelSecurity` is about has its policies, and nothing that others may use reads or writes past them."
+        "Nothing."
+    PastPolicies RowSecurity
+        "Something reads or writes past the policies, or a table cannot have them. With `mode: Required` all but the owner have lost their rights on it; with `BestEffort` they have them."
+        "Run the statements in the message as the tenant's owner, or change the policies. The operator looks again at the next survey, and at once when the annotation `edumatrixhub.io/reconcile-requested-at` changes."
+    PoliciesPending RowSecurity
+        "Not every table has its policies yet: there are many, or a session holds one."
+        "Wait; if it lasts, end the session that holds the table in the message."
     AuthenticationRefused Stalled
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."

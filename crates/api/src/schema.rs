@@ -26,6 +26,8 @@ pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]
 /// What a namespace can be called.
 pub(super) const NAMESPACE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
+/// A setting that is no server's own: it has a part before a dot.
+pub(super) const CUSTOM_SETTING: &str = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$";
 /// What may follow the name of an object in the name of another.
 pub(super) const NAME_SUFFIX: &str = "^[-.a-z0-9]*[a-z0-9]$";
 /// A name or address of a server.

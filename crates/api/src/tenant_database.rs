@@ -16,6 +16,7 @@ use super::condition::Summary;
 use super::connection::{Connection, seconds};
 use super::credentials::{Credentials, SecretNaming};
 use super::endpoint::{ClientEndpoint, ReadEndpoint};
+use super::grants::GrantsAllowed;
 pub use super::institutions::{InstitutionSource, Institutions, InstitutionsMode};
 use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
 use super::schema;
@@ -245,6 +246,13 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3650))]
     pub max_rotation_period_days: Option<i32>,
+
+    /// To whom tenants may give grants: `None`, tenants of the `SameNamespace`, or of `AllNamespaces`. What is given beyond that is
+    /// taken back.
+    ///
+    /// Default: `SameNamespace`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants: Option<GrantsAllowed>,
 }
 
 /// What holds for tenants that leave it out.

@@ -16,7 +16,9 @@ use thiserror::Error;
 use super::condition::{ConditionType, Reason, find};
 use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
+use super::grants::Grant;
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
+use super::row_security::RowLevelSecurity;
 use super::schema;
 pub use super::tenant_status::{
     Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, Roles, State, TenantSchemaStatus,
@@ -197,6 +199,21 @@ pub struct TenantSchemaSpec {
     /// Default: what each field defaults to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
+
+    /// What others may do with the tenant's tables. A role that has a grant has what the grants say and nothing else: what is given
+    /// to it by hand is taken back.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub grants: Option<Vec<Grant>>,
+
+    /// Which rows of its tables the tenant's logins have, by what they set for their session. The owner role has all.
+    ///
+    /// Default: none; logins have all rows, unless the tenant has policies of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_level_security: Option<RowLevelSecurity>,
 }
 
 /// Which `TenantDatabase` is meant.

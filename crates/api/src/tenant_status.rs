@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     condition::Summary,
     credentials::CredentialsStatus,
+    grants::GrantStatus,
     policy::{DeletionPolicy, Enforcement},
+    row_security::RowSecurityStatus,
     schema,
     schema_backup::BackupMethod,
 };
@@ -22,7 +24,8 @@ pub struct TenantSchemaStatus {
     #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
     pub observed_generation: Option<i64>,
 
-    /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act.
+    /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act. `RowSecurity` says whether
+    /// the policies of `spec.rowLevelSecurity` are in force.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -95,9 +98,18 @@ pub struct TenantSchemaStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<CredentialsStatus>,
 
+    /// What became of the grants to others, in the order of `spec.grants`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub grants: Vec<GrantStatus>,
     /// What migrations connect with; absent while nothing is published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration_credentials: Option<CredentialsStatus>,
+
+    /// How far the policies of `spec.rowLevelSecurity` are in force; absent while none are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_security: Option<RowSecurityStatus>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,10 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
-use super::{AccessCause, AccessWord, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, words::words};
+use super::{
+    AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, RowSecurity,
+    words::words,
+};
 use crate::api::{schema_backup::BackupMethod, transfer::ObjectName};
 
 /// From one list: the names of the functions, and the calls with their options.
@@ -121,6 +124,17 @@ steps! {
         #[serde(flatten)]
         limits: LoginLimits,
     }
+    /// Gives tables the policies that are asked for, and takes back those that are not asked for any more.
+    SetRowSecurity = "set_row_security" {
+        /// The object that the tenant belongs to, which need not have been told the tenant's id yet.
+        owner_uid: String,
+        /// What is asked for.
+        #[serde(flatten)]
+        wanted: RowSecurity,
+        /// It was asked for before, and something differs.
+        #[serde(skip)]
+        again: bool,
+    }
     /// Closes the login that was in use before.
     EndPreviousLogin = "end_previous_login" {
         /// The object that the tenant belongs to: one that it belonged to before ends nothing.
@@ -137,6 +151,16 @@ steps! {
         /// Why.
         #[serde(skip)]
         cause: Withdrawal,
+    }
+    /// Gives others what the owner of the tenant says, and takes the rest back.
+    SetTenantGrants = "set_tenant_grants" {
+        /// The object that the tenant belongs to, which need not have been told the tenant's id yet.
+        owner_uid: String,
+        /// All of them.
+        grants: Vec<GrantWish>,
+        /// The request to look again that this follows.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        request: Option<String>,
     }
     /// Puts right what differs from what was applied.
     RepairTenantSchema = "repair_tenant_schema" {
@@ -310,6 +334,7 @@ impl Step {
             Self::SetTenantAccess { access, from, .. } => {
                 matches!(from, AccessWord::Suspended) && !matches!(access, AccessWord::Suspended)
             }
+            Self::SetTenantGrants { grants, .. } => !grants.is_empty(),
             _ => false,
         }
     }
@@ -318,7 +343,18 @@ impl Step {
     /// that field off.
     #[must_use]
     pub const fn follows_an_absence(&self) -> bool {
-        matches!(self, Self::WithdrawCredential { cause: Withdrawal::NotWanted, .. })
+        match self {
+            Self::WithdrawCredential { cause, .. } => matches!(cause, Withdrawal::NotWanted),
+            Self::SetTenantGrants { grants, .. } => grants.is_empty(),
+            Self::SetRowSecurity { wanted, .. } => wanted.mode.is_none(),
+            _ => false,
+        }
+    }
+
+    /// True when one call does a part, so that no lock is held for long, and the next call goes on where it ended.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        matches!(self, Self::SetRowSecurity { .. })
     }
 
     /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time

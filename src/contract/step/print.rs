@@ -40,6 +40,8 @@ impl fmt::Display for Step {
             Self::SetCredentialLimits { purpose, limits, .. } => {
                 write!(f, "set the limits of the login in use{}: {limits}", whose(purpose))
             }
+            Self::SetRowSecurity { wanted, again: false, .. } => write!(f, "set row-level security, {wanted}"),
+            Self::SetRowSecurity { again: true, .. } => f.write_str("see that every table has its policies"),
             Self::EndPreviousLogin { purpose, .. } => {
                 write!(f, "close the login of the former password{}, end its sessions", whose(purpose))
             }
@@ -50,6 +52,11 @@ impl fmt::Display for Step {
                     Withdrawal::Begun => ", which was begun before",
                 };
                 write!(f, "close the logins of {}, end their sessions{why}", purpose.users())
+            }
+            Self::SetTenantGrants { grants, .. } if grants.is_empty() => f.write_str("take back all grants to others"),
+            Self::SetTenantGrants { grants, .. } => {
+                let grants: Vec<_> = grants.iter().map(ToString::to_string).collect();
+                write!(f, "give {}, and nothing else, to others", grants.join("; "))
             }
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
             Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),

@@ -14,6 +14,9 @@ use crate::{
     postgres::Error,
 };
 
+/// How many parts of one step a pass does at most; what is left is another pass's.
+const MOST_PARTS: usize = 20;
+
 /// What was done, and where it ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
@@ -146,6 +149,15 @@ async fn call(lane: &Lane, caller: &Caller, steps: Vec<Step>) -> Result<Vec<Call
             second.add_ended(&first);
         }
         results.append(&mut again);
+    }
+    // As long as parts are done; a part that a session holds up is left for another pass.
+    for _ in 0..MOST_PARTS {
+        let reached = results.len().saturating_sub(1);
+        if !results.last().is_some_and(is_half) || !steps.get(reached).is_some_and(Step::goes_on) {
+            break;
+        }
+        results.pop();
+        results.append(&mut lane.apply(caller, steps[reached..].to_vec()).await?);
     }
     Ok(results)
 }

@@ -8,6 +8,8 @@ use super::{
         borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
     },
     credentials::{issue_step, publish},
+    grants::first_grants,
+    policies,
 };
 use crate::{
     api::{condition::Reason, transfer::ObjectName},
@@ -96,7 +98,13 @@ fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect>
         .collect();
     let issued = wanted.iter().map(|wanted| issue_step(wanted, false));
     let published = wanted.iter().map(|wanted| publish(wanted, desired.schema_name.as_str()));
-    [Effect::Steps([create].into_iter().chain(issued).collect())].into_iter().chain(published).collect()
+    // Before a login comes in: what it makes is closed to others from the start.
+    let policies = desired.row_security.as_ref().map(|_| policies::step(desired, false));
+    [Effect::Steps([create].into_iter().chain(policies).chain(issued).collect())]
+        .into_iter()
+        .chain(published)
+        .chain(first_grants(desired))
+        .collect()
 }
 
 /// A tenant that comes from elsewhere meets the limits here, also if the object says that it had one before.

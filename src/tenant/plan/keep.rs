@@ -4,6 +4,8 @@ use super::{
     absent::elsewhere,
     bring_up::{look_again, reclaim},
     credentials::credentials,
+    grants::grants,
+    policies,
 };
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
@@ -64,7 +66,9 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
             ),
         )];
     }
-    let mut effects = Vec::new();
+    // Before a repair, which would do the same, and tell it as if a user had changed something by hand. Policies come first:
+    // grants give nothing that passes them.
+    let mut effects: Vec<_> = policies::changed(desired, row).into_iter().chain(grants(desired, row)).collect();
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be
     // recorded. But no suspension waits for a repair: a tenant can hold up a repair for ever.
@@ -73,6 +77,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
     if !drift.is_empty() {
         effects.push(Effect::Try(vec![Step::RepairTenantSchema { schema_id: row.schema_id, drift }]));
     }
+    effects.extend(policies::kept(desired, row, row.drift.iter().any(|drift| drift.repairable)));
     let wanted = access::of(desired, row);
     if wanted.differs(row) {
         effects.push(Effect::Steps(vec![Step::SetTenantAccess {

@@ -4,7 +4,9 @@ mod absent;
 mod bring_up;
 mod conflict;
 mod credentials;
+mod grants;
 mod keep;
+mod policies;
 mod take_down;
 
 use bring_up::bring_up;

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 use crate::{
-    api::condition::{ConditionType, Reason, Verdict, find, whole_seconds},
+    api::condition::{ConditionType, Reason, Verdict, find, put, whole_seconds},
     contract::{Hole, HoleKind},
 };
 
@@ -30,15 +30,15 @@ pub(super) fn tell(
     let since = find(conditions, type_)
         .filter(|before| before.status == status)
         .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone());
-    conditions.retain(|condition| condition.type_ != type_.as_str());
-    conditions.push(Condition {
+    let told = Condition {
         type_: type_.as_str().to_owned(),
         status: status.to_owned(),
         reason: reason.as_str().to_owned(),
         message: Verdict::of(reason, message, true).message().to_owned(),
         observed_generation: Some(generation),
         last_transition_time: since,
-    });
+    };
+    put(conditions, told);
 }
 
 fn reason(kind: &HoleKind) -> Reason {

@@ -5,8 +5,10 @@
 
 mod credentials;
 mod end;
+mod grants;
 mod isolation;
 mod notices;
+mod policies;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::from_value;
@@ -20,7 +22,7 @@ use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
         command::Kind,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, put_beside, summary, whole_seconds},
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
@@ -134,6 +136,14 @@ pub fn status(
             };
             *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
         }
+        status.grants = grants::grants(desired, row, applied);
+        let policies = policies::policies(desired, row, applied);
+        if policies.is_some() || desired.row_security.is_none() {
+            let generation = tenant.metadata.generation.unwrap_or_default();
+            let verdict = policies.as_ref().map(|(_, verdict)| verdict);
+            put_beside(verdict, ConditionType::RowSecurity, &mut status.conditions, generation, now);
+            status.row_security = policies.map(|(policies, _)| policies);
+        }
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
@@ -235,16 +245,21 @@ fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStat
     let ready = || ready(desired, observed, status, applied).adding(&remarks(observed.own.as_deref()));
     match &applied.end {
         // Its users go on as they are.
-        End::Refused { reason, message } if is_about_credentials(*reason, applied) => {
-            Verdict::of(*reason, message.clone(), true)
-        }
+        End::Refused { reason, message } if is_beside(*reason, applied) => Verdict::of(*reason, message.clone(), true),
         end => end.verdict(Readiness::Kept).unwrap_or_else(ready),
     }
 }
 
-/// Whether what ended the pass is about a login of the tenant's applications or their Secret, and nothing else.
-fn is_about_credentials(reason: Reason, applied: &Applied) -> bool {
-    let calls = [Call::IssueCredential, Call::EndPreviousLogin, Call::SetCredentialLimits, Call::WithdrawCredential];
+/// Whether what ended the pass is about a login of the tenant's applications or their Secret, or about grants to others, and nothing
+/// else.
+fn is_beside(reason: Reason, applied: &Applied) -> bool {
+    let calls = [
+        Call::IssueCredential,
+        Call::EndPreviousLogin,
+        Call::SetCredentialLimits,
+        Call::WithdrawCredential,
+        Call::SetTenantGrants,
+    ];
     Reason::of_secrets().contains(&reason) || applied.ended_by.as_ref().is_some_and(|call| calls.contains(call))
 }
 

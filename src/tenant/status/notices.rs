@@ -42,6 +42,11 @@ pub(super) fn what_was_done(
         };
         notices.push(Notice { reason: EventReason::Updated, message });
     }
+    // The status tells of those that come with the tenant.
+    let is_new = applied.success(&Call::CreateTenantSchema).is_some();
+    if let Some(result) = applied.success(&Call::SetTenantGrants).filter(|_| !is_new) {
+        notices.push(Notice { reason: EventReason::Updated, message: result.message.clone() });
+    }
     if let Some(result) = applied.success(&Call::SetTenantAccess) {
         let old = tenant.status.as_ref().and_then(|status| status.state);
         let reason = match new.state {
@@ -82,6 +87,11 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
         if let Some(ready) = ready.filter(|ready| ready.reason == crossed.as_str()) {
             notices.push(Notice { reason, message: ready.message.clone() });
         }
+    }
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::RowSecurity)
+        && condition.reason == Reason::PastPolicies.as_str()
+    {
+        notices.push(Notice { reason: EventReason::PastPolicies, message: condition.message.clone() });
     }
     let stalled = |conditions| find(conditions, ConditionType::Stalled).is_some();
     if stalled(old) && !stalled(&new.conditions) && is_true(&new.conditions, ConditionType::Ready) {

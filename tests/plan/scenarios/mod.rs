@@ -2,9 +2,11 @@
 
 mod backups;
 mod credentials;
+mod grants;
 mod identity;
 mod institutions;
 mod limits;
+mod policies;
 mod quotas;
 mod reclaim;
 mod removals;
