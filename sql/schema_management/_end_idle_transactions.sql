@@ -82,10 +82,10 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    tenant edu_matrix_hub_schema.tenant_schemas;
-    logins text[];
+    tenant  edu_matrix_hub_schema.tenant_schemas;
+    logins  text[];
     session record;
-    ended  integer[] := '{}';
+    ended   integer[] := '{}'::integer[];
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant_id;
     SELECT coalesce(array_agg(DISTINCT r.rolname::text), '{}') INTO logins

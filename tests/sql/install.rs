@@ -47,7 +47,10 @@ fn every_file_is_installed_and_everything_in_it_is_verified() {
     }
     there.remove("observe/database.sql");
     assert_eq!(installed, there);
-    assert_eq!(names("verify"), ["bootstrap.sql", "functions.sql", "tables.sql"].map(str::to_owned).into());
+    assert_eq!(
+        names("verify"),
+        ["bootstrap.sql", "columns.sql", "functions.sql", "tables.sql"].map(str::to_owned).into()
+    );
 
     let texts: Vec<_> = FILES.iter().map(|(_, text)| *text).collect();
     let functions = pieces(&texts.concat(), "\nCREATE OR REPLACE FUNCTION edu_matrix_hub_schema.", '(');

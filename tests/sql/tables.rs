@@ -1,4 +1,4 @@
-//! What `sql/verify/tables.sql` notices: it names everything that is taken from a table or view of the registry.
+//! What `sql/verify/tables.sql` and `columns.sql` notice: they name everything that is taken from a table or view of the registry.
 
 use std::fs;
 
@@ -50,21 +50,29 @@ const TAKEN: &str = "
     WHERE c.relnamespace = 'edu_matrix_hub_schema'::regnamespace AND c.relkind IN ('r', 'v')
     ORDER BY 1, 2, 3, 4";
 
-/// What the file says after a statement, which is undone.
-async fn told(database: &Database, verify: &str, statement: &str) -> String {
+/// What the files say after a statement, which is undone.
+async fn told(database: &Database, verify: &[String], statement: &str) -> String {
     database.admin.batch_execute("BEGIN; SET LOCAL search_path = edu_matrix_hub_schema").await.unwrap();
     database.admin.batch_execute(statement).await.unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-    let outcome = database.admin.batch_execute(verify).await;
+    let mut told = String::new();
+    for file in verify {
+        database.admin.batch_execute("SAVEPOINT before").await.unwrap();
+        if let Err(error) = database.admin.batch_execute(file).await {
+            told += error.as_db_error().unwrap().message();
+            told += "\n";
+        }
+        database.admin.batch_execute("ROLLBACK TO SAVEPOINT before").await.unwrap();
+    }
     database.admin.batch_execute("ROLLBACK").await.unwrap();
-    outcome.err().map(|error| error.as_db_error().unwrap().message().to_owned()).unwrap_or_default()
+    told
 }
 
 #[tokio::test]
 async fn whatever_is_taken_from_a_table_is_noticed() {
     with_database(async |database| {
         database.tenant("kept").await;
-        let verify = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/verify/tables.sql");
-        let verify = fs::read_to_string(verify).unwrap();
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/verify");
+        let verify = ["tables.sql", "columns.sql"].map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap());
         assert_eq!(told(&database, &verify, "SELECT").await, "");
         let (mut seen, mut missed) = (0, Vec::new());
         for row in database.admin.query(TAKEN, &[]).await.unwrap() {
@@ -78,7 +86,7 @@ async fn whatever_is_taken_from_a_table_is_noticed() {
             }
             seen += 1;
         }
-        assert!(missed.is_empty(), "verify/tables.sql does not tell of\n{}", missed.join("\n"));
+        assert!(missed.is_empty(), "tables.sql and columns.sql do not tell of\n{}", missed.join("\n"));
         assert!(seen > 300, "{seen}");
         for (statement, wanted) in [
             ("GRANT USAGE ON SCHEMA edu_matrix_hub_schema TO PUBLIC", "is open to PUBLIC"),
