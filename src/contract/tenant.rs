@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus, JobRow,
+    Absence, AccessCause, AccessWord, Adoption, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus, JobRow,
     OperationStatus, OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
@@ -32,6 +32,9 @@ pub struct TenantQuestion<'a> {
     pub institution_source: Option<&'a InstitutionSource>,
     /// Its tables are counted and measured now.
     pub measure: bool,
+    /// If it has no row, what there is to adopt is told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adopts: bool,
 }
 
 /// The application's own table of institutions.
@@ -92,6 +95,9 @@ pub struct TenantAnswer {
     pub set_aside: Option<SetAside>,
     /// The row of the id that the status remembers; it may be another object's now.
     pub known: Option<Claim>,
+    /// What there is to adopt, where that was asked; former releases do not tell it.
+    #[serde(default)]
+    pub adoption: Option<Adoption>,
 }
 
 /// A tenant's row in the registry, with what the catalogue says of it. It is kept for every tenant, so what few of them have is boxed.

@@ -156,6 +156,8 @@ words! {
         AcceptMissingTables = "accept_missing_tables",
         /// A backup got another object.
         AdoptBackup = "adopt_backup",
+        /// A schema that stood already became a tenant's, or began to.
+        AdoptTenantSchema = "adopt_tenant_schema",
         /// A copy was made.
         Backup = "backup",
         /// What was set aside came back.

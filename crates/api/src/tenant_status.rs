@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    adoption::AdoptionStatus,
     condition::Summary,
     credentials::CredentialsStatus,
     policy::{DeletionPolicy, Enforcement},
@@ -98,6 +99,10 @@ pub struct TenantSchemaStatus {
     /// What migrations connect with; absent while nothing is published.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub migration_credentials: Option<CredentialsStatus>,
+
+    /// How far the adoption of a schema that stood already is, or how large it was; absent for other tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionStatus>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -19,12 +19,13 @@ use super::{access, credential, desired::Desired, observe::Observed};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
+        adoption::AdoptionStatus,
         command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, summary, whole_seconds},
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, Purpose, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Adoption, Call, ForeignTables, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
@@ -115,8 +116,9 @@ pub fn status(
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
-    let taken_back =
-        || applied.success(&Call::ReclaimTenantSchema).or_else(|| applied.success(&Call::RestoreTenantSchema));
+    let back = [Call::ReclaimTenantSchema, Call::RestoreTenantSchema, Call::AdoptTenantSchema];
+    let taken_back = || back.iter().find_map(|call| applied.success(call));
+    status.adoption = adoption(observed.adoption.as_ref(), applied).or(status.adoption);
     let id = row.map(|row| row.schema_id).or_else(|| made.or_else(taken_back)?.schema_id);
     status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {
@@ -151,6 +153,19 @@ pub fn status(
         isolation::tell(&mut status.conditions, schema, is_closed, holes, generation, now);
     }
     status
+}
+
+/// How far an adoption is by now; nothing where none is under way.
+fn adoption(observed: Option<&Adoption>, applied: &Applied) -> Option<AdoptionStatus> {
+    let told = applied.results.iter().rfind(|result| result.call == Call::AdoptTenantSchema);
+    let number = |key| told?.detail.get(key)?.as_i64()?.try_into().ok();
+    match (number("moved"), number("total"), observed) {
+        (Some(moved), Some(total), _) => Some(AdoptionStatus { moved: Some(moved), total: Some(total) }),
+        (_, _, Some(Adoption::Begun { moved, total })) => {
+            Some(AdoptionStatus { moved: Some(*moved), total: Some(*total) })
+        }
+        _ => None,
+    }
 }
 
 /// Who keeps the tenant closed, wholly or to writes, and since when a status told it.
