@@ -2,16 +2,26 @@
 -- collations, conversions, text search and statistics. `moves` says whether it has to be given on by itself: a sequence
 -- of a column goes with its table. What an extension brought stays with it and is left out. Found through pg_depend,
 -- whose index knows schemas; indexes, row types, arrays and what else follows its table are not in it.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._adoptable_objects(namespace oid)
+--
+-- With `most` only so many entries there are looked at, after an object in the order of catalogues and identifiers: to
+-- look at all for each batch would cost the square of their number.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._adoptable_objects(namespace oid, after_class oid DEFAULT 0,
+                                                                    after_object oid DEFAULT 0,
+                                                                    most integer DEFAULT NULL)
 RETURNS TABLE (classid oid, objid oid, kind text, owner oid, moves boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $function$
-    WITH member AS MATERIALIZED (
+    WITH entry AS MATERIALIZED (
         SELECT d.classid, d.objid
         FROM pg_depend AS d
         WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.deptype = 'n'
-          AND NOT EXISTS (SELECT FROM pg_depend AS e
+          AND (d.classid, d.objid) > (after_class, after_object)
+        ORDER BY d.classid, d.objid LIMIT most
+    ), member AS MATERIALIZED (
+        SELECT d.classid, d.objid
+        FROM entry AS d
+        WHERE NOT EXISTS (SELECT FROM pg_depend AS e
                           WHERE e.classid = d.classid AND e.objid = d.objid AND e.deptype = 'e')
     )
     SELECT m.classid, m.objid,
@@ -60,7 +70,23 @@ AS $function$
     SELECT m.classid, m.objid, 'statistics', s.stxowner, true
     FROM member AS m JOIN pg_statistic_ext AS s ON s.oid = m.objid WHERE m.classid = 'pg_statistic_ext'::regclass
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._adoptable_objects(oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._adoptable_objects(oid, oid, oid, integer) FROM PUBLIC;
+
+-- The last of the entries that it looks at then; nothing when there are none.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._last_entry(namespace oid, after_class oid, after_object oid,
+                                                             most integer, OUT classid oid, OUT objid oid)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT e.classid, e.objid
+    FROM (SELECT d.classid, d.objid
+          FROM pg_depend AS d
+          WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = namespace AND d.deptype = 'n'
+            AND (d.classid, d.objid) > (after_class, after_object)
+          ORDER BY d.classid, d.objid LIMIT most) AS e
+    ORDER BY e.classid DESC, e.objid DESC LIMIT 1
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._last_entry(oid, oid, oid, integer) FROM PUBLIC;
 
 -- The statement that gives an object of a schema, or a schema, to a role; null when it is gone.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._owner_statement(classid oid, objid oid, owner text) RETURNS text

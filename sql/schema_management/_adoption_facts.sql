@@ -31,10 +31,10 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._not_adoptable(oid) FROM PUBLIC;
 
 -- What would change if a schema was adopted: {total, owners, more_owners, is_left, statements, more_statements, kept,
--- taken, outside, definers, digest}. `total` counts objects; `owners` are the ten that matter most, those first whose
+-- taken, outside, definers, digest}. `total` counts objects; `owners` are the five that matter most, those first whose
 -- objects cannot be given on: {owner, count, kinds: [{kind, count}...], way} (see _way_to_act_as). `statements` are the
--- first ten that a DBA has to run, and `is_left` says that there are any. Roles of `kept` keep what they have on the
--- schema, those of `taken` (at most ten, PUBLIC among them) lose it. `outside` counts views that read other schemas,
+-- first five that a DBA has to run, and `is_left` says that there are any. Roles of `kept` keep what they have on the
+-- schema, those of `taken` (at most five, PUBLIC among them) lose it. `outside` counts views that read other schemas,
 -- with one for example, and `definers` routines that run with their owner's rights: both act as another role then.
 --
 -- One statement, and what it answers is small however many objects there are. The digest is over all of them, their
@@ -54,21 +54,33 @@ BEGIN
             FROM pg_namespace AS n WHERE n.oid = namespace
         ), object AS MATERIALIZED (
             SELECT o.classid, o.objid, o.kind, o.owner FROM edu_matrix_hub_schema._adoptable_objects(namespace) AS o
+        ), way AS MATERIALIZED (
+            SELECT w.owner, edu_matrix_hub_schema._way_to_act_as(w.owner) AS way
+            FROM (SELECT o.owner FROM object AS o UNION SELECT p.nspowner FROM place AS p) AS w
+        ), role AS MATERIALIZED (
+            -- What a DBA gives to our role was of one that gets nothing.
+            SELECT w.owner, w.way,
+                   CASE WHEN w.way <> 'script' AND w.owner <> current_user::regrole THEN w.owner::bigint
+                        ELSE 0 END AS counts
+            FROM way AS w
         ), kind AS MATERIALIZED (
             SELECT o.owner, o.kind, count(*) AS n,
                    sum(hashint8extended((o.classid::bigint << 32) + o.objid::bigint,
-                                        o.owner::bigint # i.fingerprint_key)::numeric) AS one,
+                                        r.counts # i.fingerprint_key)::numeric) AS one,
                    sum(hashint8extended((o.classid::bigint << 32) + o.objid::bigint,
-                                        ~ (o.owner::bigint # i.fingerprint_key))::numeric) AS two
-            FROM object AS o CROSS JOIN edu_matrix_hub_schema.installation AS i
+                                        ~ (r.counts # i.fingerprint_key))::numeric) AS two
+            FROM object AS o
+            JOIN role AS r ON r.owner = o.owner
+            CROSS JOIN edu_matrix_hub_schema.installation AS i
             GROUP BY o.owner, o.kind
         ), owner AS MATERIALIZED (
             SELECT h.*, pg_get_userbyid(h.owner)::text AS name,
                    row_number() OVER (ORDER BY h.way IN ('grant', 'script') DESC, h.n DESC, h.owner) AS place
-            FROM (SELECT w.owner, sum(w.n) AS n, edu_matrix_hub_schema._way_to_act_as(w.owner) AS way,
+            FROM (SELECT w.owner, sum(w.n) AS n, min(r.way) AS way,
                          jsonb_agg(jsonb_build_object('kind', w.kind, 'count', w.n) ORDER BY w.n DESC, w.kind) AS kinds
                   FROM (SELECT k.owner, k.kind, k.n FROM kind AS k
                         UNION ALL SELECT p.nspowner, 'schema', 1 FROM place AS p) AS w
+                  JOIN role AS r ON r.owner = w.owner
                   CROSS JOIN place AS p
                   WHERE w.owner IS DISTINCT FROM p.ours
                   GROUP BY w.owner) AS h
@@ -103,21 +115,26 @@ BEGIN
             'total', (SELECT count(*) FROM object),
             'owners', (SELECT coalesce(jsonb_agg(jsonb_build_object('owner', o.name, 'count', o.n, 'kinds', o.kinds,
                                                                     'way', o.way) ORDER BY o.place), '[]')
-                       FROM owner AS o WHERE o.place <= 10),
-            'more_owners', (SELECT count(*) FROM owner AS o WHERE o.place > 10),
+                       FROM owner AS o WHERE o.place <= 5),
+            'more_owners', (SELECT count(*) FROM owner AS o WHERE o.place > 5),
             'is_left', EXISTS (SELECT FROM statement),
             'statements', (SELECT coalesce(jsonb_agg(s.text ORDER BY s.place), '[]') FROM statement AS s
-                           WHERE s.place <= 10),
-            'more_statements', (SELECT count(*) FROM statement AS s WHERE s.place > 10),
+                           WHERE s.place <= 5),
+            'more_statements', (SELECT count(*) FROM statement AS s WHERE s.place > 5),
             'kept', (SELECT count(*) FROM grantee AS g WHERE g.is_kept),
             'taken', (SELECT coalesce(jsonb_agg(g.name ORDER BY g.oid), '[]')
-                      FROM (SELECT t.* FROM grantee AS t WHERE NOT t.is_kept ORDER BY t.oid LIMIT 10) AS g),
+                      FROM (SELECT t.* FROM grantee AS t WHERE NOT t.is_kept ORDER BY t.oid LIMIT 5) AS g),
             'outside', (SELECT jsonb_build_object('count', o.n, 'name', o.name) FROM outside AS o WHERE o.n > 0),
             'definers', (SELECT count(*) FROM object AS o JOIN pg_proc AS f ON f.oid = o.objid
                          WHERE o.kind = 'routine' AND f.prosecdef),
-            'digest', (SELECT md5(concat_ws('|', i.fingerprint_key, i.installation_id, p.oid, p.nspname, p.nspowner,
-                                            p.nspacl, k.n, k.one, k.two))
+            'digest', (SELECT md5(concat_ws('|', i.fingerprint_key, i.installation_id, p.oid, p.nspname, r.counts,
+                                            (SELECT string_agg(concat_ws(' ', a.grantee, a.privilege_type,
+                                                                         a.is_grantable), ',' ORDER BY a.*)
+                                             FROM aclexplode(p.nspacl) AS a
+                                             WHERE a.grantee NOT IN (p.nspowner, current_user::regrole)),
+                                            k.n, k.one, k.two))
                        FROM place AS p
+                       JOIN role AS r ON r.owner = p.nspowner
                        CROSS JOIN edu_matrix_hub_schema.installation AS i
                        CROSS JOIN (SELECT sum(k.n) AS n, sum(k.one) AS one, sum(k.two) AS two FROM kind AS k) AS k))
         FROM place);

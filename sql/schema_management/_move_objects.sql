@@ -9,6 +9,9 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     most      CONSTANT integer := 50;
+    -- Of later rounds most objects are done.
+    entries   CONSTANT integer := CASE adoption.round WHEN 1 THEN most ELSE 5000 END;
+    last      record;
     objects   jsonb;
     object    record;
     done      jsonb := '[]'::jsonb;
@@ -17,17 +20,19 @@ DECLARE
     statement text;
     left_over record;
 BEGIN
+    SELECT * INTO last
+    FROM edu_matrix_hub_schema._last_entry(adoption.schema_oid, adoption.at_class, adoption.at_object, entries);
+    IF last.objid IS NULL THEN
+        RETURN edu_matrix_hub_schema._next_round(adoption);
+    END IF;
     SELECT coalesce(jsonb_agg(to_jsonb(o) ORDER BY o.classid, o.objid), '[]'),
            coalesce(array_agg(DISTINCT o.owner) FILTER (WHERE o.owner <> adoption.owner_role_oid), '{}')
     INTO objects, former
     FROM (SELECT w.classid::bigint AS classid, w.objid::bigint AS objid, w.kind, w.owner, w.moves
-          FROM edu_matrix_hub_schema._adoptable_objects(adoption.schema_oid) AS w
-          WHERE (w.classid, w.objid) > (adoption.at_class, adoption.at_object)
-            AND (adoption.round = 1 OR w.owner <> adoption.owner_role_oid)
+          FROM edu_matrix_hub_schema._adoptable_objects(adoption.schema_oid, adoption.at_class, adoption.at_object,
+                                                        entries) AS w
+          WHERE adoption.round = 1 OR w.owner <> adoption.owner_role_oid
           ORDER BY w.classid, w.objid LIMIT most) AS o;
-    IF objects = '[]' THEN
-        RETURN edu_matrix_hub_schema._next_round(adoption);
-    END IF;
     SELECT edu_matrix_hub_schema._way_to_act_as(f.owner) AS way, pg_get_userbyid(f.owner) AS name INTO left_over
     FROM unnest(former) AS f (owner)
     WHERE edu_matrix_hub_schema._way_to_act_as(f.owner) IN ('grant', 'script') LIMIT 1;
@@ -73,6 +78,10 @@ BEGIN
             done := done || object.value;
         END IF;
     END LOOP;
+    IF cardinality(is_held) < 3 AND jsonb_array_length(objects) < most THEN
+        adoption.at_class := last.classid;
+        adoption.at_object := last.objid;
+    END IF;
     PERFORM edu_matrix_hub_schema._grant_on_adopted(adoption, done);
     PERFORM edu_matrix_hub_schema._role_command(adoption.keeper, 'give_back', ARRAY[adoption.owner_role]);
     PERFORM edu_matrix_hub_schema._act_as(former, false);
@@ -113,7 +122,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._next_round(edu_matrix_hub_schema.tenant_adoptions) FROM PUBLIC;
 
 -- Gives reader and writer on objects of one batch what the default privileges give them on new ones. Rights that others
--- have on them stay, and so does what PUBLIC may: applications may live by it.
+-- have on them stay, and so does what PUBLIC may: applications may live by it. What cannot be granted is left.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_on_adopted(adoption edu_matrix_hub_schema.tenant_adoptions,
                                                                    objects jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -121,11 +130,13 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     granted record;
+    single  text;
 BEGIN
     FOR granted IN
-        SELECT format('GRANT %s ON %s %s TO %s', w.privileges, w.kind, string_agg(o.name, ', ' ORDER BY o.objid),
-                      CASE WHEN w.reads THEN format('%I, %I', adoption.reader_role, adoption.writer_role)
-                           ELSE quote_ident(adoption.writer_role) END) AS statement
+        SELECT format('GRANT %s ON %s ', w.privileges, w.kind) AS granting,
+               CASE WHEN w.reads THEN format(' TO %I, %I', adoption.reader_role, adoption.writer_role)
+                    ELSE format(' TO %I', adoption.writer_role) END AS grantees,
+               array_agg(o.name ORDER BY o.objid) AS names
         FROM (SELECT e.value ->> 'kind' AS kind, (e.value ->> 'objid')::oid AS objid,
                      CASE e.value ->> 'kind'
                          WHEN 'routine' THEN edu_matrix_hub_schema._routine_name((e.value ->> 'objid')::oid)
@@ -142,7 +153,20 @@ BEGIN
         WHERE o.name IS NOT NULL
         GROUP BY w.kind, w.privileges, w.reads
     LOOP
-        EXECUTE granted.statement;
+        BEGIN
+            EXECUTE granted.granting || array_to_string(granted.names, ', ') || granted.grantees;
+            CONTINUE;
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+            NULL;
+        END;
+        FOREACH single IN ARRAY granted.names LOOP
+            BEGIN
+                EXECUTE granted.granting || single || granted.grantees;
+            EXCEPTION WHEN syntax_error_or_access_rule_violation OR invalid_schema_name THEN
+                -- Such as a routine with an argument of a type that we may not use.
+                NULL;
+            END;
+        END LOOP;
     END LOOP;
 END
 $function$;

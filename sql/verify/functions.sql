@@ -24,7 +24,7 @@ BEGIN
             ('_acting_text', 'acting jsonb', true, 0),
             ('_act_as', 'roles oid[], begins boolean', true, 0),
             ('_adopt_hand_made', 'schema_id uuid, options jsonb', true, 0),
-            ('_adoptable_objects', 'namespace oid', true, 0),
+            ('_adoptable_objects', 'namespace oid, after_class oid, after_object oid, most integer', true, 0),
             ('_adoption_facts', 'namespace oid', true, 0),
             ('_allow_writes', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_arguments_without_defaults', 'function oid', true, 0),
@@ -129,6 +129,8 @@ BEGIN
             ('_keep', 'statements text', true, 0),
             ('_keep_quiet', 'reason text', true, 0),
             ('_keeps_defaults', 'login_oid oid', true, 0),
+            ('_last_entry', 'namespace oid, after_class oid, after_object oid, most integer, OUT classid oid, '
+                            'OUT objid oid', true, 0),
             ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, '
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_leave_members', 'tenant edu_matrix_hub_schema.tenant_schemas, ours_alone boolean', true, 0),

@@ -44,13 +44,13 @@ pub enum Adoption {
 pub struct AdoptionPlan {
     /// How many objects it has.
     pub total: i64,
-    /// Whose they are; at most ten roles.
+    /// Whose they are; at most five roles.
     pub owners: Vec<FormerOwner>,
     /// How many more roles own some.
     pub more_owners: i64,
     /// A DBA has to do something first.
     pub is_left: bool,
-    /// What; at most ten statements.
+    /// What; at most five statements.
     pub statements: Vec<String>,
     /// How many more statements there are.
     pub more_statements: i64,
@@ -93,6 +93,9 @@ pub struct Outside {
     pub name: String,
 }
 
+/// How many kinds a message counts one by one: it has to be short enough to be told whole.
+const MOST_KINDS: usize = 6;
+
 impl fmt::Display for FormerOwner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = |KindCount { kind, count: n }: &KindCount| match (kind.as_str(), *n) {
@@ -104,7 +107,11 @@ impl fmt::Display for FormerOwner {
             ("statistics", _) => "1 of kind statistics".to_owned(),
             (kind, n) => count(n, kind),
         };
-        let kinds: Vec<_> = self.kinds.iter().map(counted).collect();
+        let mut kinds: Vec<_> = self.kinds.iter().take(MOST_KINDS).map(counted).collect();
+        let others: i64 = self.kinds.iter().skip(MOST_KINDS).map(|kind| kind.count).sum();
+        if others > 0 {
+            kinds.push(format!("{others} of other kinds"));
+        }
         write!(f, "role {} owns {}", self.owner, kinds.join(", "))
     }
 }
@@ -118,8 +125,10 @@ mod tests {
         let of = |kind: &str, count| KindCount { kind: kind.to_owned(), count };
         let kinds = vec![of("table", 2), of("view", 1), of("statistics", 1), of("operator family", 3), of("schema", 1)];
         let owner = FormerOwner { owner: "app".to_owned(), kinds };
-        let expected =
-            "role app owns 2 tables, 1 view, 1 of kind statistics, 3 of kind operator family, the schema";
+        let expected = "role app owns 2 tables, 1 view, 1 of kind statistics, 3 of kind operator family, the schema";
         assert_eq!(owner.to_string(), expected);
+        let kinds = (1..=9).map(|n| of("type", n)).collect();
+        let owner = FormerOwner { kinds, ..owner };
+        assert!(owner.to_string().ends_with(", 6 types, 24 of other kinds"), "{owner}");
     }
 }

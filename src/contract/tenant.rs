@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessCause, AccessWord, Adoption, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus, JobRow,
-    OperationStatus, OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
+    Absence, AccessCause, AccessWord, Adoption, Bearer, Claim, ConfigDigest, CredentialRow, Hole, InstitutionStatus,
+    JobRow, OperationStatus, OperationType, Owner, Purpose, RowStatus, SetAside, Tombstone,
 };
 use crate::{
     api::{TenantDatabase, tenant_schema::Roles},

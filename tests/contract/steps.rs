@@ -71,16 +71,7 @@ pub fn one_of_each() -> Vec<Step> {
         Step::RepairTenantSchema { schema_id: id, drift: vec![text("the owner differs")] },
         Step::RecreateTenantSchema { schema_id: id, recreations: 1 },
         Step::ReclaimTenantSchema { schema_id: id, owner: owner.clone(), transfer: Some(other.clone()) },
-        Step::AdoptTenantSchema {
-            schema_name: text("school"),
-            owner: owner.clone(),
-            digest: Some(text("5b519b9c")),
-            institution_id: Some(id),
-            register_institution: true,
-            institution_source: None,
-            config: Map::new(),
-            quota_limit: None,
-        },
+        adopts(owner.clone(), id),
         Step::RestoreTenantSchema {
             backup_id: id,
             owner: owner.clone(),
@@ -117,4 +108,17 @@ pub fn one_of_each() -> Vec<Step> {
         Step::CancelBackup { backup_id: id },
         Step::CancelTenantJobs { schema_id: id },
     ]
+}
+
+fn adopts(owner: Owner, id: Uuid) -> Step {
+    Step::AdoptTenantSchema {
+        schema_name: "school".to_owned(),
+        owner,
+        digest: Some("5b519b9c".to_owned()),
+        institution_id: Some(id),
+        register_institution: true,
+        institution_source: None,
+        config: Map::new(),
+        quota_limit: None,
+    }
 }

@@ -9,6 +9,7 @@ use crate::support::{Database, call, expect, try_call, with_database};
 /// What the admin role may call.
 const FOR_ADMINS: &[&str] = &[
     "accept_missing_tables",
+    "adoption_statements",
     "backup_institution_schema",
     "create_institution_schema",
     "drop_institution_schema",

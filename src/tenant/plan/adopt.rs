@@ -56,19 +56,25 @@ fn refusal(desired: &Desired, adopts: &Adopts, observed: &TenantAnswer) -> Optio
         Some(Adoption::Nothing) => (
             Reason::NothingToAdopt,
             format!(
-                "there is no schema {schema} in this database, and nothing was made; make this object again, with the right \
+                "there is no schema {schema} in this database, and nothing was made; delete this object and make it again, with the right \
                  spec.schemaName, or without existingSchema for a new, empty schema"
             ),
         ),
-        Some(Adoption::Refused { why }) => {
-            (Reason::Conflict, format!("schema {schema} cannot be adopted: {why}; choose another spec.schemaName in a new object"))
-        }
-        Some(Adoption::HandMade { institution_id, .. }) if *institution_id != desired.institution.map(InstitutionId::uuid) => {
+        Some(Adoption::Refused { why }) => (
+            Reason::Conflict,
+            format!("schema {schema} cannot be adopted: {why}; choose another spec.schemaName in a new object"),
+        ),
+        Some(Adoption::HandMade { institution_id, .. })
+            if *institution_id != desired.institution.map(InstitutionId::uuid) =>
+        {
             let institution = institution_id
                 .map_or_else(|| "without spec.institutionId".to_owned(), |id| format!("with spec.institutionId {id}"));
             (
                 Reason::Conflict,
-                format!("schema {schema} is a tenant that was made by hand, for another institution; make this object again {institution}"),
+                format!(
+                    "schema {schema} is a tenant that was made by hand, for another institution; delete this object and make it again \
+                     {institution}"
+                ),
             )
         }
         Some(Adoption::HandMade { digest, .. }) if is_confirmed(digest) => return None,
@@ -105,33 +111,31 @@ fn pending(desired: &Desired, adopts: &Adopts, plan: &AdoptionPlan) -> String {
         owners.join("; "),
     )];
     if plan.kept > 0 {
-        said.push(format!("{} with rights on the schema keep them", count(plan.kept, "role")));
+        said.push(format!("Roles that have rights on the schema and keep them: {}", plan.kept));
     }
     if !plan.taken.is_empty() {
-        said.push(format!("{} lose their rights on the schema", plan.taken.join(", ")));
+        said.push(format!("Who loses rights on the schema: {}", plan.taken.join(", ")));
     }
     if let Some(Outside { count: n, name }) = &plan.outside {
         said.push(format!(
-            "{} read other schemas with their owner's rights, such as {name}, and need these given to the new owner ({DOCS}/adoption.md)",
-            count(*n, "view")
+            "Views that read other schemas with their owner's rights: {n}, such as {name}; the new owner has none there \
+             ({DOCS}/adoption.md)"
         ));
     }
     if plan.definers > 0 {
-        said.push(format!("{} run with their owner's rights, who is another one then", count(plan.definers, "routine")));
+        said.push(format!("Routines that run with their owner's rights, who is another one then: {}", plan.definers));
     }
     let confirm = confirm(desired, &plan.digest);
-    let is_confirmed = adopts.confirmed.as_ref() == Some(&plan.digest);
-    said.push(match plan.is_left {
-        false => format!("To adopt it: {confirm}"),
-        true => {
-            let more = if plan.more_statements > 0 { " and more, which are told then" } else { "" };
-            let then = if is_confirmed {
-                "it is adopted by itself then, as was confirmed".to_owned()
-            } else {
-                format!("to adopt it then: {confirm}")
-            };
-            format!("Before that a DBA has to run, in this database: {}{more}; {then}", plan.statements.join("; "))
-        }
+    said.push(if plan.is_left {
+        let more = if plan.more_statements > 0 { " and more, which are told then" } else { "" };
+        let then = if adopts.confirmed.as_ref() == Some(&plan.digest) {
+            "it is adopted by itself then, as was confirmed".to_owned()
+        } else {
+            format!("to adopt it then: {confirm}")
+        };
+        format!("Before that a DBA has to run, in this database: {}{more}; {then}", plan.statements.join("; "))
+    } else {
+        format!("To adopt it: {confirm}")
     });
     said.join(". ")
 }
