@@ -113,7 +113,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    ours CONSTANT oid := current_user::regrole;
+    ours CONSTANT oid := current_user::regrole::oid;
 BEGIN
     RETURN (SELECT CASE
         WHEN r.oid = ours THEN 'ours'

@@ -89,7 +89,7 @@ BEGIN
             FROM (SELECT CASE o.way
                       WHEN 'grant' THEN format('GRANT %I TO %I WITH ADMIN TRUE, INHERIT FALSE, SET FALSE', o.name,
                                                current_user)
-                      ELSE format('SELECT edu_matrix_hub_schema.adoption_statements(%L) \gexec', p.nspname) END AS text
+                      ELSE edu_matrix_hub_schema._adoption_script(p.nspname) END AS text
                   FROM owner AS o CROSS JOIN place AS p WHERE o.way IN ('grant', 'script')
                   GROUP BY 1) AS s
         ), grantee AS MATERIALIZED (
@@ -163,7 +163,7 @@ BEGIN
                                             'access', tenant.access,
                                             'digest', edu_matrix_hub_schema._hand_made_digest(tenant.id)) END;
     ELSIF namespace IS NULL THEN
-        RETURN '{"state": "nothing"}';
+        RETURN '{"state": "nothing"}'::jsonb;
     END IF;
     why := edu_matrix_hub_schema._not_adoptable(namespace);
     IF why IS NOT NULL THEN
@@ -186,3 +186,12 @@ AS $function$
     SELECT md5(concat_ws('|', i.fingerprint_key, i.installation_id, $1)) FROM edu_matrix_hub_schema.installation AS i
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._hand_made_digest(uuid) FROM PUBLIC;
+
+-- The line that runs in psql what adoption_statements() lists.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._adoption_script(schema_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $function$
+    SELECT format('SELECT edu_matrix_hub_schema.adoption_statements(%L) %sgexec', schema_name, chr(92))
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._adoption_script(text) FROM PUBLIC;

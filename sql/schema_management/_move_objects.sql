@@ -42,8 +42,7 @@ BEGIN
                    CASE left_over.way
                        WHEN 'grant' THEN format('GRANT %I TO %I WITH ADMIN TRUE, INHERIT FALSE, SET FALSE',
                                                 left_over.name, current_user)
-                       ELSE format('SELECT edu_matrix_hub_schema.adoption_statements(%L) \gexec',
-                                   adoption.schema_name) END));
+                       ELSE edu_matrix_hub_schema._adoption_script(adoption.schema_name) END));
     END IF;
     PERFORM edu_matrix_hub_schema._let_former_owners(adoption.keeper, adoption.owner_role, former);
     PERFORM edu_matrix_hub_schema._act_as(former, true);
@@ -103,7 +102,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    remaining integer;
+    remaining bigint;
 BEGIN
     SELECT count(*) INTO remaining
     FROM edu_matrix_hub_schema._adoptable_objects(adoption.schema_oid) AS o
@@ -113,7 +112,7 @@ BEGIN
         RETURN adoption;
     END IF;
     UPDATE edu_matrix_hub_schema.tenant_adoptions AS a
-    SET at_class = 0, at_object = 0, held = '{}', round = a.round + 1, total = a.moved + remaining
+    SET at_class = 0, at_object = 0, held = '{}', round = a.round + 1, total = (a.moved + remaining)::integer
     WHERE a.schema_id = adoption.schema_id
     RETURNING a.* INTO adoption;
     RETURN adoption;

@@ -1,6 +1,5 @@
 -- What a DBA runs before a schema can be adopted whose objects belong to roles that we cannot act as: one statement a
--- row, which give them to the role that owns the functions. In psql:
--- SELECT edu_matrix_hub_schema.adoption_statements('education') \gexec
+-- row, which give them to the role that owns the functions. A message tells the line for psql (see _adoption_script).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.adoption_statements(schema_name text) RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

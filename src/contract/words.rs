@@ -170,6 +170,8 @@ words! {
         ClaimLane = "claim_lane",
         /// A schema was made.
         CreateTenantSchema = "create_tenant_schema",
+        /// What a role had in an adopted schema ended.
+        EndKeptRole = "end_kept_role",
         /// The login of an earlier credential was closed.
         EndPreviousLogin = "end_previous_login",
         /// Sessions of a tenant's logins were ended.

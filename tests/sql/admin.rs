@@ -13,6 +13,7 @@ const FOR_ADMINS: &[&str] = &[
     "backup_institution_schema",
     "create_institution_schema",
     "drop_institution_schema",
+    "end_kept_role",
     "installation",
     "observe_backup",
     "observe_tenant",

@@ -315,3 +315,42 @@ async fn an_adoption_of_another_object_goes_on_from_where_it_was() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_a_role_kept_ends_when_a_person_says_so_and_comes_back_by_nothing() {
+    with_database(async |database| {
+        let before = Before::of(&database).await;
+        before.make(&database, "CREATE SCHEMA education; CREATE TABLE education.pupils (id int)").await;
+        let rights =
+            format!("GRANT USAGE ON SCHEMA education TO {0}; GRANT SELECT ON education.pupils TO {0}", before.web);
+        database.admin.batch_execute(&rights).await.unwrap();
+        let tenant = adopted(&database, "education").await;
+        let person = database.member("person", &database.admin_role()).await;
+        let end = async |role: &str| -> (String, String) {
+            let sql = "SELECT * FROM edu_matrix_hub_schema.end_kept_role($1, $2)";
+            let row = person.query_one(sql, &[&tenant.id, &role]).await.unwrap();
+            (row.get("status"), row.get("message"))
+        };
+        let reads =
+            async |role: &str| database.connect(role).await.batch_execute("SELECT FROM education.pupils").await.is_ok();
+        for stranger in [tenant.reader.as_str(), "nobody"] {
+            let (status, message) = end(stranger).await;
+            assert!(status == "error" && message.contains("nothing there from before"), "{message}");
+        }
+        assert!(reads(&before.app).await && reads(&before.web).await);
+        // Also while it is taken by a suspension.
+        let access = async |access: &str| {
+            let options = tenant.options(&json!({ "access": access, "access_cause": "Spec" }));
+            expect(&call(&database.admin, "set_tenant_access", &options).await, "success");
+        };
+        assert_eq!(end(&before.web).await.0, "success");
+        access("Suspended").await;
+        assert_eq!(end(&before.app).await.0, "success");
+        access("ReadWrite").await;
+        assert!(!reads(&before.app).await && !reads(&before.web).await);
+        assert_eq!(end(&before.app).await.0, "error");
+        expect(&call(&database.admin, "repair_tenant_schema", &tenant.options(&json!({}))).await, "unchanged");
+        assert_eq!(database.standing_memberships().await, 0);
+    })
+    .await;
+}

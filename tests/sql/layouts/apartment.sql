@@ -5,11 +5,15 @@ CREATE SCHEMA "South.School";
 SET search_path = "South.School", shared;
 CREATE TYPE role_kind AS ENUM ('pupil', 'teacher');
 CREATE TABLE schema_migrations (version character varying NOT NULL PRIMARY KEY);
-CREATE TABLE ar_internal_metadata (key character varying NOT NULL PRIMARY KEY, value character varying, created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL);
-CREATE TABLE users (id bigserial PRIMARY KEY, email character varying DEFAULT '' NOT NULL, role role_kind DEFAULT 'pupil' NOT NULL, created_at timestamp(6) NOT NULL DEFAULT now());
+CREATE TABLE ar_internal_metadata (key character varying NOT NULL PRIMARY KEY, value character varying,
+    created_at timestamp(6) NOT NULL, updated_at timestamp(6) NOT NULL);
+CREATE TABLE users (id bigserial PRIMARY KEY, email character varying DEFAULT '' NOT NULL,
+    role role_kind DEFAULT 'pupil' NOT NULL, created_at timestamp(6) NOT NULL DEFAULT now());
 CREATE UNIQUE INDEX index_users_on_email ON users USING btree (email);
-CREATE TABLE enrolments (id bigserial PRIMARY KEY, user_id bigint NOT NULL, course character varying, preferences jsonb DEFAULT '{}');
-ALTER TABLE ONLY enrolments ADD CONSTRAINT fk_rails_e860e0e46b FOREIGN KEY (user_id) REFERENCES users(id) ON DELETE CASCADE;
+CREATE TABLE enrolments (id bigserial PRIMARY KEY, user_id bigint NOT NULL, course character varying,
+    preferences jsonb DEFAULT '{}');
+ALTER TABLE ONLY enrolments ADD CONSTRAINT fk_rails_e860e0e46b FOREIGN KEY (user_id)
+    REFERENCES users(id) ON DELETE CASCADE;
 CREATE INDEX index_enrolments_on_user_id ON enrolments USING btree (user_id);
 CREATE VIEW teachers AS SELECT id, email FROM users WHERE role = 'teacher';
 CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.created_at := now(); RETURN NEW; END $$;
