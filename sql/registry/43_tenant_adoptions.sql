@@ -35,3 +35,5 @@ ALTER TABLE edu_matrix_hub_schema.tenant_adoptions ENABLE ROW LEVEL SECURITY, NO
 -- since another role may get the name.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS kept_roles text[] NOT NULL DEFAULT '{}';
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS kept_role_oids oid[] NOT NULL DEFAULT '{}';
+-- How many objects its schema had when it was adopted; null of other tenants.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS adopted_objects integer;

@@ -185,13 +185,13 @@ BEGIN
     INSERT INTO edu_matrix_hub_schema.tenant_schemas
         (id, institution_id, schema_name, schema_oid, owner_cluster, owner_namespace, owner_name, owner_uid,
          owner_namespace_uid, status, access, config, quota_limit, keeper, owner_role, reader_role, writer_role,
-         owner_role_oid, reader_role_oid, writer_role_oid, kept_roles, kept_role_oids)
+         owner_role_oid, reader_role_oid, writer_role_oid, adopted_objects, kept_roles, kept_role_oids)
     SELECT adoption.schema_id, (options ->> 'institution_id')::uuid, adoption.schema_name, adoption.schema_oid,
            adoption.owner_cluster, adoption.owner_namespace, adoption.owner_name, adoption.owner_uid,
            options #>> '{owner,namespace_uid}', 'active', 'ReadWrite',
            coalesce(nullif(options -> 'config', 'null'), '{}'), (options ->> 'quota_limit')::bigint, adoption.keeper,
            adoption.owner_role, adoption.reader_role, adoption.writer_role, adoption.owner_role_oid,
-           adoption.reader_role_oid, adoption.writer_role_oid,
+           adoption.reader_role_oid, adoption.writer_role_oid, adoption.moved,
            coalesce(array_agg(k.rolname::text ORDER BY k.oid), '{}'), coalesce(array_agg(k.oid ORDER BY k.oid), '{}')
     FROM (SELECT r.oid, r.rolname
           FROM (SELECT a.grantee AS oid FROM pg_namespace AS n CROSS JOIN aclexplode(n.nspacl) AS a

@@ -165,6 +165,7 @@ BEGIN
             ('tenant_schemas', 'column', 'size_estimate', 'jsonb'),
             ('tenant_schemas', 'column', 'shared_with', 'text[] NOT NULL DEFAULT ''{}''[]'),
             ('tenant_schemas', 'column', 'access_cause', 'text'),
+            ('tenant_schemas', 'column', 'adopted_objects', 'integer'),
             ('tenant_schemas', 'column', 'kept_roles', 'text[] NOT NULL DEFAULT ''{}''[]'),
             ('tenant_schemas', 'column', 'kept_role_oids', 'oid[] NOT NULL DEFAULT ''{}''::oid[]'),
             ('tenant_schemas', 'column', 'taken_members', 'jsonb'),

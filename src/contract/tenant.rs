@@ -149,6 +149,9 @@ pub struct TenantRow {
     /// Tables in its schema that belong to other roles; former releases do not tell them.
     #[serde(default)]
     pub foreign_tables: Option<Box<ForeignTables>>,
+    /// How many objects its schema had when it was adopted; former releases do not tell it.
+    #[serde(default)]
+    pub adopted_objects: Option<i32>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
     /// When a survey measured last that something was written; former releases do not tell it.

@@ -118,7 +118,7 @@ pub fn status(
     status.effective = Some(desired.effective.clone());
     let back = [Call::ReclaimTenantSchema, Call::RestoreTenantSchema, Call::AdoptTenantSchema];
     let taken_back = || back.iter().find_map(|call| applied.success(call));
-    status.adoption = adoption(observed.adoption.as_ref(), applied).or(status.adoption);
+    status.adoption = adoption(observed, applied).or(status.adoption);
     let id = row.map(|row| row.schema_id).or_else(|| made.or_else(taken_back)?.schema_id);
     status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {
@@ -155,16 +155,16 @@ pub fn status(
     status
 }
 
-/// How far an adoption is by now; nothing where none is under way.
-fn adoption(observed: Option<&Adoption>, applied: &Applied) -> Option<AdoptionStatus> {
+/// How far an adoption is by now, or how large it was; nothing where there was none.
+fn adoption(observed: &TenantAnswer, applied: &Applied) -> Option<AdoptionStatus> {
+    let of = |moved: i32, total: i32| AdoptionStatus { moved: Some(moved), total: Some(total) };
     let told = applied.results.iter().rfind(|result| result.call == Call::AdoptTenantSchema);
     let number = |key| told?.detail.get(key)?.as_i64()?.try_into().ok();
-    match (number("moved"), number("total"), observed) {
-        (Some(moved), Some(total), _) => Some(AdoptionStatus { moved: Some(moved), total: Some(total) }),
-        (_, _, Some(Adoption::Begun { moved, total })) => {
-            Some(AdoptionStatus { moved: Some(*moved), total: Some(*total) })
-        }
-        _ => None,
+    let adopted = observed.own.as_deref().and_then(|row| row.adopted_objects);
+    match (number("moved"), number("total"), &observed.adoption) {
+        (Some(moved), Some(total), _) => Some(of(moved, total)),
+        (_, _, Some(Adoption::Begun { moved, total })) => Some(of(*moved, *total)),
+        _ => adopted.map(|objects| of(objects, objects)),
     }
 }
 
