@@ -9,7 +9,7 @@
 -- statement that names it back. `absence` says why the schema of an existing tenant does not stand (see
 -- _schema_absence). `institution_problem` says why the application's table could not be asked. For an object that has
 -- no tenant, `set_aside` is what keeps its name or institution (see _reserved), and `known` the row of the id that it
--- had; another object may have that now.
+-- had; another object may have that now. With `adopts`, `adoption` is what there is to adopt (see _look_at_adoption).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.observe_tenant(request jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -153,6 +153,10 @@ BEGIN
     IF own_id IS NULL THEN
         answer := answer || jsonb_build_object(
             'set_aside', edu_matrix_hub_schema._reserved(request ->> 'schema_name', wanted_institution, NULL));
+        IF (request ->> 'adopts')::boolean THEN
+            answer := answer || jsonb_build_object('adoption', edu_matrix_hub_schema._look_at_adoption(
+                request ->> 'schema_name', request ->> 'uid'));
+        END IF;
     END IF;
     RETURN answer;
 END

@@ -37,6 +37,7 @@ SELECT t.id AS schema_id,
                    'statement', pg_catalog.format('ALTER TABLE %I.%I OWNER TO %I',
                                                   t.schema_name, c.relname, t.owner_role))
                FROM pg_catalog.pg_class AS c WHERE c.oid = (t.foreign_tables ->> 'first')::oid) END,
+           'adopted_objects', t.adopted_objects,
            'isolation', t.isolation,
            'credentials', (
                SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(

@@ -1,21 +1,24 @@
 -- Makes the schema of a registered tenant: the schema itself, its grants and the default privileges of its owner, and
 -- remembers which schema and roles these are. The owner role stands and we are a member of it, which ends here. Used
--- when a tenant is created and when a lost schema is made again.
+-- when a tenant is created and when a lost schema is made again. With `adopts` the schema stands, and becomes the
+-- owner's.
 --
 -- The default privileges are global ones of the owner role, which owns nothing elsewhere: so they outlive a lost
 -- schema, and only global ones can take from PUBLIC what PostgreSQL gives every role, EXECUTE on functions and USAGE of
 -- types. Types matter since a foreign column of a tenant's type would keep the tenant from being dropped. Readers may
 -- look at sequences, writers may also advance them. Only writers call functions, since one that runs with the owner's
 -- rights may write.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas)
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._build_tenant_schema(edu_matrix_hub_schema.tenant_schemas);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._build_tenant_schema(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                                      adopts boolean DEFAULT false)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     -- A suspended tenant's grants wait in saved_acl until it is opened.
-    EXECUTE format($statements$
-        CREATE SCHEMA %1$I AUTHORIZATION %2$I;
+    EXECUTE format(CASE WHEN adopts THEN 'ALTER SCHEMA %1$I OWNER TO %2$I;'
+                        ELSE 'CREATE SCHEMA %1$I AUTHORIZATION %2$I;' END || $statements$
         COMMENT ON SCHEMA %1$I IS %5$L;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT SELECT ON SEQUENCES TO %3$I, %4$I;
         ALTER DEFAULT PRIVILEGES FOR ROLE %2$I GRANT USAGE ON SEQUENCES TO %4$I;
@@ -42,4 +45,5 @@ BEGIN
     WHERE t.id = tenant.id;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._build_tenant_schema(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._build_tenant_schema(edu_matrix_hub_schema.tenant_schemas, boolean)
+    FROM PUBLIC;

@@ -30,7 +30,7 @@ AS $function$
         SELECT t.id, t.keeper, t.access, t.schema_name, t.owner_role, t.reader_role, t.writer_role,
                -- Concatenated with nothing it is stored plainly; aclexplode would unpack a long packed
                -- list once per row.
-               t.logins, t.login_oids, n.nspowner,
+               t.logins, t.login_oids, t.kept_role_oids, n.nspowner,
                CASE WHEN n.nspacl IS NOT NULL THEN n.nspacl || '{}'::aclitem[] END AS nspacl,
                o.oid AS owner_oid, rd.oid AS reader_oid, wr.oid AS writer_oid, h.rolname AS holder_name,
                coalesce(o.rolname = t.owner_role, to_regrole(quote_ident(t.owner_role)) IS NULL) AS owner_is_sound,
@@ -172,7 +172,9 @@ AS $function$
                                     AND a.grantee IS DISTINCT FROM t.reader_oid
                                     AND a.grantee IS DISTINCT FROM t.writer_oid
                                     AND NOT EXISTS (SELECT FROM grantee AS e
-                                                    WHERE e.schema_id = t.id AND e.oid = a.grantee)) AS d) AS g
+                                                    WHERE e.schema_id = t.id AND e.oid = a.grantee)
+                                    -- Those of an adopted schema keep what they have (see _end_adoption).
+                                    AND (t.access = 'Suspended' OR a.grantee <> ALL (t.kept_role_oids))) AS d) AS g
         GROUP BY t.id, t.schema_name, t.owner_is_ours_to_change
 
         UNION ALL

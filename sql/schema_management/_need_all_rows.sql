@@ -13,6 +13,7 @@ BEGIN
     -- One expression, for every call begins with it.
     IF NOT (row_security_active('edu_matrix_hub_schema.installation'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_schemas'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.tenant_adoptions'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_backups'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_jobs'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_operations'::regclass)

@@ -18,6 +18,7 @@ BEGIN
     FOR step IN SELECT s FROM jsonb_array_elements(steps) AS s LOOP
         CASE step ->> 'call'
             WHEN 'create_tenant_schema' THEN result := edu_matrix_hub_schema.create_tenant_schema(step -> 'options');
+            WHEN 'adopt_tenant_schema' THEN result := edu_matrix_hub_schema.adopt_tenant_schema(step -> 'options');
             WHEN 'set_tenant_access' THEN result := edu_matrix_hub_schema.set_tenant_access(step -> 'options');
             WHEN 'set_tenant_config' THEN result := edu_matrix_hub_schema.set_tenant_config(step -> 'options');
             WHEN 'repair_tenant_schema' THEN result := edu_matrix_hub_schema.repair_tenant_schema(step -> 'options');

@@ -67,6 +67,9 @@ BEGIN
                 login_oids = CASE WHEN NOT moved THEN t.login_oids
                                   WHEN n.owner IS NOT NULL THEN edu_matrix_hub_schema._bearing_logins(t)
                                   ELSE array_fill(NULL::oid, ARRAY[cardinality(t.logins)]) END,
+                kept_role_oids = CASE WHEN NOT moved THEN t.kept_role_oids
+                                      ELSE ARRAY(SELECT r.oid FROM pg_roles AS r
+                                                 WHERE r.rolname = ANY (t.kept_roles)) END,
                 fingerprint = NULL, write_signature = -1, reported = NULL, updated_at = now()
             FROM next AS n
             WHERE t.id = n.id AND (moved OR n.schema IS NOT NULL)

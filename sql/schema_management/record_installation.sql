@@ -12,7 +12,8 @@ AS $function$
 DECLARE
     for_admins CONSTANT text[] := ARRAY[
         'create_institution_schema', 'drop_institution_schema', 'backup_institution_schema', 'restore_set_aside',
-        'accept_missing_tables', 'purge_schema_backup', 'installation', 'observe_tenant', 'observe_backup'];
+        'accept_missing_tables', 'purge_schema_backup', 'adoption_statements', 'end_kept_role',
+        'installation', 'observe_tenant', 'observe_backup'];
     roles  edu_matrix_hub_schema.installation;
     target record;
 BEGIN

@@ -7,7 +7,8 @@
 --
 -- Suspending records every grant on the schema that is not the owner's, takes them all, closes the tenant's own
 -- logins and ends the sessions of its roles: the data stays where it is and only the owner role can name it, at the
--- next statement even in open sessions. Memberships of foreign roles are not touched: so a view over the tenant's
+-- next statement even in open sessions. Memberships of foreign roles are not touched, but for those of an adopted
+-- schema's former owners, which are taken as ReadOnly takes them: so a view over the tenant's
 -- tables that such a member made before, in a schema elsewhere or temporary in a session that is still open, is
 -- read and written as before, because the server asks for USAGE only where a name is looked up. To close that too,
 -- end the membership. Opening gives back exactly what was recorded, with the owner as the grantor, and the logins
@@ -53,6 +54,10 @@ BEGIN
             -- First, so that no session of the tenant's own can hold up what follows with an open transaction.
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
             IF tenant.access <> wanted THEN
+                IF tenant.kept_roles <> '{}' THEN
+                    -- Applications of an adopted schema come in as members of the owner role.
+                    sessions := sessions || edu_matrix_hub_schema._block_writes(tenant, false);
+                END IF;
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t
                 SET saved_acl = edu_matrix_hub_schema._recorded_grants(tenant.id, tenant.schema_oid)
                 WHERE t.id = tenant.id;

@@ -21,6 +21,7 @@ BEGIN
         FROM (VALUES
             ('installation', 'table'),
             ('role_keepers', 'table'),
+            ('tenant_adoptions', 'table'),
             ('institutions', 'table'),
             ('migration_logins', 'view'),
             ('tenant_schemas', 'table'),

@@ -3,6 +3,7 @@
 //! Each function returns one JSON document. Unknown fields are ignored, so that newer functions serve an older operator;
 //! a missing field is an error, never a default that looks like an observation.
 
+mod adoption;
 mod backup;
 mod call;
 mod config;
@@ -20,6 +21,7 @@ mod survey;
 mod tenant;
 mod words;
 
+pub use adoption::{Adoption, AdoptionPlan, FormerOwner, KindCount, Outside};
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow};
 pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;

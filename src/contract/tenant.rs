@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Absence, AccessCause, AccessWord, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, Hole, InstitutionStatus,
-    JobRow, OperationStatus, OperationType, Owner, Purpose, RowSecurityRow, RowStatus, SetAside, Tombstone,
+    Absence, AccessCause, AccessWord, Adoption, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, Hole,
+    InstitutionStatus, JobRow, OperationStatus, OperationType, Owner, Purpose, RowSecurityRow, RowStatus, SetAside,
+    Tombstone,
 };
 use crate::{
     api::{TenantDatabase, tenant_schema::Roles},
@@ -32,6 +33,9 @@ pub struct TenantQuestion<'a> {
     pub institution_source: Option<&'a InstitutionSource>,
     /// Its tables are counted and measured now.
     pub measure: bool,
+    /// If it has no row, what there is to adopt is told.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub adopts: bool,
 }
 
 /// The application's own table of institutions.
@@ -92,6 +96,9 @@ pub struct TenantAnswer {
     pub set_aside: Option<SetAside>,
     /// The row of the id that the status remembers; it may be another object's now.
     pub known: Option<Claim>,
+    /// What there is to adopt, where that was asked; former releases do not tell it.
+    #[serde(default)]
+    pub adoption: Option<Adoption>,
 }
 
 /// A tenant's row in the registry, with what the catalogue says of it. It is kept for every tenant, so what few of them have is boxed.
@@ -143,6 +150,9 @@ pub struct TenantRow {
     /// Tables in its schema that belong to other roles; former releases do not tell them.
     #[serde(default)]
     pub foreign_tables: Option<Box<ForeignTables>>,
+    /// How many objects its schema had when it was adopted; former releases do not tell it.
+    #[serde(default)]
+    pub adopted_objects: Option<i32>,
     /// The latest figures could not be taken, because a table is locked.
     pub usage_stale: bool,
     /// When a survey measured last that something was written; former releases do not tell it.

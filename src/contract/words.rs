@@ -156,6 +156,8 @@ words! {
         AcceptMissingTables = "accept_missing_tables",
         /// A backup got another object.
         AdoptBackup = "adopt_backup",
+        /// A schema that stood already became a tenant's, or began to.
+        AdoptTenantSchema = "adopt_tenant_schema",
         /// A copy was made.
         Backup = "backup",
         /// What was set aside came back.
@@ -168,6 +170,8 @@ words! {
         ClaimLane = "claim_lane",
         /// A schema was made.
         CreateTenantSchema = "create_tenant_schema",
+        /// What a role had in an adopted schema ended.
+        EndKeptRole = "end_kept_role",
         /// The login of an earlier credential was closed.
         EndPreviousLogin = "end_previous_login",
         /// Sessions of a tenant's logins were ended.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
+    adoption::{Adopts, adopts},
     credential::{self, Credential, Logins},
     grants::{Grants, grants},
     limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
@@ -74,6 +75,8 @@ pub struct Desired {
     pub recreate: Option<String>,
     /// What an earlier object of this namespace and name left behind, or another one gives, is to be taken.
     pub reclaim: bool,
+    /// A schema that stands already is to become the tenant's.
+    pub adopts: Option<Adopts>,
     /// The object whose tenant the owners of the database give to this one.
     pub given_by: Option<ObjectName>,
     /// Nothing is to be done; what would be is shown.
@@ -163,7 +166,10 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
     };
     let mut outside = Vec::new();
     allow_namespace(database, labels, tenant, &mut outside);
-    allow_name(database, labels, &schema_name, tenant, &mut outside);
+    let adopts = adopts(tenant, database, &schema_name)?;
+    if adopts.is_none() {
+        allow_name(database, labels, &schema_name, tenant, &mut outside);
+    }
     allow_count(database, resolved, tenant, &mut outside);
     let quota = quota(spec.quota.as_ref(), database, &mut outside)?;
     let policy = policy(tenant, Some(database), &mut outside);
@@ -182,6 +188,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
             })
             .map(|entry| entry.from.clone()),
         reclaim: api::confirms(&tenant.metadata, api::RECLAIM, schema_name.as_str()),
+        adopts,
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),

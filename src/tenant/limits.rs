@@ -35,7 +35,9 @@ pub(super) fn policy(
     database: Option<&TenantDatabase>,
     outside: &mut Vec<Invalid>,
 ) -> DeletionPolicy {
-    let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.deletion_policy);
+    let of_database = || database.and_then(|database| database.spec.defaults.as_ref()?.deletion_policy);
+    // What the operator did not make it does not remove unless it is told to.
+    let by_default = if tenant.spec.adopts() { Some(DeletionPolicy::Retain) } else { of_database() };
     let wanted = tenant.spec.deletion_policy.or(by_default).unwrap_or_default();
     let Some(limits) = database.and_then(|database| database.spec.limits.as_ref()) else { return wanted };
     if limits.allows(wanted) {
@@ -224,7 +226,7 @@ pub(super) fn allow_name(
 }
 
 /// What is wrong with the TenantDatabase is no fault of its tenants: new ones wait, running ones go on.
-fn broken_database(what: &str) -> Invalid {
+pub(super) fn broken_database(what: &str) -> Invalid {
     Invalid {
         reason: Reason::InvalidSpec,
         message: format!("the TenantDatabase is invalid, which its owners must mend: {what}"),

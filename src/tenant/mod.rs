@@ -1,6 +1,7 @@
 //! `TenantSchema`: its stages, as the frame drives them. Each is the function of its file's name.
 
 mod access;
+pub mod adoption;
 pub mod credential;
 pub mod desired;
 pub mod ending;

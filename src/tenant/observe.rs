@@ -178,6 +178,7 @@ pub fn question(desired: &Desired) -> TenantQuestion<'_> {
         schema_name: desired.schema_name.as_str(),
         institution_source: desired.institution_source.as_ref(),
         measure: false,
+        adopts: desired.adopts.as_ref().is_some_and(|adopts| adopts.is_offered),
     }
 }
 
@@ -192,6 +193,7 @@ pub fn removal_question(removal: &Removal) -> TenantQuestion<'_> {
         institution_source: None,
         // The question before a drop, and what is told of one, are about what is there now.
         measure: removal.policy == DeletionPolicy::Drop && !removal.stays(),
+        adopts: false,
     }
 }
 

@@ -101,6 +101,7 @@ pub fn one_of_each() -> Vec<Step> {
         Step::RepairTenantSchema { schema_id: id, drift: vec![text("the owner differs")] },
         Step::RecreateTenantSchema { schema_id: id, recreations: 1 },
         Step::ReclaimTenantSchema { schema_id: id, owner: owner.clone(), transfer: Some(other.clone()) },
+        adopts(owner.clone(), id),
         Step::RestoreTenantSchema {
             backup_id: id,
             owner: owner.clone(),
@@ -137,4 +138,17 @@ pub fn one_of_each() -> Vec<Step> {
         Step::CancelBackup { backup_id: id },
         Step::CancelTenantJobs { schema_id: id },
     ]
+}
+
+fn adopts(owner: Owner, id: Uuid) -> Step {
+    Step::AdoptTenantSchema {
+        schema_name: "school".to_owned(),
+        owner,
+        digest: Some("5b519b9c".to_owned()),
+        institution_id: Some(id),
+        register_institution: true,
+        institution_source: None,
+        config: Map::new(),
+        quota_limit: None,
+    }
 }

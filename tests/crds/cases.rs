@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use super::examples::INSTITUTION;
 
 const NAME_CHARACTERS: &str = "schemaName may only have lower-case letters, digits and underscores and must not begin \
-                               with a digit, unless it is inst_ followed by a UUID";
+                               with a digit, unless it is inst_ followed by a UUID, or existingSchema is Adopt";
+const ADOPT_STAYS: &str = "existingSchema stays Adopt, which is why the schema stays when the object goes; to have it \
+                           otherwise set deletionPolicy, or make the object again";
 const NAME_PREFIX: &str = "schemaName must not begin with pg_, which PostgreSQL keeps for itself";
 const NAME_WORK: &str = "schemaName must not begin with edu_matrix_work_, which the operator keeps for itself";
 const NAME_RESERVED: &str =
@@ -59,6 +61,12 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"schemaName": "Education"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "a\"; drop schema b"}), &[NAME_CHARACTERS]),
         tenant(json!({"schemaName": "inst_3f0c1d52-8a3e"}), &[NAME_CHARACTERS]),
+        tenant(json!({"schemaName": "North-School", "existingSchema": "Fail"}), &[NAME_CHARACTERS]),
+        tenant(json!({"schemaName": "North-School", "existingSchema": "Adopt"}), &[]),
+        tenant(json!({"schemaName": "public", "existingSchema": "Adopt"}), &[NAME_RESERVED]),
+        change(json!({"existingSchema": "Fail"}), json!({"existingSchema": "Adopt"}), &[]),
+        change(json!({"existingSchema": "Adopt"}), json!({"existingSchema": "Fail"}), &[ADOPT_STAYS]),
+        change(json!({"existingSchema": "Adopt"}), json!({}), &[ADOPT_STAYS]),
         tenant(json!({"schemaName": "pg_temp"}), &[NAME_PREFIX]),
         tenant(json!({"schemaName": "edu_matrix_work_1"}), &[NAME_WORK]),
         tenant(json!({"schemaName": "edu_matrix_work"}), &[]),

@@ -21,6 +21,17 @@ const ALLOWED: &[(&str, &str)] = &[
         "migrationSecret is as new as the rule, so no object breaks it",
     ),
     (
+        "TenantSchema v1alpha1.spec has a new rule: !has(self.schemaName) || (has(self.existingSchema) && self.existingSchema == \
+         'Adopt') || self.schemaName.matches('^[a-z_][a-z0-9_]*$') || \
+         self.schemaName.matches('^inst_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')",
+        "it was a rule of schemaName itself, which held always",
+    ),
+    (
+        "TenantSchema v1alpha1.spec has a new rule: !has(oldSelf.existingSchema) || oldSelf.existingSchema != 'Adopt' || \
+         (has(self.existingSchema) && self.existingSchema == 'Adopt')",
+        "existingSchema is as new as the rule, so no object breaks it",
+    ),
+    (
         "TenantDatabase v1alpha1.spec.institutions.source has a new rule: !has(self.suspendedValues) || has(self.statusColumn)",
         "suspendedValues is as new as the rule, so no object breaks it",
     ),

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
+mod adoption;
 mod backups;
 mod bad_input;
 mod bring_back;

@@ -9,11 +9,11 @@ use std::{fmt::Write, iter::once, time::Duration};
 use devcluster::shared;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema};
+use tenant_schema_operator::api::{CONFIRM_ADOPT, CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema};
 use tokio::time::{Instant, sleep};
 
 use super::{agreement::prefix, ground::Ground, wire::Cut};
-use crate::world::DEADLINE;
+use crate::world::{DEADLINE, World};
 
 /// More writes than this are a storm.
 const STORM: usize = 40;
@@ -31,10 +31,11 @@ enum Scenario {
     Retain,
     ReclaimLiving,
     ReclaimSetAside,
+    Adopt,
 }
 
 use Scenario::{
-    Change, Create, Drop, PurgeSnapshot, ReclaimLiving, ReclaimSetAside, Retain, SetAside, Snapshot, Suspend,
+    Adopt, Change, Create, Drop, PurgeSnapshot, ReclaimLiving, ReclaimSetAside, Retain, SetAside, Snapshot, Suspend,
 };
 
 /// The tenant of one run.
@@ -50,13 +51,20 @@ impl Scenario {
             Retain | ReclaimLiving => "Retain",
             _ => "BackupThenDrop",
         };
-        json!({ "schemaName": subject.schema, "deletionPolicy": policy })
+        let existing = if self == Adopt { "Adopt" } else { "Fail" };
+        json!({ "schemaName": subject.schema, "deletionPolicy": policy, "existingSchema": existing })
     }
 
     /// Everything up to what is tried; the operator runs undisturbed.
     async fn prepare(self, ground: &Ground, subject: &Subject) {
         let (world, Subject { name, schema }) = (&ground.world, subject);
         if self == Create {
+            return;
+        }
+        if self == Adopt {
+            stands(ground, schema);
+            world.apply_tenant(name, self.spec(subject)).await;
+            world.stalled_tenant(name, "AdoptionPending").await;
             return;
         }
         world.apply_tenant(name, self.spec(subject)).await;
@@ -99,6 +107,11 @@ impl Scenario {
             Snapshot => drop(world.apply_backup(name, json!({ "tenantSchemaRef": { "name": name } })).await),
             PurgeSnapshot => drop(world.api::<SchemaBackup>().delete(name, &DeleteParams::default()).await.unwrap()),
             Drop => world.confirm(name, CONFIRM_DROP).await,
+            Adopt => {
+                let message = world.stalled_tenant(name, "AdoptionPending").await;
+                let digest = World::value_told(&message, CONFIRM_ADOPT);
+                world.annotate::<TenantSchema>(name, CONFIRM_ADOPT, &digest).await;
+            }
             SetAside | Retain => {
                 world.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
             }
@@ -118,6 +131,23 @@ impl Scenario {
             }
         }
     }
+}
+
+/// A schema with more objects than one call gives on, of a role that knows nothing of the operator.
+fn stands(ground: &Ground, schema: &str) {
+    let world = &ground.world;
+    let app = format!("{}_app", world.database);
+    if world.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{app}'")) == "0" {
+        world.sql(&format!("CREATE ROLE {app}"));
+        if world.postgres.major() >= 16 {
+            let grant = format!("GRANT {app} TO {} WITH ADMIN TRUE, INHERIT FALSE, SET FALSE", world.owner_role());
+            world.sql(&grant);
+        }
+    }
+    world.sql(&format!(
+        "CREATE SCHEMA {schema} AUTHORIZATION {app}; SET ROLE {app}; SET search_path = {schema}; DO $$ BEGIN \
+         FOR i IN 1..120 LOOP EXECUTE 'CREATE TABLE t' || i || ' (id int)'; END LOOP; END $$; INSERT INTO t1 VALUES (1)"
+    ));
 }
 
 /// Everything that is left of a run, without what differs between any two.
@@ -152,7 +182,9 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
     for known in [schema, name] {
         text = text.replace(known, "NAME");
     }
-    without_digits(&text)
+    // What was confirmed is another one for each schema.
+    let digest = regex::Regex::new("confirm-adopt\": \"[0-9a-f]{32}").unwrap();
+    without_digits(&digest.replace_all(&text, "confirm-adopt"))
 }
 
 /// A status without times, sizes and identities.
@@ -232,6 +264,12 @@ async fn kill_at_every_write(scenario: Scenario) {
     let mut ground = Ground::new(postgres, json!({})).await;
     ground.start();
     ground.world.until_ready(&ground.world.databases(), &ground.world.database_ref(), "True", "Succeeded").await;
+    if scenario == Adopt {
+        let offered = json!([{ "pattern": ".*", "namespace": ground.world.namespace }]);
+        let offer = Patch::Merge(json!({ "spec": { "adoptable": offered } }));
+        let (databases, name) = (ground.world.databases(), ground.world.database_ref());
+        databases.patch(&name, &PatchParams::default(), &offer).await.unwrap();
+    }
     let begin = prefix(&ground.world);
     let subject = |name: String| Subject { schema: format!("{begin}_{name}"), name };
     let expected = undisturbed(&ground, scenario, &subject("undisturbed".to_owned())).await;
@@ -281,4 +319,5 @@ killed! {
     a_kill_while_a_tenant_is_let_go: Retain,
     a_kill_while_a_living_schema_is_reclaimed: ReclaimLiving,
     a_kill_while_a_schema_that_was_set_aside_is_reclaimed: ReclaimSetAside,
+    a_kill_while_a_schema_is_adopted: Adopt,
 }

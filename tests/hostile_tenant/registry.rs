@@ -24,6 +24,16 @@ pub const ATTEMPTS: &[Attempt] = &[
         "SELECT edu_matrix_hub_schema.set_aside_tenant_schema('{\"schema_id\": \"{their_id}\"}')",
         REFUSED,
     ),
+    login(
+        "adopts a neighbour's schema",
+        "SELECT edu_matrix_hub_schema.adopt_tenant_schema('{\"schema_name\": \"college\"}')",
+        REFUSED,
+    ),
+    login(
+        "asks what a database administrator runs for an adoption",
+        "SELECT edu_matrix_hub_schema.adoption_statements('public')",
+        REFUSED,
+    ),
     login("acts as a keeper of roles", "SELECT edu_matrix_hub_schema._keep('CREATE ROLE stolen')", REFUSED),
     login("asks what an administrator may ask", "SELECT edu_matrix_hub_schema.observe_tenant('{}')", REFUSED),
     login(

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tenant_schema_operator::{
     api::{
-        ABANDON, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, SchemaBackup,
-        TenantSchema, bound, condition::Reason, deletion,
+        ABANDON, CONFIRM_ADOPT, CONFIRM_DROP, PAUSED, RECLAIM, RECREATE, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT,
+        SchemaBackup, TenantSchema, bound, condition::Reason, deletion,
     },
     contract::{BackupAnswer, BackupState, RowStatus, TenantAnswer},
     tenant::credential::SecretSeen,
@@ -50,6 +50,7 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
         (RECREATE, bound("school", ROW)),
         (RECREATE, bound("school", BACKUP)),
         (PAUSED, String::new()),
+        (CONFIRM_ADOPT, "d1".to_owned()),
         (REVOKE_CREDENTIALS, "school".to_owned()),
         (ROTATE_REQUESTED_AT, "2026-12-30T00:00:00Z".to_owned()),
     ] {
@@ -71,6 +72,9 @@ pub fn tenant(dice: &mut Dice<'_>, is_deleted: bool) -> TenantSchema {
             &mut spec,
             json!({ "quota": { "limit": "1Gi", "enforcement": dice.of(&["Report", "Block", "Suspend"]) } }),
         );
+    }
+    if dice.one_in(4) {
+        merge(&mut spec, json!({ "existingSchema": "Adopt" }));
     }
     if dice.one_in(2) {
         merge(&mut spec, json!({ "connectionSecret": { "name": dice.of(&["school-db", "other-db"]) } }));
@@ -147,6 +151,9 @@ pub fn database(dice: &mut Dice<'_>) -> Value {
             "schemaName": "school", "from": { "namespace": from.0, "name": from.1 }, "to": { "namespace": to.0, "name": to.1 },
         }]);
     }
+    if dice.one_in(2) {
+        spec["adoptable"] = json!([{ "pattern": dice.of(&["school", "other"]), "namespace": "team-a" }]);
+    }
     if dice.one_in(4) {
         spec["institutions"] = json!({ "mode": "Require" });
     }
@@ -182,12 +189,32 @@ pub fn tenant_answer(dice: &mut Dice<'_>) -> TenantAnswer {
             "dropped_at": "2026-01-01T12:00:00Z", "state": dice.of(&["complete", "purging"]), "holder": claim(dice),
         })),
         "known": dice.maybe(3, claim),
+        "adoption": dice.maybe(2, adoption),
     });
     let mut answer: TenantAnswer = serde_json::from_value(answer).unwrap();
     if let Some(holder) = &mut answer.name_holder {
         holder.gone = dice.one_in(2);
     }
     answer
+}
+
+/// What there is to adopt.
+fn adoption(dice: &mut Dice<'_>) -> Value {
+    let is_left = dice.one_in(2);
+    let digest = dice.of(&["d1", "d2"]);
+    dice.of(&[
+        json!({ "state": "nothing" }),
+        json!({ "state": "refused", "why": "it is a backup" }),
+        json!({ "state": "begun", "moved": 1, "total": 2 }),
+        json!({ "state": "hand_made", "institution_id": INSTITUTION, "access": "ReadOnly", "digest": digest }),
+        json!({ "state": "hand_made", "institution_id": null, "access": "ReadWrite", "digest": digest }),
+        json!({
+            "state": "pending", "total": 2, "more_owners": 0, "is_left": is_left, "more_statements": 0, "kept": 1, "taken": ["PUBLIC"],
+            "owners": [{ "owner": "app", "count": 2, "way": "take", "kinds": [{ "kind": "table", "count": 2 }] }],
+            "statements": if is_left { json!(["GRANT app TO owner"]) } else { json!([]) }, "outside": null, "definers": 0,
+            "digest": digest,
+        }),
+    ])
 }
 
 fn own(dice: &mut Dice<'_>) -> Value {

@@ -9,9 +9,11 @@ use crate::support::{Database, call, expect, try_call, with_database};
 /// What the admin role may call.
 const FOR_ADMINS: &[&str] = &[
     "accept_missing_tables",
+    "adoption_statements",
     "backup_institution_schema",
     "create_institution_schema",
     "drop_institution_schema",
+    "end_kept_role",
     "installation",
     "observe_backup",
     "observe_tenant",

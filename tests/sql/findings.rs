@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
         "names and grantees are quoted, and privilege and kind are what _take_grants noted",
     ),
     ("_give_rights", INJECTION, "objects are %I.%I or _routine_name's, roles and columns are quoted one by one"),
+    ("_grant_on_adopted", INJECTION, "names are the catalogue's, quoted, and what failed is granted one by one"),
     ("_grant_to_new_roles", INJECTION, "names are %I.%I or _routine_name's, and what failed is granted one by one"),
     ("_institution_in_source", INJECTION, "the table is %I.%I, and the type one of three that are listed"),
     ("_keep", INJECTION, "only _role_command and _as_keeper call it, and who writes the statements quotes every name"),

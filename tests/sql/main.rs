@@ -15,6 +15,9 @@
 mod access;
 mod admin;
 mod adopt;
+mod adoption;
+mod adoption_hostile;
+mod adoption_world;
 mod application;
 mod backup_world;
 mod brake;

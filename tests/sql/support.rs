@@ -160,6 +160,7 @@ impl Database {
             "SELECT unnest(t.logins || ARRAY[t.owner_role, t.reader_role, t.writer_role, \
                 edu_matrix_hub_schema._deleter_name(t)]) FROM \
                 edu_matrix_hub_schema.tenant_schemas AS t",
+            "SELECT unnest(ARRAY[a.owner_role, a.reader_role, a.writer_role]) FROM edu_matrix_hub_schema.tenant_adoptions AS a",
             "SELECT k.role_name FROM edu_matrix_hub_schema.role_keepers AS k ORDER BY k.parent IS NULL",
         ] {
             if let Ok(rows) = self.admin.query(query, &[]).await {

@@ -30,6 +30,10 @@ pub const ABANDON: &str = "edumatrixhub.io/abandon";
 /// stay in Git, since it takes nothing but what was this object's own.
 pub const RECLAIM: &str = "edumatrixhub.io/reclaim";
 
+/// Annotation: adopt the schema as the message says. The value is the digest of what would change, which the message tells, so that
+/// nothing else is confirmed than what a person has read.
+pub const CONFIRM_ADOPT: &str = "edumatrixhub.io/confirm-adopt";
+
 /// Annotation: do nothing, and say as a condition what would be done. The value does not matter.
 pub const PAUSED: &str = "edumatrixhub.io/paused";
 
@@ -134,6 +138,7 @@ fn known(kind: &Kind) -> &'static [&'static str] {
             RECREATE,
             ABANDON,
             RECLAIM,
+            CONFIRM_ADOPT,
             PAUSED,
             ROTATE_REQUESTED_AT,
             REVOKE_CREDENTIALS,

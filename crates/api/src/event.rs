@@ -61,6 +61,7 @@ macro_rules! event_reasons {
 event_reasons! {
     Recreated Normal "The schema was made again, empty, because the annotation `edumatrixhub.io/recreate` asked for it."
     Reclaimed Normal "A schema that an earlier object of this namespace and name left behind was taken back."
+    Adopted Normal "A schema that stood already became the tenant's, as the annotation `edumatrixhub.io/confirm-adopt` confirmed; or a tenant that was made by hand became this object's."
     DriftRepaired Warning "Owner, grants or roles of the tenant were not as they should be, most often because a user had changed them by hand; the message says what was repaired."
     Suspended Normal "The tenant was suspended."
     Resumed Normal "The tenant got its access back."

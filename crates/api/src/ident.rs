@@ -165,10 +165,19 @@ impl From<Ident> for String {
 impl SchemaName {
     /// Checks that `name` may be the name of a tenant's schema.
     pub fn new(name: impl Into<String>) -> Result<Self, SchemaNameError> {
+        Self::of(name.into(), |text| is_plain(text) || is_institution_with_hyphens(text))
+    }
+
+    /// Checks that `name` may be that of a schema which stands already: anything that is no control character.
+    pub fn standing(name: impl Into<String>) -> Result<Self, SchemaNameError> {
+        Self::of(name.into(), |text| !text.contains(char::is_control))
+    }
+
+    fn of(name: String, may_be: impl Fn(&str) -> bool) -> Result<Self, SchemaNameError> {
         let ident = Ident::new(name)?;
         let text = ident.as_str();
         let name = || text.to_owned();
-        if !is_plain(text) && !is_institution_with_hyphens(text) {
+        if !may_be(text) {
             return Err(SchemaNameError::Characters { name: name() });
         }
         if let Some((prefix, keeper)) = RESERVED_PREFIXES.into_iter().find(|(prefix, _)| text.starts_with(prefix)) {

@@ -7,6 +7,7 @@
 
 #![allow(clippy::doc_markdown, reason = "PostgreSQL is a name, not code")]
 
+pub mod adoption;
 pub mod annotations;
 pub mod command;
 pub mod condition;

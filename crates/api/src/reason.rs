@@ -144,6 +144,12 @@ reasons! {
     Conflict Stalled
         "The institution or the schema's name belongs to another tenant, or to what one left behind."
         "Choose another, or delete the other tenant; if it is what this tenant left behind, the message says how to go on."
+    AdoptionPending Stalled
+        "The schema can be adopted, and no user confirmed that yet. Nothing was changed."
+        "Read in the message what would change. Let a database administrator run the statements in it, if there are any; then type the command in it, which sets the annotation `edumatrixhub.io/confirm-adopt`."
+    NothingToAdopt Stalled
+        "The spec says `existingSchema: Adopt`, and there is no schema of that name. Nothing was made."
+        "Correct `spec.schemaName` by making the object again; or make it without `existingSchema` for a new, empty schema."
     SchemaMissing Stalled
         "The tenant's schema does not stand under its name: it was dropped or renamed by hand, or another schema has its name. It is not made again, because it would be empty."
         "The message says what stands there and what to type: rename it back, restore it, or set the annotation `edumatrixhub.io/recreate` to the value that it tells for an empty one."

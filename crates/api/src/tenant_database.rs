@@ -12,6 +12,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::adoption::Adoptable;
 use super::condition::Summary;
 use super::connection::{Connection, seconds};
 use super::credentials::{Credentials, SecretNaming};
@@ -148,6 +149,15 @@ pub struct TenantDatabaseSpec {
     #[schemars(length(max = 256))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["schemaName".to_owned()]))]
     pub transfers: Option<Vec<Transfer>>,
+
+    /// Schemas that stand in the database already, or were made by hand as tenants, and which namespace may adopt them
+    /// (`existingSchema: Adopt` of a `TenantSchema`). An entry that is done does nothing and may stay.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub adoptable: Option<Vec<Adoptable>>,
 
     /// How often usage and drift of all tenants are surveyed, in seconds.
     ///

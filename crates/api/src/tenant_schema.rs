@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use thiserror::Error;
 
+use super::adoption::ExistingSchema;
 use super::condition::{ConditionType, Reason, find};
 use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
@@ -90,6 +91,27 @@ pub const CONFIG_MAX_LEVELS: usize = 32;
     .reason(Reason::FieldValueForbidden)
     .field_path(".schemaName"),
     validation = Rule::new(
+        "!has(self.schemaName) || (has(self.existingSchema) && self.existingSchema == 'Adopt') || \
+         self.schemaName.matches('^[a-z_][a-z0-9_]*$') || \
+         self.schemaName.matches('^inst_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')"
+    )
+    .message(
+        "schemaName may only have lower-case letters, digits and underscores and must not begin with a digit, \
+         unless it is inst_ followed by a UUID, or existingSchema is Adopt"
+    )
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".schemaName"),
+    validation = Rule::new(
+        "!has(oldSelf.existingSchema) || oldSelf.existingSchema != 'Adopt' || \
+         (has(self.existingSchema) && self.existingSchema == 'Adopt')"
+    )
+    .message(
+        "existingSchema stays Adopt, which is why the schema stays when the object goes; to have it otherwise set \
+         deletionPolicy, or make the object again"
+    )
+    .reason(Reason::FieldValueForbidden)
+    .field_path(".existingSchema"),
+    validation = Rule::new(
         "!has(self.connectionSecret) || !has(self.migrationSecret) || \
          self.connectionSecret.name != self.migrationSecret.name"
     )
@@ -117,7 +139,7 @@ pub struct TenantSchemaSpec {
     pub institution_id: Option<String>,
 
     /// The name of the PostgreSQL schema: lower-case letters, digits and underscores, or `inst_` and a UUID; at most 63
-    /// bytes. Neither a name that PostgreSQL or the operator keeps, nor the form of a backup's name. Immutable, and
+    /// bytes. With `existingSchema: Adopt` any other name as well. Neither a name that PostgreSQL or the operator keeps, nor the form of a backup's name. Immutable, and
     /// can be neither added nor removed later.
     ///
     /// Default: `inst_` and the institution's id with `_` for `-`; without an institution `ts_` and 20 hexadecimal
@@ -125,14 +147,6 @@ pub struct TenantSchemaSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     #[x_kube(
-        validation = Rule::new(
-            "self.matches('^[a-z_][a-z0-9_]*$') || \
-             self.matches('^inst_[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')"
-        )
-        .message(
-            "schemaName may only have lower-case letters, digits and underscores and must not begin with a digit, \
-             unless it is inst_ followed by a UUID"
-        ),
         validation = Rule::new("!self.startsWith('pg_')")
             .message("schemaName must not begin with pg_, which PostgreSQL keeps for itself"),
         validation = Rule::new("!self.startsWith('edu_matrix_work_')")
@@ -143,6 +157,15 @@ pub struct TenantSchemaSpec {
             .message("schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)")
     )]
     pub schema_name: Option<String>,
+
+    /// What becomes of a schema that stands already under that name. `Fail`: it is a conflict. `Adopt`: if
+    /// `spec.adoptable` of the `TenantDatabase` offers it to this namespace, it becomes the tenant's with all that is
+    /// in it, once the annotation `edumatrixhub.io/confirm-adopt` has the value that the condition tells; if there is
+    /// none, nothing is made. `Adopt` stays.
+    ///
+    /// Default: `Fail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub existing_schema: Option<ExistingSchema>,
 
     /// Free JSON that is stored beside the tenant in the registry, where applications read it; at most 16 KiB and 32
     /// levels of objects and lists. The operator gives it no meaning.
@@ -170,7 +193,8 @@ pub struct TenantSchemaSpec {
     /// from where it can be brought back. `Drop`: it is dropped without a backup, once the annotation
     /// `edumatrixhub.io/confirm-drop` has the value that the condition tells. `Retain`: it stays as it is.
     ///
-    /// Default: the database's `defaults.deletionPolicy`, and without it `BackupThenDrop`.
+    /// Default: with `existingSchema: Adopt` `Retain`; else the database's `defaults.deletionPolicy`, and without it
+    /// `BackupThenDrop`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
 
@@ -296,6 +320,12 @@ impl TenantSchemaSpec {
         Ok(self.institution_id.as_deref().map(str::parse).transpose()?)
     }
 
+    /// Whether a schema that stands already is to become the tenant's.
+    #[must_use]
+    pub fn adopts(&self) -> bool {
+        self.existing_schema == Some(ExistingSchema::Adopt)
+    }
+
     /// Whether the tenant may be used.
     #[must_use]
     pub fn access(&self) -> Access {
@@ -330,7 +360,8 @@ impl TenantSchema {
     /// The name of the schema: as given, else after the institution, else after this object.
     pub fn schema_name(&self) -> Result<SchemaName, InvalidTenant> {
         if let Some(name) = &self.spec.schema_name {
-            return Ok(SchemaName::new(name.as_str())?);
+            let of = if self.spec.adopts() { SchemaName::standing } else { SchemaName::new };
+            return Ok(of(name)?);
         }
         if let Some(institution) = self.spec.institution()? {
             return Ok(SchemaName::for_institution(institution));

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    adoption::AdoptionStatus,
     condition::Summary,
     credentials::CredentialsStatus,
     grants::GrantStatus,
@@ -110,6 +111,9 @@ pub struct TenantSchemaStatus {
     /// How far the policies of `spec.rowLevelSecurity` are in force; absent while none are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_security: Option<RowSecurityStatus>,
+    /// How far the adoption of a schema that stood already is, or how large it was; absent for other tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adoption: Option<AdoptionStatus>,
 
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]

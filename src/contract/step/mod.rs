@@ -187,6 +187,26 @@ steps! {
         #[serde(skip_serializing_if = "Option::is_none")]
         transfer: Option<ObjectName>,
     }
+    /// Makes a tenant of a schema that stands already, a part at a time, or gives one that was made by hand to this object.
+    AdoptTenantSchema = "adopt_tenant_schema" {
+        /// Its name.
+        schema_name: String,
+        /// The object that it belongs to.
+        owner: Owner,
+        /// What a user confirmed; one that is begun needs none.
+        digest: Option<String>,
+        /// The institution that it is for.
+        institution_id: Option<Uuid>,
+        /// An unknown institution is registered.
+        register_institution: bool,
+        /// The application's own table of institutions.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        institution_source: Option<InstitutionSource>,
+        /// Free JSON.
+        config: Map<String, Value>,
+        /// In bytes.
+        quota_limit: Option<Quota>,
+    }
     /// Gives a tenant that was set aside to this object, under its name again.
     RestoreTenantSchema = "restore_tenant_schema" {
         /// The backup that it is.
@@ -323,7 +343,10 @@ impl Step {
     /// True when something becomes the object's that was another one's.
     #[must_use]
     pub const fn takes_back(&self) -> bool {
-        matches!(self, Self::ReclaimTenantSchema { .. } | Self::RestoreTenantSchema { .. })
+        matches!(
+            self,
+            Self::ReclaimTenantSchema { .. } | Self::RestoreTenantSchema { .. } | Self::AdoptTenantSchema { .. }
+        )
     }
 
     /// True when roles are let in that were kept out.
@@ -354,7 +377,7 @@ impl Step {
     /// True when one call does a part, so that no lock is held for long, and the next call goes on where it ended.
     #[must_use]
     pub const fn goes_on(&self) -> bool {
-        matches!(self, Self::SetRowSecurity { .. })
+        matches!(self, Self::SetRowSecurity { .. } | Self::AdoptTenantSchema { .. })
     }
 
     /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time

@@ -63,6 +63,9 @@ impl fmt::Display for Step {
             Self::ReclaimTenantSchema { transfer, .. } => {
                 write!(f, "take back the schema that {} left behind", former(transfer.as_ref()))
             }
+            Self::AdoptTenantSchema { .. } => {
+                f.write_str("adopt the schema, as its annotation confirms: roles, members, and its objects in parts")
+            }
             Self::RestoreTenantSchema { transfer, location, .. } => {
                 write!(f, "bring back what {} left set aside as {location}", former(transfer.as_ref()))
             }

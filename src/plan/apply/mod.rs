@@ -14,9 +14,6 @@ use crate::{
     postgres::Error,
 };
 
-/// How many parts of one step a pass does at most; what is left is another pass's.
-const MOST_PARTS: usize = 20;
-
 /// What was done, and where it ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
@@ -137,9 +134,23 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
     Ok(applied)
 }
 
-/// Calls the functions of these steps; one that closes logins a second time, once its first call is committed.
+/// In how many parts a step is done by one pass at most: the status tells of the rest, and other tenants have their turn.
+const PARTS: usize = 40;
+
+/// Calls the functions of these steps; one that closes logins a second time, once its first call is committed, and one that does its
+/// work in parts for each of them.
 async fn call(lane: &Lane, caller: &Caller, steps: Vec<Step>) -> Result<Vec<CallResult>, Error> {
     let mut results = lane.apply(caller, steps.clone()).await?;
+    let goes_on = |results: &[CallResult]| {
+        let at = results.len().checked_sub(1)?;
+        let is_half = results[at].status == CallStatus::Partial;
+        steps.get(at).filter(|step| is_half && step.goes_on()).map(|_| at)
+    };
+    for _ in 0..PARTS {
+        let Some(at) = goes_on(&results) else { break };
+        results.truncate(at);
+        results.append(&mut lane.apply(caller, steps[at..].to_vec()).await?);
+    }
     let is_half = |result: &CallResult| result.status == CallStatus::Partial;
     let reached = results.len().saturating_sub(1);
     if results.last().is_some_and(is_half) && steps.get(reached).is_some_and(Step::closes_logins) {
@@ -149,15 +160,6 @@ async fn call(lane: &Lane, caller: &Caller, steps: Vec<Step>) -> Result<Vec<Call
             second.add_ended(&first);
         }
         results.append(&mut again);
-    }
-    // As long as parts are done; a part that a session holds up is left for another pass.
-    for _ in 0..MOST_PARTS {
-        let reached = results.len().saturating_sub(1);
-        if !results.last().is_some_and(is_half) || !steps.get(reached).is_some_and(Step::goes_on) {
-            break;
-        }
-        results.pop();
-        results.append(&mut lane.apply(caller, steps[reached..].to_vec()).await?);
     }
     Ok(results)
 }

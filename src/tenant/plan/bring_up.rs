@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
+    adopt::adopt,
     conflict::{
         borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
     },
@@ -34,6 +35,11 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
     }
     // A tenant that this object had before is not made again while its schema may be somewhere else.
     let lost = lost(desired, observed);
+    if lost.is_none()
+        && let Some(effects) = adopt(desired, observed)
+    {
+        return effects;
+    }
     if let Some(message) = in_the_way(desired, observed) {
         return vec![match lost {
             Some(lost) => Effect::refuse(Reason::SchemaMissing, format!("{lost}; {message}")),
@@ -55,6 +61,17 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
         (None, Some(lost)) => return vec![Effect::refuse(Reason::SchemaMissing, lost)],
         (None, None) => {}
     }
+    if let Some(refused) = closed_to_new(desired, observed) {
+        return vec![refused];
+    }
+    match &desired.config {
+        Ok(config) => make(desired, observed, create(desired, observed, config, beside)),
+        Err(complaint) => vec![Effect::refuse(Reason::InvalidSpec, complaint.clone())],
+    }
+}
+
+/// Why there is no new tenant for now: its institution gets none, or the database takes none.
+pub(super) fn closed_to_new(desired: &Desired, observed: &TenantAnswer) -> Option<Effect> {
     let is_closed = observed.institution_status == Some(InstitutionStatus::Closed);
     let is_refused = is_closed || !observed.institution_known && !desired.register_institution;
     if let Some(institution) = desired.institution.filter(|_| is_refused) {
@@ -73,19 +90,16 @@ pub(super) fn bring_up(desired: &Desired, observed: &TenantAnswer) -> Vec<Effect
                  {DOCS}/operations.md#institutions-that-must-exist"
             ),
         };
-        return vec![Effect::refuse(Reason::InstitutionUnknown, message)];
+        return Some(Effect::refuse(Reason::InstitutionUnknown, message));
     }
     if desired.leaving {
         let database = desired.effective.database_ref.as_deref().unwrap_or_default();
         let fact = format!(
             "TenantDatabase {database} is being deleted and takes no new tenants; delete this object, or make the database again"
         );
-        return vec![Effect::wait(Reason::DatabaseNotReady, fact)];
+        return Some(Effect::wait(Reason::DatabaseNotReady, fact));
     }
-    match &desired.config {
-        Ok(config) => make(desired, observed, create(desired, observed, config, beside)),
-        Err(complaint) => vec![Effect::refuse(Reason::InvalidSpec, complaint.clone())],
-    }
+    None
 }
 
 /// A new schema, and in the same call what is to be logged in with.
@@ -176,7 +190,7 @@ fn in_the_way(desired: &Desired, observed: &TenantAnswer) -> Option<String> {
     if observed.schema_exists {
         return Some(format!(
             "schema {schema} exists in the database and was not made by this operator; choose another spec.schemaName in a \
-             new TenantSchema, or have a DBA rename the schema"
+             new TenantSchema, have a DBA rename the schema, or adopt it if the platform team offers it: {DOCS}/adoption.md"
         ));
     }
     observed.name_is_role.then(|| {

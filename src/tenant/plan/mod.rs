@@ -1,6 +1,7 @@
 //! Stage 4: what to do, from what is wanted and what is. Pure and total: no clock, no waiting, no failure.
 
 mod absent;
+mod adopt;
 mod bring_up;
 mod conflict;
 mod credentials;

@@ -21,12 +21,13 @@ use super::{access, credential, desired::Desired, observe::Observed};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
+        adoption::AdoptionStatus,
         command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, put_beside, summary, whole_seconds},
         in_vain,
         tenant_schema::{Blocked, BlockedCause, LastBackup, LastOperation, Place, State},
     },
-    contract::{AccessWord, Call, ForeignTables, Hole, Purpose, SizeEstimate, TenantAnswer, TenantRow},
+    contract::{AccessWord, Adoption, Call, ForeignTables, Hole, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
     quantity::{Bytes, human, is_news},
@@ -117,8 +118,9 @@ pub fn status(
     let exists = row.is_some() || made.is_some();
     status.schema_name = Some(desired.schema_name.as_str().to_owned());
     status.effective = Some(desired.effective.clone());
-    let taken_back =
-        || applied.success(&Call::ReclaimTenantSchema).or_else(|| applied.success(&Call::RestoreTenantSchema));
+    let back = [Call::ReclaimTenantSchema, Call::RestoreTenantSchema, Call::AdoptTenantSchema];
+    let taken_back = || back.iter().find_map(|call| applied.success(call));
+    status.adoption = adoption(observed, applied).or(status.adoption);
     let id = row.map(|row| row.schema_id).or_else(|| made.or_else(taken_back)?.schema_id);
     status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {
@@ -162,6 +164,19 @@ pub fn status(
         isolation::tell(&mut status.conditions, schema, is_closed, holes.as_deref(), generation, now);
     }
     status
+}
+
+/// How far an adoption is by now, or how large it was; nothing where there was none.
+fn adoption(observed: &TenantAnswer, applied: &Applied) -> Option<AdoptionStatus> {
+    let of = |moved: i32, total: i32| AdoptionStatus { moved: Some(moved), total: Some(total) };
+    let told = applied.results.iter().rfind(|result| result.call == Call::AdoptTenantSchema);
+    let number = |key| told?.detail.get(key)?.as_i64()?.try_into().ok();
+    let adopted = observed.own.as_deref().and_then(|row| row.adopted_objects);
+    match (number("moved"), number("total"), &observed.adoption) {
+        (Some(moved), Some(total), _) => Some(of(moved, total)),
+        (_, _, Some(Adoption::Begun { moved, total })) => Some(of(*moved, *total)),
+        _ => adopted.map(|objects| of(objects, objects)),
+    }
 }
 
 /// Who keeps the tenant closed, wholly or to writes, and since when a status told it.

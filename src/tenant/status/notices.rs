@@ -27,6 +27,7 @@ pub(super) fn what_was_done(
         (Call::RecreateTenantSchema, EventReason::Recreated),
         (Call::ReclaimTenantSchema, EventReason::Reclaimed),
         (Call::RestoreTenantSchema, EventReason::Reclaimed),
+        (Call::AdoptTenantSchema, EventReason::Adopted),
         (Call::RepairTenantSchema, EventReason::DriftRepaired),
     ];
     for (call, reason) in done {

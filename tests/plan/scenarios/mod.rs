@@ -1,5 +1,6 @@
 //! The scenarios that have golden plans.
 
+mod adoption;
 mod backups;
 mod credentials;
 mod grants;
