@@ -380,8 +380,7 @@ impl Step {
         matches!(self, Self::SetRowSecurity { .. } | Self::AdoptTenantSchema { .. })
     }
 
-    /// True when logins are closed. Their passwords open them until that is committed, so the function is called a second time
-    /// then.
+    /// True when logins are closed. Their passwords open them until that is committed, so a second call follows.
     #[must_use]
     pub const fn closes_logins(&self) -> bool {
         matches!(self, Self::EndPreviousLogin { .. } | Self::WithdrawCredential { .. })
