@@ -7,20 +7,20 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grantee(oid) FROM PUBLIC;
 
--- A tenant that has nothing of its own yet.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._nobody() RETURNS uuid
+-- The id that stands for any tenant that is made now, and has nothing of its own yet.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._new_tenant() RETURNS uuid
 LANGUAGE sql IMMUTABLE
 AS $function$
     SELECT '00000000-0000-0000-0000-000000000000'::pg_catalog.uuid
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._nobody() FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._new_tenant() FROM PUBLIC;
 
 -- What the roles of some tenants may do beyond their own schema, looked at from the side of these roles: attributes of
 -- its roles and logins, what they are members of, and what they or PUBLIC may do with schemas, the database, tables of
 -- the registry and of `public`, and functions that run with more rights than a tenant has. A row says what, the
 -- statement that closes it, and whether that is ours to run (`repairable`), as it is for what belongs to the owner role
--- and was given by it. With _nobody() among the ids, it is also what a tenant that is made now may do: what PUBLIC may,
--- and the role through which logins connect. What _drift finds of the tenant's own roles is put right there and is
+-- and was given by it. With _new_tenant() among the ids, it is also what a tenant that is made now may do: what PUBLIC
+-- may, and the role through which logins connect. What _drift finds of the tenant's own roles is put right there and is
 -- `repairable` there.
 --
 -- Nothing is tried and no role is taken: a tenant's code would run with the rights of the session then, or undo it by
@@ -47,7 +47,7 @@ BEGIN
                d.datname, d.datdba, coalesce(d.datacl, acldefault('d', d.datdba)) AS datacl,
                i.connect_role_oid AS entry, 'edu_matrix_hub_schema'::regnamespace::oid AS registry,
                to_regnamespace('public')::oid AS public_schema,
-               -- Whoever has one of these acts for every tenant.
+               -- A role that has one of these acts for every tenant.
                ARRAY[r.oid, to_regrole(quote_ident(i.owner_role))::oid, to_regrole(quote_ident(i.admin_role))::oid,
                      to_regrole(quote_ident(i.operator_role))::oid]
                || ARRAY(SELECT k.role_oid FROM edu_matrix_hub_schema.role_keepers AS k) AS keepers
@@ -61,8 +61,8 @@ BEGIN
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.id = ANY ($1) AND t.status = 'active'
         UNION ALL
-        SELECT nobody.id, 0, '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL
-        FROM (VALUES (edu_matrix_hub_schema._nobody())) AS nobody (id) WHERE nobody.id = ANY ($1)
+        SELECT new.id, 0, '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL
+        FROM (VALUES (edu_matrix_hub_schema._new_tenant())) AS new (id) WHERE new.id = ANY ($1)
     ), own AS MATERIALIZED (
         -- The role through which logins connect is every tenant's.
         SELECT t.id, r.oid, r.rolname, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls

@@ -36,7 +36,7 @@ BEGIN
     -- A row that another call is just changing has its turn with the next survey.
     due := ARRAY(SELECT t.id FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = ANY (due)
                  FOR UPDATE SKIP LOCKED);
-    PERFORM edu_matrix_hub_schema._store_isolation(due || edu_matrix_hub_schema._nobody(), started);
+    PERFORM edu_matrix_hub_schema._store_isolation(due || edu_matrix_hub_schema._new_tenant(), started);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._look_at_isolation(timestamptz) FROM PUBLIC;
@@ -67,7 +67,7 @@ BEGIN
     ), new_tenants AS (
         UPDATE edu_matrix_hub_schema.installation AS i SET isolation = t.isolation
         FROM told AS t
-        WHERE t.id = edu_matrix_hub_schema._nobody() AND i.isolation IS DISTINCT FROM t.isolation
+        WHERE t.id = edu_matrix_hub_schema._new_tenant() AND i.isolation IS DISTINCT FROM t.isolation
     )
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET isolation_at = $2, isolation = CASE WHEN n.oid IS NOT NULL THEN f.isolation END

@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_adoptions (
     owner_role_oid  oid         NOT NULL,
     reader_role_oid oid         NOT NULL,
     writer_role_oid oid         NOT NULL,
-    -- What was there before: its owner, grants and comment, for whoever wants to know later.
+    -- What was there before: its owner, grants and comment, for a person who asks later.
     former          jsonb       NOT NULL,
     digest          text        NOT NULL,
     moved           integer     NOT NULL DEFAULT 0,

@@ -19,7 +19,7 @@
 --
 -- Each policy of the spec becomes restrictive policies, since a permissive one of the tenant's own would open all rows
 -- beside permissive ones of ours. As restrictive policies let nothing in by themselves, there is a permissive one
--- besides. It has the tests that hold for every role and command, so that whoever drops the others finds no open
+-- besides. It has the tests that hold for every role and command, so that a user who drops the others finds no open
 -- table. Where the tenant has permissive policies of its own, or turned row-level security on itself, it is left out,
 -- for it would let in what the tenant keeps out.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cover_plan(schema_ids uuid[])
@@ -334,7 +334,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._passes_policies(oid, oid) FROM PUBLIC;
 
 -- What reader and writer get on a new object of their tenant where default privileges give nothing; null for a table
--- from which somebody took what it had.
+-- from which a user took what it had.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._due_rights(reader oid, writer oid, is_routine boolean, acl aclitem[],
                                                              owner oid)
 RETURNS jsonb

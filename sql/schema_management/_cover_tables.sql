@@ -4,7 +4,7 @@
 -- that another session holds.
 --
 -- Each table needs its strongest lock for a moment. It is asked for 100 ms, and when one was not had, for 20 ms: a
--- session that holds one lock often holds more. What is locked is left; whoever waits behind us waits no longer
+-- session that holds one lock often holds more. What is locked is left; a session that waits behind us waits no longer
 -- than that. What was done is locked until the commit, so after 300 ms the rest is left as well.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._cover_tables(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                most integer)

@@ -60,7 +60,7 @@ async fn reads_the_mounted_secret_again(
     }
     assert_eq!(world.sql("SELECT count(*) FROM acme.pupils"), rows.to_string());
 
-    // Whoever else answers under this address is not believed.
+    // Another server that answers under this address is not believed.
     pod.renew(&of_another_authority(&third));
     let error = start(&pod).work(1).expect_err("a server that the authority does not know");
     assert!(error.to_lowercase().contains("certificate"), "{error}");

@@ -31,7 +31,7 @@ async fn proves(
     let manifest = example("migrations.yaml", job);
     let release = TempDir::new().unwrap();
     prepare(release.path(), Some(SECOND));
-    // Whoever else answers under this address is not believed.
+    // Another server that answers under this address is not believed.
     let error = migrate(&Pod::start(&manifest, &of_another_authority(&first)), release.path()).unwrap_err();
     assert!(error.to_lowercase().contains("certif"), "{error}");
     migrate(&Pod::start(&manifest, &first), release.path()).unwrap();

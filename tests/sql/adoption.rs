@@ -1,4 +1,4 @@
-//! A schema that stands already becomes a tenant, with all that is in it, and whoever used it goes on.
+//! A schema that stands already becomes a tenant, with all that is in it, and the applications that used it go on.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Whoever made the schema that is adopted, or uses it meanwhile, gets no rights by it, and holds nothing up for ever.
+//! A role that made the schema that is adopted, or uses it meanwhile, gets no rights by it, and holds nothing up for ever.
 
 use serde_json::json;
 

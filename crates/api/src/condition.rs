@@ -158,9 +158,7 @@ impl Verdict {
         let facets = old.iter().filter(|other| ConditionType::ALL.iter().all(|own| other.type_ != own.as_str()));
         std::iter::once(ready).chain(also).chain(facets.cloned()).collect()
     }
-}
 
-impl Verdict {
     fn condition(
         &self,
         type_: ConditionType,
@@ -206,7 +204,7 @@ pub fn put_beside(
 }
 
 /// Puts a condition in the place of the one of its type, or last: their order stays, so that the same facts are the same status.
-pub fn put(conditions: &mut Vec<Condition>, new: Condition) {
+fn put(conditions: &mut Vec<Condition>, new: Condition) {
     match conditions.iter_mut().find(|condition| condition.type_ == new.type_) {
         Some(before) => *before = new,
         None => conditions.push(new),

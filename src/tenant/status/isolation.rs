@@ -3,42 +3,26 @@
 //! It is beside `Ready`: a tenant that reaches too far works, and a single `GRANT` must not make a thousand applications look
 //! broken. It says what the latest look found, and no time: a look that finds the same writes nothing.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-
 use crate::{
-    api::condition::{ConditionType, Reason, Verdict, find, put, whole_seconds},
+    api::condition::{Readiness, Reason, Verdict},
     contract::{Hole, HoleKind},
 };
 
-/// Puts the condition among those of the verdict. `holes` are nothing while nobody looked.
-pub(super) fn tell(
-    conditions: &mut Vec<Condition>,
-    schema: &str,
-    is_closed: bool,
-    holes: Option<&[Hole]>,
-    generation: i64,
-    now: Timestamp,
-) {
-    let (status, reason, message) = match holes {
-        _ if is_closed => ("Unknown", Reason::AccessClosed, format!("schema {schema} is suspended")),
-        None => ("Unknown", Reason::NotLookedAt, "no survey has looked at the rights of the tenant's roles yet".into()),
-        Some([]) => ("True", Reason::NoHoleFound, format!("the tenant's roles can do nothing beyond schema {schema}")),
-        Some(holes @ [first, ..]) => ("False", reason(&first.kind), told(holes)),
+/// What the condition says. `holes` are nothing while no survey has looked.
+pub(super) fn isolation(schema: &str, is_closed: bool, holes: Option<&[Hole]>) -> Verdict {
+    let (ready, reason, message) = match holes {
+        _ if is_closed => (Readiness::Unknown, Reason::AccessClosed, format!("schema {schema} is suspended")),
+        None => {
+            let message = "no survey has looked at the rights of the tenant's roles yet".to_owned();
+            (Readiness::Unknown, Reason::NotLookedAt, message)
+        }
+        Some([]) => {
+            let message = format!("the tenant's roles can do nothing beyond schema {schema}");
+            (Readiness::True, Reason::NoHoleFound, message)
+        }
+        Some(holes @ [first, ..]) => (Readiness::False, reason(&first.kind), told(holes)),
     };
-    let type_ = ConditionType::Isolated;
-    let since = find(conditions, type_)
-        .filter(|before| before.status == status)
-        .map_or_else(|| whole_seconds(now), |before| before.last_transition_time.clone());
-    let told = Condition {
-        type_: type_.as_str().to_owned(),
-        status: status.to_owned(),
-        reason: reason.as_str().to_owned(),
-        message: Verdict::of(reason, message, true).message().to_owned(),
-        observed_generation: Some(generation),
-        last_transition_time: since,
-    };
-    put(conditions, told);
+    Verdict::of(reason, message, ready)
 }
 
 fn reason(kind: &HoleKind) -> Reason {

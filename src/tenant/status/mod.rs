@@ -161,7 +161,8 @@ pub fn status(
         let new = || made.and_then(|made| from_value::<Box<[Hole]>>(made.detail.get("isolation")?.clone()).ok());
         let holes = row.map_or_else(new, |row| row.isolation.clone());
         let generation = tenant.metadata.generation.unwrap_or_default();
-        isolation::tell(&mut status.conditions, schema, is_closed, holes.as_deref(), generation, now);
+        let verdict = isolation::isolation(schema, is_closed, holes.as_deref());
+        put_beside(Some(&verdict), ConditionType::Isolated, &mut status.conditions, generation, now);
     }
     status
 }
