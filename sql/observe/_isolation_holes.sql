@@ -55,16 +55,17 @@ BEGIN
         JOIN pg_roles AS r ON r.rolname = current_user
         JOIN pg_database AS d ON d.datname = current_database()
     ), tenant AS MATERIALIZED (
-        SELECT t.id, t.schema_oid, t.logins, t.login_oids, t.owner_role, t.owner_role_oid, t.reader_role,
+        SELECT t.id, t.schema_oid, t.keeper, t.logins, t.login_oids, t.owner_role, t.owner_role_oid, t.reader_role,
                t.reader_role_oid, t.writer_role, t.writer_role_oid
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
         WHERE t.id = ANY ($1) AND t.status = 'active'
         UNION ALL
-        SELECT new.id, 0, '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL
+        SELECT new.id, 0, NULL, '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL
         FROM (VALUES (edu_matrix_hub_schema._new_tenant())) AS new (id) WHERE new.id = ANY ($1)
     ), own AS MATERIALIZED (
-        -- The role through which logins connect is every tenant's.
+        -- The role through which logins connect is every tenant's, that of its keeper's group is its own. A tenant that
+        -- is not made yet comes to a group that has room.
         SELECT t.id, r.oid, r.rolname, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
         FROM tenant AS t
         CROSS JOIN server AS s
@@ -72,7 +73,10 @@ BEGIN
             SELECT l.name, l.oid FROM unnest(t.logins, t.login_oids) AS l (name, oid)
             UNION ALL
             VALUES (t.owner_role, t.owner_role_oid), (t.reader_role, t.reader_role_oid),
-                   (t.writer_role, t.writer_role_oid), (NULL, s.entry)) AS w (name, oid)
+                   (t.writer_role, t.writer_role_oid), (NULL, s.entry)
+            UNION ALL
+            SELECT NULL, k.connect_role_oid FROM edu_matrix_hub_schema.role_keepers AS k
+            WHERE k.n = t.keeper OR t.schema_oid = 0 AND k.is_open AND k.parent IS NOT NULL) AS w (name, oid)
         -- OFFSET 0 makes these probes of an index, and not a walk over all roles of the server.
         CROSS JOIN LATERAL (SELECT a.* FROM pg_roles AS a WHERE a.oid = w.oid OFFSET 0) AS r
         WHERE r.rolname = coalesce(w.name, r.rolname)

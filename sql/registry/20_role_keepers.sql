@@ -26,3 +26,5 @@ FROM pg_catalog.pg_proc AS p
 WHERE k.role_oid IS NULL AND p.pronamespace = 'edu_matrix_hub_schema'::pg_catalog.regnamespace
   AND p.proname = k.function_name
   AND pg_catalog.pg_get_userbyid(p.proowner) = k.role_name;
+-- The role through which the logins of its tenants connect (see _connect_group), once there is one.
+ALTER TABLE edu_matrix_hub_schema.role_keepers ADD COLUMN IF NOT EXISTS connect_role_oid oid;

@@ -94,6 +94,15 @@ FROM (
     ) AS h
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
     UNION ALL
+    -- And what their keeper's group may, by which they connect.
+    SELECT t.id, pg_catalog.hash_record_extended(
+               m.*, 517 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    FROM edu_matrix_hub_schema.tenant_credentials AS c
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id
+    JOIN edu_matrix_hub_schema.role_keepers AS k ON k.n = t.keeper
+    JOIN pg_catalog.pg_auth_members AS m ON m.member = k.connect_role_oid
+    WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL
+    UNION ALL
     -- What migrations own as themselves, of the first thousand that depends on their logins (see _credential_drift).
     SELECT l.schema_id, pg_catalog.hashint8extended(
                (s.classid::pg_catalog.int8 << 32) + s.objid::pg_catalog.int8,

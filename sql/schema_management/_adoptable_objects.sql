@@ -138,7 +138,8 @@ BEGIN
     RETURN EXISTS (SELECT FROM edu_matrix_hub_schema.installation AS i
                    WHERE $1 IN (to_regrole(quote_ident(i.owner_role)), to_regrole(quote_ident(i.admin_role)),
                                 to_regrole(quote_ident(i.operator_role)), i.connect_role_oid))
-        OR EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.role_oid = $1)
+        OR EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k
+                   WHERE $1 IN (k.role_oid, k.connect_role_oid))
         OR EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
                    WHERE $1 IN (t.owner_role_oid, t.reader_role_oid, t.writer_role_oid, t.deleter_role_oid)
                       OR $1 = ANY (t.login_oids))

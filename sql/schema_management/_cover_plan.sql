@@ -313,6 +313,15 @@ BEGIN
     CROSS JOIN LATERAL unnest(p.tables) AS w (name)
     WHERE NOT EXISTS (SELECT FROM relation AS r WHERE r.id = p.id AND r.relname = w.name)
     UNION ALL
+    -- A column that no table has, where there are tables, may be a slip of the pen: nothing is kept by its policy.
+    SELECT p.id, 'open', NULL, false, NULL,
+           format('policy "%s" is on no table: none in schema %I has the column "%s"', p.policy, t.schema_name,
+                  p.column_name), NULL, NULL
+    FROM policy AS p
+    JOIN tenant AS t ON t.id = p.id
+    WHERE p.tables IS NULL AND EXISTS (SELECT FROM relation AS r WHERE r.id = p.id AND r.relkind IN ('r', 'p'))
+      AND NOT EXISTS (SELECT FROM matched AS m WHERE m.id = p.id AND m.policy = p.policy)
+    UNION ALL
     SELECT r.id, 'forced', r.oid, false, r.full_name, NULL,
            format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', r.full_name), NULL
     FROM relation AS r WHERE r.relforcerowsecurity AND r.relkind IN ('r', 'p')

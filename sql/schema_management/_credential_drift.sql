@@ -78,7 +78,7 @@ BEGIN
         UNION ALL
         SELECT NULL, r.oid, r.rolname FROM pg_roles AS r WHERE r.rolname = current_user
     ), login AS MATERIALIZED (
-        SELECT t.id, t.keeper, t.access, t.schema_name, t.reader_role, t.writer_role,
+        SELECT t.id, t.keeper, k.connect_role_oid AS entry_group, t.access, t.schema_name, t.reader_role, t.writer_role,
                format('kubectl annotate tenantschema --namespace %s %s --overwrite '
                       'edumatrixhub.io/rotate-requested-at=$(date --utc +%%FT%%TZ)',
                       t.owner_namespace, t.owner_name) AS rotation,
@@ -95,6 +95,7 @@ BEGIN
         FROM edu_matrix_hub_schema.tenant_credentials AS c
         JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id AND t.status IN ('active', 'suspended')
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
+        LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.n = t.keeper
         CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
         LEFT JOIN pg_roles AS r ON r.oid = l.oid
         WHERE c.schema_id = ANY ($1) AND c.withdrawn_at IS NULL
@@ -109,9 +110,9 @@ BEGIN
                                                           THEN 'set_option' ELSE 'inherit_option' END)::boolean,
                                     true)) AS usable,
                -- While writes are taken from a tenant its logins only read, and perhaps delete.
-               CASE WHEN l.is_blocked THEN ARRAY[l.reader_role_oid, l.deleter_role_oid, s.entry]
-                    WHEN l.migrates THEN ARRAY[l.owner_role_oid, s.entry]
-                    ELSE ARRAY[l.reader_role_oid, l.writer_role_oid, s.entry] END AS groups
+               CASE WHEN l.is_blocked THEN ARRAY[l.reader_role_oid, l.deleter_role_oid, s.entry, l.entry_group]
+                    WHEN l.migrates THEN ARRAY[l.owner_role_oid, s.entry, l.entry_group]
+                    ELSE ARRAY[l.reader_role_oid, l.writer_role_oid, s.entry, l.entry_group] END AS groups
         FROM login AS l CROSS JOIN server AS s WHERE l.rolname = l.name
     ), found AS (
         SELECT l.id, 'login' AS kind, format('login "%s" is missing', l.name) AS what, false AS repairable,
@@ -174,10 +175,13 @@ BEGIN
                                    ('login', o.reader_role, o.reader_role_oid, o.keeper, true),
                                    ('login', o.writer_role, o.writer_role_oid, o.keeper, true),
                                    ('login', o.deleter_role, o.deleter_role_oid, o.keeper, o.access = 'WriteBlocked'),
-                                   ('entry', o.entry_name, o.entry, NULL, true)) AS w (kind, name, oid, helper, wanted)
+                                   ('entry', o.entry_name, o.entry, o.keeper, true)) AS w (kind, name, oid, helper, wanted)
         LEFT JOIN pg_roles AS g ON g.oid = w.oid
         WHERE w.wanted AND (w.kind = 'entry' OR g.rolname = w.name AND g.oid = ANY (o.groups))
           AND g.oid = ANY (o.usable) IS NOT TRUE
+          -- From 16 on a login may connect through the group of its keeper.
+          AND NOT (w.kind = 'entry' AND coalesce(o.entry_group = ANY (o.usable)
+                                                 AND pg_has_role(o.entry_group, g.oid, 'USAGE'), false))
 
         UNION ALL
         -- A tenant chooses how long its defaults are; ours are short. Those of a login that keeps one are taken back

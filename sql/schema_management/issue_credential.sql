@@ -225,7 +225,7 @@ BEGIN
         END IF;
     END LOOP;
     IF NOT pg_has_role(login, entry, 'USAGE') THEN
-        PERFORM edu_matrix_hub_schema._let_connect(login);
+        PERFORM edu_matrix_hub_schema._let_connect(tenant.keeper, login);
     END IF;
 END
 $function$;

@@ -85,7 +85,7 @@ BEGIN
                         WHEN 'writers' THEN
                             PERFORM edu_matrix_hub_schema._block_writes(tenant, tenant.access = 'WriteBlocked');
                         WHEN 'entry' THEN
-                            PERFORM edu_matrix_hub_schema._let_connect(finding.role_name);
+                            PERFORM edu_matrix_hub_schema._let_connect(finding.helper, finding.role_name);
                         WHEN 'owner', 'owned' THEN
                             IF finding.role_name <> current_user THEN
                                 PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'take',

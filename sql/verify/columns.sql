@@ -63,6 +63,7 @@ BEGIN
             ('role_keepers', 'column', 'is_open', 'boolean NOT NULL DEFAULT true'),
             ('role_keepers', 'column', 'created_at', 'timestamp with time zone NOT NULL DEFAULT now()'),
             ('role_keepers', 'column', 'role_oid', 'oid'),
+            ('role_keepers', 'column', 'connect_role_oid', 'oid'),
             ('role_keepers', 'constraint', 'role_keepers_function_name_key', 'UNIQUE (function_name)'),
             ('role_keepers', 'constraint', 'role_keepers_parent_fkey',
              'FOREIGN KEY (parent) REFERENCES role_keepers(n)'),

@@ -62,8 +62,9 @@ BEGIN
             ('_commented', 'namespace oid', true, 0),
             ('_comment_on_constraint', 'wanted oid', true, 0),
             ('_create_tenant_roles', 'schema_id uuid', true, 0),
+            ('_connect_group', 'keeper integer', true, 0),
             ('_connect_role', '', true, 0),
-            ('_connect_role_name', '', true, 0),
+            ('_connect_role_name', 'keeper integer', true, 0),
             ('_contest', '', true, 0),
             ('_cover_drift', 'schema_ids uuid[]', true, 0),
             ('_cover_plan', 'schema_ids uuid[]', true, 0),
@@ -158,7 +159,7 @@ BEGIN
             ('_let_members', 'tenant edu_matrix_hub_schema.tenant_schemas, taken jsonb, what text, '
                              'wanted boolean', true, 0),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, 0),
-            ('_let_connect', 'login text', true, 0),
+            ('_let_connect', 'keeper integer, login text', true, 0),
             ('_let_grantees_in', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_limit_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, '
                               'credential edu_matrix_hub_schema.tenant_credentials, names text[]', true, 0),
@@ -222,6 +223,7 @@ BEGIN
             ('_record_snapshot', 'backup_id uuid, facts jsonb', true, 0),
             ('_refuse', 'reason text, message text, detail jsonb', false, 0),
             ('_refuse_copy', '', true, 0),
+            ('_refuse_other_connect_role', 'role_name text, known oid', true, 0),
             ('_refuse_shared', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_refuse_missing_tables', 'backup edu_matrix_hub_schema.schema_backups, namespace oid', true, 0),
             ('_refuse_dependents', 'namespace oid, way_out text, catalog oid, objects oid[]', true, 0),

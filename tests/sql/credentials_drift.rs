@@ -94,7 +94,14 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
             ),
         ];
         if has_keepers() {
-            for group in [&tenant.reader, &tenant.writer, connect] {
+            let group = format!(
+                "{connect}_{}",
+                database.one::<i32>("SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas").await
+            );
+            let lost = format!("SET ROLE {}; REVOKE {connect} FROM {group}; RESET ROLE", database.owner_role);
+            changes.push((lost, 2));
+            changes.push((format!("DROP ROLE {group}"), 2));
+            for group in [&tenant.reader, &tenant.writer, &group] {
                 let of = format!("roleid = '{group}'::regrole AND member = '{now}'::regrole");
                 let taken = format!(
                     "DO $$ BEGIN EXECUTE (

@@ -26,7 +26,26 @@ async fn all_holes(database: &Database, tenant: &Tenant, neighbour: &Tenant, log
     let Tenant { owner, reader, writer, .. } = tenant;
     let (name, admin) = (&database.name, database.admin_role());
     let registry = "edu_matrix_hub_schema";
+    // The role of all logins, and that of those whose roles one keeper keeps.
+    let roles = "SELECT rolname::text FROM pg_roles WHERE oid IN";
+    let entry: String = database.one(&format!("{roles} (SELECT connect_role_oid FROM {registry}.installation)")).await;
+    let entry_group = match database
+        .admin
+        .query_opt(&format!("{roles} (SELECT connect_role_oid FROM {registry}.role_keepers)"), &[])
+        .await
+        .unwrap()
+    {
+        Some(row) => row.get(0),
+        None => entry.clone(),
+    };
     vec![
+        (format!("GRANT CREATE ON DATABASE {name} TO {entry}"), "database", format!("{entry} may create"), false),
+        (
+            format!("GRANT CREATE ON DATABASE {name} TO {entry_group}"),
+            "database",
+            format!("{entry_group} may create"),
+            false,
+        ),
         (format!("ALTER ROLE {reader} BYPASSRLS"), "attribute", "has BYPASSRLS".into(), false),
         (format!("ALTER ROLE {writer} CREATEDB"), "attribute", "has CREATEDB".into(), false),
         (format!("ALTER ROLE {owner} CREATEROLE"), "attribute", "has CREATEROLE".into(), false),
