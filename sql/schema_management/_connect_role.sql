@@ -39,8 +39,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._connect_role() FROM PUBLIC;
 
 -- The role that logins of the tenants of one role keeper are members of, by which they are of the one above; with
--- `keeper` null, on PostgreSQL 15, it is that one. From 16 on GRANT reads all members of the role that it gives: with one
--- role for all logins of 5,000 tenants the next tenant's cost six times what the first one's did.
+-- `keeper` null, on PostgreSQL 15, it is that one. From 16 on GRANT reads all members of the role that it gives: with
+-- one role for all logins of 5,000 tenants the next tenant cost six times what the first one did.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._connect_group(keeper integer) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

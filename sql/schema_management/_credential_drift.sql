@@ -175,7 +175,8 @@ BEGIN
                                    ('login', o.reader_role, o.reader_role_oid, o.keeper, true),
                                    ('login', o.writer_role, o.writer_role_oid, o.keeper, true),
                                    ('login', o.deleter_role, o.deleter_role_oid, o.keeper, o.access = 'WriteBlocked'),
-                                   ('entry', o.entry_name, o.entry, o.keeper, true)) AS w (kind, name, oid, helper, wanted)
+                                   ('entry', o.entry_name, o.entry, o.keeper, true))
+                                  AS w (kind, name, oid, helper, wanted)
         LEFT JOIN pg_roles AS g ON g.oid = w.oid
         WHERE w.wanted AND (w.kind = 'entry' OR g.rolname = w.name AND g.oid = ANY (o.groups))
           AND g.oid = ANY (o.usable) IS NOT TRUE

@@ -27,7 +27,7 @@ struct Tenant {
     /// Its TenantDatabase, if that could be read.
     database: Option<String>,
     is_retained: bool,
-    /// A Secret of it would go with its object.
+    /// One of its Secrets would go with its object.
     owns_secret: bool,
 }
 
@@ -37,11 +37,10 @@ impl From<Read<TenantSchema>> for Tenant {
             Read::Whole(tenant) => Self {
                 database: Some(tenant.spec.database().to_owned()),
                 is_retained: tenant.spec.deletion_policy == Some(DeletionPolicy::Retain),
-                owns_secret: tenant
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.credentials.as_ref())
-                    .is_some_and(|told| told.secret_uid.is_some() && !told.secret_stays()),
+                owns_secret: tenant.status.iter().any(|status| {
+                    let told = [&status.credentials, &status.migration_credentials];
+                    told.into_iter().flatten().any(|told| told.secret_uid.is_some() && !told.secret_stays())
+                }),
                 metadata: tenant.metadata,
             },
             Read::Unreadable(unread) => {
@@ -125,7 +124,11 @@ fn secrets(count: usize, selection: &Selection) -> String {
     if count == 0 {
         return String::new();
     }
-    let owned = r#"{range .items[?(@.status.credentials.secretRetention=="Owned")]}{.metadata.name}{"\n"}{end}"#;
+    // kubectl's filters know no "or".
+    let owned = ["credentials", "migrationCredentials"].map(|which| {
+        format!(r#"{{range .items[?(@.status.{which}.secretRetention=="Owned")]}}{{.metadata.name}}{{"\n"}}{{end}}"#)
+    });
+    let owned = owned.concat();
     let commands: Vec<_> = selection
         .for_kubectl()
         .iter()

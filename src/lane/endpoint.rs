@@ -63,7 +63,7 @@ impl Endpoint {
     }
 
     fn place(&self) -> Place {
-        Place { host: self.host.clone(), port: self.port, database: self.database.clone() }
+        Place { host: self.host.clone(), port: self.port, database: self.database.clone(), ..Place::default() }
     }
 
     /// What tells it from another one, so that a Secret which leads elsewhere is noticed.
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn endpoint(host: &str, database: &str, tls: TlsMode) -> Endpoint {
-        let place = Place { host: host.to_owned(), port: 5432, database: database.to_owned() };
+        let place = Place { host: host.to_owned(), port: 5432, database: database.to_owned(), ..Place::default() };
         Endpoint::of(&place, tls, Some(b"PEM"), None)
     }
 

@@ -22,10 +22,10 @@ use crate::{
         command::{Kind, List},
         condition::{ConditionType, Reason, find},
         credentials::CredentialsStatus,
-        endpoint::ClientEndpoint,
+        endpoint::{ClientEndpoint, ReadEndpoint},
         policy::{DeletionPolicy, Enforcement},
         tenant_database::{InstitutionsMode, Limits},
-        tenant_schema::{Access, Effective, FinalBackup, Place},
+        tenant_schema::{Access, Effective, FinalBackup, Place, ReadPlace},
         transfer::{ObjectName, Transfer},
     },
     contract::{Brake, InstitutionSource, Owner, Quota, RowSecurity},
@@ -61,6 +61,8 @@ pub struct Desired {
     pub access: Access,
     /// Where applications connect to, if not where the operator does.
     pub client: Option<ClientEndpoint>,
+    /// Where they may only read, if there is such a place.
+    pub read: Option<ReadEndpoint>,
     /// What its applications and its migrations are to log in with, and what the status tells of it.
     pub logins: Vec<Logins>,
     /// Which rows its applications have, if the spec asks for policies.
@@ -93,7 +95,10 @@ impl Desired {
     /// Where applications find the tenant, if the operator finds it there.
     #[must_use]
     pub fn place(&self, own: &Place) -> Place {
-        self.client.as_ref().map_or_else(|| own.clone(), |client| client.place(own))
+        let mut place = self.client.as_ref().map_or_else(|| own.clone(), |client| client.place(own));
+        place.read_endpoint =
+            self.read.as_ref().map(|read| ReadPlace { host: read.host.clone(), port: read.port.unwrap_or(place.port) });
+        place
     }
 }
 
@@ -192,6 +197,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
+        read: database.spec.read_endpoint.clone(),
         logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now),
         row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         was_refused: was_refused(tenant),

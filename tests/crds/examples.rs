@@ -75,7 +75,8 @@ pub fn tenant() -> Value {
         },
         "status": {
             "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "schemaName": "education", "schemaId": INSTITUTION,
-            "connection": { "host": "db.example", "port": 5432, "database": "edu" },
+            "connection": { "host": "db.example", "port": 5432, "database": "edu",
+                "readEndpoint": { "host": "replica.example", "port": 5432 } },
             "roles": { "owner": "education_1_owner", "writer": "education_1_writer", "reader": "education_1_reader" },
             "databaseName": "app", "state": "Suspended",
             "blocked": { "cause": "Institution", "since": "2026-01-31T12:00:00Z" }, "storageUsed": "1.2Gi", "storageUsedBytes": 1_288_490_188,

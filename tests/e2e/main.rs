@@ -42,6 +42,7 @@ mod nothing_made;
 mod outage;
 mod pause;
 mod planted;
+mod pooled;
 mod privileges;
 mod quotas;
 mod quotas_late;

@@ -162,7 +162,7 @@ fn seen<K: Kind>(object: &K, wish: Wish<'_, K>, observed: &K::Observed) -> Strin
         ("team-a", &format!("{} team-a/{}", K::kind(&()), object.name_any()))
     );
     let applied = as_planned(&plan);
-    let place = Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() };
+    let place = Place { host: "db".to_owned(), port: 5432, database: "app".to_owned(), ..Place::default() };
     let pass = if plan.paused {
         Pass::Paused { wish, plan: &plan, observed }
     } else {

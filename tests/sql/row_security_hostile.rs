@@ -96,6 +96,25 @@ async fn whatever_an_owner_does_to_a_policy_is_found_and_put_right() {
 }
 
 #[tokio::test]
+async fn a_policy_whose_column_no_table_has_is_told() {
+    with_database(async |database| {
+        let tenant = database.tenant("school").await;
+        let policies = Policies::of(&database, &tenant).await;
+        let misspelt = json!([{ "name": "own", "column": "user_idd", "setting": "app.user_id" }]);
+        policies.covered("Required", misspelt).await;
+        assert_eq!(policies.told().await["uncovered"], json!([]), "there is no table yet");
+        database.as_owner(&tenant, PROFILES).await;
+        policies.repair().await;
+        let what = "policy \"own\" is on no table: none in schema school has the column \"user_idd\"";
+        assert_eq!(policies.told().await["uncovered"][0]["what"], what);
+        database.as_owner(&tenant, "ALTER TABLE profiles ADD user_idd int").await;
+        policies.repair().await;
+        assert_eq!(policies.told().await["uncovered"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_rename_opens_nothing() {
     with_database(async |database| {
         let tenant = database.tenant("school").await;

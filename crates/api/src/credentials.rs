@@ -54,7 +54,7 @@ pub struct Credentials {
     pub rotation_period_days: Option<i32>,
 
     /// For how many seconds the former password goes on working after that, so that applications have time to read the new
-    /// one. Then its login is closed and its sessions end.
+    /// one. Then its login is closed and its sessions end. The next rotation ends it in any case.
     ///
     /// Default: `3600`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -41,7 +41,7 @@ impl ClientEndpoint {
     /// Where applications find a database that the operator finds there.
     #[must_use]
     pub fn place(&self, own: &Place) -> Place {
-        Place { host: self.host.clone(), port: self.port.unwrap_or(own.port), database: own.database.clone() }
+        Place { host: self.host.clone(), port: self.port.unwrap_or(own.port), ..own.clone() }
     }
 }
 

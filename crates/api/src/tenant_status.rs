@@ -188,6 +188,23 @@ pub struct Place {
     /// The database.
     #[schemars(length(max = 63))]
     pub database: String,
+
+    /// Where applications may only read, if the `TenantDatabase` has such a place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_endpoint: Option<ReadPlace>,
+}
+
+/// Where applications may only read.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadPlace {
+    /// The name or address of the server.
+    #[schemars(length(max = 1024))]
+    pub host: String,
+
+    /// Its port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
 }
 
 /// The roles of a schema. None of them may log in; a login is given one of them.

@@ -91,7 +91,7 @@ pub async fn open(
     let (tls, ca_pem, client_ca_pem) = (connection.tls, connection.ca_pem.clone(), connection.client_ca_pem.clone());
     let size = spec.connection.max_connections();
     let Reached { functions, facts } = reach(database, connection, metrics).await?;
-    let place = Place { host, port: i32::from(port), database: facts.database_name.clone() };
+    let place = Place { host, port: i32::from(port), database: facts.database_name.clone(), ..Place::default() };
     let status = database.status.as_ref();
     let remembered = status.and_then(|status| Some((status.installation_id.as_deref()?, status.epoch.unwrap_or(0))));
     let identity = Identity {

@@ -133,7 +133,7 @@ fn a_tenant_that_grows_and_is_close_to_its_limit_is_looked_at_sooner() {
         merge(&mut found["own"], json!({ "usage_at": written_at }));
         let observed = answer(found).into();
         let applied = tenant_schema_operator::plan::Applied::nothing();
-        let place = Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() };
+        let place = Place { host: "db".to_owned(), port: 5432, database: "app".to_owned(), ..Place::default() };
         let pass = Pass::Applied {
             wish: Wish::Keep(&desired),
             observed: &observed,

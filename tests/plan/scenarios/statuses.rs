@@ -17,7 +17,7 @@ use crate::{annotated, answer, deleted, merge, resolved, row, tenant};
 const GIB: i64 = 1 << 30;
 
 pub fn place() -> Place {
-    Place { host: "db".to_owned(), port: 5432, database: "app".to_owned() }
+    Place { host: "db".to_owned(), port: 5432, database: "app".to_owned(), ..Place::default() }
 }
 
 /// The status that a pass tells which had nothing to do; `change` is what the row has.

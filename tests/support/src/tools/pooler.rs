@@ -31,32 +31,38 @@ impl Pooler {
 
     /// Starts one before this server, for all its databases and logins.
     pub fn start(server: &PostgresInfo) -> Self {
+        let configuration = format!(
+            "[databases]\n* = host={} port={}\n[pgbouncer]\nlisten_addr = *\nlisten_port = 6432\n\
+             pool_mode = transaction\nauth_type = scram-sha-256\nauth_file = /etc/pgbouncer/users.txt\nauth_user = {}\n\
+             auth_query = SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1\n\
+             client_tls_sslmode = allow\nclient_tls_cert_file = /etc/pgbouncer/tls.crt\n\
+             client_tls_key_file = /etc/pgbouncer/tls.key\nserver_tls_sslmode = prefer\nmax_client_conn = 1000\nserver_idle_timeout = 5\n",
+            server.host, server.port, server.user,
+        );
+        Self::with(server, &configuration, &format!("\"{}\" \"{}\"\n", server.user, server.password))
+    }
+
+    /// Starts one with this configuration and list of users. What it listens on and its folder are those of here; the
+    /// certificates are the server's.
+    pub fn with(server: &PostgresInfo, configuration: &str, users: &str) -> Self {
         // It goes with the pooler, also when this process is killed.
         let (dir, port) = (TempDir::new().unwrap().keep(), free_port().unwrap());
         let path = |file: &str| dir.join(file).display().to_string();
         // It refuses to run as root, and what it drops to must read its files.
         let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
         let user = if root { "user = nobody" } else { "" };
-        for file in ["server.crt", "server.key"] {
-            fs::copy(server.data_dir.join(file), path(file)).unwrap();
-        }
-        fs::write(path("users.txt"), format!("\"{}\" \"{}\"\n", server.user, server.password)).unwrap();
-        let configuration = format!(
-            "[databases]\n* = host={} port={}\n[pgbouncer]\n{user}\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-             pool_mode = transaction\nauth_type = scram-sha-256\nauth_file = {}\nauth_user = {}\n\
-             auth_query = SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1\n\
-             client_tls_sslmode = allow\nclient_tls_cert_file = {}\nclient_tls_key_file = {}\nserver_tls_sslmode = prefer\n\
-             max_client_conn = 1000\nserver_idle_timeout = 5\n",
-            server.host,
-            server.port,
-            path("users.txt"),
-            server.user,
-            path("server.crt"),
-            path("server.key"),
-        );
+        let listens = format!("listen_addr = 127.0.0.1\n{user}\nunix_socket_dir =\nlisten_port = {port}");
+        let configuration = configuration
+            .replace("listen_addr = *\nlisten_port = 6432", &listens)
+            .replace("/etc/pgbouncer", &dir.display().to_string());
         fs::write(path("pgbouncer.ini"), configuration).unwrap();
+        fs::write(path("users.txt"), users).unwrap();
+        for (from, to) in [("server.crt", "tls.crt"), ("server.key", "tls.key")] {
+            fs::copy(server.data_dir.join(from), path(to)).unwrap();
+        }
+        fs::copy(&server.ca_path, path("server-ca.crt")).unwrap();
         fs::set_permissions(&dir, Permissions::from_mode(0o755)).unwrap();
-        for file in ["server.crt", "server.key", "users.txt", "pgbouncer.ini"] {
+        for file in ["tls.crt", "tls.key", "server-ca.crt", "users.txt", "pgbouncer.ini"] {
             fs::set_permissions(path(file), Permissions::from_mode(0o644)).unwrap();
         }
         let mut command = Command::new(program());
