@@ -64,8 +64,8 @@ BEGIN
         SELECT new.id, 0, NULL, '{}', '{}', NULL, NULL, NULL, NULL, NULL, NULL
         FROM (VALUES (edu_matrix_hub_schema._new_tenant())) AS new (id) WHERE new.id = ANY ($1)
     ), own AS MATERIALIZED (
-        -- The role through which logins connect is every tenant's, that of its keeper's group is its own. A tenant that
-        -- is not made yet comes to a group that has room.
+        -- The role through which logins connect is every tenant's, and so are the groups of its keeper and of the
+        -- parent of that. A tenant that is not made yet comes to a keeper that has room.
         SELECT t.id, r.oid, r.rolname, r.rolsuper, r.rolcreaterole, r.rolcreatedb, r.rolreplication, r.rolbypassrls
         FROM tenant AS t
         CROSS JOIN server AS s
@@ -75,7 +75,9 @@ BEGIN
             VALUES (t.owner_role, t.owner_role_oid), (t.reader_role, t.reader_role_oid),
                    (t.writer_role, t.writer_role_oid), (NULL, s.entry)
             UNION ALL
-            SELECT NULL, k.connect_role_oid FROM edu_matrix_hub_schema.role_keepers AS k
+            SELECT NULL, g.connect_role_oid
+            FROM edu_matrix_hub_schema.role_keepers AS k
+            JOIN edu_matrix_hub_schema.role_keepers AS g ON g.n IN (k.n, k.parent)
             WHERE k.n = t.keeper OR t.schema_oid = 0 AND k.is_open AND k.parent IS NOT NULL) AS w (name, oid)
         -- OFFSET 0 makes these probes of an index, and not a walk over all roles of the server.
         CROSS JOIN LATERAL (SELECT a.* FROM pg_roles AS a WHERE a.oid = w.oid OFFSET 0) AS r

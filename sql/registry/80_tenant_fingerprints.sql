@@ -94,13 +94,14 @@ FROM (
     ) AS h
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL AND l.name IN (c.login, c.previous_login)
     UNION ALL
-    -- And what their keeper's group may, by which they connect.
+    -- And what the group of their keeper is a member of, and that of its parent, by which they connect.
     SELECT t.id, pg_catalog.hash_record_extended(
                m.*, 517 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
     FROM edu_matrix_hub_schema.tenant_credentials AS c
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id
     JOIN edu_matrix_hub_schema.role_keepers AS k ON k.n = t.keeper
-    JOIN pg_catalog.pg_auth_members AS m ON m.member = k.connect_role_oid
+    JOIN edu_matrix_hub_schema.role_keepers AS p ON p.n = k.parent
+    JOIN pg_catalog.pg_auth_members AS m ON m.member IN (k.connect_role_oid, p.connect_role_oid)
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL
     UNION ALL
     -- What migrations own as themselves, of the first thousand that depends on their logins (see _credential_drift).

@@ -1,6 +1,7 @@
 -- The role keeper for a new tenant: null on PostgreSQL 15, else an open one with room. When it is full, one
 -- transaction at a time makes the next; others meanwhile go on with the full one, since waiting would cost more than
--- a few roles too many.
+-- a few roles too many. They wait when it has twice as many as it should: the more roles there are, the longer it takes
+-- to make the next.
 --
 -- The two numbers were measured: smaller keepers cost more for making keepers, larger ones more for each
 -- of their roles.
@@ -26,7 +27,7 @@ BEGIN
         RETURN chosen;
     ELSIF chosen IS NOT NULL THEN
         PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE SKIP LOCKED;
-        IF NOT FOUND THEN
+        IF NOT FOUND AND kept < 2 * tenants_per_keeper THEN
             RETURN chosen;
         END IF;
     END IF;

@@ -38,22 +38,29 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._connect_role() FROM PUBLIC;
 
--- The role that logins of the tenants of one role keeper are members of, by which they are of the one above; with
--- `keeper` null, on PostgreSQL 15, it is that one. From 16 on GRANT reads all members of the role that it gives: with
--- one role for all logins of 5,000 tenants the next tenant cost six times what the first one did.
+-- The group of a role keeper: logins of its tenants are members of it, it is a member of its parent's, and that of the
+-- role above. With `keeper` null, on PostgreSQL 15, it is that role.
+--
+-- From 16 on GRANT reads all members of the role that it gives: with one role for all logins of 5,000 tenants the next
+-- tenant cost six times what the first one did. It also walks through all that the one who gives is a member of. So a
+-- group is given by its own keeper, and only that of a parent, one in 1,024 tenants, by the owner role, which comes to
+-- all roles of all tenants.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._connect_group(keeper integer) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    entry      CONSTANT text := edu_matrix_hub_schema._connect_role();
     group_name CONSTANT text := edu_matrix_hub_schema._connect_role_name(keeper);
     known      oid;
+    giver      integer;
+    above      text;
 BEGIN
     IF keeper IS NULL THEN
-        RETURN entry;
+        RETURN edu_matrix_hub_schema._connect_role();
     END IF;
-    SELECT k.connect_role_oid INTO known FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.n = keeper;
+    SELECT k.connect_role_oid, k.parent INTO known, giver
+    FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.n = keeper;
+    above := edu_matrix_hub_schema._connect_group(giver);
     IF known IS NULL OR to_regrole(quote_ident(group_name)) IS DISTINCT FROM known::regrole THEN
         PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'role_keepers' FOR UPDATE;
         SELECT k.connect_role_oid INTO known FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.n = keeper;
@@ -65,8 +72,8 @@ BEGIN
     ELSE
         PERFORM edu_matrix_hub_schema._refuse_other_connect_role(group_name, known);
     END IF;
-    IF NOT pg_has_role(group_name, entry, 'USAGE') THEN
-        PERFORM edu_matrix_hub_schema._role_command(NULL, 'join inherit', ARRAY[group_name], entry);
+    IF NOT pg_has_role(group_name, above, 'USAGE') THEN
+        PERFORM edu_matrix_hub_schema._role_command(giver, 'join inherit', ARRAY[group_name], above);
     END IF;
     RETURN group_name;
 END

@@ -94,14 +94,22 @@ async fn whatever_is_changed_of_a_login_is_noticed_and_repaired() {
             ),
         ];
         if has_keepers() {
-            let group = format!(
-                "{connect}_{}",
-                database.one::<i32>("SELECT keeper FROM edu_matrix_hub_schema.tenant_schemas").await
+            let keepers = database.one::<Vec<i32>>(
+                "SELECT array_agg(k.n ORDER BY k.parent IS NULL) FROM edu_matrix_hub_schema.role_keepers AS k",
             );
-            let lost = format!("SET ROLE {}; REVOKE {connect} FROM {group}; RESET ROLE", database.owner_role);
-            changes.push((lost, 2));
-            changes.push((format!("DROP ROLE {group}"), 2));
-            for group in [&tenant.reader, &tenant.writer, &group] {
+            let [group, above] = &keepers.await.iter().map(|n| format!("{connect}_{n}")).collect::<Vec<_>>()[..] else {
+                panic!("the first tenant's keeper, and its parent")
+            };
+            for group in [group, above] {
+                let lost = format!(
+                    "DO $$ BEGIN EXECUTE (
+                        SELECT format('REVOKE %s FROM %s GRANTED BY %s', roleid::regrole, member::regrole, grantor::regrole)
+                        FROM pg_auth_members WHERE member = '{group}'::regrole); END $$"
+                );
+                changes.push((lost, 2));
+                changes.push((format!("DROP ROLE {group}"), 2));
+            }
+            for group in [&tenant.reader, &tenant.writer, group] {
                 let of = format!("roleid = '{group}'::regrole AND member = '{now}'::regrole");
                 let taken = format!(
                     "DO $$ BEGIN EXECUTE (

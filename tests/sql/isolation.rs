@@ -26,26 +26,18 @@ async fn all_holes(database: &Database, tenant: &Tenant, neighbour: &Tenant, log
     let Tenant { owner, reader, writer, .. } = tenant;
     let (name, admin) = (&database.name, database.admin_role());
     let registry = "edu_matrix_hub_schema";
-    // The role of all logins, and that of those whose roles one keeper keeps.
-    let roles = "SELECT rolname::text FROM pg_roles WHERE oid IN";
-    let entry: String = database.one(&format!("{roles} (SELECT connect_role_oid FROM {registry}.installation)")).await;
-    let entry_group = match database
-        .admin
-        .query_opt(&format!("{roles} (SELECT connect_role_oid FROM {registry}.role_keepers)"), &[])
-        .await
-        .unwrap()
-    {
-        Some(row) => row.get(0),
-        None => entry.clone(),
+    // The role of all logins, and the groups of those whose roles one keeper keeps.
+    let entries: Vec<String> = database
+        .one(&format!(
+            "SELECT array_agg(rolname::text) FROM pg_roles WHERE oid IN (
+                 SELECT connect_role_oid FROM {registry}.installation UNION SELECT connect_role_oid FROM {registry}.role_keepers)"
+        ))
+        .await;
+    let of_entry = |entry: String| {
+        (format!("GRANT CREATE ON DATABASE {name} TO {entry}"), "database", format!("{entry} may create"), false)
     };
-    vec![
-        (format!("GRANT CREATE ON DATABASE {name} TO {entry}"), "database", format!("{entry} may create"), false),
-        (
-            format!("GRANT CREATE ON DATABASE {name} TO {entry_group}"),
-            "database",
-            format!("{entry_group} may create"),
-            false,
-        ),
+    assert_eq!(entries.len(), if has_keepers() { 3 } else { 1 });
+    let others = vec![
         (format!("ALTER ROLE {reader} BYPASSRLS"), "attribute", "has BYPASSRLS".into(), false),
         (format!("ALTER ROLE {writer} CREATEDB"), "attribute", "has CREATEDB".into(), false),
         (format!("ALTER ROLE {owner} CREATEROLE"), "attribute", "has CREATEROLE".into(), false),
@@ -131,7 +123,8 @@ async fn all_holes(database: &Database, tenant: &Tenant, neighbour: &Tenant, log
             false,
         ),
         (format!("GRANT EXECUTE ON FUNCTION {registry}.claim_lane TO PUBLIC"), "function", "claim_lane".into(), true),
-    ]
+    ];
+    entries.into_iter().map(of_entry).chain(others).collect()
 }
 
 /// Each alone: it is the one that is found, its statement closes it, and what is ours is closed by a repair.
