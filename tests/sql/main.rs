@@ -37,6 +37,7 @@ mod drift;
 mod emptied;
 mod expiry;
 mod findings;
+mod forced_row_security;
 mod grants;
 mod grants_life;
 mod hostile;
