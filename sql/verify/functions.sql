@@ -93,6 +93,7 @@ BEGIN
             ('_empty_views', 'tenant_id uuid, refs jsonb, changed jsonb', true, 0),
             ('_end_idle_sessions', 'tenant_id uuid, started timestamp with time zone', true, 0),
             ('_end_idle_transactions', 'started timestamp with time zone', true, 0),
+            ('_end_lost_adoptions', 'started timestamp with time zone', true, 0),
             ('_end_job', 'job_id uuid, outcome text, error text, counted boolean, reason text', true, 0),
             ('_end_late_sessions', '', true, 0),
             ('_end_late_writers', '', true, 0),

@@ -17,6 +17,7 @@ mod admin;
 mod adopt;
 mod adoption;
 mod adoption_hostile;
+mod adoption_lost;
 mod adoption_world;
 mod application;
 mod backup_world;
