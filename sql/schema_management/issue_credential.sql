@@ -75,13 +75,15 @@ BEGIN
         by_itself := edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
         INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c
             (schema_id, purpose, login, credential_id, issued_at, connection_limit, statement_timeout_seconds,
-             idle_in_transaction_timeout_seconds, salt)
+             idle_in_transaction_timeout_seconds, salt, made_in)
         VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp(),
                 (options ->> 'connection_limit')::integer, (options ->> 'statement_timeout_seconds')::integer,
-                (options ->> 'idle_in_transaction_timeout_seconds')::integer, split_part(verifier, '$', 2))
+                (options ->> 'idle_in_transaction_timeout_seconds')::integer, split_part(verifier, '$', 2),
+                edu_matrix_hub_schema._this_database())
         ON CONFLICT (schema_id, purpose) DO UPDATE
         SET login = excluded.login, credential_id = excluded.credential_id, issued_at = excluded.issued_at,
-            salt = excluded.salt, salt_seen = false, password_changed = false, tried_at = NULL,
+            salt = excluded.salt, made_in = excluded.made_in, salt_seen = false, password_changed = false,
+            tried_at = NULL,
             previous_login = CASE WHEN in_place THEN c.previous_login ELSE c.login END,
             previous_until = excluded.issued_at + grace, connection_limit = excluded.connection_limit,
             statement_timeout_seconds = excluded.statement_timeout_seconds,
@@ -162,7 +164,7 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_detail(
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT to_jsonb(credential) - ARRAY['schema_id', 'salt', 'salt_seen', 'password_changed', 'tried_at']
+    SELECT to_jsonb(credential) - ARRAY['schema_id', 'salt', 'salt_seen', 'password_changed', 'tried_at', 'made_in']
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 

@@ -313,6 +313,7 @@ BEGIN
             ('tenant_credentials', 'column', 'salt_seen', 'boolean NOT NULL DEFAULT false'),
             ('tenant_credentials', 'column', 'password_changed', 'boolean NOT NULL DEFAULT false'),
             ('tenant_credentials', 'column', 'tried_at', 'timestamp with time zone'),
+            ('tenant_credentials', 'column', 'made_in', 'oid'),
             ('tenant_credentials', 'index', 'tenant_credentials_tried_at', 'btree (tried_at NULLS FIRST)'),
             ('tenant_credentials', 'index', 'tenant_credentials_previous_until',
              'btree (previous_until) WHERE (previous_until IS NOT NULL)'),
