@@ -25,6 +25,7 @@ DECLARE
     tenant    edu_matrix_hub_schema.tenant_schemas;
     sessions  jsonb;
     parked    jsonb;
+    attempt   text;
     tenants   integer := 0;
 BEGIN
     SELECT coalesce(array_agg(DISTINCT r.oid), '{}') INTO closed
@@ -60,15 +61,15 @@ BEGIN
             parked := edu_matrix_hub_schema._close_to_parked(tenant, started);
             CONTINUE WHEN sessions -> 'ended' = '[]' AND parked IS NULL;
             tenants := tenants + 1;
-            IF parked IS NOT NULL OR NOT EXISTS (
-                   SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                   WHERE o.schema_id = tenant_id AND o.type = 'end_sessions'
-                     AND o.started_at > started - interval '1 hour') THEN
+            attempt := format('end the sessions of schema "%s" that were coming in when their login was closed',
+                              tenant.schema_name);
+            IF parked IS NULL THEN
+                PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant_id, started, attempt,
+                                                                  jsonb_build_object('sessions', sessions));
+            ELSE
                 PERFORM edu_matrix_hub_schema._log(tenant_id, 'end_sessions', 'success', NULL, started,
-                    format('end the sessions of schema "%s" that were coming in when their login was closed%s',
-                           tenant.schema_name,
-                           CASE WHEN parked IS NOT NULL THEN ', and close what is open of it' ELSE '' END),
-                    coalesce(parked, '{}') || jsonb_build_object('sessions', sessions));
+                                                   attempt || ', and close what is open of it',
+                                                   parked || jsonb_build_object('sessions', sessions));
             END IF;
         EXCEPTION WHEN OTHERS THEN
             CONTINUE;

@@ -170,6 +170,8 @@ BEGIN
             ('_lock_tenant_meant', 'options jsonb', true, 0),
             ('_login_defaults', 'login text, schema_name text, statement_timeout_seconds integer, '
                                 'idle_in_transaction_timeout_seconds integer, begins_as text', true, 0),
+            ('_log_ended_sessions', 'schema_id uuid, started timestamp with time zone, description text, '
+             'metadata jsonb', true, 0),
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, '
                      'description text, metadata jsonb, error text, sqlstate text', true, 0),
             ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, '
