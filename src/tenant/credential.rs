@@ -72,7 +72,9 @@ pub enum SecretSeen {
         /// Its UID.
         uid: Option<String>,
     },
-    /// It has another one, leads elsewhere, is gone, or another one has its name.
+    /// There is none of its name.
+    Gone,
+    /// It has another one, leads elsewhere, or another one has its name.
     Other,
     /// It could not be written.
     Refused {

@@ -137,10 +137,11 @@ async fn look_at_secret(
     match seen {
         Ok(Some(Found::Same(uid))) => SecretSeen::Same { uid },
         // A password is not issued again and again for a Secret that is refused.
-        Ok(Some(Found::Other)) if !is_told => {
-            rehearsed().await.map_or_else(|refusal| refused(&refusal), |()| SecretSeen::Other)
+        Ok(Some(found)) => {
+            let seen = if found == Found::Gone { SecretSeen::Gone } else { SecretSeen::Other };
+            let refusal = if is_told { Ok(()) } else { rehearsed().await };
+            refusal.map_or_else(|refusal| refused(&refusal), |()| seen)
         }
-        Ok(Some(Found::Other)) => SecretSeen::Other,
         Ok(None) => SecretSeen::NotLooked,
         Err(refusal) => refused(&refusal),
     }

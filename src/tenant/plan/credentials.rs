@@ -112,13 +112,13 @@ fn keep(
     let is_right = match secret {
         // Another object of the tenant published it, which may be gone, or this one and could not tell.
         SecretSeen::Same { .. } => told.is_some(),
-        SecretSeen::Other => false,
+        SecretSeen::Gone | SecretSeen::Other => false,
         SecretSeen::NotLooked | SecretSeen::Refused { .. } => is_told,
     };
     if !is_right && *secret == SecretSeen::NotLooked {
         return Err(format!("Secret {} cannot be looked at just now", wanted.secret.full_name()));
     }
-    if *secret == SecretSeen::Other && told.is_some() && !was_published {
+    if matches!(secret, SecretSeen::Gone | SecretSeen::Other) && told.is_some() && !was_published {
         // It reached no Secret. Applications may use the login before, which stays.
         let half = found.previous_closed_at.map(|_| end_previous(wanted));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());

@@ -172,13 +172,14 @@ fn other_limits_need_no_other_password() {
 
 #[test]
 fn a_secret_that_is_gone_or_leads_elsewhere_is_written_again() {
-    check_secret("credential_secret_gone", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Other);
+    check_secret("credential_secret_gone", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Gone);
+    check_secret("credential_secret_other", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Other);
 }
 
 #[test]
 fn a_secret_of_another_name_is_written_and_the_former_login_lives_for_the_grace() {
     let tenant = asked(told(json!({ "secretName": "former" })), json!({}));
-    check_secret("credential_secret_renamed", &tenant, kept(json!({})), SecretSeen::Other);
+    check_secret("credential_secret_renamed", &tenant, kept(json!({})), SecretSeen::Gone);
 }
 
 #[test]
@@ -379,8 +380,9 @@ fn migrations_whose_secret_is_not_wanted_any_more_are_shut_out_and_applications_
 
 /// The plan while it cannot be said whom readers of the Secret may trust.
 fn check_unread(file: &str, tenant: &TenantSchema, observed: &TenantAnswer) {
-    let authority = "Secret operators/pooler, which spec.clientEndpoint.caSecretRef names, does not exist".to_owned();
-    let unread = Resolved { unread_authority: Some(authority), ..resolved(json!({}), 0) };
+    let authority = "Secret operators/pooler, which spec.clientEndpoint.caSecretRef names, does not exist; make it of the authority's \
+                     certificate: kubectl -n operators create secret generic pooler --from-file=ca.crt=ca.pem";
+    let unread = Resolved { unread_authority: Some(authority.to_owned()), ..resolved(json!({}), 0) };
     let observed = observed.clone().into();
     if tenant.metadata.deletion_timestamp.is_some() {
         golden(file, &seen(tenant, Wish::End(&tenant.removal(&unread)), &observed));
