@@ -115,12 +115,7 @@ pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
 }
 
 /// What is told of what was done to logins of one purpose; `seen` is what there was before that.
-pub(super) fn what_was_done(
-    logins: &Logins,
-    desired: &Desired,
-    seen: &Observed,
-    applied: &Applied,
-) -> Vec<Notice> {
+pub(super) fn what_was_done(logins: &Logins, desired: &Desired, seen: &Observed, applied: &Applied) -> Vec<Notice> {
     let (row, secret) = (seen.answer.own.as_deref(), seen.secret(&logins.purpose));
     let Logins { purpose, wanted, told: before } = logins;
     let (before, wanted, owner) = (before.as_ref(), wanted.is_some(), &desired.owner);
