@@ -7,8 +7,6 @@
 -- Limits and timeouts are what the logins that are open were given; the survey compares them with what they have.
 -- `previous_closed_at` and `withdrawn_at` say when logins were closed. A session that came in before that was committed
 -- is ended by a second call, so the row keeps them until then.
--- `made_in` is the database whose installation issued it: a copy of this database has the same rows, and its logins are
--- the original's.
 -- `salt` is that of the password, as the server tells it to each client that wants to log in. Whether a look at the
 -- server found it was ever so (`salt_seen`), and whether the latest found another (`password_changed`), see
 -- _passwords_to_try.
@@ -36,7 +34,6 @@ ALTER TABLE edu_matrix_hub_schema.tenant_credentials ADD COLUMN IF NOT EXISTS sa
 ALTER TABLE edu_matrix_hub_schema.tenant_credentials
     ADD COLUMN IF NOT EXISTS password_changed boolean NOT NULL DEFAULT false;
 ALTER TABLE edu_matrix_hub_schema.tenant_credentials ADD COLUMN IF NOT EXISTS tried_at timestamptz;
-ALTER TABLE edu_matrix_hub_schema.tenant_credentials ADD COLUMN IF NOT EXISTS made_in oid;
 -- Whose turn it is to be tried.
 CREATE INDEX IF NOT EXISTS tenant_credentials_tried_at
     ON edu_matrix_hub_schema.tenant_credentials (tried_at NULLS FIRST);

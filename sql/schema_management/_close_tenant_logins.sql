@@ -51,18 +51,31 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._this_database() FROM PUBLIC;
 
--- The logins of a tenant's credentials that were issued here, or that were not: in a copy of the database they are the
--- original's. Of those of former releases neither is known.
+-- The logins of a tenant's credentials, of today or before, that were opened here, or that were not: in a copy of the
+-- database they are the original's. Of those of former releases neither is known.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._issued_logins(schema_id uuid, here boolean) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT coalesce(array_agg(l.name), '{}')
-    FROM edu_matrix_hub_schema.tenant_credentials AS c
-    CROSS JOIN LATERAL unnest(ARRAY[c.login, c.previous_login]) AS l (name)
-    WHERE c.schema_id = $1 AND l.name IS NOT NULL AND (c.made_in = edu_matrix_hub_schema._this_database()) = $2
+    SELECT coalesce(array_agg(r.rolname::text), '{}')
+    FROM edu_matrix_hub_schema.opened_logins AS o
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = o.schema_id
+    JOIN pg_roles AS r ON r.oid = o.login_oid AND r.rolname = ANY (t.logins)
+    WHERE o.schema_id = $1 AND (o.made_in = edu_matrix_hub_schema._this_database()) = $2
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._issued_logins(uuid, boolean) FROM PUBLIC;
+
+-- Whether another database of the server has the tenant's roles too, and none of its logins was opened here: then
+-- its logins are that one's, and what is done to their passwords here is done to its applications.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._logins_are_others(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}'
+           AND edu_matrix_hub_schema._issued_logins(tenant.id, true) = '{}'
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._logins_are_others(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Does `action` of _role_command to logins of a tenant, and ends the sessions that these have in all databases, and its
 -- other roles in this one or in all: {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since

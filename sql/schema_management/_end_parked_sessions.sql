@@ -11,8 +11,8 @@
 --
 -- It waits for no lock and is soon over, and what fails is left for the next heartbeat. Tenants come in no order, so
 -- that those that fail do not keep others from their turn. Those that are suspended are _end_suspended_sessions's,
--- those that were just set aside are _end_late_sessions's, and the logins of those that share their roles with another
--- database are not closed at all.
+-- those that were just set aside are _end_late_sessions's, and logins that are another database's are not closed at
+-- all.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_parked_sessions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -53,7 +53,7 @@ BEGIN
                        OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_backups AS b
                                   WHERE b.schema_id = tenant.id AND b.sessions_due
                                     AND b.completed_at > started - interval '1 day')
-                       OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}';
+                       OR edu_matrix_hub_schema._logins_are_others(tenant);
             sessions := edu_matrix_hub_schema._end_sessions(tenant, ARRAY(
                 SELECT r.rolname::text
                 FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
@@ -141,13 +141,14 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.login <> OLD.login THEN
-        INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at)
-        SELECT l.oid, t.id, NEW.issued_at
+        INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at, made_in)
+        SELECT l.oid, t.id, NEW.issued_at, edu_matrix_hub_schema._this_database()
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
         WHERE t.id = NEW.schema_id AND l.name = NEW.login AND l.oid IS NOT NULL
         ON CONFLICT (login_oid) DO UPDATE
-        SET schema_id = excluded.schema_id, opened_at = excluded.opened_at, known_pids = '{}';
+        SET schema_id = excluded.schema_id, opened_at = excluded.opened_at, made_in = excluded.made_in,
+            known_pids = '{}';
     END IF;
     RETURN NULL;
 END

@@ -75,15 +75,13 @@ BEGIN
         by_itself := edu_matrix_hub_schema._open_login(tenant, issued.login, verifier, options);
         INSERT INTO edu_matrix_hub_schema.tenant_credentials AS c
             (schema_id, purpose, login, credential_id, issued_at, connection_limit, statement_timeout_seconds,
-             idle_in_transaction_timeout_seconds, salt, made_in)
+             idle_in_transaction_timeout_seconds, salt)
         VALUES (tenant.id, options ->> 'purpose', issued.login, (options ->> 'credential_id')::uuid, clock_timestamp(),
                 (options ->> 'connection_limit')::integer, (options ->> 'statement_timeout_seconds')::integer,
-                (options ->> 'idle_in_transaction_timeout_seconds')::integer, split_part(verifier, '$', 2),
-                edu_matrix_hub_schema._this_database())
+                (options ->> 'idle_in_transaction_timeout_seconds')::integer, split_part(verifier, '$', 2))
         ON CONFLICT (schema_id, purpose) DO UPDATE
         SET login = excluded.login, credential_id = excluded.credential_id, issued_at = excluded.issued_at,
-            salt = excluded.salt, made_in = excluded.made_in, salt_seen = false, password_changed = false,
-            tried_at = NULL,
+            salt = excluded.salt, salt_seen = false, password_changed = false, tried_at = NULL,
             previous_login = CASE WHEN in_place THEN c.previous_login ELSE c.login END,
             previous_until = excluded.issued_at + grace, connection_limit = excluded.connection_limit,
             statement_timeout_seconds = excluded.statement_timeout_seconds,
@@ -164,24 +162,23 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._credential_detail(
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT to_jsonb(credential) - ARRAY['schema_id', 'salt', 'salt_seen', 'password_changed', 'tried_at', 'made_in']
+    SELECT to_jsonb(credential) - ARRAY['schema_id', 'salt', 'salt_seen', 'password_changed', 'tried_at']
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 
--- Refuses while another database of the server has the tenant's roles too: what is done to their passwords here is done
--- to its applications.
+-- Refuses while another database of the server has the tenant's roles too, unless this one is the original.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_shared(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-DECLARE
-    shares CONSTANT text[] := edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant));
 BEGIN
-    IF shares <> '{}' THEN
+    IF edu_matrix_hub_schema._logins_are_others(tenant) THEN
         PERFORM edu_matrix_hub_schema._refuse('copy',
             format('the roles of the tenant are used in another database of this server too, so its logins stay as '
-                   'they are: %s; drop it, or move it to another server', array_to_string(shares, ', ')));
+                   'they are: %s; drop it, or move it to another server',
+                   array_to_string(edu_matrix_hub_schema._other_databases(
+                       edu_matrix_hub_schema._own_roles(tenant)), ', ')));
     END IF;
 END
 $function$;

@@ -262,6 +262,7 @@ BEGIN
             ('_shared_text', 'databases jsonb', true, 0),
             ('_this_database', '', true, 0),
             ('_issued_logins', 'schema_id uuid, here boolean', true, 0),
+            ('_logins_are_others', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_shut_out', 'tenant edu_matrix_hub_schema.tenant_schemas, action text, logins text[], roles text[], '
                           'everywhere boolean', true, 0),
             ('_size_estimate', 'known jsonb, namespace oid, at timestamp with time zone', true, 0),
