@@ -33,12 +33,13 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     WITH found AS (
-        SELECT c.schema_id, c.purpose, c.salt_seen OR c.salt = f.salt AS salt_seen,
-               c.salt_seen AND c.salt <> f.salt AS password_changed
+        SELECT c.schema_id, c.purpose, n.salt_seen, n.password_changed
         FROM jsonb_to_recordset(salts) AS f (schema_id uuid, purpose text, credential_id uuid, salt text)
         JOIN edu_matrix_hub_schema.tenant_credentials AS c
           ON c.schema_id = f.schema_id AND c.purpose = f.purpose AND c.credential_id = f.credential_id
-        WHERE (c.salt_seen OR c.salt = f.salt, c.salt_seen AND c.salt <> f.salt) <> (c.salt_seen, c.password_changed)
+        CROSS JOIN LATERAL (SELECT c.salt_seen OR c.salt = f.salt AS salt_seen,
+                                   c.salt_seen AND c.salt <> f.salt AS password_changed) AS n
+        WHERE (n.salt_seen, n.password_changed) <> (c.salt_seen, c.password_changed)
         FOR UPDATE OF c SKIP LOCKED
     ), noted AS (
         UPDATE edu_matrix_hub_schema.tenant_credentials AS c

@@ -138,6 +138,7 @@ BEGIN
         END IF;
         PERFORM edu_matrix_hub_schema._prune_log();
         PERFORM edu_matrix_hub_schema._end_idle_transactions(started);
+        PERFORM edu_matrix_hub_schema._end_lost_adoptions(started);
         PERFORM edu_matrix_hub_schema._look_at_isolation(started);
 
         WITH measured AS (

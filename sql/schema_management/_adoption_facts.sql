@@ -153,6 +153,7 @@ DECLARE
     namespace CONSTANT oid := to_regnamespace(quote_ident(schema_name))::oid;
     tenant    edu_matrix_hub_schema.tenant_schemas;
     adoption  edu_matrix_hub_schema.tenant_adoptions;
+    bearer    name;
     why       text;
 BEGIN
     SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
@@ -163,7 +164,16 @@ BEGIN
                                             'access', tenant.access,
                                             'digest', edu_matrix_hub_schema._hand_made_digest(tenant.id)) END;
     ELSIF namespace IS NULL THEN
-        RETURN '{"state": "nothing"}'::jsonb;
+        SELECT * INTO adoption FROM edu_matrix_hub_schema.tenant_adoptions AS a
+        WHERE a.schema_name = $1 AND a.owner_uid = $2 ORDER BY a.began_at DESC LIMIT 1;
+        SELECT n.nspname INTO bearer FROM pg_namespace AS n WHERE n.oid = adoption.schema_oid;
+        IF bearer IS NOT NULL AND NOT edu_matrix_hub_schema._world_moved() THEN
+            RETURN jsonb_build_object('state', 'refused', 'why',
+                format('it is called %I since it began; to let it go on, a DBA can run: ALTER SCHEMA %I RENAME TO %I',
+                       bearer, bearer, $1));
+        END IF;
+        RETURN jsonb_strip_nulls(jsonb_build_object('state', 'nothing', 'moved', adoption.moved,
+                                                    'total', adoption.total));
     END IF;
     why := edu_matrix_hub_schema._not_adoptable(namespace);
     IF why IS NOT NULL THEN

@@ -249,8 +249,8 @@ LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT CASE WHEN jsonb_array_length(databases) > 0
-                THEN '; logins and memberships of its roles stay as they are, since these roles are used in another '
-                     'database of this server too: '
+                THEN '; memberships of its roles, and logins that were not made for its Secrets here, stay as they '
+                     'are, since these roles are used in another database of this server too: '
                      || (SELECT string_agg(d.name, ', ' ORDER BY d.name)
                          FROM jsonb_array_elements_text(databases) AS d (name)) ELSE '' END
 $function$;

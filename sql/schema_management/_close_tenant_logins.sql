@@ -1,6 +1,7 @@
 -- Keeps the tenant's own logins from coming in, and ends the sessions of all its roles in every database of the server,
--- for a login may connect to others too, and hold itself from there. Logins that another database uses too stay open,
--- since its users need them, and only their sessions in this one end. Foreign roles that a user made members of the
+-- for a login may connect to others too, and hold itself from there. Where another database uses these roles too, those
+-- of credentials that were issued here are closed all the same, and others stay open, since they are that one's: of
+-- these only the sessions in this database end. Foreign roles that a user made members of the
 -- tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
 -- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions
@@ -24,9 +25,11 @@ BEGIN
     SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO open_logins
     FROM pg_roles AS r
     WHERE r.rolcanlogin AND r.rolname = ANY (own);
-    IF open_logins <> '{}' AND shares <> '{}' THEN
-        open_logins := '{}';
-    ELSIF open_logins <> '{}' THEN
+    IF shares <> '{}' THEN
+        open_logins := ARRAY(SELECT l.name FROM unnest(open_logins) AS l (name)
+                             WHERE l.name = ANY (edu_matrix_hub_schema._issued_logins(tenant.id, true)));
+    END IF;
+    IF open_logins <> '{}' THEN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET closed_logins = (SELECT coalesce(array_agg(DISTINCT login), '{}')
                              FROM unnest(t.closed_logins || open_logins) AS login
@@ -39,11 +42,46 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
 
--- Does `action` of _role_command to logins of a tenant, and ends the sessions that its roles have, in this database or
--- in all: {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since one may hold its own role,
--- as by a change of its password that it does not commit; and again, for those that came in by then. A login that
--- connects again and again may hold its role once more, so it is done in short attempts, each after another such end,
--- for as long as the caller waits for a lock.
+-- The identifier of this database, which a copy of it does not have.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._this_database() RETURNS oid
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._this_database() FROM PUBLIC;
+
+-- The logins of a tenant's credentials, of today or before, that were opened here, or that were not: in a copy of the
+-- database they are the original's. Of those of former releases neither is known.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._issued_logins(schema_id uuid, here boolean) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT coalesce(array_agg(r.rolname::text), '{}')
+    FROM edu_matrix_hub_schema.opened_logins AS o
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = o.schema_id
+    JOIN pg_roles AS r ON r.oid = o.login_oid AND r.rolname = ANY (t.logins)
+    WHERE o.schema_id = $1 AND (o.made_in = edu_matrix_hub_schema._this_database()) = $2
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._issued_logins(uuid, boolean) FROM PUBLIC;
+
+-- Whether another database of the server has the tenant's roles too, and none of its logins was opened here: then
+-- its logins are that one's, and what is done to their passwords here is done to its applications.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._logins_are_others(tenant edu_matrix_hub_schema.tenant_schemas)
+RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}'
+           AND edu_matrix_hub_schema._issued_logins(tenant.id, true) = '{}'
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._logins_are_others(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Does `action` of _role_command to logins of a tenant, and ends the sessions that these have in all databases, and its
+-- other roles in this one or in all: {ended: n, pids: [pid...], not_ended: [{pid, role}...]}. Sessions end first, since
+-- one may hold its own role, as by a change of its password that it does not commit; and again, for those that came in
+-- by then. A login that connects again and again may hold its role once more, so it is done in short attempts, each
+-- after another such end, for as long as the caller waits for a lock.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._shut_out(edu_matrix_hub_schema.tenant_schemas, text, text[], text[]);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._shut_out(tenant edu_matrix_hub_schema.tenant_schemas, action text,
                                                            logins text[], roles text[], everywhere boolean)
@@ -55,11 +93,16 @@ DECLARE
     former   CONSTANT text := current_setting('lock_timeout');
     give_up  CONSTANT timestamptz := clock_timestamp() + coalesce(nullif(former, '0'), '5s')::interval;
     is_done  boolean := logins = '{}';
+    others   CONSTANT text[] := ARRAY(SELECT unnest(roles) EXCEPT SELECT unnest(logins));
     sessions jsonb;
+    here     jsonb;
     ended    integer[] := '{}'::integer[];
 BEGIN
     LOOP
-        sessions := edu_matrix_hub_schema._end_sessions(tenant, roles, everywhere);
+        sessions := edu_matrix_hub_schema._end_sessions(tenant, logins, true);
+        here := edu_matrix_hub_schema._end_sessions(tenant, others, everywhere);
+        sessions := jsonb_build_object('ended', (sessions -> 'ended') || (here -> 'ended'),
+                                       'not_ended', (sessions -> 'not_ended') || (here -> 'not_ended'));
         -- One that was ended goes on being listed for a moment.
         ended := ARRAY(SELECT unnest(ended) UNION SELECT jsonb_array_elements_text(sessions -> 'ended')::integer);
         EXIT WHEN is_done;

@@ -34,7 +34,7 @@ BEGIN
     WITH RECURSIVE tenant AS MATERIALIZED (
         SELECT t.id, t.schema_name, t.schema_oid, t.owner_role, t.reader_role, t.writer_role, t.owner_role_oid,
                t.reader_role_oid, t.writer_role_oid, t.taken_members IS NOT NULL AS is_blocked, t.deleter_role_oid,
-               s.mode, s.policies, s.word
+               s.mode, s.policies, s.word, t.kept_role_oids
         FROM edu_matrix_hub_schema.tenant_row_security AS s
         JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = s.schema_id AND t.status IN ('active', 'suspended')
         JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
@@ -321,6 +321,14 @@ BEGIN
     JOIN tenant AS t ON t.id = p.id
     WHERE p.tables IS NULL AND EXISTS (SELECT FROM relation AS r WHERE r.id = p.id AND r.relkind IN ('r', 'p'))
       AND NOT EXISTS (SELECT FROM matched AS m WHERE m.id = p.id AND m.policy = p.policy)
+    UNION ALL
+    -- Who owned an adopted schema before is a member of its owner.
+    SELECT t.id, 'open', NULL, false, NULL,
+           format('role %I owned the schema before, and no policy binds it', r.rolname),
+           format('SELECT * FROM edu_matrix_hub_schema.end_kept_role(%L, %L)', t.id, r.rolname), NULL
+    FROM tenant AS t
+    JOIN pg_roles AS r ON r.oid = ANY (t.kept_role_oids)
+    WHERE t.mode IS NOT NULL AND edu_matrix_hub_schema._passes_policies(r.oid, t.owner_role_oid)
     UNION ALL
     SELECT r.id, 'forced', r.oid, false, r.full_name, NULL,
            format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY', r.full_name), NULL

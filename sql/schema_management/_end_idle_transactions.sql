@@ -46,13 +46,9 @@ BEGIN
             ended := edu_matrix_hub_schema._end_idle_sessions(tenant_id, started);
             CONTINUE WHEN ended = '{}';
             tenants := tenants + 1;
-            IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                           WHERE o.schema_id = tenant_id AND o.type = 'end_sessions'
-                             AND o.started_at > started - interval '1 hour') THEN
-                PERFORM edu_matrix_hub_schema._log(tenant_id, 'end_sessions', 'success', NULL, started,
-                    'end the sessions that were idle in a transaction for longer than their credential allows',
-                    jsonb_build_object('pids', ended));
-            END IF;
+            PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant_id, started,
+                'end the sessions that were idle in a transaction for longer than their credential allows',
+                jsonb_build_object('pids', ended));
         EXCEPTION WHEN OTHERS THEN
             CONTINUE;
         END;

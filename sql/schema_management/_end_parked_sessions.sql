@@ -11,8 +11,8 @@
 --
 -- It waits for no lock and is soon over, and what fails is left for the next heartbeat. Tenants come in no order, so
 -- that those that fail do not keep others from their turn. Those that are suspended are _end_suspended_sessions's,
--- those that were just set aside are _end_late_sessions's, and the logins of those that share their roles with another
--- database are not closed at all.
+-- those that were just set aside are _end_late_sessions's, and logins that are another database's are not closed at
+-- all.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_parked_sessions() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -25,6 +25,7 @@ DECLARE
     tenant    edu_matrix_hub_schema.tenant_schemas;
     sessions  jsonb;
     parked    jsonb;
+    attempt   text;
     tenants   integer := 0;
 BEGIN
     SELECT coalesce(array_agg(DISTINCT r.oid), '{}') INTO closed
@@ -52,7 +53,7 @@ BEGIN
                        OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_backups AS b
                                   WHERE b.schema_id = tenant.id AND b.sessions_due
                                     AND b.completed_at > started - interval '1 day')
-                       OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}';
+                       OR edu_matrix_hub_schema._logins_are_others(tenant);
             sessions := edu_matrix_hub_schema._end_sessions(tenant, ARRAY(
                 SELECT r.rolname::text
                 FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
@@ -60,15 +61,15 @@ BEGIN
             parked := edu_matrix_hub_schema._close_to_parked(tenant, started);
             CONTINUE WHEN sessions -> 'ended' = '[]' AND parked IS NULL;
             tenants := tenants + 1;
-            IF parked IS NOT NULL OR NOT EXISTS (
-                   SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                   WHERE o.schema_id = tenant_id AND o.type = 'end_sessions'
-                     AND o.started_at > started - interval '1 hour') THEN
+            attempt := format('end the sessions of schema "%s" that were coming in when their login was closed',
+                              tenant.schema_name);
+            IF parked IS NULL THEN
+                PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant_id, started, attempt,
+                                                                  jsonb_build_object('sessions', sessions));
+            ELSE
                 PERFORM edu_matrix_hub_schema._log(tenant_id, 'end_sessions', 'success', NULL, started,
-                    format('end the sessions of schema "%s" that were coming in when their login was closed%s',
-                           tenant.schema_name,
-                           CASE WHEN parked IS NOT NULL THEN ', and close what is open of it' ELSE '' END),
-                    coalesce(parked, '{}') || jsonb_build_object('sessions', sessions));
+                                                   attempt || ', and close what is open of it',
+                                                   parked || jsonb_build_object('sessions', sessions));
             END IF;
         EXCEPTION WHEN OTHERS THEN
             CONTINUE;
@@ -140,13 +141,14 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     IF TG_OP = 'INSERT' OR NEW.login <> OLD.login THEN
-        INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at)
-        SELECT l.oid, t.id, NEW.issued_at
+        INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at, made_in)
+        SELECT l.oid, t.id, NEW.issued_at, edu_matrix_hub_schema._this_database()
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
         WHERE t.id = NEW.schema_id AND l.name = NEW.login AND l.oid IS NOT NULL
         ON CONFLICT (login_oid) DO UPDATE
-        SET schema_id = excluded.schema_id, opened_at = excluded.opened_at, known_pids = '{}';
+        SET schema_id = excluded.schema_id, opened_at = excluded.opened_at, made_in = excluded.made_in,
+            known_pids = '{}';
     END IF;
     RETURN NULL;
 END

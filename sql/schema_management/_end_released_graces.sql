@@ -33,7 +33,7 @@ BEGIN
             WHERE c.schema_id = due.schema_id AND c.purpose = due.purpose;
             -- It may have been reclaimed meanwhile.
             CONTINUE WHEN tenant.status <> 'released' OR credential.previous_until < started IS NOT TRUE
-                       OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}';
+                       OR edu_matrix_hub_schema._logins_are_others(tenant);
             closed := edu_matrix_hub_schema._close_previous(tenant, credential);
             tenants := tenants + 1;
             IF credential.previous_closed_at IS NULL OR closed ->> 'ended' <> '0' THEN

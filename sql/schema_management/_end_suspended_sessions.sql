@@ -49,13 +49,8 @@ BEGIN
             sessions := edu_matrix_hub_schema._close_tenant_logins(tenant_id);
             CONTINUE WHEN (sessions ->> 'ended')::integer = 0;
             tenants := tenants + 1;
-            IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
-                           WHERE o.schema_id = tenant_id AND o.type = 'end_sessions'
-                             AND o.started_at > started - interval '1 hour') THEN
-                PERFORM edu_matrix_hub_schema._log(tenant_id, 'end_sessions', 'success', NULL, started,
-                                                   format('end the sessions of suspended schema "%s"',
-                                                          tenant.schema_name), sessions);
-            END IF;
+            PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant_id, started,
+                format('end the sessions of suspended schema "%s"', tenant.schema_name), sessions);
         EXCEPTION WHEN OTHERS THEN
             CONTINUE;
         END;

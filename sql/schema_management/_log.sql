@@ -64,3 +64,19 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._log(uuid, text, text, text, timestamptz, text, jsonb, text, text)
     FROM PUBLIC;
+
+-- Logs that sessions of a tenant were ended, at most once an hour, since a login may come again without end.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._log_ended_sessions(schema_id uuid, started timestamptz,
+                                                                     description text, metadata jsonb) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_operations AS o
+                   WHERE o.schema_id = $1 AND o.type = 'end_sessions' AND o.started_at > started - interval '1 hour')
+    THEN
+        PERFORM edu_matrix_hub_schema._log($1, 'end_sessions', 'success', NULL, started, description, metadata);
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._log_ended_sessions(uuid, timestamptz, text, jsonb) FROM PUBLIC;

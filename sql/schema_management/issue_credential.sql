@@ -166,20 +166,19 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._credential_detail(edu_matrix_hub_schema.tenant_credentials) FROM PUBLIC;
 
--- Refuses while another database of the server has the tenant's roles too: what is done to their passwords here is done
--- to its applications.
+-- Refuses while another database of the server has the tenant's roles too, unless this one is the original.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_shared(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-DECLARE
-    shares CONSTANT text[] := edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant));
 BEGIN
-    IF shares <> '{}' THEN
+    IF edu_matrix_hub_schema._logins_are_others(tenant) THEN
         PERFORM edu_matrix_hub_schema._refuse('copy',
             format('the roles of the tenant are used in another database of this server too, so its logins stay as '
-                   'they are: %s; drop it, or move it to another server', array_to_string(shares, ', ')));
+                   'they are: %s; drop it, or move it to another server',
+                   array_to_string(edu_matrix_hub_schema._other_databases(
+                       edu_matrix_hub_schema._own_roles(tenant)), ', ')));
     END IF;
 END
 $function$;

@@ -17,6 +17,8 @@ DECLARE
     moved        CONSTANT boolean := edu_matrix_hub_schema._world_moved();
     bound        bigint;
     backups      integer := 0;
+    adoption     edu_matrix_hub_schema.tenant_adoptions;
+    found        record;
     remaining    jsonb := '[]'::jsonb;
     answer       text;
     error_detail text;
@@ -86,6 +88,40 @@ BEGIN
         INTO bound, remaining
         FROM next AS n, (SELECT count(*) FROM written) AS done;
 
+        -- An adoption goes on from its beginning: what has moved is passed over. One that cannot is forgotten with its
+        -- numbers, since these may be another schema's and other roles' now.
+        FOR adoption IN
+            DELETE FROM edu_matrix_hub_schema.tenant_adoptions AS a
+            WHERE edu_matrix_hub_schema._world_moved()
+               OR NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = a.schema_oid)
+            RETURNING a.*
+        LOOP
+            SELECT n.oid AS schema, o.oid AS owner, rd.oid AS reader, wr.oid AS writer INTO found
+            FROM pg_namespace AS n
+            JOIN pg_roles AS o ON o.oid = n.nspowner AND o.rolname = adoption.owner_role
+            JOIN pg_roles AS rd ON rd.rolname = adoption.reader_role
+            JOIN pg_roles AS wr ON wr.rolname = adoption.writer_role
+            WHERE obj_description(n.oid, 'pg_namespace') = 'tenant ' || adoption.schema_id;
+            IF found.schema IS NOT NULL THEN
+                adoption.schema_oid := found.schema;
+                adoption.owner_role_oid := found.owner;
+                adoption.reader_role_oid := found.reader;
+                adoption.writer_role_oid := found.writer;
+                adoption.round := 1;
+                adoption.at_class := 0;
+                adoption.at_object := 0;
+                adoption.held := '{}';
+                adoption.moved := 0;
+                bound := bound + 1;
+            ELSIF moved THEN
+                remaining := remaining || jsonb_build_object('schema', adoption.schema_name, 'why',
+                    format('its adoption had begun, and no schema has its comment and belongs to role "%s"',
+                           adoption.owner_role));
+                CONTINUE;
+            END IF;
+            INSERT INTO edu_matrix_hub_schema.tenant_adoptions SELECT adoption.*;
+        END LOOP;
+
         -- What was known of their tables, views and functions is of other identifiers; our policies are known by their
         -- names and made again. What stands has what its owner gave, and what was taken of it is not given back.
         DELETE FROM edu_matrix_hub_schema.row_security_objects AS o
@@ -101,6 +137,7 @@ BEGIN
         IF moved THEN
             -- These numbers are other roles' here; those that have a grant come back with the next repair.
             DELETE FROM edu_matrix_hub_schema.tenant_grantees;
+            UPDATE edu_matrix_hub_schema.opened_logins AS o SET made_in = NULL;
             UPDATE edu_matrix_hub_schema.role_keepers AS k
             SET role_oid = p.proowner
             FROM pg_proc AS p

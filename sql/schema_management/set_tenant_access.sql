@@ -240,6 +240,9 @@ BEGIN
     SELECT coalesce(array_agg(l.name), '{}') INTO logins
     FROM unnest(edu_matrix_hub_schema._own_logins(tenant)) AS l (name)
     WHERE l.name = ANY (tenant.closed_logins)
+      -- A copy of a database opens none that the original may have closed.
+      AND (l.name <> ALL (edu_matrix_hub_schema._issued_logins(tenant.id, false))
+           OR edu_matrix_hub_schema._other_databases(own) = '{}')
       AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_credentials AS c
                       WHERE c.schema_id = tenant.id AND c.previous_login = l.name
                         AND (c.previous_until <= clock_timestamp() OR c.previous_closed_at IS NOT NULL));

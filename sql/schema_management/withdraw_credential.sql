@@ -74,7 +74,7 @@ BEGIN
     WHERE l.name IS NOT NULL;
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now()
     WHERE t.id = tenant.id AND names <> '{}';
-    IF names = '{}' OR edu_matrix_hub_schema._other_databases(edu_matrix_hub_schema._own_roles(tenant)) <> '{}' THEN
+    IF names = '{}' OR edu_matrix_hub_schema._logins_are_others(tenant) THEN
         RETURN jsonb_build_object('closed', '[]'::jsonb, 'ended', 0, 'not_ended', '[]'::jsonb);
     END IF;
     RETURN edu_matrix_hub_schema._close_logins(tenant, names) || jsonb_build_object('closed', names);

@@ -347,6 +347,7 @@ BEGIN
             ('opened_logins', 'column', 'opened_at', 'timestamp with time zone NOT NULL'),
             ('opened_logins', 'column', 'known_pids', 'integer[] NOT NULL DEFAULT ''{}''::integer[]'),
             ('opened_logins', 'column', 'ended_pids', 'integer[] NOT NULL DEFAULT ''{}''::integer[]'),
+            ('opened_logins', 'column', 'made_in', 'oid'),
             ('opened_logins', 'constraint', 'opened_logins_pkey', 'PRIMARY KEY (login_oid)'),
             ('opened_logins', 'constraint', 'opened_logins_schema_id_fkey',
              'FOREIGN KEY (schema_id) REFERENCES tenant_schemas(id) ON DELETE CASCADE'),

@@ -94,6 +94,7 @@ BEGIN
             ('_empty_views', 'tenant_id uuid, refs jsonb, changed jsonb', true, 0),
             ('_end_idle_sessions', 'tenant_id uuid, started timestamp with time zone', true, 0),
             ('_end_idle_transactions', 'started timestamp with time zone', true, 0),
+            ('_end_lost_adoptions', 'started timestamp with time zone', true, 0),
             ('_end_job', 'job_id uuid, outcome text, error text, counted boolean, reason text', true, 0),
             ('_end_late_sessions', '', true, 0),
             ('_end_late_writers', '', true, 0),
@@ -170,6 +171,8 @@ BEGIN
             ('_lock_tenant_meant', 'options jsonb', true, 0),
             ('_login_defaults', 'login text, schema_name text, statement_timeout_seconds integer, '
                                 'idle_in_transaction_timeout_seconds integer, begins_as text', true, 0),
+            ('_log_ended_sessions', 'schema_id uuid, started timestamp with time zone, description text, '
+             'metadata jsonb', true, 0),
             ('_log', 'schema_id uuid, type text, status text, requested_by text, started_at timestamp with time zone, '
                      'description text, metadata jsonb, error text, sqlstate text', true, 0),
             ('_log_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, started timestamp with time zone, '
@@ -259,6 +262,9 @@ BEGIN
              true, 0),
             ('_setting_name', 'name text', false, 0),
             ('_shared_text', 'databases jsonb', true, 0),
+            ('_this_database', '', true, 0),
+            ('_issued_logins', 'schema_id uuid, here boolean', true, 0),
+            ('_logins_are_others', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_shut_out', 'tenant edu_matrix_hub_schema.tenant_schemas, action text, logins text[], roles text[], '
                           'everywhere boolean', true, 0),
             ('_size_estimate', 'known jsonb, namespace oid, at timestamp with time zone', true, 0),

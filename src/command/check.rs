@@ -12,8 +12,9 @@ use crate::{
     },
     database::{
         open::{Closed, Reached, reach},
-        resolve::{Unresolved, resolve},
+        resolve::{Resolved, Unresolved, resolve},
     },
+    frame::chain,
     kubernetes,
     telemetry::Metrics,
 };
@@ -39,9 +40,11 @@ pub enum Error {
 pub async fn check_connection(client: &Client, name: &str, own_namespace: &str) -> Result<String, Error> {
     let databases: Api<TenantDatabase> = Api::all(client.clone());
     let database = kubernetes::read(&databases, name).await?.ok_or_else(|| Error::NoDatabase(name.to_owned()))?;
-    let connection = resolve(&database, client, own_namespace).await?;
+    let Resolved { connection, unread_authority } = resolve(&database, client, own_namespace).await?;
     let attempt = connection.attempt();
     let Reached { facts, .. } = reach(&database, connection, Arc::new(Metrics::new())).await?;
     let functions = if facts.installed { "installed" } else { "not installed yet" };
-    Ok(format!("connected to {attempt}: PostgreSQL {}, functions are {functions}\n", facts.server_version))
+    let unread = unread_authority
+        .map_or_else(String::new, |error| format!("no Secret of a tenant is written: {}\n", chain(&error)));
+    Ok(format!("connected to {attempt}: PostgreSQL {}, functions are {functions}\n{unread}", facts.server_version))
 }

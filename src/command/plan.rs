@@ -285,6 +285,7 @@ impl Asker<'_> {
             namespace_uid: found.and_then(|found| found.uid()),
             now: Timestamp::now(),
             newest_deletion: None,
+            unread_authority: None,
             older: older(tenant, tenant.spec.database(), &others),
             database: Some(Arc::new(database)),
         })
@@ -325,9 +326,9 @@ fn changed_fields(before: &Value, after: &Value) -> Vec<String> {
 async fn open(client: &Client, database: Option<&TenantDatabase>, own_namespace: &str) -> Result<Functions, Error> {
     let Some(database) = database else { return Err(Error::NotInstalled(String::new())) };
     let name = database.name_any();
-    let connection =
+    let resolved =
         resolve(database, client, own_namespace).await.map_err(|source| Error::Unresolved(name.clone(), source))?;
-    match reach(database, connection, Arc::new(Metrics::new())).await {
+    match reach(database, resolved.connection, Arc::new(Metrics::new())).await {
         Ok(Reached { functions, facts }) if facts.installed => Ok(functions),
         Ok(_) => Err(Error::NotInstalled(name)),
         Err(closed) => Err(Error::Closed(name, closed)),

@@ -12,8 +12,13 @@ use crate::text::count;
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum Adoption {
-    /// No schema.
-    Nothing,
+    /// No schema. One that was dropped while it became this object's leaves roles behind, until a survey takes them.
+    Nothing {
+        /// How many of its objects were the tenant's by then.
+        moved: Option<i32>,
+        /// How many there were.
+        total: Option<i32>,
+    },
     /// A schema that no tenant may have.
     Refused {
         /// Why.

@@ -204,7 +204,7 @@ impl Pass<'_> {
         if passed.came_back {
             ctx.wake.users(&desired.name);
         }
-        let remark = remark.or_else(|| remarks::of_open(&self.database, desired, &work, ctx));
+        let remark = remark.or_else(|| remarks::of_open(&self.database, desired, self.observed, &work, ctx));
         let quiet = work.lane.quiet();
         let new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
         let mut next = self.publish(new).await?;

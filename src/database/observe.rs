@@ -6,7 +6,7 @@ use super::{
     desired::Desired,
     holding::{Holding, Holdings},
     plan::keep_off,
-    resolve::{Unresolved, resolve},
+    resolve::{Resolved, Unresolved, resolve},
     status::is_said_to_be_well,
     users::in_use,
     work::{LaneKey, Wishes, Work},
@@ -34,6 +34,8 @@ pub struct Observed {
     pub users: Option<String>,
     /// Why there is nothing to connect with.
     pub unresolved: Option<Unresolved>,
+    /// Why it is not known whom applications may trust.
+    pub unread_authority: Option<Unresolved>,
     /// The lane that is open and can be used.
     pub lane: Option<LaneSeen>,
     /// What the lane is to be made of.
@@ -102,7 +104,13 @@ pub async fn observe(
         }
     }
     let connection = match resolve(database, &ctx.client, &ctx.config.namespace).await {
-        Ok(connection) => Some(connection),
+        Ok(Resolved { connection, unread_authority }) => {
+            observed.unread_authority = unread_authority;
+            Some(match work {
+                Some(work) => connection.trusted_as_before(work.key.connection()),
+                None => connection,
+            })
+        }
         Err(error) => {
             observed.unresolved = Some(error);
             work.map(|work| work.key.connection().clone())

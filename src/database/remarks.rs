@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use kube::ResourceExt;
 
-use super::{bring_back, desired::Desired, open::contested, work::Work};
+use super::{bring_back, desired::Desired, observe::Observed, open::contested, status, work::Work};
 use crate::{
     api::{
         BRING_BACK, CONFIRM_DELETIONS, TenantDatabase, TenantSchema,
@@ -21,7 +21,13 @@ use crate::{
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// What is most urgent to say of a database whose lane is open.
-pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &Context) -> Option<Verdict> {
+pub fn of_open(
+    database: &TenantDatabase,
+    desired: &Desired,
+    observed: &Observed,
+    work: &Work,
+    ctx: &Context,
+) -> Option<Verdict> {
     of_world(work, ctx)
         .or_else(|| work.memory(|memory| memory.unbound.clone()))
         .or_else(|| work.memory(|memory| memory.missed.as_ref().map(|missed| missed.verdict.clone())))
@@ -30,6 +36,7 @@ pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &
         .or_else(|| bring_back::verdict(database, work, ctx.clock.now()))
         .or_else(|| of_expiry(database, work))
         .or_else(|| of_institutions(work))
+        .or_else(|| of_authority(observed, work))
         .or_else(|| desired.complaint.clone().map(|message| Verdict::of(Reason::InvalidSpec, message, true)))
         .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
 }
@@ -125,6 +132,12 @@ fn of_institutions(work: &Work) -> Option<Verdict> {
     let problem = work.memory(|memory| memory.institution_problem.clone())?;
     let message = format!("{problem}. Until then tenants stay as the table said last");
     Some(Verdict::of(Reason::InstitutionsUnreadable, message, true))
+}
+
+/// It is not known now whom applications may trust where they connect to.
+fn of_authority(observed: &Observed, work: &Work) -> Option<Verdict> {
+    let known = work.key.connection().client_authority.as_ref().is_some_and(|authority| authority.pem.is_ok());
+    observed.unread_authority.as_ref().map(|error| status::unread_authority(error, known))
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use crate::{
         TenantDatabase,
         connection::{CaSecretRef, SecretRef},
     },
+    frame::chain,
     kubernetes::{self, secrets},
-    postgres::{Connection, ConnectionError},
+    lane::CLIENT_AUTHORITY,
+    postgres::{ClientAuthority, Connection, ConnectionError},
 };
 
 /// Why there is nothing to connect with.
@@ -26,6 +28,21 @@ pub enum Unresolved {
         namespace: String,
         /// Its name.
         name: String,
+    },
+    /// The Secret of the certificate authority is not there.
+    #[error(
+        "Secret {namespace}/{name}, which {field} names, does not exist; make it of the authority's certificate: \
+         kubectl -n {namespace} create secret generic {name} --from-file={key}=ca.pem"
+    )]
+    NoCaSecret {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The key.
+        key: String,
+        /// Where in the spec it is asked for.
+        field: &'static str,
     },
     /// The Secret of the certificate authority has no such key.
     #[error("Secret {namespace}/{name} has no key {key} with certificates in PEM, which {field} asks for")]
@@ -54,12 +71,16 @@ pub enum Unresolved {
     },
 }
 
+/// What the spec points to.
+pub struct Resolved {
+    /// How the operator connects.
+    pub connection: Connection,
+    /// Why it is not known whom applications may trust. The operator needs it for their Secrets alone.
+    pub unread_authority: Option<Unresolved>,
+}
+
 /// Reads what the spec points to.
-pub async fn resolve(
-    database: &TenantDatabase,
-    client: &Client,
-    own_namespace: &str,
-) -> Result<Connection, Unresolved> {
+pub async fn resolve(database: &TenantDatabase, client: &Client, own_namespace: &str) -> Result<Resolved, Unresolved> {
     let spec = &database.spec.connection;
     let SecretRef { name, namespace } = &spec.secret_ref;
     let namespace = namespace.as_deref().unwrap_or(own_namespace);
@@ -71,18 +92,36 @@ pub async fn resolve(
         );
     }
     let for_clients = database.spec.client_endpoint.as_ref().and_then(|endpoint| endpoint.ca_secret_ref.as_ref());
-    let client_ca_pem = match for_clients {
-        Some(ca) => Some(authority(client, ca, own_namespace, "spec.clientEndpoint.caSecretRef").await?),
-        None => None,
+    let (client_authority, unread_authority) = match for_clients {
+        Some(ca) => match authority(client, ca, own_namespace, CLIENT_AUTHORITY).await {
+            Ok(pem) => (Some(trusted(ca, Ok(String::from_utf8_lossy(&pem).into_owned()))), None),
+            // Without the API server nothing goes on anyway, and it is asked again soon.
+            Err(error) if error.may_pass() => return Err(error),
+            Err(error) => (Some(trusted(ca, Err(chain(&error)))), Some(error)),
+        },
+        None => (None, None),
     };
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
     let connection = Connection::from_secret(&data, mode, spec.connect_timeout());
-    let read_from = |connection: Connection| connection.read_from(namespace, name).trusted_by_clients(client_ca_pem);
-    connection.map(read_from).map_err(|source| Unresolved::Invalid {
+    let read_from = |connection: Connection| connection.read_from(namespace, name).trusted_by_clients(client_authority);
+    let connection = connection.map(read_from).map_err(|source| Unresolved::Invalid {
         namespace: namespace.to_owned(),
         name: name.clone(),
         source,
-    })
+    })?;
+    Ok(Resolved { connection, unread_authority })
+}
+
+impl Unresolved {
+    /// Whether nobody has to do anything about it.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreadable(error) if !matches!(error, kubernetes::Error::Refused { code: 403, .. }))
+    }
+}
+
+fn trusted(secret: &CaSecretRef, pem: Result<String, String>) -> ClientAuthority {
+    ClientAuthority { secret: secret.clone(), pem }
 }
 
 /// The certificates of an authority.
@@ -93,7 +132,13 @@ async fn authority(
     field: &'static str,
 ) -> Result<Vec<u8>, Unresolved> {
     let namespace = ca.namespace.as_deref().unwrap_or(own_namespace);
-    let mut secret = read(client, namespace, &ca.name).await?;
+    let absent = || Unresolved::NoCaSecret {
+        namespace: namespace.to_owned(),
+        name: ca.name.clone(),
+        key: ca.key().to_owned(),
+        field,
+    };
+    let mut secret = secrets::read(client, namespace, &ca.name).await?.ok_or_else(absent)?;
     let is_pem = |pem: &Vec<u8>| String::from_utf8_lossy(pem).contains("-----BEGIN CERTIFICATE-----");
     secret.remove(ca.key()).filter(is_pem).ok_or_else(|| Unresolved::NoCaKey {
         namespace: namespace.to_owned(),

@@ -44,7 +44,7 @@ pub async fn look(
 /// Whether the database has heard of no operator for longer than a working operator is ever silent.
 async fn is_silent(database: &TenantDatabase, ctx: &Context) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let owner_role = database.spec.owner_role()?;
-    let connection = resolve(database, &ctx.client, &ctx.config.namespace).await?;
+    let connection = resolve(database, &ctx.client, &ctx.config.namespace).await?.connection;
     let pool = Pool::new(connection, 1)?;
     let functions = Functions::new(pool, ctx.metrics.clone(), database.spec.connection.statement_timeout());
     let facts = functions.database(&owner_role).await?;

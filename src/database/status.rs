@@ -18,7 +18,6 @@ use crate::{
     },
     contract::{Quiet, SurveyAnswer},
     frame::{Notice, chain},
-    kubernetes,
     postgres::{self},
     quantity::{human, is_news},
 };
@@ -162,14 +161,28 @@ pub fn is_said_to_be_well(database: &TenantDatabase) -> bool {
 pub fn unresolved(error: &Unresolved, open: bool) -> Verdict {
     let message = chain(error);
     let message = if open { format!("{message}; what runs goes on with what was read before") } else { message };
+    // An API server that is away says nothing about the database.
+    let readiness = if error.may_pass() { Readiness::Kept } else { open.into() };
+    Verdict::of(reason_of(error), message, readiness)
+}
+
+/// The verdict on an authority of applications that cannot be read, while all else goes on; `known` says whether it could before.
+#[must_use]
+pub fn unread_authority(error: &Unresolved, known: bool) -> Verdict {
+    let until = if known {
+        "what runs goes on with what was read before"
+    } else {
+        "until then no tenant gets a Secret or another password; all else goes on"
+    };
+    Verdict::of(reason_of(error), format!("{}; {until}", chain(error)), true)
+}
+
+const fn reason_of(error: &Unresolved) -> Reason {
     match error {
-        Unresolved::NotFound { .. } => Verdict::of(Reason::SecretNotFound, message, open),
-        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => Verdict::of(Reason::SecretInvalid, message, open),
-        Unresolved::Unreadable(kubernetes::Error::Refused { code: 403, .. }) => {
-            Verdict::of(Reason::SecretUnreadable, message, open)
-        }
-        // An API server that is away says nothing about the database.
-        Unresolved::Unreadable(_) => Verdict::of(Reason::ProgressingWithRetry, message, Readiness::Kept),
+        Unresolved::NotFound { .. } | Unresolved::NoCaSecret { .. } => Reason::SecretNotFound,
+        Unresolved::NoCaKey { .. } | Unresolved::Invalid { .. } => Reason::SecretInvalid,
+        Unresolved::Unreadable(_) if error.may_pass() => Reason::ProgressingWithRetry,
+        Unresolved::Unreadable(_) => Reason::SecretUnreadable,
     }
 }
 

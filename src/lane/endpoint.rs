@@ -6,12 +6,16 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     api::{
-        connection::TlsMode,
+        connection::{CaSecretRef, TlsMode},
         endpoint::{ClientEndpoint, ReadEndpoint},
         tenant_schema::Place,
     },
     kubernetes::secrets::Values,
+    postgres::ClientAuthority,
 };
+
+/// The field of a TenantDatabase by which applications trust another authority.
+pub const CLIENT_AUTHORITY: &str = "spec.clientEndpoint.caSecretRef";
 
 /// Where applications find their database, and whom they may trust there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +30,8 @@ pub struct Endpoint {
     pub tls: TlsMode,
     /// PEM certificates that sign the server's.
     pub ca_pem: Option<String>,
-    /// Those that sign another server's, which applications connect to; the same where there are none.
-    pub client_ca_pem: Option<String>,
+    /// Who signs the certificate of another server, which applications connect to.
+    pub client_authority: Option<ClientAuthority>,
     /// Where they may only read, if there is such a place: its name or address, and its port.
     pub read: Option<(String, i32)>,
 }
@@ -35,31 +39,38 @@ pub struct Endpoint {
 impl Endpoint {
     /// The same address as the operator's own.
     #[must_use]
-    pub fn of(place: &Place, tls: TlsMode, ca_pem: Option<&[u8]>, client_ca_pem: Option<&[u8]>) -> Self {
-        let text = |pem: &[u8]| String::from_utf8_lossy(pem).into_owned();
+    pub fn of(place: &Place, tls: TlsMode, ca_pem: Option<&[u8]>, client_authority: Option<ClientAuthority>) -> Self {
         Self {
             host: place.host.clone(),
             port: place.port,
             database: place.database.clone(),
             tls,
-            ca_pem: ca_pem.map(text),
-            client_ca_pem: client_ca_pem.map(text),
+            ca_pem: ca_pem.map(|pem| String::from_utf8_lossy(pem).into_owned()),
+            client_authority,
             read: None,
         }
     }
 
-    /// The same as the owners of the database have it for applications.
-    #[must_use]
-    pub fn for_clients(&self, client: Option<&ClientEndpoint>, read: Option<&ReadEndpoint>) -> Self {
+    /// The same as the owners of the database have it for applications; or why it is not known, with the way out.
+    pub fn for_clients(&self, client: Option<&ClientEndpoint>, read: Option<&ReadEndpoint>) -> Result<Self, String> {
         let mut own = self.clone();
         if let Some(client) = client {
             let place = client.place(&self.place());
             (own.host, own.port) = (place.host, place.port);
             own.tls = client.ssl_mode.unwrap_or(own.tls);
-            own.ca_pem = own.client_ca_pem.clone().or(own.ca_pem);
+            if let Some(secret) = &client.ca_secret_ref {
+                own.ca_pem = Some(self.authority(secret)?);
+            }
         }
         own.read = read.map(|ReadEndpoint { host, port }| (host.clone(), port.unwrap_or(own.port)));
-        own
+        Ok(own)
+    }
+
+    /// The certificates of the authority that the spec names now. The lane may be older than the spec.
+    fn authority(&self, secret: &CaSecretRef) -> Result<String, String> {
+        let unread = || format!("Secret {}, which {CLIENT_AUTHORITY} names, was not read yet", secret.name);
+        let known = self.client_authority.as_ref().filter(|known| known.secret == *secret);
+        known.map_or_else(|| Err(unread()), |known| known.pem.clone())
     }
 
     fn place(&self) -> Place {
@@ -69,7 +80,7 @@ impl Endpoint {
     /// What tells it from another one, so that a Secret which leads elsewhere is noticed.
     #[must_use]
     pub fn digest(&self) -> String {
-        let Self { host, port, database, tls, ca_pem, read, client_ca_pem: _ } = self;
+        let Self { host, port, database, tls, ca_pem, read, client_authority: _ } = self;
         let hash = Sha256::digest(format!("{host}\n{port}\n{database}\n{}\n{ca_pem:?}\n{read:?}", sslmode(*tls)));
         hash.iter().take(8).fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
@@ -206,17 +217,45 @@ mod tests {
     #[test]
     fn applications_are_led_where_the_owners_of_the_database_say() {
         let own = endpoint("db.example", "tenants", TlsMode::VerifyFull);
-        assert_eq!(own.for_clients(None, None), own);
+        assert_eq!(own.for_clients(None, None).as_ref(), Ok(&own));
         let (host, ssl_mode) = ("pooler".to_owned(), Some(TlsMode::Disable));
         let pooler = ClientEndpoint { host, port: Some(6432), ssl_mode, ca_secret_ref: None };
         let replica = ReadEndpoint { host: "replica".to_owned(), port: None };
-        let values = own.for_clients(Some(&pooler), Some(&replica)).values("a", "b", "school");
+        let values = own.for_clients(Some(&pooler), Some(&replica)).unwrap().values("a", "b", "school");
         assert_eq!(values["uri"], "postgresql://a:b@pooler:6432/tenants?sslmode=disable");
         assert_eq!(values["read-uri"], "postgresql://a:b@replica:6432/tenants?sslmode=disable");
         assert_eq!((values["host"].as_str(), values["sslmode"].as_str()), ("pooler", "disable"));
         assert_eq!(values["ca.crt"], "PEM", "of one authority, unless the owners say otherwise");
-        let theirs = Endpoint { client_ca_pem: Some("THEIRS".to_owned()), ..own.clone() };
-        assert_eq!(theirs.for_clients(Some(&pooler), None).values("a", "b", "school")["ca.crt"], "THEIRS");
-        assert_eq!(theirs.for_clients(None, None).digest(), own.digest(), "where the operator connects its own counts");
+    }
+
+    #[test]
+    fn an_authority_of_applications_counts_if_it_is_of_the_secret_that_the_spec_names() {
+        let secret = |name: &str| CaSecretRef { name: name.to_owned(), ..CaSecretRef::default() };
+        let pooler = |named: Option<&str>| ClientEndpoint {
+            host: "pooler".to_owned(),
+            ca_secret_ref: named.map(secret),
+            ..ClientEndpoint::default()
+        };
+        let own = endpoint("db.example", "tenants", TlsMode::VerifyFull);
+        let known = |pem: Result<&str, &str>| Endpoint {
+            client_authority: Some(ClientAuthority {
+                secret: secret("theirs"),
+                pem: pem.map(str::to_owned).map_err(str::to_owned),
+            }),
+            ..own.clone()
+        };
+        let check = |endpoint: &Endpoint, named: Option<&str>, expected: Result<&str, &str>| {
+            let found = endpoint.for_clients(Some(&pooler(named)), None).map(|endpoint| endpoint.ca_pem.unwrap());
+            assert_eq!(found.as_deref().map_err(String::as_str), expected);
+        };
+        check(&own, None, Ok("PEM"));
+        check(&known(Ok("THEIRS")), None, Ok("PEM"));
+        check(&known(Ok("THEIRS")), Some("theirs"), Ok("THEIRS"));
+        check(&known(Err("gone")), Some("theirs"), Err("gone"));
+        let unread = "Secret other, which spec.clientEndpoint.caSecretRef names, was not read yet";
+        check(&known(Ok("THEIRS")), Some("other"), Err(unread));
+        check(&own, Some("other"), Err(unread));
+        let without = known(Err("gone")).for_clients(None, None).unwrap();
+        assert_eq!(without.digest(), own.digest(), "where the operator connects its own counts");
     }
 }

@@ -30,7 +30,7 @@ use tokio::{
 use uuid::Uuid;
 
 pub use directory::{LaneState, Lanes};
-pub use endpoint::Endpoint;
+pub use endpoint::{CLIENT_AUTHORITY, Endpoint};
 pub use heartbeat::Seen;
 use heartbeat::World;
 use overruns::Overruns;

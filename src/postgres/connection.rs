@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, fmt, net::IpAddr, time::Duration};
 pub use secret::ConnectionError;
 use tokio_postgres::config::{ChannelBinding, Host, SslMode};
 
-use crate::api::connection::TlsMode;
+use crate::api::connection::{CaSecretRef, TlsMode};
 
 /// How one database is reached, validated and complete.
 #[derive(Clone)]
@@ -20,10 +20,19 @@ pub struct Connection {
     pub tls: TlsMode,
     /// PEM certificates that sign the server's; the system's roots when absent.
     pub ca_pem: Option<Vec<u8>>,
-    /// PEM certificates that sign the certificate which applications meet, where that is another server's.
-    pub client_ca_pem: Option<Vec<u8>>,
+    /// Who signs the certificate which applications meet, where that is another server's.
+    pub client_authority: Option<ClientAuthority>,
     /// The Secret that all this was read from, as `namespace/name`, for messages.
     secret: String,
+}
+
+/// Who signs the certificate that applications meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientAuthority {
+    /// The Secret that has it, as the spec names it.
+    pub secret: CaSecretRef,
+    /// Its certificates in PEM; or why they are not known, with the way out.
+    pub pem: Result<String, String>,
 }
 
 impl Connection {
@@ -49,7 +58,7 @@ impl Connection {
         .tcp_user_timeout(Duration::from_secs(30))
         .application_name("tenant-schema-operator");
         let ca_pem = data.get("ca.crt").filter(|pem| !pem.is_empty()).cloned();
-        Ok(Self { pg, tls, ca_pem, client_ca_pem: None, secret: String::new() })
+        Ok(Self { pg, tls, ca_pem, client_authority: None, secret: String::new() })
     }
 
     /// The same with the Secret that it was read from.
@@ -60,8 +69,20 @@ impl Connection {
 
     /// The same with the authority whose certificate applications meet, if it is another one.
     #[must_use]
-    pub fn trusted_by_clients(self, client_ca_pem: Option<Vec<u8>>) -> Self {
-        Self { client_ca_pem, ..self }
+    pub fn trusted_by_clients(self, client_authority: Option<ClientAuthority>) -> Self {
+        Self { client_authority, ..self }
+    }
+
+    /// The same with the authority as it was read before, where the same Secret cannot be read now.
+    #[must_use]
+    pub fn trusted_as_before(self, before: &Self) -> Self {
+        match (&self.client_authority, &before.client_authority) {
+            (Some(ClientAuthority { secret, pem: Err(_) }), Some(known)) if known.secret == *secret => {
+                let known = Some(known.clone());
+                self.trusted_by_clients(known)
+            }
+            _ => self,
+        }
     }
 
     /// What was tried, for the messages of attempts that fail: where to, as which login, and by which Secret.
@@ -133,7 +154,7 @@ impl PartialEq for Connection {
         self.pg == other.pg
             && self.tls == other.tls
             && self.ca_pem == other.ca_pem
-            && self.client_ca_pem == other.client_ca_pem
+            && self.client_authority == other.client_authority
     }
 }
 

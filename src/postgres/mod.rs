@@ -13,6 +13,6 @@ mod tenant_session;
 mod tls;
 
 pub use call::{Functions, Hold};
-pub use connection::{Connection, ConnectionError};
+pub use connection::{ClientAuthority, Connection, ConnectionError};
 pub use error::Error;
 pub use pool::{Heard, Pool, PoolUse};

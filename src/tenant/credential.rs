@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::{SignedDuration, Timestamp};
 use kube::{ResourceExt, core::ObjectMeta};
 
-use super::limits::credentials;
+use super::{limits::credentials, resolve::Resolved};
 use crate::{
     api::{
         REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantDatabase, TenantSchema,
@@ -56,8 +56,9 @@ pub struct Credential {
     pub revocation: Option<String>,
     /// The request for another password that issuing one follows.
     pub request: Option<String>,
-    /// The Secret is another purpose's as well, so this one is left as it is: what is wrong, and the way out.
-    pub clash: Option<String>,
+    /// Why no password is issued now, and the way out: the Secret is another purpose's as well, or it cannot be said whom its readers
+    /// may trust.
+    pub held: Option<(Reason, String)>,
 }
 
 /// What was seen of the Secret.
@@ -71,7 +72,9 @@ pub enum SecretSeen {
         /// Its UID.
         uid: Option<String>,
     },
-    /// It has another one, leads elsewhere, is gone, or another one has its name.
+    /// There is none of its name.
+    Gone,
+    /// It has another one, leads elsewhere, or another one has its name.
     Other,
     /// It could not be written.
     Refused {
@@ -104,25 +107,25 @@ pub(super) fn is_of(told: &CredentialsStatus, found: &CredentialRow) -> bool {
 /// What the spec asks for, or the defaults of the database, for each purpose; `spec` is what holds after defaults and limits.
 pub(super) fn logins(
     tenant: &TenantSchema,
-    database: Option<&TenantDatabase>,
+    resolved: &Resolved,
     spec: &Credentials,
     schema_name: &str,
     policy: DeletionPolicy,
-    now: Timestamp,
 ) -> Vec<Logins> {
     let mut logins: Vec<Logins> = Vec::new();
     for purpose in Purpose::all() {
         let told = told(tenant, &purpose).cloned();
-        let mut wanted = wanted(tenant, database, &purpose, spec, schema_name, policy, now);
+        let mut wanted = wanted(tenant, resolved, &purpose, spec, schema_name, policy);
         let taken: Vec<_> = logins.iter().filter_map(|logins| logins.wanted.as_ref()).collect();
         if let Some(wanted) = &mut wanted
             && let Some(other) = taken.iter().find(|other| other.secret.name == wanted.secret.name)
         {
             let (field, users) = (purpose.field(), other.purpose.users());
             let name = &wanted.secret.name;
-            wanted.clash = Some(format!(
+            let clash = format!(
                 "spec.{field}.name {name:?} is the Secret of the tenant's {users}, by the defaults of its TenantDatabase; choose another"
-            ));
+            );
+            wanted.held = Some((Reason::SecretConflict, clash));
         }
         logins.push(Logins { purpose, wanted, told });
     }
@@ -140,13 +143,13 @@ pub(super) fn told<'a>(tenant: &'a TenantSchema, purpose: &Purpose) -> Option<&'
 
 fn wanted(
     tenant: &TenantSchema,
-    database: Option<&TenantDatabase>,
+    resolved: &Resolved,
     purpose: &Purpose,
     spec: &Credentials,
     schema_name: &str,
     policy: DeletionPolicy,
-    now: Timestamp,
 ) -> Option<Credential> {
+    let (database, now) = (resolved.database.as_deref(), resolved.now);
     let name = secret_name(tenant, database, purpose)?;
     let migrates = *purpose == Purpose::Migration;
     let published = told(tenant, purpose);
@@ -183,7 +186,7 @@ fn wanted(
         request: rotation_requested(&tenant.metadata, now)
             .and_then(|_| tenant.annotations().get(ROTATE_REQUESTED_AT).cloned()),
         revocation: tenant.annotations().get(REVOKE_CREDENTIALS).filter(|value| *value == schema_name).cloned(),
-        clash: None,
+        held: resolved.unread_authority.clone().map(|message| (Reason::ClientAuthorityMissing, message)),
     })
 }
 
@@ -191,14 +194,13 @@ fn wanted(
 /// tells of those before; nothing of one that stays already.
 pub(super) fn left_behind(
     tenant: &TenantSchema,
-    database: Option<&TenantDatabase>,
+    resolved: &Resolved,
     schema_name: &str,
-    now: Timestamp,
 ) -> Vec<(Credential, CredentialsStatus)> {
-    let spec = credentials(tenant, database, &mut Vec::new());
+    let spec = credentials(tenant, resolved.database.as_deref(), &mut Vec::new());
     let left = |purpose| {
         let told = told(tenant, &purpose).filter(|told| told.secret_uid.is_some() && !told.secret_stays())?;
-        let wanted = wanted(tenant, database, &purpose, &spec, schema_name, DeletionPolicy::Retain, now)?;
+        let wanted = wanted(tenant, resolved, &purpose, &spec, schema_name, DeletionPolicy::Retain)?;
         Some((wanted, told.clone()))
     };
     Purpose::all().filter_map(left).collect()

@@ -198,7 +198,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
         client: database.spec.client_endpoint.clone(),
         read: database.spec.read_endpoint.clone(),
-        logins: credential::logins(tenant, Some(database), &credentials, schema_name.as_str(), policy, resolved.now),
+        logins: credential::logins(tenant, resolved, &credentials, schema_name.as_str(), policy),
         row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         was_refused: was_refused(tenant),
         grants: grants(tenant, database),
@@ -236,9 +236,7 @@ pub fn removal(tenant: &TenantSchema, resolved: &Resolved) -> Removal {
     let removal = Removal {
         database: tenant.spec.database().to_owned(),
         given_to: None,
-        secrets: schema_name.as_deref().map_or_else(Vec::new, |name| {
-            credential::left_behind(tenant, resolved.database.as_deref(), name, resolved.now)
-        }),
+        secrets: schema_name.as_deref().map_or_else(Vec::new, |name| credential::left_behind(tenant, resolved, name)),
         policy: remembered_policy(tenant).map_or(wanted, |remembered| wanted.safer(remembered)),
         confirm_drop: tenant.annotations().get(api::CONFIRM_DROP).cloned(),
         abandoned: schema_name.as_deref().is_some_and(abandons),

@@ -61,7 +61,7 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
     };
     let mut due = None;
     for Logins { purpose, wanted, told } in &desired.logins {
-        let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.clash.is_none()) else { continue };
+        let Some(wanted) = wanted.as_ref().filter(|wanted| wanted.held.is_none()) else { continue };
         let is_told =
             told.as_ref().zip(row.credential(purpose)).is_some_and(|(told, found)| wanted.is_told(told, found));
         // The turn of a tenant is that of all its Secrets.
@@ -124,7 +124,9 @@ async fn look_at_secret(
         return refused(&refusal);
     }
     let Some(found) = row.credential(&wanted.purpose).filter(|_| is_due) else { return SecretSeen::NotLooked };
-    let endpoint = lane.endpoint.for_clients(wanted.client.as_ref(), wanted.read.as_ref());
+    let Ok(endpoint) = lane.endpoint.for_clients(wanted.client.as_ref(), wanted.read.as_ref()) else {
+        return SecretSeen::NotLooked;
+    };
     let content = Content { credential_id: found.credential_id, endpoint: endpoint.digest() };
     let known = wanted.secret.uid.as_deref().filter(|_| is_told);
     let seen = ctx.secrets.look(&wanted.secret, known, &content).await;
@@ -135,10 +137,11 @@ async fn look_at_secret(
     match seen {
         Ok(Some(Found::Same(uid))) => SecretSeen::Same { uid },
         // A password is not issued again and again for a Secret that is refused.
-        Ok(Some(Found::Other)) if !is_told => {
-            rehearsed().await.map_or_else(|refusal| refused(&refusal), |()| SecretSeen::Other)
+        Ok(Some(found)) => {
+            let seen = if found == Found::Gone { SecretSeen::Gone } else { SecretSeen::Other };
+            let refusal = if is_told { Ok(()) } else { rehearsed().await };
+            refusal.map_or_else(|refusal| refused(&refusal), |()| seen)
         }
-        Ok(Some(Found::Other)) => SecretSeen::Other,
         Ok(None) => SecretSeen::NotLooked,
         Err(refusal) => refused(&refusal),
     }

@@ -35,6 +35,8 @@ pub struct Resolved {
     pub now: Timestamp,
     /// When a tenant of this database was deleted last, as far as this process has seen: the time that confirms all deletions.
     pub newest_deletion: Option<Timestamp>,
+    /// Why it is not known whom its applications may trust, where their Secrets are to say that.
+    pub unread_authority: Option<String>,
     /// The older tenants of this namespace in the database; counted only when a limit asks for it.
     pub older: Older,
 }
@@ -75,6 +77,12 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
     let deleted = tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
     let host = Host::of(name, database.is_some(), ctx).await;
+    let unread_authority = match (&host, &database) {
+        (Host::Open(lane), Some(database)) => {
+            lane.endpoint.for_clients(database.spec.client_endpoint.as_ref(), None).err()
+        }
+        _ => None,
+    };
     let reach = match host {
         Host::Open(_) | Host::Elsewhere => Reach::Reached,
         Host::Unavailable { .. } if ctx.lanes.lease(name).is_none() => Reach::Unsettled,
@@ -94,6 +102,7 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
         namespace_uid,
         now: ctx.clock.now(),
         newest_deletion,
+        unread_authority,
         older,
     };
     (facts, Stand { database: Some(name.to_owned()), host })

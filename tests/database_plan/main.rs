@@ -186,7 +186,7 @@ fn any(mut choice: usize) -> Option<(Desired, Observed)> {
         users: of(&mut choice, vec![None, Some("used".to_owned())]),
         unresolved: of(&mut choice, vec![None, Some(without_secret())]),
         lane: of(&mut choice, lanes),
-        key: None,
+        ..Observed::default()
     };
     (choice == 0).then_some((desired, observed))
 }

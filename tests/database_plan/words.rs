@@ -14,7 +14,7 @@ use tenant_schema_operator::{
         desired::{complaint, desired},
         open::Closed,
         resolve::Unresolved,
-        status::{Facts, closed, is_said_to_be_well, notices, status, status_of_verdict, unresolved},
+        status::{Facts, closed, is_said_to_be_well, notices, status, status_of_verdict, unread_authority, unresolved},
     },
     kubernetes, postgres,
 };
@@ -222,6 +222,16 @@ fn a_secret_that_does_not_resolve_is_told_by_what_is_wrong_with_it() {
         Unresolved::NoCaKey { namespace, name, key: "ca.crt".to_owned(), field: "spec.connection.tls.caSecretRef" },
         Reason::SecretInvalid,
     );
+    let (namespace, name) = named();
+    let key = "ca.crt".to_owned();
+    let absent = Unresolved::NoCaSecret { namespace, name, key, field: "spec.clientEndpoint.caSecretRef" };
+    for (known, words) in [(true, "goes on with what was read before"), (false, "no tenant gets a Secret")] {
+        let verdict = unread_authority(&absent, known);
+        let (reason, message) = (verdict.reason(), verdict.message());
+        assert!(reason == Reason::SecretNotFound && message.contains(words), "{message}");
+        assert!(message.contains("create secret generic postgres --from-file=ca.crt="), "{message}");
+    }
+    check(absent, Reason::SecretNotFound);
     check(refused(403), Reason::SecretUnreadable);
     check(refused(500), Reason::ProgressingWithRetry);
 }

@@ -219,3 +219,44 @@ async fn a_tenant_that_was_made_by_hand_becomes_an_objects_and_gets_what_its_spe
     assert_eq!(world.sql("SELECT id FROM school.pupils"), "7");
     world.finish().await;
 }
+
+/// A user drops the schema while a session keeps its adoption from its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_that_is_dropped_while_it_is_adopted_leaves_nothing_behind() {
+    let mut world = with_offer("education").await;
+    let statements = "DO $$ BEGIN FOR i IN 1..60 LOOP EXECUTE 'CREATE TABLE t' || i || ' (id int)'; END LOOP; END $$";
+    make(&world, "education", statements);
+    world.apply_tenant("school", adopting("education")).await;
+    let message = world.stalled_tenant("school", "AdoptionPending").await;
+    help(&world, &message);
+    let holder = world.session("BEGIN; SELECT FROM education.t60");
+    confirm(&world, "school", &message).await;
+    let adoptions = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_adoptions";
+    let held = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_adoptions WHERE moved > 50 AND held <> '{}'";
+    world.eventually("all but one have moved", async || world.sql(held) == "1").await;
+    let roles = world.sql(
+        "SELECT owner_role || ',' || reader_role || ',' || writer_role FROM edu_matrix_hub_schema.tenant_adoptions",
+    );
+    let (postgres, database) = (world.postgres.clone(), world.database.clone());
+    let dropping =
+        tokio::task::spawn_blocking(move || postgres.psql(&database, "DROP SCHEMA education CASCADE").is_ok());
+    let waits =
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DROP SCHEMA education%' AND wait_event_type = 'Lock'";
+    world.eventually("the drop waits for the session", async || world.sql(waits) == "1").await;
+    drop(holder);
+    assert!(dropping.await.unwrap());
+    world.stalled_tenant("school", "NothingToAdopt").await;
+    world.eventually("the adoption has ended", async || world.sql(adoptions) == "0").await;
+    assert_eq!(world.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = ANY ('{{{roles}}}')")), "0");
+    let logged = "SELECT count(*) FROM edu_matrix_hub_schema.schema_operations WHERE status = 'success' AND description LIKE 'remove the roles%'";
+    assert_eq!(world.sql(logged), "1");
+    // Made again, it is another one, of which another digest has to be confirmed.
+    world.sql(&format!("CREATE SCHEMA education AUTHORIZATION {}", app(&world)));
+    world.annotate::<TenantSchema>("school", RECONCILE_REQUESTED_AT, "1").await;
+    let message = world.stalled_tenant("school", "AdoptionPending").await;
+    help(&world, &message);
+    confirm(&world, "school", &message).await;
+    world.ready_tenant("school").await;
+    world.prove_fixpoint().await;
+    world.finish().await;
+}

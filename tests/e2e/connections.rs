@@ -4,6 +4,10 @@ use std::time::{Duration, Instant};
 
 use devcluster::{CertificateAuthority, ServerCertificate};
 use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api,
+    api::{DeleteParams, PostParams},
+};
 use serde_json::{Value, json};
 use tenant_schema_operator::api::TenantSchema;
 
@@ -230,8 +234,8 @@ async fn applications_are_led_to_another_server_with_its_authority() {
     world.replace_secret(secret(&world, &json!({}))).await;
     world.apply_database(spec).await;
     world.start_operator().await;
-    world.database_stalled("SecretInvalid", "no key pooler with certificates in PEM, which spec.clientEndpoint").await;
-    let authority = |name: &str| CertificateAuthority::new(name).unwrap().certificate().to_owned();
+    database_remarks(&world, "SecretInvalid", "no key pooler with certificates in PEM, which spec.clientEndpoint")
+        .await;
     let (first, second) = (authority("first"), authority("second"));
     world.replace_secret(secret(&world, &json!({ "pooler": first }))).await;
     world.database_ready().await;
@@ -253,4 +257,86 @@ async fn applications_are_led_to_another_server_with_its_authority() {
     };
     world.eventually("the Secret has the other authority", has_it).await;
     world.finish().await;
+}
+
+/// The Secret with the authority of a pooler is away when the operator starts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_authority_of_applications_only_their_secrets_wait() {
+    let mut world = World::bare().await;
+    world.guard_secrets();
+    world.make_database(&world.database, &world.login());
+    world.replace_secret(secret(&world, &json!({}))).await;
+    let reference = json!({ "name": "pooler-ca" });
+    world.apply_database(json!({ "clientEndpoint": { "host": "pooler.example", "caSecretRef": reference } })).await;
+    world.start_operator().await;
+    let name = format!("{}/pooler-ca", world.operator_namespace);
+    let message = database_remarks(&world, "SecretNotFound", &name).await;
+    assert!(message.contains("create secret generic pooler-ca --from-file=ca.crt=ca.pem"), "{message}");
+    world.apply_tenant("school", spec("school")).await;
+    let message = world.tenant_says("school", "Stalled", "ClientAuthorityMissing", &name).await;
+    assert!(message.contains("kubectl") && world.stands("school"), "{message}");
+    assert_eq!(world.tenant_readiness("school").await, "True");
+    assert!(world.api::<Secret>().get_opt("school-db").await.unwrap().is_none());
+
+    // It heals when the Secret appears.
+    let authorities = Api::<Secret>::namespaced(world.client.clone(), &world.operator_namespace);
+    let first = authority("first");
+    let of = |pem: &str| {
+        let object = json!({ "metadata": { "name": "pooler-ca" }, "stringData": { "ca.crt": pem } });
+        serde_json::from_value::<Secret>(object).unwrap()
+    };
+    authorities.create(&PostParams::default(), &of(&first)).await.unwrap();
+    has_authority(&world, "school", &first).await;
+    world.database_ready().await;
+
+    // One that is deleted at work goes on as it was read: new tenants get it.
+    authorities.delete("pooler-ca", &DeleteParams::default()).await.unwrap();
+    database_remarks(&world, "SecretNotFound", "goes on with what was read before").await;
+    world.apply_tenant("second", spec("second")).await;
+    has_authority(&world, "second", &first).await;
+
+    // After a restart tenants go on; what has a Secret says nothing, and follows its spec.
+    world.stop_operator().await;
+    world.start_operator().await;
+    database_remarks(&world, "SecretNotFound", "until then no tenant gets a Secret").await;
+    world.apply_tenant("third", spec("third")).await;
+    let message = world.tenant_says("third", "Stalled", "ClientAuthorityMissing", &name).await;
+    assert!(message.contains("third-db"), "{message}");
+    world
+        .apply_tenant(
+            "second",
+            json!({ "schemaName": "second", "connectionSecret": { "name": "second-db" },
+        "config": { "grade": 7 } }),
+        )
+        .await;
+    world.settled_tenant("second").await;
+    world.ready_tenant("second").await;
+    let stored = "SELECT config ->> 'grade' FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = 'second'";
+    assert_eq!(world.sql(stored), "7");
+    authorities.create(&PostParams::default(), &of(&first)).await.unwrap();
+    has_authority(&world, "third", &first).await;
+    world.prove_fixpoint().await;
+    world.finish().await;
+}
+
+fn spec(name: &str) -> Value {
+    json!({ "schemaName": name, "connectionSecret": { "name": format!("{name}-db") } })
+}
+
+/// The tenant is ready, and its Secret has this authority.
+async fn has_authority(world: &World, tenant: &str, authority: &str) {
+    world.ready_tenant(tenant).await;
+    let data = world.api::<Secret>().get(&format!("{tenant}-db")).await.unwrap().data.unwrap();
+    assert_eq!(data["ca.crt"].0, authority.as_bytes());
+}
+
+fn authority(name: &str) -> String {
+    CertificateAuthority::new(name).unwrap().certificate().to_owned()
+}
+
+/// The database works, and says this besides.
+async fn database_remarks(world: &World, reason: &str, words: &str) -> String {
+    let message = world.database_stalled(reason, words).await;
+    world.until_ready(&world.databases(), &world.database_ref(), "True", reason).await;
+    message
 }

@@ -24,6 +24,7 @@ async fn a_secret_that_was_deleted_by_hand_is_made_again() {
     look(&world, "1").await;
     let told = world.next(&before).await;
     assert_ne!(told.secret_uid, before.secret_uid);
+    world.event("school", "CredentialPublished", "Secret school-db was gone, and was made again").await;
     let next = world.keys().await;
     for keys in [&keys, &next] {
         ask(keys, "SELECT 1").await.unwrap();
@@ -54,6 +55,7 @@ async fn a_secret_that_was_restored_from_before_is_written_again() {
     look(&world, "2").await;
     let next = world.next(&told).await;
     assert_eq!(next.secret_uid, told.secret_uid);
+    world.event("school", "CredentialPublished", "Secret school-db had another credential or address").await;
     world.prove_fixpoint().await;
     world.finish().await;
 }

@@ -27,6 +27,7 @@ mod examples;
 mod further_kind;
 mod gitops;
 mod grants;
+mod hardened;
 mod held_up;
 mod institutions;
 mod isolation;

@@ -137,6 +137,7 @@ pub fn secret_seen(dice: &mut Dice<'_>) -> SecretSeen {
         SecretSeen::NotLooked,
         SecretSeen::Same { uid: Some("uid-secret".to_owned()) },
         SecretSeen::Other,
+        SecretSeen::Gone,
         SecretSeen::Refused { reason: Reason::SecretConflict, message: "it is there: choose another name".to_owned() },
     ])
 }
@@ -204,6 +205,7 @@ fn adoption(dice: &mut Dice<'_>) -> Value {
     let digest = dice.of(&["d1", "d2"]);
     dice.of(&[
         json!({ "state": "nothing" }),
+        json!({ "state": "nothing", "moved": 1, "total": 2 }),
         json!({ "state": "refused", "why": "it is a backup" }),
         json!({ "state": "begun", "moved": 1, "total": 2 }),
         json!({ "state": "hand_made", "institution_id": INSTITUTION, "access": "ReadOnly", "digest": digest }),

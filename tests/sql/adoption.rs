@@ -354,3 +354,36 @@ async fn what_a_role_kept_ends_when_a_person_says_so_and_comes_back_by_nothing()
     })
     .await;
 }
+
+/// Who owned the schema before is a member of its owner, whom no policy of ours binds.
+#[tokio::test]
+async fn a_former_owner_that_policies_do_not_bind_is_told_with_what_ends_it() {
+    with_database(async |database| {
+        let before = Before::of(&database).await;
+        before.make(&database, "CREATE SCHEMA education; CREATE TABLE education.pupils (id int, user_id int)").await;
+        before.make(&database, "INSERT INTO education.pupils VALUES (1, 1), (2, 2)").await;
+        let tenant = adopted(&database, "education").await;
+        let policies = json!([{ "name": "own-rows", "column": "user_id", "setting": "app.user" }]);
+        let wanted = json!({ "mode": "Required", "policies": policies, "digest": "one" });
+        let answer = call(&database.admin, "set_row_security", &tenant.options(&wanted)).await;
+        expect(&answer, "success");
+        let reads = async || {
+            let client = database.connect(&before.app).await;
+            client.query_one("SELECT count(*) FROM education.pupils", &[]).await.map(|row| row.get::<_, i64>(0)).ok()
+        };
+        assert_eq!(reads().await, Some(2), "it goes on as the owner");
+        let open = &answer["detail"]["uncovered"][0];
+        let what = format!("role {} owned the schema before, and no policy binds it", before.app);
+        assert_eq!((&open["what"], &answer["detail"]["uncovered_count"]), (&json!(what), &json!(1)), "{answer}");
+        // What is told ends it.
+        let person = database.member("person", &database.admin_role()).await;
+        let ended = person.query_one(open["statement"].as_str().unwrap(), &[]).await.unwrap();
+        assert_eq!(ended.get::<_, String>(0), "success");
+        assert_eq!(reads().await, None);
+        let repaired = call(&database.admin, "repair_tenant_schema", &tenant.options(&json!({}))).await;
+        expect(&repaired, "success");
+        let left = "SELECT uncovered_count FROM edu_matrix_hub_schema.tenant_row_security";
+        assert_eq!(database.one::<i32>(left).await, 0);
+    })
+    .await;
+}

@@ -6,8 +6,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 use tenant_schema_operator::postgres::script::Form;
 
-use crate::support::{
-    Database, Lane, Tenant, call, expect, owner, server, tenant_options, with_bare_database, with_database,
+use crate::{
+    application::{Application, CLOSED},
+    support::{Database, Lane, Tenant, call, expect, owner, server, tenant_options, with_bare_database, with_database},
 };
 
 async fn observed(database: &Database, name: &str) -> Value {
@@ -138,6 +139,46 @@ async fn a_dump_that_was_restored_is_bound_again_when_a_person_says_so() {
         assert_eq!(observed(&restored, &tenant.schema).await["schema_exists"], true);
         drop(lane);
         restored.drop_alone().await;
+    })
+    .await;
+}
+
+/// Roles belong to the server: what is closed in one database is closed in all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suspension_closes_the_originals_logins_beside_a_copy_and_the_copy_neither_closes_nor_opens_them() {
+    with_bare_database(async |outer| {
+        let database = Database::beside(&outer).await;
+        database.install("postgres", Form::Printed).await.unwrap();
+        let tenant = database.tenant("school").await;
+        let app = Application::of(&database, &tenant).await.issued("1").await;
+        let migration = Application::migrating(&database, &tenant).await.issued("2").await;
+        Application::of(&database, &tenant).await.set_access("Suspended").await;
+        let (database, copy) = database.copied().await;
+        let here = Application::of(&database, &tenant).await;
+        let operator = copy.connect(&format!("{}_op", database.name)).await;
+        let there = Application { database: &copy, operator, tenant: &tenant, purpose: "connection" };
+        let doors = async || (here.door(&app, "1").await, here.door(&migration, "2").await);
+        let (open, closed) = (("open".to_owned(), "open".to_owned()), (CLOSED.to_owned(), CLOSED.to_owned()));
+
+        // What the original closed the copy does not open.
+        there.set_access("ReadWrite").await;
+        assert_eq!(doors().await, closed);
+        here.set_access("ReadWrite").await;
+        assert_eq!(doors().await, open);
+        // What the original has open the copy does not close.
+        there.set_access("Suspended").await;
+        assert_eq!(doors().await, open);
+        // The original closes its own, although they are at work in the copy, and hold themselves from there.
+        there.set_access("ReadWrite").await;
+        let session = copy.log_in(&migration, "2").await.unwrap();
+        session.batch_execute(&format!("BEGIN; ALTER ROLE {migration} SET statement_timeout = 1")).await.unwrap();
+        here.set_access("Suspended").await;
+        assert_eq!(doors().await, closed);
+        assert!(session.batch_execute("SELECT 1").await.is_err());
+        copy.drop_alone().await;
+        here.set_access("ReadWrite").await;
+        assert_eq!(doors().await, open);
+        database.remove().await;
     })
     .await;
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tenant_schema_operator::postgres::script::Form;
 
 use crate::{
-    application::{Application, NO_PASSWORD},
+    application::{Application, NO_PASSWORD, is_ended},
     support::{Database, call, expect, has_keepers, owner, with_bare_database, with_database},
 };
 
@@ -194,7 +194,7 @@ async fn a_login_that_was_dropped_is_made_again_and_a_stranger_of_its_name_is_no
 }
 
 #[tokio::test]
-async fn a_copy_of_the_database_leaves_the_passwords_of_the_original_alone() {
+async fn a_copy_of_the_database_leaves_the_passwords_of_the_original_alone_and_this_renews_and_revokes_them() {
     with_bare_database(async |outer| {
         let database = Database::beside(&outer).await;
         database.install("postgres", Form::Printed).await.unwrap();
@@ -206,11 +206,26 @@ async fn a_copy_of_the_database_leaves_the_passwords_of_the_original_alone() {
         assert_eq!(expect(&there.issue("2", json!({})).await, "error"), "copy");
         assert_eq!(expect(&there.withdraw().await, "error"), "copy");
         let here = Application::of(&database, &tenant).await;
-        assert_eq!(expect(&here.withdraw().await, "error"), "copy", "and nothing is said to be closed that is not");
         assert_eq!(here.door(&login, "1").await, "open");
+        // They are the original's: a leak is closed, and passwords are renewed, also beside a copy.
+        let second = here.issued("3").await;
+        let session = copy.log_in(&login, "1").await.unwrap();
+        here.closed_previous().await;
+        assert!(is_ended(&session).await);
+        assert_eq!(
+            (here.door(&login, "1").await, here.door(&second, "3").await),
+            (NO_PASSWORD.to_owned(), "open".to_owned())
+        );
+        assert_eq!(expect(&there.withdraw().await, "error"), "copy", "whatever its rows say");
+        expect(&here.withdraw().await, "partial");
+        expect(&here.withdraw().await, "success");
+        assert_eq!(here.door(&second, "3").await, NO_PASSWORD);
+        // Where it is not known who issued them, nobody touches them.
+        assert_eq!(here.issued("4").await, login);
+        database.admin.batch_execute("UPDATE edu_matrix_hub_schema.opened_logins SET made_in = NULL").await.unwrap();
+        assert_eq!(expect(&here.withdraw().await, "error"), "copy", "and nothing is said to be closed that is not");
         copy.drop_alone().await;
         expect(&here.withdraw().await, "partial");
-        assert_eq!(here.door(&login, "1").await, NO_PASSWORD);
         database.remove().await;
     })
     .await;

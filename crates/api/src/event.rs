@@ -68,7 +68,7 @@ event_reasons! {
     WritesTaken Warning "Nothing more is written to the tenant, since its spec says `ReadOnly` or its quota is used up; the message says why, and how many sessions ended."
     WritesGivenBack Normal "The tenant may be written again."
     Updated Normal "A change of the spec was applied."
-    CredentialPublished Normal "A Secret has another password for the tenant's applications than before; the message names the Secret, the login and the id of the credential."
+    CredentialPublished Normal "A Secret has another password for the tenant's applications than before; the message names the Secret, the login and the id of the credential, and says if the Secret was gone or not as it was written."
     PasswordChanged Warning "A login had another password than its Secret: a session of it changed that, or an administrator. The other login has a new one, in the Secret; the message has the command that closes the changed one at once."
     LoginClosed Normal "The login of a former password was closed, when its grace was over or by another rotation; the message says how many sessions ended."
     CredentialRevoked Warning "A tenant's logins were closed and their sessions ended at once: a user revoked the password, or the spec asks for no Secret, or a session from before a revocation came in."

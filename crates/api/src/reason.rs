@@ -204,6 +204,9 @@ reasons! {
     LoginRefused Stalled
         "The tenant works, but a Secret is not written: the operator has to log in once as the login in it, and the server does not let it."
         "Give `pg_hba.conf` the line in the message; the operator goes on by itself."
+    ClientAuthorityMissing Stalled
+        "The tenant works, but a Secret is not written: the certificates that `spec.clientEndpoint.caSecretRef` of the `TenantDatabase` names cannot be read."
+        "Make the Secret that the message names, or correct the reference; the operator goes on by itself."
     InstitutionGone Stalled
         "The tenant works, but its institution is no longer in the application's table (`institutions.source`). Nothing is closed or dropped for that."
         "Delete the `TenantSchema` that the message names if the institution has left; or put its row back."
@@ -293,8 +296,14 @@ reasons! {
 impl Reason {
     /// The reasons for which a tenant's Secret is not written, while the tenant works.
     #[must_use]
-    pub const fn of_secrets() -> [Self; 4] {
-        [Self::CredentialsForbidden, Self::SecretsUnguarded, Self::SecretConflict, Self::LoginRefused]
+    pub const fn of_secrets() -> [Self; 5] {
+        [
+            Self::CredentialsForbidden,
+            Self::SecretsUnguarded,
+            Self::SecretConflict,
+            Self::LoginRefused,
+            Self::ClientAuthorityMissing,
+        ]
     }
 }
 

@@ -88,7 +88,8 @@ pub async fn open(
     let owner_role = spec.owner_role()?;
     let user = connection.user().to_owned();
     let (host, port) = (connection.host(), connection.port());
-    let (tls, ca_pem, client_ca_pem) = (connection.tls, connection.ca_pem.clone(), connection.client_ca_pem.clone());
+    let (tls, ca_pem, client_authority) =
+        (connection.tls, connection.ca_pem.clone(), connection.client_authority.clone());
     let size = spec.connection.max_connections();
     let Reached { functions, facts } = reach(database, connection, metrics).await?;
     let place = Place { host, port: i32::from(port), database: facts.database_name.clone(), ..Place::default() };
@@ -128,7 +129,7 @@ pub async fn open(
     let apply_slots = size.saturating_sub(1 + job_slots);
     let parts = LaneParts {
         database: name.clone(),
-        endpoint: Endpoint::of(&place, tls, ca_pem.as_deref(), client_ca_pem.as_deref()),
+        endpoint: Endpoint::of(&place, tls, ca_pem.as_deref(), client_authority),
         place,
         holder: claimant.identity.to_owned(),
         hold,

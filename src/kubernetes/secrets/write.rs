@@ -74,7 +74,9 @@ pub struct Content {
 pub enum Found {
     /// It is there with this content, under this UID.
     Same(Option<String>),
-    /// It has another content, is gone, or another one has its name.
+    /// There is none of its name.
+    Gone,
+    /// It has another content, or another one has its name.
     Other,
 }
 
@@ -163,7 +165,8 @@ impl Secrets {
         body["metadata"]["annotations"][COMPARE] = json!("");
         match self.replace(target, &body, uid, Send::DryRun).await {
             Ok(found) => Ok(Some(Found::Same(found.uid))),
-            Err(Error::Refused { code: 404 | 409, .. }) => Ok(Some(Found::Other)),
+            Err(Error::Refused { code: 404, .. }) => Ok(Some(Found::Gone)),
+            Err(Error::Refused { code: 409, .. }) => Ok(Some(Found::Other)),
             Err(error) => match Refusal::of(error) {
                 Refusal::Differs => Ok(Some(Found::Other)),
                 Refusal::MayPass(_) => Ok(None),

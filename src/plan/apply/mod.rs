@@ -96,13 +96,16 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                 }
             }
             Effect::Publish { purpose, secret, schema, client, read } => {
-                let endpoint = lane.endpoint.for_clients(client.as_ref(), read.as_ref());
                 // Without an answer there is nothing to write, and the next look finds a password that reached no Secret.
                 let Some(at) = issued.iter().position(|issued| issued.purpose == *purpose) else { continue };
                 let issued = issued.swap_remove(at);
                 let ready = credential::prepare(lane, &plan.caller, secret, schema, &issued).await;
-                let written = match ready {
-                    Ok(()) => credential::publish(secrets, &endpoint, secret, schema, issued)
+                let endpoint = ready.and_then(|()| {
+                    let unread = |message| End::Waits { reason: Reason::ProgressingWithRetry, message, until: None };
+                    lane.endpoint.for_clients(client.as_ref(), read.as_ref()).map_err(unread)
+                });
+                let written = match endpoint {
+                    Ok(endpoint) => credential::publish(secrets, &endpoint, secret, schema, issued)
                         .await
                         .map_err(|refusal| refused(&refusal, secret, purpose, schema)),
                     Err(end) => Err(end),

@@ -53,13 +53,20 @@ fn refusal(desired: &Desired, adopts: &Adopts, observed: &TenantAnswer) -> Optio
     let (reason, message) = match observed.adoption.as_ref() {
         None => return Some(Effect::wait(Reason::Progressing, "what there is to adopt is looked at")),
         Some(Adoption::Begun { .. }) => return None,
-        Some(Adoption::Nothing) => (
-            Reason::NothingToAdopt,
-            format!(
-                "there is no schema {schema} in this database, and nothing was made; delete this object and make it again, with the right \
-                 spec.schemaName, or without existingSchema for a new, empty schema"
-            ),
-        ),
+        Some(Adoption::Nothing { moved, total }) => {
+            let what = match (moved, total) {
+                (Some(moved), Some(total)) => format!(
+                    "schema {schema} was dropped while it was adopted, when {moved} of its {total} objects had moved; the roles that \
+                     were made for it go by themselves, with the next survey"
+                ),
+                _ => format!("there is no schema {schema} in this database, and nothing is made"),
+            };
+            let message = format!(
+                "{what}; delete this object and make it again, with the right spec.schemaName, or without existingSchema for a new, \
+                 empty schema"
+            );
+            (Reason::NothingToAdopt, message)
+        }
         Some(Adoption::Refused { why }) => (
             Reason::Conflict,
             format!("schema {schema} cannot be adopted: {why}; choose another spec.schemaName in a new object"),

@@ -8,7 +8,7 @@ use super::{
     conflict::{
         borne, comes_back, conflict, holder_text, is_free, is_given, is_left_behind, is_left_beside, set_aside,
     },
-    credentials::{issue_step, publish},
+    credentials::{held, issue_step, publish},
     grants::first_grants,
     policies,
 };
@@ -105,11 +105,8 @@ pub(super) fn closed_to_new(desired: &Desired, observed: &TenantAnswer) -> Optio
 /// A new schema, and in the same call what is to be logged in with.
 fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect> {
     let is_open = !access::of_new(desired, observed.institution_status.as_ref()).is_closed();
-    let wanted: Vec<_> = desired
-        .logins
-        .iter()
-        .filter_map(|logins| logins.wanted.as_ref().filter(|wanted| is_open && wanted.clash.is_none()))
-        .collect();
+    let wanted = desired.logins.iter().filter_map(|logins| logins.wanted.as_ref().filter(|_| is_open));
+    let (wanted, waiting): (Vec<_>, Vec<_>) = wanted.partition(|wanted| wanted.held.is_none());
     let issued = wanted.iter().map(|wanted| issue_step(wanted, false));
     let published = wanted.iter().map(|wanted| publish(wanted, desired.schema_name.as_str()));
     // Before a login comes in: what it makes is closed to others from the start.
@@ -118,6 +115,7 @@ fn make(desired: &Desired, observed: &TenantAnswer, create: Step) -> Vec<Effect>
         .into_iter()
         .chain(published)
         .chain(first_grants(desired))
+        .chain(waiting.first().and_then(|wanted| held(wanted)))
         .collect()
 }
 

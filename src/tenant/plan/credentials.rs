@@ -1,5 +1,6 @@
 //! What a tenant logs in with: issued, published, renewed and closed, for its applications and for its migrations alike.
 
+use super::absent::or_abandon;
 use crate::{
     api::{condition::Reason, credentials::CredentialsStatus},
     contract::{CredentialRow, Purpose, Step, TenantRow, Withdrawal},
@@ -38,9 +39,6 @@ fn for_purpose(
     let Some(wanted) = &logins.wanted else {
         return (found.map(|_| withdraw(Withdrawal::NotWanted)).into_iter().collect(), None);
     };
-    if let Some(clash) = &wanted.clash {
-        return (Vec::new(), Some(Effect::refuse(Reason::SecretConflict, clash.clone())));
-    }
     let told = logins.told.as_ref();
     let is_closed = access::of(desired, row).is_closed();
     let cause = match found {
@@ -53,6 +51,12 @@ fn for_purpose(
         return (effects, None);
     }
     let found = found.filter(|_| cause.is_none());
+    if let Some(held) = held(wanted) {
+        effects.extend(found.map(|found| settle(desired, told, wanted, row, found)).into_iter().flatten());
+        let is_told = told.zip(found).is_some_and(|(told, found)| wanted.is_told(told, found));
+        let waits = !is_told || wanted.rotates || found.is_some_and(|found| found.password_changed);
+        return (effects, Some(held).filter(|_| waits));
+    }
     let last = match (found, secret) {
         (found, SecretSeen::Refused { reason, message }) => {
             effects.extend(found.map(|found| settle(desired, told, wanted, row, found)).into_iter().flatten());
@@ -71,6 +75,12 @@ fn for_purpose(
         },
     };
     (effects, last)
+}
+
+/// That no password is issued now, and why.
+pub(super) fn held(wanted: &Credential) -> Option<Effect> {
+    let (reason, why) = wanted.held.as_ref()?;
+    Some(Effect::refuse(*reason, format!("Secret {} is not written: {why}", wanted.secret.full_name())))
 }
 
 /// Whether the Secret has the credential of the registry and the status does not tell it: an earlier pass could not. What a user
@@ -102,13 +112,13 @@ fn keep(
     let is_right = match secret {
         // Another object of the tenant published it, which may be gone, or this one and could not tell.
         SecretSeen::Same { .. } => told.is_some(),
-        SecretSeen::Other => false,
+        SecretSeen::Gone | SecretSeen::Other => false,
         SecretSeen::NotLooked | SecretSeen::Refused { .. } => is_told,
     };
     if !is_right && *secret == SecretSeen::NotLooked {
         return Err(format!("Secret {} cannot be looked at just now", wanted.secret.full_name()));
     }
-    if *secret == SecretSeen::Other && told.is_some() && !was_published {
+    if matches!(secret, SecretSeen::Gone | SecretSeen::Other) && told.is_some() && !was_published {
         // It reached no Secret. Applications may use the login before, which stays.
         let half = found.previous_closed_at.map(|_| end_previous(wanted));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
@@ -148,13 +158,21 @@ fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 
 /// another credential than the status tells has it from an earlier try.
 pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>) -> Vec<Effect> {
     let schema = removal.schema_name.as_deref().unwrap_or_default();
-    let mut effects = Vec::new();
+    let (mut effects, mut held) = (Vec::new(), Vec::new());
     for (wanted, told) in &removal.secrets {
         let found = row.and_then(|row| row.credential(&wanted.purpose));
         let Some(found) = found.filter(|found| is_of(told, found)) else { continue };
+        if let Some((reason, why)) = &wanted.held {
+            let (secret, way_out) = (wanted.secret.full_name(), or_abandon(&removal.owner, schema));
+            let message =
+                format!("Secret {secret} would go with this object, and is not written to stay: {why}{way_out}");
+            held.extend((!removal.abandoned).then(|| Effect::refuse(*reason, message)));
+            continue;
+        }
         effects.extend(found.previous_login.as_ref().map(|_| end_previous(wanted)));
         effects.extend([Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]);
     }
+    effects.append(&mut held);
     effects
 }
 

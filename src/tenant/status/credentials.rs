@@ -14,6 +14,7 @@ use crate::{
     tenant::{
         credential::{Credential, Logins, SecretSeen},
         desired::Desired,
+        observe::Observed,
     },
     text::count,
 };
@@ -113,13 +114,9 @@ pub(super) fn due(told: &CredentialsStatus) -> Option<Timestamp> {
     told.previous_until.as_ref()?.0.checked_add(SignedDuration::from_secs(2)).ok()
 }
 
-/// What is told of what was done to logins of one purpose; `row` is the tenant's as it was before that.
-pub(super) fn what_was_done(
-    logins: &Logins,
-    desired: &Desired,
-    row: Option<&TenantRow>,
-    applied: &Applied,
-) -> Vec<Notice> {
+/// What is told of what was done to logins of one purpose; `seen` is what there was before that.
+pub(super) fn what_was_done(logins: &Logins, desired: &Desired, seen: &Observed, applied: &Applied) -> Vec<Notice> {
+    let (row, secret) = (seen.answer.own.as_deref(), seen.secret(&logins.purpose));
     let Logins { purpose, wanted, told: before } = logins;
     let (before, wanted, owner) = (before.as_ref(), wanted.is_some(), &desired.owner);
     let namespace = &owner.namespace;
@@ -162,7 +159,15 @@ pub(super) fn what_was_done(
             .previous_until
             .map(whole_seconds)
             .map_or_else(String::new, |until| format!("; the former login stays open until {}", until.0));
-        let message = format!("Secret {secret_name} has login {login} with credential {credential_id}{until}{left}");
+        // Of another name it is a new one.
+        let is_same = before.is_some_and(|told| told.secret_name.as_ref() == Some(secret_name));
+        let found = match secret {
+            SecretSeen::Gone if is_same => " was gone, and was made again: it",
+            SecretSeen::Other if is_same => " had another credential or address, and was written again: it",
+            _ => "",
+        };
+        let message =
+            format!("Secret {secret_name}{found} has login {login} with credential {credential_id}{until}{left}");
         notices.push(Notice { reason: EventReason::CredentialPublished, message });
     }
     notices

@@ -65,7 +65,7 @@ pub fn told(
         }
         Pass::Applied { wish: Wish::Keep(desired), observed, applied, place, .. } => {
             let status = status(tenant, desired, observed, applied, place, now);
-            done = what_was_done(tenant, desired, observed.answer.own.as_deref(), applied, &status);
+            done = what_was_done(tenant, desired, observed, applied, &status);
             status
         }
         Pass::Applied { wish: Wish::End(leave), observed, applied, .. } => {

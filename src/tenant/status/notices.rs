@@ -8,17 +8,17 @@ use crate::{
         event::EventReason,
         tenant_schema::{BlockedCause, State},
     },
-    contract::{Call, TenantRow},
+    contract::Call,
     frame::Notice,
     plan::Applied,
-    tenant::desired::Desired,
+    tenant::{desired::Desired, observe::Observed},
 };
 
 /// Of what was done.
 pub(super) fn what_was_done(
     tenant: &TenantSchema,
     desired: &Desired,
-    row: Option<&TenantRow>,
+    observed: &Observed,
     applied: &Applied,
     new: &TenantSchemaStatus,
 ) -> Vec<Notice> {
@@ -64,7 +64,7 @@ pub(super) fn what_was_done(
         notices.push(Notice { reason, message });
     }
     for logins in &desired.logins {
-        notices.extend(credentials::what_was_done(logins, desired, row, applied));
+        notices.extend(credentials::what_was_done(logins, desired, observed, applied));
     }
     notices
 }

@@ -45,7 +45,7 @@ fn verdict(state: &RowSecurityState, mode: RowSecurityMode) -> Verdict {
     }
     if state.uncovered_count > 0 {
         let closed = match mode {
-            RowSecurityMode::Required => "are closed to all but the owner until they are safe",
+            RowSecurityMode::Required => "are closed to all but the owner and its members until they are safe",
             RowSecurityMode::BestEffort => "are as open as their owner made them",
         };
         let listed: Vec<_> = state.uncovered.iter().map(line).collect();

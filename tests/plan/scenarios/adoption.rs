@@ -82,6 +82,8 @@ fn what_is_begun_goes_on_without_another_word() {
 #[test]
 fn without_a_schema_nothing_is_made() {
     check("adopt_nothing", &adopting(), json!({ "adoption": { "state": "nothing" } }));
+    let lost = json!({ "state": "nothing", "moved": 50, "total": 120 });
+    check("adopt_dropped_half_way", &adopting(), json!({ "adoption": lost }));
 }
 
 #[test]

@@ -4,15 +4,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema, condition::Reason},
-    contract::Purpose,
+    api::{ABANDON, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema, condition::Reason},
+    contract::{Purpose, TenantAnswer},
     frame::{Kind, Pass, Wish},
     plan::Applied,
-    tenant::{credential::SecretSeen, observe::Observed},
+    tenant::{credential::SecretSeen, observe::Observed, resolve::Resolved},
 };
 
 use super::statuses::place;
-use crate::{INSTITUTION, ROW, annotated, answer, check, deleted, golden, merge, resolved, row, seen, tenant};
+use crate::{INSTITUTION, ROW, UID, annotated, answer, check, deleted, golden, merge, resolved, row, seen, tenant};
 
 /// The credential that the registry has.
 const ISSUED: &str = "33333333-3333-4333-8333-333333333333";
@@ -172,13 +172,14 @@ fn other_limits_need_no_other_password() {
 
 #[test]
 fn a_secret_that_is_gone_or_leads_elsewhere_is_written_again() {
-    check_secret("credential_secret_gone", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Other);
+    check_secret("credential_secret_gone", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Gone);
+    check_secret("credential_secret_other", &asked(told(json!({})), json!({})), kept(json!({})), SecretSeen::Other);
 }
 
 #[test]
 fn a_secret_of_another_name_is_written_and_the_former_login_lives_for_the_grace() {
     let tenant = asked(told(json!({ "secretName": "former" })), json!({}));
-    check_secret("credential_secret_renamed", &tenant, kept(json!({})), SecretSeen::Other);
+    check_secret("credential_secret_renamed", &tenant, kept(json!({})), SecretSeen::Gone);
 }
 
 #[test]
@@ -375,6 +376,38 @@ fn migrations_whose_secret_is_not_wanted_any_more_are_shut_out_and_applications_
     let mut tenant = migrating(told_of_migrations("2026-12-10T00:00:00Z"));
     tenant.spec.migration_secret = None;
     check("credential_migration_not_wanted", &tenant, &answer(both()));
+}
+
+/// The plan while it cannot be said whom readers of the Secret may trust.
+fn check_unread(file: &str, tenant: &TenantSchema, observed: &TenantAnswer) {
+    let authority = "Secret operators/pooler, which spec.clientEndpoint.caSecretRef names, does not exist; make it of the authority's \
+                     certificate: kubectl -n operators create secret generic pooler --from-file=ca.crt=ca.pem";
+    let unread = Resolved { unread_authority: Some(authority.to_owned()), ..resolved(json!({}), 0) };
+    let observed = observed.clone().into();
+    if tenant.metadata.deletion_timestamp.is_some() {
+        golden(file, &seen(tenant, Wish::End(&tenant.removal(&unread)), &observed));
+    } else {
+        golden(file, &seen(tenant, Wish::Keep(&tenant.desired(&unread).unwrap()), &observed));
+    }
+}
+
+#[test]
+fn without_the_authority_of_applications_their_secrets_wait_and_nothing_else_does() {
+    check_unread("credential_unread_create", &asked(json!(null), json!({})), &answer(json!({})));
+    check_unread("credential_unread_first", &asked(json!(null), json!({})), &answer(json!({ "own": row(json!({})) })));
+    // What a Secret has already goes on, and a former login is closed when its grace is over.
+    check_unread("credential_unchanged", &asked(told(json!({})), json!({})), &answer(kept(json!({}))));
+    let graced = asked(told(json!({ "previousUntil": "2026-12-31T00:30:00Z" })), json!({}));
+    check_unread("credential_grace_over", &graced, &answer(kept(former("2026-12-30T23:59:59Z"))));
+    let due = json!({ "credentials": { "rotationPeriodDays": 21, "rotationGraceSeconds": 60 } });
+    check_unread("credential_unread_rotation", &asked(told(json!({})), due), &answer(kept(json!({}))));
+    // A leak does not wait.
+    let leaked = annotated(asked(told(json!({})), json!({})), REVOKE_CREDENTIALS, "school");
+    check_unread("credential_unread_revoked", &leaked, &answer(kept(json!({}))));
+    let left = deleted(&asked(told(json!({})), json!({ "deletionPolicy": "Retain" })));
+    check_unread("credential_unread_left", &left, &answer(kept(json!({}))));
+    let abandoned = format!("school@{UID}");
+    check_unread("credential_unread_abandoned", &annotated(left, ABANDON, &abandoned), &answer(kept(json!({}))));
 }
 
 #[test]
