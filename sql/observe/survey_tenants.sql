@@ -153,7 +153,7 @@ BEGIN
             SELECT t.id,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
                    -- Not more than half of what the files have is left out.
-                   coalesce(least(f.bytes, coalesce(m.bytes, t.storage_used) / 2), 0) AS freed_bytes,
+                   least(coalesce(f.bytes, 0), coalesce(m.bytes, t.storage_used) / 2) AS freed_bytes,
                    coalesce(m.tables, t.table_count) AS table_count,
                    CASE WHEN m.id IS NULL THEN t.foreign_tables ELSE m.foreign_tables END AS foreign_tables,
                    CASE WHEN m.id IS NULL THEN t.size_estimate ELSE m.size_estimate END AS size_estimate,
@@ -174,7 +174,8 @@ BEGIN
             WHERE t.status <> 'dropped'
         ), report AS (
             SELECT next.*, hashtextextended(concat_ws(
-                       '|', t.status, t.access, next.storage_used, nullif(next.freed_bytes, 0), next.table_count, next.usage_stale, next.drift,
+                       '|', t.status, t.access, next.storage_used, nullif(next.freed_bytes, 0),
+                       next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
                        nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation,
@@ -196,15 +197,18 @@ BEGIN
             SELECT t.id
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN report AS r ON r.id = t.id
-            WHERE (t.storage_used, t.freed_bytes, t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
+            WHERE (t.storage_used, t.freed_bytes,
+                   t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
                    t.write_signature, t.fingerprint, t.drift, t.reported)
                   IS DISTINCT FROM
-                  (r.storage_used, r.freed_bytes, r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
+                  (r.storage_used, r.freed_bytes,
+                   r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
                    r.write_signature, r.fingerprint, r.drift, r.reported)
             FOR UPDATE OF t SKIP LOCKED
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET storage_used = r.storage_used, freed_bytes = r.freed_bytes, table_count = r.table_count, foreign_tables = r.foreign_tables,
+            SET storage_used = r.storage_used, freed_bytes = r.freed_bytes,
+                table_count = r.table_count, foreign_tables = r.foreign_tables,
                 size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
                 write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported
             FROM report AS r JOIN different AS d ON d.id = r.id

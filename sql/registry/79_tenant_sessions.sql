@@ -1,5 +1,5 @@
--- The latest session in which the operator worked as a tenant, by the tenant's run login (see open_tenant_session): when
--- it was opened, until when its password is good, and since when that login is closed and has no session. What a
+-- The latest session in which the operator worked as a tenant, by the tenant's run login (see open_tenant_session):
+-- when it was opened, until when its password is good, and since when that login is closed and has no session. What a
 -- transaction did that was prepared between the two is that session's.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_sessions (
     schema_id  uuid        PRIMARY KEY REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,

@@ -1,6 +1,6 @@
--- Ends the sessions of a tenant's run login in every database and waits until they are gone, for two seconds. The caller
--- has closed it, so that no new one comes in. The server lists a session that is ended until it has undone what that
--- was doing.
+-- Ends the sessions of a tenant's run login in every database and waits until they are gone, for two seconds. The
+-- caller has closed it, so that no new one comes in. The server lists a session that is ended until it has undone what
+-- that was doing.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_run_sessions(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -154,13 +154,14 @@ AS $function$
     FROM login AS l
     CROSS JOIN LATERAL (
         VALUES (l.rolcanlogin AND NOT l.in_use, 'is open, and the operator has no session', 'NOLOGIN PASSWORD NULL',
-                true),
-               (l.rolcreaterole, 'has CREATEROLE', 'NOCREATEROLE', true),
-               -- From 16 on only a role that has CREATEDB itself may take it from another.
-               (l.rolcreatedb, 'has CREATEDB', 'NOCREATEDB', NOT l.modern),
-               (l.rolsuper, 'has SUPERUSER', 'NOSUPERUSER', false),
-               (l.rolreplication, 'has REPLICATION', 'NOREPLICATION', false),
-               (l.rolbypassrls, 'has BYPASSRLS', 'NOBYPASSRLS', false)) AS a (is_so, what, attribute, ours)
+                true)
+        UNION ALL
+        -- From 16 on only a role that has CREATEDB itself may take it from another.
+        SELECT w.is_set, 'has ' || w.attribute, 'NO' || w.attribute, w.ours
+        FROM (VALUES ('CREATEROLE', l.rolcreaterole, true), ('CREATEDB', l.rolcreatedb, NOT l.modern),
+                     ('SUPERUSER', l.rolsuper, false), ('REPLICATION', l.rolreplication, false),
+                     ('BYPASSRLS', l.rolbypassrls, false)) AS w (attribute, is_set, ours)
+        ) AS a (is_so, what, attribute, ours)
     WHERE a.is_so
     UNION ALL
     SELECT l.id, 'login', format(CASE WHEN w.wanted THEN 'login "%s" may give on "%s"'

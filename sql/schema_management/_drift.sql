@@ -2,9 +2,9 @@
 -- it, the default privileges of the owner role, the attributes and memberships of the three roles, what others have by
 -- the tenant's grants (see _acl_drift), the logins of credentials (see _credential_drift) and the operator's (see
 -- _run_drift), what writes while writes are taken (see _blocked_drift), and row-level security where it is asked for,
--- in one row (see _cover_tables). A row says what, whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and
--- `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is made
--- again by itself.
+-- in one row (see _cover_tables). A row says what, whether we can put it right, and the statement that does; `kind`
+-- tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no drift: it is
+-- reported as missing, and nothing is made again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
 -- and is not touched. A role that was renamed is told with the statement that names it back; without that nothing else

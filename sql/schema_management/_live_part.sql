@@ -1,5 +1,5 @@
--- The files of some tables, and how large each is: that of a table with its indexes, and that of its TOAST. A table that
--- a session has locked against readers has none. The caller has set a short lock_timeout.
+-- The files of some tables, and how large each is: that of a table with its indexes, and that of its TOAST. A table
+-- that a session has locked against readers has none. The caller has set a short lock_timeout.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._files_of(table_oids oid[])
 RETURNS TABLE (table_oid oid, relation_oid oid, file oid, bytes bigint, rows real)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -37,7 +37,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET lock_timeout = '20ms'
 AS $function$
 BEGIN
-    INSERT INTO edu_matrix_hub_schema.quota_relations AS q
+    INSERT INTO edu_matrix_hub_schema.quota_files AS q
         (schema_id, relation_oid, table_oid, file, bytes, live, deleted)
     SELECT tenant.id, f.relation_oid, f.table_oid, f.file, f.bytes, pg_stat_get_live_tuples(f.relation_oid),
            pg_stat_get_tuples_deleted(f.relation_oid)
@@ -72,7 +72,7 @@ AS $function$
     SELECT q.schema_id,
            sum(greatest(q.freed - q.bytes / greatest(q.rows, 1)
                                   * greatest(pg_stat_get_live_tuples(q.relation_oid) - q.live_after, 0), 0))::bigint
-    FROM edu_matrix_hub_schema.quota_relations AS q
+    FROM edu_matrix_hub_schema.quota_files AS q
     JOIN pg_class AS c ON c.oid = q.relation_oid AND c.relfilenode = q.file
     WHERE q.freed > 0
     GROUP BY q.schema_id
@@ -81,9 +81,9 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._freed_bytes() FROM PUBLIC;
 
 -- The next tables that are to be vacuumed so that it is known what is free in them, of tenants that are blocked for
 -- their quota: those of which nothing is known so far, and those from which a fiftieth of the rows was deleted since.
--- Two tenants, and eight tables of each, the largest first: [{schema_id, owner, seconds, tables: [{oid, statement}...]}
--- ...]. `seconds` is the time that they may take, by their size; what fails is tried again after a longer and longer
--- time, an hour at most, and counts as the server's own VACUUM leaves it.
+-- Five tenants, those that delete first, and eight tables of each, the largest first: [{schema_id, owner, seconds,
+-- tables: [{oid, statement}...]}...]. `seconds` is the time that they may take, by their size; what fails is tried
+-- again after a longer and longer time, an hour at most, and counts as the server's own VACUUM leaves it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._live_parts_due() RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -91,22 +91,28 @@ AS $function$
 DECLARE
     found jsonb;
 BEGIN
-    DELETE FROM edu_matrix_hub_schema.quota_relations AS q USING edu_matrix_hub_schema.tenant_schemas AS t
+    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.quota_files) THEN
+        RETURN '[]';
+    END IF;
+    DELETE FROM edu_matrix_hub_schema.quota_files AS q USING edu_matrix_hub_schema.tenant_schemas AS t
     WHERE t.id = q.schema_id AND t.access = 'ReadWrite' AND t.freed_bytes = 0;
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                'schema_id', d.id,
-               'owner', jsonb_build_object('namespace', d.owner_namespace, 'name', d.owner_name, 'uid', d.owner_uid),
+               'owner', jsonb_build_object('cluster', d.owner_cluster, 'namespace', d.owner_namespace,
+                                           'name', d.owner_name, 'uid', d.owner_uid),
                'seconds', 60 + d.bytes / (20 * 1024 * 1024), 'tables', d.tables)), '[]')
     INTO found
     FROM (
-        SELECT t.id, t.owner_namespace, t.owner_name, t.owner_uid, sum(n.bytes)::bigint AS bytes,
+        SELECT t.id, t.owner_cluster, t.owner_namespace, t.owner_name, t.owner_uid, sum(n.bytes)::bigint AS bytes,
                jsonb_agg(jsonb_build_object('oid', n.table_oid::bigint, 'statement',
                    format('VACUUM (DISABLE_PAGE_SKIPPING, INDEX_CLEANUP ON, SKIP_LOCKED) %I.%I', t.schema_name,
                           n.relname)) ORDER BY n.bytes DESC) AS tables
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN LATERAL (
-            SELECT q.table_oid, c.relname, sum(q.bytes) AS bytes
-            FROM edu_matrix_hub_schema.quota_relations AS q
+            SELECT q.table_oid, c.relname, sum(q.bytes) AS bytes,
+                   bool_or(pg_stat_get_tuples_deleted(q.relation_oid) > coalesce(q.deleted_after, q.deleted))
+                       AS has_deletes
+            FROM edu_matrix_hub_schema.quota_files AS q
             JOIN pg_class AS c ON c.oid = q.table_oid AND c.relnamespace = t.schema_oid
                               AND c.relowner = t.owner_role_oid
             WHERE q.schema_id = t.id
@@ -119,10 +125,10 @@ BEGIN
             ORDER BY sum(q.bytes) DESC LIMIT 8) AS n
         WHERE t.access = 'WriteBlocked' AND t.access_cause = 'Quota' AND t.status = 'active'
           AND t.owner_uid IS NOT NULL AND t.shared_with = '{}'
-          AND t.id IN (SELECT q.schema_id FROM edu_matrix_hub_schema.quota_relations AS q)
-        GROUP BY t.id, t.owner_namespace, t.owner_name, t.owner_uid
-        ORDER BY random() LIMIT 2) AS d;
-    UPDATE edu_matrix_hub_schema.quota_relations AS q
+          AND t.id IN (SELECT q.schema_id FROM edu_matrix_hub_schema.quota_files AS q)
+        GROUP BY t.id, t.owner_cluster, t.owner_namespace, t.owner_name, t.owner_uid
+        ORDER BY bool_or(n.has_deletes) DESC, random() LIMIT 5) AS d;
+    UPDATE edu_matrix_hub_schema.quota_files AS q
     SET tried_at = clock_timestamp(), tries = least(q.tries + 1, 20), dead = pg_stat_get_dead_tuples(q.relation_oid)
     FROM jsonb_array_elements(found) AS f (value)
     WHERE q.schema_id = (f.value ->> 'schema_id')::uuid

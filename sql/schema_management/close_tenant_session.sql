@@ -1,6 +1,6 @@
 -- Closes a tenant's run login after a session of the operator's, in this order: it may not log in, it has no password,
--- its sessions end, and they are gone. The first call answers `partial`: once it is committed, another ends what came in
--- meanwhile. Called for a tenant without such a session, or that is gone, it is `unchanged`.
+-- its sessions end, and they are gone. The first call answers `partial`: once it is committed, another ends what came
+-- in meanwhile. Called for a tenant without such a session, or that is gone, it is `unchanged`.
 --
 -- options: {schema_id, requested_by?}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.close_tenant_session(epoch bigint, installation_id uuid, options jsonb)

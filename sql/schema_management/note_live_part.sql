@@ -1,8 +1,8 @@
--- Notes what is free in tables of a tenant that is blocked for its quota, after they were vacuumed as its owner: of each
--- file what it has now, less what it had when the tenant was blocked times the rows that are left of those from then.
--- So rows that were deleted here and there count, although a file shrinks only at its end. It is an estimate, since rows
--- are not all of one size. A VACUUM that skips no page has counted the rows exactly; a table that was not vacuumed,
--- since a session had it locked, is left for another time.
+-- Notes what is free in tables of a tenant that is blocked for its quota, after they were vacuumed as its owner: of
+-- each file what it has now, less what it had when the tenant was blocked times the rows that are left of those from
+-- then. So rows that were deleted here and there count, although a file shrinks only at its end. It is an estimate,
+-- since rows are not all of one size. A VACUUM that skips no page has counted the rows exactly; a table that was not
+-- vacuumed, since a session had it locked, is left for another time.
 --
 -- options: {schema_id, tables: [oid...], requested_by?}. detail: {freed_bytes, vacuumed: n}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.note_live_part(epoch bigint, installation_id uuid, options jsonb)
@@ -43,18 +43,19 @@ BEGIN
                        greatest(q.dead, q.live - pg_stat_get_live_tuples(f.relation_oid))), 0)) AS former_rows
             FROM edu_matrix_hub_schema._files_of(ARRAY(
                 SELECT x.value::oid FROM jsonb_array_elements_text(options -> 'tables') AS x (value))) AS f
-            JOIN edu_matrix_hub_schema.quota_relations AS q
+            JOIN edu_matrix_hub_schema.quota_files AS q
               ON q.schema_id = tenant.id AND q.relation_oid = f.relation_oid AND q.file = f.file
             JOIN edu_matrix_hub_schema.tenant_sessions AS s ON s.schema_id = tenant.id
             WHERE f.rows >= 0 AND pg_stat_get_last_vacuum_time(f.relation_oid) >= s.opened_at
         )
-        UPDATE edu_matrix_hub_schema.quota_relations AS q
-        SET bytes = n.former_bytes, rows = greatest(n.former_rows, n.rows), live_after = n.live, deleted_after = n.deleted, tries = 0,
+        UPDATE edu_matrix_hub_schema.quota_files AS q
+        SET bytes = n.former_bytes, rows = greatest(n.former_rows, n.rows), live_after = n.live,
+            deleted_after = n.deleted, tries = 0,
             freed = greatest(n.bytes - n.former_bytes * least(n.rows / greatest(n.former_rows, n.rows, 1), 1), 0)
         FROM seen AS n
         WHERE q.schema_id = tenant.id AND q.relation_oid = n.relation_oid;
         GET DIAGNOSTICS vacuumed = ROW_COUNT;
-        SELECT coalesce(least(sum(f.bytes), tenant.storage_used / 2), 0) INTO freed
+        SELECT least(coalesce(sum(f.bytes), 0), tenant.storage_used / 2) INTO freed
         FROM edu_matrix_hub_schema._freed_bytes() AS f WHERE f.schema_id = tenant.id;
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET freed_bytes = freed, reported = NULL, updated_at = now()
         WHERE t.id = tenant.id AND t.freed_bytes <> freed;

@@ -9,8 +9,8 @@
 -- a session. Without `before` the login has the defaults that it is given here, one connection, and a password that
 -- ends by the server's clock. It is closed by close_tenant_session().
 --
--- options: {schema_id, verifier, seconds, requested_by?}. detail: {login, owner_role, schema_oid, group, seconds, before:
--- [statement...]}; `group` is what all logins are members of, for the rules that let them in.
+-- options: {schema_id, verifier, seconds, requested_by?}. detail: {login, owner_role, schema_oid, group, seconds,
+-- before: [statement...]}; `group` is what all logins are members of, for the rules that let them in.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.open_tenant_session(epoch bigint, installation_id uuid, options jsonb)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -32,7 +32,7 @@ BEGIN
             ('opened_logins', 'table'),
             ('login_transactions', 'table'),
             ('tenant_sessions', 'table'),
-            ('quota_relations', 'table'),
+            ('quota_files', 'table'),
             ('tenant_grants', 'table'),
             ('tenant_grantees', 'table'),
             ('tenant_row_security', 'table'),

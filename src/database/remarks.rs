@@ -1,6 +1,6 @@
 //! What is to be said of a database that is at work all the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
@@ -30,6 +30,7 @@ pub fn of_open(database: &TenantDatabase, desired: &Desired, work: &Work, ctx: &
         .or_else(|| bring_back::verdict(database, work, ctx.clock.now()))
         .or_else(|| of_expiry(database, work))
         .or_else(|| of_institutions(work))
+        .or_else(|| of_sessions(work))
         .or_else(|| desired.complaint.clone().map(|message| Verdict::of(Reason::InvalidSpec, message, true)))
         .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
 }
@@ -125,6 +126,16 @@ fn of_institutions(work: &Work) -> Option<Verdict> {
     let problem = work.memory(|memory| memory.institution_problem.clone())?;
     let message = format!("{problem}. Until then tenants stay as the table said last");
     Some(Verdict::of(Reason::InstitutionsUnreadable, message, true))
+}
+
+/// The operator cannot work as a tenant, so that what deletes left free is not found.
+fn of_sessions(work: &Work) -> Option<Verdict> {
+    let (at, problem) = work.memory(|memory| memory.session_problem.clone())?;
+    // It is tried again within an hour for as long as a tenant is blocked.
+    (at.elapsed() < Duration::from_hours(2)).then_some(())?;
+    let message =
+        format!("{problem}. Until then what tenants that are blocked for their quota delete does not give them room");
+    Some(Verdict::of(Reason::TenantSessionRefused, message, true))
 }
 
 #[cfg(test)]

@@ -76,13 +76,26 @@ pub async fn resolve(
         None => None,
     };
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
-    let connection = Connection::from_secret(&data, mode, spec.connect_timeout());
-    let read_from = |connection: Connection| connection.read_from(namespace, name).trusted_by_clients(client_ca_pem);
-    connection.map(read_from).map_err(|source| Unresolved::Invalid {
-        namespace: namespace.to_owned(),
-        name: name.clone(),
-        source,
-    })
+    let parsed = |data: &BTreeMap<String, Vec<u8>>, namespace: &str, name: &str| {
+        let connection = Connection::from_secret(data, mode, spec.connect_timeout());
+        connection.map(|connection| connection.read_from(namespace, name)).map_err(|source| Unresolved::Invalid {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            source,
+        })
+    };
+    let direct = match database.spec.direct_connection.as_ref().map(|direct| &direct.secret_ref) {
+        Some(SecretRef { name, namespace }) => {
+            let namespace = namespace.as_deref().unwrap_or(own_namespace);
+            let mut direct = read(client, namespace, name).await?;
+            if spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()) {
+                direct.extend(data.get_key_value("ca.crt").map(|(key, pem)| (key.clone(), pem.clone())));
+            }
+            Some(parsed(&direct, namespace, name)?)
+        }
+        None => None,
+    };
+    Ok(parsed(&data, namespace, name)?.trusted_by_clients(client_ca_pem).beside(direct))
 }
 
 /// The certificates of an authority.

@@ -45,6 +45,7 @@ mod planted;
 mod privileges;
 mod quotas;
 mod quotas_late;
+mod quotas_live;
 mod reclaim;
 mod renaming;
 mod replicas;

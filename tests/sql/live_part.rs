@@ -18,7 +18,7 @@ async fn sizes(lane: &Lane, tenant: &Tenant) -> (i64, i64) {
 
 /// What a survey asks to be vacuumed, at whatever time it was asked before.
 async fn due(database: &Database, lane: &Lane) -> Vec<Value> {
-    database.admin.batch_execute("UPDATE edu_matrix_hub_schema.quota_relations SET tried_at = NULL").await.unwrap();
+    database.admin.batch_execute("UPDATE edu_matrix_hub_schema.quota_files SET tried_at = NULL").await.unwrap();
     lane.survey(false).await["live_parts_due"].as_array().unwrap().clone()
 }
 
@@ -67,7 +67,7 @@ async fn rows_that_are_deleted_here_and_there_count() {
         let application = Application::of(&database, &tenant).await;
         let login = application.issued("app").await;
         let runner = Runner::of(&database, &tenant).await;
-        let (used, _) = sizes(&runner.lane, &tenant).await;
+        sizes(&runner.lane, &tenant).await;
         assert_eq!(due(&database, &runner.lane).await, Vec::<Value>::new(), "nobody is blocked");
         block(&runner, "WriteBlocked").await;
         let asked = due(&database, &runner.lane).await;
@@ -102,7 +102,10 @@ async fn rows_that_are_deleted_here_and_there_count() {
         assert_eq!(sizes(&runner.lane, &tenant).await, (now, again));
         assert_eq!(due(&database, &runner.lane).await, Vec::<Value>::new());
         let client = database.log_in(&login, "app").await.unwrap();
-        client.batch_execute("INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(20001, 25000) AS n").await.unwrap();
+        client
+            .batch_execute("INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(20001, 25000) AS n")
+            .await
+            .unwrap();
         counted(&client).await;
         let (now, left) = sizes(&runner.lane, &tenant).await;
         assert!(now < used + used / 10 && (left - used / 4).abs() < used / 20, "{left} of {now}");
@@ -117,9 +120,9 @@ async fn rows_that_are_deleted_here_and_there_count() {
         let (now, free) = sizes(&runner.lane, &tenant).await;
         assert!(now < used / 10 && free == 0, "{free} of {now}");
         due(&database, &runner.lane).await;
-        assert_eq!(database.one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.quota_relations").await, 0);
+        assert_eq!(database.one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.quota_files").await, 0);
         assert_eq!(found(&runner.lane, &tenant).await, Vec::<Value>::new());
-        assert_eq!(sizes(&runner.lane, &other).await.1, 0);
+        assert_eq!(sizes(&runner.lane, &other).await.1, 0, "nothing of this one was ever blocked");
     })
     .await;
 }
@@ -180,7 +183,7 @@ async fn a_table_that_a_session_holds_is_left_for_another_time() {
         let locked = database.connect("postgres").await;
         locked.batch_execute("BEGIN; LOCK TABLE school.t").await.unwrap();
         assert_eq!(vacuumed(&runner).await, 1);
-        let counted = "SELECT count(*) FROM edu_matrix_hub_schema.quota_relations WHERE rows IS NOT NULL";
+        let counted = "SELECT count(*) FROM edu_matrix_hub_schema.quota_files WHERE rows IS NOT NULL";
         assert_eq!(database.one::<i64>(counted).await, 0);
         locked.batch_execute("COMMIT").await.unwrap();
         assert_eq!(vacuumed(&runner).await, 1);

@@ -51,7 +51,8 @@ impl<'a> Runner<'a> {
 
     pub async fn log_in(&self, answer: &Value, password: &str) -> Client {
         let text = |key: &str| answer["detail"][key].as_str().unwrap().to_owned();
-        let options = format!("-c role={} -c default_transaction_read_only=off -c statement_timeout=10000", text("owner_role"));
+        let options =
+            format!("-c role={} -c default_transaction_read_only=off -c statement_timeout=10000", text("owner_role"));
         self.database.log_in_by(&text("login"), password, &options).await.unwrap()
     }
 
@@ -95,9 +96,18 @@ async fn a_session_is_the_tenants_and_has_no_way_back() {
         let runner = Runner::of(&database, &tenant).await;
         let client = runner.session("first").await;
         client.batch_execute("CREATE TABLE t (id int)").await.unwrap();
-        let made: String = client.query_one("SELECT relowner::regrole::text FROM pg_class WHERE oid = 't'::regclass", &[]).await.unwrap().get(0);
+        let made: String = client
+            .query_one("SELECT relowner::regrole::text FROM pg_class WHERE oid = 't'::regclass", &[])
+            .await
+            .unwrap()
+            .get(0);
         assert_eq!(made, tenant.owner);
-        for back in ["RESET ROLE", "SET ROLE NONE", "SET SESSION AUTHORIZATION DEFAULT", "RESET ALL; RESET SESSION AUTHORIZATION"] {
+        for back in [
+            "RESET ROLE",
+            "SET ROLE NONE",
+            "SET SESSION AUTHORIZATION DEFAULT",
+            "RESET ALL; RESET SESSION AUTHORIZATION",
+        ] {
             client.batch_execute(back).await.unwrap();
             for statement in [
                 "SELECT FROM other.t",
@@ -324,7 +334,10 @@ async fn an_operator_that_is_killed_between_two_steps_leaves_nothing_open() {
         expect(&runner.close().await, "unchanged");
         assert_eq!(found(&runner.lane, &tenant).await, Vec::<Value>::new());
         let ends: bool = database
-            .one(&format!("SELECT rolvaliduntil BETWEEN now() AND now() + interval '1 minute' FROM pg_roles WHERE rolname = '{}'", runner.login()))
+            .one(&format!(
+                "SELECT rolvaliduntil BETWEEN now() AND now() + interval '1 minute' FROM pg_roles WHERE rolname = '{}'",
+                runner.login()
+            ))
             .await;
         assert!(ends);
         // Another holder of the lane, and one that was another's.
@@ -383,17 +396,32 @@ async fn the_login_goes_with_its_tenant() {
 
         // Set aside, brought back, and removed.
         let client = runner.session("third").await;
-        let aside = crate::support::call(operator, "set_aside_tenant_schema", &tenant.options(&json!({ "owner_uid": "uid-school" }))).await;
+        let aside = crate::support::call(
+            operator,
+            "set_aside_tenant_schema",
+            &tenant.options(&json!({ "owner_uid": "uid-school" })),
+        )
+        .await;
         expect(&aside, "success");
         assert!(is_ended(&client).await);
         let backup = aside["detail"]["backup_id"].clone();
         expect(&runner.close().await, "success");
-        let restored = crate::support::call(operator, "restore_tenant_schema", &json!({ "backup_id": backup, "owner": crate::support::owner("school") })).await;
+        let restored = crate::support::call(
+            operator,
+            "restore_tenant_schema",
+            &json!({ "backup_id": backup, "owner": crate::support::owner("school") }),
+        )
+        .await;
         expect(&restored, "success");
         assert_ne!(runner.door("third").await, "open");
         runner.session("fourth").await;
         runner.closed().await;
-        let aside = crate::support::call(operator, "set_aside_tenant_schema", &tenant.options(&json!({ "owner_uid": "uid-school" }))).await;
+        let aside = crate::support::call(
+            operator,
+            "set_aside_tenant_schema",
+            &tenant.options(&json!({ "owner_uid": "uid-school" })),
+        )
+        .await;
         let backup = aside["detail"]["backup_id"].clone();
         let backup: Uuid = backup.as_str().unwrap().parse().unwrap();
         let purge = "SELECT status FROM edu_matrix_hub_schema.purge_schema_backup($1)";
@@ -421,7 +449,8 @@ async fn only_the_operator_role_may_open_it() {
             let asked = person.try_session(function, &tenant.options(&json!({ "verifier": "x", "seconds": 60 }))).await;
             assert_eq!(asked.unwrap_err().code().unwrap().code(), "42501");
         }
-        let answer = runner.lane.session("open", &tenant.options(&json!({ "verifier": "a password", "seconds": 60 }))).await;
+        let answer =
+            runner.lane.session("open", &tenant.options(&json!({ "verifier": "a password", "seconds": 60 }))).await;
         assert!(answer["message"].as_str().unwrap().contains("verifier"), "{answer}");
         // A role of its name that is not the tenant's is not touched.
         database.admin.batch_execute(&format!("CREATE ROLE \"{}\" SUPERUSER", runner.login())).await.unwrap();

@@ -6,7 +6,7 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS freed_
 -- `rows` are those that were there then, as the first VACUUM counted them; `dead` are those that a VACUUM was to find
 -- removed. `live_after` and `deleted_after` are the
 -- counters at the latest VACUUM, and `freed` is what it found. A file that was made anew has another number and no row.
-CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.quota_relations (
+CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.quota_files (
     schema_id     uuid    NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
     relation_oid  oid     NOT NULL,
     table_oid     oid     NOT NULL,
@@ -23,4 +23,4 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.quota_relations (
     tried_at      timestamptz,
     PRIMARY KEY (schema_id, relation_oid)
 );
-ALTER TABLE edu_matrix_hub_schema.quota_relations ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
+ALTER TABLE edu_matrix_hub_schema.quota_files ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
