@@ -47,11 +47,22 @@ impl Lane {
         let _turn = self.waited(self.places.take("")).await?;
         let time = if self.places.count() > 1 { time } else { time.min(SHORTEST) };
         let caller = json!({ "schema_id": schema_id, "requested_by": requested_by });
+        // Like a job it is ended with the lane and with its tenant, and the lane is not handed over meanwhile.
+        let number = Uuid::new_v4();
+        let mut cancelled = self.job_started(number, Some(schema_id));
+        let ended = async move {
+            // An error means that the sender is gone, which job_ended does only after this ended.
+            let _ = cancelled.wait_for(|cancelled| *cancelled).await;
+        };
         let done = match self.opened(&caller, time).await {
-            Ok(session) => Ok(work(&session, time).await),
+            Ok(session) => tokio::select! {
+                done = work(&session, time) => Ok(done),
+                () = ended => Err(Error::LaneClosed),
+            },
             Err(error) => Err(error),
         };
         let closed = self.closed(&caller).await;
+        self.job_ended(number);
         let done = done?;
         closed.map(|()| done)
     }

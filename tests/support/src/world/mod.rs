@@ -16,7 +16,7 @@ use std::{
 };
 
 use devcluster::{ControlPlane, ControlPlaneInfo, PostgresInfo};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
