@@ -64,11 +64,12 @@ BEGIN
                            -- The session can have become the owner role; so can a migration, at another time.
                            OR x.owner = tenant.owner_role AND x.prepared BETWEEN o.opened_at AND o.closed_at)
                     ORDER BY x.prepared LIMIT 20) AS p
-              CROSS JOIN LATERAL (VALUES (1, format('SET ROLE %I', p.owner)),
+              CROSS JOIN LATERAL (VALUES (1, format('SELECT pg_catalog.set_config(%L, %L, false)', 'role', p.owner)),
                                          (2, format('ROLLBACK PREPARED %L', p.gid))) AS s (part, statement)
               UNION ALL
               SELECT 0, NULL, d.n, d.statement
-              FROM (VALUES (1, 'SET ROLE NONE'), (2, format('ALTER ROLE %I RESET ALL', login)),
+              FROM (VALUES (1, format('SELECT pg_catalog.set_config(%L, %L, false)', 'role', 'none')),
+                           (2, format('ALTER ROLE %I RESET ALL', login)),
                            (3, format('ALTER ROLE %I IN DATABASE %I RESET ALL', login, current_database())))
                    AS d (n, statement)
               WHERE is_kept) AS x;

@@ -98,7 +98,12 @@ impl Pool {
         ));
         let begun = async {
             let connected = config.connect(tls.clone()).await;
-            let (client, connection) = connected.map_err(|error| self.not_direct(&error))?;
+            // A pooler that takes no options says so.
+            let failed = |error: tokio_postgres::Error| match error.code() {
+                Some(&SqlState::PROTOCOL_VIOLATION) => misled(),
+                _ => Error::from_connect(&error),
+            };
+            let (client, connection) = connected.map_err(failed)?;
             let connection = tokio::spawn(async move {
                 // What breaks it shows in the statement that is under way.
                 let _ = connection.await;
@@ -110,11 +115,6 @@ impl Pool {
             if is_meant { Ok(session) } else { Err(misled()) }
         };
         timeout(DEADLINE, begun).await.unwrap_or(Err(Error::Deadline { call: SESSION, deadline: DEADLINE }))
-    }
-
-    /// A session that did not begin. A pooler that takes no options says so.
-    fn not_direct(&self, error: &tokio_postgres::Error) -> Error {
-        if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) { misled() } else { Error::from_connect(error) }
     }
 }
 
@@ -129,14 +129,12 @@ fn misled() -> Error {
 impl TenantSession {
     /// Runs one statement, and cancels it at the server when `deadline` has passed.
     pub async fn run(&self, statement: &str, deadline: Duration) -> Result<(), Error> {
-        match timeout(deadline, self.client.batch_execute(statement)).await {
-            Ok(done) => done.map_err(|error| Error::from_call(SESSION, &error)),
-            Err(_) => {
-                // The login is closed next, which ends the session if this does not arrive.
-                let _ = timeout(LOCK_TIMEOUT, self.client.cancel_token().cancel_query(self.tls.clone())).await;
-                Err(Error::Deadline { call: SESSION, deadline })
-            }
+        if let Ok(done) = timeout(deadline, self.client.batch_execute(statement)).await {
+            return done.map_err(|error| Error::from_call(SESSION, &error));
         }
+        // The login is closed next, which ends the session if this does not arrive.
+        let _ = timeout(LOCK_TIMEOUT, self.client.cancel_token().cancel_query(self.tls.clone())).await;
+        Err(Error::Deadline { call: SESSION, deadline })
     }
 }
 

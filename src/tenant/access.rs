@@ -158,14 +158,14 @@ fn out_of_quota(desired: &Desired, row: &TenantRow, shown: Option<i64>) -> Optio
     let used = shown.unwrap_or_else(|| row.counted_bytes());
     let Owner { namespace, name, .. } = &desired.owner;
     let command = Object::tenant(namespace, name).to(Verb::SetQuota(enough(used)));
-    let (back, room) = match access {
-        AccessWord::Suspended => {
-            (format!("below {} % it can be read and deleted from again", Quota::BLOCK_PERCENT), "")
-        }
-        _ => (
-            format!("below {} % writes come back", Quota::ALLOW_PERCENT),
-            ", or delete rows: surveys find what these took, and it counts no more",
-        ),
+    let back = match access {
+        AccessWord::Suspended => format!("below {} % it can be read and deleted from again", Quota::BLOCK_PERCENT),
+        _ => format!("below {} % writes come back", Quota::ALLOW_PERCENT),
+    };
+    // Who closes it further lets nobody delete.
+    let room = match of(desired, row).access {
+        AccessWord::WriteBlocked => ", or delete rows: surveys find what these took, and it counts no more",
+        _ => "",
     };
     Some(format!(
         "it uses {} of its quota of {}; {back}: raise the limit ({command}){room}",
