@@ -1,9 +1,9 @@
 //! What the database does, without Kubernetes: `make bench-database`, or with `POSTGRES_MAJOR=17` and so on. With `SECRETS=1` each tenant
 //! has a login for its applications.
 //!
-//! Three questions. Does a tenant cost the same when the server has tens of thousands of roles? What does a survey cost over
-//! thousands of schemas with tables in them, of which few are written to? And what do grants to others cost? A setting of 0 leaves
-//! its question out.
+//! Four questions. Does a tenant cost the same when the server has tens of thousands of roles? What does a survey cost over
+//! thousands of schemas with tables in them, of which few are written to? What do grants to others cost? And what does a session in
+//! which the operator works as a tenant? A setting of 0 leaves its question out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends where its ground gives way")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -13,6 +13,7 @@ mod direct;
 mod grants;
 #[path = "../shared/report.rs"]
 mod report;
+mod sessions;
 
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,11 @@ async fn main() {
     if granting > 0 {
         let server = direct::server(1);
         grants::grants(server.info(), granting, &mut report).await;
+    }
+    let worked = setting("SESSIONS", 1000);
+    if worked > 0 {
+        let server = direct::server(1);
+        sessions::sessions(server.info(), worked, &mut report).await;
     }
     report.write(&format!("database-pg{major}"));
 }

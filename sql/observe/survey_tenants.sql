@@ -139,17 +139,22 @@ BEGIN
         PERFORM edu_matrix_hub_schema._prune_log();
         PERFORM edu_matrix_hub_schema._end_idle_transactions(started);
         PERFORM edu_matrix_hub_schema._end_lost_adoptions(started);
+        PERFORM edu_matrix_hub_schema._end_left_tenant_sessions();
         PERFORM edu_matrix_hub_schema._look_at_isolation(started);
 
         WITH measured AS (
             SELECT * FROM unnest(measured_ids, measured_bytes, measured_tables, measured_marks, measured_exactly,
                                  measured_foreign, measured_estimate)
                           AS m (id, bytes, tables, mark, exactly, foreign_tables, size_estimate)
+        ), freed AS (
+            SELECT f.schema_id AS id, f.bytes FROM edu_matrix_hub_schema._freed_bytes() AS f
         ), drifting AS (
             SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
         ), next AS (
             SELECT t.id,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
+                   -- Not more than half of what the files have is left out.
+                   least(coalesce(f.bytes, 0), coalesce(m.bytes, t.storage_used) / 2) AS freed_bytes,
                    coalesce(m.tables, t.table_count) AS table_count,
                    CASE WHEN m.id IS NULL THEN t.foreign_tables ELSE m.foreign_tables END AS foreign_tables,
                    CASE WHEN m.id IS NULL THEN t.size_estimate ELSE m.size_estimate END AS size_estimate,
@@ -163,13 +168,15 @@ BEGIN
                    CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END AS absence
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             LEFT JOIN measured AS m ON m.id = t.id
+            LEFT JOIN freed AS f ON f.id = t.id
             LEFT JOIN unnest(suspects, suspect_marks) AS s (id, mark) ON s.id = t.id
             LEFT JOIN drifting AS d ON d.id = t.id
             LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
             WHERE t.status <> 'dropped'
         ), report AS (
             SELECT next.*, hashtextextended(concat_ws(
-                       '|', t.status, t.access, next.storage_used, next.table_count, next.usage_stale, next.drift,
+                       '|', t.status, t.access, next.storage_used, nullif(next.freed_bytes, 0),
+                       next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
                        nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation,
@@ -191,15 +198,18 @@ BEGIN
             SELECT t.id
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN report AS r ON r.id = t.id
-            WHERE (t.storage_used, t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
+            WHERE (t.storage_used, t.freed_bytes,
+                   t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
                    t.write_signature, t.fingerprint, t.drift, t.reported)
                   IS DISTINCT FROM
-                  (r.storage_used, r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
+                  (r.storage_used, r.freed_bytes,
+                   r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
                    r.write_signature, r.fingerprint, r.drift, r.reported)
             FOR UPDATE OF t SKIP LOCKED
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET storage_used = r.storage_used, table_count = r.table_count, foreign_tables = r.foreign_tables,
+            SET storage_used = r.storage_used, freed_bytes = r.freed_bytes,
+                table_count = r.table_count, foreign_tables = r.foreign_tables,
                 size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
                 write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported
             FROM report AS r JOIN different AS d ON d.id = r.id
@@ -272,6 +282,7 @@ BEGIN
 
         answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),
                                                'bring_back', edu_matrix_hub_schema._to_bring_back(),
+                                               'live_parts_due', edu_matrix_hub_schema._live_parts_due(),
                                                'logins_to_try', CASE WHEN options ? 'salts' THEN
                                                    edu_matrix_hub_schema._passwords_to_try(started) ELSE '[]' END);
         UPDATE edu_matrix_hub_schema.installation AS i

@@ -104,6 +104,27 @@ FROM (
     JOIN pg_catalog.pg_auth_members AS m ON m.member IN (k.connect_role_oid, p.connect_role_oid)
     WHERE t.status IN ('active', 'suspended') AND c.withdrawn_at IS NULL
     UNION ALL
+    -- The operator's login, where there was a session; what is open while it is in use is no news.
+    SELECT t.id, h.hash
+    FROM edu_matrix_hub_schema.tenant_sessions AS o
+    JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = o.schema_id
+    CROSS JOIN LATERAL unnest(t.logins, t.login_oids) AS l (name, oid)
+    CROSS JOIN (SELECT i.fingerprint_key AS key FROM edu_matrix_hub_schema.installation AS i) AS k
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.hashtextextended(
+                   pg_catalog.concat_ws(
+                       '|', r.oid, r.rolname = l.name, r.rolsuper, r.rolcreaterole, r.rolcreatedb,
+                       r.rolcanlogin AND o.closed_at IS NOT NULL, r.rolreplication, r.rolbypassrls), k.key) AS hash
+        FROM pg_catalog.pg_roles AS r WHERE r.oid = l.oid
+        UNION ALL
+        SELECT pg_catalog.hash_record_extended(m.*, 542 # k.key)
+        FROM pg_catalog.pg_auth_members AS m WHERE m.member = l.oid
+        UNION ALL
+        SELECT pg_catalog.hash_record_extended(m.*, 544 # k.key)
+        FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = l.oid
+    ) AS h
+    WHERE t.status IN ('active', 'suspended') AND l.name = pg_catalog.regexp_replace(t.owner_role, '_owner$', '_run')
+    UNION ALL
     -- What migrations own as themselves, of the first thousand that depends on their logins (see _credential_drift).
     SELECT l.schema_id, pg_catalog.hashint8extended(
                (s.classid::pg_catalog.int8 << 32) + s.objid::pg_catalog.int8,

@@ -224,6 +224,25 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._deleter_name(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
+-- The login by which the operator works as a tenant. It is a member of the owner role alone, and open only while such a
+-- session is.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._run_name(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT regexp_replace(tenant.owner_role, '_owner$', '') || '_run'
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._run_name(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
+-- Which role it is; null while there is none.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._run_oid(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS oid
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT tenant.login_oids[array_position(tenant.logins, edu_matrix_hub_schema._run_name(tenant))]
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._run_oid(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
+
 -- The names of a tenant's roles that stand and are the tenant's, its logins among them.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._own_roles(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER

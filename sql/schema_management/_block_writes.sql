@@ -1,5 +1,6 @@
 -- The memberships by which others than the operator write to a tenant: those in its writer role, and those in its owner
--- role, which may also give rights away. Memberships of superusers take nothing and give nothing.
+-- role, which may also give rights away. Memberships of superusers take nothing and give nothing, and the run login's
+-- is the operator's (see open_tenant_session).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._writing_members(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS TABLE (role text, role_name text, member text, member_oid oid, grantor oid, admin boolean, inherit boolean,
                set boolean)
@@ -15,6 +16,7 @@ AS $function$
     JOIN pg_auth_members AS m ON m.roleid = g.oid
     JOIN pg_roles AS r ON r.oid = m.member AND NOT r.rolsuper AND r.rolname <> current_user
     WHERE m.member NOT IN (tenant.owner_role_oid, tenant.reader_role_oid, tenant.writer_role_oid)
+      AND m.member IS DISTINCT FROM edu_matrix_hub_schema._run_oid(tenant)
       AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.role_keepers AS k WHERE k.role_oid = m.member)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._writing_members(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;

@@ -33,11 +33,13 @@ BEGIN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
         SET closed_logins = (SELECT coalesce(array_agg(DISTINCT login), '{}')
                              FROM unnest(t.closed_logins || open_logins) AS login
-                             WHERE login = ANY (t.logins))
+                             WHERE login = ANY (t.logins) AND login <> edu_matrix_hub_schema._run_name(t))
         WHERE t.id = schema_id;
     END IF;
+    -- What the operator opened for a session of its own is not opened again with the others.
     RETURN edu_matrix_hub_schema._shut_out(tenant, 'nologin', open_logins, own, shares = '{}')
-           || jsonb_build_object('closed', open_logins, 'shared_with', shares);
+           || jsonb_build_object('closed', array_remove(open_logins, edu_matrix_hub_schema._run_name(tenant)),
+                                 'shared_with', shares);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;

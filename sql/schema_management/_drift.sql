@@ -1,10 +1,10 @@
 -- What differs from what was applied, for any number of tenants in one query: the owner of the schema, the grants on
 -- it, the default privileges of the owner role, the attributes and memberships of the three roles, what others have by
--- the tenant's grants (see _acl_drift), the logins of credentials (see _credential_drift), what writes while writes are
--- taken (see _blocked_drift), and row-level security where it is asked for, in one row (see _cover_tables). A row says
--- what, whether we can put it right, and the statement that does; `kind` tells repair_tenant_schema how to run it and
--- `helper` through which role keeper. A missing schema has no drift: it is reported as missing, and nothing is made
--- again by itself.
+-- the tenant's grants (see _acl_drift), the logins of credentials (see _credential_drift) and the operator's (see
+-- _run_drift), what writes while writes are taken (see _blocked_drift), and row-level security where it is asked for,
+-- in one row (see _cover_tables). A row says what, whether we can put it right, and the statement that does; `kind`
+-- tells repair_tenant_schema how to run it and `helper` through which role keeper. A missing schema has no drift: it is
+-- reported as missing, and nothing is made again by itself.
 --
 -- Which schema and roles are meant is what the registry's identifiers say: what only bears the name of one is no drift,
 -- and is not touched. A role that was renamed is told with the statement that names it back; without that nothing else
@@ -294,6 +294,10 @@ AS $function$
         SELECT CASE l.kind WHEN 'shared' THEN 11 WHEN 'owned' THEN 10 ELSE 9 END, l.schema_id, l.kind, l.what,
                l.repairable, l.statement, l.role_name, l.other_role, l.helper
         FROM edu_matrix_hub_schema._credential_drift($1) AS l
+
+        UNION ALL
+        SELECT 9, r.schema_id, r.kind, r.what, r.repairable, r.statement, r.role_name, r.other_role, r.helper
+        FROM edu_matrix_hub_schema._run_drift($1) AS r
 
         UNION ALL
         SELECT CASE w.kind WHEN 'shared' THEN 11 ELSE 9 END, w.schema_id, w.kind, w.what, w.repairable, w.statement,

@@ -20,6 +20,8 @@ BEGIN
     standing := edu_matrix_hub_schema._own_roles(tenant);
     DELETE FROM edu_matrix_hub_schema.tenant_credentials AS c WHERE c.schema_id = tenant.id;
     DELETE FROM edu_matrix_hub_schema.opened_logins AS o WHERE o.schema_id = tenant.id;
+    DELETE FROM edu_matrix_hub_schema.tenant_sessions AS s WHERE s.schema_id = tenant.id;
+    DELETE FROM edu_matrix_hub_schema.quota_files AS q WHERE q.schema_id = tenant.id;
     DELETE FROM edu_matrix_hub_schema.tenant_grants AS g WHERE g.schema_id = tenant.id;
     DELETE FROM edu_matrix_hub_schema.tenant_grantees AS h WHERE h.schema_id = tenant.id;
     DELETE FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = tenant.id;

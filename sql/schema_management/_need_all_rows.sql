@@ -21,6 +21,8 @@ BEGIN
             OR row_security_active('edu_matrix_hub_schema.tenant_credentials'::regclass)
             OR row_security_active('edu_matrix_hub_schema.opened_logins'::regclass)
             OR row_security_active('edu_matrix_hub_schema.login_transactions'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.tenant_sessions'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.quota_files'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grants'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grantees'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_row_security'::regclass)

@@ -91,6 +91,9 @@ BEGIN
             WHERE t.id = tenant.id;
             is_new := true;
         END IF;
+        IF wanted = 'WriteBlocked' AND tenant.access <> wanted THEN
+            PERFORM edu_matrix_hub_schema._note_blocked_files(tenant);
+        END IF;
         SELECT * INTO STRICT now_is FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
         -- Policies of writers bind who was one, and what comes back passes none.
         IF tenant.access <> wanted AND wanted <> 'Suspended'

@@ -31,6 +31,8 @@ BEGIN
             ('tenant_credentials', 'table'),
             ('opened_logins', 'table'),
             ('login_transactions', 'table'),
+            ('tenant_sessions', 'table'),
+            ('quota_files', 'table'),
             ('tenant_grants', 'table'),
             ('tenant_grantees', 'table'),
             ('tenant_row_security', 'table'),

@@ -37,7 +37,7 @@ pub use job::{
 pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet};
 pub use row_security::{RowSecurity, RowSecurityRow, RowSecurityState, Uncovered};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
-pub use survey::{Asked, ChangedBackup, InstitutionTable, SurveyAnswer, Surveyed, ToBringBack};
+pub use survey::{Asked, ChangedBackup, InstitutionTable, LivePartDue, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
     TenantQuestion, TenantRow,

@@ -103,6 +103,9 @@ pub struct SurveyAnswer {
     /// Logins of which the next survey is to be told what the server tells of their passwords; former functions ask for none.
     #[serde(default)]
     pub logins_to_try: Vec<LoginToTry>,
+    /// Tables that are to be vacuumed so that it is known what deletes left free in them; former functions name none.
+    #[serde(default)]
+    pub live_parts_due: Vec<LivePartDue>,
     /// Backups that changed since the survey before.
     pub backups_changed: Vec<ChangedBackup>,
     /// Backups that expired and wait for a person.
@@ -113,6 +116,28 @@ pub struct SurveyAnswer {
     /// The state of the world.
     #[serde(flatten)]
     pub beat: Beat,
+}
+
+/// Tables of a tenant that is blocked for its quota, of which it is to be known what deletes left free in them.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct LivePartDue {
+    /// The tenant.
+    pub schema_id: Uuid,
+    /// Its object.
+    pub owner: Owner,
+    /// How long all of them may take, by their size.
+    pub seconds: u64,
+    /// The tables, the largest first.
+    pub tables: Vec<TableToVacuum>,
+}
+
+/// One of these tables.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct TableToVacuum {
+    /// Which it is.
+    pub oid: i64,
+    /// What the tenant's owner role runs.
+    pub statement: String,
 }
 
 /// What was set aside and is to be brought back.

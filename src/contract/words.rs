@@ -168,6 +168,8 @@ words! {
         CancelJobs = "cancel_jobs",
         /// An operator took the lane.
         ClaimLane = "claim_lane",
+        /// A session in which the operator worked as a tenant was closed.
+        CloseTenantSession = "close_tenant_session",
         /// A schema was made.
         CreateTenantSchema = "create_tenant_schema",
         /// What a role had in an adopted schema ended.
@@ -178,6 +180,10 @@ words! {
         EndSessions = "end_sessions",
         /// A login got a new password.
         IssueCredential = "issue_credential",
+        /// What deletes left free was noted.
+        NoteLivePart = "note_live_part",
+        /// A session was opened in which the operator works as a tenant.
+        OpenTenantSession = "open_tenant_session",
         /// What was set aside or copied was removed.
         Purge = "purge",
         /// After a restore schemas were bound to their tenants again.

@@ -207,7 +207,10 @@ pub fn databases_of_secret(
         let connection = &database.spec.connection;
         let authority = connection.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
         let for_clients = database.spec.client_endpoint.as_ref().and_then(|endpoint| endpoint.ca_secret_ref.as_ref());
-        connection.secret_ref.name == name || authority.into_iter().chain(for_clients).any(|ca| ca.name == name)
+        let direct = database.spec.direct_connection.as_ref().map(|direct| &direct.secret_ref);
+        connection.secret_ref.name == name
+            || direct.is_some_and(|direct| direct.name == name)
+            || authority.into_iter().chain(for_clients).any(|ca| ca.name == name)
     };
     databases
         .state()

@@ -10,7 +10,7 @@ use super::{
     desired::Desired,
     election,
     holding::{Holding, Holdings},
-    identity,
+    identity, live_parts,
     observe::{Observed, wishes},
     open::{Claimant, Closed, open},
     owners,
@@ -184,6 +184,7 @@ impl Pass<'_> {
         if let Some(answer) = &mut self.survey {
             let salts = lane.salts(std::mem::take(&mut answer.logins_to_try)).await;
             work.memory(|memory| memory.salts = salts);
+            live_parts::begin(&work, std::mem::take(&mut answer.live_parts_due), &ctx.wake);
         }
         // The next survey comes at once when rows were bound again, which it tells, or when it must find the rows that
         // are gone.

@@ -11,6 +11,7 @@ pub mod holding;
 mod identity;
 pub mod install;
 mod leaving;
+mod live_parts;
 pub mod observe;
 pub mod open;
 mod owners;

@@ -1,6 +1,6 @@
 //! What is to be said of a database that is at work all the same.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
@@ -37,6 +37,7 @@ pub fn of_open(
         .or_else(|| of_expiry(database, work))
         .or_else(|| of_institutions(work))
         .or_else(|| of_authority(observed, work))
+        .or_else(|| of_sessions(work))
         .or_else(|| desired.complaint.clone().map(|message| Verdict::of(Reason::InvalidSpec, message, true)))
         .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
 }
@@ -138,6 +139,16 @@ fn of_institutions(work: &Work) -> Option<Verdict> {
 fn of_authority(observed: &Observed, work: &Work) -> Option<Verdict> {
     let known = work.key.connection().client_authority.as_ref().is_some_and(|authority| authority.pem.is_ok());
     observed.unread_authority.as_ref().map(|error| status::unread_authority(error, known))
+}
+
+/// The operator cannot work as a tenant, so that what deletes left free is not found.
+fn of_sessions(work: &Work) -> Option<Verdict> {
+    let (at, problem) = work.memory(|memory| memory.session_problem.clone())?;
+    // It is tried again within an hour for as long as a tenant is blocked.
+    (at.elapsed() < Duration::from_hours(2)).then_some(())?;
+    let message =
+        format!("{problem}. Until then what tenants that are blocked for their quota delete does not give them room");
+    Some(Verdict::of(Reason::TenantSessionRefused, message, true))
 }
 
 #[cfg(test)]

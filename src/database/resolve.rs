@@ -102,13 +102,26 @@ pub async fn resolve(database: &TenantDatabase, client: &Client, own_namespace: 
         None => (None, None),
     };
     let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
-    let connection = Connection::from_secret(&data, mode, spec.connect_timeout());
-    let read_from = |connection: Connection| connection.read_from(namespace, name).trusted_by_clients(client_authority);
-    let connection = connection.map(read_from).map_err(|source| Unresolved::Invalid {
-        namespace: namespace.to_owned(),
-        name: name.clone(),
-        source,
-    })?;
+    let parsed = |data: &BTreeMap<String, Vec<u8>>, namespace: &str, name: &str| {
+        let connection = Connection::from_secret(data, mode, spec.connect_timeout());
+        connection.map(|connection| connection.read_from(namespace, name)).map_err(|source| Unresolved::Invalid {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            source,
+        })
+    };
+    let direct = match database.spec.direct_connection.as_ref().map(|direct| &direct.secret_ref) {
+        Some(SecretRef { name, namespace }) => {
+            let namespace = namespace.as_deref().unwrap_or(own_namespace);
+            let mut direct = read(client, namespace, name).await?;
+            if spec.tls.as_ref().is_some_and(|tls| tls.ca_secret_ref.is_some()) {
+                direct.extend(data.get_key_value("ca.crt").map(|(key, pem)| (key.clone(), pem.clone())));
+            }
+            Some(parsed(&direct, namespace, name)?)
+        }
+        None => None,
+    };
+    let connection = parsed(&data, namespace, name)?.trusted_by_clients(client_authority).beside(direct);
     Ok(Resolved { connection, unread_authority })
 }
 

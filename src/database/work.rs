@@ -90,6 +90,10 @@ pub struct Memory {
     pub institution_problem: Option<String>,
     /// What the server told of the passwords of logins, for the next survey.
     pub salts: Vec<SaltFound>,
+    /// What vacuums tables of tenants that are blocked for their quota.
+    pub vacuuming: Option<JoinHandle<()>>,
+    /// Why the operator could not work as a tenant.
+    pub session_problem: Option<(Instant, String)>,
     /// What does the jobs, until its end is waited for.
     pub runner: Option<JoinHandle<()>>,
 }
@@ -109,6 +113,8 @@ impl Work {
             expired: None,
             institution_problem: None,
             salts: Vec::new(),
+            vacuuming: None,
+            session_problem: None,
             runner: Some(runner),
         };
         Self { key, lane, facts, memory: Mutex::new(memory) }

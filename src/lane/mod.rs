@@ -10,6 +10,7 @@ pub mod heartbeat;
 pub mod overruns;
 pub mod places;
 pub mod survey;
+pub mod tenant_session;
 
 use std::{
     collections::{HashMap, HashSet},

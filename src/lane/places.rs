@@ -138,6 +138,12 @@ impl Places {
         Self { all: Semaphore::new(count), slow: Semaphore::new(slow), count, pace }
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// A place for a look, which takes no longer for what a tenant does.
     pub async fn look(&self) -> Result<SemaphorePermit<'_>, Error> {
         self.all.acquire().await.map_err(|_| Error::LaneClosed)

@@ -91,11 +91,7 @@ impl Functions {
 
     /// Says that the holder of the lane is alive, or leaves.
     pub async fn heartbeat_lane(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
-        self.ask(
-            call!(heartbeat_lane),
-            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (options, Type::JSONB)],
-        )
-        .await
+        self.held(call!(heartbeat_lane), hold, options).await
     }
 
     /// Gives the database back: another TenantDatabase may claim it.
@@ -148,13 +144,24 @@ impl Functions {
         result
     }
 
+    /// Opens a tenant's run login for one session.
+    pub async fn open_tenant_session(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
+        self.held(call!(open_tenant_session), hold, options).await
+    }
+
+    /// Closes it.
+    pub async fn close_tenant_session(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
+        self.held(call!(close_tenant_session), hold, options).await
+    }
+
+    /// Notes what deletes left free in tables that were vacuumed.
+    pub async fn note_live_part(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
+        self.held(call!(note_live_part), hold, options).await
+    }
+
     /// Takes the next job, if there is one.
     pub async fn claim_job(&self, hold: Hold, options: &Value) -> Result<CallResult, Error> {
-        self.ask(
-            call!(claim_job),
-            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (options, Type::JSONB)],
-        )
-        .await
+        self.held(call!(claim_job), hold, options).await
     }
 
     /// Does a job, or its next bounded part. Ends early when `cancelled` completes.
@@ -201,6 +208,13 @@ impl Functions {
             ],
         )
         .await
+    }
+
+    /// A call that changes something and takes one document.
+    async fn held(&self, call: Call, hold: Hold, options: &Value) -> Result<CallResult, Error> {
+        let parameters: [Parameter<'_>; 3] =
+            [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (options, Type::JSONB)];
+        self.ask(call, &parameters).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, call: Call, parameters: &[Parameter<'_>]) -> Result<T, Error> {

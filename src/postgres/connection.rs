@@ -24,6 +24,8 @@ pub struct Connection {
     pub client_authority: Option<ClientAuthority>,
     /// The Secret that all this was read from, as `namespace/name`, for messages.
     secret: String,
+    /// How the server itself is reached, where this leads to a pooler.
+    direct: Option<Box<Self>>,
 }
 
 /// Who signs the certificate that applications meet.
@@ -58,7 +60,7 @@ impl Connection {
         .tcp_user_timeout(Duration::from_secs(30))
         .application_name("tenant-schema-operator");
         let ca_pem = data.get("ca.crt").filter(|pem| !pem.is_empty()).cloned();
-        Ok(Self { pg, tls, ca_pem, client_authority: None, secret: String::new() })
+        Ok(Self { pg, tls, ca_pem, client_authority: None, secret: String::new(), direct: None })
     }
 
     /// The same with the Secret that it was read from.
@@ -83,6 +85,18 @@ impl Connection {
             }
             _ => self,
         }
+    }
+
+    /// The same with the way to the server itself, if that is another one.
+    #[must_use]
+    pub fn beside(self, direct: Option<Self>) -> Self {
+        Self { direct: direct.map(Box::new), ..self }
+    }
+
+    /// How the server itself is reached, if that is another way.
+    #[must_use]
+    pub(super) fn direct(&self) -> Option<&Self> {
+        self.direct.as_deref()
     }
 
     /// What was tried, for the messages of attempts that fail: where to, as which login, and by which Secret.
@@ -155,6 +169,7 @@ impl PartialEq for Connection {
             && self.tls == other.tls
             && self.ca_pem == other.ca_pem
             && self.client_authority == other.client_authority
+            && self.direct == other.direct
     }
 }
 

@@ -11,8 +11,11 @@ mod salt;
 pub mod script;
 mod tenant_session;
 mod tls;
+mod verifier;
 
 pub use call::{Functions, Hold};
 pub use connection::{ClientAuthority, Connection, ConnectionError};
 pub use error::Error;
 pub use pool::{Heard, Pool, PoolUse};
+pub use tenant_session::{Identity, TenantSession};
+pub use verifier::SessionPassword;

@@ -50,6 +50,8 @@ pub struct Call {
 pub struct Pool {
     inner: deadpool_postgres::Pool,
     pub(super) tls: MakeRustlsConnect,
+    /// How the server itself is reached, where the pool's connection leads to a pooler.
+    pub(super) direct: Option<Arc<(tokio_postgres::Config, MakeRustlsConnect)>>,
     /// What the pool was made from: a Secret that changed makes another pool.
     pub connection: Arc<Connection>,
     world: Arc<RwLock<Option<Heard>>>,
@@ -77,11 +79,15 @@ pub struct PoolUse {
     pub waiting: usize,
 }
 
+fn tls_of(connection: &Connection) -> Result<MakeRustlsConnect, Error> {
+    let unusable = |source| Error::Tls { attempt: connection.attempt(), source };
+    Ok(MakeRustlsConnect::new(client_config(connection).map_err(unusable)?))
+}
+
 impl Pool {
     /// Prepares a pool of at most `max_connections`; connects only when a call needs it.
     pub fn new(connection: Connection, max_connections: usize) -> Result<Self, Error> {
-        let unusable = |source| Error::Tls { attempt: connection.attempt(), source };
-        let tls = MakeRustlsConnect::new(client_config(&connection).map_err(unusable)?);
+        let tls = tls_of(&connection)?;
         let manager = Manager::from_config(
             connection.pg.clone(),
             tls.clone(),
@@ -96,7 +102,11 @@ impl Pool {
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|error| Error::Unreachable { message: error.to_string() })?;
-        Ok(Self { inner, tls, connection: Arc::new(connection), world: Arc::default(), closes: false })
+        let direct = match connection.direct() {
+            Some(direct) => Some(Arc::new((direct.pg.clone(), tls_of(direct)?))),
+            None => None,
+        };
+        Ok(Self { inner, tls, direct, connection: Arc::new(connection), world: Arc::default(), closes: false })
     }
 
     /// The same pool, of which each call closes the connection that it used: what happened in the session ends with the call. A
@@ -174,6 +184,13 @@ impl Pool {
     pub fn usage(&self) -> PoolUse {
         let status = self.inner.status();
         PoolUse { open: status.size, idle: status.available, waiting: status.waiting }
+    }
+
+    /// Closes one that is idle if all are open, so that the caller, who keeps one call from being made, can open one beside them.
+    pub fn make_room(&self) {
+        let status = self.inner.status();
+        let mut is_full = status.size >= status.max_size;
+        self.inner.retain(|_, _| !std::mem::take(&mut is_full));
     }
 
     /// Closes connections that are idle or old.

@@ -3,16 +3,21 @@
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
+use tokio::{task::JoinHandle, time::timeout};
+use tokio_postgres::{Client, Config, error::SqlState, types::Type};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{error::Error, pool::Pool};
 
 /// What is sent, with the statements in it.
 const OWN_STATEMENTS: &str = include_str!("../../sql/call/own_statements.sql");
 
-/// What the attempt is called in messages.
+/// What asks a new session whether it is the one that was meant.
+const IS_MEANT: &str = include_str!("../../sql/call/is_meant.sql");
+
+/// What the attempts are called in messages.
 const NAME: &str = "own_statements";
+const SESSION: &str = "tenant_session";
 
 /// How long it may take, with the connection.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -20,10 +25,38 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// What counts before the defaults that a tenant stored for its login: with these it could keep its own session from beginning.
 const OPTIONS: &str = "-c local_preload_libraries= -c statement_timeout=10000 -c default_transaction_read_only=off";
 
+/// How long a statement of a session waits for a lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A session in which the operator works as a tenant.
+pub struct TenantSession {
+    client: Client,
+    tls: MakeRustlsConnect,
+    connection: JoinHandle<()>,
+}
+
+/// As whom it begins, and where.
+pub struct Identity<'a> {
+    /// Who logs in.
+    pub login: &'a str,
+    /// Its password.
+    pub password: &'a str,
+    /// The role that it is from the beginning, and again after `RESET ROLE`.
+    pub role: &'a str,
+    /// The tenant's schema, by which the database is known.
+    pub schema_oid: i64,
+}
+
 impl Pool {
-    /// Logs in where this pool does, as another login, and runs statements in one transaction.
+    /// How the server itself is reached, if that is known to be another way than the pool's.
+    fn direct(&self) -> (&Config, &MakeRustlsConnect) {
+        self.direct.as_deref().map_or((&self.connection.pg, &self.tls), |(config, tls)| (config, tls))
+    }
+
+    /// Logs in at the server itself, as another login, and runs statements in one transaction.
     pub async fn run_as(&self, login: &str, password: &str, statements: &str) -> Result<(), Error> {
-        let mut plain = self.connection.pg.clone();
+        let (config, tls) = self.direct();
+        let mut plain = config.clone();
         plain.user(login).password(password);
         let mut config = plain.clone();
         config.options(OPTIONS);
@@ -31,11 +64,9 @@ impl Pool {
             .replace(":milliseconds", &(DEADLINE.as_millis() / 2).to_string())
             .replace(":statements", statements);
         let work = async {
-            let connected = match config.connect(self.tls.clone()).await {
+            let connected = match config.connect(tls.clone()).await {
                 // A pooler that takes no options.
-                Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => {
-                    plain.connect(self.tls.clone()).await
-                }
+                Err(error) if error.code() == Some(&SqlState::PROTOCOL_VIOLATION) => plain.connect(tls.clone()).await,
                 other => other,
             };
             let (client, connection) = connected.map_err(|error| Error::from_connect(&error))?;
@@ -49,5 +80,82 @@ impl Pool {
             done
         };
         timeout(DEADLINE, work).await.unwrap_or(Err(Error::Deadline { call: NAME, deadline: DEADLINE }))
+    }
+
+    /// Opens a session at the server itself that is `role` from the beginning; no statement takes longer than `limit`.
+    ///
+    /// The role is an option of the session and not a default of its login, since no function of ours can store one. It counts
+    /// before what a tenant stored, and `RESET ROLE` leads back to it.
+    pub async fn session_as(&self, identity: &Identity<'_>, limit: Duration) -> Result<TenantSession, Error> {
+        let Identity { login, password, role, schema_oid } = identity;
+        let (config, tls) = self.direct();
+        let mut config = config.clone();
+        config.user(*login).password(password).options(format!(
+            "{OPTIONS} -c statement_timeout={} -c lock_timeout={} -c search_path=pg_catalog,pg_temp -c role={}",
+            limit.as_millis(),
+            LOCK_TIMEOUT.as_millis(),
+            escaped(role)
+        ));
+        let begun = async {
+            let connected = config.connect(tls.clone()).await;
+            // A pooler that takes no options says so.
+            let failed = |error: tokio_postgres::Error| match error.code() {
+                Some(&SqlState::PROTOCOL_VIOLATION) => misled(),
+                _ => Error::from_connect(&error),
+            };
+            let (client, connection) = connected.map_err(failed)?;
+            let connection = tokio::spawn(async move {
+                // What breaks it shows in the statement that is under way.
+                let _ = connection.await;
+            });
+            let session = TenantSession { client, tls: tls.clone(), connection };
+            let rows = session.client.query_typed(IS_MEANT, &[(role, Type::TEXT), (schema_oid, Type::INT8)]).await;
+            let rows = rows.map_err(|error| Error::from_call(SESSION, &error))?;
+            let is_meant = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(false);
+            if is_meant { Ok(session) } else { Err(misled()) }
+        };
+        timeout(DEADLINE, begun).await.unwrap_or(Err(Error::Deadline { call: SESSION, deadline: DEADLINE }))
+    }
+}
+
+/// The connection leads to something else than the server's database.
+fn misled() -> Error {
+    let message = "its session is not the owner role in this database from the beginning; where spec.connection leads to a pooler, let \
+                   spec.directConnection.secretRef name a Secret with the address of the server itself"
+        .to_owned();
+    Error::Refused { call: SESSION, message, may_pass: false }
+}
+
+impl TenantSession {
+    /// Runs one statement, and cancels it at the server when `deadline` has passed.
+    pub async fn run(&self, statement: &str, deadline: Duration) -> Result<(), Error> {
+        if let Ok(done) = timeout(deadline, self.client.batch_execute(statement)).await {
+            return done.map_err(|error| Error::from_call(SESSION, &error));
+        }
+        // The login is closed next, which ends the session if this does not arrive.
+        let _ = timeout(LOCK_TIMEOUT, self.client.cancel_token().cancel_query(self.tls.clone())).await;
+        Err(Error::Deadline { call: SESSION, deadline })
+    }
+}
+
+impl Drop for TenantSession {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+/// A value in the options of a session, which are split at spaces.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(' ', "\\ ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_one_option() {
+        assert_eq!(escaped("ts_1_owner"), "ts_1_owner");
+        assert_eq!(escaped(r"a b\ c"), r"a\ b\\\ c");
     }
 }

@@ -96,7 +96,7 @@ const fn rank(access: &AccessWord) -> u8 {
 /// and closed again and again.
 fn by_quota(desired: &Desired, row: &TenantRow) -> Option<AccessWord> {
     let limit = desired.quota.as_ref().filter(|_| desired.enforcement != Enforcement::Report)?.limit;
-    let percent = Bytes::saturating(row.used_bytes()).percent_of(limit);
+    let percent = Bytes::saturating(row.counted_bytes()).percent_of(limit);
     let was_closed = row.access_cause == Some(AccessCause::Quota);
     let was_suspended = was_closed && row.access == AccessWord::Suspended;
     let suspends = percent >= Quota::SUSPEND_PERCENT || was_suspended && percent >= Quota::BLOCK_PERCENT;
@@ -117,7 +117,7 @@ const ACTIVE_FOR: SignedDuration = SignedDuration::from_mins(10);
 pub(super) fn is_watched(desired: &Desired, row: &TenantRow) -> bool {
     let limit = desired.quota.as_ref().filter(|_| desired.enforcement != Enforcement::Report).map(|quota| quota.limit);
     let is_close =
-        limit.is_some_and(|limit| Bytes::saturating(row.used_bytes()).percent_of(limit) >= Quota::WATCH_PERCENT);
+        limit.is_some_and(|limit| Bytes::saturating(row.counted_bytes()).percent_of(limit) >= Quota::WATCH_PERCENT);
     let was_written = row.usage_at.is_some_and(|at| desired.now.duration_since(at) < ACTIVE_FOR);
     is_close && of(desired, row).cause.is_none() && (was_written || row.used_bytes() > row.storage_bytes)
 }
@@ -128,8 +128,8 @@ pub(super) fn institution(observed: &TenantAnswer) -> Option<&InstitutionStatus>
     known.unwrap_or(observed.institution_status.as_ref())
 }
 
-/// How each of those who keep it closed lets it be used again, for people.
-pub(super) fn way_out(desired: &Desired, observed: &TenantAnswer) -> String {
+/// How each of those who keep it closed lets it be used again, for people; `shown` is what its status tells that it uses.
+pub(super) fn way_out(desired: &Desired, observed: &TenantAnswer, shown: Option<i64>) -> String {
     let spec = match desired.access {
         Access::ReadWrite => None,
         Access::ReadOnly => Some("give writes back with spec.access: ReadWrite".to_owned()),
@@ -148,23 +148,27 @@ pub(super) fn way_out(desired: &Desired, observed: &TenantAnswer) -> String {
             source.unwrap_or_default()
         )
     });
-    let quota = observed.own.as_deref().and_then(|row| out_of_quota(desired, row));
+    let quota = observed.own.as_deref().and_then(|row| out_of_quota(desired, row, shown));
     spec.into_iter().chain(institution).chain(quota).collect::<Vec<_>>().join("; and ")
 }
 
 /// How a tenant that its quota closes comes back.
-fn out_of_quota(desired: &Desired, row: &TenantRow) -> Option<String> {
+fn out_of_quota(desired: &Desired, row: &TenantRow, shown: Option<i64>) -> Option<String> {
     let (access, quota) = (by_quota(desired, row)?, desired.quota.as_ref()?);
-    let used = row.used_bytes();
+    let used = shown.unwrap_or_else(|| row.counted_bytes());
     let Owner { namespace, name, .. } = &desired.owner;
     let command = Object::tenant(namespace, name).to(Verb::SetQuota(enough(used)));
     let back = match access {
         AccessWord::Suspended => format!("below {} % it can be read and deleted from again", Quota::BLOCK_PERCENT),
         _ => format!("below {} % writes come back", Quota::ALLOW_PERCENT),
     };
+    // Who closes it further lets nobody delete.
+    let room = match of(desired, row).access {
+        AccessWord::WriteBlocked => ", or delete rows: surveys find what these took, and it counts no more",
+        _ => "",
+    };
     Some(format!(
-        "it uses {} of its quota of {}; {back}: raise the limit ({command}), or make room (what deleted rows took is free \
-         when a DBA runs VACUUM FULL on their table)",
+        "it uses {} of its quota of {}; {back}: raise the limit ({command}){room}",
         human(used.unsigned_abs()),
         quota.shown
     ))

@@ -47,6 +47,7 @@ mod pooled;
 mod privileges;
 mod quotas;
 mod quotas_late;
+mod quotas_live;
 mod reclaim;
 mod renaming;
 mod replicas;

@@ -13,7 +13,10 @@ use serde_json::json;
 
 use crate::world::World;
 
-const TENANTS: usize = 200;
+/// How many tenants, by `LATE_TENANTS`.
+fn tenants() -> usize {
+    std::env::var("LATE_TENANTS").map_or(200, |count| count.parse().unwrap())
+}
 
 /// Adds pages of 8 KiB to a tenant's table.
 fn grow(tenant: usize, pages: usize) -> String {
@@ -24,16 +27,17 @@ fn grow(tenant: usize, pages: usize) -> String {
 #[ignore = "long: a measurement of five minutes"]
 async fn how_late_a_block_comes() {
     let world = Arc::new(World::new(json!({})).await);
+    let tenants = tenants();
     let period = Patch::Merge(json!({ "spec": { "surveyPeriodSeconds": 60 } }));
-    for tenant in 0..TENANTS {
+    for tenant in 0..tenants {
         let quota = json!({ "limit": "1Mi", "enforcement": "Block" });
         world.apply_tenant(&format!("t{tenant}"), json!({ "schemaName": format!("t{tenant}"), "quota": quota })).await;
     }
-    for tenant in 0..TENANTS {
+    for tenant in 0..tenants {
         world.ready_tenant(&format!("t{tenant}")).await;
     }
     world.sql("CREATE TABLE public.crossed (schema_name text, is_watched boolean, at timestamptz)");
-    for tenant in 0..TENANTS {
+    for tenant in 0..tenants {
         let table = "(body text); ALTER TABLE filler ALTER body SET STORAGE PLAIN";
         let schema = format!("t{tenant}");
         world.sql_as(&schema, "owner", &format!("SET search_path = {schema}; CREATE TABLE filler {table}"));
@@ -48,7 +52,7 @@ async fn how_late_a_block_comes() {
     let load = {
         let (world, ends) = (world.clone(), ends.clone());
         std::thread::spawn(move || {
-            for tenant in (1..TENANTS).step_by(2).cycle() {
+            for tenant in (1..tenants).step_by(2).cycle() {
                 if ends.load(Ordering::Relaxed) {
                     break;
                 }
@@ -56,7 +60,7 @@ async fn how_late_a_block_comes() {
             }
         })
     };
-    for tenant in 0..TENANTS {
+    for tenant in 0..tenants {
         let watched = tenant % 2 == 0;
         world.sql(&grow(tenant, if watched { 15 } else { 150 }));
         world.sql(&format!("INSERT INTO public.crossed VALUES ('t{tenant}', {watched}, clock_timestamp())"));
@@ -64,7 +68,7 @@ async fn how_late_a_block_comes() {
     }
     let blocked = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE access = 'WriteBlocked'";
     for _ in 0..40 {
-        if world.sql(blocked) == TENANTS.to_string() {
+        if world.sql(blocked) == tenants.to_string() {
             break;
         }
         tokio::time::sleep(Duration::from_secs(3)).await;

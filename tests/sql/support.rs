@@ -434,6 +434,26 @@ impl Lane {
         row.get::<_, Value>(0).as_array().unwrap().clone()
     }
 
+    /// Opens or closes a session of a tenant.
+    pub async fn session(&self, action: &str, options: &Value) -> Value {
+        self.try_session(action, options).await.unwrap()
+    }
+
+    /// The same by one who perhaps may not.
+    pub async fn try_session(&self, action: &str, options: &Value) -> Result<Value, tokio_postgres::Error> {
+        self.try_call(&format!("{action}_tenant_session"), options).await
+    }
+
+    /// Calls a function that the holder of the lane alone may call.
+    pub async fn call(&self, function: &str, options: &Value) -> Value {
+        self.try_call(function, options).await.unwrap()
+    }
+
+    async fn try_call(&self, function: &str, options: &Value) -> Result<Value, tokio_postgres::Error> {
+        let sql = format!("SELECT edu_matrix_hub_schema.{function}($1, $2, $3)");
+        Ok(self.client.query_one(&sql, &[&self.epoch, &self.installation_id, options]).await?.get(0))
+    }
+
     /// Says that the holder is alive.
     pub async fn beat(&self) -> Value {
         let sql = "SELECT edu_matrix_hub_schema.heartbeat_lane($1, $2)";

@@ -64,6 +64,14 @@ pub struct SecretRef {
     pub namespace: Option<String>,
 }
 
+/// How the database server itself is reached, where `connection` leads to a pooler.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectConnection {
+    /// The Secret with the address, in the keys that that of `connection` has. `connection.tls` counts for it too.
+    pub secret_ref: SecretRef,
+}
+
 /// How a connection is encrypted and whom it trusts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

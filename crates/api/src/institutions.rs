@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tenant_database::TenantDatabaseSpec;
+
 /// Which institutions tenants may belong to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -80,5 +82,18 @@ impl InstitutionSource {
     pub fn suspended_values(&self) -> Vec<String> {
         let by_default = || Self::DEFAULT_SUSPENDED_VALUES.map(str::to_owned).to_vec();
         self.suspended_values.clone().unwrap_or_else(by_default)
+    }
+}
+
+impl TenantDatabaseSpec {
+    /// What happens to an institution that is not known.
+    #[must_use]
+    pub fn institutions_mode(&self) -> InstitutionsMode {
+        let institutions = self.institutions.as_ref();
+        let by_default = match institutions.and_then(|institutions| institutions.source.as_ref()) {
+            Some(_) => InstitutionsMode::Require,
+            None => InstitutionsMode::Register,
+        };
+        institutions.and_then(|institutions| institutions.mode).unwrap_or(by_default)
     }
 }

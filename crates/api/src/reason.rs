@@ -213,6 +213,9 @@ reasons! {
     InstitutionsUnreadable Stalled
         "The application's table of institutions cannot be read, so it is not known which are suspended. Tenants stay as they are."
         "See the message: give the right, or correct `spec.institutions.source`; the operator goes on by itself."
+    TenantSessionRefused Stalled
+        "Tenants work, but the operator cannot log in as one: the server does not let it, or `spec.connection` leads to a pooler. What tenants delete that are blocked for their quota gives them no room until then."
+        "Give `pg_hba.conf` the line in the message, or set `spec.directConnection`; the operator goes on by itself."
     InstitutionUnknown Stalled
         "The institution is closed; or the database requires institutions to exist, and this one does not."
         "Make it active, or add it to the database's table; or correct `spec.institutionId` by creating the tenant again."

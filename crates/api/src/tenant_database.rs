@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adoption::Adoptable;
 use super::condition::Summary;
-use super::connection::{Connection, seconds};
+use super::connection::{Connection, DirectConnection, seconds};
 use super::credentials::{Credentials, SecretNaming};
 use super::endpoint::{ClientEndpoint, ReadEndpoint};
 use super::grants::GrantsAllowed;
@@ -65,6 +65,13 @@ use crate::quantity::{Bytes, QuantityError};
 pub struct TenantDatabaseSpec {
     /// How the operator reaches the database.
     pub connection: Connection,
+
+    /// How the database server itself is reached, if `connection` leads to a pooler. The operator logs in there as a tenant for what
+    /// needs a session of its own. These connections count among `connection.maxConnections`.
+    ///
+    /// Default: as `connection` has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direct_connection: Option<DirectConnection>,
 
     /// Where the Secrets of tenants lead to, if not to the address of the operator's own connection. When it changes, each Secret is
     /// written again within an hour, with another password.
@@ -395,17 +402,6 @@ impl TenantDatabaseSpec {
     #[must_use]
     pub fn functions(&self) -> Functions {
         self.functions.unwrap_or_default()
-    }
-
-    /// What happens to an institution that is not known.
-    #[must_use]
-    pub fn institutions_mode(&self) -> InstitutionsMode {
-        let institutions = self.institutions.as_ref();
-        let by_default = match institutions.and_then(|institutions| institutions.source.as_ref()) {
-            Some(_) => InstitutionsMode::Require,
-            None => InstitutionsMode::Register,
-        };
-        institutions.and_then(|institutions| institutions.mode).unwrap_or(by_default)
     }
 
     /// How often usage and drift are surveyed.

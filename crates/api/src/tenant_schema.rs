@@ -22,8 +22,8 @@ use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::row_security::RowLevelSecurity;
 use super::schema;
 pub use super::tenant_status::{
-    Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, ReadPlace, Roles, State,
-    TenantSchemaStatus,
+    Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, QuotaEstimate, ReadPlace, Roles,
+    State, TenantSchemaStatus,
 };
 use crate::ident::{InstitutionId, InstitutionIdError, SchemaName, SchemaNameError};
 

@@ -87,6 +87,10 @@ pub struct TenantSchemaStatus {
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub quota_used_percent: Option<i32>,
 
+    /// What counts in the quota, where that is an estimate; absent where `storageUsedBytes` counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota_estimate: Option<QuotaEstimate>,
+
     /// The last backup that was finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
@@ -134,6 +138,21 @@ pub enum State {
     Suspended,
     /// It is being removed.
     Dropping,
+}
+
+/// What counts in a quota, where that is an estimate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaEstimate {
+    /// What counts, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
+    pub counted_bytes: Option<i64>,
+
+    /// What is estimated, and what to do for an exact figure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub message: Option<String>,
 }
 
 /// Who keeps a tenant closed, wholly or to writes.

@@ -9,6 +9,7 @@ mod grants;
 mod isolation;
 mod notices;
 mod policies;
+mod usage;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::from_value;
@@ -16,6 +17,7 @@ use serde_json::from_value;
 pub use end::taken_away;
 use end::{blocked, end_verdict, status_of_end, what_became};
 use notices::{news, what_was_done};
+use usage::usage;
 
 use super::{access, credential, desired::Desired, observe::Observed};
 use crate::{
@@ -30,7 +32,6 @@ use crate::{
     contract::{AccessWord, Adoption, Call, ForeignTables, Hole, Purpose, SizeEstimate, TenantAnswer, TenantRow},
     frame::{Leave, Pass, Told, Wish, chain},
     plan::{Applied, End, Plan},
-    quantity::{Bytes, human, is_news},
 };
 
 /// How often a tenant that is close to a limit that is enforced is measured.
@@ -290,7 +291,7 @@ fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus
     let row = observed.own.as_deref();
     let schema = desired.schema_name.as_str();
     let wanted = access::as_observed(desired, observed);
-    let way_out = || access::way_out(desired, observed);
+    let way_out = || access::way_out(desired, observed, usage::counted(status));
     let (reason, is) = match wanted.access {
         AccessWord::Suspended => (Reason::Suspended, "suspended"),
         AccessWord::ReadOnly => (Reason::ReadOnly, "read-only"),
@@ -351,23 +352,6 @@ fn state(wanted: &access::Wanted, row: Option<&TenantRow>, applied: &Applied) ->
         AccessWord::WriteBlocked => State::WriteBlocked,
         AccessWord::ReadWrite | AccessWord::Other(_) => State::Active,
     }
-}
-
-fn usage(status: &mut TenantSchemaStatus, row: Option<&TenantRow>, quota: Option<Bytes>, warning_percent: i32) {
-    let measured = row.and_then(|row| row.measured.as_ref());
-    let bytes = row.map(TenantRow::used_bytes).unwrap_or_default();
-    let tables = measured.map(|now| now.table_count).or(row.map(|row| row.table_count)).unwrap_or_default();
-    let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
-    let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
-    // What was shown stays unless the difference is news: other tables, a threshold crossed, or enough bytes.
-    let shown = status
-        .storage_used_bytes
-        .filter(|shown| status.table_count == Some(tables) && over(*shown) == over(bytes) && !is_news(*shown, bytes));
-    let bytes = shown.unwrap_or(bytes);
-    status.table_count = Some(tables);
-    status.storage_used_bytes = Some(bytes);
-    status.storage_used = Some(human(bytes.unsigned_abs()));
-    status.quota_used_percent = percent(bytes);
 }
 
 fn last_backup(backup: &crate::contract::LastBackup) -> LastBackup {

@@ -16,7 +16,7 @@ use std::{
 };
 
 use devcluster::{ControlPlane, ControlPlaneInfo, PostgresInfo};
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -186,12 +186,11 @@ impl World {
         for (key, value) in change.as_object().unwrap() {
             data[key] = value.clone();
         }
-        let secret: Secret = serde_json::from_value(json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "postgres" }, "stringData": data,
-        }))
-        .unwrap();
-        let api = Api::<Secret>::namespaced(self.client.clone(), &self.operator_namespace);
-        api.patch("postgres", &PatchParams::apply("e2e").force(), &Patch::Apply(&secret)).await.unwrap();
+        self.write_secret_of("postgres", &data).await;
+        if self.has_pooler() {
+            data["port"] = json!(self.postgres.port.to_string());
+            self.write_secret_of("postgres-direct", &data).await;
+        }
     }
 
     /// The TenantDatabase with this spec beside its connection.
@@ -200,6 +199,9 @@ impl World {
         merge(&mut spec, json!({ "ownerRole": self.owner_role(), "surveyPeriodSeconds": 5 }));
         if spec.get("connection").is_none() {
             spec["connection"] = connection;
+        }
+        if self.has_pooler() && spec.get("directConnection").is_none() {
+            spec["directConnection"] = json!({ "secretRef": { "name": "postgres-direct" } });
         }
         let object = json!({
             "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase",

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams},
@@ -14,6 +14,7 @@ use tenant_schema_operator::api::{ABANDON, CONFIRM_DROP, SchemaBackup, TenantDat
 use tokio::time::{Instant, sleep};
 
 use super::{DEADLINE, World, merge};
+use crate::tools::pooler::Pooler;
 
 impl World {
     /// A tenant with this spec, applied as kubectl does.
@@ -132,6 +133,21 @@ impl World {
     /// The API of databases.
     pub fn databases(&self) -> Api<TenantDatabase> {
         Api::all(self.client.clone())
+    }
+
+    /// Whether the operator's connection leads to a pooler.
+    pub(super) fn has_pooler(&self) -> bool {
+        Pooler::port_to(&self.postgres) != self.postgres.port
+    }
+
+    /// A Secret of the operator's namespace.
+    pub async fn write_secret_of(&self, name: &str, data: &Value) {
+        let secret: Secret = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": { "name": name }, "stringData": data,
+        }))
+        .unwrap();
+        let api = Api::<Secret>::namespaced(self.client.clone(), &self.operator_namespace);
+        api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&secret)).await.unwrap();
     }
 
     /// Waits until the object's Ready condition has this status and reason; returns it.
