@@ -22,7 +22,7 @@ AS $function$
     WITH target AS MATERIALIZED (
         SELECT g.schema_id, g.n::integer AS n, g.tables, g.reading, g.writing
         FROM edu_matrix_hub_schema.tenant_grant_targets AS g
-        WHERE g.schema_id = ANY ($1) AND g.grantee_id IS NOT NULL
+        WHERE g.schema_id = ANY ($1) AND g.reading IS NOT NULL
     ), managed AS MATERIALIZED (
         SELECT m.schema_id, r.oid, r.rolname::text AS name
         FROM (SELECT h.schema_id, h.role_oid FROM edu_matrix_hub_schema.tenant_grantees AS h

@@ -101,6 +101,7 @@ BEGIN
         IF moved THEN
             -- These numbers are other roles' here; those that have a grant come back with the next repair.
             DELETE FROM edu_matrix_hub_schema.tenant_grantees;
+            UPDATE edu_matrix_hub_schema.tenant_grants AS g SET role_oid = NULL WHERE g.role_oid IS NOT NULL;
             UPDATE edu_matrix_hub_schema.role_keepers AS k
             SET role_oid = p.proowner
             FROM pg_proc AS p

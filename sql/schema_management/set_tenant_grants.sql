@@ -1,11 +1,12 @@
 -- Registers what the owner of a tenant gives to others, and gives and takes what differs from that.
 --
--- options: {schema_id or owner_uid, grants: [{namespace, name, privileges: [Read|Write...], tables?: [name...]}...],
--- request?, requested_by?}. With owner_uid it is the living tenant of that object, whose id a caller does not know
--- that makes it in the same plan. The list is whole: what is not in it ends. A grantee that does not exist yet is
--- registered all the same and gets its rights when it appears: from then on they differ from what the registry says,
--- which the survey finds and repair_tenant_schema() puts right, as it does all the rest. Another `request` than before
--- forgets in which namespace a grantee was. Registered before, with all that follows from it, it is `unchanged`.
+-- options: {schema_id or owner_uid, grants: [{namespace, name or role, privileges: [Read|Write...], tables?:
+-- [name...]}...], request?, requested_by?}. With owner_uid it is the living tenant of that object, whose id a caller
+-- does not know that makes it in the same plan. The list is whole: what is not in it ends. A grantee that does not exist
+-- yet is registered all the same and gets its rights when it appears: from then on they differ from what the registry
+-- says, which the survey finds and repair_tenant_schema() puts right, as it does all the rest. Another `request` than
+-- before forgets in which namespace a grantee was, and which role had its name. Registered before, with all that follows
+-- from it, it is `unchanged`.
 --
 -- The rights are entries of the tables' own lists of grants and of the owner role's default privileges, and USAGE on
 -- the schema. No role becomes a member of another: a member could act as the role that it is a member of.
@@ -83,22 +84,26 @@ DECLARE
 BEGIN
     WITH wanted AS (
         SELECT w.n, w.value ->> 'namespace' AS to_namespace, w.value ->> 'name' AS to_name,
-               w.value -> 'privileges' AS privileges, coalesce(w.value -> 'tables', 'null') AS tables
+               w.value ->> 'role' AS to_role, w.value -> 'privileges' AS privileges,
+               coalesce(w.value -> 'tables', 'null') AS tables
         FROM jsonb_array_elements(coalesce(grants, '[]')) WITH ORDINALITY AS w (value, n)
     )
     SELECT coalesce(jsonb_agg(jsonb_build_object(
                'schema_id', tenant_id, 'n', w.n, 'to_namespace', w.to_namespace, 'to_name', w.to_name,
                'privileges', w.privileges, 'tables', w.tables, 'request', request, 'grantee_id', k.grantee_id,
-               'grantee_namespace_uid', k.uid) ORDER BY w.n), '[]')
+               'grantee_namespace_uid', k.uid, 'to_role', w.to_role, 'role_oid', k.role_oid) ORDER BY w.n), '[]')
     INTO next
     FROM wanted AS w
     LEFT JOIN LATERAL (
         SELECT o.value -> 'grantee_id' AS grantee_id,
                CASE WHEN o.value ->> 'request' IS NOT DISTINCT FROM request
-                    THEN o.value -> 'grantee_namespace_uid' END AS uid
+                    THEN o.value -> 'grantee_namespace_uid' END AS uid,
+               CASE WHEN o.value ->> 'request' IS NOT DISTINCT FROM request
+                    THEN o.value -> 'role_oid' END AS role_oid
         FROM jsonb_array_elements(known) AS o (value)
-        WHERE (o.value ->> 'to_namespace', o.value ->> 'to_name', o.value -> 'privileges', o.value -> 'tables')
-              = (w.to_namespace, w.to_name, w.privileges, w.tables)
+        WHERE (o.value ->> 'to_namespace', o.value ->> 'to_name', o.value ->> 'to_role')
+              IS NOT DISTINCT FROM (w.to_namespace, w.to_name, w.to_role)
+          AND (o.value -> 'privileges', o.value -> 'tables') = (w.privileges, w.tables)
         LIMIT 1) AS k ON true;
     IF next = known THEN
         RETURN false;
@@ -168,6 +173,11 @@ AS $function$
     JOIN edu_matrix_hub_schema.tenant_schemas AS o ON o.id = w.grantee_id
     WHERE g.schema_id = $1 AND w.schema_id = $1 AND w.n = g.n
       AND (g.grantee_id, g.grantee_namespace_uid) IS DISTINCT FROM (o.id, o.owner_namespace_uid);
+    UPDATE edu_matrix_hub_schema.tenant_grants AS g
+    SET role_oid = w.reading[1]
+    FROM edu_matrix_hub_schema.tenant_grant_targets AS w
+    WHERE g.schema_id = $1 AND w.schema_id = $1 AND w.n = g.n AND g.to_role IS NOT NULL AND g.role_oid IS NULL
+      AND w.reading IS NOT NULL;
     INSERT INTO edu_matrix_hub_schema.tenant_grantees (schema_id, role_oid)
     SELECT r.schema_id, r.oid FROM edu_matrix_hub_schema._granted_roles(ARRAY[$1]) AS r
     ON CONFLICT DO NOTHING

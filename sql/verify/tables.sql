@@ -38,6 +38,8 @@ BEGIN
             ('lane_lock', 'table'),
             ('registry_locks', 'table'),
             ('tenant_locks', 'table'),
+            ('grantable_roles', 'view'),
+            ('our_roles', 'view'),
             ('tenant_grant_targets', 'view'),
             ('tenant_fingerprints', 'view'),
             ('schema_activity', 'view'),

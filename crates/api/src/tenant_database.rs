@@ -17,7 +17,7 @@ use super::condition::Summary;
 use super::connection::{Connection, seconds};
 use super::credentials::{Credentials, SecretNaming};
 use super::endpoint::{ClientEndpoint, ReadEndpoint};
-use super::grants::GrantsAllowed;
+use super::grants::{GrantableRole, GrantsAllowed};
 pub use super::institutions::{InstitutionSource, Institutions, InstitutionsMode};
 use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
 use super::schema;
@@ -159,6 +159,16 @@ pub struct TenantDatabaseSpec {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub adoptable: Option<Vec<Adoptable>>,
 
+    /// Roles of the server that are no tenants', to which tenants may give grants (`spec.grants[].to.role`), for all tables of theirs or
+    /// some. Neither roles of the operator's, nor of the server's provider, nor those that are superusers or have `CREATEROLE` or
+    /// `BYPASSRLS`, nor members of such get any.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub grantable_roles: Option<Vec<GrantableRole>>,
+
     /// How often usage and drift of all tenants are surveyed, in seconds.
     ///
     /// Default: `60`.
@@ -257,8 +267,8 @@ pub struct Limits {
     #[schemars(range(min = 1, max = 3650))]
     pub max_rotation_period_days: Option<i32>,
 
-    /// To whom tenants may give grants: `None`, tenants of the `SameNamespace`, or of `AllNamespaces`. What is given beyond that is
-    /// taken back.
+    /// To whom tenants may give grants: `None`, tenants of the `SameNamespace`, or of `AllNamespaces`; and but for `None` to the
+    /// roles of `grantableRoles`. What is given beyond that is taken back.
     ///
     /// Default: `SameNamespace`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -87,3 +87,50 @@ fn what_the_limits_forbid_is_refused_and_the_rest_is_given() {
         golden(file, &seen(&tenant, Wish::Keep(&desired), &observed));
     }
 }
+
+/// A database that offers roles, some to this namespace.
+fn offering(limits: Value) -> Value {
+    let team = |name: &str| json!({ "matchLabels": { "team": name } });
+    json!({ "limits": limits, "grantableRoles": [
+        { "name": "notifications" },
+        { "name": "metrics", "namespaceSelector": team("a") },
+        { "name": "billing", "namespaceSelector": team("b") },
+    ] })
+}
+
+/// What comes of it in a database of this spec.
+fn with_database(file: &str, tenant: &TenantSchema, database: Value, found: Value) {
+    let desired = tenant.desired(&resolved(database, 0)).unwrap();
+    golden(file, &seen(tenant, Wish::Keep(&desired), &own(found).into()));
+}
+
+fn to_role(name: &str) -> Value {
+    json!({ "to": { "role": name }, "privileges": ["Write"] })
+}
+
+#[test]
+fn roles_get_grants_that_the_platform_offers_to_the_namespace() {
+    let tenant = giving(json!(["notifications", "metrics", "billing", "other"].map(to_role)));
+    with_database("grants_roles_new", &tenant, offering(json!({})), json!([]));
+    with_database("grants_roles_not_allowed", &tenant, offering(json!({ "grants": "None" })), json!([]));
+    with_database("grants_roles_not_offered", &tenant, json!({}), json!([]));
+}
+
+#[test]
+fn a_role_that_is_not_there_may_not_have_it_or_was_made_again_is_told() {
+    let found = |role: &str, state: &str, more: Value| {
+        let mut row = json!({ "role": role, "privileges": ["Write"], "state": state });
+        merge(&mut row, more);
+        row
+    };
+    let tenant = giving(json!(["notifications", "metrics"].map(to_role)));
+    let rows = json!([
+        found("notifications", "waiting", json!({})),
+        found("metrics", "waiting", json!({ "other_role": true }))
+    ]);
+    with_database("grants_roles_waiting", &tenant, offering(json!({})), rows);
+    let rows = json!([found("notifications", "given", json!({})), found("metrics", "given", json!({}))]);
+    with_database("grants_roles_given", &tenant, offering(json!({})), rows.clone());
+    // An offer that is taken back is a grant that ends.
+    with_database("grants_roles_taken_back", &tenant, json!({}), rows);
+}
