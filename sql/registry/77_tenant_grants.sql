@@ -7,7 +7,7 @@
 -- when it appears, and one that is gone has none. `grantee_id` remembers which tenant had them last, to say where that
 -- went, and `grantee_namespace_uid` in which namespace it was: a namespace that is made again is another one, and gets
 -- nothing until the grant is changed, or a user asks for another look at its grantor: `request` is the last such word.
--- So it is with a role: `role_oid` is the one that got the grant first, and what is made again under its name is another.
+-- So it is with a role: `role_oid` is the one that got the grant first, and one that is made again is another.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_grants (
     schema_id             uuid     NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
     n                     smallint NOT NULL,
@@ -61,8 +61,8 @@ WHERE r.oid >= 16384 AND NOT (r.rolsuper OR r.rolcreaterole OR r.rolbypassrls)
          OR h.rolname IN (SELECT i.owner_role FROM edu_matrix_hub_schema.installation AS i
                           UNION ALL SELECT i.operator_role FROM edu_matrix_hub_schema.installation AS i));
 
--- Our own roles: those of tenants, also of what is being adopted or is set aside, those that the functions stand on, and
--- from PostgreSQL 16 on all others that these administer.
+-- Our own roles: those of tenants, also of what is being adopted or is set aside, those that the functions stand on,
+-- and from PostgreSQL 16 on all others that these administer.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.our_roles AS
 SELECT w.oid
 FROM edu_matrix_hub_schema.tenant_schemas AS t
@@ -110,4 +110,5 @@ LEFT JOIN LATERAL (
 -- Which roles are ours is asked once, before a role has its first grant: the answer takes as long as there are tenants.
 LEFT JOIN edu_matrix_hub_schema.grantable_roles AS r
   ON r.rolname = g.to_role::pg_catalog.name
- AND (r.oid = g.role_oid OR g.role_oid IS NULL AND r.oid NOT IN (SELECT w.oid FROM edu_matrix_hub_schema.our_roles AS w));
+ AND (r.oid = g.role_oid
+      OR g.role_oid IS NULL AND r.oid NOT IN (SELECT w.oid FROM edu_matrix_hub_schema.our_roles AS w));

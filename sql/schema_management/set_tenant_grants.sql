@@ -2,11 +2,11 @@
 --
 -- options: {schema_id or owner_uid, grants: [{namespace, name or role, privileges: [Read|Write...], tables?:
 -- [name...]}...], request?, requested_by?}. With owner_uid it is the living tenant of that object, whose id a caller
--- does not know that makes it in the same plan. The list is whole: what is not in it ends. A grantee that does not exist
--- yet is registered all the same and gets its rights when it appears: from then on they differ from what the registry
--- says, which the survey finds and repair_tenant_schema() puts right, as it does all the rest. Another `request` than
--- before forgets in which namespace a grantee was, and which role had its name. Registered before, with all that follows
--- from it, it is `unchanged`.
+-- does not know that makes it in the same plan. The list is whole: what is not in it ends. A grantee that does not
+-- exist yet is registered all the same and gets its rights when it appears: from then on they differ from what the
+-- registry says, which the survey finds and repair_tenant_schema() puts right, as it does all the rest. Another
+-- `request` than before forgets in which namespace a grantee was, and which role had its name. Registered before, with
+-- all that follows from it, it is `unchanged`.
 --
 -- The rights are entries of the tables' own lists of grants and of the owner role's default privileges, and USAGE on
 -- the schema. No role becomes a member of another: a member could act as the role that it is a member of.
