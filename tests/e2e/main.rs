@@ -32,6 +32,7 @@ mod institutions;
 mod isolation;
 mod jobs;
 mod kinds;
+mod layouts;
 mod lifecycle;
 mod limits;
 mod metrics;

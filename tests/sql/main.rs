@@ -39,6 +39,7 @@ mod expiry;
 mod findings;
 mod grants;
 mod grants_life;
+mod grants_references;
 mod grants_roles;
 mod hostile;
 mod hostile_backups;
