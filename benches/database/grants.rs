@@ -36,6 +36,14 @@ pub async fn grants(server: &PostgresInfo, tenants: usize, report: &mut Report) 
         &given_and_taken(&session).await,
     );
 
+    session.batch_execute("CREATE ROLE granted_service").await.unwrap();
+    let role = json!({ "role": "granted_service", "privileges": ["Read"] });
+    let mut took = Vec::new();
+    for number in 2..2 + ROUNDS {
+        took.push(set(&session, number, json!([role])).await + set(&session, number, json!([])).await);
+    }
+    report.add_spread(&format!("a grant to a role given and one taken, among {tenants} tenants, ms"), &took);
+
     let owner = owner_of(&session, 1).await;
     let tables: Vec<_> = (0..TABLES).map(|table| format!("CREATE TABLE direct_1.t{table} (id int)")).collect();
     session.batch_execute(&format!("SET ROLE \"{owner}\"; {}; RESET ROLE", tables.join("; "))).await.unwrap();
@@ -47,9 +55,13 @@ pub async fn grants(server: &PostgresInfo, tenants: usize, report: &mut Report) 
     report.add_spread(&format!("all {TABLES} tables of a schema given to another tenant, ms"), &give);
     report.add_spread(&format!("all {TABLES} tables of a schema taken from it, ms"), &take);
 
-    for (grantors, tables) in [(0, 0), (tenants / 10, 0), (tenants / 10, TABLES)] {
+    for (grantors, tables, to_role) in
+        [(0, 0, false), (tenants / 10, 0, false), (tenants / 10, 0, true), (tenants / 10, TABLES, true)]
+    {
         for number in 2..2 + if tables > 0 { 0 } else { grantors } {
-            set(&session, number, json!([to(&session, number + 1).await])).await;
+            let mut grants = vec![to(&session, number + 1).await];
+            grants.extend(to_role.then(|| role.clone()));
+            set(&session, number, json!(grants)).await;
         }
         if tables > 0 {
             set(&session, 1, json!([to(&session, 2).await])).await;
@@ -60,6 +72,7 @@ pub async fn grants(server: &PostgresInfo, tenants: usize, report: &mut Report) 
             idle.push(timed(&direct, Asked::Slice(u8::try_from(round).unwrap())).await);
         }
         let named = format!("idle survey of {tenants} tenants, {grantors} of which give grants");
+        let named = if to_role { format!("{named}, also to a role") } else { named };
         let named = if tables > 0 { format!("{named}, and one with {tables} tables") } else { named };
         report.add_spread(&format!("{named}, ms"), &idle);
     }

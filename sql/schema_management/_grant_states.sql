@@ -1,9 +1,10 @@
--- What the grants of some tenants have come to, in their order, of those that give any: [{namespace, name, privileges,
--- tables?, request?, state, missing?, missing_count?, moved_to?, other_namespace?}...]. `state` is `given`, `waiting`
--- while there is no such tenant, `due` while there is one that does not have all of it yet, and `ending` while a former
--- one's roles may still have some. `missing` are the first of the named tables that do not exist or belong to another
--- role. `moved_to` is the object to which the former one's tenant went; `other_namespace` that the grantee is in
--- another namespace of that name than before.
+-- What the grants of some tenants have come to, in their order, of those that give any: [{namespace, name or role,
+-- privileges, tables?, request?, state, missing?, missing_count?, moved_to?, unaccepted?, other_namespace?,
+-- other_role?}...]. `state` is `given`, `waiting` while there is no such tenant or role, `due` while there is one that
+-- does not have all of it yet, and `ending` while a former one's roles may still have some. `missing` are the first of
+-- the named tables that do not exist or belong to another role. `moved_to` is the object to which the former one's
+-- tenant went; `unaccepted` that the grantee's word for References is missing, `other_namespace` that the grantee is in
+-- another namespace of that name than before, and `other_role` that another role has the name.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_states(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, grants jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -28,10 +29,10 @@ AS $function$
                           WHERE a.grantee = e.oid AND a.privilege_type = 'USAGE')
     )
     SELECT g.schema_id, jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-               'namespace', g.to_namespace, 'name', g.to_name, 'privileges', g.privileges, 'tables', g.tables,
-               'request', g.request,
-               'state', CASE WHEN w.grantee_id IS NULL AND d.schema_id IS NOT NULL THEN 'ending'
-                             WHEN w.grantee_id IS NULL THEN 'waiting'
+               'namespace', g.to_namespace, 'name', g.to_name, 'role', g.to_role, 'privileges', g.privileges,
+               'tables', g.tables, 'request', g.request,
+               'state', CASE WHEN w.reading IS NULL AND d.schema_id IS NOT NULL THEN 'ending'
+                             WHEN w.reading IS NULL THEN 'waiting'
                              WHEN EXISTS (SELECT FROM shut_out AS o
                                           WHERE o.schema_id = g.schema_id AND o.oid = ANY (w.reading)) THEN 'due'
                              ELSE 'given' END,
@@ -45,6 +46,13 @@ AS $function$
                                      AND c.owner_cluster = t.owner_cluster AND c.id <> t.id
                                      AND c.status <> 'dropped' AND c.status IN ('active', 'suspended')
                                      AND c.owner_namespace_uid <> g.grantee_namespace_uid)
+                               THEN true END,
+               'unaccepted', CASE WHEN w.reading IS NOT NULL AND w.referring IS NULL
+                                       AND 'References' = ANY (g.privileges) THEN true END,
+               'other_role', CASE WHEN w.reading IS NULL AND EXISTS (
+                                   SELECT FROM edu_matrix_hub_schema.grantable_roles AS r
+                                   WHERE r.rolname = g.to_role::name AND r.oid <> g.role_oid
+                                     AND r.oid NOT IN (SELECT o.oid FROM edu_matrix_hub_schema.our_roles AS o))
                                THEN true END)) ORDER BY g.n)
     FROM edu_matrix_hub_schema.tenant_grants AS g
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id

@@ -138,11 +138,20 @@ BEGIN
             -- These numbers are other roles' here; those that have a grant come back with the next repair.
             DELETE FROM edu_matrix_hub_schema.tenant_grantees;
             UPDATE edu_matrix_hub_schema.opened_logins AS o SET made_in = NULL;
+            UPDATE edu_matrix_hub_schema.tenant_grants AS g SET role_oid = NULL WHERE g.role_oid IS NOT NULL;
             UPDATE edu_matrix_hub_schema.role_keepers AS k
             SET role_oid = p.proowner
             FROM pg_proc AS p
             WHERE p.pronamespace = 'edu_matrix_hub_schema'::regnamespace AND p.proname = k.function_name
               AND pg_get_userbyid(p.proowner) = k.role_name;
+            -- The roles by which logins connect came along where this database has the number that the former one had.
+            UPDATE edu_matrix_hub_schema.installation AS i
+            SET connect_role_oid = (SELECT r.oid FROM pg_roles AS r
+                                    WHERE r.rolname = edu_matrix_hub_schema._connect_role_name() AND NOT r.rolcanlogin);
+            UPDATE edu_matrix_hub_schema.role_keepers AS k
+            SET connect_role_oid = (SELECT r.oid FROM pg_roles AS r
+                                    WHERE r.rolname = edu_matrix_hub_schema._connect_role_name(k.n)
+                                      AND NOT r.rolcanlogin);
         END IF;
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET location_oid = f.oid

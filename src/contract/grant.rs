@@ -6,12 +6,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::{api::transfer::ObjectName, contract::words::words};
 
+/// Who gets a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum GrantTo {
+    /// A role of the server.
+    Role {
+        /// Its name.
+        role: String,
+    },
+    /// A TenantSchema.
+    Tenant(ObjectName),
+}
+
+impl fmt::Display for GrantTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Role { role } => write!(f, "role {role}"),
+            Self::Tenant(name) => name.fmt(f),
+        }
+    }
+}
+
 /// A grant that the registry is to have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantWish {
-    /// The TenantSchema that gets it.
+    /// Who gets it.
     #[serde(flatten)]
-    pub to: ObjectName,
+    pub to: GrantTo,
     /// What it may, in the order of the words.
     pub privileges: Vec<String>,
     /// On which tables; on all without.
@@ -38,7 +60,7 @@ words! {
     GrantWord {
         /// It is given.
         Given = "given",
-        /// There is no such tenant.
+        /// There is no such tenant, or no role of that name that may have it.
         Waiting = "waiting",
         /// There is one, and it does not have all of it.
         Due = "due",
@@ -70,4 +92,10 @@ pub struct GrantRow {
     /// The grantee's namespace is another one of its name.
     #[serde(default)]
     pub other_namespace: bool,
+    /// The grantee did not say that it wants to refer to the tables.
+    #[serde(default)]
+    pub unaccepted: bool,
+    /// Another role has the name by now than had it when the grant was given.
+    #[serde(default)]
+    pub other_role: bool,
 }

@@ -27,7 +27,7 @@ pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;
 pub use credential::{CredentialRow, LoginLimits, LoginToTry, NewCredential, SaltFound, Verifier};
 pub use database::{DatabaseFacts, Missing};
-pub use grant::{GrantRow, GrantWish, GrantWord};
+pub use grant::{GrantRow, GrantTo, GrantWish, GrantWord};
 pub use grave::{HeldUp, SetAside, Tombstone};
 pub use identity::{Absence, Bearer, Claim, Fate, Owner};
 pub use isolation::{Hole, HoleKind};

@@ -62,7 +62,10 @@ pub fn complaint(database: &TenantDatabase) -> Option<String> {
     let of_rules = naming().filter_map(|(index, rule)| {
         Some((format!("spec.naming[{index}].namespaceSelector"), rule.namespace_selector.as_ref()?))
     });
-    for (field, selector) in of_database.chain(of_rules) {
+    let offered = spec.grantable_roles.iter().flatten().enumerate().filter_map(|(index, role)| {
+        Some((format!("spec.grantableRoles[{index}].namespaceSelector"), role.namespace_selector.as_ref()?))
+    });
+    for (field, selector) in of_database.chain(of_rules).chain(offered) {
         if let Err(error) = Selector::try_from(selector.clone()) {
             return Some(format!("{field} is invalid: {error}"));
         }

@@ -201,7 +201,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         logins: credential::logins(tenant, resolved, &credentials, schema_name.as_str(), policy),
         row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         was_refused: was_refused(tenant),
-        grants: grants(tenant, database),
+        grants: grants(tenant, database, labels),
         now: resolved.now,
         schema_name,
         institution,

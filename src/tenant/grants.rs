@@ -1,16 +1,20 @@
 //! What a spec gives to others, after the limits of the database. Pure.
 
+use std::collections::BTreeMap;
+
 use kube::ResourceExt;
 
 use crate::{
     api::{
         RECONCILE_REQUESTED_AT, TenantDatabase, TenantSchema,
-        grants::{Grant, Granted, GrantsAllowed, Privilege},
+        grants::{Granted, GrantsAllowed, Privilege},
         transfer::ObjectName,
     },
-    contract::GrantWish,
+    contract::{GrantTo, GrantWish},
     text::count,
 };
+
+use super::limits::selects;
 
 /// One entry of the spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct Asked {
 pub struct Grants {
     /// In the order of the spec.
     pub asked: Vec<Asked>,
+    /// The tenants to whose tables it wants to refer, in order.
+    pub references: Vec<ObjectName>,
     /// The latest request of a user to look at the tenant again, by which a namespace that was made again gets what the former one
     /// had.
     pub request: Option<String>,
@@ -38,44 +44,70 @@ impl Grants {
     }
 }
 
-/// What the spec gives to others.
-pub(super) fn grants(tenant: &TenantSchema, database: &TenantDatabase) -> Grants {
+/// What the spec gives to others, with the labels of its namespace.
+pub(super) fn grants(tenant: &TenantSchema, database: &TenantDatabase, labels: &BTreeMap<String, String>) -> Grants {
     let own = ObjectName { namespace: tenant.namespace().unwrap_or_default(), name: tenant.name_any() };
     let grants = tenant.spec.grants.iter().flatten();
+    let mut references: Vec<_> =
+        tenant.spec.references.iter().flatten().map(|to| to.within(&own.namespace)).filter(|to| *to != own).collect();
+    references.sort_unstable_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+    references.dedup();
     Grants {
+        references,
         asked: grants
             .map(|grant| {
-                let to = grant.to.tenant_schema.within(&own.namespace);
-                let wish = wish(grant, &to, &own, database, tenant.spec.database());
-                Asked { to: Granted { tenant_schema: to }, wish }
+                let tenant_schema = grant.to.tenant_schema.as_ref().map(|to| to.within(&own.namespace));
+                let to = Granted { tenant_schema, role: grant.to.role.clone() };
+                let wish = allowed(&to, &own, database, tenant.spec.database(), labels).map(|to| GrantWish {
+                    to,
+                    privileges: words(&grant.privileges),
+                    tables: grant.tables.as_deref().map(sorted),
+                });
+                Asked { to, wish }
             })
             .collect(),
         request: tenant.annotations().get(RECONCILE_REQUESTED_AT).map(|value| value.chars().take(256).collect()),
     }
 }
 
-/// A grant as the registry is to have it. Whether the grantee is there is not asked here: what is refused reads the same for one that
-/// is not.
-fn wish(
-    grant: &Grant,
-    to: &ObjectName,
+/// Who gets a grant, if the limits allow it. Whether the grantee is there is not asked here: what is refused reads the same for one
+/// that is not.
+fn allowed(
+    to: &Granted,
     own: &ObjectName,
     database: &TenantDatabase,
     name: &str,
-) -> Result<GrantWish, String> {
-    if to == own {
-        return Err("a tenant has all rights on its own schema; name another one".to_owned());
-    }
+    labels: &BTreeMap<String, String>,
+) -> Result<GrantTo, String> {
     let allowed = database.spec.limits.as_ref().and_then(|limits| limits.grants).unwrap_or_default();
     let ask = format!("ask the platform team for spec.limits.grants of TenantDatabase {name}");
-    match allowed {
-        GrantsAllowed::None => return Err(format!("this database allows no grants; {ask}")),
-        GrantsAllowed::SameNamespace if to.namespace != own.namespace => {
-            return Err(format!("this database allows grants within namespace {} alone; {ask}", own.namespace));
+    match to {
+        Granted { tenant_schema: Some(to), .. } if to == own => {
+            Err("a tenant has all rights on its own schema; name another one".to_owned())
         }
-        GrantsAllowed::SameNamespace | GrantsAllowed::AllNamespaces => {}
+        _ if allowed == GrantsAllowed::None => Err(format!("this database allows no grants; {ask}")),
+        Granted { tenant_schema: Some(to), role: None } => {
+            if allowed == GrantsAllowed::SameNamespace && to.namespace != own.namespace {
+                return Err(format!("this database allows grants within namespace {} alone; {ask}", own.namespace));
+            }
+            Ok(GrantTo::Tenant(to.clone()))
+        }
+        Granted { tenant_schema: None, role: Some(role) } => {
+            // A selector that is none is told on the TenantDatabase.
+            let is_offered = database.spec.grantable_roles.iter().flatten().any(|offer| {
+                offer.name == *role && selects(offer.namespace_selector.as_ref(), labels).unwrap_or_default()
+            });
+            if is_offered {
+                return Ok(GrantTo::Role { role: role.clone() });
+            }
+            Err(format!(
+                "role {role} is not offered to namespace {}; ask the platform team for an entry in spec.grantableRoles of \
+                 TenantDatabase {name}, or, if it is a tenant's, name its TenantSchema",
+                own.namespace
+            ))
+        }
+        Granted { .. } => Err("it must name either a tenantSchema or a role".to_owned()),
     }
-    Ok(GrantWish { to: to.clone(), privileges: words(&grant.privileges), tables: grant.tables.as_deref().map(sorted) })
 }
 
 /// In one order, so that another order in the spec is no other grant.

@@ -260,7 +260,7 @@ pub(super) fn allow_count(
 }
 
 /// An absent selector selects all, as an empty one does.
-fn selects(
+pub(super) fn selects(
     selector: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
     labels: &BTreeMap<String, String>,
 ) -> Result<bool, Invalid> {

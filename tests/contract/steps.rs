@@ -11,8 +11,8 @@ use tenant_schema_operator::{
         transfer::ObjectName,
     },
     contract::{
-        AccessWord, Brake, ConfigChange, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner,
-        Purpose, Quota, RowSecurity, Step, Verifier, Withdrawal,
+        AccessWord, Brake, ConfigChange, GrantTo, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind,
+        Owner, Purpose, Quota, RowSecurity, Step, Verifier, Withdrawal,
     },
 };
 use uuid::Uuid;
@@ -65,10 +65,11 @@ pub fn one_of_each() -> Vec<Step> {
         Step::SetTenantGrants {
             owner_uid: text("uid"),
             grants: vec![GrantWish {
-                to: ObjectName { namespace: text("team-b"), name: text("reporting") },
+                to: GrantTo::Tenant(ObjectName { namespace: text("team-b"), name: text("reporting") }),
                 privileges: vec![text("Read")],
                 tables: Some(["a", "b", "c", "d", "e", "f"].map(text).to_vec()),
             }],
+            references: vec![ObjectName { namespace: text("team-a"), name: text("school") }],
             request: Some(text("now")),
         },
         Step::IssueCredential {

@@ -15,6 +15,9 @@ const NAME_RESERVED: &str =
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
 const VALUES_OF_NOTHING: &str = "suspendedValues are values of a statusColumn, which is missing";
 const ONE_SECRET: &str = "migrationSecret must have another name than connectionSecret";
+const ONE_GRANTEE: &str = "to must name either a tenantSchema or a role";
+const ROLE_RESERVED: &str =
+    "name must be neither public nor none nor begin with pg_: these are no roles of their own, or PostgreSQL's";
 const NAME_IMMUTABLE: &str = "schemaName is immutable: it can be neither added, changed nor removed";
 const INSTITUTION_FORM: &str =
     "institutionId must be a UUID in lower case with hyphens, such as 3f0c1d52-8a3e-4a43-9d3b-0d1f6a2b7c11";
@@ -54,6 +57,7 @@ pub fn cases() -> Vec<Case> {
 fn cases_of_tenants() -> Vec<Case> {
     let tenant = |new, refusals| case("TenantSchema", Value::Null, new, refusals);
     let change = |old, new, refusals| case("TenantSchema", old, new, refusals);
+    let grant = |to: Value| json!({"grants": [{"to": to, "privileges": ["Read"]}]});
     vec![
         tenant(json!({}), &[]),
         tenant(json!({"schemaName": "education", "institutionId": INSTITUTION, "quota": {"limit": "5Gi"}}), &[]),
@@ -78,6 +82,10 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"connectionSecret": {"name": "a"}, "migrationSecret": {"name": "b"}}), &[]),
         tenant(json!({"migrationSecret": {"name": "a"}}), &[]),
         tenant(json!({"connectionSecret": {"name": "a"}, "migrationSecret": {"name": "a"}}), &[ONE_SECRET]),
+        tenant(grant(json!({"tenantSchema": {"name": "a"}})), &[]),
+        tenant(grant(json!({"role": "a"})), &[]),
+        tenant(grant(json!({})), &[ONE_GRANTEE]),
+        tenant(grant(json!({"tenantSchema": {"name": "a"}, "role": "a"})), &[ONE_GRANTEE]),
         tenant(json!({"quota": {"limit": "1e9"}}), &[]),
         tenant(json!({"quota": {"limit": "8Pi"}}), &[]),
         tenant(json!({"quota": {"limit": "5Gib"}}), &[LIMIT_FORM]),
@@ -119,6 +127,9 @@ fn cases_of_databases() -> Vec<Case> {
         database(institutions(json!({"statusColumn": "status"})), &[]),
         database(institutions(json!({"statusColumn": "status", "suspendedValues": ["0"]})), &[]),
         database(institutions(json!({"suspendedValues": ["0"]})), &[VALUES_OF_NOTHING]),
+        database(json!({"grantableRoles": [{"name": "notification service"}]}), &[]),
+        database(json!({"grantableRoles": [{"name": "pg_monitor"}]}), &[ROLE_RESERVED]),
+        database(json!({"grantableRoles": [{"name": "public"}]}), &[ROLE_RESERVED]),
         database(json!({"ownerRole": "tenants_owner"}), &[]),
         database(json!({"ownerRole": "Owner"}), &[OWNER_CHARACTERS]),
         database(json!({"ownerRole": "pg_database_owner"}), &[OWNER_RESERVED]),

@@ -296,6 +296,13 @@ fn compare(schema: &Value, value: &Value, path: &str, missing: &mut Vec<String>)
         }
     }
     if let Some(items) = schema.get("items") {
-        compare(items, &value[0], &format!("{path}[]"), missing);
+        // What one item may not have another one has.
+        let lacks = |item: &Value| {
+            let mut lacks = Vec::new();
+            compare(items, item, &format!("{path}[]"), &mut lacks);
+            lacks
+        };
+        let others: Vec<_> = value.as_array().into_iter().flatten().skip(1).map(lacks).collect();
+        missing.extend(lacks(&value[0]).into_iter().filter(|path| others.iter().all(|other| other.contains(path))));
     }
 }

@@ -2,7 +2,7 @@
 
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::TenantSchema;
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantSchema};
 
 use crate::world::{World, condition};
 
@@ -15,6 +15,10 @@ fn grant(name: &str, privileges: &[&str]) -> Value {
 
 fn spec(schema: &str, grants: &[Value]) -> Value {
     json!({ "schemaName": schema, "grants": grants })
+}
+
+fn to_role(name: &str, privileges: &[&str]) -> Value {
+    json!({ "to": { "role": name }, "privileges": privileges })
 }
 
 /// What the status of a tenant tells of its grants, as `state: message`.
@@ -142,7 +146,7 @@ async fn a_grant_beyond_the_limits_is_refused_and_reads_the_same_whether_the_gra
     for grants in [
         json!(many),
         json!([grant("other", &[])]),
-        json!([grant("other", &["References"])]),
+        json!([grant("other", &["Truncate"])]),
         json!([{ "privileges": ["Read"] }]),
     ] {
         let refused = world.try_tenant("school", json!({ "schemaName": "school", "grants": grants })).await;
@@ -197,5 +201,64 @@ async fn grants_survive_what_happens_to_their_grantor() {
     assert_ne!(world.api::<TenantSchema>().get("school").await.unwrap().uid(), before);
     world.eventually("back", reads).await;
     until_told(&world, "school", &["Active: "]).await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn roles_that_the_platform_offers_get_grants_and_what_is_made_again_under_a_name_gets_none() {
+    let mut world = World::new(json!({})).await;
+    let (service, super_role) = (format!("{}_service", world.database), format!("{}_super", world.database));
+    world.sql(&format!("CREATE ROLE {super_role} SUPERUSER"));
+    let offer = |names: &[&String]| json!({ "grantableRoles": names.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>() });
+    let grants = [to_role(&service, &["Write"]), to_role(&super_role, &["Read"])];
+    world.apply_tenant("school", spec("school", &grants)).await;
+    world.ready_tenant("school").await;
+    world.sql_as("school", "owner", "CREATE TABLE school.pupils (id int)");
+    until_told(&world, "school", &["Refused: role ", "Refused: role "]).await;
+
+    // An absent and a forbidden one read alike.
+    world.apply_database(offer(&[&service, &super_role])).await;
+    let absent = |name: &str| format!("Waiting: there is no role {name} that can have a grant; given when there is. ");
+    until_told(&world, "school", &[&absent(&service), &absent(&super_role)]).await;
+    let said = told(&world, "school").await;
+    assert_eq!(said[0].replace(&service, ""), said[1].replace(&super_role, ""));
+
+    world.sql(&format!("CREATE ROLE {service}"));
+    until_told(&world, "school", &["Active: ", &absent(&super_role)]).await;
+    let may = |statement: &str| {
+        let text = format!("BEGIN; SET LOCAL ROLE {service}; {statement}; ROLLBACK");
+        world.postgres.psql(&world.database, &text).is_ok()
+    };
+    assert!(may("INSERT INTO school.pupils VALUES (1)"));
+    assert!(!may("TRUNCATE school.pupils"));
+
+    // Made again it is another one, until a user says so.
+    world.sql(&format!("DROP OWNED BY {service}; DROP ROLE {service}; CREATE ROLE {service}"));
+    until_told(&world, "school", &[&format!("Waiting: role {service} was made again since"), "Waiting: "]).await;
+    assert!(!may("SELECT id FROM school.pupils"));
+    world.annotate::<TenantSchema>("school", RECONCILE_REQUESTED_AT, "now").await;
+    until_told(&world, "school", &["Active: ", "Waiting: "]).await;
+    assert!(may("SELECT id FROM school.pupils"));
+
+    // What is taken back by hand comes again, and what is not offered any more goes.
+    world.sql(&format!("REVOKE INSERT ON school.pupils FROM {service}"));
+    world.eventually("the right is back", async || may("INSERT INTO school.pupils VALUES (1)")).await;
+    world.apply_database(offer(&[&super_role])).await;
+    until_told(&world, "school", &["Refused: role ", "Waiting: "]).await;
+    assert!(!may("SELECT id FROM school.pupils"));
+
+    for to in [
+        json!({}),
+        json!({ "role": service, "tenantSchema": { "name": "other" } }),
+        json!({ "role": "" }),
+        json!({ "role": "a\nb" }),
+    ] {
+        let grants = json!([{ "to": to, "privileges": ["Read"] }]);
+        let refused = world.try_tenant("school", json!({ "schemaName": "school", "grants": grants })).await;
+        assert!(refused.is_err(), "{grants}");
+    }
+    world.apply_database(offer(&[&service])).await;
+    until_told(&world, "school", &["Active: ", "Refused: "]).await;
+    world.prove_fixpoint().await;
     world.finish().await;
 }

@@ -33,6 +33,7 @@ mod institutions;
 mod isolation;
 mod jobs;
 mod kinds;
+mod layouts;
 mod lifecycle;
 mod limits;
 mod metrics;

@@ -96,6 +96,9 @@ async fn a_dump_that_was_restored_is_bound_again_when_a_person_says_so() {
         expect(&call(&database.admin, "set_aside_tenant_schema", &options).await, "success");
         call(&database.admin, "create_tenant_schema", &tenant_options("renamed")).await;
         let stranger = database.role("stranger", "NOLOGIN").await;
+        let service = database.role("service", "NOLOGIN").await;
+        let grants = school.options(&json!({ "grants": [{ "role": service, "privileges": ["Read"] }] }));
+        expect(&call(&database.admin, "set_tenant_grants", &grants).await, "success");
         let restored = Database::beside(&database).await;
         let file = std::env::temp_dir().join(format!("{}.dump", database.name));
         let path = file.to_str().unwrap();
@@ -105,6 +108,8 @@ async fn a_dump_that_was_restored_is_bound_again_when_a_person_says_so() {
         let change = format!("ALTER SCHEMA lost OWNER TO {stranger}; ALTER SCHEMA renamed RENAME TO parked");
         restored.admin.batch_execute(&change).await.unwrap();
         restored.install("postgres", Form::Printed).await.unwrap();
+        // On another server the role has another number.
+        restored.admin.batch_execute("UPDATE edu_matrix_hub_schema.tenant_grants SET role_oid = 17").await.unwrap();
 
         let lane = Lane::claim(restored.connect("postgres").await).await;
         let id = lane.installation_id;
@@ -128,6 +133,7 @@ async fn a_dump_that_was_restored_is_bound_again_when_a_person_says_so() {
         expect(&lane.apply(&rebind).await[0], "unchanged");
         let row = observed(&restored, "school").await;
         assert_eq!((&row["schema_exists"], &row["drift"]), (&json!(true), &json!([])));
+        assert_eq!(row["grants"][0]["state"], "given");
         assert_eq!(observed(&restored, "renamed").await["absence"]["now"], "parked");
         assert_eq!(observed(&restored, "lost").await["absence"]["kind"], "unknown");
         assert_eq!(lane.survey(true).await["unbound_count"], 0);

@@ -107,7 +107,7 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
 /// the owner role was a member of their parents.
 const FORMER: &str = "
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity,
-        edu_matrix_hub_schema.tenant_grant_targets, edu_matrix_hub_schema.migration_logins;
+        edu_matrix_hub_schema.tenant_grant_targets, edu_matrix_hub_schema.our_roles, edu_matrix_hub_schema.migration_logins;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
         DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid, DROP COLUMN login_oids,
         DROP COLUMN shared_with;

@@ -41,6 +41,8 @@ mod findings;
 mod forced_row_security;
 mod grants;
 mod grants_life;
+mod grants_references;
+mod grants_roles;
 mod hostile;
 mod hostile_backups;
 mod hostile_locks;

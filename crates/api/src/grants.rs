@@ -1,5 +1,6 @@
 //! What the owner of a tenant gives to others, and what became of it.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,10 @@ pub struct Grant {
     /// Who gets it.
     pub to: Grantee,
 
-    /// `Read`: to read. `Write`: to insert, change, delete and read. Sequences follow their tables.
-    #[schemars(length(min = 1, max = 2))]
+    /// `Read`: to read. `Write`: to insert, change, delete and read. Sequences follow their tables. `References`: to refer to the
+    /// tables by foreign keys, which tells whether a value is there, and keeps the rows that are referred to. A tenant has to want
+    /// that, in `spec.references`.
+    #[schemars(length(min = 1, max = 3))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub privileges: Vec<Privilege>,
 
@@ -31,13 +34,49 @@ pub struct Grant {
     pub tables: Option<Vec<String>>,
 }
 
-/// Who gets a grant.
+/// Who gets a grant: a tenant or a role.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.tenantSchema) != has(self.role)")
+        .message("to must name either a tenantSchema or a role")
+)]
 pub struct Grantee {
     /// A tenant of the same database, which may not exist yet: its roles `owner`, `reader` and `writer` get the grant, of which
     /// the reader only reads.
-    pub tenant_schema: TenantName,
+    ///
+    /// Default: none; then `role` names who gets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_schema: Option<TenantName>,
+
+    /// A role of the server that is no tenant's, which `spec.grantableRoles` of the `TenantDatabase` offers to the namespace. It may
+    /// not exist yet. One that is dropped and made again is another one, and gets nothing until this entry changes or the
+    /// annotation `edumatrixhub.io/reconcile-requested-at` does.
+    ///
+    /// Default: none; then `tenantSchema` names who gets it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::ROLE_NAME))]
+    pub role: Option<String>,
+}
+
+/// A role of the server to which tenants may give grants.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantableRole {
+    /// Its name.
+    #[schemars(length(min = 1, max = 63), regex(pattern = schema::ROLE_NAME))]
+    #[x_kube(
+        validation = Rule::new("!self.startsWith('pg_') && !(self in ['public', 'none'])")
+            .message("name must be neither public nor none nor begin with pg_: these are no roles of their own, or PostgreSQL's")
+    )]
+    pub name: String,
+
+    /// The namespaces whose tenants may give to it, by their labels.
+    ///
+    /// Default: all namespaces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
+    pub namespace_selector: Option<LabelSelector>,
 }
 
 /// A `TenantSchema`.
@@ -75,6 +114,8 @@ pub enum Privilege {
     Read,
     /// To insert, change, delete and read.
     Write,
+    /// To refer to it by foreign keys.
+    References,
 }
 
 /// To whom the tenants of a database may give grants.
@@ -95,7 +136,13 @@ pub enum GrantsAllowed {
 #[serde(rename_all = "camelCase")]
 pub struct Granted {
     /// A tenant of the same database.
-    pub tenant_schema: ObjectName,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant_schema: Option<ObjectName>,
+
+    /// A role of the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub role: Option<String>,
 }
 
 /// What became of a grant.

@@ -13,6 +13,7 @@ pub mod command;
 pub mod condition;
 pub mod connection;
 pub mod credentials;
+pub mod database_status;
 pub mod endpoint;
 pub mod event;
 pub mod grants;

@@ -23,6 +23,8 @@ macro_rules! size_form {
 
 /// What an object can be called; [`crate::text::is_object_name`] asks the same.
 pub(super) const OBJECT_NAME: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// What a role can be called to which a tenant gives something: printable ASCII that neither begins nor ends with a blank.
+pub(super) const ROLE_NAME: &str = r"^[!-~]([ -~]*[!-~])?$";
 /// What a namespace can be called.
 pub(super) const NAMESPACE_NAME: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 

@@ -8,7 +8,7 @@ use crate::{
         command::Object,
         grants::{GrantState, GrantStatus},
     },
-    contract::{Call, GrantRow, GrantWish, GrantWord, TenantRow},
+    contract::{Call, GrantRow, GrantTo, GrantWish, GrantWord, TenantRow},
     plan::Applied,
     tenant::{
         desired::Desired,
@@ -39,34 +39,56 @@ fn became(
     found: Option<&GrantRow>,
     is_repaired: bool,
 ) -> (GrantState, Option<String>) {
-    let to = &wish.to;
     let Some(found) = found else {
         return (GrantState::Waiting, Some("it is not registered yet; given with the next pass".to_owned()));
     };
     match found.state {
-        GrantWord::Given => (GrantState::Active, lacking(&found.missing, found.missing_count)),
-        GrantWord::Due if is_repaired => (GrantState::Active, lacking(&found.missing, found.missing_count)),
+        GrantWord::Given => given(desired, found),
+        GrantWord::Due if is_repaired => given(desired, found),
         GrantWord::Due | GrantWord::Other(_) => {
             (GrantState::Waiting, Some("not all of it is given yet; the next pass goes on".to_owned()))
         }
-        GrantWord::Waiting | GrantWord::Ending if found.other_namespace => {
-            let command = Object::tenant(&desired.owner.namespace, &desired.owner.name)
-                .annotate(RECONCILE_REQUESTED_AT, "<now>".to_owned());
-            let namespace = &to.namespace;
-            let message = format!(
-                "namespace {namespace} was deleted and made again since, and is another one; if its TenantSchema {} is to have \
-                 the grant: {command}",
-                to.name
-            );
-            (GrantState::Waiting, Some(message))
-        }
-        GrantWord::Waiting | GrantWord::Ending => {
+        GrantWord::Waiting | GrantWord::Ending => (GrantState::Waiting, Some(waits_for(desired, &wish.to, found))),
+    }
+}
+
+/// What is given, but for what the grantee did not agree to.
+fn given(desired: &Desired, found: &GrantRow) -> (GrantState, Option<String>) {
+    let lacking = lacking(&found.missing, found.missing_count);
+    if !found.unaccepted {
+        return (GrantState::Active, lacking);
+    }
+    let state = if found.wish.privileges.len() == 1 { GrantState::Waiting } else { GrantState::Active };
+    let word = format!(
+        "References is given when {} wants it: its spec.references does not name {}/{}",
+        found.wish.to, desired.owner.namespace, desired.owner.name
+    );
+    (state, Some(lacking.map_or_else(|| word.clone(), |lacking| format!("{word}; {lacking}"))))
+}
+
+fn waits_for(desired: &Desired, to: &GrantTo, found: &GrantRow) -> String {
+    let command = Object::tenant(&desired.owner.namespace, &desired.owner.name)
+        .annotate(RECONCILE_REQUESTED_AT, "<now>".to_owned());
+    match to {
+        GrantTo::Tenant(to) if found.other_namespace => format!(
+            "namespace {} was deleted and made again since, and is another one; if its TenantSchema {} is to have the grant: \
+             {command}",
+            to.namespace, to.name
+        ),
+        GrantTo::Tenant(to) => {
             let moved = found.moved_to.as_ref().map_or_else(String::new, |now| {
                 format!("; what had the grant belongs to TenantSchema {now} now: name that one if it is to keep it")
             });
-            let message =
-                format!("there is no tenant of TenantSchema {to} in this database; given when there is{moved}");
-            (GrantState::Waiting, Some(message))
+            format!("there is no tenant of TenantSchema {to} in this database; given when there is{moved}")
         }
+        GrantTo::Role { role } if found.other_role => {
+            format!("role {role} was made again since, and is another one; if it is to have the grant: {command}")
+        }
+        // One text for all reasons, so that nobody learns by a grant what roles there are and what they may.
+        GrantTo::Role { role } => format!(
+            "there is no role {role} that can have a grant; given when there is. None of the operator's or of the server's \
+             provider can, no superuser, none with CREATEROLE or BYPASSRLS, and no member of such; for the role of a tenant name \
+             its TenantSchema"
+        ),
     }
 }

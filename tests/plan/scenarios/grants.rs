@@ -87,3 +87,83 @@ fn what_the_limits_forbid_is_refused_and_the_rest_is_given() {
         golden(file, &seen(&tenant, Wish::Keep(&desired), &observed));
     }
 }
+
+/// A database that offers roles, some to this namespace.
+fn offering(limits: Value) -> Value {
+    let team = |name: &str| json!({ "matchLabels": { "team": name } });
+    json!({ "limits": limits, "grantableRoles": [
+        { "name": "notifications" },
+        { "name": "metrics", "namespaceSelector": team("a") },
+        { "name": "billing", "namespaceSelector": team("b") },
+    ] })
+}
+
+/// What comes of it in a database of this spec.
+fn with_database(file: &str, tenant: &TenantSchema, database: Value, found: Value) {
+    let desired = tenant.desired(&resolved(database, 0)).unwrap();
+    golden(file, &seen(tenant, Wish::Keep(&desired), &own(found).into()));
+}
+
+fn to_role(name: &str) -> Value {
+    json!({ "to": { "role": name }, "privileges": ["Write"] })
+}
+
+#[test]
+fn roles_get_grants_that_the_platform_offers_to_the_namespace() {
+    let tenant = giving(json!(["notifications", "metrics", "billing", "other"].map(to_role)));
+    with_database("grants_roles_new", &tenant, offering(json!({})), json!([]));
+    with_database("grants_roles_not_allowed", &tenant, offering(json!({ "grants": "None" })), json!([]));
+    with_database("grants_roles_not_offered", &tenant, json!({}), json!([]));
+}
+
+#[test]
+fn a_role_that_is_not_there_may_not_have_it_or_was_made_again_is_told() {
+    let found = |role: &str, state: &str, more: Value| {
+        let mut row = json!({ "role": role, "privileges": ["Write"], "state": state });
+        merge(&mut row, more);
+        row
+    };
+    let tenant = giving(json!(["notifications", "metrics"].map(to_role)));
+    let rows = json!([
+        found("notifications", "waiting", json!({})),
+        found("metrics", "waiting", json!({ "other_role": true }))
+    ]);
+    with_database("grants_roles_waiting", &tenant, offering(json!({})), rows);
+    let rows = json!([found("notifications", "given", json!({})), found("metrics", "given", json!({}))]);
+    with_database("grants_roles_given", &tenant, offering(json!({})), rows.clone());
+    // An offer that is taken back is a grant that ends.
+    with_database("grants_roles_taken_back", &tenant, json!({}), rows);
+}
+
+#[test]
+fn foreign_keys_need_the_word_of_both() {
+    let refers =
+        |privileges: Value| json!({ "to": { "tenantSchema": { "name": "courses" } }, "privileges": privileges });
+    let found = |privileges: Value, unaccepted: bool| {
+        let mut row = registered("courses", "given", json!({ "privileges": privileges }));
+        row["unaccepted"] = json!(unaccepted);
+        row
+    };
+    let mut tenant = giving(json!([refers(json!(["References"])), refers(json!(["References", "Read"]))]));
+    let rows = json!([found(json!(["References"]), true), found(json!(["Read", "References"]), true)]);
+    check("grants_references_unaccepted", &tenant, &own(rows));
+    let rows = json!([found(json!(["References"]), false), found(json!(["Read", "References"]), false)]);
+    check("grants_references_given", &tenant, &own(rows.clone()));
+    // Its own word, to two of which one is registered, in another order than the spec's, and not to itself.
+    tenant.spec.references =
+        serde_json::from_value(json!([{ "name": "b" }, { "name": "a" }, { "name": "school" }])).unwrap();
+    let word = json!([{ "namespace": "team-a", "name": "a" }]);
+    check(
+        "grants_references_wanted",
+        &tenant,
+        &answer(json!({ "own": row(json!({ "grants": rows, "references": word })) })),
+    );
+    let words = json!([{ "namespace": "team-a", "name": "a" }, { "namespace": "team-a", "name": "b" }]);
+    check(
+        "grants_references_registered",
+        &tenant,
+        &answer(json!({ "own": row(json!({ "grants": rows, "references": words })) })),
+    );
+    let new = crate::tenant(json!({ "schemaName": "school", "references": [{ "name": "people" }] }), json!(null));
+    check("grants_references_create", &new, &answer(json!({})));
+}
