@@ -219,7 +219,9 @@ async fn an_application_that_reads_the_secret_again_never_fails_through_ten_rota
         async move {
             while !stop.load(Ordering::Relaxed) {
                 let keys = keys_of(secrets.get("school-db").await.unwrap());
-                ask(&keys, "INSERT INTO pupils VALUES (3)").await.map_err(|error| error.to_string())?;
+                ask(&keys, "INSERT INTO pupils VALUES (3)")
+                    .await
+                    .map_err(|error| format!("{error:?} {}", keys["username"]))?;
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }

@@ -84,7 +84,10 @@ pub(super) fn what_became(
     let given_to = observed.given_to.clone().flatten();
     let message = match given_to.filter(|_| applied.success(&Call::ReleaseTenants).is_some()) {
         Some(to) => format!("schema {name} stays as it is, for TenantSchema {to}"),
-        None if !matches!(leave, Leave::Asked(_)) => format!("schema {name} stays as it is"),
+        // Not while it waits for something.
+        None if !matches!(leave, Leave::Asked(_)) && applied.end == End::Released => {
+            format!("schema {name} stays as it is")
+        }
         None => return taken_away(tenant, removal, observed.answer.own.as_deref(), applied),
     };
     vec![Notice { reason: EventReason::Retained, message }]
