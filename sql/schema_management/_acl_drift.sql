@@ -149,7 +149,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._acl_drift(uuid[]) FROM PUBLIC;
 
 -- The roles that the grants of some tenants are to, with what they may on all tables, also those that are made later.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._granted_roles(uuid[]);
-CREATE FUNCTION edu_matrix_hub_schema._granted_roles(schema_ids uuid[])
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._granted_roles(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, oid oid, name text, reads_all boolean, writes_all boolean, refers_all boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp

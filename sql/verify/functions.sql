@@ -129,6 +129,7 @@ BEGIN
             ('_give_grants', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_give_rights', 'tenant edu_matrix_hub_schema.tenant_schemas, object oid, of_routine boolean, '
                              'rights jsonb', true, 0),
+            ('_give_to_returned', 'tenant_id uuid', true, 0),
             ('_given', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, transfer jsonb', true, 0),
             ('_grant_on_adopted', 'adoption edu_matrix_hub_schema.tenant_adoptions, objects jsonb', true, 0),
             ('_grant_states', 'schema_ids uuid[]', true, 0),

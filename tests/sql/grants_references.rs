@@ -6,7 +6,7 @@ use crate::{
     grants::{give, grant, grant_on, may, repair, rights, states},
     grants_roles::followed,
     interplay::is_settled,
-    support::{Database, Lane, Tenant, call, expect, with_database},
+    support::{Database, Lane, Tenant, call, expect, owner, with_database},
 };
 
 /// A tenant whose pupils others refer to, and one that may want to.
@@ -212,6 +212,37 @@ async fn hundreds_of_foreign_keys_end_in_short_calls_and_names_become_no_stateme
         let aside = school.options(&json!({ "owner_uid": "uid-school" }));
         let answer = call(&database.operator().await, "set_aside_tenant_schema", &aside).await;
         assert_eq!(answer["detail"]["dependents"], json!(["own.t.t"]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_grantee_that_comes_back_has_its_views_and_foreign_keys_again() {
+    with_database(async |database| {
+        let (school, courses) = school_and_courses(&database).await;
+        let lane = Lane::claim(database.operator().await).await;
+        expect(&want(&database, &courses, &["school"]).await, "success");
+        expect(&give(&database, &school, json!([grant("courses", &["Read", "References"])])).await, "success");
+        let objects = "CREATE TABLE places (pupil int CONSTRAINT pupil REFERENCES school.pupils); \
+                       CREATE VIEW names AS SELECT name FROM school.pupils";
+        database.as_owner(&courses, objects).await;
+        let given = rights(&database, &school).await;
+        let aside = courses.options(&json!({ "owner_uid": "uid-courses" }));
+        let answer = call(&database.operator().await, "set_aside_tenant_schema", &aside).await;
+        expect(&answer, "success");
+        // The survey takes what it had.
+        followed(&database, &lane, &school).await;
+        assert!(!rights(&database, &school).await.contains("courses"));
+        let restore = json!({ "backup_id": answer["detail"]["backup_id"], "owner": owner("courses") });
+        let answer = call(&database.operator().await, "restore_tenant_schema", &restore).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["references"], json!([]), "{answer}");
+        assert_eq!(keys(&database, "courses").await, "pupil");
+        assert_eq!(database.one::<String>("SELECT name FROM courses.names").await, "Ann");
+        assert_eq!(rights(&database, &school).await, given);
+        assert_eq!(database.standing_memberships().await, 0);
+        repair(&database, &school).await;
+        is_settled(&database, &lane, &[&school, &courses], "back").await;
     })
     .await;
 }

@@ -1,5 +1,4 @@
-//! The calls that plans are made of, typed: what a function is given, as it goes over the wire, and what that does, as the plan
-//! prints it. Pure.
+//! The calls that plans are made of, typed: what a function is given on the wire, and what that does as the plan prints it. Pure.
 //!
 //! `apply_steps` takes them as `[{"call": name, "options": {…}}…]`; [`document`] writes that. A field that only people read is
 //! not sent.
@@ -364,8 +363,7 @@ impl Step {
         }
     }
 
-    /// True when it follows from a field that is not in the spec, and closes something: an older definition of the kind may have cut
-    /// that field off.
+    /// True when it closes something for a field that is not in the spec, which an older definition of the kind may have cut off.
     #[must_use]
     pub const fn follows_an_absence(&self) -> bool {
         match self {
