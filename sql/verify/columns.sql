@@ -1,7 +1,6 @@
--- Raises with everything in which the columns, constraints, indexes and triggers of the registry's tables and views
--- differ from what is written here, in the words of the catalogue without `::text` and our schema's name. A constraint
--- that is not validated is missing, and so are an index that is not valid and a trigger that is off. A new column is a
--- new line.
+-- Raises with everything in which the columns, constraints, indexes and triggers of the registry's tables differ from
+-- what is written here, in the words of the catalogue without `::text` and our schema's name. A constraint that is not
+-- validated is missing, and so are an index that is not valid and a trigger that is off. A new column is a new line.
 DO $verify$
 DECLARE
     problem text;
@@ -151,8 +150,7 @@ BEGIN
             ('tenant_schemas', 'constraint', 'tenant_schemas_quota_limit_check', 'CHECK ((quota_limit >= 0))'),
             ('tenant_schemas', 'constraint', 'tenant_schemas_status_check',
              'CHECK ((status = ANY (ARRAY[''active'', ''suspended'', ''dropping'', ''released'', ''dropped''])))'),
-            ('tenant_schemas', 'index', 'tenant_schemas_deletion',
-             'btree (COALESCE(deletion_requested_at, '
+            ('tenant_schemas', 'index', 'tenant_schemas_deletion', 'btree (COALESCE(deletion_requested_at, '
              'dropped_at)) WHERE ((status = ''dropped'') AND (owner_uid IS NOT NULL))'),
             ('tenant_schemas', 'index', 'tenant_schemas_institution_id_dropped',
              'btree (institution_id, dropped_at) WHERE (status = ''dropped'')'),
@@ -458,30 +456,7 @@ BEGIN
             ('tenant_locks', 'column', 'kind', 'text NOT NULL'),
             ('tenant_locks', 'constraint', 'tenant_locks_kind_check',
              'CHECK ((kind = ANY (ARRAY[''structure'', ''access''])))'),
-            ('tenant_locks', 'constraint', 'tenant_locks_pkey', 'PRIMARY KEY (schema_id, kind)'),
-            ('grantable_roles', 'column', 'oid', 'oid'),
-            ('grantable_roles', 'column', 'rolname', 'name'),
-            ('our_roles', 'column', 'oid', 'oid'),
-            ('tenant_grant_targets', 'column', 'schema_id', 'uuid'),
-            ('tenant_grant_targets', 'column', 'n', 'smallint'),
-            ('tenant_grant_targets', 'column', 'privileges', 'text[]'),
-            ('tenant_grant_targets', 'column', 'tables', 'text[]'),
-            ('tenant_grant_targets', 'column', 'grantee_id', 'uuid'),
-            ('tenant_grant_targets', 'column', 'reading', 'oid[]'),
-            ('tenant_grant_targets', 'column', 'writing', 'oid[]'),
-            ('tenant_grant_targets', 'column', 'referring', 'oid[]'),
-            ('migration_logins', 'column', 'schema_id', 'uuid'),
-            ('migration_logins', 'column', 'name', 'text'),
-            ('migration_logins', 'column', 'oid', 'oid'),
-            ('tenant_fingerprints', 'column', 'schema_id', 'uuid'),
-            ('tenant_fingerprints', 'column', 'fingerprint', 'numeric'),
-            ('schema_activity', 'column', 'schema_id', 'uuid'),
-            ('schema_activity', 'column', 'namespace', 'oid'),
-            ('schema_activity', 'column', 'table_count', 'integer'),
-            ('schema_activity', 'column', 'relation_count', 'integer'),
-            ('schema_activity', 'column', 'signature', 'numeric'),
-            ('tenant_rows', 'column', 'schema_id', 'uuid'),
-            ('tenant_rows', 'column', 'document', 'jsonb')
+            ('tenant_locks', 'constraint', 'tenant_locks_pkey', 'PRIMARY KEY (schema_id, kind)')
         ) AS w (relation, kind, name, definition)
         LEFT JOIN (
             SELECT c.relname::text AS relation, part.kind, part.name::text, replace(

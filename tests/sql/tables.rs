@@ -1,4 +1,4 @@
-//! What `sql/verify/tables.sql` and `columns.sql` notice: they name everything that is taken from a table or view of the registry.
+//! What `sql/verify/tables.sql`, `columns.sql` and `views.sql` notice: they name everything that is taken from a table or view of the registry.
 
 use std::fs;
 
@@ -72,7 +72,8 @@ async fn whatever_is_taken_from_a_table_is_noticed() {
     with_database(async |database| {
         database.tenant("kept").await;
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/sql/verify");
-        let verify = ["tables.sql", "columns.sql"].map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap());
+        let verify = ["tables.sql", "columns.sql", "views.sql"]
+            .map(|name| fs::read_to_string(format!("{folder}/{name}")).unwrap());
         assert_eq!(told(&database, &verify, "SELECT").await, "");
         let (mut seen, mut missed) = (0, Vec::new());
         for row in database.admin.query(TAKEN, &[]).await.unwrap() {
