@@ -92,7 +92,7 @@ DECLARE
     found jsonb;
 BEGIN
     IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.quota_files) THEN
-        RETURN '[]';
+        RETURN '[]'::jsonb;
     END IF;
     DELETE FROM edu_matrix_hub_schema.quota_files AS q USING edu_matrix_hub_schema.tenant_schemas AS t
     WHERE t.id = q.schema_id AND t.access = 'ReadWrite' AND t.freed_bytes = 0;

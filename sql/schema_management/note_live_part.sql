@@ -55,7 +55,7 @@ BEGIN
         FROM seen AS n
         WHERE q.schema_id = tenant.id AND q.relation_oid = n.relation_oid;
         GET DIAGNOSTICS vacuumed = ROW_COUNT;
-        SELECT least(coalesce(sum(f.bytes), 0), tenant.storage_used / 2) INTO freed
+        SELECT least(coalesce(sum(f.bytes), 0), tenant.storage_used / 2)::bigint INTO freed
         FROM edu_matrix_hub_schema._freed_bytes() AS f WHERE f.schema_id = tenant.id;
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET freed_bytes = freed, reported = NULL, updated_at = now()
         WHERE t.id = tenant.id AND t.freed_bytes <> freed;

@@ -20,23 +20,28 @@ async fn holes(database: &Database, tenant: &Tenant) -> Vec<(String, String, boo
 /// `(what is done by hand as a superuser, the kind of hole, a part of what is told, the operator may close it)`.
 type Hole = (String, &'static str, String, bool);
 
+/// The role of all logins, and the groups of those whose roles one keeper keeps.
+async fn entries(database: &Database) -> Vec<String> {
+    let registry = "edu_matrix_hub_schema";
+    let names = format!(
+        "SELECT array_agg(rolname::text) FROM pg_roles WHERE oid IN (
+             SELECT connect_role_oid FROM {registry}.installation UNION SELECT connect_role_oid FROM {registry}.role_keepers)"
+    );
+    let entries: Vec<String> = database.one(&names).await;
+    assert_eq!(entries.len(), if has_keepers() { 3 } else { 1 });
+    entries
+}
+
 async fn all_holes(database: &Database, tenant: &Tenant, neighbour: &Tenant, login: &str) -> Vec<Hole> {
     let group = database.role("group", "NOLOGIN").await;
     let mighty = database.role("mighty", "NOLOGIN CREATEROLE").await;
     let Tenant { owner, reader, writer, .. } = tenant;
     let (name, admin) = (&database.name, database.admin_role());
     let registry = "edu_matrix_hub_schema";
-    // The role of all logins, and the groups of those whose roles one keeper keeps.
-    let entries: Vec<String> = database
-        .one(&format!(
-            "SELECT array_agg(rolname::text) FROM pg_roles WHERE oid IN (
-                 SELECT connect_role_oid FROM {registry}.installation UNION SELECT connect_role_oid FROM {registry}.role_keepers)"
-        ))
-        .await;
+    let entries = entries(database).await;
     let of_entry = |entry: String| {
         (format!("GRANT CREATE ON DATABASE {name} TO {entry}"), "database", format!("{entry} may create"), false)
     };
-    assert_eq!(entries.len(), if has_keepers() { 3 } else { 1 });
     let others = vec![
         (format!("ALTER ROLE {reader} BYPASSRLS"), "attribute", "has BYPASSRLS".into(), false),
         (format!("ALTER ROLE {writer} CREATEDB"), "attribute", "has CREATEDB".into(), false),
