@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_grants (
     n                     smallint NOT NULL,
     to_namespace          text     NOT NULL,
     to_name               text     NOT NULL,
-    privileges            text[]   NOT NULL CHECK (privileges <@ ARRAY['Read', 'Write', 'References']),
+    privileges            text[]   NOT NULL CHECK (privileges <@ ARRAY['Read', 'Write']),
     tables                text[],
     request               text,
     grantee_id            uuid     REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE SET NULL,
@@ -24,9 +24,6 @@ ALTER TABLE edu_matrix_hub_schema.tenant_grants ALTER COLUMN to_namespace DROP N
 ALTER TABLE edu_matrix_hub_schema.tenant_grants ALTER COLUMN to_name DROP NOT NULL;
 ALTER TABLE edu_matrix_hub_schema.tenant_grants ADD COLUMN IF NOT EXISTS to_role text;
 ALTER TABLE edu_matrix_hub_schema.tenant_grants ADD COLUMN IF NOT EXISTS role_oid oid;
-ALTER TABLE edu_matrix_hub_schema.tenant_grants DROP CONSTRAINT IF EXISTS tenant_grants_privileges_check;
-ALTER TABLE edu_matrix_hub_schema.tenant_grants ADD CONSTRAINT tenant_grants_privileges_check
-    CHECK (privileges <@ ARRAY['Read', 'Write', 'References']);
 ALTER TABLE edu_matrix_hub_schema.tenant_grants DROP CONSTRAINT IF EXISTS tenant_grants_to_check;
 ALTER TABLE edu_matrix_hub_schema.tenant_grants ADD CONSTRAINT tenant_grants_to_check
     CHECK (pg_catalog.num_nonnulls(to_role, to_name) = 1 AND (to_name IS NULL) = (to_namespace IS NULL));
@@ -41,26 +38,6 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_grantees (
     PRIMARY KEY (schema_id, role_oid)
 );
 ALTER TABLE edu_matrix_hub_schema.tenant_grantees ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
-
--- The word of a grantee: of which tenants it takes grants of References, by their TenantSchemas. Without it such a
--- grant lets it refer to nothing, since by a foreign key each side is in the other's way.
-CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_references (
-    schema_id    uuid NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    to_namespace text NOT NULL,
-    to_name      text NOT NULL,
-    PRIMARY KEY (schema_id, to_namespace, to_name)
-);
-ALTER TABLE edu_matrix_hub_schema.tenant_references ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
-
--- The tenants that a tenant let refer to its tables, with their word: their foreign keys to these end with that (see
--- _constraint_drift). Who may refer no more stays here until all of them are gone.
-CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.referring_tenants (
-    schema_id  uuid NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    grantee_id uuid NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    PRIMARY KEY (schema_id, grantee_id)
-);
-CREATE INDEX IF NOT EXISTS referring_tenants_grantee_id ON edu_matrix_hub_schema.referring_tenants (grantee_id);
-ALTER TABLE edu_matrix_hub_schema.referring_tenants ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- Tenants by the TenantSchema that they belong to.
 CREATE INDEX IF NOT EXISTS tenant_schemas_owner
@@ -111,22 +88,15 @@ JOIN pg_catalog.pg_auth_members AS m ON m.member = k.role_oid AND m.admin_option
 -- Each grant with the tenant that it is to at this moment, and the roles of that which read and write by it; null while
 -- there is none. The owner role is one of them, so that the grantee's views and migrations can use what its
 -- applications can. A tenant whose TenantSchema let go of it keeps what it has, unless another tenant has that name.
--- A grant to a role reads and writes by that one alone, as long as it bears its name and may have grants. `reading` are
--- all that come into the schema, of whom those read that have more than References. Foreign keys are the owner role's,
--- which may make some if its tenant said so; for a role the offer of the database's owners is the word. Nobody writes
--- by a grant to a tenant whose writes are taken (see _block_writes).
+-- A grant to a role reads and writes by that one alone, as long as it bears its name and may have grants.
+-- Nobody writes by a grant to a tenant whose writes are taken (see _block_writes).
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_grant_targets AS
 SELECT g.schema_id, g.n, g.privileges, g.tables, o.id AS grantee_id,
        CASE WHEN o.id IS NOT NULL THEN ARRAY[o.reader_role_oid, o.writer_role_oid, o.owner_role_oid]
             WHEN r.oid IS NOT NULL THEN ARRAY[r.oid] END AS reading,
        CASE WHEN t.taken_members IS NOT NULL OR NOT 'Write' = ANY (g.privileges) THEN NULL
             WHEN o.id IS NOT NULL THEN ARRAY[o.writer_role_oid, o.owner_role_oid]
-            WHEN r.oid IS NOT NULL THEN ARRAY[r.oid] END AS writing,
-       CASE WHEN NOT 'References' = ANY (g.privileges) THEN NULL
-            WHEN r.oid IS NOT NULL THEN ARRAY[r.oid]
-            WHEN EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_references AS w
-                         WHERE w.schema_id = o.id AND (w.to_namespace, w.to_name) = (t.owner_namespace, t.owner_name))
-                THEN ARRAY[o.owner_role_oid] END AS referring
+            WHEN r.oid IS NOT NULL THEN ARRAY[r.oid] END AS writing
 FROM edu_matrix_hub_schema.tenant_grants AS g
 JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id
 LEFT JOIN LATERAL (

@@ -138,8 +138,7 @@ FROM (
     UNION ALL
     -- Of those who give grants to others: to whom they are at this moment.
     SELECT t.id, pg_catalog.hashtextextended(
-               pg_catalog.concat_ws('|', g.n, g.grantee_id, g.reading, g.writing, g.referring, g.privileges,
-                                    g.tables IS NULL),
+               pg_catalog.concat_ws('|', g.n, g.grantee_id, g.reading, g.writing, g.tables IS NULL),
                527 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
     FROM edu_matrix_hub_schema.tenant_grant_targets AS g
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = g.schema_id

@@ -56,12 +56,6 @@ SELECT t.id AS schema_id,
                    'mode', s.mode, 'digest', s.digest, 'tables', s.table_count, 'uncovered', s.uncovered,
                    'uncovered_count', s.uncovered_count, 'forced', s.forced)
                FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = t.id),
-           -- The tenants to whose tables it wants to refer.
-           'references', (
-               SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('namespace', w.to_namespace, 'name', w.to_name)
-                                           ORDER BY w.to_namespace COLLATE pg_catalog."C",
-                                                    w.to_name COLLATE pg_catalog."C")
-               FROM edu_matrix_hub_schema.tenant_references AS w WHERE w.schema_id = t.id),
            'last_backup', (
                SELECT pg_catalog.jsonb_build_object(
                    'backup_id', b.id, 'location', b.location, 'method', b.method, 'completed_at', b.completed_at,

@@ -20,8 +20,7 @@ SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET jit = off  -- Compiling this takes longer than running it.
 AS $function$
     WITH target AS MATERIALIZED (
-        SELECT g.schema_id, g.n::integer AS n, g.tables, g.reading, g.writing, g.referring,
-               g.privileges && ARRAY['Read', 'Write'] AS reads
+        SELECT g.schema_id, g.n::integer AS n, g.tables, g.reading, g.writing
         FROM edu_matrix_hub_schema.tenant_grant_targets AS g
         WHERE g.schema_id = ANY ($1) AND g.reading IS NOT NULL
     ), managed AS MATERIALIZED (
@@ -74,9 +73,7 @@ AS $function$
         FROM class AS c
         JOIN target AS g ON g.schema_id = c.schema_id AND (g.tables IS NULL OR g.n = ANY (c.grants))
         CROSS JOIN LATERAL (
-            SELECT unnest(g.reading) AS oid, 'SELECT' AS privilege WHERE g.reads
-            UNION ALL
-            SELECT unnest(g.referring), 'REFERENCES' WHERE NOT c.is_sequence
+            SELECT unnest(g.reading) AS oid, 'SELECT' AS privilege
             UNION ALL
             SELECT unnest(g.writing), p.name
             FROM unnest(CASE WHEN c.is_sequence THEN ARRAY['USAGE']
@@ -147,17 +144,15 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._acl_drift(uuid[]) FROM PUBLIC;
 
--- The roles that the grants of some tenants are to, with what they may on all tables, also those that are made later.
-DROP FUNCTION IF EXISTS edu_matrix_hub_schema._granted_roles(uuid[]);
+-- The roles that the grants of some tenants are to, with whether they come into the schema for all its tables, also
+-- those that are made later, and may write there.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._granted_roles(schema_ids uuid[])
-RETURNS TABLE (schema_id uuid, oid oid, name text, reads_all boolean, writes_all boolean, refers_all boolean)
+RETURNS TABLE (schema_id uuid, oid oid, name text, reads_all boolean, writes_all boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT g.schema_id, r.oid, r.rolname::text,
-           bool_or(g.tables IS NULL AND g.privileges && ARRAY['Read', 'Write']),
-           bool_or(g.tables IS NULL AND coalesce(r.oid = ANY (g.writing), false)),
-           bool_or(g.tables IS NULL AND coalesce(r.oid = ANY (g.referring), false))
+    SELECT g.schema_id, r.oid, r.rolname::text, bool_or(g.tables IS NULL),
+           bool_or(g.tables IS NULL AND coalesce(r.oid = ANY (g.writing), false))
     FROM edu_matrix_hub_schema.tenant_grant_targets AS g
     CROSS JOIN LATERAL unnest(g.reading) AS w (oid)
     JOIN pg_roles AS r ON r.oid = w.oid

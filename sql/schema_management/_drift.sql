@@ -208,22 +208,20 @@ AS $function$
                     (3, format('GRANT %s ON %s TO PUBLIC', d.of_all, d.objects)),
                     (4, format('REVOKE ALL ON %s FROM %s', d.objects,
                                concat_ws(', ', quote_ident(d.reader_role), quote_ident(d.writer_role), d.reading_all,
-                                         d.referring_all, d.strangers))),
+                                         d.strangers))),
                     (5, format('GRANT %s ON %s TO %I', array_to_string(d.reading, ', '), d.objects, d.reader_role)),
                     (6, format('GRANT %s ON %s TO %I', array_to_string(d.privileges, ', '), d.objects, d.writer_role)),
                     (7, format('REVOKE %s ON %s FROM PUBLIC', d.of_all, d.objects)),
                     (8, format('GRANT %s ON %s TO %s', array_to_string(d.reading, ', '), d.objects, d.reading_all)),
-                    (9, format('GRANT %s ON %s TO %s', array_to_string(d.privileges, ', '), d.objects, d.writing_all)),
-                    (10, format('GRANT REFERENCES ON %s TO %s', d.objects, d.referring_all))
+                    (9, format('GRANT %s ON %s TO %s', array_to_string(d.privileges, ', '), d.objects, d.writing_all))
                     ) AS a (n, statement)
                 WHERE (d.of_all IS NOT NULL OR a.n NOT IN (3, 7)) AND (d.reading <> '{}' OR a.n <> 5)
                   AND (NOT d.withheld OR a.n NOT IN (5, 6)) AND (d.reading_all IS NOT NULL OR a.n <> 8)
-                  AND (d.writing_all IS NOT NULL OR a.n <> 9) AND (d.referring_all IS NOT NULL OR a.n <> 10)),
+                  AND (d.writing_all IS NOT NULL OR a.n <> 9)),
                NULL, NULL, NULL
         FROM (
             SELECT t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects, w.of_all, w.reading,
-                   w.privileges, held.withheld, given.reading_all, given.writing_all,
-                   CASE WHEN w.objects = 'TABLES' THEN given.referring_all END AS referring_all, count(*) AS total,
+                   w.privileges, held.withheld, given.reading_all, given.writing_all, count(*) AS total,
                    array_to_string((array_agg(pair.what ORDER BY pair.what))[:10], ', ') AS first,
                    string_agg(pair.stranger, ', ') AS strangers
             FROM tenant AS t
@@ -241,12 +239,10 @@ AS $function$
                                        t.withholds AND w.object_type IN ('r', 'f') AS withheld) AS held
             -- To those who have all tables by a grant, later ones as well.
             CROSS JOIN LATERAL (
-                SELECT string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.reads_all) AS reading_all,
-                       string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.writes_all) AS writing_all,
-                       string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.refers_all)
-                           AS referring_all
+                SELECT string_agg(quote_ident(e.name), ', ' ORDER BY e.name) AS reading_all,
+                       string_agg(quote_ident(e.name), ', ' ORDER BY e.name) FILTER (WHERE e.writes_all) AS writing_all
                 FROM grantee AS e
-                WHERE e.schema_id = t.id AND w.of_all IS NULL AND NOT held.withheld) AS given
+                WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld) AS given
             CROSS JOIN LATERAL (
                 SELECT CASE WHEN present.privilege_type IS NULL
                                 THEN format('"%s" lost %s', wanted.name, wanted.privilege)
@@ -267,10 +263,7 @@ AS $function$
                       UNION ALL
                       SELECT e.name, e.oid, unnest(CASE WHEN e.writes_all THEN w.privileges ELSE w.reading END)
                       FROM grantee AS e
-                      WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld
-                      UNION ALL
-                      SELECT e.name, e.oid, 'REFERENCES' FROM grantee AS e
-                      WHERE e.schema_id = t.id AND e.refers_all AND w.object_type = 'r' AND NOT held.withheld) AS wanted
+                      WHERE e.schema_id = t.id AND e.reads_all AND w.of_all IS NULL AND NOT held.withheld) AS wanted
                 FULL JOIN (SELECT a.grantee, a.privilege_type, a.is_grantable FROM aclexplode(held.acl) AS a
                            WHERE a.grantee <> t.owner_oid) AS present
                   ON present.grantee = wanted.oid AND present.privilege_type = wanted.privilege
@@ -281,8 +274,7 @@ AS $function$
                        AND NOT held.withheld) IS NOT TRUE
             ) AS pair
             GROUP BY t.id, t.owner_role, t.reader_role, t.writer_role, t.owner_is_sound, w.objects,
-                     w.of_all, w.reading, w.privileges, held.withheld, given.reading_all, given.writing_all,
-                     given.referring_all
+                     w.of_all, w.reading, w.privileges, held.withheld, given.reading_all, given.writing_all
         ) AS d
 
         UNION ALL
@@ -292,10 +284,6 @@ AS $function$
                                                       FROM edu_matrix_hub_schema.tenant_grantees AS h
                                                       WHERE h.schema_id = ANY ($1))) AS g
         JOIN tenant AS t ON t.id = g.schema_id
-
-        UNION ALL
-        SELECT 8, k.schema_id, k.kind, k.what, k.repairable, k.statement, k.role_name, k.grantee_id::text, k.helper
-        FROM edu_matrix_hub_schema._constraint_drift($1) AS k
 
         UNION ALL
         SELECT 10, s.schema_id, 'row_security', format('row-level security: %s', coalesce(s.first, 'what passes it')),

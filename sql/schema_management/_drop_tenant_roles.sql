@@ -24,8 +24,6 @@ BEGIN
     DELETE FROM edu_matrix_hub_schema.quota_files AS q WHERE q.schema_id = tenant.id;
     DELETE FROM edu_matrix_hub_schema.tenant_grants AS g WHERE g.schema_id = tenant.id;
     DELETE FROM edu_matrix_hub_schema.tenant_grantees AS h WHERE h.schema_id = tenant.id;
-    DELETE FROM edu_matrix_hub_schema.tenant_references AS r WHERE r.schema_id = tenant.id;
-    DELETE FROM edu_matrix_hub_schema.referring_tenants AS w WHERE tenant.id IN (w.schema_id, w.grantee_id);
     DELETE FROM edu_matrix_hub_schema.tenant_row_security AS s WHERE s.schema_id = tenant.id;
     IF standing = '{}' THEN
         RETURN;

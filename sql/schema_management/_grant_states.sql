@@ -1,10 +1,10 @@
 -- What the grants of some tenants have come to, in their order, of those that give any: [{namespace, name or role,
--- privileges, tables?, request?, state, missing?, missing_count?, moved_to?, unaccepted?, other_namespace?,
--- other_role?}...]. `state` is `given`, `waiting` while there is no such tenant or role, `due` while there is one that
--- does not have all of it yet, and `ending` while a former one's roles may still have some. `missing` are the first of
--- the named tables that do not exist or belong to another role. `moved_to` is the object to which the former one's
--- tenant went; `unaccepted` that the grantee's word for References is missing, `other_namespace` that the grantee is in
--- another namespace of that name than before, and `other_role` that another role has the name.
+-- privileges, tables?, request?, state, missing?, missing_count?, moved_to?, other_namespace?, other_role?}...].
+-- `state` is `given`, `waiting` while there is no such tenant or role, `due` while there is one that does not have all
+-- of it yet, and `ending` while a former one's roles may still have some. `missing` are the first of the named tables
+-- that do not exist or belong to another role. `moved_to` is the object to which the former one's tenant went;
+-- `other_namespace` that the grantee is in another namespace of that name than before, and `other_role` that another
+-- role has the name.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._grant_states(schema_ids uuid[])
 RETURNS TABLE (schema_id uuid, grants jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -47,8 +47,6 @@ AS $function$
                                      AND c.status <> 'dropped' AND c.status IN ('active', 'suspended')
                                      AND c.owner_namespace_uid <> g.grantee_namespace_uid)
                                THEN true END,
-               'unaccepted', CASE WHEN w.reading IS NOT NULL AND w.referring IS NULL
-                                       AND 'References' = ANY (g.privileges) THEN true END,
                'other_role', CASE WHEN w.reading IS NULL AND EXISTS (
                                    SELECT FROM edu_matrix_hub_schema.grantable_roles AS r
                                    WHERE r.rolname = g.to_role::name AND r.oid <> g.role_oid

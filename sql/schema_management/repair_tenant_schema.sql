@@ -96,8 +96,6 @@ BEGIN
                                 PERFORM edu_matrix_hub_schema._role_command(finding.helper, 'give_back',
                                     ARRAY[finding.role_name]);
                             END IF;
-                        WHEN 'grant', 'grant_part' THEN
-                            PERFORM edu_matrix_hub_schema._carry_out_grant(finding.statement, finding.other_role);
                         ELSE
                             PERFORM edu_matrix_hub_schema._persist(finding.statement);
                     END CASE;

@@ -92,7 +92,6 @@ BEGIN
         IF owner IS NOT NULL AND edu_matrix_hub_schema._leaves_namespace(former, owner) THEN
             PERFORM edu_matrix_hub_schema._withdraw(tenant);
         END IF;
-        PERFORM edu_matrix_hub_schema._give_to_returned(tenant.id);
         changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0),
                                                              coalesce(options ->> 'references' = 'all', false));
         UPDATE edu_matrix_hub_schema.schema_backups AS b

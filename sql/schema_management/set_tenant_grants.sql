@@ -1,13 +1,12 @@
 -- Registers what the owner of a tenant gives to others, and gives and takes what differs from that.
 --
--- options: {schema_id or owner_uid, grants: [{namespace, name or role, privileges: [Read|References|Write...],
--- tables?: [name...]}...], references?: [{namespace, name}...], request?, requested_by?}. `references` are the tenants
--- to whose tables it wants to refer, which is its word that its foreign keys to these end with their grants. With
--- owner_uid it is the living tenant of that object, whose id a caller does not know that makes it in the same plan. The
--- lists are whole: what is not in them ends. A grantee that does not exist yet is registered all the same and gets its
--- rights when it appears: from then on they differ from what the registry says, which the survey finds and
--- repair_tenant_schema() puts right, as it does all the rest. Another `request` than before forgets in which namespace
--- a grantee was, and which role had its name. Registered before, with all that follows from it, it is `unchanged`.
+-- options: {schema_id or owner_uid, grants: [{namespace, name or role, privileges: [Read|Write...], tables?:
+-- [name...]}...], request?, requested_by?}. With owner_uid it is the living tenant of that object, whose id a caller
+-- does not know that makes it in the same plan. The list is whole: what is not in it ends. A grantee that does not
+-- exist yet is registered all the same and gets its rights when it appears: from then on they differ from what the
+-- registry says, which the survey finds and repair_tenant_schema() puts right, as it does all the rest. Another
+-- `request` than before forgets in which namespace a grantee was, and which role had its name. Registered before, with
+-- all that follows from it, it is `unchanged`.
 --
 -- The rights are entries of the tables' own lists of grants and of the owner role's default privileges, and USAGE on
 -- the schema. No role becomes a member of another: a member could act as the role that it is a member of.
@@ -36,7 +35,6 @@ BEGIN
         PERFORM edu_matrix_hub_schema._require_roles(tenant);
         changed := edu_matrix_hub_schema._register_grants(tenant.id, options -> 'grants',
                                                                 options ->> 'request');
-        changed := edu_matrix_hub_schema._register_references(tenant.id, options -> 'references') OR changed;
         facts := edu_matrix_hub_schema._give_grants(tenant);
         -- Nothing that passes required policies is given for longer than this call.
         IF facts -> 'given' <> '[]'
@@ -118,46 +116,6 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._register_grants(uuid, jsonb, text) FROM PUBLIC;
 
--- Writes the list of tenants to whose tables a tenant wants to refer, and returns whether that changed something.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._register_references(tenant_id uuid, wanted jsonb) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    gone integer;
-    new  integer;
-BEGIN
-    DELETE FROM edu_matrix_hub_schema.tenant_references AS r
-    WHERE r.schema_id = tenant_id
-      AND NOT EXISTS (SELECT FROM jsonb_array_elements(coalesce(wanted, '[]')) AS w (value)
-                      WHERE (w.value ->> 'namespace', w.value ->> 'name') = (r.to_namespace, r.to_name));
-    GET DIAGNOSTICS gone = ROW_COUNT;
-    INSERT INTO edu_matrix_hub_schema.tenant_references (schema_id, to_namespace, to_name)
-    SELECT tenant_id, w.value ->> 'namespace', w.value ->> 'name'
-    FROM jsonb_array_elements(coalesce(wanted, '[]')) AS w (value)
-    ON CONFLICT DO NOTHING;
-    GET DIAGNOSTICS new = ROW_COUNT;
-    RETURN gone + new > 0;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._register_references(uuid, jsonb) FROM PUBLIC;
-
--- Does what a finding about grants asks for: a change of rights, or, where it names a grantee, the end of a foreign
--- key.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._carry_out_grant(statement text, grantee text) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-BEGIN
-    IF grantee IS NULL THEN
-        PERFORM edu_matrix_hub_schema._persist(statement);
-    ELSE
-        PERFORM edu_matrix_hub_schema._end_reference(grantee::uuid, statement);
-    END IF;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._carry_out_grant(text, text) FROM PUBLIC;
-
 -- Gives and takes what differs between the rights on a tenant's schema and tables and its grants; see
 -- set_tenant_grants(). What cannot be done is returned, and keeps nothing else from being done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_grants(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS jsonb
@@ -183,15 +141,14 @@ BEGIN
             owner_is_taken := true;
         END IF;
         BEGIN
-            PERFORM edu_matrix_hub_schema._carry_out_grant(finding.statement, finding.other_role);
+            PERFORM edu_matrix_hub_schema._persist(finding.statement);
             given := given || edu_matrix_hub_schema._cut(finding.what);
         EXCEPTION
             WHEN lock_not_available THEN
                 -- A grantee may hold it, and must not keep what is taken from it elsewhere. Repairs go on trying.
                 locked := SQLERRM;
                 PERFORM set_config('lock_timeout', '20ms', true);
-            WHEN insufficient_privilege OR invalid_grant_operation OR undefined_object OR undefined_table
-                 OR SQLSTATE 'TS001' THEN
+            WHEN insufficient_privilege OR invalid_grant_operation OR undefined_object OR undefined_table THEN
                 not_given := not_given || jsonb_build_object('what', finding.what, 'statement', finding.statement,
                                                              'error', SQLERRM);
         END;
@@ -221,10 +178,6 @@ AS $function$
     FROM edu_matrix_hub_schema.tenant_grant_targets AS w
     WHERE g.schema_id = $1 AND w.schema_id = $1 AND w.n = g.n AND g.to_role IS NOT NULL AND g.role_oid IS NULL
       AND w.reading IS NOT NULL;
-    INSERT INTO edu_matrix_hub_schema.referring_tenants (schema_id, grantee_id)
-    SELECT DISTINCT w.schema_id, w.grantee_id FROM edu_matrix_hub_schema.tenant_grant_targets AS w
-    WHERE w.schema_id = $1 AND w.grantee_id IS NOT NULL AND w.referring IS NOT NULL
-    ON CONFLICT DO NOTHING;
     INSERT INTO edu_matrix_hub_schema.tenant_grantees (schema_id, role_oid)
     SELECT r.schema_id, r.oid FROM edu_matrix_hub_schema._granted_roles(ARRAY[$1]) AS r
     ON CONFLICT DO NOTHING
@@ -236,12 +189,6 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._forget_grantees(tenant_id uuid
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    DELETE FROM edu_matrix_hub_schema.referring_tenants AS w
-    WHERE w.schema_id = $1
-      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grant_targets AS g
-                      WHERE g.schema_id = $1 AND g.grantee_id = w.grantee_id AND g.referring IS NOT NULL)
-      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema._constraint_drift(ARRAY[$1]) AS d
-                      WHERE d.grantee_id = w.grantee_id);
     DELETE FROM edu_matrix_hub_schema.tenant_grantees AS h
     WHERE h.schema_id = $1
       AND h.role_oid NOT IN (SELECT r.oid FROM edu_matrix_hub_schema._granted_roles(ARRAY[$1]) AS r)
@@ -282,34 +229,3 @@ AS $function$
               JOIN pg_roles AS r ON r.oid = h.role_oid WHERE h.schema_id = $1))
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._recorded_grants(uuid, oid) FROM PUBLIC;
-
--- Gives a tenant that comes back what others let it do, before its views and foreign keys to their tables are made
--- again: without it these could not be. Of the first sixteen who gave it something; what is not done here, as another
--- call is at work there, the next survey finds.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._give_to_returned(tenant_id uuid) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    former  CONSTANT text := current_setting('lock_timeout');
-    grantor edu_matrix_hub_schema.tenant_schemas;
-BEGIN
-    FOR grantor IN
-        SELECT t.* FROM edu_matrix_hub_schema.tenant_schemas AS t
-        WHERE t.id IN (SELECT g.schema_id FROM edu_matrix_hub_schema.tenant_grants AS g WHERE g.grantee_id = tenant_id)
-          AND t.status IN ('active', 'suspended')
-        ORDER BY t.id LIMIT 16
-    LOOP
-        CONTINUE WHEN NOT edu_matrix_hub_schema._tenant_lock(grantor.id, 'access', true);
-        BEGIN
-            PERFORM set_config('lock_timeout', '100ms', true);
-            PERFORM edu_matrix_hub_schema._give_grants(grantor);
-        EXCEPTION
-            WHEN serialization_failure OR deadlock_detected THEN RAISE;
-            WHEN OTHERS THEN NULL;
-        END;
-        PERFORM set_config('lock_timeout', former, true);
-    END LOOP;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._give_to_returned(uuid) FROM PUBLIC;

@@ -35,8 +35,6 @@ BEGIN
             ('quota_files', 'table'),
             ('tenant_grants', 'table'),
             ('tenant_grantees', 'table'),
-            ('tenant_references', 'table'),
-            ('referring_tenants', 'table'),
             ('tenant_row_security', 'table'),
             ('row_security_objects', 'table'),
             ('lane_lock', 'table'),

@@ -18,7 +18,6 @@ BEGIN
             ('tenant_grant_targets', 'grantee_id', 'uuid'),
             ('tenant_grant_targets', 'reading', 'oid[]'),
             ('tenant_grant_targets', 'writing', 'oid[]'),
-            ('tenant_grant_targets', 'referring', 'oid[]'),
             ('migration_logins', 'schema_id', 'uuid'),
             ('migration_logins', 'name', 'text'),
             ('migration_logins', 'oid', 'oid'),

@@ -92,9 +92,6 @@ pub struct GrantRow {
     /// The grantee's namespace is another one of its name.
     #[serde(default)]
     pub other_namespace: bool,
-    /// The grantee did not say that it wants to refer to the tables.
-    #[serde(default)]
-    pub unaccepted: bool,
     /// Another role has the name by now than had it when the grant was given.
     #[serde(default)]
     pub other_role: bool,

@@ -12,7 +12,7 @@ use super::{
     Tombstone,
 };
 use crate::{
-    api::{TenantDatabase, tenant_schema::Roles, transfer::ObjectName},
+    api::{TenantDatabase, tenant_schema::Roles},
     text::{DOCS, count},
 };
 
@@ -176,9 +176,6 @@ pub struct TenantRow {
     /// What it gives to others, if it gives anything; former releases do not tell it.
     #[serde(default)]
     pub grants: Option<Box<[GrantRow]>>,
-    /// The tenants to whose tables it wants to refer.
-    #[serde(default)]
-    pub references: Option<Box<[ObjectName]>>,
     /// Its policies on tables, if it asks for any; former releases do not tell them.
     #[serde(default)]
     pub row_security: Option<Box<RowSecurityRow>>,

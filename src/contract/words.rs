@@ -176,8 +176,6 @@ words! {
         EndKeptRole = "end_kept_role",
         /// The login of an earlier credential was closed.
         EndPreviousLogin = "end_previous_login",
-        /// A foreign key to another tenant's table ended with its grant.
-        EndReference = "end_reference",
         /// Sessions of a tenant's logins were ended.
         EndSessions = "end_sessions",
         /// A login got a new password.

@@ -30,8 +30,6 @@ pub struct Asked {
 pub struct Grants {
     /// In the order of the spec.
     pub asked: Vec<Asked>,
-    /// The tenants to whose tables it wants to refer, in order.
-    pub references: Vec<ObjectName>,
     /// The latest request of a user to look at the tenant again, by which a namespace that was made again gets what the former one
     /// had.
     pub request: Option<String>,
@@ -48,12 +46,7 @@ impl Grants {
 pub(super) fn grants(tenant: &TenantSchema, database: &TenantDatabase, labels: &BTreeMap<String, String>) -> Grants {
     let own = ObjectName { namespace: tenant.namespace().unwrap_or_default(), name: tenant.name_any() };
     let grants = tenant.spec.grants.iter().flatten();
-    let mut references: Vec<_> =
-        tenant.spec.references.iter().flatten().map(|to| to.within(&own.namespace)).filter(|to| *to != own).collect();
-    references.sort_unstable_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
-    references.dedup();
     Grants {
-        references,
         asked: grants
             .map(|grant| {
                 let tenant_schema = grant.to.tenant_schema.as_ref().map(|to| to.within(&own.namespace));

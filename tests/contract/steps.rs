@@ -69,7 +69,6 @@ pub fn one_of_each() -> Vec<Step> {
                 privileges: vec![text("Read")],
                 tables: Some(["a", "b", "c", "d", "e", "f"].map(text).to_vec()),
             }],
-            references: vec![ObjectName { namespace: text("team-a"), name: text("school") }],
             request: Some(text("now")),
         },
         Step::IssueCredential {

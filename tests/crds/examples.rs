@@ -72,7 +72,6 @@ pub fn tenant() -> Value {
                 "statementTimeoutSeconds": 0, "idleInTransactionTimeoutSeconds": 300},
             "grants": [{"to": {"tenantSchema": {"name": "reporting", "namespace": "team-b"}}, "privileges": ["Read", "Write"],
                 "tables": ["pupils", "marks"]}, {"to": {"role": "notification_service"}, "privileges": ["Read"]}],
-            "references": [{"name": "registry", "namespace": "team-b"}],
             "rowLevelSecurity": {"mode": "BestEffort", "policies": [{"name": "own-rows", "column": "user_id",
                 "setting": "app.current_user_id", "tables": ["profiles"], "commands": ["Select", "Insert"], "roles": ["reader"]}]},
         },

@@ -9,7 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
-use crate::{layouts::until_given, world::World};
+use crate::world::World;
 
 /// The documents of all examples, with the name of their file.
 fn documents() -> Vec<(String, Value)> {
@@ -63,9 +63,6 @@ async fn every_example_is_accepted_and_becomes_ready() {
         api.patch(name, &strict, &Patch::Apply(&tenant)).await.unwrap_or_else(|error| panic!("{file}: {error}"));
         let reason = if tenant["spec"]["access"] == "Suspended" { "Suspended" } else { "Succeeded" };
         world.until_ready(&api, name, "True", reason).await;
-    }
-    for (_, document) in of_kind("TenantSchema") {
-        until_given(&world, document).await;
     }
     for (file, document) in of_kind("SchemaBackup") {
         let backup = adapted(document);

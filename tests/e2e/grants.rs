@@ -146,7 +146,7 @@ async fn a_grant_beyond_the_limits_is_refused_and_reads_the_same_whether_the_gra
     for grants in [
         json!(many),
         json!([grant("other", &[])]),
-        json!([grant("other", &["Truncate"])]),
+        json!([grant("other", &["References"])]),
         json!([{ "privileges": ["Read"] }]),
     ] {
         let refused = world.try_tenant("school", json!({ "schemaName": "school", "grants": grants })).await;

@@ -33,7 +33,6 @@ mod institutions;
 mod isolation;
 mod jobs;
 mod kinds;
-mod layouts;
 mod lifecycle;
 mod limits;
 mod metrics;

@@ -11,7 +11,6 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("_drop_inside", INJECTION, "kind is a constant and names are of the catalogue, quoted, both from _purge_part"),
     ("_drop_tenant_roles", "the expression is not SQL injection safe", "roles are %I, one statement for each"),
     ("_empty_views", INJECTION, "the statement is _outside_references', whose names are %I"),
-    ("_end_reference", INJECTION, "the statement is _constraint_drift's, whose names are %I"),
     (
         "_give_back_grants",
         INJECTION,

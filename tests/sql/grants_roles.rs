@@ -18,7 +18,7 @@ fn to_role(role: &str, privileges: &[&str]) -> Value {
 }
 
 /// What the survey finds of a tenant, and that a repair is content with it afterwards.
-pub async fn followed(database: &Database, lane: &Lane, tenant: &Tenant) -> Value {
+async fn followed(database: &Database, lane: &Lane, tenant: &Tenant) -> Value {
     let row = surveyed(&lane.survey(false).await, tenant).cloned().unwrap();
     assert_ne!(row["drift"], json!([]));
     expect(&repair(database, tenant).await, "success");

@@ -41,7 +41,6 @@ mod findings;
 mod forced_row_security;
 mod grants;
 mod grants_life;
-mod grants_references;
 mod grants_roles;
 mod hostile;
 mod hostile_backups;

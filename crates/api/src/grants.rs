@@ -17,10 +17,8 @@ pub struct Grant {
     /// Who gets it.
     pub to: Grantee,
 
-    /// `Read`: to read. `Write`: to insert, change, delete and read. Sequences follow their tables. `References`: to refer to the
-    /// tables by foreign keys, which tells whether a value is there, and keeps the rows that are referred to. A tenant has to want
-    /// that, in `spec.references`.
-    #[schemars(length(min = 1, max = 3))]
+    /// `Read`: to read. `Write`: to insert, change, delete and read. Sequences follow their tables.
+    #[schemars(length(min = 1, max = 2))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub privileges: Vec<Privilege>,
 
@@ -114,8 +112,6 @@ pub enum Privilege {
     Read,
     /// To insert, change, delete and read.
     Write,
-    /// To refer to it by foreign keys.
-    References,
 }
 
 /// To whom the tenants of a database may give grants.

@@ -17,7 +17,7 @@ use super::adoption::ExistingSchema;
 use super::condition::{ConditionType, Reason, find};
 use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
-use super::grants::{Grant, TenantName};
+use super::grants::Grant;
 use super::policy::{BackupPolicy, DeletionPolicy, Quota};
 use super::row_security::RowLevelSecurity;
 use super::schema;
@@ -233,15 +233,6 @@ pub struct TenantSchemaSpec {
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     pub grants: Option<Vec<Grant>>,
-
-    /// Tenants to whose tables this one's foreign keys may refer, where they give the grant `References`. To name one is to agree that
-    /// the foreign keys to its tables are dropped when that grant ends.
-    ///
-    /// Default: none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
-    pub references: Option<Vec<TenantName>>,
 
     /// Which rows of its tables the tenant's logins have, by what they set for their session. The owner role has all.
     ///

@@ -157,8 +157,6 @@ steps! {
         owner_uid: String,
         /// All of them.
         grants: Vec<GrantWish>,
-        /// The tenants to whose tables it wants to refer.
-        references: Vec<ObjectName>,
         /// The request to look again that this follows.
         #[serde(skip_serializing_if = "Option::is_none")]
         request: Option<String>,

@@ -53,22 +53,10 @@ impl fmt::Display for Step {
                 };
                 write!(f, "close the logins of {}, end their sessions{why}", purpose.users())
             }
-            Self::SetTenantGrants { grants, references, .. } => {
-                if grants.is_empty() {
-                    f.write_str(if references.is_empty() {
-                        "take back all grants to others"
-                    } else {
-                        "give nothing to others"
-                    })?;
-                } else {
-                    let grants: Vec<_> = grants.iter().map(ToString::to_string).collect();
-                    write!(f, "give {}, and nothing else, to others", grants.join("; "))?;
-                }
-                if references.is_empty() {
-                    return Ok(());
-                }
-                let references: Vec<_> = references.iter().map(ToString::to_string).collect();
-                write!(f, "; take References from {}", references.join(", "))
+            Self::SetTenantGrants { grants, .. } if grants.is_empty() => f.write_str("take back all grants to others"),
+            Self::SetTenantGrants { grants, .. } => {
+                let grants: Vec<_> = grants.iter().map(ToString::to_string).collect();
+                write!(f, "give {}, and nothing else, to others", grants.join("; "))
             }
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
             Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),

@@ -9,9 +9,7 @@ use crate::{
 /// What is to do about the grants of a tenant that is there.
 pub(super) fn grants(desired: &Desired, row: &TenantRow) -> Option<Effect> {
     let found = row.grants.as_deref().unwrap_or_default();
-    let references = row.references.as_deref().unwrap_or_default();
-    let is_right = desired.grants.references == references
-        && desired.grants.wishes().eq(found.iter().map(|grant| &grant.wish))
+    let is_right = desired.grants.wishes().eq(found.iter().map(|grant| &grant.wish))
         && found
             .iter()
             .all(|grant| matches!(grant.state, GrantWord::Given | GrantWord::Waiting) && is_heard(desired, grant));
@@ -20,8 +18,7 @@ pub(super) fn grants(desired: &Desired, row: &TenantRow) -> Option<Effect> {
 
 /// What is to do about those of a tenant that is just made.
 pub(super) fn first_grants(desired: &Desired) -> Option<Effect> {
-    let is_asked = desired.grants.wishes().next().is_some() || !desired.grants.references.is_empty();
-    is_asked.then(|| give(desired))
+    desired.grants.wishes().next().map(|_| give(desired))
 }
 
 /// Whether the request of a user was heard; one that is taken away asks for nothing.
@@ -34,7 +31,6 @@ fn give(desired: &Desired) -> Effect {
     Effect::Try(vec![Step::SetTenantGrants {
         owner_uid: desired.owner.uid.clone(),
         grants,
-        references: desired.grants.references.clone(),
         request: desired.grants.request.clone(),
     }])
 }

@@ -43,27 +43,13 @@ fn became(
         return (GrantState::Waiting, Some("it is not registered yet; given with the next pass".to_owned()));
     };
     match found.state {
-        GrantWord::Given => given(desired, found),
-        GrantWord::Due if is_repaired => given(desired, found),
+        GrantWord::Given => (GrantState::Active, lacking(&found.missing, found.missing_count)),
+        GrantWord::Due if is_repaired => (GrantState::Active, lacking(&found.missing, found.missing_count)),
         GrantWord::Due | GrantWord::Other(_) => {
             (GrantState::Waiting, Some("not all of it is given yet; the next pass goes on".to_owned()))
         }
         GrantWord::Waiting | GrantWord::Ending => (GrantState::Waiting, Some(waits_for(desired, &wish.to, found))),
     }
-}
-
-/// What is given, but for what the grantee did not agree to.
-fn given(desired: &Desired, found: &GrantRow) -> (GrantState, Option<String>) {
-    let lacking = lacking(&found.missing, found.missing_count);
-    if !found.unaccepted {
-        return (GrantState::Active, lacking);
-    }
-    let state = if found.wish.privileges.len() == 1 { GrantState::Waiting } else { GrantState::Active };
-    let word = format!(
-        "References is given when {} wants it: its spec.references does not name {}/{}",
-        found.wish.to, desired.owner.namespace, desired.owner.name
-    );
-    (state, Some(lacking.map_or_else(|| word.clone(), |lacking| format!("{word}; {lacking}"))))
 }
 
 fn waits_for(desired: &Desired, to: &GrantTo, found: &GrantRow) -> String {

@@ -134,36 +134,3 @@ fn a_role_that_is_not_there_may_not_have_it_or_was_made_again_is_told() {
     // An offer that is taken back is a grant that ends.
     with_database("grants_roles_taken_back", &tenant, json!({}), rows);
 }
-
-#[test]
-fn foreign_keys_need_the_word_of_both() {
-    let refers =
-        |privileges: Value| json!({ "to": { "tenantSchema": { "name": "courses" } }, "privileges": privileges });
-    let found = |privileges: Value, unaccepted: bool| {
-        let mut row = registered("courses", "given", json!({ "privileges": privileges }));
-        row["unaccepted"] = json!(unaccepted);
-        row
-    };
-    let mut tenant = giving(json!([refers(json!(["References"])), refers(json!(["References", "Read"]))]));
-    let rows = json!([found(json!(["References"]), true), found(json!(["Read", "References"]), true)]);
-    check("grants_references_unaccepted", &tenant, &own(rows));
-    let rows = json!([found(json!(["References"]), false), found(json!(["Read", "References"]), false)]);
-    check("grants_references_given", &tenant, &own(rows.clone()));
-    // Its own word, to two of which one is registered, in another order than the spec's, and not to itself.
-    tenant.spec.references =
-        serde_json::from_value(json!([{ "name": "b" }, { "name": "a" }, { "name": "school" }])).unwrap();
-    let word = json!([{ "namespace": "team-a", "name": "a" }]);
-    check(
-        "grants_references_wanted",
-        &tenant,
-        &answer(json!({ "own": row(json!({ "grants": rows, "references": word })) })),
-    );
-    let words = json!([{ "namespace": "team-a", "name": "a" }, { "namespace": "team-a", "name": "b" }]);
-    check(
-        "grants_references_registered",
-        &tenant,
-        &answer(json!({ "own": row(json!({ "grants": rows, "references": words })) })),
-    );
-    let new = crate::tenant(json!({ "schemaName": "school", "references": [{ "name": "people" }] }), json!(null));
-    check("grants_references_create", &new, &answer(json!({})));
-}
