@@ -40,6 +40,12 @@ DECLARE
     was_open CONSTANT boolean := (SELECT r.rolcanlogin FROM pg_roles AS r
                                   WHERE r.oid = edu_matrix_hub_schema._run_oid(tenant) AND r.rolname = login);
 BEGIN
+    IF edu_matrix_hub_schema._logins_are_others(tenant) THEN
+        -- It is the login of the database that this one is a copy of, and so are its sessions.
+        UPDATE edu_matrix_hub_schema.tenant_sessions AS s SET closed_at = clock_timestamp()
+        WHERE s.schema_id = tenant.id AND s.closed_at IS NULL;
+        RETURN NULL;
+    END IF;
     IF was_open THEN
         PERFORM edu_matrix_hub_schema._shut_out(tenant, 'forget', ARRAY[login], ARRAY[login], true);
         RETURN true;

@@ -46,7 +46,8 @@ BEGIN
             JOIN edu_matrix_hub_schema.quota_files AS q
               ON q.schema_id = tenant.id AND q.relation_oid = f.relation_oid AND q.file = f.file
             JOIN edu_matrix_hub_schema.tenant_sessions AS s ON s.schema_id = tenant.id
-            WHERE f.rows >= 0 AND pg_stat_get_last_vacuum_time(f.relation_oid) >= s.opened_at
+            -- A number that no VACUUM writes was restored as a statistic.
+            WHERE f.rows >= 0 AND f.rows < 'Infinity' AND pg_stat_get_last_vacuum_time(f.relation_oid) >= s.opened_at
         )
         UPDATE edu_matrix_hub_schema.quota_files AS q
         SET bytes = n.former_bytes, rows = greatest(n.former_rows, n.rows), live_after = n.live,

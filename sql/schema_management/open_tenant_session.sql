@@ -87,10 +87,11 @@ BEGIN
         ON CONFLICT (schema_id) DO UPDATE
         SET opened_at = CASE WHEN before = '{}' THEN excluded.opened_at ELSE s.opened_at END,
             open_until = excluded.open_until, closed_at = NULL;
-        INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at)
-        VALUES (edu_matrix_hub_schema._run_oid(tenant), tenant.id, opened)
+        INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at, made_in)
+        VALUES (edu_matrix_hub_schema._run_oid(tenant), tenant.id, opened, edu_matrix_hub_schema._this_database())
         ON CONFLICT (login_oid) DO UPDATE
-        SET schema_id = excluded.schema_id, opened_at = excluded.opened_at, known_pids = '{}';
+        SET schema_id = excluded.schema_id, opened_at = excluded.opened_at, made_in = excluded.made_in,
+            known_pids = '{}';
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN

@@ -137,7 +137,10 @@ BEGIN
         IF moved THEN
             -- These numbers are other roles' here; those that have a grant come back with the next repair.
             DELETE FROM edu_matrix_hub_schema.tenant_grantees;
-            UPDATE edu_matrix_hub_schema.opened_logins AS o SET made_in = NULL;
+            -- On the same server the number of a database still means the same.
+            UPDATE edu_matrix_hub_schema.opened_logins AS o SET made_in = NULL
+            FROM edu_matrix_hub_schema.installation AS i
+            WHERE i.system_identifier IS DISTINCT FROM edu_matrix_hub_schema._system_identifier();
             UPDATE edu_matrix_hub_schema.tenant_grants AS g SET role_oid = NULL WHERE g.role_oid IS NOT NULL;
             UPDATE edu_matrix_hub_schema.role_keepers AS k
             SET role_oid = p.proowner

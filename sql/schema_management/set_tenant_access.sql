@@ -92,7 +92,12 @@ BEGIN
             is_new := true;
         END IF;
         IF wanted = 'WriteBlocked' AND tenant.access <> wanted THEN
-            PERFORM edu_matrix_hub_schema._note_blocked_files(tenant);
+            BEGIN
+                PERFORM edu_matrix_hub_schema._note_blocked_files(tenant);
+            EXCEPTION WHEN OTHERS THEN
+                -- Its files count whole then; the block does not wait for a file that cannot be looked at.
+                NULL;
+            END;
         END IF;
         SELECT * INTO STRICT now_is FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
         -- Policies of writers bind who was one, and what comes back passes none.

@@ -96,9 +96,9 @@ BEGIN
     FROM wanted AS w
     LEFT JOIN LATERAL (
         SELECT o.value -> 'grantee_id' AS grantee_id,
-               CASE WHEN o.value ->> 'request' IS NOT DISTINCT FROM request
+               CASE WHEN request IS NULL OR o.value ->> 'request' = request
                     THEN o.value -> 'grantee_namespace_uid' END AS uid,
-               CASE WHEN o.value ->> 'request' IS NOT DISTINCT FROM request
+               CASE WHEN request IS NULL OR o.value ->> 'request' = request
                     THEN o.value -> 'role_oid' END AS role_oid
         FROM jsonb_array_elements(known) AS o (value)
         WHERE (o.value ->> 'to_namespace', o.value ->> 'to_name', o.value ->> 'to_role')

@@ -213,7 +213,13 @@ impl TenantRow {
     /// What counts of that in its quota: not what deletes left free.
     #[must_use]
     pub fn counted_bytes(&self) -> i64 {
-        self.used_bytes() - self.freed_bytes.unwrap_or_default()
+        self.used_bytes() - self.uncounted_bytes()
+    }
+
+    /// What deletes left free, as the latest survey knew it: of what is used now never more than half, as documented.
+    #[must_use]
+    pub fn uncounted_bytes(&self) -> i64 {
+        self.freed_bytes.unwrap_or_default().clamp(0, self.used_bytes() / 2)
     }
 
     /// What would be lost with it, for people.

@@ -9,7 +9,10 @@ use super::{caller, work::Work};
 use crate::{
     contract::{CallStatus, LivePartDue, ObjectKind, Owner},
     frame::Wake,
-    lane::{Lane, tenant_session::LOGIN},
+    lane::{
+        Lane,
+        tenant_session::{LOGIN, OPEN},
+    },
     postgres::Error,
 };
 
@@ -24,6 +27,10 @@ pub fn begin(work: &Arc<Work>, due: Vec<LivePartDue>, wake: &Wake) {
     let (lane, wake, told) = (work.lane.clone(), wake.clone(), work.clone());
     let task = tokio::spawn(async move {
         for part in due {
+            // Another operator that waits for the lane is not to wait for this.
+            if lane.is_lost() || lane.contest().is_some() {
+                break;
+            }
             let problem = match one(&lane, &part).await {
                 Ok(()) => {
                     // What is known of it by surveys is older.
@@ -32,7 +39,7 @@ pub fn begin(work: &Arc<Work>, due: Vec<LivePartDue>, wake: &Wake) {
                     wake.tenant(namespace, name);
                     None
                 }
-                Err(error @ Error::Refused { call: LOGIN, may_pass: false, .. }) => Some(error.to_string()),
+                Err(error @ Error::Refused { call: LOGIN | OPEN, may_pass: false, .. }) => Some(error.to_string()),
                 Err(error) => {
                     tracing::debug!(database = lane.database, %error, "cannot vacuum the tables of a tenant");
                     continue;

@@ -165,6 +165,14 @@ impl Places {
         }
     }
 
+    /// A place for work that takes long: with two places or more one is left for what is quick.
+    pub async fn take_long(&self) -> Result<Turn<'_>, Error> {
+        let slow = self.slow.acquire().await.map_err(|_| Error::LaneClosed)?;
+        let place = self.look().await?;
+        let call = self.pace().begin("", Instant::now());
+        Ok(Turn { places: self, call, _permits: (Some(slow), place) })
+    }
+
     /// Waits until all places are free.
     pub async fn drain(&self) -> Result<SemaphorePermit<'_>, Error> {
         let all = u32::try_from(self.count).unwrap_or(u32::MAX);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::Lane;
@@ -18,6 +19,9 @@ const ROUNDS: usize = 8;
 
 /// How long a statement that undoes something may take.
 const UNDO: Duration = Duration::from_secs(5);
+
+/// How long is waited for another call that is at work on the tenant.
+const BUSY: Duration = Duration::from_millis(500);
 
 /// Where a lane has one place, a session keeps it from all tenants for no longer than this.
 const SHORTEST: Duration = Duration::from_secs(20);
@@ -34,6 +38,18 @@ struct Opened {
     before: Vec<String>,
 }
 
+/// A session among the running jobs, until it is dropped.
+struct Running<'a> {
+    lane: &'a Lane,
+    number: Uuid,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.lane.job_ended(self.number);
+    }
+}
+
 impl Lane {
     /// Works as a tenant's owner role, in a session of its own, for `time` at most. It takes a place of those that calls have, so that
     /// all connections together are as many as they may be. However the work ends, the login is closed after it.
@@ -44,16 +60,20 @@ impl Lane {
         time: Duration,
         work: impl AsyncFnOnce(&TenantSession, Duration) -> T,
     ) -> Result<T, Error> {
-        let _turn = self.waited(self.places.take("")).await?;
+        // Like a job it is ended with the lane and with its tenant, and the lane is not handed over meanwhile; that holds while it
+        // waits for its place as well.
+        let (running, cancelled) = self.registered(schema_id).await;
+        let _turn = self.waited(self.places.take_long()).await?;
         let time = if self.places.count() > 1 { time } else { time.min(SHORTEST) };
         let caller = json!({ "schema_id": schema_id, "requested_by": requested_by });
-        // Like a job it is ended with the lane and with its tenant, and the lane is not handed over meanwhile.
-        let number = Uuid::new_v4();
-        let mut cancelled = self.job_started(number, Some(schema_id));
+        let mut ends = cancelled.clone();
         let ended = async move {
             // An error means that the sender is gone, which job_ended does only after this ended.
-            let _ = cancelled.wait_for(|cancelled| *cancelled).await;
+            let _ = ends.wait_for(|cancelled| *cancelled).await;
         };
+        if *cancelled.borrow() {
+            return Err(Error::LaneClosed);
+        }
         let done = match self.opened(&caller, time).await {
             Ok(session) => tokio::select! {
                 done = work(&session, time) => Ok(done),
@@ -62,9 +82,20 @@ impl Lane {
             Err(error) => Err(error),
         };
         let closed = self.closed(&caller).await;
-        self.job_ended(number);
+        drop(running);
+        if let Err(error) = &closed {
+            tracing::warn!(database = self.database, %schema_id, %error, "the login of a tenant's session stays open until a survey closes it");
+        }
         let done = done?;
         closed.map(|()| done)
+    }
+
+    /// Counts it among the running jobs, unless the lane is just given up.
+    async fn registered(&self, schema_id: Uuid) -> (Running<'_>, watch::Receiver<bool>) {
+        let _claiming = self.claiming.lock().await;
+        let number = Uuid::new_v4();
+        let cancelled = self.job_started(number, Some(schema_id));
+        (Running { lane: self, number }, cancelled)
     }
 
     /// Opens the login, undoes what former sessions left, and begins the session.
@@ -81,10 +112,10 @@ impl Lane {
             match result.status {
                 CallStatus::Partial => continue,
                 CallStatus::Success | CallStatus::Unchanged => {}
-                CallStatus::Busy | CallStatus::Error => return Err(refused("open_tenant_session", result)),
+                CallStatus::Busy | CallStatus::Error => return Err(refused(OPEN, result)),
             }
-            let opened: Opened = serde_json::from_value(result.detail)
-                .map_err(|source| Error::Answer { call: "open_tenant_session", source })?;
+            let opened: Opened =
+                serde_json::from_value(result.detail).map_err(|source| Error::Answer { call: OPEN, source })?;
             let identity = Identity {
                 login: &opened.login,
                 password: password.as_str(),
@@ -102,7 +133,7 @@ impl Lane {
             }
         }
         let message = "what former sessions of the tenant left was not undone".to_owned();
-        Err(Error::Refused { call: "open_tenant_session", message, may_pass: true })
+        Err(Error::Refused { call: OPEN, message, may_pass: true })
     }
 
     /// Closes the login, until it has no session.
@@ -113,10 +144,12 @@ impl Lane {
             match result.status {
                 CallStatus::Partial => {}
                 CallStatus::Success | CallStatus::Unchanged => return Ok(()),
-                CallStatus::Busy | CallStatus::Error => return Err(refused("close_tenant_session", result)),
+                // A heartbeat or another call is at work on the tenant, for a moment.
+                CallStatus::Busy => tokio::time::sleep(BUSY).await,
+                CallStatus::Error => return Err(refused("close_tenant_session", result)),
             }
         }
-        let message = "sessions of the tenant came in again and again".to_owned();
+        let message = "sessions of the tenant came in again and again, or another call was at work on it".to_owned();
         Err(Error::Refused { call: "close_tenant_session", message, may_pass: true })
     }
 
@@ -134,6 +167,9 @@ impl Lane {
         Error::Refused { call: LOGIN, message, may_pass: false }
     }
 }
+
+/// The call that opens the login, which says what only a person can put right.
+pub const OPEN: &str = "open_tenant_session";
 
 /// What a server that does not let a run login in has refused.
 pub const LOGIN: &str = "tenant_session";

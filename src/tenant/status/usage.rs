@@ -16,7 +16,7 @@ pub(super) fn usage(
 ) {
     let measured = row.and_then(|row| row.measured.as_ref());
     let bytes = row.map(TenantRow::used_bytes).unwrap_or_default();
-    let freed = row.and_then(|row| row.freed_bytes).unwrap_or_default();
+    let freed = row.map(TenantRow::uncounted_bytes).unwrap_or_default();
     let tables = measured.map(|now| now.table_count).or(row.map(|row| row.table_count)).unwrap_or_default();
     let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
     let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
