@@ -83,11 +83,8 @@ impl Lane {
         };
         let closed = self.closed(&caller).await;
         drop(running);
-        if let Err(error) = &closed {
-            tracing::warn!(database = self.database, %schema_id, %error, "the login of a tenant's session stays open until a survey closes it");
-        }
-        let done = done?;
-        closed.map(|()| done)
+        // That a login stays open until a survey closes it is told before what became of the work.
+        closed.and(done)
     }
 
     /// Counts it among the running jobs, unless the lane is just given up.
