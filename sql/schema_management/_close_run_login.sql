@@ -144,11 +144,12 @@ AS $function$
         UNION ALL
         SELECT NULL, r.oid FROM pg_roles AS r WHERE r.rolname = current_user
     ), login AS MATERIALIZED (
-        SELECT t.id, t.keeper, t.owner_role_oid, r.*, s.modern, s.entry,
+        SELECT t.id, t.keeper, t.owner_role_oid, r.*, s.modern, s.entry, k.connect_role_oid AS entry_group,
                EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_sessions AS o
                        WHERE o.schema_id = t.id AND o.closed_at IS NULL AND o.open_until > clock_timestamp()) AS in_use
         FROM edu_matrix_hub_schema.tenant_schemas AS t
         CROSS JOIN server AS s
+        LEFT JOIN edu_matrix_hub_schema.role_keepers AS k ON k.n = t.keeper
         JOIN pg_roles AS r ON r.oid = edu_matrix_hub_schema._run_oid(t)
                           AND r.rolname = edu_matrix_hub_schema._run_name(t)
         WHERE t.id = ANY ($1) AND t.status IN ('active', 'suspended')
@@ -179,7 +180,7 @@ AS $function$
     FROM login AS l
     JOIN pg_auth_members AS m ON m.member = l.oid
     JOIN pg_roles AS g ON g.oid = m.roleid
-    CROSS JOIN LATERAL (SELECT coalesce(g.oid IN (l.owner_role_oid, l.entry), false) AS wanted) AS w
+    CROSS JOIN LATERAL (SELECT coalesce(g.oid IN (l.owner_role_oid, l.entry, l.entry_group), false) AS wanted) AS w
     LEFT JOIN keeper AS giver ON giver.oid = m.grantor AND l.modern
     WHERE NOT w.wanted OR m.admin_option
 $function$;
