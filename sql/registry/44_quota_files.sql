@@ -5,7 +5,7 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS freed_
 -- indexes, and of its TOAST. `bytes`, `live` and `deleted` are the size and the server's counters when it was blocked;
 -- `rows` are those that were there then, as the first VACUUM counted them; `dead` are those that a VACUUM was to find
 -- removed. `live_after` and `deleted_after` are the
--- counters at the latest VACUUM, and `freed` is what it found. A file that was made anew has another number and no row.
+-- counters at the latest VACUUM, and `freed` is what it found. One that is made again has another number and no row.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.quota_files (
     schema_id     uuid    NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
     relation_oid  oid     NOT NULL,

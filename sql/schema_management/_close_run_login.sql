@@ -60,46 +60,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_run_login(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
--- Makes a tenant's run login if it is missing, and a member of the owner role and of what lets logins connect. From
--- PostgreSQL 16 on it has nothing of the owner role before it becomes that.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_run_login(tenant edu_matrix_hub_schema.tenant_schemas)
-RETURNS edu_matrix_hub_schema.tenant_schemas
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    login CONSTANT text := edu_matrix_hub_schema._run_name(tenant);
-    ours  CONSTANT oid := edu_matrix_hub_schema._run_oid(tenant);
-    wrong record;
-BEGIN
-    SELECT * INTO wrong FROM edu_matrix_hub_schema._role_problem(login, ours);
-    IF wrong.what IS NOT NULL THEN
-        PERFORM edu_matrix_hub_schema._refuse(CASE WHEN ours IS NULL THEN 'name_taken' ELSE 'not_repairable' END,
-                                              format('%s; a DBA can run: %s', wrong.what, wrong.statement));
-    END IF;
-    IF to_regrole(quote_ident(login)) IS NULL THEN
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'create', ARRAY[login]);
-        -- Taken out first, since a login that was declared stays the role that it was.
-        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET logins = array_remove(t.logins, login)
-        WHERE t.id = tenant.id AND login = ANY (t.logins);
-        UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET logins = array_append(t.logins, login)
-        WHERE t.id = tenant.id
-        RETURNING * INTO tenant;
-    END IF;
-    IF NOT pg_has_role(login, tenant.owner_role,
-                       CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN 'SET'
-                            ELSE 'MEMBER' END) THEN
-        PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'join set', ARRAY[login], tenant.owner_role);
-    END IF;
-    IF NOT pg_has_role(login, edu_matrix_hub_schema._connect_role(), 'USAGE') THEN
-        PERFORM edu_matrix_hub_schema._let_connect(tenant.keeper, login);
-    END IF;
-    RETURN tenant;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_run_login(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
-
--- Closes the run logins whose password has ended and that nobody closed, since their operator is gone, and ends their
+-- Closes the run logins whose password has ended and that no operator closed, since theirs is gone, and ends their
 -- sessions; a survey calls this. It waits for no lock, and what fails is left for the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_left_tenant_sessions() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

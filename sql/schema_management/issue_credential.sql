@@ -185,8 +185,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_shared(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Makes a login of a tenant a member of what it needs for its purpose. It is made if it is missing, also when a user
--- dropped it; a role of its name that is not the tenant's is not touched. For a migration it may become the owner role,
--- and from PostgreSQL 16 on it has nothing of that before it does.
+-- dropped it; a role of its name that is not the tenant's is not touched. For a migration, and for a session of the
+-- operator's (`run`), it may become the owner role, and from PostgreSQL 16 on it has nothing of that before it does.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_login(tenant edu_matrix_hub_schema.tenant_schemas, login text,
                                                               purpose text) RETURNS void
@@ -230,14 +230,16 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ready_login(edu_matrix_hub_schema.tenant_schemas, text, text) FROM PUBLIC;
 
--- What the logins of credentials are members of: while writes are taken neither the writer nor the owner role.
+-- What logins are members of for their purpose: while writes are taken, those of credentials neither of the writer nor
+-- of the owner role.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._groups_of_logins(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                    purpose text)
 RETURNS text[]
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT CASE WHEN tenant.taken_members IS NULL AND purpose = 'migration' THEN ARRAY[tenant.owner_role]
+    SELECT CASE WHEN purpose = 'run' OR tenant.taken_members IS NULL AND purpose = 'migration'
+                    THEN ARRAY[tenant.owner_role]
                 WHEN tenant.taken_members IS NULL THEN ARRAY[tenant.reader_role, tenant.writer_role]
                 WHEN tenant.access = 'WriteBlocked'
                     THEN ARRAY[tenant.reader_role, edu_matrix_hub_schema._deleter_name(tenant)]

@@ -2,12 +2,12 @@
 -- a tenant's code, or what only the owner of a table may do. SET ROLE in a session of the operator's own would be no
 -- boundary, since that code could go back by RESET ROLE; from here it goes back to a login that has nothing else.
 --
--- What a former session left is fenced off first, whoever opened it: the login is closed and its sessions end, which
--- answers `partial` (commit, and call again); and what only a session of the login can undo, its prepared transactions
--- and a default that no function can take back (see _keeps_defaults), comes as `before` in the detail. Then the
--- operator logs in, runs these statements one by one, and calls again with another password: nothing else runs in such
--- a session. Without `before` the login has the defaults that it is given here, one connection, and a password that
--- ends by the server's clock. It is closed by close_tenant_session().
+-- What a former session left is fenced off first, no matter which operator opened it: the login is closed and its
+-- sessions end, which answers `partial` (commit, and call again); and what only a session of the login can undo, its
+-- prepared transactions and a default that no function can take back (see _keeps_defaults), comes as `before` in the
+-- detail. Then the operator logs in, runs these statements one by one, and calls again with another password: nothing
+-- else runs in such a session. Without `before` the login has the defaults that it is given here, one connection, and a
+-- password that ends by the server's clock. It is closed by close_tenant_session().
 --
 -- options: {schema_id, verifier, seconds, requested_by?}. detail: {login, owner_role, schema_oid, group, seconds,
 -- before: [statement...]}; `group` is what all logins are members of, for the rules that let them in.
@@ -52,8 +52,9 @@ BEGIN
                 format('a former session of schema "%s" is ended; commit, and call again', tenant.schema_name),
                 tenant.id);
         END IF;
-        tenant := edu_matrix_hub_schema._ready_run_login(tenant);
         login := edu_matrix_hub_schema._run_name(tenant);
+        PERFORM edu_matrix_hub_schema._ready_login(tenant, login, 'run');
+        SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant.id;
         is_kept := coalesce(edu_matrix_hub_schema._keeps_defaults(edu_matrix_hub_schema._run_oid(tenant)), true);
         SELECT coalesce(array_agg(x.statement ORDER BY x.n, x.gid, x.part), '{}') INTO before
         FROM (SELECT 1 AS n, p.gid, s.part, s.statement

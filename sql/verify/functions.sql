@@ -230,7 +230,6 @@ BEGIN
             ('_read_institutions', 'source jsonb', true, 0),
             ('_ready_deleter', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_ready_login', 'tenant edu_matrix_hub_schema.tenant_schemas, login text, purpose text', true, 0),
-            ('_ready_run_login', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_record_snapshot', 'backup_id uuid, facts jsonb', true, 0),
             ('_refuse', 'reason text, message text, detail jsonb', false, 0),
             ('_refuse_copy', '', true, 0),

@@ -126,7 +126,7 @@ pub async fn resolve(database: &TenantDatabase, client: &Client, own_namespace: 
 }
 
 impl Unresolved {
-    /// Whether nobody has to do anything about it.
+    /// Whether it may pass without a person.
     #[must_use]
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::Unreadable(error) if !matches!(error, kubernetes::Error::Refused { code: 403, .. }))

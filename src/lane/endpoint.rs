@@ -8,7 +8,7 @@ use crate::{
     api::{
         connection::{CaSecretRef, TlsMode},
         endpoint::{ClientEndpoint, ReadEndpoint},
-        tenant_schema::Place,
+        tenant_schema::{Place, ReadPlace},
     },
     kubernetes::secrets::Values,
     postgres::ClientAuthority,
@@ -62,7 +62,7 @@ impl Endpoint {
                 own.ca_pem = Some(self.authority(secret)?);
             }
         }
-        own.read = read.map(|ReadEndpoint { host, port }| (host.clone(), port.unwrap_or(own.port)));
+        own.read = read.map(|read| read.place(own.port)).map(|ReadPlace { host, port }| (host, port));
         Ok(own)
     }
 

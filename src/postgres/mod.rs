@@ -18,4 +18,4 @@ pub use connection::{ClientAuthority, Connection, ConnectionError};
 pub use error::Error;
 pub use pool::{Heard, Pool, PoolUse};
 pub use tenant_session::{Identity, TenantSession};
-pub use verifier::SessionPassword;
+pub use verifier::{SessionPassword, random_password};

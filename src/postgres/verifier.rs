@@ -5,8 +5,14 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-/// A password of 244 random bits has no need to be stretched; each of these the server and the client compute when it logs in.
+/// A password of so many random bits has no need to be stretched; each of these the server and the client compute when it logs in.
 const ITERATIONS: u32 = 1;
+
+/// 244 random bits, in 64 characters that mean nothing in a URI, a shell or a statement.
+#[must_use]
+pub fn random_password() -> String {
+    format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple())
+}
 
 /// A password that lives as long as one session. It is printed nowhere.
 pub struct SessionPassword(String);
@@ -15,7 +21,7 @@ impl SessionPassword {
     /// Another one each time.
     #[must_use]
     pub fn random() -> Self {
-        Self(format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple()))
+        Self(random_password())
     }
 
     /// What the session begins with.

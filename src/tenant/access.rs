@@ -162,7 +162,7 @@ fn out_of_quota(desired: &Desired, row: &TenantRow, shown: Option<i64>) -> Optio
         AccessWord::Suspended => format!("below {} % it can be read and deleted from again", Quota::BLOCK_PERCENT),
         _ => format!("below {} % writes come back", Quota::ALLOW_PERCENT),
     };
-    // Who closes it further lets nobody delete.
+    // A tenant that is closed further deletes nothing.
     let room = match of(desired, row).access {
         AccessWord::WriteBlocked => ", or delete rows: surveys find what these took, and it counts no more",
         _ => "",

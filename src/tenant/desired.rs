@@ -25,7 +25,7 @@ use crate::{
         endpoint::{ClientEndpoint, ReadEndpoint},
         policy::{DeletionPolicy, Enforcement},
         tenant_database::{InstitutionsMode, Limits},
-        tenant_schema::{Access, Effective, FinalBackup, Place, ReadPlace},
+        tenant_schema::{Access, Effective, FinalBackup, Place},
         transfer::{ObjectName, Transfer},
     },
     contract::{Brake, InstitutionSource, Owner, Quota, RowSecurity},
@@ -96,8 +96,7 @@ impl Desired {
     #[must_use]
     pub fn place(&self, own: &Place) -> Place {
         let mut place = self.client.as_ref().map_or_else(|| own.clone(), |client| client.place(own));
-        place.read_endpoint =
-            self.read.as_ref().map(|read| ReadPlace { host: read.host.clone(), port: read.port.unwrap_or(place.port) });
+        place.read_endpoint = self.read.as_ref().map(|read| read.place(place.port));
         place
     }
 }

@@ -1,13 +1,12 @@
 //! What a tenant's migrations connect with: a Secret beside that of the applications, whose sessions act as the owner role.
 
-use devcluster::{PostgresOptions, PostgresServer};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{REVOKE_CREDENTIALS, TenantSchema, credentials::CredentialsStatus};
 
 use crate::{
     credentials::{Applications, Keys, ask, keys_of, with_tenant},
-    tools::until_reloaded,
+    tools::Refusing,
     world::{World, condition},
 };
 
@@ -128,25 +127,15 @@ async fn a_new_tenant_gets_both_secrets_and_a_conflict_over_one_holds_up_no_othe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lets_no_login_in_from_the_operator_is_told_with_the_line_that_is_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    let closed = folder.path().join("closed");
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), readable).unwrap();
-    std::fs::write(&closed, "nobody\n").unwrap();
-    let hba = vec![format!("host all @{} all reject", closed.display())];
-    let mut server = PostgresServer::start(PostgresOptions { hba, ..PostgresOptions::default() }).unwrap();
-    let close = |server: &mut PostgresServer, whom: &str| {
-        std::fs::write(&closed, whom).unwrap();
-        server.reload();
-    };
-    let mut world = World::on_server(&server).await;
+    let mut refusing = Refusing::start();
+    let mut world = World::on_server(&refusing.server).await;
     world.guard_secrets();
     world.apply_database(json!({})).await;
     world.start_operator().await;
     world.database_ready().await;
     let group = "SELECT edu_matrix_hub_schema._connect_role_name()";
     let group = world.sql(group);
-    until_reloaded(&mut server, |server| close(server, &format!("+{group}\n")));
+    refusing.refuse(&format!("+{group}"));
 
     world.apply_tenant("school", spec()).await;
     let tenants = world.api::<TenantSchema>();
@@ -157,7 +146,7 @@ async fn a_server_that_lets_no_login_in_from_the_operator_is_told_with_the_line_
     assert!(world.api::<Secret>().get_opt("school-owner").await.unwrap().is_none(), "nobody gets what is not ready");
     assert!(world.api::<Secret>().get_opt("school-db").await.unwrap().is_some(), "the other one waits for nothing");
 
-    until_reloaded(&mut server, |server| close(server, "nobody\n"));
+    refusing.refuse("nobody");
     world.ready_tenant("school").await;
     ask(&keys(&world).await, "CREATE TABLE marks (id int)").await.unwrap();
     world.finish().await;

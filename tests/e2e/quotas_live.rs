@@ -1,12 +1,11 @@
 //! A tenant that is blocked for its quota gets its writes back by deleting rows, wherever these were.
 
-use devcluster::{PostgresOptions, PostgresServer};
 use serde_json::json;
 use tenant_schema_operator::api::{TenantDatabase, TenantSchema};
 
 use crate::{
     credentials::{Applications, ask, spec, with_tenant},
-    tools::until_reloaded,
+    tools::Refusing,
     world::{World, condition},
 };
 
@@ -92,18 +91,8 @@ async fn an_operator_that_is_killed_while_it_works_as_a_tenant_leaves_nothing_op
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_lets_the_operator_in_as_no_tenant_is_told_with_the_line_that_is_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    let closed = folder.path().join("closed");
-    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(folder.path(), readable).unwrap();
-    std::fs::write(&closed, "nobody\n").unwrap();
-    let hba = vec![format!("host all @{} all reject", closed.display())];
-    let mut server = PostgresServer::start(PostgresOptions { hba, ..PostgresOptions::default() }).unwrap();
-    let close = |server: &mut PostgresServer, whom: &str| {
-        std::fs::write(&closed, whom).unwrap();
-        server.reload();
-    };
-    let mut world = World::on_server(&server).await;
+    let mut refusing = Refusing::start();
+    let mut world = World::on_server(&refusing.server).await;
     world.apply_database(json!({})).await;
     world.start_operator().await;
     world.database_ready().await;
@@ -111,7 +100,7 @@ async fn a_server_that_lets_the_operator_in_as_no_tenant_is_told_with_the_line_t
     world.ready_tenant("school").await;
     let group = world.sql("SELECT edu_matrix_hub_schema._connect_role_name()");
     world.sql("SET ROLE NONE; SELECT edu_matrix_hub_schema._connect_role()");
-    until_reloaded(&mut server, |server| close(server, &format!("+{group}\n")));
+    refusing.refuse(&format!("+{group}"));
 
     fill(&world, json!({ "schemaName": "school" })).await;
     let (databases, name) = (world.databases(), world.database_ref());
@@ -119,7 +108,7 @@ async fn a_server_that_lets_the_operator_in_as_no_tenant_is_told_with_the_line_t
     let message = condition(&told, "Stalled").unwrap().2;
     let line = format!("host \"{}\" \"+{group}\" OPERATOR_ADDRESS scram-sha-256", world.database);
     assert!(message.contains(&line), "{message}");
-    until_reloaded(&mut server, |server| close(server, "nobody\n"));
+    refusing.refuse("nobody");
     counted(&world).await;
     world.database_ready().await;
     world.sql_as("school", "owner", "DELETE FROM school.filler WHERE id % 3 <> 0");

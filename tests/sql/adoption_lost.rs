@@ -66,7 +66,7 @@ async fn what_was_made_for_a_schema_that_is_dropped_half_way_goes_by_itself() {
         let logged: String = database.one(logged).await;
         assert!(logged.starts_with("success remove the roles") && logged.contains("\"education\""), "{logged}");
         assert!(!has_keepers() || database.standing_memberships().await == 0);
-        // Another schema of the name is asked about anew, and adopted.
+        // Another schema of the name is asked about like any other, and adopted.
         before.make(&database, "CREATE SCHEMA education; CREATE TABLE education.pupils (id int)").await;
         let again = look(&database, "education", "school").await;
         assert_eq!(again["state"], "pending", "{again}");

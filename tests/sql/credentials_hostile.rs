@@ -220,7 +220,7 @@ async fn a_copy_of_the_database_leaves_the_passwords_of_the_original_alone_and_t
         expect(&here.withdraw().await, "partial");
         expect(&here.withdraw().await, "success");
         assert_eq!(here.door(&second, "3").await, NO_PASSWORD);
-        // Where it is not known who issued them, nobody touches them.
+        // Where it is not known which database issued them, none touches them.
         assert_eq!(here.issued("4").await, login);
         database.admin.batch_execute("UPDATE edu_matrix_hub_schema.opened_logins SET made_in = NULL").await.unwrap();
         assert_eq!(expect(&here.withdraw().await, "error"), "copy", "and nothing is said to be closed that is not");

@@ -160,7 +160,7 @@ async fn nothing_of_a_session_is_left_for_the_next() {
         let login = runner.login();
         let settings = format!("SELECT count(*) FROM pg_db_role_setting AS s JOIN pg_roles AS r ON r.oid = s.setrole WHERE r.rolname = '{login}'");
 
-        // Its own password and settings, before the session is closed and when nobody closes it.
+        // Its own password and settings, before the session is closed and when no call closes it.
         for (round, closes) in [true, false].into_iter().enumerate() {
             let client = runner.session(&format!("first{round}")).await;
             client
@@ -320,7 +320,7 @@ async fn an_operator_that_is_killed_between_two_steps_leaves_nothing_open() {
             assert_eq!(runner.door(&password).await, NO_PASSWORD, "{step}");
             runner.closed().await;
         }
-        // Nobody opens it again: the password ends by itself, and a survey closes the login.
+        // No call opens it again: the password ends by itself, and a survey closes the login.
         let held = runner.session("last").await;
         database
             .admin

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     connection::{CaSecretRef, TlsMode},
     schema,
-    tenant_status::Place,
+    tenant_status::{Place, ReadPlace},
 };
 
 /// Where applications connect to, such as a pooler.
@@ -59,4 +59,12 @@ pub struct ReadEndpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
+}
+
+impl ReadEndpoint {
+    /// Where applications may read; without a port of its own it is `port`.
+    #[must_use]
+    pub fn place(&self, port: i32) -> ReadPlace {
+        ReadPlace { host: self.host.clone(), port: self.port.unwrap_or(port) }
+    }
 }

@@ -11,6 +11,7 @@ use crate::{
     kubernetes::secrets::{Content, Refusal, Secrets, Target},
     lane::{Endpoint, Lane},
     plan::End,
+    postgres::random_password,
     text::DOCS,
 };
 
@@ -54,10 +55,10 @@ pub struct Published {
 
 /// Makes a password for each step that issues one.
 ///
-/// It has 244 random bits. The verifier has as many iterations as PostgreSQL's own, because drivers refuse fewer.
+/// The verifier has as many iterations as PostgreSQL's own, because drivers refuse fewer.
 pub fn make(steps: &mut [Step]) -> Vec<(Purpose, Password)> {
     let make = |(purpose, new): (Purpose, &mut Option<NewCredential>)| {
-        let password = format!("{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        let password = random_password();
         let verifier = Verifier::new(scram_sha_256(password.as_bytes()));
         *new = Some(NewCredential { credential_id: Uuid::new_v4(), verifier });
         (purpose, Password(password))

@@ -70,7 +70,7 @@ fn waits_for(desired: &Desired, to: &GrantTo, found: &GrantRow) -> String {
         GrantTo::Role { role } if found.other_role => {
             format!("role {role} was made again since, and is another one; if it is to have the grant: {command}")
         }
-        // One text for all reasons, so that nobody learns by a grant what roles there are and what they may.
+        // One text for all reasons, so that no tenant learns by a grant what roles there are and what they may.
         GrantTo::Role { role } => format!(
             "there is no role {role} that can have a grant; given when there is. None of the operator's or of the server's \
              provider can, no superuser, none with CREATEROLE or BYPASSRLS, and no member of such; for the role of a tenant name \

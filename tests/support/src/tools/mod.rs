@@ -38,6 +38,33 @@ pub fn until_reloaded(server: &mut PostgresServer, change: impl FnOnce(&mut Post
     wait_until(DEADLINE, "the server read its files again", || loaded() != before).unwrap();
 }
 
+/// A server with a rule that refuses some logins from everywhere, at first none.
+pub struct Refusing {
+    /// The server.
+    pub server: PostgresServer,
+    folder: tempfile::TempDir,
+}
+
+impl Refusing {
+    /// Starts it.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), readable).unwrap();
+        let list = folder.path().join("refused");
+        std::fs::write(&list, "nobody\n").unwrap();
+        let hba = vec![format!("host all @{} all reject", list.display())];
+        let server = PostgresServer::start(PostgresOptions { hba, ..PostgresOptions::default() }).unwrap();
+        Self { server, folder }
+    }
+
+    /// From now on it refuses whom this names, as a rule has it, and no other.
+    pub fn refuse(&mut self, whom: &str) {
+        std::fs::write(self.folder.path().join("refused"), format!("{whom}\n")).unwrap();
+        until_reloaded(&mut self.server, |server| server.reload());
+    }
+}
+
 /// Another database of a test.
 pub struct Further {
     /// The TenantDatabase.
