@@ -1,8 +1,9 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?}; the last five are
--- the operator's clock, up to when a person confirmed that things are taken away, how many tenants' last backups may
--- expire in an hour, the application's own table of institutions or null (see _read_institutions), and what was found
--- of the logins that the survey before named (see _passwords_to_try). Answers the state of the world (see
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?, vacuuming?: bool}; the
+-- last six are the operator's clock, up to when a person confirmed that things are taken away, how many tenants' last
+-- backups may expire in an hour, the application's own table of institutions or null (see _read_institutions), what was
+-- found of the logins that the survey before named (see _passwords_to_try), and that the operator is still at work on
+-- the tables that an earlier survey named (see _live_parts_due). Answers the state of the world (see
 -- heartbeat_lane), what expired and waits, totals, logins to try, and the tenants and backups that changed since the
 -- survey before; besides all tenants, or those of a slice, which is the first byte of their id modulo 10.
 --
@@ -282,7 +283,8 @@ BEGIN
 
         answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),
                                                'bring_back', edu_matrix_hub_schema._to_bring_back(),
-                                               'live_parts_due', edu_matrix_hub_schema._live_parts_due(),
+                                               'live_parts_due', CASE WHEN (options ->> 'vacuuming')::boolean THEN '[]'
+                                                   ELSE edu_matrix_hub_schema._live_parts_due() END,
                                                'logins_to_try', CASE WHEN options ? 'salts' THEN
                                                    edu_matrix_hub_schema._passwords_to_try(started) ELSE '[]' END);
         UPDATE edu_matrix_hub_schema.installation AS i

@@ -17,7 +17,7 @@ use super::{
     plan::{End, Move, PATIENCE, Plan},
     remarks, standby,
     status::{self, Facts, status_of_verdict},
-    survey::survey,
+    survey::{Followed, survey},
     work::Work,
 };
 use crate::{
@@ -159,7 +159,8 @@ impl Pass<'_> {
             std::mem::replace(&mut memory.slice, next)
         });
         let salts = work.memory(|memory| std::mem::take(&mut memory.salts));
-        match survey(lane, slice, Some(salts), desired, ctx).await {
+        let followed = Followed { salts, vacuuming: live_parts::are_under_way(&work) };
+        match survey(lane, slice, Some(followed), desired, ctx).await {
             Ok(found) => self.survey = found,
             Err(_) if lane.is_refused() => return Err(rejoin(&desired.name, ctx, holdings).await),
             Err(error) if error.is_outage() || error.is_misfit() => return Err(Error::Open(error.into())),

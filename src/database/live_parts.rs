@@ -1,9 +1,10 @@
 //! What deletes left free in tenants that are blocked for their quota: their tables are vacuumed as their owners, beside the surveys.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::json;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{caller, work::Work};
 use crate::{
@@ -19,9 +20,40 @@ use crate::{
 /// No session of one tenant may take longer: it keeps a place from others.
 const LONGEST: Duration = Duration::from_mins(5);
 
-/// Vacuums what a survey asked for, unless the tables of an earlier survey are still under way. What is left then is asked for again.
+/// Why the operator could not work as tenants. What a tenant's was is told until it can, or for two hours: it is tried again within
+/// one for as long as the tenant is blocked.
+#[derive(Debug, Default)]
+pub struct SessionProblems(BTreeMap<Uuid, (Instant, String)>);
+
+impl SessionProblems {
+    fn note(&mut self, tenant: Uuid, problem: Option<String>, now: Instant) {
+        self.0.retain(|of, (at, _)| *of != tenant && *at + Self::TOLD > now);
+        self.0.extend(problem.map(|problem| (tenant, (now, problem))));
+    }
+
+    /// That of one tenant, and how many others have one.
+    #[must_use]
+    pub fn told(&self, now: Instant) -> Option<String> {
+        let mut told = self.0.values().filter(|(at, _)| *at + Self::TOLD > now).map(|(_, problem)| problem);
+        let first = told.next()?;
+        Some(match told.count() {
+            0 => first.clone(),
+            others => format!("{first} (and so for {others} more)"),
+        })
+    }
+
+    const TOLD: Duration = Duration::from_hours(2);
+}
+
+/// Whether the tables that an earlier survey asked for are still under way. Until then a survey is to ask for no others, since
+/// those that it asks for count as tried.
+pub fn are_under_way(work: &Work) -> bool {
+    work.memory(|memory| memory.vacuuming.as_ref().is_some_and(|task| !task.is_finished()))
+}
+
+/// Vacuums what a survey asked for.
 pub fn begin(work: &Arc<Work>, due: Vec<LivePartDue>, wake: &Wake) {
-    if due.is_empty() || work.memory(|memory| memory.vacuuming.as_ref().is_some_and(|task| !task.is_finished())) {
+    if due.is_empty() {
         return;
     }
     let (lane, wake, told) = (work.lane.clone(), wake.clone(), work.clone());
@@ -46,10 +78,10 @@ pub fn begin(work: &Arc<Work>, due: Vec<LivePartDue>, wake: &Wake) {
                 }
             };
             let is_news = told.memory(|memory| {
-                let known = memory.session_problem.take().map(|(_, problem)| problem);
-                let is_news = known != problem;
-                memory.session_problem = problem.map(|problem| (Instant::now(), problem));
-                is_news
+                let now = Instant::now();
+                let before = memory.session_problems.told(now);
+                memory.session_problems.note(part.schema_id, problem, now);
+                memory.session_problems.told(now) != before
             });
             if is_news {
                 wake.database(&lane.database);
@@ -83,13 +115,32 @@ async fn one(lane: &Lane, part: &LivePartDue) -> Result<(), Error> {
         })
         .await?;
     let options = json!({ "schema_id": part.schema_id, "tables": vacuumed, "requested_by": requested_by });
-    let result = lane.functions().note_live_part(lane.hold, &options).await?;
-    lane.judge(&result);
+    let result = lane.note_live_part(&options).await?;
     match result.status {
         CallStatus::Success | CallStatus::Unchanged | CallStatus::Partial => Ok(()),
         CallStatus::Busy | CallStatus::Error => {
             let may_pass = result.may_pass() || result.status == CallStatus::Busy;
             Err(Error::Refused { call: "note_live_part", message: result.message, may_pass })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_tenant_that_can_be_worked_as_hides_no_other_that_cannot() {
+        let (mut problems, now) = (SessionProblems::default(), Instant::now());
+        let (first, second) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(problems.told(now), None);
+        problems.note(second, Some("no line for b".to_owned()), now);
+        problems.note(first, None, now);
+        assert_eq!(problems.told(now).as_deref(), Some("no line for b"));
+        problems.note(first, Some("no line for a".to_owned()), now);
+        assert_eq!(problems.told(now).as_deref(), Some("no line for a (and so for 1 more)"));
+        problems.note(first, None, now);
+        assert_eq!(problems.told(now).as_deref(), Some("no line for b"));
+        assert_eq!(problems.told(now + SessionProblems::TOLD), None);
     }
 }

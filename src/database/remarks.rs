@@ -1,9 +1,10 @@
 //! What is to be said of a database that is at work all the same.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use kube::ResourceExt;
+use tokio::time::Instant;
 
 use super::{bring_back, desired::Desired, observe::Observed, open::contested, status, work::Work};
 use crate::{
@@ -143,9 +144,7 @@ fn of_authority(observed: &Observed, work: &Work) -> Option<Verdict> {
 
 /// The operator cannot work as a tenant, so that what deletes left free is not found.
 fn of_sessions(work: &Work) -> Option<Verdict> {
-    let (at, problem) = work.memory(|memory| memory.session_problem.clone())?;
-    // It is tried again within an hour for as long as a tenant is blocked.
-    (at.elapsed() < Duration::from_hours(2)).then_some(())?;
+    let problem = work.memory(|memory| memory.session_problems.told(Instant::now()))?;
     let message =
         format!("{problem}. Until then what tenants that are blocked for their quota delete does not give them room");
     Some(Verdict::of(Reason::TenantSessionRefused, message, true))

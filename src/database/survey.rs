@@ -18,12 +18,20 @@ use crate::{
     telemetry::metrics::{DatabaseLabels, Metrics},
 };
 
-/// Surveys the database and wakes the tenants and backups that changed; `slice` is told whole. `salts` are what was found of the
-/// logins that the survey before named; without any it names none.
+/// What came of what the survey before named.
+pub struct Followed {
+    /// What the server told of the passwords of logins.
+    pub salts: Vec<SaltFound>,
+    /// Whether tables of tenants that are blocked for their quota are still being vacuumed.
+    pub vacuuming: bool,
+}
+
+/// Surveys the database and wakes the tenants and backups that changed; `slice` is told whole. One that follows no other names no
+/// logins to try.
 pub async fn survey(
     lane: &Lane,
     slice: u8,
-    salts: Option<Vec<SaltFound>>,
+    followed: Option<Followed>,
     desired: &Desired,
     ctx: &Context,
 ) -> Result<Option<SurveyAnswer>, Error> {
@@ -36,8 +44,9 @@ pub async fn survey(
         "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
         "institutions": desired.institutions,
     });
-    if let Some(salts) = salts {
+    if let Some(Followed { salts, vacuuming }) = followed {
         wishes["salts"] = json!(salts);
+        wishes["vacuuming"] = json!(vacuuming);
     }
     let started = Instant::now();
     let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{bring_back::Progress, owners::Missed, status::Facts, unseen::Unseen};
+use super::{bring_back::Progress, live_parts::SessionProblems, owners::Missed, status::Facts, unseen::Unseen};
 use crate::{
     api::{TenantDatabase, condition::Verdict, tenant_database::Functions as Mode},
     contract::{HeldBackups, SaltFound},
@@ -92,8 +92,8 @@ pub struct Memory {
     pub salts: Vec<SaltFound>,
     /// What vacuums tables of tenants that are blocked for their quota.
     pub vacuuming: Option<JoinHandle<()>>,
-    /// Why the operator could not work as a tenant.
-    pub session_problem: Option<(Instant, String)>,
+    /// Why the operator could not work as tenants.
+    pub session_problems: SessionProblems,
     /// What does the jobs, until its end is waited for.
     pub runner: Option<JoinHandle<()>>,
 }
@@ -114,7 +114,7 @@ impl Work {
             institution_problem: None,
             salts: Vec::new(),
             vacuuming: None,
-            session_problem: None,
+            session_problems: SessionProblems::default(),
             runner: Some(runner),
         };
         Self { key, lane, facts, memory: Mutex::new(memory) }

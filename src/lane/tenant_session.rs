@@ -87,6 +87,14 @@ impl Lane {
         closed.and(done)
     }
 
+    /// Notes what is free in tables that were vacuumed in such a session.
+    pub async fn note_live_part(&self, options: &serde_json::Value) -> Result<CallResult, Error> {
+        let _place = self.waited(self.places.look()).await?;
+        let result = self.watched(self.functions.note_live_part(self.hold, options).await)?;
+        self.judge(&result);
+        Ok(result)
+    }
+
     /// Counts it among the running jobs, unless the lane is just given up.
     async fn registered(&self, schema_id: Uuid) -> (Running<'_>, watch::Receiver<bool>) {
         let _claiming = self.claiming.lock().await;

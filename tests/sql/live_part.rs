@@ -74,6 +74,15 @@ async fn rows_that_are_deleted_here_and_there_count() {
         assert_eq!(asked.len(), 1);
         assert_eq!((&asked[0]["owner"]["name"], asked[0]["tables"].as_array().unwrap().len()), (&json!("school"), 1));
         assert_eq!(runner.lane.survey(false).await["live_parts_due"], json!([]), "it was just asked for");
+        database.admin.batch_execute("UPDATE edu_matrix_hub_schema.quota_files SET tried_at = NULL").await.unwrap();
+        let busy = runner.lane.survey_with(json!({ "vacuuming": true })).await;
+        assert_eq!(busy["live_parts_due"], json!([]), "the operator is at work on others");
+        assert_eq!(
+            database
+                .one::<i64>("SELECT count(*) FROM edu_matrix_hub_schema.quota_files WHERE tried_at IS NOT NULL")
+                .await,
+            0
+        );
         assert_eq!(vacuumed(&runner).await, 1);
         let (used, freed) = sizes(&runner.lane, &tenant).await;
         assert_eq!(freed, 0);
