@@ -14,6 +14,8 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.schema_operations (
     completed_at timestamptz,
     duration_ms  bigint
 );
+-- The object that the tenant belonged to then: another one may have its name, or the tenant, by the time it is read.
+ALTER TABLE edu_matrix_hub_schema.schema_operations ADD COLUMN IF NOT EXISTS owner_uid text;
 CREATE INDEX IF NOT EXISTS schema_operations_schema_id ON edu_matrix_hub_schema.schema_operations (schema_id, id DESC);
 CREATE INDEX IF NOT EXISTS schema_operations_started_at ON edu_matrix_hub_schema.schema_operations (started_at);
 ALTER TABLE edu_matrix_hub_schema.schema_operations ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

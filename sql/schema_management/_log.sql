@@ -54,9 +54,10 @@ BEGIN
         END IF;
     END IF;
     INSERT INTO edu_matrix_hub_schema.schema_operations AS o
-        (schema_id, type, status, description, metadata, error, sqlstate, requested_by, started_at,
+        (schema_id, type, status, description, metadata, error, sqlstate, requested_by, owner_uid, started_at,
          completed_at, duration_ms)
-    VALUES ($1, $2, $3, $6, $7, $8, $9, coalesce($4, session_user::text), $5, clock_timestamp(),
+    VALUES ($1, $2, $3, $6, $7, $8, $9, coalesce($4, session_user::text),
+            (SELECT t.owner_uid FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = $1), $5, clock_timestamp(),
             (1000 * extract(epoch FROM clock_timestamp() - $5))::bigint)
     RETURNING o.id INTO id;
     RETURN id;

@@ -111,6 +111,11 @@ BEGIN
                     reported = NULL, updated_at = now()
                 WHERE t.owner_cluster = former
                 RETURNING t.taken_over
+            ), grants AS (
+                -- No namespace of the lost cluster is one of this: who is granted something is looked for here by name.
+                UPDATE edu_matrix_hub_schema.tenant_grants AS g SET grantee_namespace_uid = NULL
+                FROM edu_matrix_hub_schema.tenant_schemas AS t
+                WHERE t.id = g.schema_id AND t.owner_cluster = former AND g.grantee_namespace_uid IS NOT NULL
             ), backups AS (
                 UPDATE edu_matrix_hub_schema.schema_backups AS b SET object_cluster = here, object_namespace_uid = NULL
                 WHERE b.object_cluster = former

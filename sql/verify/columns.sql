@@ -186,6 +186,7 @@ BEGIN
             ('schema_operations', 'column', 'error', 'text'),
             ('schema_operations', 'column', 'sqlstate', 'text'),
             ('schema_operations', 'column', 'requested_by', 'text NOT NULL'),
+            ('schema_operations', 'column', 'owner_uid', 'text'),
             ('schema_operations', 'column', 'started_at', 'timestamp with time zone NOT NULL'),
             ('schema_operations', 'column', 'completed_at', 'timestamp with time zone'),
             ('schema_operations', 'column', 'duration_ms', 'bigint'),

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::backup_world::{Worker, World, id, observe, with_world};
+use crate::grants::{give, grant, may, school_and_reporting};
 use crate::support::{call, expect, owner};
 
 /// The claimant: a cluster and a TenantDatabase.
@@ -110,6 +111,8 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
             expect(&worker.step("restore_tenant_schema", &restore).await, "success");
         }
         assert_eq!(world.text("SELECT a FROM gone.t").await, "7");
+        let by = "SELECT string_agg(DISTINCT owner_uid, ', ' ORDER BY owner_uid) FROM edu_matrix_hub_schema.schema_operations WHERE schema_id";
+        assert_eq!(world.text(&format!("{by} = '{}'", school.id)).await, "uid-school, uid-school-2", "who it was of then");
         assert_eq!(rows(&world).await, "gone cluster-2 active, hand active, left cluster-2 active, school cluster-2 active");
         let request = json!({ "cluster": "cluster-2", "namespace": "team-a", "name": "nightly", "uid": "made again", "tenant_uid": "uid-school-2",
                               "backup_id": snapshot["detail"]["backup_id"] });
@@ -131,6 +134,39 @@ async fn tenants_of_a_lost_cluster_wait_for_their_objects_in_the_new_one() {
         expect(&worker.step("release_tenants", &deleted).await, "success");
         let expected = "gone cluster-2 active taken over, hand active, left cluster-2 released, school cluster-2 released taken over";
         assert_eq!(rows(&world).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grants_find_their_grantees_in_the_namespaces_of_the_new_cluster() {
+    with_world(|world: World| async move {
+        let lost = Worker::claim(world.session().await).await;
+        let (school, reporting) = school_and_reporting(&world.database).await;
+        let namespace = "UPDATE edu_matrix_hub_schema.tenant_schemas SET owner_namespace_uid = 'lost'";
+        world.database.admin.batch_execute(namespace).await.unwrap();
+        expect(&give(&world.database, &school, json!([grant("reporting", &["Read"])])).await, "success");
+        lost.survey().await;
+
+        let client = world.session().await;
+        let claimed = call(&client, "claim_lane", &taking_over("cluster-2", "cluster-1")).await;
+        let worker = Worker {
+            epoch: claimed["detail"]["epoch"].as_i64().unwrap(),
+            installation: id(&claimed["detail"]["installation_id"]),
+            client,
+        };
+        for tenant in [&school, &reporting] {
+            let mut object = moved(&tenant.schema);
+            object["namespace_uid"] = json!("new");
+            expect(
+                &worker.step("reclaim_tenant_schema", &tenant.options(&json!({ "owner": object }))).await,
+                "success",
+            );
+        }
+        let same = school.options(&json!({ "grants": [grant("reporting", &["Read"])] }));
+        worker.step("set_tenant_grants", &same).await;
+        expect(&worker.step("repair_tenant_schema", &school.options(&json!({}))).await, "unchanged");
+        assert!(may(&world.database, &reporting.reader, "SELECT * FROM school.pupils").await);
     })
     .await;
 }
