@@ -236,6 +236,9 @@ BEGIN
                  AND h.value = CASE w.name WHEN 'search_path' THEN quote_ident(w.value) ELSE w.value END
                 WHERE h.name IS NULL OR w.name IS NULL) AS x
             GROUP BY x.whose) AS d
+        -- Those of a former login end with it. It has none of its own where an operator was killed that had just issued
+        -- its password, which has reached no Secret.
+        WHERE o.in_use OR d.whose <> 'login'
 
         UNION ALL
         -- What a migration made without being the owner, as after SET ROLE NONE, is the owner's as well, also when its

@@ -92,6 +92,15 @@ impl Credential {
         if self.secret.stays { SecretRetention::Retained } else { SecretRetention::Owned }
     }
 
+    /// The request for another password, if one that was issued then has followed it.
+    #[must_use]
+    pub fn followed_at(&self, issued: Timestamp) -> Option<&String> {
+        let asked = |request: &String| request.trim().parse::<Timestamp>().ok();
+        self.request
+            .as_ref()
+            .filter(|request| asked(request).is_some_and(|asked| asked.as_second() <= issued.as_second()))
+    }
+
     /// Whether a status tells of this credential in this Secret.
     #[must_use]
     pub fn is_told(&self, told: &CredentialsStatus, found: &CredentialRow) -> bool {

@@ -2,8 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt, api::ListParams};
-use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
+use tenant_schema_operator::api::{
+    SchemaBackup, TenantSchema,
+    credentials::{CREDENTIAL_ID, CredentialsStatus},
+};
+use tokio_postgres::{NoTls, config::SslMode};
 
 use crate::world::{World, condition};
 
@@ -11,8 +16,12 @@ use crate::world::{World, condition};
 const EXPLAINED: [&str; 4] = ["Conflict", "DropNotConfirmed", "SchemaMissing", "LimitExceeded"];
 
 /// The rows of tenants that belong to an object. A tenant that was taken over waits for its object without end.
-const ROWS: &str = "SELECT owner_uid, id, schema_name FROM edu_matrix_hub_schema.tenant_schemas \
+const ROWS: &str = "SELECT owner_uid, id, schema_name, status FROM edu_matrix_hub_schema.tenant_schemas \
                     WHERE status IN ('active', 'suspended') AND owner_uid IS NOT NULL AND NOT taken_over";
+
+/// The credentials of tenants that are open.
+const CREDENTIALS: &str = "SELECT t.owner_uid, c.purpose, c.credential_id FROM edu_matrix_hub_schema.tenant_credentials AS c \
+                           JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = c.schema_id WHERE t.status = 'active'";
 
 /// With what the name of every schema of this world begins, so that its roles can be told from those of others.
 pub fn prefix(world: &World) -> String {
@@ -26,12 +35,13 @@ pub async fn differences(world: &World) -> Vec<String> {
     let backups = Api::<SchemaBackup>::all(world.client.clone()).list(&own).await.unwrap();
     let sql = include_str!("agreement.sql").replace("$prefix", &prefix(world));
     let mut differences: Vec<_> = world.sql(&sql).lines().map(str::to_owned).collect();
+    let credentials = world.sql(CREDENTIALS);
     let mut rows: BTreeMap<_, _> = world
         .sql(ROWS)
         .lines()
         .map(|line| {
             let mut parts = line.split('|').map(str::to_owned);
-            (parts.next().unwrap(), (parts.next().unwrap(), parts.next().unwrap()))
+            (parts.next().unwrap(), (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap()))
         })
         .collect();
     for tenant in &tenants {
@@ -50,8 +60,24 @@ pub async fn differences(world: &World) -> Vec<String> {
             || tenant.metadata.deletion_timestamp.is_some()
         {
             differences.push(format!("tenant {name} is not settled: {:?}", condition(tenant, "Reconciling")));
-        } else if row.as_ref().map(|(id, _)| id) != status.schema_id.as_ref() {
+        } else if row.as_ref().map(|(id, ..)| id) != status.schema_id.as_ref() {
             differences.push(format!("tenant {name} is Ready as {:?} and the registry has {row:?}", status.schema_id));
+        } else if row.is_some_and(|(.., status)| status == "active") {
+            for (purpose, wanted, told) in [
+                ("connection", &tenant.spec.connection_secret, &status.credentials),
+                ("migration", &tenant.spec.migration_secret, &status.migration_credentials),
+            ] {
+                let Some(wanted) = wanted else { continue };
+                let told = told.clone().unwrap_or_default();
+                let row =
+                    format!("{}|{purpose}|{}", tenant.uid().unwrap(), told.credential_id.as_deref().unwrap_or("none"));
+                if !credentials.lines().any(|line| line == row) {
+                    differences
+                        .push(format!("the status of tenant {name} has {row}, and the registry:\n{credentials}"));
+                } else if let Err(problem) = connects(world, &wanted.name, &told).await {
+                    differences.push(format!("the Secret {} of tenant {name}: {problem}", wanted.name));
+                }
+            }
         }
     }
     for (namespace, name, tables) in world.table_counts().unwrap_or_default() {
@@ -61,7 +87,7 @@ pub async fn differences(world: &World) -> Vec<String> {
             differences.push(format!("tenant {name} has {tables} tables and shows {shown:?}"));
         }
     }
-    differences.extend(rows.values().map(|(_, schema)| format!("tenant {schema} lives and has no object")));
+    differences.extend(rows.values().map(|(_, schema, _)| format!("tenant {schema} lives and has no object")));
     let lives = |name: &str| {
         let tenant = tenants.iter().find(|tenant| tenant.name_any() == name);
         tenant.is_some_and(|tenant| condition(tenant, "Ready").is_some_and(|(status, ..)| status == "True"))
@@ -74,4 +100,18 @@ pub async fn differences(world: &World) -> Vec<String> {
         }
     }
     differences
+}
+
+/// Whether a Secret has the credential that the status tells of, and a session is let in by it.
+pub async fn connects(world: &World, name: &str, told: &CredentialsStatus) -> Result<(), String> {
+    let secret = world.api::<Secret>().get_opt(name).await.unwrap().ok_or("it is not there")?;
+    if secret.annotations().get(CREDENTIAL_ID) != told.credential_id.as_ref() {
+        return Err(format!("it has {:?}, and the status {:?}", secret.annotations(), told.credential_id));
+    }
+    let data = secret.data.unwrap_or_default();
+    let key = |key: &str| data.get(key).map(|value| String::from_utf8_lossy(&value.0).into_owned()).unwrap_or_default();
+    let mut config = tokio_postgres::Config::new();
+    config.host(&world.postgres.host).port(world.postgres.port).dbname(key("database")).ssl_mode(SslMode::Disable);
+    config.user(key("username")).password(key("password"));
+    config.connect(NoTls).await.map(drop).map_err(|error| format!("{}: {error:?}", key("username")))
 }

@@ -3,6 +3,10 @@ WITH tenant AS (
     SELECT t.*, t.status IN ('active', 'suspended', 'released') AS lives FROM edu_matrix_hub_schema.tenant_schemas AS t
 ), kept AS (
     SELECT b.* FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.state = 'complete'
+), own AS (
+    SELECT t.id, t.lives, r.name
+    FROM edu_matrix_hub_schema.tenant_schemas AS row
+    JOIN tenant AS t ON t.id = row.id, unnest(edu_matrix_hub_schema._own_roles(row)) AS r (name)
 ), role AS (
     SELECT t.id, t.lives, t.schema_name, r.name
     FROM tenant AS t, unnest(ARRAY[t.owner_role, t.reader_role, t.writer_role]) AS r (name)
@@ -33,6 +37,6 @@ UNION ALL
 SELECT format('role %s belongs to no tenant', p.rolname)
 FROM pg_roles AS p
 WHERE starts_with(p.rolname, '$prefix')
-  AND NOT EXISTS (SELECT FROM role AS r
+  AND NOT EXISTS (SELECT FROM own AS r
                   WHERE r.name = p.rolname
                     AND (r.lives OR EXISTS (SELECT FROM kept AS b WHERE b.schema_id = r.id AND b.method = 'SetAside')));

@@ -1,5 +1,5 @@
 //! A stand-in for the API server that answers, refuses and counts request by request. It is spoken to without TLS and
-//! passes on what it is told to the real one, as administrator.
+//! passes on what it is told to the real one, in the operator's name.
 
 use std::{
     future::pending,
@@ -13,7 +13,7 @@ use axum::{
     Router,
     body::{Body, to_bytes},
     extract::{Request, State},
-    http::{Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures::StreamExt;
@@ -35,6 +35,7 @@ pub struct Api {
 
 struct Shared {
     client: Client,
+    user: HeaderValue,
     at_write: AtWrite,
     /// With what every request is answered, if not by the API server.
     refusal: Mutex<Option<StatusCode>>,
@@ -44,12 +45,13 @@ struct Shared {
 }
 
 impl Api {
-    /// Passes on to where this client leads.
-    pub async fn start(client: Client, at_write: AtWrite) -> Self {
+    /// Passes on to where this client leads, which may act in the name of this user.
+    pub async fn start(client: Client, user: &str, at_write: AtWrite) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let state = Arc::new(Shared {
             client,
+            user: HeaderValue::from_str(user).unwrap(),
             at_write,
             refusal: Mutex::new(None),
             refused: AtomicUsize::new(0),
@@ -101,6 +103,8 @@ async fn pass_on(state: Arc<Shared>, request: Request) -> Response {
     for own in [header::HOST, header::CONTENT_LENGTH, header::CONNECTION] {
         head.headers.remove(own);
     }
+    head.headers.insert("Impersonate-User", state.user.clone());
+    head.headers.insert("Impersonate-Group", HeaderValue::from_static("system:masters"));
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let mut ended = state.watches.subscribe();
     let request = axum::http::Request::from_parts(head, kube::client::Body::from(body.to_vec()));

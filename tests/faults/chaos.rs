@@ -11,13 +11,15 @@ use std::{
 
 use axum::http::StatusCode;
 use devcluster::{PostgresServer, StopMode};
+use jiff::Timestamp;
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{
-    CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECONCILE_REQUESTED_AT, RECREATE, SchemaBackup, TenantSchema,
+    CONFIRM_DELETIONS, CONFIRM_DROP, PAUSED, RECLAIM, RECONCILE_REQUESTED_AT, RECREATE, REVOKE_CREDENTIALS,
+    ROTATE_REQUESTED_AT, SchemaBackup, TenantSchema,
 };
 use tokio::time::sleep;
 
@@ -104,7 +106,7 @@ impl Soak {
     async fn act(&mut self) {
         let (tenant, number) = (self.chance.below(TENANTS), self.number());
         let (name, schema) = (format!("t{tenant}"), self.schema(tenant));
-        let choice = self.chance.below(20);
+        let choice = self.chance.below(22);
         let spec = self.spec(tenant, number);
         let world = &self.ground.world;
         let tenants = world.api::<TenantSchema>();
@@ -137,6 +139,11 @@ impl Soak {
                     drop(world.api::<SchemaBackup>().delete(&backups[chosen].name_any(), &parameters).await);
                 }
             }
+            17 => self.annotate(&name, ROTATE_REQUESTED_AT, json!(Timestamp::now().to_string())).await,
+            18 => {
+                let value = self.chance.one_of(&[Some(&schema), None]);
+                self.annotate(&name, REVOKE_CREDENTIALS, json!(value)).await;
+            }
             _ => self.mark(tenant, &schema, number),
         }
     }
@@ -147,12 +154,28 @@ impl Soak {
         } else {
             &["BackupThenDrop", "Drop", "Drop", "Retain"]
         };
-        json!({
+        let mut spec = json!({
             "schemaName": self.schema(tenant), "config": { "number": number },
-            "quota": { "limit": self.chance.one_of(&["1Gi", "5Gi"]) },
-            "access": self.chance.one_of(&["ReadWrite", "ReadWrite", "Suspended"]),
+            "quota": { "limit": self.chance.one_of(&["1Gi", "5Gi"]), "enforcement": "Block" },
+            "access": self.chance.one_of(&["ReadWrite", "ReadWrite", "ReadOnly", "Suspended"]),
             "deletionPolicy": self.chance.one_of(policies),
-        })
+        });
+        for (name, parts) in [("connectionSecret", 2), ("migrationSecret", 3)] {
+            if tenant.is_multiple_of(parts) && self.chance.below(4) > 0 {
+                spec[name] = json!({ "name": format!("t{tenant}-{}", name.to_lowercase()) });
+            }
+        }
+        if self.chance.below(2) == 0 {
+            let to = format!("t{}", (tenant + 1 + self.chance.below(TENANTS - 1)) % TENANTS);
+            let privilege = self.chance.one_of(&["Read", "Write"]);
+            spec["grants"] = json!([{ "to": { "tenantSchema": { "name": to } }, "privileges": [privilege] }]);
+        }
+        if self.chance.below(3) == 0 {
+            let policy = json!({ "name": "own-rows", "column": "mark", "setting": "app.mark" });
+            let mode = self.chance.one_of(&["Required", "BestEffort"]);
+            spec["rowLevelSecurity"] = json!({ "mode": mode, "policies": [policy] });
+        }
+        spec
     }
 
     async fn annotate(&self, name: &str, key: &str, value: Value) {

@@ -50,8 +50,8 @@ impl Drop for Operator {
     }
 }
 
-/// Counts what an operator writes: what makes, changes or removes an object, and every call of a function that changes the
-/// database. Leases and Events are left out: the first are written by the clock, and nothing ever reads the second.
+/// Counts what an operator writes: what makes, changes or removes an object, every Secret, and every call of a function that changes
+/// the database. Leases and Events are left out: the first are written by the clock, and nothing ever reads the second.
 #[derive(Default)]
 pub struct Pen(Mutex<Ink>);
 
@@ -118,7 +118,9 @@ impl Pen {
     }
 
     fn at_write(&self, method: &Method, path: &str) -> Cut {
-        self.write(|| format!("{method} {path}"), path.starts_with("/apis/edumatrixhub.io/"))
+        // What is created without a name is the proof that the policy on Secrets is in force.
+        let counts = path.starts_with("/apis/edumatrixhub.io/") || path.contains("/secrets/");
+        self.write(|| format!("{method} {path}"), counts)
     }
 }
 
@@ -139,7 +141,9 @@ impl Ground {
         let (at_commit, at_write) = (pen.clone(), pen.clone());
         let database = Wire::listening(world.postgres.port, Box::new(move |call| at_commit.at_commit(call)));
         world.write_secret(json!({ "port": database.address.port().to_string() })).await;
-        let api = Api::start(world.client.clone(), Box::new(move |method, path| at_write.at_write(method, path))).await;
+        world.guard_secrets();
+        let write = Box::new(move |method: &Method, path: &str| at_write.at_write(method, path));
+        let api = Api::start(world.client.clone(), &world.operator_user(), write).await;
         let network = Wire::to(api.port);
         let kubeconfig = NamedTempFile::new().unwrap();
         let text = json!({

@@ -7,12 +7,19 @@
 use std::{fmt::Write, iter::once, time::Duration};
 
 use devcluster::shared;
+use jiff::Timestamp;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::{CONFIRM_ADOPT, CONFIRM_DROP, RECLAIM, SchemaBackup, TenantSchema};
+use tenant_schema_operator::api::{
+    CONFIRM_ADOPT, CONFIRM_DROP, RECLAIM, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, SchemaBackup, TenantSchema,
+};
 use tokio::time::{Instant, sleep};
 
-use super::{agreement::prefix, ground::Ground, wire::Cut};
+use super::{
+    agreement::{connects, prefix},
+    ground::Ground,
+    wire::Cut,
+};
 use crate::world::{DEADLINE, World};
 
 /// More writes than this are a storm.
@@ -32,10 +39,15 @@ enum Scenario {
     ReclaimLiving,
     ReclaimSetAside,
     Adopt,
+    Publish,
+    Rotate,
+    Revoke,
+    RetainSecrets,
 }
 
 use Scenario::{
-    Adopt, Change, Create, Drop, PurgeSnapshot, ReclaimLiving, ReclaimSetAside, Retain, SetAside, Snapshot, Suspend,
+    Adopt, Change, Create, Drop, Publish, PurgeSnapshot, ReclaimLiving, ReclaimSetAside, Retain, RetainSecrets, Revoke,
+    Rotate, SetAside, Snapshot, Suspend,
 };
 
 /// The tenant of one run.
@@ -44,21 +56,36 @@ struct Subject {
     schema: String,
 }
 
+impl Subject {
+    fn owner_secret(&self) -> String {
+        format!("{}-owner", self.name)
+    }
+}
+
 impl Scenario {
     fn spec(self, subject: &Subject) -> Value {
         let policy = match self {
             Drop => "Drop",
-            Retain | ReclaimLiving => "Retain",
+            Retain | ReclaimLiving | RetainSecrets => "Retain",
             _ => "BackupThenDrop",
         };
         let existing = if self == Adopt { "Adopt" } else { "Fail" };
-        json!({ "schemaName": subject.schema, "deletionPolicy": policy, "existingSchema": existing })
+        let mut spec = json!({ "schemaName": subject.schema, "deletionPolicy": policy, "existingSchema": existing });
+        if self.has_secrets() {
+            spec["connectionSecret"] = json!({ "name": subject.name });
+            spec["migrationSecret"] = json!({ "name": subject.owner_secret() });
+        }
+        spec
+    }
+
+    fn has_secrets(self) -> bool {
+        matches!(self, Publish | Rotate | Revoke | RetainSecrets)
     }
 
     /// Everything up to what is tried; the operator runs undisturbed.
     async fn prepare(self, ground: &Ground, subject: &Subject) {
         let (world, Subject { name, schema }) = (&ground.world, subject);
-        if self == Create {
+        if matches!(self, Create | Publish) {
             return;
         }
         if self == Adopt {
@@ -85,6 +112,14 @@ impl Scenario {
                 world.apply_backup(name, spec).await;
                 world.until_ready(&world.api::<SchemaBackup>(), name, "True", "Completed").await;
             }
+            Rotate => {
+                // A request counts from the second after the last password was published.
+                let status = world.api::<TenantSchema>().get(name).await.unwrap().status.unwrap();
+                let told = [status.credentials, status.migration_credentials]
+                    .map(|told| told.unwrap().published_time.unwrap().0);
+                let is_later = async || told.iter().all(|time| Timestamp::now().duration_since(*time).as_secs() >= 1);
+                world.eventually("the clock has moved on", is_later).await;
+            }
             _ => {}
         }
     }
@@ -98,7 +133,7 @@ impl Scenario {
             spec
         };
         match self {
-            Create => drop(world.apply_tenant(name, self.spec(subject)).await),
+            Create | Publish => drop(world.apply_tenant(name, self.spec(subject)).await),
             Change => {
                 let spec = change(json!({ "config": { "grade": 7 }, "quota": { "limit": "1Gi" } }));
                 world.apply_tenant(name, spec).await;
@@ -112,7 +147,12 @@ impl Scenario {
                 let digest = World::value_told(&message, CONFIRM_ADOPT);
                 world.annotate::<TenantSchema>(name, CONFIRM_ADOPT, &digest).await;
             }
-            SetAside | Retain => {
+            Rotate => {
+                let value = Timestamp::now().to_string();
+                world.annotate::<TenantSchema>(name, ROTATE_REQUESTED_AT, &value).await;
+            }
+            Revoke => world.annotate::<TenantSchema>(name, REVOKE_CREDENTIALS, &subject.schema).await,
+            SetAside | Retain | RetainSecrets => {
                 world.api::<TenantSchema>().delete(name, &DeleteParams::default()).await.unwrap();
             }
             ReclaimLiving | ReclaimSetAside => {
@@ -156,7 +196,8 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
     let tenant = world.api::<TenantSchema>().get_opt(name).await.unwrap();
     let backup = world.api::<SchemaBackup>().get_opt(name).await.unwrap();
     let mut text = String::new();
-    for object in [tenant.map(|tenant| json!(tenant)), backup.map(|backup| json!(backup))].iter_mut().flatten() {
+    for object in [tenant.clone().map(|tenant| json!(tenant)), backup.map(|backup| json!(backup))].iter_mut().flatten()
+    {
         let kept = json!({
             "annotations": object["metadata"]["annotations"], "finalizers": object["metadata"]["finalizers"],
             "spec": object["spec"], "status": steady(object["status"].take()),
@@ -171,6 +212,19 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
     let mut ids = ids.split('|');
     let sql = include_str!("../converge/state.sql").replace("$uid", ids.next().unwrap()).replace("$name", schema);
     let mut left: Value = serde_json::from_str(&world.sql(&sql)).unwrap();
+    if let Some(tenant) = &tenant {
+        let status = tenant.status.clone().unwrap_or_default();
+        for (name, told) in [(name, status.credentials), (&subject.owner_secret(), status.migration_credentials)] {
+            let Some(told) = told else { continue };
+            writeln!(text, "{name}: {:?}", connects(world, name, &told).await).unwrap();
+        }
+    }
+    // A password that reached no Secret is issued again, by the other login.
+    if let Some(logins) = left["row"]["logins"].as_array_mut() {
+        logins.iter_mut().for_each(|login| *login = json!(login.as_str().unwrap().trim_end_matches(['a', 'b'])));
+        logins.sort_by_key(ToString::to_string);
+        logins.dedup();
+    }
     if let Some(jobs) = left["jobs"].as_array_mut() {
         // A job that was done may be asked for again by an operator that does not know it, and finds nothing to do.
         jobs.dedup();
@@ -184,12 +238,20 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
     }
     // What was confirmed is another one for each schema.
     let digest = regex::Regex::new("confirm-adopt\": \"[0-9a-f]{32}").unwrap();
-    without_digits(&digest.replace_all(&text, "confirm-adopt"))
+    let time = regex::Regex::new(r"\d{4}-\d\d-\d\dT[\d:.]+Z").unwrap();
+    without_digits(&time.replace_all(&digest.replace_all(&text, "confirm-adopt"), "TIME"))
 }
 
 /// A status without times, sizes and identities.
 fn steady(mut status: Value) -> Value {
-    const UNSTEADY: [&str; 14] = [
+    const UNSTEADY: [&str; 20] = [
+        // Whether the Secret has what the status tells is looked at apart.
+        "credentialId",
+        "login",
+        "secretUid",
+        "publishedTime",
+        "nextRotationTime",
+        "previousUntil",
         "lastTransitionTime",
         "since",
         "roles",
@@ -254,6 +316,15 @@ async fn undisturbed(ground: &Ground, scenario: Scenario, subject: &Subject) -> 
     if scenario == Drop {
         // Until the operator has heard the confirmation, its question is still an end that a person explains.
         ground.world.until_gone(&ground.world.api::<TenantSchema>(), &subject.name).await;
+    }
+    if matches!(scenario, Rotate | Revoke) {
+        let followed = async || {
+            let status =
+                ground.world.api::<TenantSchema>().get(&subject.name).await.unwrap().status.unwrap_or_default();
+            let told = [status.credentials, status.migration_credentials].into_iter().flatten();
+            told.filter(|told| told.rotated.is_some() || told.revoked.is_some()).count() == 2
+        };
+        ground.world.eventually("it is followed", followed).await;
     }
     ground.agree().await;
     state(ground, subject).await
@@ -320,4 +391,8 @@ killed! {
     a_kill_while_a_living_schema_is_reclaimed: ReclaimLiving,
     a_kill_while_a_schema_that_was_set_aside_is_reclaimed: ReclaimSetAside,
     a_kill_while_a_schema_is_adopted: Adopt,
+    a_kill_while_secrets_are_published: Publish,
+    a_kill_while_passwords_are_renewed: Rotate,
+    a_kill_while_leaked_passwords_are_closed: Revoke,
+    a_kill_while_a_tenant_with_secrets_is_let_go: RetainSecrets,
 }

@@ -83,7 +83,7 @@ fn adopted(
         secret_uid: uid.clone(),
         published_time: Some(whole_seconds(found.issued_at)),
         previous_until: found.previous_until.map(whole_seconds),
-        rotated: told.rotated.clone(),
+        rotated: wanted.followed_at(found.issued_at).or(told.rotated.as_ref()).cloned(),
         ..CredentialsStatus::default()
     })
 }

@@ -66,7 +66,7 @@ impl Stage {
         let rival = format!("{}-two", world.operator_namespace);
         world.make_namespace(&rival, json!({})).await;
         let databases = [(); 2].map(|()| Wire::to(server.info().port));
-        let api = Api::start(world.client.clone(), Box::new(|_, _| Cut::Not)).await;
+        let api = Api::start(world.client.clone(), &world.operator_user(), Box::new(|_, _| Cut::Not)).await;
         let networks = [(); 2].map(|()| Wire::to(api.port));
         let kubeconfigs = networks.each_ref().map(kubeconfig);
         let stage = Self {

@@ -215,7 +215,9 @@ fn a_secret_that_is_refused_is_told_and_no_password_is_issued_for_it() {
 fn what_was_done_and_not_told_is_not_done_again() {
     let before = told(json!({ "credentialId": "66666666-6666-4666-8666-666666666666" }));
     let rotate = annotated(asked(before.clone(), json!({})), ROTATE_REQUESTED_AT, "2026-12-30T00:00:00Z");
-    check_secret("credential_rotated_untold", &rotate, kept(former("2026-12-31T00:30:00Z")), same());
+    let mut row = former("2026-12-31T00:30:00Z");
+    row["issued_at"] = json!("2026-12-30T00:00:01Z");
+    check_secret("credential_rotated_untold", &rotate, kept(row), same());
     let revoke = annotated(asked(before, json!({})), REVOKE_CREDENTIALS, "school");
     check_secret("credential_revoked_untold", &revoke, kept(json!({})), same());
 }
