@@ -1,9 +1,9 @@
 -- Looks after all tenants of the database at once: drift, usage, expired backups, the length of the log. options:
--- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?, vacuuming?: bool}; the
--- last six are the operator's clock, up to when a person confirmed that things are taken away, how many tenants' last
--- backups may expire in an hour, the application's own table of institutions or null (see _read_institutions), what was
--- found of the logins that the survey before named (see _passwords_to_try), and that the operator is still at work on
--- the tables that an earlier survey named (see _live_parts_due). Answers the state of the world (see
+-- {everything?: bool, slice?: 0 to 9, now?, confirmed_until?, expiry_limit?, institutions?, salts?, vacuuming?: bool};
+-- the last six are the operator's clock, up to when a person confirmed that things are taken away, how many tenants'
+-- last backups may expire in an hour, the application's own table of institutions or null (see _read_institutions),
+-- what was found of the logins that the survey before named (see _passwords_to_try), and that the operator is still at
+-- work on the tables that an earlier survey named (see _live_parts_due). Answers the state of the world (see
 -- heartbeat_lane), what expired and waits, totals, logins to try, and the tenants and backups that changed since the
 -- survey before; besides all tenants, or those of a slice, which is the first byte of their id modulo 10.
 --

@@ -38,7 +38,7 @@ fn as_app(world: &World, statement: &str) -> Result<String, String> {
 }
 
 /// Runs what the message asks a DBA for, if it asks for anything.
-fn help(world: &World, message: &str) {
+pub fn help(world: &World, message: &str) {
     let Some((_, asked)) = message.split_once("a DBA has to run, in this database: ") else { return };
     let statements = asked.split("; to adopt it then").next().unwrap();
     for statement in statements.split("; ") {
@@ -49,7 +49,7 @@ fn help(world: &World, message: &str) {
     }
 }
 
-async fn confirm(world: &World, name: &str, message: &str) {
+pub async fn confirm(world: &World, name: &str, message: &str) {
     world.annotate::<TenantSchema>(name, CONFIRM_ADOPT, &World::value_told(message, CONFIRM_ADOPT)).await;
 }
 

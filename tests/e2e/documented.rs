@@ -40,7 +40,7 @@ fn succeeds(page: &Path, command: &mut Command, text: &str) -> String {
 }
 
 /// What these tests do in their world.
-trait Documented {
+pub trait Documented {
     fn translated(&self, text: &str) -> String;
     fn shell(&self, page: &Path, place: &Path, text: &str) -> String;
     fn typed(&self, page: &Path, text: &str, stays: bool) -> String;

@@ -18,6 +18,7 @@ mod adopt;
 mod adoption;
 mod adoption_hostile;
 mod adoption_lost;
+mod across;
 mod adoption_world;
 mod application;
 mod backup_world;
