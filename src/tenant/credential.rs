@@ -48,8 +48,11 @@ pub struct Credential {
     pub grace_seconds: i32,
     /// How long a password lives.
     pub period: SignedDuration,
-    /// Another one is to be issued: its time has come, a user asked for it, or the Secret is to have an owner or none.
+    /// Another one is to be issued: its time has come, or a user asked for it.
     pub rotates: bool,
+    /// The Secret is to have an owner or none, which takes another password too. That waits until no former login is open, which it
+    /// would close.
+    pub changes_owner: bool,
     /// A user said that it has leaked, which was not followed yet.
     pub is_revoked: bool,
     /// What the annotation by which a user says so has for its value, followed or not.
@@ -171,9 +174,8 @@ fn wanted(
     // A Secret that is to stay when the object goes has no owner from the start: to take it off later needs another password, which
     // in the end there may be no database to issue.
     let stays = policy == DeletionPolicy::Retain;
-    let rotates = |published: &CredentialsStatus| {
-        is_due(published) || published.is_rotation_requested(&tenant.metadata, now) || published.secret_stays() != stays
-    };
+    let rotates =
+        |published: &CredentialsStatus| is_due(published) || published.is_rotation_requested(&tenant.metadata, now);
     Some(Credential {
         purpose: purpose.clone(),
         client: database.and_then(|database| database.spec.client_endpoint.clone()),
@@ -191,6 +193,7 @@ fn wanted(
         grace_seconds: spec.rotation_grace_seconds.unwrap_or(Credentials::DEFAULT_ROTATION_GRACE_SECONDS),
         period,
         rotates: published.is_some_and(rotates),
+        changes_owner: published.is_some_and(|published| published.secret_stays() != stays),
         is_revoked: published.is_some_and(|published| published.revocation(&tenant.metadata, schema_name).is_some()),
         request: rotation_requested(&tenant.metadata, now)
             .and_then(|_| tenant.annotations().get(ROTATE_REQUESTED_AT).cloned()),
@@ -200,7 +203,7 @@ fn wanted(
 }
 
 /// What is published for a deleted tenant that stays, so that its Secrets do not go with the object that owns them, and what the status
-/// tells of those before; nothing of one that stays already.
+/// tells of those before.
 pub(super) fn left_behind(
     tenant: &TenantSchema,
     resolved: &Resolved,
@@ -208,7 +211,7 @@ pub(super) fn left_behind(
 ) -> Vec<(Credential, CredentialsStatus)> {
     let spec = credentials(tenant, resolved.database.as_deref(), &mut Vec::new());
     let left = |purpose| {
-        let told = told(tenant, &purpose).filter(|told| told.secret_uid.is_some() && !told.secret_stays())?;
+        let told = told(tenant, &purpose).filter(|told| told.secret_uid.is_some())?;
         let wanted = wanted(tenant, resolved, &purpose, &spec, schema_name, DeletionPolicy::Retain)?;
         Some((wanted, told.clone()))
     };
@@ -259,5 +262,6 @@ fn secret(owner: &ObjectMeta, name: String, uid: Option<String>, stays: bool) ->
         owner_name: owner.name.clone().unwrap_or_default(),
         owner_uid: owner.uid.clone().unwrap_or_default(),
         stays,
+        given_to: None,
     }
 }

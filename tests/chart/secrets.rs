@@ -343,7 +343,16 @@ fn secrets_of_tenants_are_written_replaced_and_stay() {
         account.update(&named(&again)).is_refused_by_policy("the one that is there belongs to another");
         account.update(&again).is_taken();
         assert_eq!(uid_of(ground, &secret), uid);
-        account.update(&left).is_taken();
+        // So has the object that is given the tenant, and no other; while it has an owner, that is nobody.
+        let given = |secret: &Value| annotated(secret.clone(), "given-to", "two");
+        account.update(&given(&again)).is_taken();
+        account.update(&named(&left)).is_refused_by_policy("the one that is there belongs to another");
+        account.update(&given(&left)).is_taken();
+        let third = annotated(again.clone(), "tenant-schema", "three");
+        account.update(&third).is_refused_by_policy("the one that is there belongs to another");
+        account.update(&named(&again)).is_taken();
+        account.update(&left).is_refused_by_policy("the one that is there belongs to another");
+        account.update(&named(&left)).is_taken();
 
         ground.release.kubectl(&["delete", "secret/mine", "-n", &ground.namespaces.tenants]);
         account.update(&next).is(404, "NotFound", "secrets \"mine\" not found");

@@ -17,6 +17,7 @@ mod contract;
 mod credentials;
 mod credentials_changed;
 mod credentials_lost;
+mod credentials_moved;
 mod credentials_refused;
 mod databases;
 mod deletion;

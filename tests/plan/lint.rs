@@ -307,6 +307,7 @@ fn publish() -> Effect {
         owner_name: text("b"),
         owner_uid: text("u"),
         stays: false,
+        given_to: None,
     };
     Effect::Publish {
         purpose: Purpose::Connection,

@@ -14,6 +14,9 @@ pub const SECRET_TYPE: &str = "servicebinding.io/postgresql";
 /// Annotation of a Secret that the operator wrote: the name of the `TenantSchema` that it is for.
 pub const SECRET_OF: &str = "edumatrixhub.io/tenant-schema";
 
+/// Annotation of a Secret that stays when its `TenantSchema` goes: the name of the one that is given the tenant, and has the Secret.
+pub const GIVEN_TO: &str = "edumatrixhub.io/given-to";
+
 /// Annotation of a Secret that the operator wrote: the id of the credential in it, a UUID.
 pub const CREDENTIAL_ID: &str = "edumatrixhub.io/credential-id";
 

@@ -20,7 +20,7 @@ use super::{
     super::{Error, MANAGER, answer, id::Id, nameable, within},
     refusal::Refusal,
 };
-use crate::api::credentials::{COMPARE, CREDENTIAL_ID, ENDPOINT, SECRET_OF, SECRET_TYPE};
+use crate::api::credentials::{COMPARE, CREDENTIAL_ID, ENDPOINT, GIVEN_TO, SECRET_OF, SECRET_TYPE};
 
 /// For how long it counts that the policy was in force.
 const PROOF_LASTS: Duration = Duration::from_hours(1);
@@ -58,6 +58,8 @@ pub struct Target {
     pub owner_uid: String,
     /// It stays when the TenantSchema goes.
     pub stays: bool,
+    /// The name of the TenantSchema of the namespace that is given the tenant, and has the Secret after this one.
+    pub given_to: Option<String>,
 }
 
 /// What can be said of the content of a Secret without its values.
@@ -292,6 +294,9 @@ impl Target {
             },
             "data": data,
         });
+        if let Some(name) = &self.given_to {
+            body["metadata"]["annotations"][GIVEN_TO] = json!(name);
+        }
         if !self.stays {
             body["metadata"]["ownerReferences"] = json!([{
                 "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantSchema", "controller": true,

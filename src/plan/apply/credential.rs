@@ -218,6 +218,7 @@ mod tests {
             owner_name: "school".to_owned(),
             owner_uid: "uid".to_owned(),
             stays: false,
+            given_to: None,
         };
         let check = |refusal: Refusal, expected: &str| match refused(&refusal, &target, &Purpose::Connection, "school")
         {

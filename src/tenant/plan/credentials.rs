@@ -2,7 +2,7 @@
 
 use super::absent::or_abandon;
 use crate::{
-    api::{condition::Reason, credentials::CredentialsStatus},
+    api::{condition::Reason, credentials::CredentialsStatus, transfer::ObjectName},
     contract::{CredentialRow, Purpose, Step, TenantRow, Withdrawal},
     plan::Effect,
     tenant::{
@@ -54,7 +54,8 @@ fn for_purpose(
     if let Some(held) = held(wanted) {
         effects.extend(found.map(|found| settle(desired, told, wanted, row, found)).into_iter().flatten());
         let is_told = told.zip(found).is_some_and(|(told, found)| wanted.is_told(told, found));
-        let waits = !is_told || wanted.rotates || found.is_some_and(|found| found.password_changed);
+        let waits =
+            !is_told || wanted.rotates || wanted.changes_owner || found.is_some_and(|found| found.password_changed);
         return (effects, Some(held).filter(|_| waits));
     }
     let last = match (found, secret) {
@@ -110,8 +111,8 @@ fn keep(
         return Ok(Vec::new());
     }
     let is_right = match secret {
-        // Another object of the tenant published it, which may be gone, or this one and could not tell.
-        SecretSeen::Same { .. } => told.is_some(),
+        // This object published it and could not tell, or one before it, whose Secret it may write.
+        SecretSeen::Same { .. } => true,
         SecretSeen::Gone | SecretSeen::Other => false,
         SecretSeen::NotLooked | SecretSeen::Refused { .. } => is_told,
     };
@@ -123,7 +124,8 @@ fn keep(
         let half = found.previous_closed_at.map(|_| end_previous(wanted));
         return Ok(half.into_iter().chain(issue(desired, wanted, true)).collect());
     }
-    if !is_right || wanted.rotates || found.password_changed {
+    let changes_owner = wanted.changes_owner && found.previous_login.is_none();
+    if !is_right || wanted.rotates || changes_owner || found.password_changed {
         let former = found.previous_login.as_ref().map(|_| end_previous(wanted));
         return Ok(former.into_iter().chain(issue(desired, wanted, false)).collect());
     }
@@ -154,12 +156,17 @@ fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 
     [Effect::Try(vec![issue_step(wanted, unpublished)]), publish(wanted, desired.schema_name.as_str())]
 }
 
-/// The same for a deleted tenant that stays: its Secrets get no owner, and so do not go with the object. Once: a registry that has
+/// The same for a deleted tenant that stays: its Secrets get no owner, and so do not go with the object. One that has none gets another
+/// password only where another object of the namespace is given the tenant, which may write it then. Once: a registry that has
 /// another credential than the status tells has it from an earlier try.
-pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>) -> Vec<Effect> {
+pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>, to: Option<&ObjectName>) -> Vec<Effect> {
     let schema = removal.schema_name.as_deref().unwrap_or_default();
+    let given_to = to.filter(|to| to.namespace == removal.owner.namespace && to.name != removal.owner.name);
     let (mut effects, mut held) = (Vec::new(), Vec::new());
     for (wanted, told) in &removal.secrets {
+        if told.secret_stays() && (given_to.is_none() || wanted.held.is_some()) {
+            continue;
+        }
         let found = row.and_then(|row| row.credential(&wanted.purpose));
         let Some(found) = found.filter(|found| is_of(told, found)) else { continue };
         if let Some((reason, why)) = &wanted.held {
@@ -170,7 +177,9 @@ pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>) -> Vec<Ef
             continue;
         }
         effects.extend(found.previous_login.as_ref().map(|_| end_previous(wanted)));
-        effects.extend([Effect::Try(vec![issue_step(wanted, false)]), publish(wanted, schema)]);
+        let mut wanted = wanted.clone();
+        wanted.secret.given_to = given_to.map(|to| to.name.clone());
+        effects.extend([Effect::Try(vec![issue_step(&wanted, false)]), publish(&wanted, schema)]);
     }
     effects.append(&mut held);
     effects

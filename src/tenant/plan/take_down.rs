@@ -73,7 +73,7 @@ fn dropping(grave: &Tombstone) -> Effect {
 /// A tenant that goes to another object stays as it is, and its users go on working, until that object takes it. What
 /// was set aside before stays so until then.
 fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<Effect> {
-    let mut effects = leave_behind(removal, observed.own.as_deref());
+    let mut effects = leave_behind(removal, observed.own.as_deref(), Some(to));
     if observed.own.as_ref().is_some_and(|row| row.status != RowStatus::Released) {
         effects.push(Effect::Steps(vec![release_step(removal, Some(to))]));
     }
@@ -86,7 +86,7 @@ fn release(removal: &Removal, observed: &TenantAnswer, to: &ObjectName) -> Vec<E
 fn stay(removal: &Removal, observed: &TenantAnswer) -> Vec<Effect> {
     let taken_over = observed.own.as_ref().filter(|row| row.taken_over);
     let release = taken_over.map(|_| Effect::Try(vec![release_step(removal, None)]));
-    let left = leave_behind(removal, observed.own.as_deref());
+    let left = leave_behind(removal, observed.own.as_deref(), None);
     left.into_iter().chain(release).chain([Effect::Release]).collect()
 }
 

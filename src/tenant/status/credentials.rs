@@ -5,7 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     api::{
-        REVOKE_CREDENTIALS, command::Object, condition::whole_seconds, credentials::CredentialsStatus,
+        REVOKE_CREDENTIALS,
+        command::Object,
+        condition::whole_seconds,
+        credentials::{CredentialsStatus, SecretRetention},
         event::EventReason,
     },
     contract::{Call, CallResult, CredentialRow, TenantRow},
@@ -36,7 +39,7 @@ pub(super) fn credentials(
     let written = published(wanted, applied, now);
     // What was issued without a login before it came after a revocation, or is the first.
     let is_first = found.is_some_and(|found| found.previous_login.is_none());
-    let adopted = written.is_none().then(|| adopted(logins.told.as_ref()?, wanted, found?, secret)).flatten();
+    let adopted = written.is_none().then(|| adopted(logins.told.as_ref(), wanted, found?, secret)).flatten();
     let followed = is_withdrawn || adopted.is_some() && is_first;
     let told = written.or(adopted);
     let told = told.or_else(|| {
@@ -67,23 +70,30 @@ fn published(wanted: &Credential, applied: &Applied, now: Timestamp) -> Option<C
     })
 }
 
-/// What an earlier pass wrote and could not tell.
+/// What an earlier pass wrote and could not tell, or an object that had the tenant before. Whether that one owns the Secret is not
+/// known, so it is told to be other than it should be, until another password comes with the right owner.
 fn adopted(
-    told: &CredentialsStatus,
+    told: Option<&CredentialsStatus>,
     wanted: &Credential,
     found: &CredentialRow,
     secret: &SecretSeen,
 ) -> Option<CredentialsStatus> {
     let SecretSeen::Same { uid } = secret else { return None };
-    (!wanted.is_told(told, found)).then(|| CredentialsStatus {
+    let retention = match (told, wanted.retention()) {
+        (Some(_), retention) => retention,
+        (None, SecretRetention::Owned) => SecretRetention::Retained,
+        (None, SecretRetention::Retained) => SecretRetention::Owned,
+    };
+    let is_told = told.is_some_and(|told| wanted.is_told(told, found));
+    (!is_told).then(|| CredentialsStatus {
         login: Some(found.login.clone()),
         credential_id: Some(found.credential_id.to_string()),
-        secret_retention: Some(wanted.retention()),
+        secret_retention: Some(retention),
         secret_name: Some(wanted.secret.name.clone()),
         secret_uid: uid.clone(),
         published_time: Some(whole_seconds(found.issued_at)),
         previous_until: found.previous_until.map(whole_seconds),
-        rotated: wanted.followed_at(found.issued_at).or(told.rotated.as_ref()).cloned(),
+        rotated: wanted.followed_at(found.issued_at).or(told.and_then(|told| told.rotated.as_ref())).cloned(),
         ..CredentialsStatus::default()
     })
 }

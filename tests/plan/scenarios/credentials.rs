@@ -7,7 +7,7 @@ use tenant_schema_operator::{
     api::{ABANDON, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema, condition::Reason},
     contract::{Purpose, TenantAnswer},
     frame::{Kind, Pass, Wish},
-    plan::Applied,
+    plan::{Applied, Effect},
     tenant::{credential::SecretSeen, observe::Observed, resolve::Resolved},
 };
 
@@ -279,6 +279,31 @@ fn a_tenant_that_stays_when_it_is_deleted_leaves_its_secret_once() {
     assert!(!leave(json!(null), kept(json!({}))).contains("Secret"), "there is none");
     let next = json!({ "credential_id": "66666666-6666-4666-8666-666666666666" });
     assert!(!leave(told(json!({})), kept(next)).contains("Secret"), "an earlier try did it");
+}
+
+#[test]
+fn a_secret_is_left_to_the_object_of_the_namespace_that_is_given_the_tenant() {
+    let left = |told: Value, to: (&str, &str)| {
+        let transfer = json!({ "transfers": [{
+            "schemaName": "school", "from": { "namespace": "team-a", "name": "school" }, "to": { "namespace": to.0, "name": to.1 },
+        }]});
+        let tenant = deleted(&asked(told, json!({})));
+        let leave = tenant.removal(&resolved(transfer, 0));
+        TenantSchema::plan(Wish::End(&leave), &answer(kept(json!({}))).into()).effects
+    };
+    let given_to = |effects: Vec<Effect>| {
+        let published = effects.into_iter().find_map(|effect| match effect {
+            Effect::Publish { secret, .. } => Some(*secret),
+            _ => None,
+        });
+        published.map(|secret| (secret.stays, secret.given_to))
+    };
+    let (owned, stays) = (told(json!({})), told(json!({ "secretRetention": "Retained" })));
+    let academy = Some("academy".to_owned());
+    assert_eq!(given_to(left(owned.clone(), ("team-a", "academy"))), Some((true, academy.clone())));
+    assert_eq!(given_to(left(stays.clone(), ("team-a", "academy"))), Some((true, academy)));
+    assert_eq!(given_to(left(owned, ("team-b", "school"))), Some((true, None)), "it stays until the tenant is taken");
+    assert_eq!(given_to(left(stays, ("team-b", "school"))), None);
 }
 
 #[test]
