@@ -226,3 +226,53 @@ async fn a_schema_that_was_dropped_comes_back_from_a_dump_as_the_page_says() {
     assert_eq!(world.sql_as("school", "reader", "SELECT id FROM school.pupils"), "7");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_page_on_security_says_who_may_do_what_is_so() {
+    let mut world = World::without_operator(json!({})).await;
+    world.guard_secrets();
+    world.start_operator().await;
+    world.apply_tenant("acme", json!({ "schemaName": "acme", "connectionSecret": { "name": "acme-db" } })).await;
+    let (security, connect) = (Path::new("docs/security.md"), Path::new("docs/connect.md"));
+    let place = tempfile::tempdir().unwrap();
+    for page in [connect, security] {
+        for text in blocks(&read(page), "sh") {
+            // To a question whether a user may, kubectl answers no by failing.
+            world.shell(page, place.path(), &format!("{} || [[ \"{}\" == *auth* ]]", text.trim(), text.trim()));
+        }
+    }
+    let page = read(security);
+    for text in blocks(&page, "sql") {
+        assert!(world.typed(security, text, false).contains("TenantSchema"), "{text}");
+    }
+    let roles: Vec<_> = blocks(&page, "yaml").into_iter().filter(|text| text.contains("kind: Role\n")).collect();
+    assert_eq!(roles.len(), 4);
+    let name = |text: &str| text.lines().find_map(|line| line.strip_prefix("  name: ")).unwrap().to_owned();
+    for text in &roles {
+        let role = name(text);
+        world.shell(security, place.path(), &format!("kubectl apply -f - <<'Y'\n{text}Y"));
+        let bind = format!("kubectl -n team-a create rolebinding {role} --role={role} --user={role}");
+        world.shell(security, place.path(), &bind);
+    }
+    let asked = [
+        ("developer", "list tenantschemas.edumatrixhub.io", true),
+        ("developer", "get pods/log", true),
+        ("developer", "patch tenantschemas.edumatrixhub.io", false),
+        ("developer", "get secret/acme-db", false),
+        ("developer", "create pods/exec", false),
+        ("tenant-on-call", "patch tenantschemas.edumatrixhub.io", true),
+        ("tenant-on-call", "delete tenantschemas.edumatrixhub.io", false),
+        ("tenant-on-call", "get secret/acme-db", false),
+        ("acme-db", "get secret/acme-db", true),
+        ("acme-db", "get secret/another", false),
+        ("acme-db", "list secrets", false),
+        ("tenant-owner", "delete tenantschemas.edumatrixhub.io", true),
+        ("tenant-owner", "get secret/acme-db", false),
+    ];
+    for (user, what, may) in asked {
+        let ask = format!("kubectl auth can-i {what} -n team-a --as={user} || true");
+        let answer = world.shell(security, place.path(), &ask);
+        assert_eq!(answer.trim(), if may { "yes" } else { "no" }, "{user} {what}");
+    }
+    world.finish().await;
+}
