@@ -58,3 +58,52 @@ async fn a_large_secret_of_another_is_left_alone_and_an_address_that_leads_nowhe
     world.prove_fixpoint().await;
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_lets_no_secret_in_is_told_in_its_own_words() {
+    let mut world = World::without_operator(json!({})).await;
+    world.guard_secrets();
+    world.start_operator().await;
+    let selector = json!({ "matchLabels": { "kubernetes.io/metadata.name": world.namespace } });
+    let rules =
+        json!([{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["secrets"] }]);
+    // One that is down, and one that says no.
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration", "metadata": { "name": world.id },
+        "webhooks": [{ "name": "secrets.example.com", "clientConfig": { "url": "https://127.0.0.1:1/" }, "sideEffects": "None",
+            "admissionReviewVersions": ["v1"], "timeoutSeconds": 2, "namespaceSelector": selector, "rules": rules }],
+    });
+    let policy = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": { "name": format!("{}-no", world.id) },
+        "spec": { "matchConstraints": { "namespaceSelector": selector, "resourceRules": rules },
+            "validations": [{ "expression": "false", "message": "the security team wants no Secrets here" }] },
+    });
+    let binding = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": { "name": format!("{}-no", world.id) },
+        "spec": { "policyName": format!("{}-no", world.id), "validationActions": ["Deny"] },
+    });
+    let place = tempfile::tempdir().unwrap();
+    let apply = |name: &str, objects: &[&serde_json::Value]| {
+        let file = place.path().join(name);
+        std::fs::write(&file, json!({ "apiVersion": "v1", "kind": "List", "items": objects }).to_string()).unwrap();
+        file.display().to_string()
+    };
+    let (down, no) = (apply("down.json", &[&webhook]), apply("no.json", &[&policy, &binding]));
+    world.kubectl(&["apply", "-f", &down]);
+    world.apply_tenant("school", spec()).await;
+    world.tenant_says("school", "Reconciling", "ProgressingWithRetry", "secrets.example.com").await;
+    world.kubectl(&["apply", "-f", &no]);
+    world.kubectl(&["delete", "-f", &down]);
+    let message =
+        world.tenant_says("school", "Stalled", "CredentialsForbidden", "the security team wants no Secrets here").await;
+    assert!(message.contains("schema school is there") && message.contains("operations.md"), "{message}");
+    assert_eq!((world.tenant_readiness("school").await.as_str(), world.secret().await), ("True", None));
+
+    world.kubectl(&["delete", "-f", &no]);
+    world.annotate::<TenantSchema>("school", RECONCILE_REQUESTED_AT, "1").await;
+    world.ready_tenant("school").await;
+    ask(&world.keys().await, "SELECT 1").await.unwrap();
+    world.finish().await;
+}
