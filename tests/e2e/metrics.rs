@@ -66,6 +66,11 @@ async fn every_number_that_people_watch_is_there() {
     #[allow(clippy::cast_precision_loss, reason = "a few kilobytes")]
     exactly(&format!("tenant_storage_bytes{of_tenant}"), status.storage_used_bytes.unwrap() as f64);
     exactly(&format!("tenant_quota_bytes{of_tenant}"), f64::from(1 << 30));
+    #[allow(clippy::cast_precision_loss, reason = "a few kilobytes")]
+    exactly(
+        &format!("tenant_quota_used_ratio{of_tenant}"),
+        status.storage_used_bytes.unwrap() as f64 / f64::from(1 << 30),
+    );
     between(&format!("tenant_last_backup_time_seconds{of_tenant}"), now - 120.0, now);
     exactly(&format!("survey_period_seconds{of_database}"), 5.0);
     exactly(&format!("set_aside_storage_bytes{of_database}"), 0.0);
@@ -82,6 +87,15 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("database_up{of_database}"), 1.0);
     exactly(&format!("lane_held{of_database}"), 1.0);
     some("deletion_blocked_seconds");
+    // It used nothing two days ago.
+    world.sql(
+        "UPDATE edu_matrix_hub_schema.tenant_schemas \
+         SET growth = jsonb_build_object('at', now() - interval '2 days', 'bytes', 0) WHERE schema_name = 'school'",
+    );
+    let days = format!("tenant_schema_operator_tenant_days_until_full{of_tenant}");
+    let told = async || world.http("/metrics").is_some_and(|text| text.contains(&days));
+    world.eventually("it is told when the quota is used up", told).await;
+    between(&format!("tenant_days_until_full{of_tenant}"), 1000.0, 1e6);
     assert_eq!(world.http("/livez").as_deref(), Some("ok"));
     assert_eq!(world.http("/readyz").as_deref(), Some("ok"));
 

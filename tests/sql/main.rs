@@ -55,6 +55,7 @@ mod interplay_policies;
 mod jobs;
 mod isolation;
 mod lane;
+mod large_objects;
 mod lane_world;
 mod lifecycle;
 mod live_part;
