@@ -104,21 +104,19 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._large_objects_mark() FROM PUBLIC;
 
--- How fast a tenant grows, from what is known of it and what it uses now: one sample a day, of which half counts after
--- three days, a quarter after six, and so on. {at, bytes, per_day}; the first sample has no `per_day`.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._growth(known jsonb, bytes bigint, at timestamptz) RETURNS jsonb
+-- How fast a tenant grows, from what is known of it, what it uses now, and after how many days: one sample a day, of
+-- which half counts after three days, a quarter after six, and so on. {bytes, per_day}; the first sample has no
+-- `per_day`.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._growth(known jsonb, bytes bigint, days double precision) RETURNS jsonb
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT CASE
-               WHEN known IS NULL THEN jsonb_build_object('at', at, 'bytes', bytes)
-               WHEN k.days < 1 THEN known
-               ELSE jsonb_build_object('at', at, 'bytes', bytes, 'per_day', round(
+    SELECT jsonb_build_object('bytes', bytes) || CASE
+               WHEN known IS NULL THEN '{}'
+               ELSE jsonb_build_object('per_day', round(
                    k.now + (coalesce((known ->> 'per_day')::double precision, k.now) - k.now)
-                           * power(0.5, least(k.days / 3, 100)))::bigint)
+                           * power(0.5, least(days / 3, 100)))::bigint)
            END
-    FROM (SELECT d.days, (bytes - (known ->> 'bytes')::bigint) / greatest(d.days, 1) AS now
-          FROM (SELECT extract(epoch FROM at - (known ->> 'at')::timestamptz)::double precision / 86400) AS d (days)
-         ) AS k
+    FROM (SELECT (bytes - (known ->> 'bytes')::bigint) / greatest(days, 1) AS now) AS k
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._growth(jsonb, bigint, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._growth(jsonb, bigint, double precision) FROM PUBLIC;

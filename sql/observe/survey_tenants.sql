@@ -169,7 +169,7 @@ BEGIN
         ), large AS (
             SELECT l.id, l.found FROM unnest(large_ids, large_found) AS l (id, found)
         ), next AS (
-            SELECT t.id, t.quota_limit IS NOT NULL AS has_quota, t.growth,
+            SELECT t.id,
                    CASE WHEN large_is_news THEN l.found ELSE t.large_objects END AS large_objects,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
                    -- Not more than half of what the files have is left out.
@@ -193,13 +193,16 @@ BEGIN
             LEFT JOIN drifting AS d ON d.id = t.id
             LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
             WHERE t.status <> 'dropped'
-        ), grown AS (
-            SELECT next.id, CASE WHEN next.has_quota THEN edu_matrix_hub_schema._growth(
-                       next.growth, next.storage_used - next.freed_bytes
-                                    + coalesce((next.large_objects ->> 'bytes')::bigint, 0), started) END AS growth
-            FROM next
         ), report AS (
-            SELECT next.*, grown.growth AS grown, hashtextextended(concat_ws(
+            SELECT next.*,
+                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > started - interval '1 day' THEN t.growth
+                        ELSE edu_matrix_hub_schema._growth(
+                            t.growth, next.storage_used - next.freed_bytes
+                                      + coalesce((next.large_objects ->> 'bytes')::bigint, 0),
+                            extract(epoch FROM started - t.growth_at)::double precision / 86400) END AS growth,
+                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > started - interval '1 day' THEN t.growth_at
+                        ELSE started END AS growth_at,
+                   hashtextextended(concat_ws(
                        '|', t.status, t.access, next.storage_used, nullif(next.freed_bytes, 0),
                        next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
@@ -209,7 +212,6 @@ BEGIN
                        s.digest, s.table_count, s.uncovered, s.uncovered_count, s.forced
                    ), 0) AS reported
             FROM next
-            JOIN grown ON grown.id = next.id
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN edu_matrix_hub_schema.institutions AS i ON i.id = t.institution_id
             LEFT JOIN edu_matrix_hub_schema.tenant_row_security AS s ON s.schema_id = t.id
@@ -225,18 +227,18 @@ BEGIN
             SELECT t.id
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN report AS r ON r.id = t.id
-            WHERE (t.storage_used, t.freed_bytes, t.large_objects, t.growth,
+            WHERE (t.storage_used, t.freed_bytes, t.large_objects, t.growth, t.growth_at,
                    t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
                    t.write_signature, t.fingerprint, t.drift, t.reported)
                   IS DISTINCT FROM
-                  (r.storage_used, r.freed_bytes, r.large_objects, r.grown,
+                  (r.storage_used, r.freed_bytes, r.large_objects, r.growth, r.growth_at,
                    r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
                    r.write_signature, r.fingerprint, r.drift, r.reported)
             FOR UPDATE OF t SKIP LOCKED
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET storage_used = r.storage_used, freed_bytes = r.freed_bytes, large_objects = r.large_objects,
-                growth = r.grown,
+                growth = r.growth, growth_at = r.growth_at,
                 table_count = r.table_count, foreign_tables = r.foreign_tables,
                 size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
                 write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported

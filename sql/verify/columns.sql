@@ -126,6 +126,7 @@ BEGIN
             ('tenant_schemas', 'column', 'foreign_tables', 'jsonb'),
             ('tenant_schemas', 'column', 'size_estimate', 'jsonb'),
             ('tenant_schemas', 'column', 'large_objects', 'jsonb'), ('tenant_schemas', 'column', 'growth', 'jsonb'),
+            ('tenant_schemas', 'column', 'growth_at', 'timestamp with time zone'),
             ('tenant_schemas', 'column', 'shared_with', 'text[] NOT NULL DEFAULT ''{}''[]'),
             ('tenant_schemas', 'column', 'access_cause', 'text'),
             ('tenant_schemas', 'column', 'taken_members', 'jsonb'),

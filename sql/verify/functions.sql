@@ -128,7 +128,7 @@ BEGIN
                              'rights jsonb', true, 0),
             ('_given', 'tenant edu_matrix_hub_schema.tenant_schemas, owner jsonb, transfer jsonb', true, 0),
             ('_grant_on_adopted', 'adoption edu_matrix_hub_schema.tenant_adoptions, objects jsonb', true, 0),
-            ('_growth', 'known jsonb, bytes bigint, at timestamp with time zone', true, 0),
+            ('_growth', 'known jsonb, bytes bigint, days double precision', true, 0),
             ('_grant_states', 'schema_ids uuid[]', true, 0),
             ('_grant_tenant_owner', 'schema_id uuid', true, 0),
             ('_grant_to_new_roles', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),

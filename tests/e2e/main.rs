@@ -46,6 +46,7 @@ mod planted;
 mod pooled;
 mod privileges;
 mod quotas;
+mod quotas_blocked;
 mod quotas_late;
 mod quotas_live;
 mod reclaim;

@@ -90,7 +90,7 @@ async fn every_number_that_people_watch_is_there() {
     // It used nothing two days ago.
     world.sql(
         "UPDATE edu_matrix_hub_schema.tenant_schemas \
-         SET growth = jsonb_build_object('at', now() - interval '2 days', 'bytes', 0) WHERE schema_name = 'school'",
+         SET growth_at = now() - interval '2 days', growth = '{\"bytes\": 0}' WHERE schema_name = 'school'",
     );
     let days = format!("tenant_schema_operator_tenant_days_until_full{of_tenant}");
     let told = async || world.http("/metrics").is_some_and(|text| text.contains(&days));

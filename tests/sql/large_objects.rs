@@ -196,8 +196,7 @@ async fn growth_is_a_few_numbers_of_a_tenant_with_a_quota() {
 
         let days_ago = async |days: f64| {
             let sql = format!(
-                "UPDATE edu_matrix_hub_schema.tenant_schemas SET growth = growth || jsonb_build_object('at', now() - interval '1 day' * {days}) \
-                 WHERE schema_name = 'school'"
+                "UPDATE edu_matrix_hub_schema.tenant_schemas SET growth_at = now() - interval '1 day' * {days} WHERE schema_name = 'school'"
             );
             database.admin.batch_execute(&sql).await.unwrap();
             let survey = lane.survey(true).await;
