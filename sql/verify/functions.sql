@@ -90,6 +90,8 @@ BEGIN
             ('_drift', 'schema_ids uuid[]', true, 0),
             ('_drop_inside', 'namespace oid, kind text, names text, catalog oid, objects oid[]', true, 0),
             ('_drop_rest', 'namespace oid, tables oid[]', true, 0),
+            ('_deletes_as_owner', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
+            ('_take_deletes', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_drop_tenant_roles', 'schema_id uuid', true, 0),
             ('_due_rights', 'reader oid, writer oid, is_routine boolean, acl aclitem[], owner oid', true, 0),
             ('_empty_views', 'tenant_id uuid, refs jsonb, changed jsonb', true, 0),

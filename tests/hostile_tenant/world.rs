@@ -70,10 +70,12 @@ pub const fn neighbour(name: &'static str, statements: &'static str, expected: E
     Attempt { name, by: By::Neighbour, statements, expected }
 }
 
-/// Rows and numbers of the tenant itself, while it may write none.
-const OWN: &str = "SELECT jsonb_object_agg(c.relname, CASE c.relkind WHEN 'S' THEN pg_sequence_last_value(c.oid)::text ELSE (
-        xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM school.%I', c.relname), false, true, '')))[1]::text END)
-    FROM pg_class AS c WHERE c.relnamespace = 'school'::regnamespace AND c.relkind IN ('r', 'S')";
+/// Rows, numbers and rights of the tenant itself, while it may write none.
+const OWN: &str = "SELECT jsonb_object_agg(c.relname, jsonb_build_array(c.relacl::text, CASE c.relkind
+        WHEN 'S' THEN pg_sequence_last_value(c.oid)::text
+        WHEN 'r' THEN (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM school.%I', c.relname),
+                                                           false, true, '')))[1]::text END))
+    FROM pg_class AS c WHERE c.relnamespace = 'school'::regnamespace";
 
 /// Everything that no attempt may change: the neighbours' rows, what is set aside and copied, the registry, and all roles,
 /// memberships, owners and rights. A tenant's own logins may have another password and other defaults.
