@@ -15,12 +15,14 @@
     reason = "a test ends where its ground gives way, and PostgreSQL is a name"
 )]
 
+mod adopted;
 mod blocked;
 mod catalogues;
 mod granted;
 mod load;
 mod names;
 mod neighbours;
+mod operator_code;
 mod own_limits;
 mod policies_passed;
 mod races;
@@ -30,6 +32,9 @@ mod roles;
 mod server;
 mod world;
 
+#[path = "../sql/adoption_world.rs"]
+#[allow(dead_code, reason = "shared with tests/sql, which uses more of it")]
+mod adoption_world;
 #[path = "../sql/application.rs"]
 #[allow(dead_code, reason = "shared with tests/sql, which uses more of it")]
 mod application;
@@ -42,7 +47,7 @@ use std::collections::BTreeSet;
 use world::{Attempt, Expected, attempts};
 
 /// The tables by what they are after.
-const TABLES: [(&str, &[Attempt]); 11] = [
+const TABLES: [(&str, &[Attempt]); 12] = [
     ("roles", roles::ATTEMPTS),
     ("own limits", own_limits::ATTEMPTS),
     ("neighbours", neighbours::ATTEMPTS),
@@ -54,6 +59,7 @@ const TABLES: [(&str, &[Attempt]); 11] = [
     ("grants", granted::ATTEMPTS),
     ("policies", policies_passed::ATTEMPTS),
     ("blocked", blocked::ATTEMPTS),
+    ("adopted", adopted::ATTEMPTS),
 ];
 
 #[test]

@@ -25,6 +25,8 @@ pub enum By {
     Migration,
     /// The login that the operator issued for the neighbour's applications.
     Neighbour,
+    /// The role that owned a schema before it was adopted.
+    Former,
 }
 
 /// How it must end.
@@ -68,6 +70,11 @@ pub const fn migration(name: &'static str, statements: &'static str, expected: E
 /// An attempt as the neighbour's login, against the hostile tenant.
 pub const fn neighbour(name: &'static str, statements: &'static str, expected: Expected) -> Attempt {
     Attempt { name, by: By::Neighbour, statements, expected }
+}
+
+/// An attempt as who owned a schema that was adopted.
+pub const fn former(name: &'static str, statements: &'static str, expected: Expected) -> Attempt {
+    Attempt { name, by: By::Former, statements, expected }
 }
 
 /// Rows, numbers and rights of the tenant itself, while it may write none.
@@ -136,6 +143,8 @@ pub struct World {
     pub migrator: String,
     /// The login that the operator issued for its migrations.
     pub migration: String,
+    /// Who owned a schema that was adopted.
+    pub former: String,
     pub lane: Lane,
     pub names: Vec<(&'static str, String)>,
     /// The tenant's own rows may not change either.
@@ -198,7 +207,19 @@ impl World {
             }),
         ];
         lane.survey(false).await;
-        Self { database, hostile, victim, login, their_login, migrator, migration, lane, names, is_watched: false }
+        Self {
+            database,
+            hostile,
+            victim,
+            login,
+            their_login,
+            migrator,
+            migration,
+            lane,
+            names,
+            former: String::new(),
+            is_watched: false,
+        }
     }
 
     /// The statements with the names of this world.
@@ -212,6 +233,7 @@ impl World {
             By::Login => self.database.log_in(&self.login, PASSWORD).await.unwrap(),
             By::Migration => self.database.log_in(&self.migration, PASSWORD).await.unwrap(),
             By::Neighbour => self.database.log_in(&self.their_login, "another").await.unwrap(),
+            By::Former => self.database.connect(&self.former).await,
             By::Owner => {
                 let session = self.database.connect(&self.migrator).await;
                 let become_owner = format!("SET ROLE {}; SET search_path = school", self.hostile.owner);
