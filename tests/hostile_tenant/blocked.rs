@@ -46,6 +46,12 @@ pub const GROUND: &str = "
     CREATE VIEW instead AS SELECT 1 AS id; CREATE TRIGGER t INSTEAD OF DELETE ON instead FOR EACH ROW EXECUTE FUNCTION note_as_owner();
     CREATE TABLE good_parent (id int PRIMARY KEY); INSERT INTO good_parent VALUES (1);
     CREATE TABLE good_child (id int REFERENCES good_parent ON DELETE CASCADE); INSERT INTO good_child VALUES (1);
+    CREATE FUNCTION sly_write() RETURNS void LANGUAGE sql AS 'INSERT INTO school.log (what) VALUES (''sly'')';
+    CREATE FUNCTION sly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM school.sly_write(); RETURN $1; END $$;
+    CREATE TABLE kept_up (id int) WITH (autovacuum_enabled = off); INSERT INTO kept_up VALUES (1); CREATE INDEX kept_up_i ON kept_up (sly(id));
+    CREATE MATERIALIZED VIEW made AS SELECT sly(id) AS id FROM kept_up; GRANT TRIGGER ON good_child, plain TO PUBLIC;
+    DO $$ BEGIN IF current_setting('server_version_num')::int >= 170000 THEN
+        EXECUTE 'GRANT MAINTAIN ON school.kept_up, school.made TO PUBLIC'; END IF; END $$;
     TRUNCATE log RESTART IDENTITY";
 
 pub const ATTEMPTS: &[Attempt] = &[
@@ -108,6 +114,21 @@ pub const ATTEMPTS: &[Attempt] = &[
     migration("calls, as a migration, a function with the owner's rights", "SELECT school.writes()", REFUSED),
     neighbour("writes what a tenant gave that is blocked", "INSERT INTO school.plain VALUES (100)", REFUSED),
     neighbour("deletes what a tenant gave that is blocked", "DELETE FROM school.plain", REFUSED),
+    login("writes by code of an index that is built again", "REINDEX TABLE school.kept_up", REFUSED),
+    login("writes by code of a materialized view", "REFRESH MATERIALIZED VIEW school.made", REFUSED),
+    login("writes by code of an index that is looked at", "ANALYZE school.kept_up", Nothing),
+    login(
+        "writes by code of an index of a table that is written again",
+        "CLUSTER school.kept_up USING kept_up_i",
+        REFUSED,
+    ),
+    login(
+        "puts a trigger where the server deletes as the owner",
+        "CREATE FUNCTION pg_temp.mine() RETURNS trigger LANGUAGE plpgsql AS \
+            $$ BEGIN INSERT INTO school.log (what) VALUES ('mine'); RETURN OLD; END $$; \
+         CREATE TRIGGER mine AFTER DELETE ON school.good_child FOR EACH ROW EXECUTE FUNCTION pg_temp.mine()",
+        REFUSED,
+    ),
     login("deletes rows while it is blocked", "DELETE FROM school.plain WHERE id < 0", Nothing),
     login("deletes rows with what refers to them", "DELETE FROM school.good_parent WHERE id < 0", Nothing),
     login(
