@@ -1,4 +1,4 @@
-//! Who may edit TenantSchemas in one namespace aims at a tenant of another: by names, by grants, by annotations, and by Secrets.
+//! Who may edit tenants in one namespace aims at a tenant of another: by names, by grants, by annotations, and by Secrets.
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{

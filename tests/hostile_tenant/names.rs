@@ -143,7 +143,7 @@ async fn tenants_whose_names_differ_in_their_last_bytes_alone_share_no_role() {
                 "SELECT array_agg(n.nspname::text) FROM pg_namespace AS n WHERE n.nspname ~ '^xxx' \
                  AND has_schema_privilege('{login}', n.oid, 'USAGE')"
             );
-            assert_eq!(database.one::<Vec<String>>(&seen).await, [own.clone()], "{login}");
+            assert_eq!(database.one::<Vec<String>>(&seen).await, std::slice::from_ref(own), "{login}");
         }
     })
     .await;
