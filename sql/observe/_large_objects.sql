@@ -23,13 +23,14 @@ SET jit = off
 AS $function$
 #variable_conflict use_column
 DECLARE
-    pages_at_most CONSTANT bigint := 4096;
+    pages_at_most CONSTANT bigint := 4096::bigint;
     -- What an object takes in catalogues with their indexes, and a row of contents beside its bytes.
     per_object    CONSTANT integer := 180;
     per_row       CONSTANT integer := 60;
     -- A row has at most a quarter of a block.
     block         CONSTANT bigint := current_setting('block_size')::bigint;
-    key           CONSTANT double precision := (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i);
+    key           CONSTANT double precision :=
+        (SELECT i.fingerprint_key::double precision FROM edu_matrix_hub_schema.installation AS i);
     object_part   CONSTANT double precision :=
         least(pages_at_most / greatest(pg_relation_size('pg_largeobject_metadata') / block, 1)::double precision, 1);
     content_part  CONSTANT double precision :=
@@ -51,10 +52,10 @@ BEGIN
               GROUP BY o.owner) AS s;
     ELSE
         -- Not what a former tenant left free in the file.
-        SELECT greatest(pg_stat_get_live_tuples(c.oid), c.reltuples) INTO rows
+        SELECT greatest(pg_stat_get_live_tuples(c.oid), c.reltuples)::double precision INTO rows
         FROM pg_class AS c WHERE c.oid = 'pg_largeobject'::regclass;
         IF rows > 0 THEN
-            contents := least(contents, rows * (block / 4 + per_row));
+            contents := least(contents::double precision, rows * (block / 4 + per_row))::bigint;
         END IF;
     END IF;
     RETURN QUERY

@@ -129,6 +129,11 @@ pub const ATTEMPTS: &[Attempt] = &[
          CREATE TRIGGER mine AFTER DELETE ON school.good_child FOR EACH ROW EXECUTE FUNCTION pg_temp.mine()",
         REFUSED,
     ),
+    login(
+        "commits what it prepared before it was blocked",
+        "COMMIT PREPARED '{database}_ready'",
+        Nuisance("the Event names it with the statement that undoes it; max_prepared_transactions = 0 refuses it"),
+    ),
     login("deletes rows while it is blocked", "DELETE FROM school.plain WHERE id < 0", Nothing),
     login("deletes rows with what refers to them", "DELETE FROM school.good_parent WHERE id < 0", Nothing),
     login(
@@ -152,6 +157,9 @@ async fn block(world: &mut World) {
     world.lane.survey(true).await;
     let open = world.session(By::Login).await;
     open.batch_execute("BEGIN; INSERT INTO school.plain VALUES (1000)").await.unwrap();
+    let prepared =
+        world.filled("BEGIN; LOCK TABLE school.plain IN ROW EXCLUSIVE MODE; PREPARE TRANSACTION '{database}_ready'");
+    world.session(By::Login).await.batch_execute(&prepared).await.unwrap();
     let migrating = world.session(By::Migration).await;
     let options = world.hostile.options(&json!({ "access": "WriteBlocked", "access_cause": "Quota" }));
     let answer = call(&world.lane.client, "set_tenant_access", &options).await;
@@ -159,6 +167,7 @@ async fn block(world: &mut World) {
     assert!(is_ended(&open).await && is_ended(&migrating).await, "{answer}");
     let told = answer["message"].as_str().unwrap();
     assert!(told.contains("a delete runs code with the owner's rights there"), "{answer}");
+    assert!(told.contains(&world.filled("ROLLBACK PREPARED '{database}_ready'")), "{answer}");
     world.is_watched = true;
     let deleter = "SELECT edu_matrix_hub_schema._deleter_name(t) FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE schema_name = 'school'";
     let deleter: String = world.database.one(deleter).await;
