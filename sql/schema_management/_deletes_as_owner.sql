@@ -8,11 +8,15 @@
 --     expression of that table's that calls a function of the owner's
 --   what is under a view
 --
--- One that may be harmless counts as well: its rows go by deleting first those that refer to them.
+-- One that may be harmless counts as well: its rows go by deleting first those that refer to them. A tenant may chain
+-- any number of tables: fifty steps are followed, and if there are more, every table that a chain leads to counts.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._deletes_as_owner(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS TABLE (oid oid)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+-- Whole catalogues would be read for each table.
+SET enable_seqscan = off
+SET jit = off
 AS $function$
     WITH RECURSIVE own AS MATERIALIZED (
         SELECT c.oid, c.relkind
@@ -37,22 +41,34 @@ AS $function$
         FROM own AS o
         JOIN pg_constraint AS k ON k.conrelid = o.oid AND k.contype = 'f'
         WHERE k.confdeltype IN ('c', 'n', 'd') OR k.confupdtype IN ('c', 'n', 'd')
+    ), code AS MATERIALIZED (
+        -- What uses a function or operator of the owner's: constraints, defaults, indexes and keys of partitions.
+        SELECT d.classid, d.objid, k.conrelid, k.contypid
+        FROM pg_shdepend AS s
+        JOIN pg_depend AS d ON d.refclassid = s.classid AND d.refobjid = s.objid
+                           AND d.classid IN ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_class'::regclass)
+        LEFT JOIN pg_constraint AS k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = tenant.owner_role_oid AND s.deptype = 'o'
+          AND s.classid IN ('pg_proc'::regclass, 'pg_operator'::regclass)
+          AND s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
     ), calls AS MATERIALIZED (
-        SELECT x.child
-        FROM (SELECT DISTINCT k.child FROM keys AS k) AS x
-        WHERE EXISTS (
-            SELECT
-            FROM (SELECT 'pg_constraint'::regclass AS classid, c.oid FROM pg_constraint AS c
-                  WHERE c.conrelid = x.child
-                  UNION ALL SELECT 'pg_attrdef'::regclass, f.oid FROM pg_attrdef AS f WHERE f.adrelid = x.child
-                  UNION ALL SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index AS i WHERE i.indrelid = x.child
-                  UNION ALL SELECT 'pg_constraint'::regclass, c.oid FROM pg_attribute AS a
-                            JOIN pg_constraint AS c ON c.contypid = a.atttypid
-                            WHERE a.attrelid = x.child AND a.attnum > 0) AS e
-            JOIN pg_depend AS d ON d.classid = e.classid AND d.objid = e.oid
-            LEFT JOIN pg_operator AS p ON d.refclassid = 'pg_operator'::regclass AND p.oid = d.refobjid
-            JOIN pg_proc AS f ON f.oid = CASE d.refclassid WHEN 'pg_proc'::regclass THEN d.refobjid ELSE p.oprcode END
-            WHERE f.proowner = tenant.owner_role_oid)
+        SELECT c.conrelid AS child FROM code AS c WHERE c.conrelid <> 0
+        UNION SELECT c.objid FROM code AS c WHERE c.classid = 'pg_class'::regclass
+        UNION SELECT i.indrelid FROM code AS c
+              JOIN pg_index AS i ON c.classid = 'pg_class'::regclass AND i.indexrelid = c.objid
+        UNION SELECT f.adrelid FROM code AS c
+              JOIN pg_attrdef AS f ON c.classid = 'pg_attrdef'::regclass AND f.oid = c.objid
+        UNION
+        -- A domain may be under others, and in arrays and rows: if there is one, each type of the owner's may have it.
+        SELECT d.objid
+        FROM pg_shdepend AS s
+        JOIN pg_type AS t ON t.oid = s.objid
+        JOIN pg_depend AS d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
+                           AND d.classid = 'pg_class'::regclass
+        WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = tenant.owner_role_oid AND s.deptype = 'o'
+          AND s.classid = 'pg_type'::regclass
+          AND s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+          AND EXISTS (SELECT FROM code AS c WHERE c.contypid <> 0)
     ), edges AS MATERIALIZED (
         -- From what runs code to what leads there: directly, by who deletes, or by the server as the owner.
         SELECT k.child AS lower, true AS lower_is_owner, k.parent AS upper, u.is_owner AS upper_is_owner
@@ -72,17 +88,24 @@ AS $function$
                            AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
         CROSS JOIN (VALUES (false), (true)) AS m (is_owner)
     ), found AS (
-        SELECT h.oid, m.is_owner FROM hooked AS h CROSS JOIN (VALUES (false), (true)) AS m (is_owner)
+        SELECT h.oid, m.is_owner, 0 AS depth
+        FROM hooked AS h CROSS JOIN (VALUES (false), (true)) AS m (is_owner)
         WHERE h.directly OR m.is_owner
         UNION
-        SELECT k.parent, m.is_owner
+        SELECT k.parent, m.is_owner, 0
         FROM keys AS k JOIN calls AS c ON c.child = k.child CROSS JOIN (VALUES (false), (true)) AS m (is_owner)
         WHERE k.changes OR m.is_owner
         UNION
-        SELECT e.upper, e.upper_is_owner
+        SELECT e.upper, e.upper_is_owner, f.depth + 1
         FROM found AS f JOIN edges AS e ON e.lower = f.oid AND e.lower_is_owner = f.is_owner
+        WHERE f.depth < 50
+    ), nearest AS MATERIALIZED (
+        SELECT f.oid, f.is_owner, min(f.depth) AS depth FROM found AS f GROUP BY f.oid, f.is_owner
     )
-    SELECT f.oid FROM found AS f WHERE NOT f.is_owner
+    SELECT n.oid FROM nearest AS n WHERE NOT n.is_owner
+    UNION
+    SELECT e.upper FROM edges AS e
+    WHERE NOT e.upper_is_owner AND EXISTS (SELECT FROM nearest AS n WHERE n.depth = 50)
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._deletes_as_owner(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 

@@ -40,6 +40,9 @@ pub const GROUND: &str = "
     CREATE TRIGGER t AFTER DELETE ON below FOR EACH ROW EXECUTE FUNCTION note();
     CREATE TABLE nulled (id int PRIMARY KEY); INSERT INTO nulled VALUES (1);
     CREATE TABLE checked (id int REFERENCES nulled ON DELETE SET NULL, CHECK (check_as(id))); INSERT INTO checked VALUES (1);
+    CREATE DOMAIN lower_d AS int CHECK (check_as(VALUE)); CREATE DOMAIN upper_d AS lower_d;
+    CREATE TABLE typed_up (id int PRIMARY KEY); INSERT INTO typed_up VALUES (1);
+    CREATE TABLE typed (id int REFERENCES typed_up ON DELETE SET NULL, d upper_d GENERATED ALWAYS AS (id) STORED); INSERT INTO typed VALUES (1);
     CREATE TABLE parted (id int) PARTITION BY LIST (id); CREATE TABLE part PARTITION OF parted DEFAULT;
     INSERT INTO parted VALUES (1); CREATE TRIGGER t AFTER DELETE ON part FOR EACH ROW EXECUTE FUNCTION note_as_owner();
     CREATE VIEW over AS SELECT * FROM as_owner;
@@ -85,6 +88,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     login("writes by a cascade to a table with a trigger", "DELETE FROM school.parent", REFUSED),
     login("writes by a cascade over two tables", "DELETE FROM school.grand", REFUSED),
     login("writes by a check of what a cascade sets to null", "DELETE FROM school.nulled", REFUSED),
+    login("writes by a domain of what a cascade sets to null", "DELETE FROM school.typed_up", REFUSED),
     login("writes by a trigger of a partition", "DELETE FROM school.parted", REFUSED),
     login("writes by a trigger under a view", "DELETE FROM school.over", REFUSED),
     login("writes by a trigger instead of a delete", "DELETE FROM school.instead", REFUSED),

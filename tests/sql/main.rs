@@ -83,4 +83,5 @@ mod transient;
 mod transient_jobs;
 mod usage;
 mod write_blocks;
+mod write_blocks_deletes;
 mod write_blocks_hostile;
