@@ -39,8 +39,8 @@ pub use row_security::{RowSecurity, RowSecurityRow, RowSecurityState, Uncovered}
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
 pub use survey::{Asked, ChangedBackup, InstitutionTable, LivePartDue, SurveyAnswer, Surveyed, ToBringBack};
 pub use tenant::{
-    Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
-    TenantQuestion, TenantRow,
+    Drift, ForeignTables, InstitutionSource, LargeObjects, LargeObjectsHow, LastBackup, LastOperation, Measured,
+    SizeEstimate, TenantAnswer, TenantQuestion, TenantRow,
 };
 pub use words::{
     AccessCause, AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus,
