@@ -47,19 +47,32 @@ pub struct Pass<'a> {
     pub(super) notices: Vec<Notice>,
 }
 
-/// Does what is planned.
+/// Does what is planned. What was found on the way is told however the pass ends, because the next one does not find it again.
 pub async fn apply(plan: Plan, mut pass: Pass<'_>) -> Result<Next, Error> {
-    for step in plan.moves {
-        match pass.take(step).await {
-            Ok(()) => {}
-            Err(Error::Open(closed)) => return pass.fail(closed).await,
-            Err(error) => return Err(error),
+    let ended = pass.run(plan).await;
+    let found = pass.notices;
+    match ended {
+        Ok(mut next) => {
+            next.notices.splice(..0, found);
+            Ok(next)
         }
+        Err(error) if found.is_empty() => Err(error),
+        Err(error) => Ok(Next { notices: found, ..Next::new(After::Retry, Outcome::Error) }.failed(error)),
     }
-    pass.end(plan.end).await
 }
 
 impl Pass<'_> {
+    async fn run(&mut self, plan: Plan) -> Result<Next, Error> {
+        for step in plan.moves {
+            match self.take(step).await {
+                Ok(()) => {}
+                Err(Error::Open(closed)) => return self.fail(closed).await,
+                Err(error) => return Err(error),
+            }
+        }
+        self.end(plan.end).await
+    }
+
     async fn take(&mut self, step: Move) -> Result<(), Error> {
         let Self { ctx, holdings, desired, .. } = *self;
         match step {
@@ -82,8 +95,8 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn end(mut self, end: End) -> Result<Next, Error> {
-        let Self { ctx, holdings, desired, .. } = self;
+    async fn end(&mut self, end: End) -> Result<Next, Error> {
+        let Self { ctx, holdings, desired, .. } = *self;
         match end {
             End::Rejoin => Err(rejoin(&desired.name, ctx, holdings).await),
             End::Unknown(error) => Err(Error::Lease(error)),
@@ -209,8 +222,7 @@ impl Pass<'_> {
         let remark = remark.or_else(|| remarks::of_open(&self.database, desired, self.observed, &work, ctx));
         let quiet = work.lane.quiet();
         let new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
-        let mut next = self.publish(new).await?;
-        next.notices.splice(..0, std::mem::take(&mut self.notices));
+        let next = self.publish(new).await?;
         // A period that became shorter holds at once.
         let wait = work.until_survey().min(desired.survey_period);
         work.survey_after(wait);

@@ -45,7 +45,7 @@ async fn a_cluster_that_was_cloned_takes_nothing_of_the_original() {
     assert_eq!((world.schemas("leaving"), world.schemas("new").len()), (vec!["leaving".to_owned()], 0));
     assert_eq!(epoch(), before, "the lane did not change hands");
 
-    let (status, _, log) = process.terminate();
+    let (status, log) = process.terminate();
     assert!(status.success() && !log.contains("panicked"), "{log}");
     world.database_ready().await;
     world.settled_tenant("leaving").await;

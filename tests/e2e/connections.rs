@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Long enough for a watch event and a few attempts, and shorter than the back-off of something that failed often.
-const AT_ONCE: Duration = Duration::from_secs(8);
+const AT_ONCE: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_leads_nowhere_says_why_and_one_that_is_right_is_taken_at_once() {

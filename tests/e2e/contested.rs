@@ -93,7 +93,7 @@ async fn of_two_installations_over_one_database_one_works_and_both_say_so() {
     assert_eq!(epoch(&world), first, "the lane did not change hands");
 
     // Alone again, it goes on by itself.
-    let (status, _, log) = further.terminate();
+    let (status, log) = further.terminate();
     assert!(status.success() && !log.contains("panicked"), "{log}");
     world.until_gone(&tenants, "leaving").await;
     world.database_ready().await;
@@ -104,7 +104,7 @@ async fn of_two_installations_over_one_database_one_works_and_both_say_so() {
     let moved = Process::spawn_in(&world, &namespace);
     world.eventually("the other one has it", async || epoch(&world) != first).await;
     world.database_ready().await;
-    let (status, _, log) = moved.terminate();
+    let (status, log) = moved.terminate();
     assert!(status.success() && !log.contains("panicked"), "{log}");
     world.finish().await;
 }
@@ -131,7 +131,7 @@ async fn of_two_operators_with_namespaces_of_their_own_one_has_the_database() {
 
     // One for both namespaces, as the message tells.
     for process in [first, second] {
-        let (status, _, log) = process.terminate();
+        let (status, log) = process.terminate();
         assert!(status.success() && !log.contains("panicked"), "{log}");
     }
     let both = format!("{},{there}", world.namespace);
@@ -165,7 +165,7 @@ async fn a_database_with_tenants_that_the_operator_may_not_see_does_not_go() {
     world.databases().delete(&world.database_ref(), &DeleteParams::default()).await.unwrap();
     let message = world.database_stalled("InUse", "that this operator may not see").await;
     assert!(message.contains(&format!("{there}/other")), "{message}");
-    let (status, _, log) = restricted.terminate();
+    let (status, log) = restricted.terminate();
     assert!(status.success() && !log.contains("panicked"), "{log}");
 
     let whole = Process::start(&world, "info");

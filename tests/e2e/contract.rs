@@ -192,6 +192,6 @@ fn calls(process: &Process, function: &str) -> usize {
 }
 
 fn end(process: Process) {
-    let (status, _, log) = process.terminate();
+    let (status, log) = process.terminate();
     assert!(status.success() && !log.contains("panicked"), "{log}");
 }

@@ -202,7 +202,7 @@ async fn a_password_is_never_told_to_anybody() {
     world.tenant_says("late", "Stalled", "Conflict", "").await;
 
     let metrics = operator.http("/metrics").unwrap();
-    let (status, _, log) = operator.terminate();
+    let (status, log) = operator.terminate();
     assert!(status.success() && log.contains("school"), "{log}");
     let registry = world.sql("SELECT string_agg(o::text, ' ') FROM edu_matrix_hub_schema.schema_operations AS o");
     for (place, text) in [

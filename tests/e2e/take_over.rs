@@ -156,7 +156,7 @@ async fn a_process_that_was_stopped_through_a_take_over_gives_the_lane_up_when_i
     world.settled_tenant("late").await;
     assert_eq!(epoch(), taken, "the second keeps what it took");
     for process in [first, second] {
-        let (status, _, log) = process.terminate();
+        let (status, log) = process.terminate();
         assert!(status.success() && !log.contains("panicked"), "{log}");
     }
     world.finish().await;

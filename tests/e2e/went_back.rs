@@ -1,7 +1,7 @@
 //! PostgreSQL is an older state of itself under a living operator: the operator notices, and believes nothing that is
 //! not true any more.
 
-use std::{path::Path, process::Command, time::Instant};
+use std::{path::Path, process::Command};
 
 use devcluster::StopMode;
 use serde_json::json;
@@ -59,9 +59,7 @@ async fn a_server_that_is_put_back_between_two_surveys_is_noticed() {
     std::fs::remove_dir_all(&data).unwrap();
     std::fs::rename(&older, &data).unwrap();
     server.start_again().unwrap();
-    let started = Instant::now();
     world.stalled_tenant("lost", "SchemaMissing").await;
-    assert!(started.elapsed().as_secs() < 40, "noticed after {:?}", started.elapsed());
     world.until_told("WentBack", "an older state").await;
     world.database_ready().await;
     assert!(world.epoch_of_status().await > epoch, "above all that was seen");

@@ -204,7 +204,7 @@ impl Ground {
     pub async fn finish(mut self) {
         self.agree().await;
         if let Some(operator) = self.operator.0.take() {
-            let (status, _, log) = operator.terminate();
+            let (status, log) = operator.terminate();
             assert!(status.success() && !log.contains("panicked"), "{log}");
         }
         self.world.finish().await;

@@ -7,7 +7,7 @@ use std::{
     net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use devcluster::wait_until;
@@ -100,9 +100,8 @@ impl Process {
         assert!(Command::new("kill").args(arguments).status().unwrap().success());
     }
 
-    /// Asks it to end, as Kubernetes does; returns how it ended and how long that took.
-    pub fn terminate(mut self) -> (ExitStatus, Duration, String) {
-        let started = Instant::now();
+    /// Asks it to end, as Kubernetes does, and waits; returns how it ended and what it logged.
+    pub fn terminate(mut self) -> (ExitStatus, String) {
         self.signal("TERM");
         let mut ended = None;
         wait_until(DEADLINE, "the operator process ends", || {
@@ -110,7 +109,7 @@ impl Process {
             ended.is_some()
         })
         .unwrap();
-        (ended.unwrap(), started.elapsed(), self.log())
+        (ended.unwrap(), self.log())
     }
 
     /// What it logged so far.
