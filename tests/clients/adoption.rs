@@ -119,3 +119,45 @@ async fn django_tenants() {
     fs::remove_dir_all(&second).unwrap();
     site.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "fetches packages: make test-clients"]
+async fn prisma_with_several_schemas() {
+    let home = tools::node();
+    let site = Site::new().await;
+    // Node looks for packages in the folders above.
+    let release = tempfile::tempdir_in(&home).unwrap();
+    let folder = release.path();
+    let prepare = |without: Option<&str>| tools::copy(&tools::source("node").join("multi_schema"), folder, without);
+    let run = |program: &Path, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(folder);
+        tools::run(tools::without_engines(site.with_login(&mut command)))
+    };
+    let engine = home.join("node_modules/prisma-6/build/index.js");
+    let migrate = || run(Path::new("node"), &[engine.to_str().unwrap(), "migrate", "deploy"]);
+    let add = |arguments: &[&str]| {
+        let all: Vec<_> = ["site_client.ts"].iter().chain(arguments).copied().collect();
+        run(&home.join("node_modules/.bin/tsx"), &all).lines().last().unwrap().to_owned()
+    };
+    prepare(Some("second"));
+    fs::copy(home.join("package.json"), folder.join("package.json")).unwrap();
+    run(&home.join("node_modules/.bin/prisma"), &["generate", "--schema", "schema.prisma"]);
+    migrate();
+    assert_eq!(add(&["Sums"]), "1");
+    site.adopt("courses", "Courses").await;
+
+    // The site goes on, and its next release changes an enum and a column and makes a table, with the login that it has.
+    assert_eq!(add(&["Greek"]), "2");
+    prepare(None);
+    migrate();
+    assert_eq!(add(&["Physics", "in a room"]), "3");
+    let tells = async || site.world.tenant_looked_at("courses").await.status.unwrap().summary.unwrap().message;
+    let is_told = async || tells().await.contains("ALTER TABLE \"Courses\".\"Room\" OWNER TO");
+    site.world.eventually("the new table is told", is_told).await;
+    site.world.sql(tells().await.split_once("owner role: ").unwrap().1);
+    let is_done = async || !tells().await.contains("Room");
+    site.world.eventually("nothing is told of it any more", is_done).await;
+    assert_eq!(add(&["Chemistry", "in a room"]), "4");
+    site.finish().await;
+}
