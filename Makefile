@@ -99,7 +99,7 @@ bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with 
 	cargo bench --locked --bench tenants
 
 .PHONY: bench-database
-bench-database: tools ## Measure the functions over many roles (TENANTS=10000), schemas with tables (SCHEMAS=5000), grants (GRANTING=5000), and sessions (SESSIONS=1000)
+bench-database: tools ## Measure the functions over many roles (TENANTS=10000), schemas with tables (SCHEMAS=5000), grants (GRANTING=5000), policies (POLICIES=1000), and sessions (SESSIONS=1000)
 	cargo bench --locked --bench database
 
 .PHONY: crds

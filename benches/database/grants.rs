@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::{
-    Asked,
+    Asked, as_owner,
     direct::{Direct, new_database, superuser},
     report::Report,
     timed,
@@ -44,9 +44,8 @@ pub async fn grants(server: &PostgresInfo, tenants: usize, report: &mut Report) 
     }
     report.add_spread(&format!("a grant to a role given and one taken, among {tenants} tenants, ms"), &took);
 
-    let owner = owner_of(&session, 1).await;
     let tables: Vec<_> = (0..TABLES).map(|table| format!("CREATE TABLE direct_1.t{table} (id int)")).collect();
-    session.batch_execute(&format!("SET ROLE \"{owner}\"; {}; RESET ROLE", tables.join("; "))).await.unwrap();
+    as_owner(&session, 1, &tables.join("; ")).await;
     let (mut give, mut take) = (Vec::new(), Vec::new());
     for _ in 0..SURVEYS {
         give.push(set(&session, 1, json!([to(&session, 2).await])).await);
@@ -114,15 +113,4 @@ async fn to(session: &Client, number: usize) -> Value {
         .await
         .unwrap();
     json!({ "namespace": row.get::<_, String>(0), "name": row.get::<_, String>(1), "privileges": ["Read"] })
-}
-
-async fn owner_of(session: &Client, number: usize) -> String {
-    session
-        .query_one(
-            "SELECT owner_role FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1",
-            &[&format!("direct_{number}")],
-        )
-        .await
-        .unwrap()
-        .get(0)
 }

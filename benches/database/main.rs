@@ -1,9 +1,9 @@
 //! What the database does, without Kubernetes: `make bench-database`, or with `POSTGRES_MAJOR=17` and so on. With `SECRETS=1` each tenant
 //! has a login for its applications.
 //!
-//! Four questions. Does a tenant cost the same when the server has tens of thousands of roles? What does a survey cost over
-//! thousands of schemas with tables in them, of which few are written to? What do grants to others cost? And what does a session in
-//! which the operator works as a tenant? A setting of 0 leaves its question out.
+//! Five questions. Does a tenant cost the same when the server has tens of thousands of roles? What does a survey cost over
+//! thousands of schemas with tables in them, of which few are written to? What do grants to others cost, and what policies? And what does a
+//! session in which the operator works as a tenant? A setting of 0 leaves its question out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends where its ground gives way")]
 #![allow(clippy::cast_precision_loss, reason = "figures for people")]
@@ -11,6 +11,7 @@
 #[path = "../shared/direct.rs"]
 mod direct;
 mod grants;
+mod policies;
 #[path = "../shared/report.rs"]
 mod report;
 mod sessions;
@@ -51,6 +52,11 @@ async fn main() {
     if granting > 0 {
         let server = direct::server(1);
         grants::grants(server.info(), granting, &mut report).await;
+    }
+    let covered = setting("POLICIES", 1000);
+    if covered > 0 {
+        let server = direct::server(1);
+        policies::policies(server.info(), covered, &mut report).await;
     }
     let worked = setting("SESSIONS", 1000);
     if worked > 0 {
@@ -115,18 +121,16 @@ async fn survey(server: &PostgresInfo, schemas: usize, report: &mut Report) {
 /// The tables of some schemas, made by their owners.
 async fn make_tables(session: &Client, numbers: std::ops::Range<usize>) {
     for number in numbers {
-        let owner = session
-            .query_one(
-                "SELECT owner_role FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1",
-                &[&format!("direct_{number}")],
-            )
-            .await
-            .unwrap();
-        let owner: &str = owner.get(0);
         let table = |table| format!("CREATE TABLE direct_{number}.t{table} (id int PRIMARY KEY, body text)");
-        let tables = (0..TABLES).map(table).collect::<Vec<_>>().join("; ");
-        session.batch_execute(&format!("SET ROLE \"{owner}\"; {tables}; RESET ROLE")).await.unwrap();
+        as_owner(session, number, &(0..TABLES).map(table).collect::<Vec<_>>().join("; ")).await;
     }
+}
+
+/// Runs statements with the owner role of a tenant.
+async fn as_owner(session: &Client, number: usize, statements: &str) {
+    let owner = "SELECT owner_role FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1";
+    let owner: String = session.query_one(owner, &[&format!("direct_{number}")]).await.unwrap().get(0);
+    session.batch_execute(&format!("SET ROLE \"{owner}\"; {statements}; RESET ROLE")).await.unwrap();
 }
 
 /// One in a hundred schemas gets a row, and PostgreSQL's counters show it.
