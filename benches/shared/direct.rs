@@ -112,7 +112,7 @@ impl Direct {
             namespace_uid: None,
             now: jiff::Timestamp::now(),
             newest_deletion: None,
-            unread_authority: None,
+            held: None,
             older: tenant::resolve::Older::default(),
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();

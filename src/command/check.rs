@@ -16,6 +16,7 @@ use crate::{
     },
     frame::chain,
     kubernetes,
+    lane::addresses::{Addresses, names},
     telemetry::Metrics,
 };
 
@@ -44,7 +45,9 @@ pub async fn check_connection(client: &Client, name: &str, own_namespace: &str) 
     let attempt = connection.attempt();
     let Reached { facts, .. } = reach(&database, connection, Arc::new(Metrics::new())).await?;
     let functions = if facts.installed { "installed" } else { "not installed yet" };
-    let unread = unread_authority
-        .map_or_else(String::new, |error| format!("no Secret of a tenant is written: {}\n", chain(&error)));
-    Ok(format!("connected to {attempt}: PostgreSQL {}, functions are {functions}\n{unread}", facts.server_version))
+    let (names, addresses) = (names(&database.spec), Addresses::default());
+    addresses.look_up(&names).await;
+    let held = unread_authority.map(|error| chain(&error)).or_else(|| addresses.missing(&names));
+    let held = held.map_or_else(String::new, |why| format!("no Secret of a tenant is written: {why}\n"));
+    Ok(format!("connected to {attempt}: PostgreSQL {}, functions are {functions}\n{held}", facts.server_version))
 }

@@ -285,7 +285,7 @@ impl Asker<'_> {
             namespace_uid: found.and_then(|found| found.uid()),
             now: Timestamp::now(),
             newest_deletion: None,
-            unread_authority: None,
+            held: None,
             older: older(tenant, tenant.spec.database(), &others),
             database: Some(Arc::new(database)),
         })

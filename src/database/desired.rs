@@ -9,6 +9,7 @@ use regex::Regex;
 use crate::{
     api::{TENANT_DATABASE_FINALIZER, TenantDatabase, confirmed_deletions, tenant_database::Limits},
     contract::InstitutionTable,
+    lane::addresses::{Name, names},
     text::why_no_regex,
 };
 
@@ -33,6 +34,8 @@ pub struct Desired {
     pub expiry_limit: i32,
     /// The application's own table of institutions.
     pub institutions: Option<InstitutionTable>,
+    /// The names that tenants' Secrets lead to, which have to have an address.
+    pub names: Vec<Name>,
 }
 
 /// What the object asks for.
@@ -49,6 +52,7 @@ pub fn desired(database: &TenantDatabase, now: Timestamp) -> Desired {
         confirmed: confirmed_deletions(metadata, now),
         expiry_limit: database.spec.max_deletions_per_hour(),
         institutions: InstitutionTable::of(database),
+        names: names(&database.spec),
     }
 }
 

@@ -117,9 +117,13 @@ pub async fn observe(
         }
     };
     observed.key = connection.map(|connection| LaneKey::new(database, connection, ctx.world.number()));
+    let found = match work {
+        Some(work) => work.lane.addresses.look_up(&desired.names).await,
+        None => false,
+    };
     observed.lane = work.map(|work| {
         let told = work.memory(|memory| memory.told);
-        let (news, due) = (told != wishes(desired, work), work.until_survey().is_zero());
+        let (news, due) = (found || told != wishes(desired, work), work.until_survey().is_zero());
         LaneSeen { as_asked: observed.key.as_ref() == Some(&work.key), news, due }
     });
     observed

@@ -38,6 +38,7 @@ pub fn of_open(
         .or_else(|| of_expiry(database, work))
         .or_else(|| of_institutions(work))
         .or_else(|| of_authority(observed, work))
+        .or_else(|| of_names(desired, work))
         .or_else(|| of_sessions(work))
         .or_else(|| desired.complaint.clone().map(|message| Verdict::of(Reason::InvalidSpec, message, true)))
         .or_else(|| bring_back::in_vain(database, work, ctx.clock.now()))
@@ -140,6 +141,13 @@ fn of_institutions(work: &Work) -> Option<Verdict> {
 fn of_authority(observed: &Observed, work: &Work) -> Option<Verdict> {
     let known = work.key.connection().client_authority.as_ref().is_some_and(|authority| authority.pem.is_ok());
     observed.unread_authority.as_ref().map(|error| status::unread_authority(error, known))
+}
+
+/// A name that Secrets are to lead to has no address.
+fn of_names(desired: &Desired, work: &Work) -> Option<Verdict> {
+    let missing = work.lane.addresses.missing(&desired.names)?;
+    let message = format!("{missing}. Until then no tenant gets a Secret or another password; all else goes on");
+    Some(Verdict::of(Reason::ClientHostNotFound, message, true))
 }
 
 /// The operator cannot work as a tenant, so that what deletes left free is not found.

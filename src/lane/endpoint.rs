@@ -219,8 +219,8 @@ mod tests {
         let own = endpoint("db.example", "tenants", TlsMode::VerifyFull);
         assert_eq!(own.for_clients(None, None).as_ref(), Ok(&own));
         let (host, ssl_mode) = ("pooler".to_owned(), Some(TlsMode::Disable));
-        let pooler = ClientEndpoint { host, port: Some(6432), ssl_mode, ca_secret_ref: None };
-        let replica = ReadEndpoint { host: "replica".to_owned(), port: None };
+        let pooler = ClientEndpoint { host, port: Some(6432), ssl_mode, ..ClientEndpoint::default() };
+        let replica = ReadEndpoint { host: "replica".to_owned(), ..ReadEndpoint::default() };
         let values = own.for_clients(Some(&pooler), Some(&replica)).unwrap().values("a", "b", "school");
         assert_eq!(values["uri"], "postgresql://a:b@pooler:6432/tenants?sslmode=disable");
         assert_eq!(values["read-uri"], "postgresql://a:b@replica:6432/tenants?sslmode=disable");

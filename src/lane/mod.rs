@@ -4,6 +4,7 @@
 //! database gave this replica the newest epoch. Every call that changes something carries the epoch, so that a replica
 //! that lost the lane and does not know it is refused by the database itself.
 
+pub mod addresses;
 pub mod directory;
 pub mod endpoint;
 pub mod heartbeat;
@@ -30,6 +31,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
+use addresses::Addresses;
 pub use directory::{LaneState, Lanes};
 pub use endpoint::{CLIENT_AUTHORITY, Endpoint};
 pub use heartbeat::Seen;
@@ -57,6 +59,8 @@ pub struct Lane {
     pub place: Place,
     /// What applications connect to.
     pub endpoint: Endpoint,
+    /// The names that tenants' Secrets may lead to.
+    pub addresses: Addresses,
     /// Epoch and installation.
     pub hold: Hold,
     functions: Functions,
@@ -137,6 +141,7 @@ impl Lane {
             database,
             place,
             endpoint,
+            addresses: Addresses::default(),
             hold,
             functions,
             holder,

@@ -198,7 +198,7 @@ fn wanted(
         request: rotation_requested(&tenant.metadata, now)
             .and_then(|_| tenant.annotations().get(ROTATE_REQUESTED_AT).cloned()),
         revocation: tenant.annotations().get(REVOKE_CREDENTIALS).filter(|value| *value == schema_name).cloned(),
-        held: resolved.unread_authority.clone().map(|message| (Reason::ClientAuthorityMissing, message)),
+        held: resolved.held.clone(),
     })
 }
 

@@ -63,6 +63,8 @@ pub struct Desired {
     pub client: Option<ClientEndpoint>,
     /// Where they may only read, if there is such a place.
     pub read: Option<ReadEndpoint>,
+    /// One of these names has no address, so that no Secret leads there and the status goes on telling what they lead to.
+    pub leads_nowhere: bool,
     /// What its applications and its migrations are to log in with, and what the status tells of it.
     pub logins: Vec<Logins>,
     /// Which rows its applications have, if the spec asks for policies.
@@ -195,6 +197,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         adopts,
         paused: api::is_paused(&tenant.metadata),
         recreate: tenant.annotations().get(api::RECREATE).cloned(),
+        leads_nowhere: resolved.held.as_ref().is_some_and(|(reason, _)| *reason == Reason::ClientHostNotFound),
         client: database.spec.client_endpoint.clone(),
         read: database.spec.read_endpoint.clone(),
         logins: credential::logins(tenant, resolved, &credentials, schema_name.as_str(), policy),

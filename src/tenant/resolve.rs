@@ -11,9 +11,10 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 use crate::{
     api::{
         TenantDatabase, TenantSchema,
-        condition::{ConditionType, find},
+        condition::{ConditionType, Reason, find},
     },
     frame::{Context, Host, Stand},
+    lane::addresses::names,
 };
 
 /// What a tenant points to.
@@ -35,8 +36,8 @@ pub struct Resolved {
     pub now: Timestamp,
     /// When a tenant of this database was deleted last, as far as this process has seen: the time that confirms all deletions.
     pub newest_deletion: Option<Timestamp>,
-    /// Why it is not known whom its applications may trust, where their Secrets are to say that.
-    pub unread_authority: Option<String>,
+    /// Why no Secret is written: it is not known whom its applications may trust, or where they may connect to.
+    pub held: Option<(Reason, String)>,
     /// The older tenants of this namespace in the database; counted only when a limit asks for it.
     pub older: Older,
 }
@@ -77,9 +78,12 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
     let deleted = tenant.metadata.deletion_timestamp.as_ref().map(|at| at.0);
     let newest_deletion = deleted.map(|at| ctx.deletions.note(name, at));
     let host = Host::of(name, database.is_some(), ctx).await;
-    let unread_authority = match (&host, &database) {
+    let held = match (&host, &database) {
         (Host::Open(lane), Some(database)) => {
-            lane.endpoint.for_clients(database.spec.client_endpoint.as_ref(), None).err()
+            let unread = lane.endpoint.for_clients(database.spec.client_endpoint.as_ref(), None).err();
+            let missing =
+                || lane.addresses.missing(&names(&database.spec)).map(|why| (Reason::ClientHostNotFound, why));
+            unread.map(|why| (Reason::ClientAuthorityMissing, why)).or_else(missing)
         }
         _ => None,
     };
@@ -102,7 +106,7 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
         namespace_uid,
         now: ctx.clock.now(),
         newest_deletion,
-        unread_authority,
+        held,
         older,
     };
     (facts, Stand { database: Some(name.to_owned()), host })

@@ -249,7 +249,7 @@ impl Stage {
             namespace_uid: Some("team".to_owned()),
             now: Timestamp::now(),
             newest_deletion: None,
-            unread_authority: None,
+            held: None,
             older: Older::default(),
         };
         let doors = Doors::Functions(self.lane.functions());

@@ -229,7 +229,7 @@ async fn applications_are_led_to_another_server_with_its_authority() {
     let mut world = World::bare().await;
     world.guard_secrets();
     world.make_database(&world.database, &world.login());
-    let spec = json!({ "clientEndpoint": { "host": "pooler.example", "port": 6432, "sslMode": "VerifyFull",
+    let spec = json!({ "clientEndpoint": { "host": "pooler.example", "nameLookup": "Skip", "port": 6432, "sslMode": "VerifyFull",
         "caSecretRef": { "name": "postgres", "key": "pooler" } } });
     world.replace_secret(secret(&world, &json!({}))).await;
     world.apply_database(spec).await;
@@ -267,7 +267,11 @@ async fn without_the_authority_of_applications_only_their_secrets_wait() {
     world.make_database(&world.database, &world.login());
     world.replace_secret(secret(&world, &json!({}))).await;
     let reference = json!({ "name": "pooler-ca" });
-    world.apply_database(json!({ "clientEndpoint": { "host": "pooler.example", "caSecretRef": reference } })).await;
+    world
+        .apply_database(
+            json!({ "clientEndpoint": { "host": "pooler.example", "nameLookup": "Skip", "caSecretRef": reference } }),
+        )
+        .await;
     world.start_operator().await;
     let name = format!("{}/pooler-ca", world.operator_namespace);
     let message = database_remarks(&world, "SecretNotFound", &name).await;

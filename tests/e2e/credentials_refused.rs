@@ -1,10 +1,10 @@
-//! A namespace that may not have another Secret, one of a million bytes under the name, and an address that leads nowhere: the
-//! tenant works, and says what is in the way.
+//! A namespace that may not have another Secret, one of a million bytes under the name, and a name without an address: the tenant
+//! works, and says what is in the way.
 
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use serde_json::json;
-use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, TenantSchema};
+use serde_json::{Value, json};
+use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, ROTATE_REQUESTED_AT, TenantSchema};
 
 use crate::{
     credentials::{Applications, ask, spec},
@@ -37,9 +37,8 @@ async fn a_secret_that_a_namespace_may_not_have_is_told_and_comes_when_it_may() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_large_secret_of_another_is_left_alone_and_an_address_that_leads_nowhere_is_written_as_it_is() {
-    let mut world =
-        World::without_operator(json!({ "clientEndpoint": { "host": "nowhere.invalid", "port": 1 } })).await;
+async fn a_large_secret_of_another_is_left_alone() {
+    let mut world = World::without_operator(json!({})).await;
     world.guard_secrets();
     let large = json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "school-db" },
         "stringData": { "text": "x".repeat(1_000_000) } });
@@ -53,8 +52,50 @@ async fn a_large_secret_of_another_is_left_alone_and_an_address_that_leads_nowhe
     let other = json!({ "schemaName": "school", "connectionSecret": { "name": "other-db" } });
     world.apply_tenant("school", other).await;
     world.ready_tenant("school").await;
-    let keys = crate::credentials::keys_of(secrets.get("other-db").await.unwrap());
-    assert_eq!((keys["host"].as_str(), keys["port"].as_str()), ("nowhere.invalid", "1"));
+    ask(&crate::credentials::keys_of(secrets.get("other-db").await.unwrap()), "SELECT 1").await.unwrap();
+    world.prove_fixpoint().await;
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_without_an_address_comes_into_no_secret_unless_only_applications_can_look_it_up() {
+    let mut world = World::without_operator(json!({})).await;
+    world.guard_secrets();
+    world.start_operator().await;
+    world.apply_tenant("school", spec()).await;
+    world.ready_tenant("school").await;
+    let (before, written) = (world.secret().await.unwrap(), world.version("school").await);
+
+    let leads_to = async |client: Value| world.apply_database(json!({ "clientEndpoint": client })).await;
+    leads_to(json!({ "host": "nowhere.invalid", "port": 1 })).await;
+    let message = world.database_stalled("ClientHostNotFound", "no address is known of nowhere.invalid").await;
+    world.until_ready(&world.databases(), &world.database_ref(), "True", "ClientHostNotFound").await;
+    assert!(message.contains("set spec.clientEndpoint.nameLookup to Skip"), "{message}");
+    // Who has a Secret keeps it, works with it, and is not written to; a rotation waits.
+    world.next_survey().await;
+    ask(&world.keys().await, "SELECT 1").await.unwrap();
+    assert!(world.secret().await.unwrap() == before);
+    assert_eq!(world.version("school").await, written);
+    let now = jiff::Timestamp::now().to_string();
+    world.annotate::<TenantSchema>("school", ROTATE_REQUESTED_AT, &now).await;
+    world.tenant_says("school", "Stalled", "ClientHostNotFound", "no address is known of nowhere.invalid").await;
+    assert_eq!(world.tenant_readiness("school").await, "True");
+    assert!(world.secret().await.unwrap() == before);
+    ask(&world.keys().await, "SELECT 1").await.unwrap();
+    // A new tenant is made, and gets its Secret when the name is right.
+    let other = json!({ "schemaName": "academy", "connectionSecret": { "name": "academy-db" } });
+    world.apply_tenant("academy", other).await;
+    world.tenant_says("academy", "Stalled", "ClientHostNotFound", "Secret").await;
+    assert!(world.stands("academy"));
+
+    leads_to(json!({ "host": "nowhere.invalid", "port": 1, "nameLookup": "Skip" })).await;
+    world.database_ready().await;
+    for tenant in ["school", "academy"] {
+        world.ready_tenant(tenant).await;
+        let secret = world.api::<Secret>().get(&format!("{tenant}-db")).await.unwrap();
+        let keys = crate::credentials::keys_of(secret);
+        assert_eq!((keys["host"].as_str(), keys["port"].as_str()), ("nowhere.invalid", "1"));
+    }
     world.prove_fixpoint().await;
     world.finish().await;
 }
@@ -85,7 +126,7 @@ async fn a_webhook_that_lets_no_secret_in_is_told_in_its_own_words() {
         "spec": { "policyName": format!("{}-no", world.id), "validationActions": ["Deny"] },
     });
     let place = tempfile::tempdir().unwrap();
-    let apply = |name: &str, objects: &[&serde_json::Value]| {
+    let apply = |name: &str, objects: &[&Value]| {
         let file = place.path().join(name);
         std::fs::write(&file, json!({ "apiVersion": "v1", "kind": "List", "items": objects }).to_string()).unwrap();
         file.display().to_string()

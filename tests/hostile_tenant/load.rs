@@ -27,7 +27,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     login(
         "writes large objects",
         "SELECT lo_unlink(lo_from_bytea(0, convert_to(repeat('x', 100000), 'UTF8')))",
-        Nuisance("not counted; REVOKE EXECUTE of the lo_ functions from PUBLIC ends them"),
+        Nuisance("counted in its quota; REVOKE EXECUTE of the lo_ functions from PUBLIC ends them"),
     ),
     login(
         "takes long with one statement",

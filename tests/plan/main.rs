@@ -67,7 +67,7 @@ fn resolved(mut spec: Value, older: usize) -> Resolved {
         namespace_uid: Some("uid-team-a".to_owned()),
         now: "2026-12-31T00:00:00Z".parse().expect("a time"),
         newest_deletion: None,
-        unread_authority: None,
+        held: None,
         older: Older { count: older, refused: None },
     }
 }

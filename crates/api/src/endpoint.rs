@@ -1,6 +1,7 @@
 //! Where applications find the database of their tenants, if not where the operator finds it.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientEndpoint {
-    /// The name or address. The operator does not connect to it.
+    /// The name or address. The operator looks the name up (see `nameLookup`), and does not connect to it.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST))]
     pub host: String,
 
@@ -35,6 +36,23 @@ pub struct ClientEndpoint {
     /// Default: the authority of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<CaSecretRef>,
+
+    /// Whether the operator looks the name up before tenants' Secrets lead there.
+    ///
+    /// Default: `Required`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_lookup: Option<NameLookup>,
+}
+
+/// Whether a name that tenants' Secrets lead to has to have an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
+pub enum NameLookup {
+    /// No Secret is written with a name of which the operator finds no address. An address, and a name without a dot, which is
+    /// another one in each namespace, are written as they are.
+    Required,
+    /// The name is written as it is: only applications can look it up.
+    Skip,
 }
 
 impl ClientEndpoint {
@@ -49,7 +67,7 @@ impl ClientEndpoint {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadEndpoint {
-    /// The name or address. The operator does not connect to it.
+    /// The name or address. The operator looks the name up (see `nameLookup`), and does not connect to it.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST))]
     pub host: String,
 
@@ -59,6 +77,12 @@ pub struct ReadEndpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<i32>,
+
+    /// Whether the operator looks the name up before tenants' Secrets lead there.
+    ///
+    /// Default: `Required`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name_lookup: Option<NameLookup>,
 }
 
 impl ReadEndpoint {

@@ -38,7 +38,7 @@ pub enum Enforcement {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
-    /// The storage that the tenant may use: tables, materialized views, indexes, sequences and TOAST together, such as
+    /// The storage that the tenant may use: tables, materialized views, indexes, sequences, TOAST and large objects together, such as
     /// `5Gi` (suffixes Ki, Mi, Gi, Ti, Pi, Ei of 1024; k, M, G, T, P, E of 1000; a bare number is bytes and needs quotes in
     /// YAML). More than 0 and at most `8Pi`.
     ///

@@ -207,6 +207,9 @@ reasons! {
     ClientAuthorityMissing Stalled
         "The tenant works, but a Secret is not written: the certificates that `spec.clientEndpoint.caSecretRef` of the `TenantDatabase` names cannot be read."
         "Make the Secret that the message names, or correct the reference; the operator goes on by itself."
+    ClientHostNotFound Stalled
+        "No Secret of a tenant is written, since a name that it would lead to, `spec.clientEndpoint.host` or `spec.readEndpoint.host` of the `TenantDatabase`, has no address. All else goes on, also with the Secrets that are there."
+        "Correct the name, or set `nameLookup: Skip` beside it if only applications can look it up; the operator goes on by itself."
     InstitutionGone Stalled
         "The tenant works, but its institution is no longer in the application's table (`institutions.source`). Nothing is closed or dropped for that."
         "Delete the `TenantSchema` that the message names if the institution has left; or put its row back."
@@ -299,13 +302,14 @@ reasons! {
 impl Reason {
     /// The reasons for which a tenant's Secret is not written, while the tenant works.
     #[must_use]
-    pub const fn of_secrets() -> [Self; 5] {
+    pub const fn of_secrets() -> [Self; 6] {
         [
             Self::CredentialsForbidden,
             Self::SecretsUnguarded,
             Self::SecretConflict,
             Self::LoginRefused,
             Self::ClientAuthorityMissing,
+            Self::ClientHostNotFound,
         ]
     }
 }

@@ -133,8 +133,8 @@ pub struct TenantDatabaseSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub institutions: Option<Institutions>,
 
-    /// What tenants may ask for. Limits bind new and changed tenants; a running one is clamped, which
-    /// `status.effective` shows, or marked `OutsideLimits`.
+    /// What tenants may ask for. Limits bind new and changed tenants. A running one is held within them and marked `OutsideLimits`;
+    /// the quota that is in force stands in its `status.effective`.
     ///
     /// Default: no limits.
     #[serde(skip_serializing_if = "Option::is_none")]

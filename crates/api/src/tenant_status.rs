@@ -25,8 +25,9 @@ pub struct TenantSchemaStatus {
     #[schemars(range(min = -1, max = 9_007_199_254_740_992_i64))]
     pub observed_generation: Option<i64>,
 
-    /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act. `RowSecurity` says whether
-    /// the policies of `spec.rowLevelSecurity` are in force.
+    /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act. `Isolated` says whether its
+    /// roles can do anything beyond its schema, `RowSecurity` whether the policies of `spec.rowLevelSecurity` are in force, and `Paused`
+    /// that nothing is done until the annotation is removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -168,7 +169,7 @@ pub struct QuotaEstimate {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocked {
-    /// `Spec`: `spec.access` says so. `Quota`: its quota is used up, and enforced. `Institution`: its institution is suspended or closed in the registry.
+    /// `Spec`: `spec.access` says so. `Quota`: its quota is used up, and enforced. `Institution`: its institution is suspended or closed, in the registry or in the application's table.
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub cause: Option<BlockedCause>,
 

@@ -126,7 +126,9 @@ pub fn status(
     status.schema_id = id.map(|id| id.to_string()).or(status.schema_id);
     if exists {
         status.database_name = Some(place.database.clone());
-        status.connection = Some(desired.place(place));
+        if !desired.leads_nowhere || status.connection.is_none() {
+            status.connection = Some(desired.place(place));
+        }
         let new_roles = || made.and_then(|made| from_value(made.detail.get("roles")?.clone()).ok());
         status.roles = row.and_then(|row| row.roles.clone()).or_else(new_roles).or(status.roles);
         let wanted = access::as_observed(desired, observed);

@@ -413,7 +413,8 @@ fn migrations_whose_secret_is_not_wanted_any_more_are_shut_out_and_applications_
 fn check_unread(file: &str, tenant: &TenantSchema, observed: &TenantAnswer) {
     let authority = "Secret operators/pooler, which spec.clientEndpoint.caSecretRef names, does not exist; make it of the authority's \
                      certificate: kubectl -n operators create secret generic pooler --from-file=ca.crt=ca.pem";
-    let unread = Resolved { unread_authority: Some(authority.to_owned()), ..resolved(json!({}), 0) };
+    let unread =
+        Resolved { held: Some((Reason::ClientAuthorityMissing, authority.to_owned())), ..resolved(json!({}), 0) };
     let observed = observed.clone().into();
     if tenant.metadata.deletion_timestamp.is_some() {
         golden(file, &seen(tenant, Wish::End(&tenant.removal(&unread)), &observed));

@@ -32,5 +32,7 @@ CREATE UNIQUE INDEX "School_name_key" ON "shared"."School"("name");
 CREATE INDEX "Lesson_title_idx" ON "Courses"."Lesson"("title");
 
 -- AddForeignKey
-ALTER TABLE "Courses"."Lesson" ADD CONSTRAINT "Lesson_schoolId_fkey" FOREIGN KEY ("schoolId") REFERENCES "shared"."School"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+ALTER TABLE "Courses"."Lesson" ADD CONSTRAINT "Lesson_schoolId_fkey"
+    FOREIGN KEY ("schoolId")
+    REFERENCES "shared"."School"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 

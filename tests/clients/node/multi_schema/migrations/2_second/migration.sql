@@ -16,5 +16,7 @@ CREATE TABLE "Courses"."Room" (
 CREATE UNIQUE INDEX "Room_lessonId_key" ON "Courses"."Room"("lessonId");
 
 -- AddForeignKey
-ALTER TABLE "Courses"."Room" ADD CONSTRAINT "Room_lessonId_fkey" FOREIGN KEY ("lessonId") REFERENCES "Courses"."Lesson"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
+ALTER TABLE "Courses"."Room" ADD CONSTRAINT "Room_lessonId_fkey"
+    FOREIGN KEY ("lessonId")
+    REFERENCES "Courses"."Lesson"("id") ON DELETE RESTRICT ON UPDATE CASCADE;
 
