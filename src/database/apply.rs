@@ -158,6 +158,7 @@ impl Pass<'_> {
         let runner = tokio::spawn(jobs::run(lane.clone(), slots, self.finished_jobs.clone()));
         let work = Arc::new(Work::new(key, lane, facts, (desired.generation, desired.confirmed, false), runner));
         work.lane.addresses.look_up(&desired.names).await;
+        ctx.secrets.look_again();
         holdings.set(name, Holding::Open(work.clone()));
         ctx.wake.users(name);
         self.work = Some(work);

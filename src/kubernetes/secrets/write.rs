@@ -244,6 +244,11 @@ impl Secrets {
         self.looks().asked.insert(Id::of_uid(owner_uid));
     }
 
+    /// A lane was opened: what was seen before may be another world's, so each Secret has its turn again.
+    pub fn look_again(&self) {
+        self.looks().last.clear();
+    }
+
     /// The object is gone.
     pub fn forget(&self, owner_uid: &str) {
         let (mut looks, id) = (self.looks(), Id::of_uid(owner_uid));
