@@ -34,6 +34,7 @@ mod credentials_migration;
 mod credentials_owner;
 mod credentials_parked;
 mod credentials_shut_out;
+mod dependents;
 mod drift;
 mod emptied;
 mod expiry;
