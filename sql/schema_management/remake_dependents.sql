@@ -5,7 +5,7 @@
 -- options: {schema_id or owner_uid, request?, cut_off?, requested_by?}. What could not be made again before is tried
 -- again, and what was removed for good is forgotten, with another `request` than these have heard; '' is no request.
 -- `cut_off` is how many attempts got no answer besides those in the log. detail: {made: [name...], empty: [name...],
--- left: [{name, note}...], forgotten, due}.
+-- left: [{name, note}...], forgotten, due, taken: see _taken}.
 --
 -- All runs as the tenant's owner, in a sandbox. Nothing that stands is replaced: what has the name of one keeps it.
 -- What may pass is tried by further calls, for ten minutes. The tenant's code can keep any of it from coming to an end,
@@ -57,7 +57,8 @@ BEGIN
         facts := edu_matrix_hub_schema._remake_taken(tenant, ids, cut_off);
         facts := facts || jsonb_build_object(
             'forgotten', forgotten, 'due', (SELECT count(*) FROM edu_matrix_hub_schema.taken_states AS s
-                                            WHERE s.schema_id = tenant.id AND s.state = 'due'));
+                                            WHERE s.schema_id = tenant.id AND s.state = 'due'),
+            'taken', edu_matrix_hub_schema._taken(tenant.id));
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
@@ -72,7 +73,7 @@ BEGIN
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = tenant.id;
     PERFORM edu_matrix_hub_schema._log(tenant.id, 'remake_dependents',
                                        CASE WHEN facts ->> 'due' = '0' THEN 'success' ELSE 'partial' END,
-                                       options ->> 'requested_by', started, attempt, facts);
+                                       options ->> 'requested_by', started, attempt, facts - 'taken');
     RETURN edu_matrix_hub_schema._result(CASE WHEN facts ->> 'due' = '0' THEN 'success' ELSE 'partial' END,
         edu_matrix_hub_schema._remade_text(tenant.schema_name, facts), tenant.id, facts);
 END

@@ -161,6 +161,19 @@ steps! {
         #[serde(skip_serializing_if = "Option::is_none")]
         request: Option<String>,
     }
+    /// Makes views and functions again that ended with a tenant which is back.
+    RemakeDependents = "remake_dependents" {
+        /// The object that the tenant belongs to.
+        owner_uid: String,
+        /// The request to look again that this follows, or nothing.
+        request: String,
+        /// How many attempts got no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut_off: Option<u32>,
+        /// What is to be made.
+        #[serde(skip)]
+        what: Vec<String>,
+    }
     /// Puts right what differs from what was applied.
     RepairTenantSchema = "repair_tenant_schema" {
         /// The tenant.
@@ -375,7 +388,7 @@ impl Step {
     /// True when one call does a part, so that no lock is held for long, and the next call goes on where it ended.
     #[must_use]
     pub const fn goes_on(&self) -> bool {
-        matches!(self, Self::SetRowSecurity { .. } | Self::AdoptTenantSchema { .. })
+        matches!(self, Self::SetRowSecurity { .. } | Self::AdoptTenantSchema { .. } | Self::RemakeDependents { .. })
     }
 
     /// True when logins are closed. Their passwords open them until that is committed, so a second call follows.
@@ -395,7 +408,9 @@ impl Step {
     /// Where a step that runs a tenant's code is told how many attempts were cut off; nothing in others.
     pub const fn cut_off(&mut self) -> Option<&mut Option<u32>> {
         match self {
-            Self::RestoreTenantSchema { cut_off, .. } | Self::BringBack { cut_off, .. } => Some(cut_off),
+            Self::RestoreTenantSchema { cut_off, .. }
+            | Self::BringBack { cut_off, .. }
+            | Self::RemakeDependents { cut_off, .. } => Some(cut_off),
             _ => None,
         }
     }

@@ -58,6 +58,10 @@ impl fmt::Display for Step {
                 let grants: Vec<_> = grants.iter().map(ToString::to_string).collect();
                 write!(f, "give {}, and nothing else, to others", grants.join("; "))
             }
+            Self::RemakeDependents { what, .. } if what.is_empty() => {
+                f.write_str("forget what ended for good with other tenants, or try it again, as its annotation asks")
+            }
+            Self::RemakeDependents { what, .. } => write!(f, "make again: {}", what.join("; ")),
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
             Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
             Self::ReclaimTenantSchema { transfer, .. } => {

@@ -48,6 +48,9 @@ pub(super) fn what_was_done(
     if let Some(result) = applied.success(&Call::SetTenantGrants).filter(|_| !is_new) {
         notices.push(Notice { reason: EventReason::Updated, message: result.message.clone() });
     }
+    if let Some(result) = applied.success(&Call::RemakeDependents) {
+        notices.push(Notice { reason: EventReason::ViewsRemade, message: result.message.clone() });
+    }
     if let Some(result) = applied.success(&Call::SetTenantAccess) {
         let old = tenant.status.as_ref().and_then(|status| status.state);
         let reason = match new.state {
@@ -93,6 +96,11 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
         && condition.reason == Reason::PastPolicies.as_str()
     {
         notices.push(Notice { reason: EventReason::PastPolicies, message: condition.message.clone() });
+    }
+    if let Some(condition) = newly(old, &new.conditions, ConditionType::GrantedViews)
+        && find(old, ConditionType::GrantedViews).is_none()
+    {
+        notices.push(Notice { reason: EventReason::ViewsRemoved, message: condition.message.clone() });
     }
     let stalled = |conditions| find(conditions, ConditionType::Stalled).is_some();
     if stalled(old) && !stalled(&new.conditions) && is_true(&new.conditions, ConditionType::Ready) {
