@@ -13,7 +13,8 @@ WHERE g.grantee_id IS NOT NULL AND g.grantee_id <> g.schema_id
 ON CONFLICT DO NOTHING;
 
 -- Views and functions of a tenant over another one's tables that were removed when that other one, `grantor_id`, was
--- set aside as `backup_id`, in the order in which they are made again. A row goes when its object is made again.
+-- set aside as `backup_id`, in the order in which they were. What went last is made again first, since the others may
+-- need it; its row goes with that.
 --
 -- Of `remake` the first statement makes it, and the others give it what it had; none are there where the definition
 -- could not be read. `acl` is who had which right, by the numbers of the roles; `filled` is that a materialized view

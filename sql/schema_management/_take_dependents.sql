@@ -48,7 +48,6 @@ BEGIN
     END LOOP;
     items := edu_matrix_hub_schema._read_dependents(items, patient);
     dropped := edu_matrix_hub_schema._drop_dependents(grantor, namespace, items, backup_id IS NOT NULL);
-    -- What was removed last comes first, as the others need it.
     INSERT INTO edu_matrix_hub_schema.taken_dependents AS d
         (schema_id, grantor_id, backup_id, kind, name, remake, acl, filled, note)
     SELECT (i.value ->> 'grantee')::uuid, grantor.id, backup_id, i.value ->> 'kind', i.value ->> 'name',
@@ -56,7 +55,7 @@ BEGIN
            (i.value ->> 'filled')::boolean, i.value ->> 'note'
     FROM jsonb_array_elements(items) AS i (value)
     WHERE (i.value ->> 'key')::bigint = ANY (dropped)
-    ORDER BY array_position(dropped, (i.value ->> 'key')::bigint) DESC;
+    ORDER BY array_position(dropped, (i.value ->> 'key')::bigint);
     UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
     WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
     FOR item IN
@@ -263,7 +262,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._read_dependents(jsonb, boolean) FR
 
 -- Drops them, as a member of their owners, and returns those that went in the order in which they did. The youngest
 -- goes first, since most depend on older ones; what still has others in its way is tried again after these. When it is
--- the whole of them, what is left then depends on one another in a circle and goes at once, once nothing else does.
+-- the whole of them, what is left then has a temporary view in its way, which goes with it, or is part of a circle; the
+-- others still go one after the other.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_dependents(
     grantor edu_matrix_hub_schema.tenant_schemas, namespace oid, items jsonb, is_whole boolean
 ) RETURNS bigint[]
@@ -276,6 +276,8 @@ DECLARE
     before  integer;
     item    record;
     others  text[];
+    leaning bigint[];
+    leant   bigint[];
 BEGIN
     FOR attempt IN 1..6 LOOP
         before := cardinality(dropped);
@@ -312,13 +314,19 @@ BEGIN
         PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, and call again', NULL, '{}', '{}',
                                                          others);
     END IF;
-    FOR item IN
+    SELECT coalesce(array_agg(k.key), '{}'), coalesce(array_agg((i.value ->> 'key')::bigint), '{}') INTO leaning, leant
+    FROM jsonb_array_elements(items) AS i (value)
+    CROSS JOIN LATERAL edu_matrix_hub_schema._leaning_on((i.value ->> 'key')::bigint) AS k
+    WHERE (i.value ->> 'key')::bigint <> ALL (dropped);
+    WHILE cardinality(dropped) < jsonb_array_length(items) LOOP
         SELECT k.key, format('DROP %s IF EXISTS %s CASCADE', i.value ->> 'kind', i.value ->> 'name') AS statement
+        INTO STRICT item
         FROM jsonb_array_elements(items) AS i (value)
         CROSS JOIN LATERAL (SELECT (i.value ->> 'key')::bigint AS key) AS k
         WHERE k.key <> ALL (dropped)
-        ORDER BY k.key & 4294967295 DESC
-    LOOP
+        ORDER BY EXISTS (SELECT FROM unnest(leaning, leant) AS e (leaning, leant)
+                         WHERE e.leant = k.key AND e.leaning <> ALL (dropped)), k.key & 4294967295 DESC
+        LIMIT 1;
         EXECUTE item.statement;
         dropped := dropped || item.key;
     END LOOP;

@@ -45,7 +45,7 @@ BEGIN
         UPDATE edu_matrix_hub_schema.taken_dependents AS d SET request = options ->> 'request'
         WHERE d.schema_id = tenant.id AND options ? 'request' AND d.request IS DISTINCT FROM options ->> 'request';
         ids := ARRAY(SELECT s.id FROM edu_matrix_hub_schema.taken_states AS s
-                     WHERE s.schema_id = tenant.id AND s.state = 'due' ORDER BY s.id LIMIT 50);
+                     WHERE s.schema_id = tenant.id AND s.state = 'due' ORDER BY s.id DESC LIMIT 50);
         cut_off := coalesce((options ->> 'cut_off')::bigint, 0) + coalesce((
             SELECT sum(coalesce((o.metadata ->> 'attempts')::integer, 1))
             FROM edu_matrix_hub_schema.schema_operations AS o
@@ -122,12 +122,12 @@ BEGIN
         SET note = 'three attempts to make it again did not come to an end'
         WHERE d.id = ANY (ids);
         RETURN jsonb_build_object('made', '[]'::jsonb, 'empty', '[]'::jsonb, 'left', (
-            SELECT jsonb_agg(jsonb_build_object('name', d.name, 'note', d.note) ORDER BY d.id)
+            SELECT jsonb_agg(jsonb_build_object('name', d.name, 'note', d.note) ORDER BY d.id DESC)
             FROM edu_matrix_hub_schema.taken_dependents AS d WHERE d.id = ANY (ids)));
     END IF;
     -- Rows last, when all is there that they are read from.
     SELECT jsonb_agg(jsonb_build_object('id', s.id, 'part', s.part, 'statement', s.statement, 'optional', true)
-                     ORDER BY s.part = 'rows', s.id, s.n)
+                     ORDER BY s.part = 'rows', s.id DESC, s.n)
     INTO tasks
     FROM (
         SELECT d.id, u.n, CASE u.n WHEN 1 THEN 'whole' ELSE 'more' END AS part, u.statement
@@ -169,7 +169,7 @@ BEGIN
 
     SELECT jsonb_agg(jsonb_build_object(
                'id', d.id, 'name', d.name, 'note', failed.whole, 'lacks', failed.more,
-               'empty', d.filled AND (cut_off > 0 OR failed.rows IS NOT NULL)) ORDER BY d.id)
+               'empty', d.filled AND (cut_off > 0 OR failed.rows IS NOT NULL)) ORDER BY d.id DESC)
     INTO done
     FROM edu_matrix_hub_schema.taken_dependents AS d
     CROSS JOIN LATERAL (
@@ -216,7 +216,7 @@ AS $function$
                'state', f.state, 'count', f.count, 'names', f.names, 'note', f.note, 'request', f.request))
                ORDER BY g.schema_name, g.id, f.state)
     FROM (SELECT s.grantor_id, s.state, count(*) AS count,
-                 (array_agg(left(d.name, 160) ORDER BY d.id))[:5] AS names,
+                 (array_agg(left(d.name, 160) ORDER BY d.id DESC))[:5] AS names,
                  left(min(d.note), 200) AS note, min(d.request) AS request
           FROM edu_matrix_hub_schema.taken_states AS s
           JOIN edu_matrix_hub_schema.taken_dependents AS d ON d.id = s.id
