@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::{api::transfer::ObjectName, contract::words::words, text::count};
+use crate::{api::transfer::ObjectName, contract::words::words};
 
 words! {
     /// How what was removed with another tenant stands.
@@ -48,6 +48,7 @@ impl fmt::Display for TakenRow {
         let owner = owner.as_ref().map_or_else(String::new, |owner| format!(" of TenantSchema {owner}"));
         let more = number - i64::try_from(names.len()).unwrap_or_default();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        write!(f, "{} over schema {schema}{owner} ({}{more})", count(*number, "view or function"), names.join(", "))
+        let what = if *number == 1 { "1 view or function".to_owned() } else { format!("{number} views and functions") };
+        write!(f, "{what} over schema {schema}{owner} ({}{more})", names.join(", "))
     }
 }

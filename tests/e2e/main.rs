@@ -20,6 +20,7 @@ mod credentials_lost;
 mod credentials_refused;
 mod databases;
 mod deletion;
+mod dependents;
 mod documented;
 mod drift;
 mod events;

@@ -59,7 +59,7 @@ impl fmt::Display for Step {
                 write!(f, "give {}, and nothing else, to others", grants.join("; "))
             }
             Self::RemakeDependents { what, .. } if what.is_empty() => {
-                f.write_str("forget what ended for good with other tenants, or try it again, as its annotation asks")
+                f.write_str("look again at what ended with other tenants")
             }
             Self::RemakeDependents { what, .. } => write!(f, "make again: {}", what.join("; ")),
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
