@@ -1,44 +1,37 @@
--- Which tenants had a grant of which other one, now or earlier. By holding one, a tenant agrees that its views and
--- functions over the other's tables end with these (see _take_dependents); also those that it made while it had a grant
--- that has ended since.
-CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.granted_tenants (
-    schema_id  uuid NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    grantee_id uuid NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    PRIMARY KEY (schema_id, grantee_id)
-);
-ALTER TABLE edu_matrix_hub_schema.granted_tenants ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
-INSERT INTO edu_matrix_hub_schema.granted_tenants (schema_id, grantee_id)
-SELECT DISTINCT g.schema_id, g.grantee_id FROM edu_matrix_hub_schema.tenant_grants AS g
-WHERE g.grantee_id IS NOT NULL AND g.grantee_id <> g.schema_id
-ON CONFLICT DO NOTHING;
+-- Rows of grants from before there was this column.
+UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+SET granted_to = g.grantees
+FROM (SELECT d.schema_id, pg_catalog.array_agg(DISTINCT d.grantee_id) AS grantees
+      FROM edu_matrix_hub_schema.tenant_grants AS d WHERE d.grantee_id IS NOT NULL GROUP BY d.schema_id) AS g
+WHERE g.schema_id = t.id AND t.granted_to = '{}';
 
 -- Views and functions of a tenant over another one's tables that were removed when that other one, `grantor_id`, was
 -- set aside as `backup_id`, in the order in which they were. What went last is made again first, since the others may
 -- need it; its row goes with that.
 --
--- Of `remake` the first statement makes it, and the others give it what it had; none are there where the definition
--- could not be read. `acl` is who had which right, by the numbers of the roles; `filled` is that a materialized view
--- had rows. `note` is why it could not be made again; `request` is the last word of a user to look again. `gone_at` is
--- when the other tenant was removed for good; the row is kept for some time after that.
+-- It refers to both tenants without a foreign key, since it outlives the schema of the other one.
+--
+-- Of `remake` the first statement makes it, and the others give it what it had, up to the rows of a materialized view;
+-- none are there where the definition could not be read. `acl` is who had which right, by the numbers of the roles.
+-- `note` is why it could not be made again; `request` is the last word of a user to look again. `gone_at` is when the
+-- other tenant was removed for good; the row is kept for some time after that.
 --
 -- `backup_id` is null while the rest of them has still to be removed, in calls of their own.
 CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.taken_dependents (
     id         bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    schema_id  uuid        NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
-    grantor_id uuid        NOT NULL REFERENCES edu_matrix_hub_schema.tenant_schemas (id) ON DELETE CASCADE,
+    schema_id  uuid        NOT NULL,
+    grantor_id uuid        NOT NULL,
     backup_id  uuid,
-    kind       text        NOT NULL CHECK (kind IN ('view', 'materialized view', 'function', 'procedure')),
+    kind       text        NOT NULL,
     name       text        NOT NULL,
     remake     text[]      NOT NULL,
     acl        jsonb       NOT NULL,
-    filled     boolean     NOT NULL,
     note       text,
     request    text,
     taken_at   timestamptz NOT NULL DEFAULT pg_catalog.now(),
     gone_at    timestamptz
 );
 CREATE INDEX IF NOT EXISTS taken_dependents_schema_id ON edu_matrix_hub_schema.taken_dependents (schema_id);
-CREATE INDEX IF NOT EXISTS taken_dependents_grantor_id ON edu_matrix_hub_schema.taken_dependents (grantor_id);
 ALTER TABLE edu_matrix_hub_schema.taken_dependents ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- How each of them stands: `away` while the other tenant or its grant is not there, `due` when it can be made again,

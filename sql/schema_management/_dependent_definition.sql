@@ -1,8 +1,8 @@
 -- What makes a view or function of a tenant again: the statement that makes it, without rows, and those that give it
--- what it had, its comments, options, defaults, rules, triggers, indexes and statistics; who has which right on it; and
--- whether it is filled. All is the tenant's own text, written by the server, and is run only as that tenant.
+-- what it had, its comments, options, defaults, rules, triggers, indexes and statistics, and last its rows; and who has
+-- which right on it. All is the tenant's own text, written by the server, and is run only as that tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_definition(
-    relation oid, function oid, wanted boolean, patient boolean, OUT remake text[], OUT acl jsonb, OUT filled boolean
+    relation oid, function oid, wanted boolean, patient boolean, OUT remake text[], OUT acl jsonb
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -16,7 +16,6 @@ BEGIN
         RAISE EXCEPTION '%', definition.note;
     END IF;
     IF function IS NOT NULL THEN
-        filled := false;
         remake := ARRAY[regexp_replace(definition.text, '^CREATE OR REPLACE ', 'CREATE ')] || ARRAY(
             SELECT format('COMMENT ON ROUTINE %s IS %L', edu_matrix_hub_schema._routine_name(function), d.description)
             FROM pg_description AS d
@@ -39,7 +38,6 @@ BEGIN
     LEFT JOIN pg_am AS a ON a.oid = c.relam
     LEFT JOIN pg_tablespace AS s ON s.oid = c.reltablespace
     WHERE c.oid = relation;
-    filled := object.is_stored AND object.relispopulated;
     remake := ARRAY[format('CREATE %s %s%s%s%s%s AS %s%s', object.kind, object.name, object.names, object.method,
                            object.options, object.place, rtrim(definition.text, ';'),
                            CASE WHEN object.is_stored THEN ' WITH NO DATA' ELSE '' END)]
@@ -60,7 +58,9 @@ BEGIN
                         ELSE format('COMMENT ON COLUMN %s.%I IS %L', object.name, t.attname, d.description) END
                  FROM pg_description AS d
                  LEFT JOIN pg_attribute AS t ON t.attrelid = d.objoid AND t.attnum = d.objsubid
-                 WHERE d.classoid = 'pg_class'::regclass AND d.objoid = relation ORDER BY d.objsubid);
+                 WHERE d.classoid = 'pg_class'::regclass AND d.objoid = relation ORDER BY d.objsubid)
+        || CASE WHEN object.is_stored AND object.relispopulated
+                THEN ARRAY['REFRESH MATERIALIZED VIEW ' || object.name] ELSE '{}'::text[] END;
     IF octet_length(remake::text) > 8 * 1024 * 1024 THEN
         RAISE EXCEPTION 'it is too long';
     END IF;

@@ -16,7 +16,7 @@ DECLARE
     frontier bigint[];
     ours     record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM edu_matrix_hub_schema.granted_tenants AS w WHERE w.schema_id = grantor_id)
+    IF (SELECT t.granted_to FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = grantor_id) = '{}'
        OR NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.refclassid = 'pg_namespace'::regclass
                         AND d.refobjid = namespace AND d.classid <> 'pg_default_acl'::regclass) THEN
         RETURN;
@@ -96,7 +96,7 @@ AS $function$
           WHERE ($2 >> 32)::oid = 'pg_proc'::regclass AND p.oid = ($2 & 4294967295)::oid
             AND p.prosqlbody IS NOT NULL) AS o
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = o.namespace AND t.owner_role_oid = o.owner
-    JOIN edu_matrix_hub_schema.granted_tenants AS g ON g.grantee_id = t.id AND g.schema_id = $1
+      AND t.id = ANY ((SELECT g.granted_to FROM edu_matrix_hub_schema.tenant_schemas AS g WHERE g.id = $1)::uuid[])
     JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
     WHERE t.status <> 'dropped' AND t.id <> $1
       AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = ($2 >> 32)::oid

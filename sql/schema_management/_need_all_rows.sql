@@ -25,7 +25,6 @@ BEGIN
             OR row_security_active('edu_matrix_hub_schema.quota_files'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grants'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grantees'::regclass)
-            OR row_security_active('edu_matrix_hub_schema.granted_tenants'::regclass)
             OR row_security_active('edu_matrix_hub_schema.taken_dependents'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_row_security'::regclass)
             OR row_security_active('edu_matrix_hub_schema.row_security_objects'::regclass)

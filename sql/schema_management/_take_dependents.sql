@@ -49,10 +49,9 @@ BEGIN
     items := edu_matrix_hub_schema._read_dependents(items, patient);
     dropped := edu_matrix_hub_schema._drop_dependents(grantor, namespace, items, backup_id IS NOT NULL);
     INSERT INTO edu_matrix_hub_schema.taken_dependents AS d
-        (schema_id, grantor_id, backup_id, kind, name, remake, acl, filled, note)
+        (schema_id, grantor_id, backup_id, kind, name, remake, acl, note)
     SELECT (i.value ->> 'grantee')::uuid, grantor.id, backup_id, i.value ->> 'kind', i.value ->> 'name',
-           ARRAY(SELECT jsonb_array_elements_text(i.value -> 'remake')), i.value -> 'acl',
-           (i.value ->> 'filled')::boolean, i.value ->> 'note'
+           ARRAY(SELECT jsonb_array_elements_text(i.value -> 'remake')), i.value -> 'acl', i.value ->> 'note'
     FROM jsonb_array_elements(items) AS i (value)
     WHERE (i.value ->> 'key')::bigint = ANY (dropped)
     ORDER BY array_position(dropped, (i.value ->> 'key')::bigint);
@@ -203,7 +202,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_holders(edu_matrix_hub_schema.tenant_schemas, oid) FROM PUBLIC;
 
--- Adds to each what makes it again: kind, name, remake, acl, filled, and `note` where that could not be read.
+-- Adds to each what makes it again: kind, name, remake, acl, and `note` where that could not be read.
 --
 -- A tenant chooses how long they are and how long it takes to write them; so these are bounded as those of its own
 -- references are (_outside_references).
@@ -249,11 +248,11 @@ BEGIN
                     RAISE;
                 END IF;
                 SELECT 'its definition could not be read: ' || left(SQLERRM, 200) AS note, '{}'::text[] AS remake,
-                       '[]'::jsonb AS acl, false AS filled INTO facts;
+                       '[]'::jsonb AS acl INTO facts;
         END;
         whole := whole || (item.told || jsonb_build_object(
             'kind', item.kind, 'name', item.name, 'remake', to_jsonb(facts.remake), 'acl', facts.acl,
-            'filled', facts.filled, 'note', facts.note));
+            'note', facts.note));
     END LOOP;
     RETURN whole;
 END

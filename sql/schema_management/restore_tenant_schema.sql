@@ -95,8 +95,7 @@ BEGIN
         -- Grantees make again what ended with it, each for itself. What needed more than one of its givers is tried
         -- again with each that comes back.
         UPDATE edu_matrix_hub_schema.taken_dependents AS d SET note = NULL
-        FROM edu_matrix_hub_schema.granted_tenants AS g
-        WHERE g.schema_id = tenant.id AND d.schema_id = g.grantee_id AND d.note IS NOT NULL AND d.remake <> '{}';
+        WHERE d.schema_id = ANY (tenant.granted_to) AND d.note IS NOT NULL AND d.remake <> '{}';
         changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0),
                                                              coalesce(options ->> 'references' = 'all', false));
         UPDATE edu_matrix_hub_schema.schema_backups AS b

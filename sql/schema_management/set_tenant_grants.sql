@@ -181,10 +181,13 @@ AS $function$
     FROM edu_matrix_hub_schema.tenant_grant_targets AS w
     WHERE g.schema_id = $1 AND w.schema_id = $1 AND w.n = g.n AND g.to_role IS NOT NULL AND g.role_oid IS NULL
       AND w.reading IS NOT NULL;
-    INSERT INTO edu_matrix_hub_schema.granted_tenants (schema_id, grantee_id)
-    SELECT DISTINCT w.schema_id, w.grantee_id FROM edu_matrix_hub_schema.tenant_grant_targets AS w
-    WHERE w.schema_id = $1 AND w.grantee_id IS NOT NULL
-    ON CONFLICT DO NOTHING;
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+    SET granted_to = t.granted_to || n.grantees
+    FROM (SELECT array_agg(DISTINCT w.grantee_id) AS grantees
+          FROM edu_matrix_hub_schema.tenant_grant_targets AS w
+          JOIN edu_matrix_hub_schema.tenant_schemas AS o ON o.id = w.schema_id AND w.grantee_id <> ALL (o.granted_to)
+          WHERE w.schema_id = $1) AS n
+    WHERE t.id = $1 AND n.grantees IS NOT NULL;
     INSERT INTO edu_matrix_hub_schema.tenant_grantees (schema_id, role_oid)
     SELECT r.schema_id, r.oid FROM edu_matrix_hub_schema._granted_roles(ARRAY[$1]) AS r
     ON CONFLICT DO NOTHING

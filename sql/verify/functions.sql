@@ -89,7 +89,7 @@ BEGIN
             ('_dependents_at_once', '', true, 0),
             ('_dependents_in_turns', 'grantor edu_matrix_hub_schema.tenant_schemas, requested_by text', true, 0),
             ('_dependent_definition', 'relation oid, function oid, wanted boolean, patient boolean, OUT remake text[], '
-             'OUT acl jsonb, OUT filled boolean', true, 0),
+             'OUT acl jsonb', true, 0),
             ('_dependent_name', 'key bigint, OUT kind text, OUT name text', true, 0),
             ('_describe_schema', 'namespace oid', true, 0),
             ('_describe_tables', 'namespace oid', true, 0),

@@ -35,7 +35,6 @@ BEGIN
             ('quota_files', 'table'),
             ('tenant_grants', 'table'),
             ('tenant_grantees', 'table'),
-            ('granted_tenants', 'table'),
             ('taken_dependents', 'table'),
             ('taken_states', 'view'),
             ('tenant_row_security', 'table'),

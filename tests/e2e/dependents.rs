@@ -71,7 +71,7 @@ async fn views_of_a_grantee_end_with_the_tenant_that_gives_and_are_made_again_wh
     world.sql("CREATE SCHEMA apart; CREATE VIEW apart.over AS SELECT * FROM reporting.short");
     let tenants = world.api::<TenantSchema>();
     tenants.delete("school", &DeleteParams::default()).await.unwrap();
-    let message = world.stalled_tenant("school", "HasDependents").await;
+    let message = world.stalled_tenant("school", "DependentsExist").await;
     assert!(message.contains("apart.over") && !message.contains("reporting.names"), "{message}");
     assert_eq!(world.sql(definitions), before);
     world.sql("DROP SCHEMA apart CASCADE");
@@ -106,7 +106,10 @@ async fn views_of_a_grantee_end_for_good_with_a_tenant_that_is_dropped_and_are_f
     world.annotate::<TenantSchema>("school", CONFIRM_DROP, value).await;
     world.until_gone(&tenants, "school").await;
     let message = told(&world, "NotMadeAgain").await;
-    assert!(message.contains("for good") && message.contains("taken_dependents"), "{message}");
+    assert!(
+        message.contains("for good") && message.contains("operations.md#what-ended-with-another-tenant"),
+        "{message}"
+    );
     world.event("reporting", "ViewsRemoved", "reporting.names").await;
     world.ready_tenant("reporting").await;
     let kept = "SELECT count(*) FROM edu_matrix_hub_schema.taken_dependents WHERE remake <> '{}'";

@@ -187,7 +187,7 @@ reasons! {
         "The database was restored from a dump or its server upgraded, and it is not known any more which schema is whose. Nothing of the tenants is touched."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/rebind` on the `TenantDatabase`."
     DependentsExist Stalled
-        "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
+        "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it, but for views and functions of tenants that have a grant of it."
         "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
     DriftNotRepairable Stalled
         "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."

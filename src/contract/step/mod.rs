@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
+pub use self::options::{Brake, Caller, ConfigChange, Purpose, Quota, Withdrawal, document};
 use super::{
     AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, RowSecurity,
     words::words,
@@ -324,17 +324,6 @@ steps! {
     }
 }
 
-/// For which object steps are applied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// The namespace of the object; empty for what the operator does by itself.
-    pub namespace: String,
-    /// The UID of the tenant's object.
-    pub tenant: Option<String>,
-    /// Who asked, as the log of operations shows it.
-    pub requested_by: String,
-}
-
 impl Step {
     /// True when the function queues a job, so that the runner of jobs is to look.
     #[must_use]
@@ -416,17 +405,10 @@ impl Step {
     }
 }
 
-/// Steps as `apply_steps` takes them; `requested_by` is who asked, as the log of operations shows it.
-pub fn document(steps: &[Step], requested_by: &str) -> Result<Value, serde_json::Error> {
-    let mut document = serde_json::to_value(steps)?;
-    for step in document.as_array_mut().into_iter().flatten() {
-        step["options"]["requested_by"] = json!(requested_by);
-    }
-    Ok(document)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn owner() -> Owner {
