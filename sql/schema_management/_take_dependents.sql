@@ -47,7 +47,7 @@ BEGIN
         END IF;
     END LOOP;
     items := edu_matrix_hub_schema._read_dependents(items, patient);
-    dropped := edu_matrix_hub_schema._drop_dependents(grantor, namespace, items, backup_id IS NOT NULL);
+    dropped := edu_matrix_hub_schema._drop_dependents(namespace, items, backup_id IS NOT NULL);
     INSERT INTO edu_matrix_hub_schema.taken_dependents AS d
         (schema_id, grantor_id, backup_id, kind, name, remake, acl, note)
     SELECT (i.value ->> 'grantee')::uuid, grantor.id, backup_id, i.value ->> 'kind', i.value ->> 'name',
@@ -149,12 +149,16 @@ BEGIN
             EXIT;
         EXCEPTION
             WHEN lock_not_available THEN
-                IF attempt = 2 OR patient OR NOT edu_matrix_hub_schema._end_holders(tenant, relation) THEN
+                IF attempt = 2 OR patient OR NOT edu_matrix_hub_schema._end_holders(tenant, key) THEN
                     PERFORM edu_matrix_hub_schema._refuse('busy',
                         format('%s %s, which ends with it, is in use', object.kind,
                                edu_matrix_hub_schema._cut(object.name)),
-                        jsonb_build_object('sqlstate', SQLSTATE, 'blocker',
-                                           edu_matrix_hub_schema._blocker(grantee, ARRAY[relation])));
+                        jsonb_build_object('sqlstate', SQLSTATE, 'blocker', coalesce(
+                            (SELECT jsonb_build_object('pid', h.pid, 'role', h.login, 'text', format(
+                                 'session %s of login "%s" holds it; end its transaction, or as a superuser or a '
+                                 'member of its role: SELECT pg_terminate_backend(%1$s)', h.pid, h.login))
+                             FROM edu_matrix_hub_schema._holders(key) AS h ORDER BY h.pid LIMIT 1),
+                            edu_matrix_hub_schema._blocker(grantee, ARRAY[relation]))));
                 END IF;
             WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR null_value_not_allowed THEN
                 PERFORM edu_matrix_hub_schema._refuse('busy',
@@ -172,8 +176,24 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._lock_dependent(uuid, bigint, boolean) FROM PUBLIC;
 
--- Ends the sessions of a tenant's logins that hold a relation, and says whether there were any.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_holders(tenant edu_matrix_hub_schema.tenant_schemas, relation oid)
+-- The sessions that keep a view or function from being locked: those that hold a lock on the view, or have changed the
+-- function and not committed that.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._holders(key bigint) RETURNS TABLE (pid integer, login text)
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT DISTINCT a.pid, a.usename::text
+    FROM pg_locks AS l
+    JOIN pg_stat_activity AS a ON a.pid = l.pid
+    WHERE l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database()
+      AND (l.locktype = 'relation' AND ($1 >> 32)::oid = 'pg_class'::regclass AND l.relation = ($1 & 4294967295)::oid
+           OR l.locktype = 'transactionid' AND ($1 >> 32)::oid = 'pg_proc'::regclass
+              AND l.transactionid = (SELECT p.xmax FROM pg_proc AS p WHERE p.oid = ($1 & 4294967295)::oid))
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._holders(bigint) FROM PUBLIC;
+
+-- Ends those of a tenant's logins, and says whether there were any.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_holders(tenant edu_matrix_hub_schema.tenant_schemas, key bigint)
 RETURNS boolean
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -183,12 +203,9 @@ DECLARE
     logins  text[];
 BEGIN
     PERFORM pg_stat_clear_snapshot();
-    SELECT array_agg(DISTINCT a.pid), array_agg(DISTINCT a.usename::text) INTO holders, logins
-    FROM pg_locks AS l
-    JOIN pg_stat_activity AS a ON a.pid = l.pid
-    WHERE l.locktype = 'relation' AND l.relation = $2 AND l.granted AND l.pid <> pg_backend_pid()
-      AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-      AND a.usename = ANY (edu_matrix_hub_schema._own_logins(tenant));
+    SELECT array_agg(h.pid), array_agg(DISTINCT h.login) INTO holders, logins
+    FROM edu_matrix_hub_schema._holders(key) AS h
+    WHERE h.login = ANY (edu_matrix_hub_schema._own_logins(tenant));
     IF holders IS NULL THEN
         RETURN false;
     END IF;
@@ -196,11 +213,11 @@ BEGIN
     PERFORM pg_terminate_backend(h.pid, 2000) FROM unnest(holders) AS h (pid);
     PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', logins);
     PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant.id, clock_timestamp(),
-        'end sessions that held a view over a schema which is set aside', jsonb_build_object('ended', holders));
+        'end sessions that held what ends with another tenant', jsonb_build_object('ended', holders));
     RETURN true;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_holders(edu_matrix_hub_schema.tenant_schemas, oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_holders(edu_matrix_hub_schema.tenant_schemas, bigint) FROM PUBLIC;
 
 -- Adds to each what makes it again: kind, name, remake, acl, and `note` where that could not be read.
 --
@@ -217,8 +234,8 @@ DECLARE
     whole       jsonb := '[]'::jsonb;
     item        record;
     facts       record;
-    bytes       bigint := 0;
-    work        bigint := 0;
+    bytes       bigint := 0::bigint;
+    work        bigint := 0::bigint;
 BEGIN
     FOR item IN
         SELECT i.value AS told, (i.value ->> 'key')::bigint AS key, m.kind, m.name, o.definition,
@@ -263,9 +280,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._read_dependents(jsonb, boolean) FR
 -- goes first, since most depend on older ones; what still has others in its way is tried again after these. When it is
 -- the whole of them, what is left then has a temporary view in its way, which goes with it, or is part of a circle; the
 -- others still go one after the other.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_dependents(
-    grantor edu_matrix_hub_schema.tenant_schemas, namespace oid, items jsonb, is_whole boolean
-) RETURNS bigint[]
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_dependents(namespace oid, items jsonb, is_whole boolean)
+RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET client_min_messages = warning
@@ -332,8 +348,7 @@ BEGIN
     RETURN dropped;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_dependents(edu_matrix_hub_schema.tenant_schemas, oid, jsonb, boolean)
-    FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_dependents(oid, jsonb, boolean) FROM PUBLIC;
 
 -- Removes a turn of what ends with a tenant while there is more than one call can do, and returns how many are left;
 -- nothing is done where they do not keep the tenant, or something else does.

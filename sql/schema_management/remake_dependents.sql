@@ -124,7 +124,7 @@ DECLARE
     done    jsonb;
 BEGIN
     IF ids = '{}' THEN
-        RETURN '{"made": [], "empty": [], "left": []}';
+        RETURN '{"made": [], "empty": [], "left": []}'::jsonb;
     ELSIF cut_off >= 3 THEN
         UPDATE edu_matrix_hub_schema.taken_dependents AS d
         SET note = 'three attempts to make it again did not come to an end'
@@ -213,7 +213,7 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_taken(edu_matrix_hub_schema
 -- What a tenant lost with each other tenant, and how that stands (taken_states); null where it lost nothing:
 -- [{schema, owner?, state, count, names, note?, request?}...].
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._taken(tenant_id uuid) RETURNS jsonb
-LANGUAGE sql STABLE STRICT SECURITY DEFINER
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
     SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(

@@ -33,6 +33,23 @@ async fn a_session_that_holds_a_view_is_waited_for_named_and_ended_at_last() {
         assert!(session.batch_execute("SELECT 1").await.is_err());
     })
     .await;
+    // There is no lock on a function, but a change that is not committed is waited for.
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        let body = "FUNCTION reporting.one() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT id FROM school.pupils; END";
+        database.as_owner(&reporting, &format!("CREATE {body}")).await;
+        database.declare_login(&reporting, "reporting_migration", &reporting.owner).await;
+        let session = database.connect("reporting_migration").await;
+        let change = format!("SET ROLE \"{}\"; BEGIN; CREATE OR REPLACE {body}", reporting.owner);
+        session.batch_execute(&change).await.unwrap();
+        let answer = set_aside(&database, &school).await;
+        expect(&answer, "busy");
+        assert!(answer["message"].as_str().unwrap().contains("login \"reporting_migration\""), "{answer}");
+        age(&database, 11).await;
+        expect(&set_aside(&database, &school).await, "success");
+        assert!(session.batch_execute("SELECT 1").await.is_err());
+    })
+    .await;
 }
 
 #[tokio::test]

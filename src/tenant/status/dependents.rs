@@ -16,9 +16,6 @@ use crate::{
     text::DOCS,
 };
 
-/// Where a DBA learns how to find what they were.
-const PAGE: &str = "operations.md#what-ended-with-another-tenant";
-
 /// What the condition says; nothing when nothing is missing.
 pub(super) fn dependents(desired: &Desired, row: Option<&TenantRow>, applied: &Applied) -> Option<Verdict> {
     let answer = applied.results.iter().rev().find(|result| result.call == Call::RemakeDependents);
@@ -35,12 +32,12 @@ pub(super) fn dependents(desired: &Desired, row: Option<&TenantRow>, applied: &A
         }
         TakenWord::Due | TakenWord::Other(_) => format!("{taken} can be made again now"),
         TakenWord::Left => format!(
-            "{taken} could not be made again: {}; how to find what makes them: {DOCS}/{PAGE}; to try it again: {}",
+            "{taken} could not be made again: {}; how to find what makes them: {DOCS}/operations.md#what-ended-with-another-tenant; to try it again: {}",
             taken.note.as_deref().unwrap_or("no reason is known"),
             command()
         ),
         TakenWord::Gone => format!(
-            "{taken} ended with that for good; what they were is kept for 90 days: {DOCS}/{PAGE}; to forget it: {}",
+            "{taken} ended with that for good; what they were is kept for 90 days: {DOCS}/operations.md#what-ended-with-another-tenant; to forget it: {}",
             command()
         ),
     };
