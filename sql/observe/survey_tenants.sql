@@ -272,7 +272,8 @@ BEGIN
 
         SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
             r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift,
-                'grants', g.grants, 'taken', CASE WHEN x.schema_id IS NOT NULL THEN edu_matrix_hub_schema._taken(t.id) END,
+                'grants', g.grants,
+                'taken', CASE WHEN x.schema_id IS NOT NULL THEN edu_matrix_hub_schema._taken(t.id) END,
                 'absence', CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END)), '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t

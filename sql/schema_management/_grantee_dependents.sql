@@ -36,27 +36,23 @@ BEGIN
     WHERE d.classid IN ('pg_rewrite'::regclass, 'pg_attrdef'::regclass, 'pg_trigger'::regclass, 'pg_class'::regclass,
                         'pg_proc'::regclass)
       AND (c.relnamespace <> namespace AND c.relkind IN ('v', 'm') OR p.pronamespace <> namespace);
+    -- A layer at a time: what was found last, and what depends on that.
     WHILE frontier <> '{}' LOOP
-        SELECT coalesce(array_agg(f.key), '{}') AS keys, coalesce(array_agg(o.grantee), '{}') AS grantees INTO ours
-        FROM unnest(frontier) AS f (key)
-        CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._agreed(grantor_id, f.key) AS grantee) AS o
-        WHERE o.grantee IS NOT NULL;
+        SELECT coalesce(array_agg(o.key), '{}') AS keys, coalesce(array_agg(o.grantee), '{}') AS grantees INTO ours
+        FROM edu_matrix_hub_schema._agreed(grantor_id, frontier) AS o;
         found := found || ours.keys;
         grantees := grantees || ours.grantees;
         -- What others made over the schema itself is not followed, and neither is what is in it.
         SELECT coalesce(array_agg(DISTINCT k.key), '{}') INTO frontier
-        FROM unnest(ours.keys) AS f (key)
-        CROSS JOIN LATERAL edu_matrix_hub_schema._leaning_on(f.key) AS k
-        WHERE k.key <> ALL (found) AND k.home IS DISTINCT FROM namespace
-          AND edu_matrix_hub_schema._agreed(grantor_id, k.key) IS NOT NULL;
+        FROM edu_matrix_hub_schema._leaning_on(ours.keys) AS k
+        WHERE k.key <> ALL (found) AND k.home IS DISTINCT FROM namespace;
     END LOOP;
     RETURN QUERY
     SELECT f.key, f.grantee, NULL::text FROM unnest(found, grantees) AS f (key, grantee)
     UNION ALL
     SELECT DISTINCT NULL::bigint, NULL::uuid,
            edu_matrix_hub_schema._cut((pg_identify_object((k.key >> 32)::oid, (k.key & 4294967295)::oid, 0)).identity)
-    FROM unnest(found) AS f (key)
-    CROSS JOIN LATERAL edu_matrix_hub_schema._leaning_on(f.key) AS k
+    FROM edu_matrix_hub_schema._leaning_on(found) AS k
     WHERE k.key <> ALL (found) AND k.home IS DISTINCT FROM namespace;
 END
 $function$;
@@ -64,42 +60,59 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._grantee_dependents(uuid, oid) FROM
 
 -- Catalogue and number of an object in one number; of what is part of a view or materialized view, such as its rule,
 -- its row type, an index, a default or a trigger, it is the view's. Numbers of catalogues are small.
+--
+-- It is called by functions that pin search_path, and inherits theirs; as PL/pgSQL it keeps its plans.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._whole_key(classid oid, objid oid) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE
 AS $function$
-    SELECT coalesce(('pg_class'::regclass::oid::bigint << 32) | c.oid::bigint, ($1::bigint << 32) | $2::bigint)
-    FROM (SELECT CASE $1
-        WHEN 'pg_class'::regclass THEN coalesce((SELECT i.indrelid FROM pg_index AS i WHERE i.indexrelid = $2), $2)
-        WHEN 'pg_rewrite'::regclass THEN (SELECT u.ev_class FROM pg_rewrite AS u WHERE u.oid = $2)
-        WHEN 'pg_attrdef'::regclass THEN (SELECT a.adrelid FROM pg_attrdef AS a WHERE a.oid = $2)
-        WHEN 'pg_trigger'::regclass THEN (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = $2)
-        WHEN 'pg_statistic_ext'::regclass THEN (SELECT s.stxrelid FROM pg_statistic_ext AS s WHERE s.oid = $2)
-        WHEN 'pg_type'::regclass THEN
-            (SELECT coalesce(nullif(y.typrelid, 0), e.typrelid) FROM pg_type AS y
-             LEFT JOIN pg_type AS e ON e.oid = y.typelem AND e.typarray = y.oid WHERE y.oid = $2)
-        END AS relation) AS r
-    LEFT JOIN pg_class AS c ON c.oid = r.relation AND c.relkind IN ('v', 'm')
+DECLARE
+    relation oid;
+BEGIN
+    CASE $1
+        WHEN 'pg_catalog.pg_class'::pg_catalog.regclass THEN
+            relation := coalesce((SELECT i.indrelid FROM pg_catalog.pg_index AS i WHERE i.indexrelid = $2), $2);
+        WHEN 'pg_catalog.pg_rewrite'::pg_catalog.regclass THEN
+            relation := (SELECT u.ev_class FROM pg_catalog.pg_rewrite AS u WHERE u.oid = $2);
+        WHEN 'pg_catalog.pg_attrdef'::pg_catalog.regclass THEN
+            relation := (SELECT a.adrelid FROM pg_catalog.pg_attrdef AS a WHERE a.oid = $2);
+        WHEN 'pg_catalog.pg_trigger'::pg_catalog.regclass THEN
+            relation := (SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t WHERE t.oid = $2);
+        WHEN 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass THEN
+            relation := (SELECT s.stxrelid FROM pg_catalog.pg_statistic_ext AS s WHERE s.oid = $2);
+        WHEN 'pg_catalog.pg_type'::pg_catalog.regclass THEN
+            relation := (SELECT coalesce(nullif(y.typrelid, 0), e.typrelid) FROM pg_catalog.pg_type AS y
+                         LEFT JOIN pg_catalog.pg_type AS e ON e.oid = y.typelem AND e.typarray = y.oid
+                         WHERE y.oid = $2);
+        ELSE NULL;
+    END CASE;
+    IF (SELECT c.relkind IN ('v', 'm') FROM pg_catalog.pg_class AS c WHERE c.oid = relation) THEN
+        RETURN ('pg_catalog.pg_class'::pg_catalog.regclass::oid::bigint << 32) | relation::bigint;
+    END IF;
+    RETURN ($1::bigint << 32) | $2::bigint;
+END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._whole_key(oid, oid) FROM PUBLIC;
 
--- The tenant that agreed that this object ends with the grantor; null when none did.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._agreed(grantor_id uuid, key bigint) RETURNS uuid
+-- Which of these objects end with the grantor by the word of a tenant, and of which.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._agreed(grantor_id uuid, keys bigint[])
+RETURNS TABLE (key bigint, grantee uuid)
 LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT t.id
-    FROM (SELECT c.relnamespace AS namespace, c.relowner AS owner FROM pg_class AS c
-          WHERE ($2 >> 32)::oid = 'pg_class'::regclass AND c.oid = ($2 & 4294967295)::oid AND c.relkind IN ('v', 'm')
+    SELECT o.key, t.id
+    FROM (SELECT k.key, c.relnamespace AS namespace, c.relowner AS owner
+          FROM unnest($2) AS k (key) JOIN pg_class AS c ON c.oid = (k.key & 4294967295)::oid AND c.relkind IN ('v', 'm')
+          WHERE (k.key >> 32)::oid = 'pg_class'::regclass
           UNION ALL
-          SELECT p.pronamespace, p.proowner FROM pg_proc AS p
-          WHERE ($2 >> 32)::oid = 'pg_proc'::regclass AND p.oid = ($2 & 4294967295)::oid
-            AND p.prosqlbody IS NOT NULL) AS o
+          SELECT k.key, p.pronamespace, p.proowner
+          FROM unnest($2) AS k (key)
+          JOIN pg_proc AS p ON p.oid = (k.key & 4294967295)::oid AND p.prosqlbody IS NOT NULL
+          WHERE (k.key >> 32)::oid = 'pg_proc'::regclass) AS o
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = o.namespace AND t.owner_role_oid = o.owner
       AND t.id = ANY ((SELECT g.granted_to FROM edu_matrix_hub_schema.tenant_schemas AS g WHERE g.id = $1)::uuid[])
     JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
     WHERE t.status <> 'dropped' AND t.id <> $1
-      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = ($2 >> 32)::oid
-                        AND e.objid = ($2 & 4294967295)::oid AND e.deptype = 'e')
+      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = (o.key >> 32)::oid
+                        AND e.objid = (o.key & 4294967295)::oid AND e.deptype = 'e')
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._agreed(uuid, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._agreed(uuid, bigint[]) FROM PUBLIC;

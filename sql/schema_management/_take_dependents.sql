@@ -293,6 +293,7 @@ DECLARE
     others  text[];
     leaning bigint[];
     leant   bigint[];
+    all_of_them bigint[];
 BEGIN
     FOR attempt IN 1..6 LOOP
         before := cardinality(dropped);
@@ -315,13 +316,13 @@ BEGIN
     IF cardinality(dropped) = jsonb_array_length(items) OR NOT is_whole AND dropped <> '{}' THEN
         RETURN dropped;
     END IF;
-    SELECT coalesce(array_agg(DISTINCT edu_matrix_hub_schema._cut(n.what)), '{}') INTO others
-    FROM jsonb_array_elements(items) AS i (value)
-    CROSS JOIN LATERAL edu_matrix_hub_schema._leaning_on((i.value ->> 'key')::bigint) AS k
-    CROSS JOIN LATERAL (SELECT (pg_identify_object((k.key >> 32)::oid,
-                                                   (k.key & 4294967295)::oid, 0)).identity AS what) AS n
-    WHERE (i.value ->> 'key')::bigint <> ALL (dropped)
-      AND k.key NOT IN (SELECT (o.value ->> 'key')::bigint FROM jsonb_array_elements(items) AS o (value));
+    SELECT coalesce(array_agg((i.value ->> 'key')::bigint), '{}') INTO all_of_them
+    FROM jsonb_array_elements(items) AS i (value);
+    SELECT coalesce(array_agg(k.key), '{}'), coalesce(array_agg(k.leant), '{}') INTO leaning, leant
+    FROM edu_matrix_hub_schema._leaning_on(ARRAY(SELECT unnest(all_of_them) EXCEPT SELECT unnest(dropped))) AS k;
+    SELECT coalesce(array_agg(DISTINCT edu_matrix_hub_schema._cut(
+               (pg_identify_object((k.key >> 32)::oid, (k.key & 4294967295)::oid, 0)).identity)), '{}') INTO others
+    FROM unnest(leaning) AS k (key) WHERE k.key <> ALL (all_of_them);
     IF others = '{}' AND NOT is_whole THEN
         others := ARRAY['views and functions that depend on one another'];
     END IF;
@@ -329,10 +330,6 @@ BEGIN
         PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, and call again', NULL, '{}', '{}',
                                                          others);
     END IF;
-    SELECT coalesce(array_agg(k.key), '{}'), coalesce(array_agg((i.value ->> 'key')::bigint), '{}') INTO leaning, leant
-    FROM jsonb_array_elements(items) AS i (value)
-    CROSS JOIN LATERAL edu_matrix_hub_schema._leaning_on((i.value ->> 'key')::bigint) AS k
-    WHERE (i.value ->> 'key')::bigint <> ALL (dropped);
     WHILE cardinality(dropped) < jsonb_array_length(items) LOOP
         SELECT k.key, format('DROP %s IF EXISTS %s CASCADE', i.value ->> 'kind', i.value ->> 'name') AS statement
         INTO STRICT item
