@@ -9,7 +9,10 @@
 -- directions: queries of a parent read its children, wherever they are.
 --
 -- With `objects` (numbers in `catalog`) it is asked of these alone, and of what in the schema would fall with them.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid, catalog oid, objects oid[])
+-- `besides` are dependents that do not count (_whole_key): they are removed with it.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._outside_dependents(oid, oid, oid[]);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid, catalog oid, objects oid[],
+                                                                     besides bigint[] DEFAULT '{}')
 RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -58,6 +61,7 @@ BEGIN
           AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
           -- A temporary object ends with its session. No other could remove it, and the next one is soon made.
           AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = home.oid AND left(n.nspname, 8) = 'pg_temp_')
+          AND (besides = '{}' OR edu_matrix_hub_schema._whole_key(d.classid, d.objid) <> ALL (besides))
     )
     SELECT DISTINCT CASE o.classid
         WHEN 'pg_constraint'::regclass THEN coalesce(
@@ -101,7 +105,7 @@ BEGIN
     ORDER BY 1;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid, oid, oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid, oid, oid[], bigint[]) FROM PUBLIC;
 
 -- The extensions that stand in a schema, and what of them lives in no schema, such as an access method.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_extensions(namespace oid)
@@ -142,9 +146,12 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._falling(oid, oid, oid[]) FROM PUBLIC;
 
--- Refuses with the list when anything outside depends on the schema, or on these objects of it.
+-- Refuses with the list when anything outside depends on the schema, or on these objects of it, but for `besides`; and
+-- for `others`, which depend on those.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]);
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_dependents(namespace oid, way_out text, catalog oid,
-                                                                    objects oid[]) RETURNS void
+                                                                    objects oid[], besides bigint[] DEFAULT '{}',
+                                                                    others text[] DEFAULT '{}') RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -152,7 +159,8 @@ DECLARE
     dependents text[];
 BEGIN
     SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
-    FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects) AS d (name);
+    FROM (SELECT o.name FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects, besides) AS o (name)
+          UNION SELECT unnest(others)) AS d;
     IF dependents <> '{}' THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
             format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents),
@@ -162,4 +170,4 @@ BEGIN
     END IF;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[], bigint[], text[]) FROM PUBLIC;

@@ -58,6 +58,10 @@ BEGIN
         END IF;
         UPDATE edu_matrix_hub_schema.schema_backups AS b SET state = 'purging', updated_at = clock_timestamp()
         WHERE b.id = backup.id AND b.state <> 'purging';
+        IF backup.method = 'SetAside' AND tenant.status = 'dropped' AND backup.state <> 'purging' THEN
+            PERFORM edu_matrix_hub_schema._take_late_dependents(tenant, namespace, backup.id, requested_by);
+            PERFORM edu_matrix_hub_schema._gone_for_good(tenant.id);
+        END IF;
         IF namespace IS NOT NULL THEN
             IF backup.method = 'SetAside' THEN
                 PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);

@@ -21,6 +21,7 @@ mod credentials_moved;
 mod credentials_refused;
 mod databases;
 mod deletion;
+mod dependents;
 mod documented;
 mod drift;
 mod events;

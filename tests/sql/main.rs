@@ -35,6 +35,8 @@ mod credentials_migration;
 mod credentials_owner;
 mod credentials_parked;
 mod credentials_shut_out;
+mod dependents;
+mod dependents_hostile;
 mod drift;
 mod emptied;
 mod expiry;
