@@ -19,6 +19,9 @@
 -- back. So of a schema of more than 2,000 tables no more than that are asked, the rest is estimated by them, and
 -- it is always marked stale.
 --
+-- Large objects of all tenants are counted together, and again only when one came, went or was written, or after ten
+-- minutes (see _large_objects).
+--
 -- The figures are a snapshot's, not a lock's: a tenant that writes meanwhile is measured again by the next survey.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.survey_tenants(epoch bigint, installation_id uuid,
                                                                 options jsonb DEFAULT '{}') RETURNS jsonb
@@ -46,6 +49,10 @@ DECLARE
     mark               numeric;
     how                text;
     writing            oid[];
+    large_mark         text;
+    large_is_news      boolean;
+    large_ids          uuid[] := '{}'::uuid[];
+    large_found        jsonb[] := '{}'::jsonb[];
     taken              integer := 0;
     suspects           uuid[];
     suspect_marks      numeric[];
@@ -127,6 +134,15 @@ BEGIN
                 edu_matrix_hub_schema._foreign_tables(active.namespace, active.owner_role_oid));
         END LOOP;
 
+        large_mark := edu_matrix_hub_schema._large_objects_mark();
+        large_is_news := everything OR large_mark IS DISTINCT FROM (SELECT i.large_objects_mark
+                                                                    FROM edu_matrix_hub_schema.installation AS i);
+        IF large_is_news AND large_mark IS NOT NULL THEN
+            SELECT coalesce(array_agg(l.schema_id), '{}'), coalesce(array_agg(l.large_objects), '{}')
+            INTO large_ids, large_found
+            FROM edu_matrix_hub_schema._large_objects() AS l;
+        END IF;
+
         -- Which tenants' owner, grants or roles are not as they were when last found right?
         SELECT coalesce(array_agg(t.id), '{}'), coalesce(array_agg(f.fingerprint), '{}') INTO suspects, suspect_marks
         FROM edu_matrix_hub_schema.tenant_schemas AS t
@@ -151,8 +167,11 @@ BEGIN
             SELECT f.schema_id AS id, f.bytes FROM edu_matrix_hub_schema._freed_bytes() AS f
         ), drifting AS (
             SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
+        ), large AS (
+            SELECT l.id, l.found FROM unnest(large_ids, large_found) AS l (id, found)
         ), next AS (
             SELECT t.id,
+                   CASE WHEN large_is_news THEN l.found ELSE t.large_objects END AS large_objects,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
                    -- Not more than half of what the files have is left out.
                    least(coalesce(f.bytes, 0), coalesce(m.bytes, t.storage_used) / 2) AS freed_bytes,
@@ -170,15 +189,25 @@ BEGIN
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             LEFT JOIN measured AS m ON m.id = t.id
             LEFT JOIN freed AS f ON f.id = t.id
+            LEFT JOIN large AS l ON l.id = t.id
             LEFT JOIN unnest(suspects, suspect_marks) AS s (id, mark) ON s.id = t.id
             LEFT JOIN drifting AS d ON d.id = t.id
             LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
             WHERE t.status <> 'dropped'
         ), report AS (
-            SELECT next.*, hashtextextended(concat_ws(
+            SELECT next.*,
+                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > started - interval '1 day' THEN t.growth
+                        ELSE edu_matrix_hub_schema._growth(
+                            t.growth, next.storage_used - next.freed_bytes
+                                      + coalesce((next.large_objects ->> 'bytes')::bigint, 0),
+                            extract(epoch FROM started - t.growth_at)::double precision / 86400) END AS growth,
+                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > started - interval '1 day' THEN t.growth_at
+                        ELSE started END AS growth_at,
+                   hashtextextended(concat_ws(
                        '|', t.status, t.access, next.storage_used, nullif(next.freed_bytes, 0),
                        next.table_count, next.usage_stale, next.drift,
                        next.absence IS NULL, next.absence, work.jobs, work.backup, next.foreign_tables,
+                       next.large_objects,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
                        nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation,
                        s.digest, s.table_count, s.uncovered, s.uncovered_count, s.forced, lost.states
@@ -202,17 +231,18 @@ BEGIN
             SELECT t.id
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             JOIN report AS r ON r.id = t.id
-            WHERE (t.storage_used, t.freed_bytes,
+            WHERE (t.storage_used, t.freed_bytes, t.large_objects, t.growth, t.growth_at,
                    t.table_count, t.foreign_tables, t.size_estimate, t.usage_stale, t.usage_at,
                    t.write_signature, t.fingerprint, t.drift, t.reported)
                   IS DISTINCT FROM
-                  (r.storage_used, r.freed_bytes,
+                  (r.storage_used, r.freed_bytes, r.large_objects, r.growth, r.growth_at,
                    r.table_count, r.foreign_tables, r.size_estimate, r.usage_stale, r.usage_at,
                    r.write_signature, r.fingerprint, r.drift, r.reported)
             FOR UPDATE OF t SKIP LOCKED
         ), written AS (
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-            SET storage_used = r.storage_used, freed_bytes = r.freed_bytes,
+            SET storage_used = r.storage_used, freed_bytes = r.freed_bytes, large_objects = r.large_objects,
+                growth = r.growth, growth_at = r.growth_at,
                 table_count = r.table_count, foreign_tables = r.foreign_tables,
                 size_estimate = r.size_estimate, usage_stale = r.usage_stale, usage_at = r.usage_at,
                 write_signature = r.write_signature, fingerprint = r.fingerprint, drift = r.drift, reported = r.reported
@@ -235,7 +265,7 @@ BEGIN
             'institution_problem', source_problem,
             'tenant_count', count(*),
             'owned_count', count(*) FILTER (WHERE t.owner_uid IS NOT NULL),
-            'storage_bytes', coalesce(sum(t.storage_used), 0),
+            'storage_bytes', coalesce(sum(t.storage_used + coalesce((t.large_objects ->> 'bytes')::bigint, 0)), 0),
             'stale_count', count(*) FILTER (WHERE t.usage_stale),
             'not_isolated_count', count(*) FILTER (WHERE t.isolation <> '[]'))
         INTO answer
@@ -294,7 +324,7 @@ BEGIN
                                                'logins_to_try', CASE WHEN options ? 'salts' THEN
                                                    edu_matrix_hub_schema._passwords_to_try(started) ELSE '[]' END);
         UPDATE edu_matrix_hub_schema.installation AS i
-        SET surveyed_at = started, beats = i.beats + 1,
+        SET surveyed_at = started, beats = i.beats + 1, large_objects_mark = large_mark,
             -- A holder of a former release has no heartbeat and no number.
             heartbeat_at = CASE WHEN i.claim_id IS NOT NULL THEN clock_timestamp() END;
         answer := answer || edu_matrix_hub_schema._state_of_world();

@@ -27,6 +27,11 @@ SELECT t.id AS schema_id,
            'quota_limit', t.quota_limit,
            'storage_bytes', t.storage_used,
            'freed_bytes', nullif(t.freed_bytes, 0),
+           'large_objects', t.large_objects || pg_catalog.jsonb_build_object(
+               'statement', CASE WHEN t.large_objects ->> 'how' = 'share' THEN (
+                   SELECT pg_catalog.format('GRANT SELECT ON pg_catalog.pg_largeobject TO %I', i.owner_role)
+                   FROM edu_matrix_hub_schema.installation AS i) END),
+           'growth_per_day', t.growth -> 'per_day',
            'table_count', t.table_count,
            'usage_stale', t.usage_stale,
            'usage_at', t.usage_at,

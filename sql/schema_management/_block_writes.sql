@@ -152,6 +152,8 @@ BEGIN
         SELECT m.action, array_agg(m.name) AS names, array_agg(m.oid) AS oids
         FROM (SELECT r.rolname::text AS name, r.oid::bigint AS oid,
                      CASE WHEN NOT wanted THEN 'leave'
+                          -- What migrations log in with inherits nothing of the owner, and is to read.
+                          WHEN r.rolname = ANY (edu_matrix_hub_schema._own_logins(tenant)) THEN 'join inherit'
                           ELSE concat_ws(' ', 'join',
                                          CASE WHEN bool_or((e.value ->> 'inherit')::boolean) THEN 'inherit' END,
                                          CASE WHEN bool_or((e.value ->> 'set')::boolean) THEN 'set' END) END AS action,

@@ -3,9 +3,10 @@
 -- known of it.
 --
 -- What is removed is the schema whose identifier the catalogue has, if it still belongs to the role that it belonged to
--- when it was made, and never anything outside of it: it is not begun while something outside depends on the schema,
--- and stops at a part that something depends on by then. Roles go last; one that owns or holds something elsewhere
--- stays, is named, and is removed by a later call when that is settled.
+-- when it was made, then the large objects of the former tenant's roles, and never anything else outside of it: it is
+-- not begun while something outside depends on the schema, and stops at a part that something depends on by then. Roles
+-- go last; one that owns or holds something elsewhere stays, is named, and is removed by a later call when that is
+-- settled.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._purge(backup_id uuid, requested_by text) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -78,18 +79,14 @@ BEGIN
             RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started, attempt, SQLSTATE,
                                                   error_message, error_detail);
     END;
-    IF part IS NOT NULL THEN
-        PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'partial', requested_by, started, attempt,
-                                           jsonb_build_object('backup_id', backup.id, 'part', part));
-        RETURN edu_matrix_hub_schema._result('partial', format('of backup "%s": %s; commit, and call again',
-                                                               backup.location, part), backup.schema_id,
-                                             jsonb_build_object('backup_id', backup.id));
-    END IF;
 
     -- The schema is gone, also if its roles stay.
     BEGIN
-        IF backup.method = 'SetAside' AND tenant.status = 'dropped' THEN
-            PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
+        IF part IS NULL AND backup.method = 'SetAside' AND tenant.status = 'dropped' THEN
+            part := edu_matrix_hub_schema._unlink_large_objects(tenant);
+            IF part IS NULL THEN
+                PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
+            END IF;
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -117,6 +114,13 @@ BEGIN
         RETURN edu_matrix_hub_schema._failure('purge', backup.schema_id, requested_by, started,
                                               format('remove the roles of backup "%s"', backup.location),
                                               error_state, error_message, error_detail);
+    END IF;
+    IF part IS NOT NULL THEN
+        PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'partial', requested_by, started, attempt,
+                                           jsonb_build_object('backup_id', backup.id, 'part', part));
+        RETURN edu_matrix_hub_schema._result('partial', format('of backup "%s": %s; commit, and call again',
+                                                               backup.location, part), backup.schema_id,
+                                             jsonb_build_object('backup_id', backup.id));
     END IF;
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = 'purged', manifest = '{}', purged_at = clock_timestamp(), error = NULL, updated_at = clock_timestamp()

@@ -1,8 +1,8 @@
 -- Makes the role that may delete from a tenant's tables while its writes are blocked by the quota, if it is missing,
--- and gives it DELETE where the writer role has it and it lacks it, on 5,000 tables and views in one call. Its members
--- read as members of the reader role. It keeps its grants when writes are given back, and has no members then. The
--- tenant chooses how its tables are called and what they are made of, so what fails is left: deletes from that one are
--- refused.
+-- and gives it DELETE where the writer role has it and it lacks it, on 5,000 tables and views in one call, but for
+-- those from which a delete would write (see _deletes_as_owner). Its members read as members of the reader role. It
+-- keeps its grants when writes are given back, and has no members then. The tenant chooses how its tables are called
+-- and what they are made of, so what fails is left: deletes from that one are refused.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ready_deleter(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -42,6 +42,7 @@ BEGIN
                             WHERE a.grantee = tenant.writer_role_oid AND a.privilege_type = 'DELETE')
                 AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS a
                                 WHERE a.grantee = number AND a.privilege_type = 'DELETE')
+                AND c.oid NOT IN (SELECT x.oid FROM edu_matrix_hub_schema._deletes_as_owner(tenant) AS x)
               ORDER BY c.oid LIMIT 5000) AS o
         GROUP BY (o.n - 1) / 500
     LOOP

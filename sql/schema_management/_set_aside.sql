@@ -55,7 +55,8 @@ BEGIN
                                                   jsonb_build_object('absence', absence));
         END IF;
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-        SET status = 'dropped', dropped_at = now(), updated_at = now(), table_count = 0, storage_used = 0, drift = '[]'
+        SET status = 'dropped', dropped_at = now(), updated_at = now(), table_count = 0, storage_used = 0, drift = '[]',
+            large_objects = NULL, growth = NULL
         WHERE t.id = tenant.id;
         PERFORM edu_matrix_hub_schema._gone_for_good(tenant.id);
         PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
@@ -89,7 +90,8 @@ BEGIN
     -- Pages are counted where a table was vacuumed or analysed; the survey measured the rest.
     SELECT greatest(coalesce(sum(c.relpages + coalesce(toast.relpages, 0) + coalesce(toast_index.relpages, 0)),
                              0)::bigint * current_setting('block_size')::bigint,
-                    tenant.storage_used) AS bytes,
+                    tenant.storage_used)
+           + coalesce((tenant.large_objects ->> 'bytes')::bigint, 0) AS bytes,
            count(*) FILTER (WHERE c.relkind = 'r')::integer AS tables
     INTO measured
     FROM (SELECT d.objid AS oid FROM pg_depend AS d
@@ -135,7 +137,8 @@ BEGIN
             clock_timestamp() + make_interval(days => expire_after_days), requested_by,
             clock_timestamp(), clock_timestamp(), true);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
-    SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]'
+    SET status = 'dropped', dropped_at = now(), updated_at = now(), fingerprint = NULL, drift = '[]',
+        large_objects = NULL, growth = NULL
     WHERE t.id = tenant.id;
     -- Last, so that a login that comes in again at once is most likely no member any more; _end_late_sessions finds one
     -- that still is.

@@ -1,6 +1,8 @@
 -- The grants by which others than the operator write to a tenant without being members of its writer or owner role:
 -- rights to change its tables, views and sequences, or columns of them, and EXECUTE on functions that run with the
 -- owner's rights, also of the owner's in other schemas. With them a reader writes, or everybody. A deleter may delete.
+-- Who has TRIGGER puts code where the server deletes as the owner, and who has MAINTAIN, from PostgreSQL 17 on, runs
+-- that of indexes and materialized views as the owner.
 -- What the tenant's grants gave on whole tables is not among them: while writes are taken, these give nobody a write
 -- (see tenant_grant_targets), and what is left of it is taken as what no grant says (see _acl_drift).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_grants(tenant edu_matrix_hub_schema.tenant_schemas)
@@ -13,13 +15,13 @@ AS $function$
         FROM pg_depend AS d
         JOIN pg_class AS c ON c.oid = d.objid
         WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = tenant.schema_oid
-          AND d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'v', 'f', 'S')
+          AND d.classid = 'pg_class'::regclass AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
           AND c.relowner = tenant.owner_role_oid
     ), granted AS (
         SELECT CASE r.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind, r.oid, 0::smallint AS attnum, r.name,
                a.privilege_type, a.grantee, a.is_grantable
         FROM relation AS r CROSS JOIN LATERAL aclexplode(r.relacl) AS a
-        WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE')
+        WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'MAINTAIN')
            OR r.relkind = 'S' AND a.privilege_type = 'USAGE'
         UNION ALL
         SELECT 'TABLE', r.oid, t.attnum, r.name, format('%s (%I)', a.privilege_type, t.attname), a.grantee,

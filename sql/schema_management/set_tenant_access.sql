@@ -76,6 +76,10 @@ BEGIN
                     PERFORM edu_matrix_hub_schema._ready_deleter(tenant);
                 END IF;
                 sessions := sessions || edu_matrix_hub_schema._block_writes(tenant, wanted = 'WriteBlocked');
+                IF wanted = 'WriteBlocked' THEN
+                    sessions := sessions || jsonb_strip_nulls(jsonb_build_object(
+                        'no_deletes', edu_matrix_hub_schema._take_deletes(tenant)));
+                END IF;
             ELSIF tenant.taken_members IS NOT NULL THEN
                 lost := lost || edu_matrix_hub_schema._allow_writes(tenant);
                 UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET shared_with = '{}' WHERE t.id = tenant.id;
@@ -147,6 +151,10 @@ BEGIN
              || CASE WHEN sessions -> 'not_ended' <> '[]'
                      THEN format('; sessions that may still write could not be ended, and a superuser can run: '
                                  'SELECT pg_terminate_backend(%s)', sessions #>> '{not_ended,0,pid}') ELSE '' END
+             || CASE WHEN sessions ? 'no_deletes'
+                     THEN format('; of %s tables or views nobody deletes meanwhile, such as %s, since a delete runs '
+                                 'code with the owner''s rights there', sessions #>> '{no_deletes,count}',
+                                 sessions #>> '{no_deletes,name}') ELSE '' END
              || CASE WHEN sessions ->> 'prepared' IS NOT NULL
                      THEN format('; transaction %1$L is prepared and can still be committed; a superuser can run: '
                                  'ROLLBACK PREPARED %1$L', sessions ->> 'prepared') ELSE '' END

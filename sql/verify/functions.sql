@@ -97,6 +97,8 @@ BEGIN
             ('_drop_dependents', 'namespace oid, items jsonb, is_whole boolean', true, 0),
             ('_drop_inside', 'namespace oid, kind text, names text, catalog oid, objects oid[]', true, 0),
             ('_drop_rest', 'namespace oid, tables oid[]', true, 0),
+            ('_deletes_as_owner', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
+            ('_take_deletes', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_drop_tenant_roles', 'schema_id uuid', true, 0),
             ('_due_rights', 'reader oid, writer oid, is_routine boolean, acl aclitem[], owner oid', true, 0),
             ('_empty_views', 'tenant_id uuid, refs jsonb, changed jsonb', true, 0),
@@ -140,6 +142,7 @@ BEGIN
             ('_gone_for_good', 'tenant_id uuid', true, 0),
             ('_grantee_dependents', 'grantor_id uuid, namespace oid', true, 0),
             ('_grant_on_adopted', 'adoption edu_matrix_hub_schema.tenant_adoptions, objects jsonb', true, 0),
+            ('_growth', 'known jsonb, bytes bigint, days double precision', true, 0),
             ('_grant_states', 'schema_ids uuid[]', true, 0),
             ('_grant_tenant_owner', 'schema_id uuid', true, 0),
             ('_grant_to_new_roles', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
@@ -170,6 +173,9 @@ BEGIN
             ('_keeps_defaults', 'login_oid oid', true, 0),
             ('_last_entry', 'namespace oid, after_class oid, after_object oid, most integer, OUT classid oid, '
                             'OUT objid oid', true, 0),
+            ('_large_objects', '', true, 0),
+            ('_large_objects_mark', '', true, 0),
+            ('_unlink_large_objects', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_late_sessions', 'backup edu_matrix_hub_schema.schema_backups, '
                                'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_leaning_on', 'keys bigint[]', true, 0),

@@ -41,8 +41,8 @@ pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdraw
 pub use survey::{Asked, ChangedBackup, InstitutionTable, LivePartDue, SurveyAnswer, Surveyed, ToBringBack};
 pub use taken::{TakenRow, TakenWord};
 pub use tenant::{
-    Drift, ForeignTables, InstitutionSource, LastBackup, LastOperation, Measured, SizeEstimate, TenantAnswer,
-    TenantQuestion, TenantRow,
+    Drift, ForeignTables, InstitutionSource, LargeObjects, LargeObjectsHow, LastBackup, LastOperation, Measured,
+    SizeEstimate, TenantAnswer, TenantQuestion, TenantRow,
 };
 pub use words::{
     AccessCause, AccessWord, BackupState, InstitutionStatus, OperationStatus, OperationType, Refusal, RowStatus,

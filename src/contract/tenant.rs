@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     api::{TenantDatabase, tenant_schema::Roles},
+    quantity::human,
     text::{DOCS, count},
 };
 
@@ -148,6 +149,12 @@ pub struct TenantRow {
     /// What deletes left free of that, by an estimate, since the tenant was blocked for its quota; former releases do not tell it.
     #[serde(default)]
     pub freed_bytes: Option<i64>,
+    /// Large objects of its roles, if it has any; former releases do not tell them.
+    #[serde(default)]
+    pub large_objects: Option<Box<LargeObjects>>,
+    /// By how many bytes a day it grows, of late; former releases do not tell it.
+    #[serde(default)]
+    pub growth_per_day: Option<i64>,
     /// Tables, partitions among them.
     pub table_count: i32,
     /// Tables in its schema that belong to other roles; former releases do not tell them.
@@ -203,9 +210,15 @@ impl TenantRow {
         self.credentials.iter().flatten().find(|credential| credential.purpose == *purpose)
     }
 
-    /// What it uses, in bytes, as far as is known now: what was just estimated does not make it smaller.
+    /// What it uses, in bytes, as far as is known now: its files and its large objects.
     #[must_use]
     pub fn used_bytes(&self) -> i64 {
+        self.file_bytes() + self.large_objects.as_ref().map_or(0, |large| large.bytes)
+    }
+
+    /// What the files of its schema have, as far as is known now: what was just estimated does not make it smaller.
+    #[must_use]
+    pub fn file_bytes(&self) -> i64 {
         match self.measured.as_deref() {
             Some(Measured { storage_bytes: Some(bytes), exact: true, .. }) => *bytes,
             Some(Measured { storage_bytes: Some(bytes), .. }) => self.storage_bytes.max(*bytes),
@@ -219,10 +232,31 @@ impl TenantRow {
         self.used_bytes() - self.uncounted_bytes()
     }
 
-    /// What deletes left free, as the latest survey knew it: of what is used now never more than half, as documented.
+    /// What counts of that for taking its writes: of large objects that are estimated by their number no more than it has for
+    /// certain, since the large ones may be a neighbour's.
+    #[must_use]
+    pub fn certain_bytes(&self) -> i64 {
+        self.counted_bytes() - self.uncertain_bytes()
+    }
+
+    /// What is estimated of large objects beyond what it has for certain.
+    #[must_use]
+    pub fn uncertain_bytes(&self) -> i64 {
+        self.large_objects.as_ref().map_or(0, |large| large.bytes - large.least)
+    }
+
+    /// What deletes left free, as the latest survey knew it: of what its files have now never more than half, as documented.
     #[must_use]
     pub fn uncounted_bytes(&self) -> i64 {
-        self.freed_bytes.unwrap_or_default().clamp(0, self.used_bytes() / 2)
+        self.freed_bytes.unwrap_or_default().clamp(0, self.file_bytes() / 2)
+    }
+
+    /// In how many days its quota is used up if it grows on as of late; nothing if it does not grow, or has no quota.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a forecast")]
+    pub fn days_until_full(&self) -> Option<f64> {
+        let (limit, growth) = (self.quota_limit?, self.growth_per_day.filter(|growth| *growth > 0)?);
+        Some((limit - self.counted_bytes()).max(0) as f64 / growth as f64)
     }
 
     /// What would be lost with it, for people.
@@ -252,6 +286,65 @@ impl fmt::Display for Measured {
         match storage_bytes {
             Some(bytes) => write!(f, "{}{bytes} bytes, as of {at}", if *exact { "" } else { "about " }),
             None => write!(f, "as of {at}, and their size could not be measured"),
+        }
+    }
+}
+
+/// The large objects of a tenant's roles.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct LargeObjects {
+    /// How many there are.
+    pub count: i64,
+    /// What they take, in bytes.
+    pub bytes: i64,
+    /// What they take at least, whatever others have.
+    pub least: i64,
+    /// How it is known.
+    pub how: LargeObjectsHow,
+    /// What a DBA runs so that it is known better.
+    #[serde(default)]
+    pub statement: Option<String>,
+}
+
+/// How it is known what large objects take.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum LargeObjectsHow {
+    /// All of them were read.
+    Exact,
+    /// Some pages of them were read.
+    Sampled,
+    /// By their number, among all large objects of the database.
+    Share,
+    /// A word of a later release.
+    #[serde(other)]
+    Other,
+}
+
+impl LargeObjects {
+    /// Whether a text about them tells the same way to better figures.
+    #[must_use]
+    pub fn is_told_by(&self, text: &str) -> bool {
+        let certain = format!("counts only {} of it", human(self.least.unsigned_abs()));
+        let way = self.statement.as_ref().map_or(!text.contains("superuser"), |statement| text.contains(statement));
+        way && (self.least >= self.bytes || text.contains(&certain)) && text.contains("large object")
+    }
+}
+
+impl fmt::Display for LargeObjects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (size, objects) = (human(self.bytes.unsigned_abs()), count(self.count, "large object"));
+        let least = human(self.least.unsigned_abs());
+        match (&self.how, &self.statement) {
+            (LargeObjectsHow::Exact, _) => write!(f, "{size} are {objects}"),
+            (LargeObjectsHow::Share, Some(statement)) => {
+                write!(f, "{size} are {objects}, estimated by their number among all of the database")?;
+                if self.least < self.bytes {
+                    write!(f, ", which is not certain, so that a block counts only {least} of it")?;
+                }
+                write!(f, "; for exact figures, as a superuser, in this database: {statement}")
+            }
+            _ => write!(f, "{size} are {objects}, estimated by a sample"),
         }
     }
 }

@@ -1,7 +1,11 @@
 //! Numbers that are read at a scrape: from the watch caches databases that wait for a person, tenants by state and each
 //! tenant's usage, from the holdings which databases are this replica's and how busy their lanes are.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use jiff::Timestamp;
 use kube::{ResourceExt, runtime::reflector::Store};
@@ -141,7 +145,10 @@ impl Collector for DatabaseCollector {
 }
 
 /// Looks at what this replica has of the databases at every scrape.
-pub struct LaneCollector(Arc<Holdings>);
+pub struct LaneCollector {
+    holdings: Arc<Holdings>,
+    each: bool,
+}
 
 impl fmt::Debug for LaneCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,10 +157,10 @@ impl fmt::Debug for LaneCollector {
 }
 
 impl LaneCollector {
-    /// Looks at `holdings`.
+    /// Looks at `holdings`; `each` says whether every tenant has series of its own.
     #[must_use]
-    pub fn new(holdings: Arc<Holdings>) -> Self {
-        Self(holdings)
+    pub fn new(holdings: Arc<Holdings>, each: bool) -> Self {
+        Self { holdings, each }
     }
 }
 
@@ -161,13 +168,21 @@ impl Collector for LaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (holders, up) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
         let connections = Family::<Labels, Gauge>::default();
-        for shown in self.0.shown() {
+        let until_full = Family::<Labels, Gauge<f64, AtomicU64>>::default();
+        for shown in self.holdings.shown() {
             let of_database = vec![("database", shown.database.clone())];
             holders.get_or_create(&of_database).set(i64::from(shown.held));
             if let Some(is_up) = shown.up {
                 up.get_or_create(&of_database).set(i64::from(is_up));
             }
-            let Some(usage) = shown.lane.map(|lane| lane.usage()) else { continue };
+            let Some(lane) = shown.lane else { continue };
+            for row in self.each.then(|| lane.living()).into_iter().flatten() {
+                if let (Some(owner), Some(days)) = (&row.owner, row.days_until_full()) {
+                    let labels = vec![("namespace", owner.namespace.clone()), ("tenant", owner.name.clone())];
+                    until_full.get_or_create(&labels).set(days);
+                }
+            }
+            let usage = lane.usage();
             for (state, count) in [("open", usage.open), ("idle", usage.idle), ("waiting", usage.waiting)] {
                 let labels = vec![("database", shown.database.clone()), ("state", state.to_owned())];
                 connections.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -179,6 +194,13 @@ impl Collector for LaneCollector {
         ] {
             let descriptor = encoder.encode_descriptor(name, help, None, family.metric_type())?;
             family.encode(descriptor)?;
+        }
+        if self.each {
+            let help =
+                "In how many days the quota of a tenant is used up if it grows on as of late; only of one that grows";
+            let descriptor =
+                encoder.encode_descriptor("tenant_days_until_full", help, None, until_full.metric_type())?;
+            until_full.encode(descriptor)?;
         }
         let help = "Connections by state; waiting are calls that wait for one";
         let descriptor = encoder.encode_descriptor("pool_connections", help, None, connections.metric_type())?;
@@ -193,6 +215,7 @@ fn encode_each(
 ) -> Result<(), fmt::Error> {
     let storage = Family::<Labels, Gauge>::default();
     let quota = Family::<Labels, Gauge>::default();
+    let ratio = Family::<Labels, Gauge<f64, AtomicU64>>::default();
     let backup = Family::<Labels, Gauge>::default();
     let blocked = Family::<Labels, Gauge>::default();
     for tenant in tenants {
@@ -204,6 +227,9 @@ fn encode_each(
         let limit = status.effective.as_ref().and_then(|effective| effective.quota_limit.as_deref());
         if let Some(limit) = limit.and_then(|limit| limit.parse::<Bytes>().ok()) {
             quota.get_or_create(&labels).set(limit.as_i64());
+            if let Some(counted) = status.counted_bytes() {
+                ratio.get_or_create(&labels).set(share(counted, limit.as_i64()));
+            }
         }
         if let Some(since) = status.blocked.as_ref().and_then(|blocked| blocked.since.as_ref()) {
             blocked.get_or_create(&labels).set(now.as_second() - since.0.as_second());
@@ -213,7 +239,7 @@ fn encode_each(
         }
     }
     for (name, help, unit, family) in [
-        ("tenant_storage", "Tables, indexes and TOAST of a tenant", Unit::Bytes, storage),
+        ("tenant_storage", "Tables, indexes, TOAST and large objects of a tenant", Unit::Bytes, storage),
         ("tenant_quota", "The quota in force of a tenant", Unit::Bytes, quota),
         ("tenant_blocked", "How long a tenant has been closed, wholly or to writes", Unit::Seconds, blocked),
         ("tenant_last_backup_time", "Unix time of a tenant's last backup", Unit::Seconds, backup),
@@ -221,7 +247,14 @@ fn encode_each(
         let descriptor = encoder.encode_descriptor(name, help, Some(&unit), family.metric_type())?;
         family.encode(descriptor)?;
     }
-    Ok(())
+    let help = "The share of its quota that a tenant uses, without what deleted rows left free";
+    let descriptor = encoder.encode_descriptor("tenant_quota_used_ratio", help, None, ratio.metric_type())?;
+    ratio.encode(descriptor)
+}
+
+#[allow(clippy::cast_precision_loss, reason = "a share")]
+fn share(used: i64, limit: i64) -> f64 {
+    if limit > 0 { used as f64 / limit as f64 } else { f64::INFINITY }
 }
 
 fn state(tenant: &TenantSchema) -> &'static str {

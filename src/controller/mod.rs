@@ -237,7 +237,7 @@ fn add_collectors(metrics: &Metrics, stores: &Stores, hearing: &Hearing, holding
     metrics.add_collector(Box::new(tenants));
     let databases = DatabaseCollector::new(stores.databases.clone(), hearing.unread.clone());
     metrics.add_collector(Box::new(databases));
-    metrics.add_collector(Box::new(LaneCollector::new(holdings.clone())));
+    metrics.add_collector(Box::new(LaneCollector::new(holdings.clone(), config.tenant_metrics)));
 }
 
 /// Which cluster this is: the UID of its kube-system namespace lives as long as the cluster.

@@ -96,7 +96,7 @@ const fn rank(access: &AccessWord) -> u8 {
 /// and closed again and again.
 fn by_quota(desired: &Desired, row: &TenantRow) -> Option<AccessWord> {
     let limit = desired.quota.as_ref().filter(|_| desired.enforcement != Enforcement::Report)?.limit;
-    let percent = Bytes::saturating(row.counted_bytes()).percent_of(limit);
+    let percent = Bytes::saturating(row.certain_bytes()).percent_of(limit);
     let was_closed = row.access_cause == Some(AccessCause::Quota);
     let was_suspended = was_closed && row.access == AccessWord::Suspended;
     let suspends = percent >= Quota::SUSPEND_PERCENT || was_suspended && percent >= Quota::BLOCK_PERCENT;
@@ -117,9 +117,9 @@ const ACTIVE_FOR: SignedDuration = SignedDuration::from_mins(10);
 pub(super) fn is_watched(desired: &Desired, row: &TenantRow) -> bool {
     let limit = desired.quota.as_ref().filter(|_| desired.enforcement != Enforcement::Report).map(|quota| quota.limit);
     let is_close =
-        limit.is_some_and(|limit| Bytes::saturating(row.counted_bytes()).percent_of(limit) >= Quota::WATCH_PERCENT);
+        limit.is_some_and(|limit| Bytes::saturating(row.certain_bytes()).percent_of(limit) >= Quota::WATCH_PERCENT);
     let was_written = row.usage_at.is_some_and(|at| desired.now.duration_since(at) < ACTIVE_FOR);
-    is_close && of(desired, row).cause.is_none() && (was_written || row.used_bytes() > row.storage_bytes)
+    is_close && of(desired, row).cause.is_none() && (was_written || row.file_bytes() > row.storage_bytes)
 }
 
 /// How the institution stands, as the answer has it.
@@ -155,7 +155,7 @@ pub(super) fn way_out(desired: &Desired, observed: &TenantAnswer, shown: Option<
 /// How a tenant that its quota closes comes back.
 fn out_of_quota(desired: &Desired, row: &TenantRow, shown: Option<i64>) -> Option<String> {
     let (access, quota) = (by_quota(desired, row)?, desired.quota.as_ref()?);
-    let used = shown.unwrap_or_else(|| row.counted_bytes());
+    let used = shown.unwrap_or_else(|| row.counted_bytes()) - row.uncertain_bytes();
     let Owner { namespace, name, .. } = &desired.owner;
     let command = Object::tenant(namespace, name).to(Verb::SetQuota(enough(used)));
     let back = match access {

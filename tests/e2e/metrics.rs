@@ -66,6 +66,11 @@ async fn every_number_that_people_watch_is_there() {
     #[allow(clippy::cast_precision_loss, reason = "a few kilobytes")]
     exactly(&format!("tenant_storage_bytes{of_tenant}"), status.storage_used_bytes.unwrap() as f64);
     exactly(&format!("tenant_quota_bytes{of_tenant}"), f64::from(1 << 30));
+    #[allow(clippy::cast_precision_loss, reason = "a few kilobytes")]
+    exactly(
+        &format!("tenant_quota_used_ratio{of_tenant}"),
+        status.storage_used_bytes.unwrap() as f64 / f64::from(1 << 30),
+    );
     between(&format!("tenant_last_backup_time_seconds{of_tenant}"), now - 120.0, now);
     exactly(&format!("survey_period_seconds{of_database}"), 5.0);
     exactly(&format!("set_aside_storage_bytes{of_database}"), 0.0);
@@ -82,6 +87,7 @@ async fn every_number_that_people_watch_is_there() {
     exactly(&format!("database_up{of_database}"), 1.0);
     exactly(&format!("lane_held{of_database}"), 1.0);
     some("deletion_blocked_seconds");
+    growth_is_told(&world, &of_tenant).await;
     assert_eq!(world.http("/livez").as_deref(), Some("ok"));
     assert_eq!(world.http("/readyz").as_deref(), Some("ok"));
 
@@ -100,17 +106,7 @@ async fn every_number_that_people_watch_is_there() {
     everything_asked_for_is_shown(&metrics);
     the_table_of_metrics_is_right(&metrics);
 
-    // What waits for one of the operator's connections is seen while it waits.
-    let waiting = format!("tenant_schema_operator_pool_connections{{database=\"{database}\",state=\"waiting\"}}");
-    let locked = world.session("BEGIN; LOCK TABLE edu_matrix_hub_schema.lane_lock");
-    let names: Vec<_> = (0..8).map(|number| format!("waits{number}")).collect();
-    futures::future::join_all(names.iter().map(|name| world.apply_tenant(name, json!({ "schemaName": name })))).await;
-    world.eventually("calls wait for a connection", async || world.count(&waiting) > 0).await;
-    drop(locked);
-    for name in &names {
-        world.ready_tenant(name).await;
-    }
-    world.eventually("nothing waits", async || world.count(&waiting) == 0).await;
+    what_waits_is_seen(&world, &database).await;
 
     // Fleets that are too large for a series each turn those off, and keep the others.
     world.stop_operator().await;
@@ -121,4 +117,31 @@ async fn every_number_that_people_watch_is_there() {
     world.eventually("the tenants are counted", async || count(&ready) == 9).await;
     assert!(!world.http("/metrics").unwrap().contains("tenant=\"school\""));
     world.finish().await;
+}
+
+/// What waits for one of the operator's connections is seen while it waits.
+async fn what_waits_is_seen(world: &World, database: &str) {
+    let waiting = format!("tenant_schema_operator_pool_connections{{database=\"{database}\",state=\"waiting\"}}");
+    let locked = world.session("BEGIN; LOCK TABLE edu_matrix_hub_schema.lane_lock");
+    let names: Vec<_> = (0..8).map(|number| format!("waits{number}")).collect();
+    futures::future::join_all(names.iter().map(|name| world.apply_tenant(name, json!({ "schemaName": name })))).await;
+    world.eventually("calls wait for a connection", async || world.count(&waiting) > 0).await;
+    drop(locked);
+    for name in &names {
+        world.ready_tenant(name).await;
+    }
+    world.eventually("nothing waits", async || world.count(&waiting) == 0).await;
+}
+
+/// It used nothing two days ago.
+async fn growth_is_told(world: &World, of_tenant: &str) {
+    world.sql(
+        "UPDATE edu_matrix_hub_schema.tenant_schemas \
+         SET growth_at = now() - interval '2 days', growth = '{\"bytes\": 0}' WHERE schema_name = 'school'",
+    );
+    let days = format!("tenant_schema_operator_tenant_days_until_full{of_tenant}");
+    let told = async || world.http("/metrics").is_some_and(|text| text.contains(&days));
+    world.eventually("it is told when the quota is used up", told).await;
+    let found = world.metric(&days);
+    assert!((1000.0..1e6).contains(&found), "{found}");
 }

@@ -69,6 +69,11 @@ async fn what_migrations_make_by_their_secret_is_the_owners_and_applications_wri
     world.event("school", "DriftRepaired", "large object 4711 belongs to login").await;
     let seen = world.kubectl(&["get", "tenantschemas,events", "-n", &world.namespace, "-o", "yaml"]);
     assert!(!seen.contains(&second["password"]) && !seen.contains("SCRAM"));
+    let counted = async || {
+        let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+        tenant.status.is_some_and(|status| status.quota_estimate.is_some())
+    };
+    world.eventually("the large object is counted", counted).await;
     world.prove_fixpoint().await;
     world.finish().await;
 }

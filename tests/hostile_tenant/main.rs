@@ -15,11 +15,16 @@
     reason = "a test ends where its ground gives way, and PostgreSQL is a name"
 )]
 
+mod adopted;
+mod blocked;
 mod catalogues;
+mod granted;
 mod load;
 mod names;
 mod neighbours;
+mod operator_code;
 mod own_limits;
+mod policies_passed;
 mod races;
 mod registry;
 mod rights;
@@ -27,6 +32,9 @@ mod roles;
 mod server;
 mod world;
 
+#[path = "../sql/adoption_world.rs"]
+#[allow(dead_code, reason = "shared with tests/sql, which uses more of it")]
+mod adoption_world;
 #[path = "../sql/application.rs"]
 #[allow(dead_code, reason = "shared with tests/sql, which uses more of it")]
 mod application;
@@ -39,7 +47,7 @@ use std::collections::BTreeSet;
 use world::{Attempt, Expected, attempts};
 
 /// The tables by what they are after.
-const TABLES: [(&str, &[Attempt]); 8] = [
+const TABLES: [(&str, &[Attempt]); 12] = [
     ("roles", roles::ATTEMPTS),
     ("own limits", own_limits::ATTEMPTS),
     ("neighbours", neighbours::ATTEMPTS),
@@ -48,12 +56,16 @@ const TABLES: [(&str, &[Attempt]); 8] = [
     ("names", names::ATTEMPTS),
     ("load", load::ATTEMPTS),
     ("server", server::ATTEMPTS),
+    ("grants", granted::ATTEMPTS),
+    ("policies", policies_passed::ATTEMPTS),
+    ("blocked", blocked::ATTEMPTS),
+    ("adopted", adopted::ATTEMPTS),
 ];
 
 #[test]
 fn attempts_are_many_and_each_has_a_name_of_its_own() {
     let names: Vec<_> = TABLES.iter().flat_map(|(_, attempts)| attempts.iter().map(|attempt| attempt.name)).collect();
-    assert!(names.len() >= 60, "{}", names.len());
+    assert!(names.len() >= 300, "{}", names.len());
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len());
     for attempt in TABLES.iter().flat_map(|(_, attempts)| *attempts) {
         if let Expected::Nuisance(bound) = attempt.expected {
@@ -70,6 +82,11 @@ async fn no_role_of_others_is_taken_and_no_limit_shaken_off() {
 #[tokio::test]
 async fn neither_neighbours_nor_registry_are_read_or_changed() {
     attempts(&[neighbours::ATTEMPTS, registry::ATTEMPTS]).await;
+}
+
+#[tokio::test]
+async fn a_grant_gives_what_it_says_and_a_policy_shows_no_row_of_another() {
+    attempts(&[granted::ATTEMPTS, policies_passed::ATTEMPTS]).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,17 @@
 //! Names that are found first, that look like others, or that are cut at 63 bytes.
 
-use crate::world::{
-    Attempt,
-    Expected::{Nothing, Nuisance},
-    REFUSED, login, owner,
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use crate::{
+    application::Application,
+    support::{call, expect},
+    world::{
+        Attempt,
+        Expected::{Nothing, Nuisance},
+        REFUSED, login, owner, with_world,
+    },
 };
 
 /// A table, a column, a constraint and an index with names as long as they can be.
@@ -98,3 +106,45 @@ pub const ATTEMPTS: &[Attempt] = &[
         Nuisance("the tenant's own"),
     ),
 ];
+
+/// Names of roles are made of the schema's name and some digits, and of 63 bytes at most.
+#[tokio::test]
+async fn tenants_whose_names_differ_in_their_last_bytes_alone_share_no_role() {
+    with_world(async |world| {
+        let database = &world.database;
+        let (mut roles, mut count) = (BTreeSet::new(), 0);
+        let mut logins = Vec::new();
+        for last in ["a", "b", "_9"] {
+            let name = format!("{}{last}", "x".repeat(63 - last.len()));
+            let tenant = database.tenant(&name).await;
+            assert_eq!(tenant.schema, name);
+            database.as_owner(&tenant, "CREATE TABLE pupils (id int)").await;
+            for purpose in [Application::of(database, &tenant).await, Application::migrating(database, &tenant).await] {
+                // Both of the logins that take turns.
+                for password in ["1", "2"] {
+                    logins.push((purpose.issued(password).await, name.clone()));
+                }
+            }
+            let blocked = tenant.options(&json!({ "access": "WriteBlocked", "access_cause": "Quota" }));
+            expect(&call(&world.lane.client, "set_tenant_access", &blocked).await, "success");
+            let own = format!(
+                "SELECT array_agg(r.rolname::text) FROM edu_matrix_hub_schema.tenant_schemas AS t JOIN pg_roles AS r ON r.oid = ANY \
+                 (t.login_oids || ARRAY[t.owner_role_oid, t.reader_role_oid, t.writer_role_oid, t.deleter_role_oid]) WHERE t.id = '{}'",
+                tenant.id
+            );
+            let own: Vec<String> = database.one(&own).await;
+            count += own.len();
+            roles.extend(own);
+        }
+        assert_eq!(roles.len(), count, "{roles:?}");
+        assert!(roles.iter().all(|role| role.len() <= 63), "{roles:?}");
+        for (login, own) in &logins {
+            let seen = format!(
+                "SELECT array_agg(n.nspname::text) FROM pg_namespace AS n WHERE n.nspname ~ '^xxx' \
+                 AND has_schema_privilege('{login}', n.oid, 'USAGE')"
+            );
+            assert_eq!(database.one::<Vec<String>>(&seen).await, std::slice::from_ref(own), "{login}");
+        }
+    })
+    .await;
+}

@@ -284,12 +284,11 @@ async fn what_a_neighbours_login_granted_or_a_tenant_left_elsewhere_does_not_kee
             leaving.reader,
         );
         database.admin.batch_execute(&statements).await.unwrap();
-        let number: u32 = database.one("SELECT lo_create(0)").await;
-        database
-            .admin
-            .batch_execute(&format!("ALTER LARGE OBJECT {number} OWNER TO \"{}\"", leaving.owner))
-            .await
-            .unwrap();
+        let elsewhere = format!(
+            "CREATE TABLE public.left_behind (); ALTER TABLE public.left_behind OWNER TO \"{}\"",
+            leaving.owner
+        );
+        database.admin.batch_execute(&elsewhere).await.unwrap();
         let aside = set_aside(&database, &leaving).await;
         expect(&aside, "success");
         let purge = format!(
@@ -299,8 +298,8 @@ async fn what_a_neighbours_login_granted_or_a_tenant_left_elsewhere_does_not_kee
         );
         let stopped: Value = database.one(&purge).await;
         expect(&stopped, "error");
-        assert!(stopped["message"].as_str().unwrap().contains("SELECT lo_unlink"), "{stopped}");
-        database.admin.batch_execute(&format!("SELECT lo_unlink({number})")).await.unwrap();
+        assert!(stopped["message"].as_str().unwrap().contains("DROP TABLE public.left_behind"), "{stopped}");
+        database.admin.batch_execute("DROP TABLE public.left_behind").await.unwrap();
         expect(&database.one::<Value>(&purge).await, "success");
         assert_eq!(database.standing_memberships().await, 0);
     })

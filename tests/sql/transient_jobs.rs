@@ -14,7 +14,12 @@ async fn a_removal_with_something_in_its_way_waits_longer_and_longer_and_goes_on
         let tenant = world.tenant("school").await;
         let session = world.session().await;
         let (backup, _) = drop_by_hand(&world, &session, &tenant).await;
-        world.as_owner(&tenant, "SELECT lo_create(7777)").await;
+        world
+            .run(&format!(
+                "CREATE TABLE public.left_behind (); ALTER TABLE public.left_behind OWNER TO \"{}\"",
+                tenant.owner
+            ))
+            .await;
         let worker = Worker::claim(session).await;
         let purge = json!({ "backup_id": backup });
         expect(&worker.step("request_purge", &purge).await, "success");
@@ -30,9 +35,11 @@ async fn a_removal_with_something_in_its_way_waits_longer_and_longer_and_goes_on
         }
         assert_eq!(world.text(ROWS).await, "request_purge success 1, purge error 9");
         let error = world.text("SELECT error FROM edu_matrix_hub_schema.schema_jobs").await;
-        assert!(error.contains("SELECT lo_unlink(7777)"), "{error}");
+        assert!(error.contains("DROP TABLE public.left_behind"), "{error}");
 
-        world.run("SELECT lo_unlink(7777); UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now()").await;
+        world
+            .run("DROP TABLE public.left_behind; UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now()")
+            .await;
         let job = worker.next_job().await;
         expect(&worker.run(job).await, "success");
         assert_eq!(world.text(ROWS).await, "request_purge success 1, purge error 9, purge success 1");

@@ -72,7 +72,8 @@ pub struct TenantSchemaStatus {
     #[schemars(length(max = 16))]
     pub storage_used: Option<String>,
 
-    /// The storage in use in bytes: tables, materialized views, indexes, sequences and TOAST together.
+    /// The storage in use in bytes: tables, materialized views, indexes, sequences and TOAST together, and
+    /// the large objects of its roles.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
     pub storage_used_bytes: Option<i64>,
@@ -122,6 +123,14 @@ pub struct TenantSchemaStatus {
     /// What really holds for the tenant, after defaults and limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective: Option<Effective>,
+}
+
+impl TenantSchemaStatus {
+    /// What counts in the quota, in bytes.
+    #[must_use]
+    pub fn counted_bytes(&self) -> Option<i64> {
+        self.quota_estimate.as_ref().and_then(|estimate| estimate.counted_bytes).or(self.storage_used_bytes)
+    }
 }
 
 /// What a schema is now.

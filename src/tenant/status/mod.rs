@@ -296,7 +296,7 @@ fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus
     let row = observed.own.as_deref();
     let schema = desired.schema_name.as_str();
     let wanted = access::as_observed(desired, observed);
-    let way_out = || access::way_out(desired, observed, usage::counted(status));
+    let way_out = || access::way_out(desired, observed, status.counted_bytes());
     let (reason, is) = match wanted.access {
         AccessWord::Suspended => (Reason::Suspended, "suspended"),
         AccessWord::ReadOnly => (Reason::ReadOnly, "read-only"),
@@ -323,14 +323,19 @@ fn ready(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStatus
     }
     let warning = status.quota_used_percent.filter(|percent| *percent >= desired.warning_percent);
     let quota = desired.effective.quota_limit.as_deref();
+    // What is estimated by the number of objects takes no writes, and so is to be told here.
+    let is_uncertain = row.is_some_and(|row| row.uncertain_bytes() > 0);
+    let estimate = status.quota_estimate.as_ref().filter(|_| is_uncertain).and_then(|told| told.message.as_ref());
+    let large = estimate.map(|message| format!("; of this {message}")).unwrap_or_default();
     match (warning, quota) {
         (Some(percent), Some(quota)) if percent >= 100 => {
-            let message = format!("schema {schema} is ready; it uses more than its quota of {quota}");
+            let message = format!("schema {schema} is ready; it uses more than its quota of {quota}{large}");
             Verdict::of(Reason::QuotaExceeded, message, true)
         }
         (Some(_), Some(quota)) => {
             let percent = desired.warning_percent;
-            let message = format!("schema {schema} is ready; it uses more than {percent} % of its quota of {quota}");
+            let message =
+                format!("schema {schema} is ready; it uses more than {percent} % of its quota of {quota}{large}");
             Verdict::of(Reason::QuotaWarning, message, true)
         }
         _ => Verdict::of(Reason::Succeeded, format!("schema {schema} is ready"), true),

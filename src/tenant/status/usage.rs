@@ -2,7 +2,7 @@
 
 use crate::{
     api::tenant_schema::{QuotaEstimate, TenantSchemaStatus},
-    contract::TenantRow,
+    contract::{LargeObjects, LargeObjectsHow, TenantRow},
     quantity::{Bytes, human, is_news},
 };
 
@@ -21,6 +21,8 @@ pub(super) fn usage(
     let percent = |bytes: i64| quota.map(|limit| Bytes::saturating(bytes).percent_of(limit));
     let over = |bytes: i64| percent(bytes).map(|percent| (percent >= warning_percent, percent >= 100));
     let counted = bytes - freed;
+    let large = row.and_then(|row| row.large_objects.as_deref()).filter(|large| large.how != LargeObjectsHow::Exact);
+    let is_estimate = large.is_some() || quota.is_some() && freed > 0;
     let shown_counted = status.quota_estimate.as_ref().and_then(|estimate| estimate.counted_bytes);
     let shown = status.storage_used_bytes.filter(|shown| {
         let former = shown_counted.unwrap_or(*shown);
@@ -28,32 +30,42 @@ pub(super) fn usage(
             && over(former) == over(counted)
             && !is_news(*shown, bytes)
             && !is_news(former, counted)
-            && shown_counted.is_some() == (freed > 0)
+            && shown_counted.is_some() == is_estimate
     });
+    let former = status.quota_estimate.take().filter(|_| shown.is_some()).and_then(|estimate| estimate.message);
     let (bytes, counted) = shown.map_or((bytes, counted), |shown| (shown, shown_counted.unwrap_or(shown)));
     status.table_count = Some(tables);
     status.storage_used_bytes = Some(bytes);
     status.storage_used = Some(human(bytes.unsigned_abs()));
     status.quota_used_percent = percent(counted);
-    status.quota_estimate = quota.filter(|_| freed > 0).map(|_| QuotaEstimate {
+    status.quota_estimate = is_estimate.then(|| QuotaEstimate {
         counted_bytes: Some(counted),
-        message: Some(format!(
-            "{} of the {} are free since rows were deleted, by the number of rows that are left; VACUUM FULL on a table makes its file \
-             as small as what is in it",
-            human((bytes - counted).unsigned_abs()),
-            human(bytes.unsigned_abs())
-        )),
+        message: Some(match (former, large) {
+            // The same, but for bytes that are no news.
+            (Some(former), Some(large)) if (freed > 0) == former.contains(FREED) && large.is_told_by(&former) => former,
+            _ => estimates(bytes, counted, large),
+        }),
     });
 }
 
-/// What a status tells that counts in the quota.
-pub(super) fn counted(status: &TenantSchemaStatus) -> Option<i64> {
-    status.quota_estimate.as_ref().and_then(|estimate| estimate.counted_bytes).or(status.storage_used_bytes)
+/// How what deletes left free is called.
+const FREED: &str = "are free since rows were deleted";
+
+/// What is estimated, for people.
+fn estimates(bytes: i64, counted: i64, large: Option<&LargeObjects>) -> String {
+    let freed = (counted < bytes).then(|| {
+        format!(
+            "{} of the {} {FREED}, by the number of rows that are left; VACUUM FULL on a table makes its file as small as what is in it",
+            human((bytes - counted).unsigned_abs()),
+            human(bytes.unsigned_abs())
+        )
+    });
+    freed.into_iter().chain(large.map(LargeObjects::to_string)).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{from_value, json};
+    use serde_json::{Value, from_value, json};
 
     use super::*;
 
@@ -93,5 +105,37 @@ mod tests {
         }
         usage(&mut status, Some(&row(60 * MIB, Some(MIB))), None, 80);
         assert!(status.quota_estimate.is_none(), "without a quota nothing counts");
+    }
+
+    #[test]
+    fn large_objects_are_used_and_an_estimate_says_so_in_words_that_stay() {
+        const MIB: i64 = 1 << 20;
+        let mut status = TenantSchemaStatus::default();
+        let quota = Bytes::parse_quota("100Mi").ok();
+        let mut tell = |large: Value| {
+            let mut row = row(10 * MIB, None);
+            row.large_objects = from_value(large).unwrap();
+            usage(&mut status, Some(&row), quota, 80);
+            let message = status.quota_estimate.as_ref().and_then(|told| told.message.clone());
+            (status.storage_used_bytes.unwrap() / MIB, status.quota_used_percent.unwrap(), message.unwrap_or_default())
+        };
+        let share = |bytes: i64| {
+            let statement = "GRANT SELECT ON pg_catalog.pg_largeobject TO o";
+            json!({ "count": 3, "bytes": bytes, "least": 540, "how": "share", "statement": statement })
+        };
+        let (used, percent, message) = tell(share(50 * MIB));
+        assert_eq!((used, percent), (60, 60));
+        assert_eq!(
+            message,
+            "50Mi are 3 large objects, estimated by their number among all of the database, which is not certain, so that a block counts \
+             only 540 of it; for exact figures, as a superuser, in this database: GRANT SELECT ON pg_catalog.pg_largeobject TO o"
+        );
+        assert_eq!(tell(share(50 * MIB + 1)).2, message, "no news");
+        assert!(tell(share(80 * MIB)).2.starts_with("80Mi are"));
+        let (.., message) = tell(json!({ "count": 3, "bytes": 80 * MIB, "least": 80 * MIB, "how": "sampled" }));
+        assert_eq!(message, "80Mi are 3 large objects, estimated by a sample");
+        let exact = json!({ "count": 3, "bytes": 80 * MIB, "least": 80 * MIB, "how": "exact" });
+        assert_eq!(tell(exact), (90, 90, String::new()));
+        assert_eq!(tell(Value::Null), (10, 10, String::new()));
     }
 }

@@ -105,6 +105,20 @@ fn what_a_quota_closed_opens_when_there_is_room_and_not_before() {
     }
 }
 
+/// A neighbour's may be the large ones.
+#[test]
+fn large_objects_that_are_estimated_by_number_take_no_writes() {
+    let with = |least: i64| {
+        let mut found = using(50, "ReadWrite", json!(null));
+        let large = json!({ "count": 2, "bytes": GIB, "least": least, "how": "share",
+                            "statement": "GRANT SELECT ON pg_catalog.pg_largeobject TO edu_matrix_owner" });
+        merge(&mut found["own"], json!({ "large_objects": large }));
+        answer(found)
+    };
+    check("quota_estimated", &with_quota("Block"), &with(360));
+    check("quota_blocks_for_large_objects", &with_quota("Block"), &with(GIB));
+}
+
 /// What was measured for this look counts. An estimate does not make a tenant smaller than it was.
 #[test]
 fn what_is_measured_now_counts_and_an_estimate_makes_nothing_smaller() {
