@@ -34,6 +34,7 @@ DECLARE
     exactly_at_most    CONSTANT integer := 2000;
     time_per_tick      CONSTANT interval := interval '5 seconds';
     started            CONSTANT timestamptz := clock_timestamp();
+    day_ago            CONSTANT timestamptz := started - interval '1 day';
     everything         CONSTANT boolean := coalesce((options ->> 'everything')::boolean, false);
     slice              CONSTANT integer := (options ->> 'slice')::integer;
     answer             jsonb;
@@ -51,8 +52,7 @@ DECLARE
     writing            oid[];
     large_mark         text;
     large_is_news      boolean;
-    large_ids          uuid[] := '{}'::uuid[];
-    large_found        jsonb[] := '{}'::jsonb[];
+    large_found        jsonb := '{}'::jsonb;
     taken              integer := 0;
     suspects           uuid[];
     suspect_marks      numeric[];
@@ -138,8 +138,7 @@ BEGIN
         large_is_news := everything OR large_mark IS DISTINCT FROM (SELECT i.large_objects_mark
                                                                     FROM edu_matrix_hub_schema.installation AS i);
         IF large_is_news AND large_mark IS NOT NULL THEN
-            SELECT coalesce(array_agg(l.schema_id), '{}'), coalesce(array_agg(l.large_objects), '{}')
-            INTO large_ids, large_found
+            SELECT coalesce(jsonb_object_agg(l.schema_id, l.large_objects), '{}') INTO large_found
             FROM edu_matrix_hub_schema._large_objects() AS l;
         END IF;
 
@@ -167,11 +166,10 @@ BEGIN
             SELECT f.schema_id AS id, f.bytes FROM edu_matrix_hub_schema._freed_bytes() AS f
         ), drifting AS (
             SELECT d.schema_id AS id, d.drift FROM edu_matrix_hub_schema._tenant_drifts(suspects) AS d
-        ), large AS (
-            SELECT l.id, l.found FROM unnest(large_ids, large_found) AS l (id, found)
         ), next AS (
             SELECT t.id,
-                   CASE WHEN large_is_news THEN l.found ELSE t.large_objects END AS large_objects,
+                   CASE WHEN large_is_news THEN large_found -> t.id::text
+                        ELSE t.large_objects END AS large_objects,
                    coalesce(m.bytes, t.storage_used) AS storage_used,
                    -- Not more than half of what the files have is left out.
                    least(coalesce(f.bytes, 0), coalesce(m.bytes, t.storage_used) / 2) AS freed_bytes,
@@ -189,19 +187,18 @@ BEGIN
             FROM edu_matrix_hub_schema.tenant_schemas AS t
             LEFT JOIN measured AS m ON m.id = t.id
             LEFT JOIN freed AS f ON f.id = t.id
-            LEFT JOIN large AS l ON l.id = t.id
             LEFT JOIN unnest(suspects, suspect_marks) AS s (id, mark) ON s.id = t.id
             LEFT JOIN drifting AS d ON d.id = t.id
             LEFT JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
             WHERE t.status <> 'dropped'
         ), report AS (
             SELECT next.*,
-                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > started - interval '1 day' THEN t.growth
+                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > day_ago THEN t.growth
                         ELSE edu_matrix_hub_schema._growth(
                             t.growth, next.storage_used - next.freed_bytes
                                       + coalesce((next.large_objects ->> 'bytes')::bigint, 0),
                             extract(epoch FROM started - t.growth_at)::double precision / 86400) END AS growth,
-                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > started - interval '1 day' THEN t.growth_at
+                   CASE WHEN t.quota_limit IS NULL OR t.growth_at > day_ago THEN t.growth_at
                         ELSE started END AS growth_at,
                    hashtextextended(concat_ws(
                        '|', t.status, t.access, next.storage_used, nullif(next.freed_bytes, 0),
