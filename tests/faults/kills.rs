@@ -221,7 +221,9 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
     }
     // A password that reached no Secret is issued again, by the other login.
     if let Some(logins) = left["row"]["logins"].as_array_mut() {
-        logins.iter_mut().for_each(|login| *login = json!(login.as_str().unwrap().trim_end_matches(['a', 'b'])));
+        for login in logins.iter_mut() {
+            *login = json!(login.as_str().unwrap().trim_end_matches(['a', 'b']));
+        }
         logins.sort_by_key(ToString::to_string);
         logins.dedup();
     }
