@@ -134,8 +134,7 @@ pub fn refused(refusal: &Refusal, target: &Target, purpose: &Purpose, schema: &s
     let message = match refusal {
         Refusal::Unguarded => format!(
             "schema {schema} is there, but Secret {secret} is not written: no policy keeps this operator from writing other Secrets; \
-             a cluster administrator can look for it: kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings -l \
-             app.kubernetes.io/name=tenant-schema-operator; and apply the chart, or dist/install.yaml, again: \
+             install the ValidatingAdmissionPolicy of the chart for the operator's service account: \
              {DOCS}/operations.md#no-secret-is-written"
         ),
         Refusal::Foreign => format!(
