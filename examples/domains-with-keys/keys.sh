@@ -17,8 +17,11 @@ as() (
         PGHOST: .host, PGPORT: .port, PGDATABASE: .database, PGUSER: .username, PGPASSWORD: .password, PGSSLMODE: .sslmode,
         AUTHORITY: (.["ca.crt"] // "")
     } | to_entries[] | "export \(.key)=\(.value | @sh)"' <<<"$secret")"
-    echo "$AUTHORITY" >"$work/ca.crt"
-    PGSSLROOTCERT=$work/ca.crt PGOPTIONS='-c client_min_messages=warning' \
+    if [ -n "$AUTHORITY" ]; then
+        echo "$AUTHORITY" >"$work/ca.crt"
+        export PGSSLROOTCERT=$work/ca.crt
+    fi
+    PGOPTIONS='-c client_min_messages=warning' \
         psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --command "$2"
 )
 

@@ -44,9 +44,10 @@ pub async fn survey(
         "now": ctx.clock.now(), "confirmed_until": desired.confirmed, "expiry_limit": desired.expiry_limit,
         "institutions": desired.institutions,
     });
-    if let Some(Followed { salts, vacuuming }) = followed {
+    // Nothing is done about what the first survey of a lane names.
+    wishes["vacuuming"] = json!(followed.as_ref().is_none_or(|followed| followed.vacuuming));
+    if let Some(Followed { salts, .. }) = followed {
         wishes["salts"] = json!(salts);
-        wishes["vacuuming"] = json!(vacuuming);
     }
     let started = Instant::now();
     let Some((answer, news)) = lane.survey(slice, &wishes).await? else { return Ok(None) };

@@ -156,15 +156,15 @@ fn issue(desired: &Desired, wanted: &Credential, unpublished: bool) -> [Effect; 
     [Effect::Try(vec![issue_step(wanted, unpublished)]), publish(wanted, desired.schema_name.as_str())]
 }
 
-/// The same for a deleted tenant that stays: its Secrets get no owner, and so do not go with the object. One that has none gets another
-/// password only where another object of the namespace is given the tenant, which may write it then. Once: a registry that has
-/// another credential than the status tells has it from an earlier try.
+/// The same for a deleted tenant that stays: its Secrets get no owner, and so do not go with the object, and another object of the
+/// namespace that is given the tenant may write them. One that has no owner already is left as it is: what is not written cannot
+/// fail. Once: a registry that has another credential than the status tells has it from an earlier try.
 pub(super) fn leave_behind(removal: &Removal, row: Option<&TenantRow>, to: Option<&ObjectName>) -> Vec<Effect> {
     let schema = removal.schema_name.as_deref().unwrap_or_default();
     let given_to = to.filter(|to| to.namespace == removal.owner.namespace && to.name != removal.owner.name);
     let (mut effects, mut held) = (Vec::new(), Vec::new());
     for (wanted, told) in &removal.secrets {
-        if told.secret_stays() && (given_to.is_none() || wanted.held.is_some()) {
+        if told.secret_stays() {
             continue;
         }
         let found = row.and_then(|row| row.credential(&wanted.purpose));

@@ -194,6 +194,9 @@ fn a_password_that_reached_no_secret_is_issued_again_and_the_former_login_stays(
 #[test]
 fn what_an_earlier_object_published_is_replaced_and_its_login_lives_for_the_grace() {
     check_secret("credential_taken_back", &asked(json!(null), json!({})), kept(json!({})), same());
+    // What has leaked before this object was there is closed by the next pass, which knows it from the status.
+    let revoked = annotated(asked(json!(null), json!({})), REVOKE_CREDENTIALS, "school");
+    check_secret("credential_taken_back_revoked", &revoked, kept(json!({})), same());
 }
 
 #[test]
@@ -300,10 +303,11 @@ fn a_secret_is_left_to_the_object_of_the_namespace_that_is_given_the_tenant() {
     };
     let (owned, stays) = (told(json!({})), told(json!({ "secretRetention": "Retained" })));
     let academy = Some("academy".to_owned());
-    assert_eq!(given_to(left(owned.clone(), ("team-a", "academy"))), Some((true, academy.clone())));
-    assert_eq!(given_to(left(stays.clone(), ("team-a", "academy"))), Some((true, academy)));
+    assert_eq!(given_to(left(owned.clone(), ("team-a", "academy"))), Some((true, academy)));
     assert_eq!(given_to(left(owned, ("team-b", "school"))), Some((true, None)), "it stays until the tenant is taken");
-    assert_eq!(given_to(left(stays, ("team-b", "school"))), None);
+    for to in [("team-a", "academy"), ("team-b", "school")] {
+        assert_eq!(given_to(left(stays.clone(), to)), None, "it stays as it is");
+    }
 }
 
 #[test]
