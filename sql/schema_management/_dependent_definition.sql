@@ -1,8 +1,9 @@
 -- What makes a view or function of a tenant again: the statement that makes it, without rows, and those that give it
--- what it had, its comments, options, defaults, rules, triggers, indexes and statistics, and last its rows; and who has
--- which right on it. All is the tenant's own text, written by the server, and is run only as that tenant.
+-- what it had, its comments, options, defaults, rules, triggers, indexes and statistics; who has which right on it; and
+-- the schemas that all this names (_dependent_homes). It is the tenant's own text, written by the server, and is run
+-- only as that tenant.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_definition(
-    relation oid, function oid, wanted boolean, patient boolean, OUT remake text[], OUT acl jsonb
+    relation oid, function oid, wanted boolean, patient boolean, OUT remake text[], OUT acl jsonb, OUT homes jsonb
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -15,6 +16,7 @@ BEGIN
     IF definition.text IS NULL THEN
         RAISE EXCEPTION '%', definition.note;
     END IF;
+    homes := edu_matrix_hub_schema._dependent_homes(relation, function);
     IF function IS NOT NULL THEN
         remake := ARRAY[regexp_replace(definition.text, '^CREATE OR REPLACE ', 'CREATE ')] || ARRAY(
             SELECT format('COMMENT ON ROUTINE %s IS %L', edu_matrix_hub_schema._routine_name(function), d.description)
@@ -24,7 +26,7 @@ BEGIN
                                                  FROM pg_proc AS p WHERE p.oid = function), NULL);
         RETURN;
     END IF;
-    SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind = 'm' AS is_stored, c.relispopulated,
+    SELECT format('%I.%I', n.nspname, c.relname) AS name, c.relkind = 'm' AS is_stored,
            CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind,
            coalesce(' USING ' || quote_ident(a.amname), '') AS method,
            coalesce(' WITH (' || (SELECT string_agg(o.text, ', ' ORDER BY o.n)
@@ -58,12 +60,7 @@ BEGIN
                         ELSE format('COMMENT ON COLUMN %s.%I IS %L', object.name, t.attname, d.description) END
                  FROM pg_description AS d
                  LEFT JOIN pg_attribute AS t ON t.attrelid = d.objoid AND t.attnum = d.objsubid
-                 WHERE d.classoid = 'pg_class'::regclass AND d.objoid = relation ORDER BY d.objsubid)
-        || CASE WHEN object.is_stored AND object.relispopulated
-                THEN ARRAY['REFRESH MATERIALIZED VIEW ' || object.name] ELSE '{}'::text[] END;
-    IF octet_length(remake::text) > 8 * 1024 * 1024 THEN
-        RAISE EXCEPTION 'it is too long';
-    END IF;
+                 WHERE d.classoid = 'pg_class'::regclass AND d.objoid = relation ORDER BY d.objsubid);
     acl := edu_matrix_hub_schema._rights_of((SELECT coalesce(c.relacl, acldefault('r', c.relowner))
                                              FROM pg_class AS c WHERE c.oid = relation), NULL)
         || (SELECT coalesce(jsonb_agg(e.value), '[]')
@@ -74,6 +71,37 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_definition(oid, oid, boolean, boolean) FROM PUBLIC;
+
+-- The schemas that the definition of a view or function names, but for its own and the server's: [{oid, name,
+-- tenant?}...]. A definition is text, and finds what now has a name; so it is run only while each of these is still the
+-- same tenant's (_left_by_others).
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_homes(relation oid, function oid) RETURNS jsonb
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    WITH part AS (
+        SELECT 'pg_class'::regclass::oid AS classid, c.oid AS objid, c.relnamespace AS own
+        FROM pg_class AS c WHERE c.oid = $1
+        UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace FROM pg_proc AS p WHERE p.oid = $2
+    ), piece AS (
+        SELECT p.classid, p.objid, p.own FROM part AS p
+        UNION
+        -- Rules, defaults, triggers, indexes and statistics.
+        SELECT d.classid, d.objid, p.own FROM part AS p
+        JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid AND d.deptype IN ('i', 'a')
+    )
+    SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+               'oid', n.oid::bigint, 'name', n.nspname, 'tenant', t.id)) ORDER BY n.oid), '[]')
+    FROM (SELECT DISTINCT CASE d.refclassid WHEN 'pg_namespace'::regclass THEN d.refobjid
+                               ELSE edu_matrix_hub_schema._home_schema(d.refclassid, d.refobjid) END AS oid
+          FROM piece AS p JOIN pg_depend AS d ON d.classid = p.classid AND d.objid = p.objid) AS home
+    JOIN pg_namespace AS n ON n.oid = home.oid
+    LEFT JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = n.oid AND t.schema_name = n.nspname
+      AND t.status <> 'dropped'
+    WHERE n.oid NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
+      AND n.oid <> (SELECT p.own FROM part AS p)
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_homes(oid, oid) FROM PUBLIC;
 
 -- A list of rights without those of the owner: [{oid, privilege, grantable, column?}...]; the number 0 is PUBLIC.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._rights_of(rights aclitem[], name text) RETURNS jsonb

@@ -93,26 +93,50 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._whole_key(oid, oid) FROM PUBLIC;
 
--- Which of these objects end with the grantor by the word of a tenant, and of which.
+-- Which of these objects end with the grantor by the word of a tenant, and of which. As PL/pgSQL it keeps its plan: it
+-- is called for each layer of a chain that a tenant may make as long as it likes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._agreed(grantor_id uuid, keys bigint[])
 RETURNS TABLE (key bigint, grantee uuid)
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    SELECT o.key, t.id
-    FROM (SELECT k.key, c.relnamespace AS namespace, c.relowner AS owner
-          FROM unnest($2) AS k (key) JOIN pg_class AS c ON c.oid = (k.key & 4294967295)::oid AND c.relkind IN ('v', 'm')
-          WHERE (k.key >> 32)::oid = 'pg_class'::regclass
+BEGIN
+    RETURN QUERY
+    SELECT o.number, t.id
+    FROM (SELECT k.number, c.relnamespace AS namespace, c.relowner AS owner
+          FROM unnest($2) AS k (number)
+          JOIN pg_class AS c ON c.oid = (k.number & 4294967295)::oid AND c.relkind IN ('v', 'm')
+          WHERE (k.number >> 32)::oid = 'pg_class'::regclass
           UNION ALL
-          SELECT k.key, p.pronamespace, p.proowner
-          FROM unnest($2) AS k (key)
-          JOIN pg_proc AS p ON p.oid = (k.key & 4294967295)::oid AND p.prosqlbody IS NOT NULL
-          WHERE (k.key >> 32)::oid = 'pg_proc'::regclass) AS o
+          SELECT k.number, p.pronamespace, p.proowner
+          FROM unnest($2) AS k (number)
+          JOIN pg_proc AS p ON p.oid = (k.number & 4294967295)::oid AND p.prosqlbody IS NOT NULL
+          WHERE (k.number >> 32)::oid = 'pg_proc'::regclass) AS o
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = o.namespace AND t.owner_role_oid = o.owner
       AND t.id = ANY ((SELECT g.granted_to FROM edu_matrix_hub_schema.tenant_schemas AS g WHERE g.id = $1)::uuid[])
     JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
     WHERE t.status <> 'dropped' AND t.id <> $1
-      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = (o.key >> 32)::oid
-                        AND e.objid = (o.key & 4294967295)::oid AND e.deptype = 'e')
+      AND NOT EXISTS (SELECT FROM pg_depend AS e WHERE e.classid = (o.number >> 32)::oid
+                        AND e.objid = (o.number & 4294967295)::oid AND e.deptype = 'e');
+END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._agreed(uuid, bigint[]) FROM PUBLIC;
+
+-- What ends with a tenant, and the names of what keeps it, all as it was at one moment: a tenant that makes and drops a
+-- view again and again has it in one of the two, or in neither.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ending(grantor_id uuid, namespace oid,
+                                                         OUT keys bigint[], OUT others text[])
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    SELECT coalesce(array_agg(d.key ORDER BY d.key & 4294967295 DESC) FILTER (WHERE d.key IS NOT NULL), '{}'),
+           coalesce(array_agg(d.what) FILTER (WHERE d.what IS NOT NULL), '{}')
+    INTO keys, others
+    FROM edu_matrix_hub_schema._grantee_dependents(grantor_id, namespace) AS d;
+    others := others || ARRAY(SELECT o.name
+        FROM edu_matrix_hub_schema._outside_dependents(namespace, NULL, NULL, keys) AS o (name)
+        WHERE o.name IS NOT NULL);
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ending(uuid, oid) FROM PUBLIC;

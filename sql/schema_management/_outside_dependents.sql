@@ -146,12 +146,21 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._falling(oid, oid, oid[]) FROM PUBLIC;
 
--- Refuses with the list when anything outside depends on the schema, or on these objects of it, but for `besides`; and
--- for `others`, which depend on those.
-DROP FUNCTION IF EXISTS edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]);
+-- Refuses with the list when anything outside depends on the schema, or on these objects of it.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_dependents(namespace oid, way_out text, catalog oid,
-                                                                    objects oid[], besides bigint[] DEFAULT '{}',
-                                                                    others text[] DEFAULT '{}') RETURNS void
+                                                                    objects oid[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+BEGIN
+    PERFORM edu_matrix_hub_schema._refuse_listed(way_out, ARRAY(
+        SELECT d.name FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects) AS d (name)));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]) FROM PUBLIC;
+
+-- Refuses with these names of dependents, if there are any.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_listed(way_out text, names text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -159,8 +168,7 @@ DECLARE
     dependents text[];
 BEGIN
     SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
-    FROM (SELECT o.name FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects, besides) AS o (name)
-          UNION SELECT unnest(others)) AS d;
+    FROM (SELECT DISTINCT u.name FROM unnest(names) AS u (name) WHERE u.name IS NOT NULL) AS d;
     IF dependents <> '{}' THEN
         PERFORM edu_matrix_hub_schema._refuse('dependents',
             format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents),
@@ -170,4 +178,4 @@ BEGIN
     END IF;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[], bigint[], text[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_listed(text, text[]) FROM PUBLIC;

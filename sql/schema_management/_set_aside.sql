@@ -74,11 +74,9 @@ BEGIN
                    'ALTER SCHEMA %I OWNER TO %I',
                    pg_get_userbyid(holder), tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
-    SELECT coalesce(array_agg(d.key) FILTER (WHERE d.key IS NOT NULL), '{}') AS keys,
-           coalesce(array_agg(d.what) FILTER (WHERE d.key IS NULL), '{}') AS others INTO ending
-    FROM edu_matrix_hub_schema._grantee_dependents(tenant.id, namespace) AS d;
-    PERFORM edu_matrix_hub_schema._refuse_dependents(namespace,
-        'remove them, or let the tenant stay (deletionPolicy: Retain)', NULL, NULL, ending.keys, ending.others);
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(tenant.id, namespace) AS e;
+    PERFORM edu_matrix_hub_schema._refuse_listed('remove them, or let the tenant stay (deletionPolicy: Retain)',
+                                                 ending.others);
     -- First, so that no session of the tenant's own can hold up what follows.
     sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
     SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(r))), '[]') INTO refs

@@ -1,11 +1,12 @@
 -- Removes what ends with a tenant by the word of those that have a grant of it (_grantee_dependents), keeps what makes
 -- it again in taken_dependents, and returns it: [{schema_id, kind, name}...]. `wanted` are those that the caller saw
--- and has asked about. Without a backup it is a turn of several, of the latest of them, and the others stay.
+-- and has asked about. Without a backup it is a turn of several, and the others stay.
 --
--- Each is locked before it is read, so that what is recorded is what is removed; one that is made meanwhile joins them.
--- A tenant chooses what it makes and which session of its holds it. A definition that cannot be read is not kept, and
--- says so. A lock is waited for in further calls; after ten minutes the sessions of that tenant's logins that have it
--- are ended. Another user's session stays, and is named.
+-- Each is locked before it is read, so that what is recorded is what is removed; one that is made meanwhile joins them,
+-- and one that is gone by then is left out. A tenant chooses what it makes and which session of its holds it. A lock is
+-- waited for in further calls; after ten minutes the sessions of that tenant's logins that have it are ended, and those
+-- of one that goes on making views. Another user's session stays, and is named. A view that is made while the schema is
+-- set aside keeps only that, and goes before it is removed for good (_take_late_dependents).
 --
 -- The caller holds the grantor's locks and runs this in a sub-block.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_dependents(
@@ -17,48 +18,60 @@ SET lock_timeout = '2s'
 AS $function$
 DECLARE
     started  CONSTANT timestamptz := clock_timestamp();
-    patient  CONSTANT boolean := NOT edu_matrix_hub_schema._waited_long(grantor.id, 'set_aside');
+    type     CONSTANT text := CASE grantor.status WHEN 'dropped' THEN 'purge' ELSE 'set_aside' END;
+    patient  CONSTANT boolean := NOT edu_matrix_hub_schema._waited_long(grantor.id, type);
+    -- Calls that did not come to an end for ten minutes leave out the texts, which may be what took so long.
+    texts    CONSTANT boolean := NOT edu_matrix_hub_schema._waited_long(grantor.id, type, '57014');
     items    jsonb := '[]'::jsonb;
     locked   bigint[] := '{}'::bigint[];
     grantees uuid[] := '{}'::uuid[];
     item     record;
     dropped  bigint[];
 BEGIN
+    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
+    WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
     IF wanted = '{}' THEN
         RETURN items;
     END IF;
     FOR attempt IN 1..5 LOOP
         FOR item IN
+            SELECT d.key, d.grantee FROM edu_matrix_hub_schema._agreed(grantor.id, wanted) AS d WHERE attempt = 1
+            UNION ALL
             SELECT d.key, d.grantee FROM edu_matrix_hub_schema._grantee_dependents(grantor.id, namespace) AS d
-            WHERE d.key IS NOT NULL AND d.key <> ALL (locked) AND (backup_id IS NOT NULL OR d.key = ANY (wanted))
-            ORDER BY d.grantee, d.key
+            WHERE attempt > 1 AND d.key IS NOT NULL AND d.key <> ALL (locked)
+            ORDER BY grantee, key
         LOOP
             IF item.grantee <> ALL (grantees) THEN
                 PERFORM edu_matrix_hub_schema._enter_grantee(item.grantee);
                 grantees := grantees || item.grantee;
             END IF;
-            PERFORM edu_matrix_hub_schema._lock_dependent(item.grantee, item.key, patient);
-            locked := locked || item.key;
-            items := items || jsonb_build_object('key', item.key, 'grantee', item.grantee);
+            IF edu_matrix_hub_schema._lock_dependent(item.grantee, item.key, patient) THEN
+                locked := locked || item.key;
+                items := items || jsonb_build_object('key', item.key, 'grantee', item.grantee);
+            END IF;
         END LOOP;
-        EXIT WHEN NOT FOUND;
-        IF attempt = 5 THEN
-            PERFORM edu_matrix_hub_schema._refuse('busy', 'those that have a grant of it go on making views over it');
+        EXIT WHEN NOT FOUND OR backup_id IS NULL;
+        IF attempt = 2 AND NOT patient THEN
+            PERFORM edu_matrix_hub_schema._end_holders(t, NULL)
+            FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = ANY (grantees);
         END IF;
     END LOOP;
-    items := edu_matrix_hub_schema._read_dependents(items, patient);
-    dropped := edu_matrix_hub_schema._drop_dependents(namespace, items, backup_id IS NOT NULL);
-    INSERT INTO edu_matrix_hub_schema.taken_dependents AS d
-        (schema_id, grantor_id, backup_id, kind, name, remake, acl, note)
-    SELECT (i.value ->> 'grantee')::uuid, grantor.id, backup_id, i.value ->> 'kind', i.value ->> 'name',
-           ARRAY(SELECT jsonb_array_elements_text(i.value -> 'remake')), i.value -> 'acl', i.value ->> 'note'
-    FROM jsonb_array_elements(items) AS i (value)
-    WHERE (i.value ->> 'key')::bigint = ANY (dropped)
-    ORDER BY array_position(dropped, (i.value ->> 'key')::bigint);
-    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
-    WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
+    items := edu_matrix_hub_schema._keep_dependents(grantor.id, backup_id, items, texts, patient);
+    dropped := edu_matrix_hub_schema._drop_dependents(grantor.id, items, backup_id IS NOT NULL, patient);
+    DELETE FROM edu_matrix_hub_schema.taken_dependents AS d
+    USING jsonb_array_elements(items) AS i (value)
+    WHERE d.id = (i.value ->> 'kept')::bigint AND (i.value ->> 'key')::bigint <> ALL (dropped);
+    -- Numbered in the order in which they went.
+    FOR item IN
+        SELECT (i.value ->> 'kept')::bigint AS kept FROM jsonb_array_elements(items) AS i (value)
+        WHERE (i.value ->> 'key')::bigint = ANY (dropped) AND i.value ->> 'kept' IS NOT NULL
+        ORDER BY array_position(dropped, (i.value ->> 'key')::bigint)
+    LOOP
+        UPDATE edu_matrix_hub_schema.taken_dependents AS d SET id = DEFAULT WHERE d.id = item.kept;
+    END LOOP;
     FOR item IN
         SELECT (i.value ->> 'grantee')::uuid AS id, count(*) AS count,
+               count(*) FILTER (WHERE i.value ->> 'note' IS NOT NULL) AS lost,
                jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                    'kind', i.value -> 'kind', 'name', i.value -> 'name', 'note', i.value -> 'note'))) AS facts
         FROM jsonb_array_elements(items) AS i (value)
@@ -69,7 +82,8 @@ BEGIN
         UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET reported = NULL, updated_at = now() WHERE t.id = item.id;
         PERFORM edu_matrix_hub_schema._log(item.id, 'take_dependents', 'success', requested_by, started,
             format('remove %s views and functions over schema "%s", which is set aside', item.count,
-                   grantor.schema_name),
+                   grantor.schema_name)
+            || CASE WHEN item.lost > 0 THEN format('; the definitions of %s are not kept', item.lost) ELSE '' END,
             jsonb_build_object('grantor_id', grantor.id, 'backup_id', backup_id, 'removed', item.facts));
         grantees := array_remove(grantees, item.id);
     END LOOP;
@@ -109,179 +123,12 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._enter_grantee(uuid) FROM PUBLIC;
 
--- What an object is and how a statement names it; nothing when it is gone.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_name(key bigint, OUT kind text, OUT name text)
-LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-    SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, format('%I.%I', n.nspname, c.relname)
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE ($1 >> 32)::oid = 'pg_class'::regclass AND c.oid = ($1 & 4294967295)::oid
-    UNION ALL
-    SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, edu_matrix_hub_schema._routine_name(p.oid)
-    FROM pg_proc AS p
-    WHERE ($1 >> 32)::oid = 'pg_proc'::regclass AND p.oid = ($1 & 4294967295)::oid
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_name(bigint) FROM PUBLIC;
-
--- Locks one, so that nobody changes or drops it before the transaction ends. There is no LOCK that leaves alone what a
--- view reads, and none for functions; so it is given the owner, or the mode, that it has.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._lock_dependent(grantee uuid, key bigint, patient boolean) RETURNS void
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    relation CONSTANT oid := CASE (key >> 32)::oid WHEN 'pg_class'::regclass THEN (key & 4294967295)::oid END;
-    tenant   edu_matrix_hub_schema.tenant_schemas;
-    object   record;
-    locking  text;
-BEGIN
-    SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = grantee;
-    SELECT * INTO object FROM edu_matrix_hub_schema._dependent_name(key);
-    locking := CASE WHEN relation IS NOT NULL
-                    THEN format('ALTER %s %s OWNER TO %I', object.kind, object.name, tenant.owner_role)
-                    ELSE (SELECT format('ALTER ROUTINE %s SECURITY %s', object.name,
-                                        CASE WHEN p.prosecdef THEN 'DEFINER' ELSE 'INVOKER' END)
-                          FROM pg_proc AS p WHERE p.oid = (key & 4294967295)::oid) END;
-    FOR attempt IN 1..2 LOOP
-        BEGIN
-            EXECUTE locking;
-            EXIT;
-        EXCEPTION
-            WHEN lock_not_available THEN
-                IF attempt = 2 OR patient OR NOT edu_matrix_hub_schema._end_holders(tenant, key) THEN
-                    PERFORM edu_matrix_hub_schema._refuse('busy',
-                        format('%s %s, which ends with it, is in use', object.kind,
-                               edu_matrix_hub_schema._cut(object.name)),
-                        jsonb_build_object('sqlstate', SQLSTATE, 'blocker', coalesce(
-                            (SELECT jsonb_build_object('pid', h.pid, 'role', h.login, 'text', format(
-                                 'session %s of login "%s" holds it; end its transaction, or as a superuser or a '
-                                 'member of its role: SELECT pg_terminate_backend(%1$s)', h.pid, h.login))
-                             FROM edu_matrix_hub_schema._holders(key) AS h ORDER BY h.pid LIMIT 1),
-                            edu_matrix_hub_schema._blocker(grantee, ARRAY[relation]))));
-                END IF;
-            WHEN syntax_error_or_access_rule_violation OR invalid_schema_name OR null_value_not_allowed THEN
-                PERFORM edu_matrix_hub_schema._refuse('busy',
-                    format('a %s of schema "%s", which ends with it, was changed just now: %s', object.kind,
-                           tenant.schema_name, SQLERRM), jsonb_build_object('sqlstate', SQLSTATE));
-        END;
-    END LOOP;
-    -- What has the name now may be another one than was asked for.
-    IF object IS DISTINCT FROM edu_matrix_hub_schema._dependent_name(key) THEN
-        PERFORM edu_matrix_hub_schema._refuse('busy',
-            format('%s %s, which ends with it, was changed just now', object.kind,
-                   edu_matrix_hub_schema._cut(object.name)));
-    END IF;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._lock_dependent(uuid, bigint, boolean) FROM PUBLIC;
-
--- The sessions that keep a view or function from being locked: those that hold a lock on the view, or have changed the
--- function and not committed that.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._holders(key bigint) RETURNS TABLE (pid integer, login text)
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-    SELECT DISTINCT a.pid, a.usename::text
-    FROM pg_locks AS l
-    JOIN pg_stat_activity AS a ON a.pid = l.pid
-    WHERE l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database()
-      AND (l.locktype = 'relation' AND ($1 >> 32)::oid = 'pg_class'::regclass AND l.relation = ($1 & 4294967295)::oid
-           OR l.locktype = 'transactionid' AND ($1 >> 32)::oid = 'pg_proc'::regclass
-              AND l.transactionid = (SELECT p.xmax FROM pg_proc AS p WHERE p.oid = ($1 & 4294967295)::oid))
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._holders(bigint) FROM PUBLIC;
-
--- Ends those of a tenant's logins, and says whether there were any.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._end_holders(tenant edu_matrix_hub_schema.tenant_schemas, key bigint)
-RETURNS boolean
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    holders integer[];
-    logins  text[];
-BEGIN
-    PERFORM pg_stat_clear_snapshot();
-    SELECT array_agg(h.pid), array_agg(DISTINCT h.login) INTO holders, logins
-    FROM edu_matrix_hub_schema._holders(key) AS h
-    WHERE h.login = ANY (edu_matrix_hub_schema._own_logins(tenant));
-    IF holders IS NULL THEN
-        RETURN false;
-    END IF;
-    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'take', logins);
-    PERFORM pg_terminate_backend(h.pid, 2000) FROM unnest(holders) AS h (pid);
-    PERFORM edu_matrix_hub_schema._role_command(tenant.keeper, 'give_back', logins);
-    PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant.id, clock_timestamp(),
-        'end sessions that held what ends with another tenant', jsonb_build_object('ended', holders));
-    RETURN true;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._end_holders(edu_matrix_hub_schema.tenant_schemas, bigint) FROM PUBLIC;
-
--- Adds to each what makes it again: kind, name, remake, acl, and `note` where that could not be read.
---
--- A tenant chooses how long they are and how long it takes to write them; so these are bounded as those of its own
--- references are (_outside_references).
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._read_dependents(items jsonb, patient boolean) RETURNS jsonb
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
-AS $function$
-DECLARE
-    most_bytes  CONSTANT integer := 8 * 1024 * 1024;
-    total_bytes CONSTANT integer := 64 * 1024 * 1024;
-    total_work  CONSTANT integer := 16 * 1024 * 1024;
-    whole       jsonb := '[]'::jsonb;
-    item        record;
-    facts       record;
-    bytes       bigint := 0::bigint;
-    work        bigint := 0::bigint;
-BEGIN
-    FOR item IN
-        SELECT i.value AS told, (i.value ->> 'key')::bigint AS key, m.kind, m.name, o.definition,
-               CASE WHEN m.kind LIKE '%view' THEN o.oid END AS relation,
-               CASE WHEN m.kind NOT LIKE '%view' THEN o.oid END AS function
-        FROM jsonb_array_elements(items) AS i (value)
-        CROSS JOIN LATERAL edu_matrix_hub_schema._dependent_name((i.value ->> 'key')::bigint) AS m
-        CROSS JOIN LATERAL (SELECT ((i.value ->> 'key')::bigint & 4294967295)::oid AS oid,
-            CASE WHEN m.kind LIKE '%view'
-                 THEN (SELECT u.ev_action::text FROM pg_rewrite AS u
-                       WHERE u.ev_class = ((i.value ->> 'key')::bigint & 4294967295)::oid AND u.rulename = '_RETURN')
-                 ELSE (SELECT concat(p.prosqlbody::text, p.proargdefaults::text, p.proconfig::text)
-                       FROM pg_proc AS p WHERE p.oid = ((i.value ->> 'key')::bigint & 4294967295)::oid)
-                 END AS definition) AS o
-    LOOP
-        bytes := bytes + least(octet_length(item.definition), most_bytes);
-        work := work + least(edu_matrix_hub_schema._definition_work(item.definition), total_work);
-        BEGIN
-            SELECT NULL AS note, d.* INTO facts
-            FROM edu_matrix_hub_schema._dependent_definition(item.relation, item.function,
-                octet_length(item.definition) <= most_bytes AND bytes <= total_bytes AND work <= total_work,
-                patient) AS d;
-        EXCEPTION
-            WHEN serialization_failure OR deadlock_detected THEN RAISE;
-            WHEN OTHERS THEN
-                IF patient AND edu_matrix_hub_schema._may_pass(SQLSTATE, SQLERRM) THEN
-                    RAISE;
-                END IF;
-                SELECT 'its definition could not be read: ' || left(SQLERRM, 200) AS note, '{}'::text[] AS remake,
-                       '[]'::jsonb AS acl INTO facts;
-        END;
-        whole := whole || (item.told || jsonb_build_object(
-            'kind', item.kind, 'name', item.name, 'remake', to_jsonb(facts.remake), 'acl', facts.acl,
-            'note', facts.note));
-    END LOOP;
-    RETURN whole;
-END
-$function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._read_dependents(jsonb, boolean) FROM PUBLIC;
-
 -- Drops them, as a member of their owners, and returns those that went in the order in which they did. The youngest
 -- goes first, since most depend on older ones; what still has others in its way is tried again after these. When it is
 -- the whole of them, what is left then has a temporary view in its way, which goes with it, or is part of a circle; the
 -- others still go one after the other.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_dependents(namespace oid, items jsonb, is_whole boolean)
-RETURNS bigint[]
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_dependents(grantor_id uuid, items jsonb, is_whole boolean,
+                                                                  patient boolean) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 SET client_min_messages = warning
@@ -289,6 +136,7 @@ AS $function$
 DECLARE
     dropped bigint[] := '{}'::bigint[];
     before  integer;
+    is_held boolean;
     item    record;
     others  text[];
     leaning bigint[];
@@ -297,8 +145,10 @@ DECLARE
 BEGIN
     FOR attempt IN 1..6 LOOP
         before := cardinality(dropped);
+        is_held := false;
         FOR item IN
-            SELECT k.key, format('DROP %s %s', i.value ->> 'kind', i.value ->> 'name') AS statement
+            SELECT k.key, (i.value ->> 'grantee')::uuid AS grantee,
+                   format('DROP %s %s', i.value ->> 'kind', i.value ->> 'name') AS statement
             FROM jsonb_array_elements(items) AS i (value)
             CROSS JOIN LATERAL (SELECT (i.value ->> 'key')::bigint AS key) AS k
             WHERE k.key <> ALL (dropped)
@@ -307,11 +157,21 @@ BEGIN
             BEGIN
                 EXECUTE item.statement;
                 dropped := dropped || item.key;
-            EXCEPTION WHEN dependent_objects_still_exist THEN
-                NULL;
+            EXCEPTION
+                WHEN dependent_objects_still_exist THEN
+                    NULL;
+                WHEN lock_not_available THEN
+                    -- A session holds a part of it, such as its row type.
+                    IF patient OR attempt > 3 OR NOT (
+                        SELECT edu_matrix_hub_schema._end_holders(t, item.key)
+                        FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = item.grantee) THEN
+                        PERFORM edu_matrix_hub_schema._refuse_in_use(item.grantee, item.key);
+                    END IF;
+                    is_held := true;
             END;
         END LOOP;
-        EXIT WHEN cardinality(dropped) IN (before, jsonb_array_length(items));
+        EXIT WHEN cardinality(dropped) = jsonb_array_length(items)
+                  OR cardinality(dropped) = before AND NOT is_held;
     END LOOP;
     IF cardinality(dropped) = jsonb_array_length(items) OR NOT is_whole AND dropped <> '{}' THEN
         RETURN dropped;
@@ -326,10 +186,14 @@ BEGIN
     IF others = '{}' AND NOT is_whole THEN
         others := ARRAY['views and functions that depend on one another'];
     END IF;
-    IF others <> '{}' THEN
-        PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, and call again', NULL, '{}', '{}',
-                                                         others);
+    -- A tenant makes them again and again where it makes them by now.
+    IF is_whole AND NOT EXISTS (SELECT FROM unnest(leaning) AS k (key) WHERE k.key <> ALL (all_of_them)
+                                  AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema._agreed(grantor_id, ARRAY[k.key])))
+       AND others <> '{}' THEN
+        PERFORM edu_matrix_hub_schema._refuse('busy',
+            format('those that have a grant of it go on making views over it (%s)', others[1]));
     END IF;
+    PERFORM edu_matrix_hub_schema._refuse_listed('remove them, and call again', others);
     WHILE cardinality(dropped) < jsonb_array_length(items) LOOP
         SELECT k.key, format('DROP %s IF EXISTS %s CASCADE', i.value ->> 'kind', i.value ->> 'name') AS statement
         INTO STRICT item
@@ -345,12 +209,12 @@ BEGIN
     RETURN dropped;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_dependents(oid, jsonb, boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._drop_dependents(uuid, jsonb, boolean, boolean) FROM PUBLIC;
 
 -- Removes a turn of what ends with a tenant while there is more than one call can do, and returns how many are left;
 -- nothing is done where they do not keep the tenant, or something else does.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependents_in_turns(
-    grantor edu_matrix_hub_schema.tenant_schemas, requested_by text
+    grantor edu_matrix_hub_schema.tenant_schemas, namespace oid, requested_by text
 ) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -359,22 +223,48 @@ DECLARE
     most   CONSTANT integer := edu_matrix_hub_schema._dependents_at_once();
     ending record;
 BEGIN
-    SELECT coalesce(array_agg(d.key ORDER BY d.key & 4294967295 DESC) FILTER (WHERE d.key IS NOT NULL), '{}') AS keys,
-           coalesce(array_agg(d.what) FILTER (WHERE d.key IS NULL), '{}') AS others INTO ending
-    FROM pg_namespace AS n
-    CROSS JOIN LATERAL edu_matrix_hub_schema._grantee_dependents(grantor.id, n.oid) AS d
-    WHERE n.oid = grantor.schema_oid AND n.nspname = grantor.schema_name;
-    IF cardinality(ending.keys) <= most THEN
+    IF (SELECT count(*) <= most FROM edu_matrix_hub_schema._grantee_dependents(grantor.id, namespace) AS d
+        WHERE d.key IS NOT NULL) THEN
         RETURN 0;
     END IF;
-    PERFORM edu_matrix_hub_schema._refuse_dependents(grantor.schema_oid,
-        'remove them, or let the tenant stay (deletionPolicy: Retain)', NULL, NULL, ending.keys, ending.others);
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(grantor.id, namespace) AS e;
+    PERFORM edu_matrix_hub_schema._refuse_listed('remove them, or let the tenant stay (deletionPolicy: Retain)',
+                                                 ending.others);
     RETURN cardinality(ending.keys) - jsonb_array_length(edu_matrix_hub_schema._take_dependents(
-        grantor, grantor.schema_oid, NULL, ending.keys[:most], requested_by));
+        grantor, namespace, NULL, edu_matrix_hub_schema._outermost(ending.keys, most), requested_by));
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependents_in_turns(edu_matrix_hub_schema.tenant_schemas, text)
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependents_in_turns(edu_matrix_hub_schema.tenant_schemas, oid, text)
     FROM PUBLIC;
+
+-- So many of these that nothing depends on but others of them; of a circle any.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outermost(keys bigint[], most integer) RETURNS bigint[]
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    chosen  bigint[] := '{}'::bigint[];
+    others  bigint[] := keys;
+    layer   bigint[];
+    leant   bigint[];
+    leaning bigint[];
+BEGIN
+    SELECT coalesce(array_agg(k.leant), '{}'), coalesce(array_agg(k.key), '{}') INTO leant, leaning
+    FROM edu_matrix_hub_schema._leaning_on(keys) AS k;
+    WHILE cardinality(chosen) < most LOOP
+        layer := ARRAY(SELECT o.key FROM unnest(others) AS o (key)
+                       WHERE NOT EXISTS (SELECT FROM unnest(leant) AS e (key) WHERE e.key = o.key)
+                       LIMIT most - cardinality(chosen));
+        EXIT WHEN layer = '{}';
+        chosen := chosen || layer;
+        others := ARRAY(SELECT o.key FROM unnest(others) AS o (key) WHERE o.key <> ALL (layer));
+        SELECT coalesce(array_agg(e.leant), '{}'), coalesce(array_agg(e.leaning), '{}') INTO leant, leaning
+        FROM unnest(leant, leaning) AS e (leant, leaning) WHERE e.leaning <> ALL (layer);
+    END LOOP;
+    RETURN CASE WHEN chosen = '{}' THEN keys[:most] ELSE chosen END;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outermost(bigint[], integer) FROM PUBLIC;
 
 -- Notes that a tenant cannot come back any more, so that what ended with it does not either; and forgets what a tenant
 -- lost that is gone itself.
@@ -388,24 +278,27 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._gone_for_good(uuid) FROM PUBLIC;
 
--- The same of what was made in the moment in which the schema was set aside, before that is removed for good.
+-- The same of what was made in the moment in which the schema was set aside, before that is removed for good: returns
+-- how many are left for further calls.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_late_dependents(
     grantor edu_matrix_hub_schema.tenant_schemas, namespace oid, backup_id uuid, requested_by text
-) RETURNS void
+) RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    ending record;
+    remaining CONSTANT integer := edu_matrix_hub_schema._dependents_in_turns(grantor, namespace, requested_by);
+    ending    record;
 BEGIN
-    SELECT coalesce(array_agg(d.key) FILTER (WHERE d.key IS NOT NULL), '{}') AS keys,
-           coalesce(array_agg(d.what) FILTER (WHERE d.key IS NULL), '{}') AS others INTO ending
-    FROM edu_matrix_hub_schema._grantee_dependents(grantor.id, namespace) AS d;
+    IF remaining > 0 THEN
+        RETURN remaining;
+    END IF;
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(grantor.id, namespace) AS e;
     IF ending.keys <> '{}' THEN
-        PERFORM edu_matrix_hub_schema._refuse_dependents(namespace, 'remove them, and call again', NULL, NULL,
-                                                         ending.keys, ending.others);
+        PERFORM edu_matrix_hub_schema._refuse_listed('remove them, and call again', ending.others);
         PERFORM edu_matrix_hub_schema._take_dependents(grantor, namespace, backup_id, ending.keys, requested_by);
     END IF;
+    RETURN 0;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_late_dependents(edu_matrix_hub_schema.tenant_schemas, oid, uuid,

@@ -9,8 +9,8 @@
 --
 -- All runs as the tenant's owner, in a sandbox. Nothing that stands is replaced: what has the name of one keeps it.
 -- What may pass is tried by further calls, for ten minutes. The tenant's code can keep any of it from coming to an end,
--- as _remake_references says; so after one attempt that did not, materialized views stay empty, and after three nothing
--- is tried any more.
+-- as _remake_references says; so after one attempt that did not they are made one by one, and after three that one is
+-- not tried any more.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.remake_dependents(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -44,8 +44,6 @@ BEGIN
         END IF;
         UPDATE edu_matrix_hub_schema.taken_dependents AS d SET request = options ->> 'request'
         WHERE d.schema_id = tenant.id AND options ? 'request' AND d.request IS DISTINCT FROM options ->> 'request';
-        ids := ARRAY(SELECT s.id FROM edu_matrix_hub_schema.taken_states AS s
-                     WHERE s.schema_id = tenant.id AND s.state = 'due' ORDER BY s.id DESC LIMIT 50);
         cut_off := coalesce((options ->> 'cut_off')::bigint, 0) + coalesce((
             SELECT sum(coalesce((o.metadata ->> 'attempts')::integer, 1))
             FROM edu_matrix_hub_schema.schema_operations AS o
@@ -54,6 +52,10 @@ BEGIN
               AND o.id > coalesce((SELECT max(d.id) FROM edu_matrix_hub_schema.schema_operations AS d
                                    WHERE d.schema_id = tenant.id AND d.type = 'remake_dependents'
                                      AND d.status IN ('success', 'partial')), 0)), 0);
+        -- After an attempt that did not come to an end one by one, so that it costs only the one that is the reason.
+        ids := ARRAY(SELECT s.id FROM edu_matrix_hub_schema.taken_states AS s
+                     WHERE s.schema_id = tenant.id AND s.state = 'due' ORDER BY s.id DESC
+                     LIMIT CASE cut_off WHEN 0 THEN 50 ELSE 1 END);
         facts := edu_matrix_hub_schema._remake_taken(tenant, ids, cut_off);
         -- Nothing that passes required policies is given for longer than this call.
         IF facts -> 'made' <> '[]'
@@ -107,63 +109,54 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remade_text(text, jsonb) FROM PUBLIC;
 
--- Makes these again, and notes which could not be: {made, empty, left}.
+-- Makes these again, and notes which could not be: {made, empty, left}. Each is made whole, with all that it had and
+-- the rights on it, or not at all; so nothing of it is done to another object that has its name now. Materialized views
+-- are left empty: what fills them may be other code by now than what their owner knew.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._remake_taken(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                ids bigint[], cut_off bigint) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    refresh CONSTANT text := 'REFRESH MATERIALIZED VIEW ';
+    whole   bigint[];
     tasks   jsonb;
     results jsonb := '[]'::jsonb;
     sandbox text;
     message text;
     detail  text;
     waits   record;
-    done    jsonb;
+    answer  jsonb;
 BEGIN
-    IF ids = '{}' THEN
-        RETURN '{"made": [], "empty": [], "left": []}'::jsonb;
-    ELSIF cut_off >= 3 THEN
+    IF cut_off >= 3 THEN
         UPDATE edu_matrix_hub_schema.taken_dependents AS d
         SET note = 'three attempts to make it again did not come to an end'
         WHERE d.id = ANY (ids);
-        RETURN jsonb_build_object('made', '[]'::jsonb, 'empty', '[]'::jsonb, 'left', (
-            SELECT jsonb_agg(jsonb_build_object('name', d.name, 'note', d.note) ORDER BY d.id DESC)
-            FROM edu_matrix_hub_schema.taken_dependents AS d WHERE d.id = ANY (ids)));
+    ELSE
+        PERFORM edu_matrix_hub_schema._left_by_others(tenant.id, ids);
     END IF;
-    -- Rows last, when all is there that they are read from.
-    SELECT jsonb_agg(jsonb_build_object('id', s.id, 'part', s.part, 'statement', s.statement, 'optional', true)
-                     ORDER BY s.part = 'rows', s.id DESC, s.n)
-    INTO tasks
-    FROM (
-        SELECT d.id, u.n, u.statement,
-               CASE WHEN u.n = 1 THEN 'whole' WHEN starts_with(u.statement, refresh) THEN 'rows' ELSE 'more' END AS part
-        FROM edu_matrix_hub_schema.taken_dependents AS d
-        CROSS JOIN LATERAL unnest(d.remake || edu_matrix_hub_schema._rights_again(tenant, d))
-                           WITH ORDINALITY AS u (statement, n)
-        WHERE d.id = ANY (ids) AND (cut_off = 0 OR NOT starts_with(u.statement, refresh))
-    ) AS s;
-    sandbox := edu_matrix_hub_schema._open_sandbox(tenant.id);
-    BEGIN
-        results := edu_matrix_hub_schema._enter_sandbox(tenant.id, sandbox, tasks);
-    EXCEPTION WHEN SQLSTATE 'TS001' THEN
-        GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
-        IF (detail::jsonb ->> 'tenant')::boolean AND detail::jsonb ->> 'reason' <> 'busy' THEN
-            PERFORM edu_matrix_hub_schema._refuse(detail::jsonb ->> 'reason',
-                message || CASE cut_off WHEN 0 THEN '; the next attempt leaves materialized views empty'
-                                        WHEN 2 THEN '; it is not tried again until a user asks for it' ELSE '' END,
-                detail::jsonb);
-        END IF;
-        RAISE;
-    END;
-    PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
+    SELECT array_agg(d.id ORDER BY d.id DESC),
+           jsonb_agg(jsonb_build_object('optional', true, 'statement', array_to_string(
+               d.remake || edu_matrix_hub_schema._rights_again(tenant, d), '; ')) ORDER BY d.id DESC)
+    INTO whole, tasks
+    FROM edu_matrix_hub_schema.taken_dependents AS d WHERE d.id = ANY (ids) AND d.note IS NULL;
+    IF whole IS NOT NULL THEN
+        sandbox := edu_matrix_hub_schema._open_sandbox(tenant.id);
+        BEGIN
+            results := edu_matrix_hub_schema._enter_sandbox(tenant.id, sandbox, tasks);
+        EXCEPTION WHEN SQLSTATE 'TS001' THEN
+            GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
+            IF (detail::jsonb ->> 'tenant')::boolean AND detail::jsonb ->> 'reason' <> 'busy' AND cut_off = 2 THEN
+                PERFORM edu_matrix_hub_schema._refuse(detail::jsonb ->> 'reason',
+                    message || '; it is not tried again until a user asks for it', detail::jsonb);
+            END IF;
+            RAISE;
+        END;
+        PERFORM edu_matrix_hub_schema._close_sandbox(sandbox);
+    END IF;
 
     SELECT f.value #>> '{value,error}' AS error, f.value #> '{value,sqlstate}' AS state, d.kind, d.name INTO waits
     FROM jsonb_array_elements(results) AS f (value)
-    JOIN edu_matrix_hub_schema.taken_dependents AS d
-      ON d.id = (tasks -> ((f.value ->> 'step')::integer - 1) ->> 'id')::bigint
+    JOIN edu_matrix_hub_schema.taken_dependents AS d ON d.id = whole[(f.value ->> 'step')::integer]
     WHERE edu_matrix_hub_schema._may_pass(f.value #>> '{value,sqlstate}', f.value #>> '{value,error}')
     ORDER BY (f.value ->> 'step')::integer LIMIT 1;
     IF FOUND AND NOT edu_matrix_hub_schema._waited_long(tenant.id, 'remake_dependents') THEN
@@ -172,43 +165,61 @@ BEGIN
                    edu_matrix_hub_schema._cut(waits.error)), jsonb_build_object('sqlstate', waits.state));
     END IF;
 
-    SELECT jsonb_agg(jsonb_build_object(
-               'id', d.id, 'name', d.name, 'note', failed.whole, 'lacks', failed.more,
-               'empty', starts_with(d.remake[cardinality(d.remake)], refresh)
-                        AND (cut_off > 0 OR failed.rows IS NOT NULL)) ORDER BY d.id DESC)
-    INTO done
-    FROM edu_matrix_hub_schema.taken_dependents AS d
-    CROSS JOIN LATERAL (
-        SELECT max(e.error) FILTER (WHERE e.part = 'whole') AS whole,
-               max(e.error) FILTER (WHERE e.part = 'more') AS more,
-               max(e.error) FILTER (WHERE e.part = 'rows') AS rows
-        FROM (SELECT tasks -> ((f.value ->> 'step')::integer - 1) AS task,
-                     left(f.value #>> '{value,error}', 200) AS error
-              FROM jsonb_array_elements(results) AS f (value)) AS r
-        CROSS JOIN LATERAL (SELECT r.task ->> 'part' AS part, r.error) AS e
-        WHERE (r.task ->> 'id')::bigint = d.id AND e.error IS NOT NULL) AS failed
-    WHERE d.id = ANY (ids);
-    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET note = e.value ->> 'note'
-    FROM jsonb_array_elements(done) AS e (value)
-    WHERE d.id = (e.value ->> 'id')::bigint AND e.value ->> 'note' IS NOT NULL;
-    DELETE FROM edu_matrix_hub_schema.taken_dependents AS d
-    USING jsonb_array_elements(done) AS e (value)
-    WHERE d.id = (e.value ->> 'id')::bigint AND e.value ->> 'note' IS NULL;
-    RETURN (SELECT jsonb_build_object(
-                'made', coalesce(jsonb_agg(e.value -> 'name' ORDER BY e.n) FILTER (WHERE e.value ->> 'note' IS NULL),
-                                 '[]'),
-                'empty', coalesce(jsonb_agg(e.value -> 'name' ORDER BY e.n)
-                                  FILTER (WHERE e.value ->> 'note' IS NULL AND (e.value ->> 'empty')::boolean), '[]'),
-                'left', coalesce(jsonb_agg(jsonb_build_object(
-                                     'name', e.value -> 'name',
-                                     'note', coalesce(e.value ->> 'note',
-                                                      'made again, but for: ' || (e.value ->> 'lacks'))) ORDER BY e.n)
-                                 FILTER (WHERE coalesce(e.value ->> 'note', e.value ->> 'lacks') IS NOT NULL), '[]'))
-            FROM jsonb_array_elements(done) WITH ORDINALITY AS e (value, n));
+    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET note = left(f.value #>> '{value,error}', 200)
+    FROM jsonb_array_elements(results) AS f (value)
+    WHERE d.id = whole[(f.value ->> 'step')::integer] AND f.value #>> '{value,error}' IS NOT NULL;
+    SELECT jsonb_build_object(
+               'made', coalesce(jsonb_agg(d.name ORDER BY d.id DESC) FILTER (WHERE d.note IS NULL), '[]'),
+               'empty', coalesce(jsonb_agg(d.name ORDER BY d.id DESC)
+                                 FILTER (WHERE d.note IS NULL AND d.kind = 'materialized view'), '[]'),
+               'left', coalesce(jsonb_agg(jsonb_build_object('name', d.name, 'note', d.note) ORDER BY d.id DESC)
+                                FILTER (WHERE d.note IS NOT NULL), '[]'))
+    INTO answer
+    FROM edu_matrix_hub_schema.taken_dependents AS d WHERE d.id = ANY (ids);
+    DELETE FROM edu_matrix_hub_schema.taken_dependents AS d WHERE d.id = ANY (whole) AND d.note IS NULL;
+    RETURN answer;
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._remake_taken(edu_matrix_hub_schema.tenant_schemas, bigint[], bigint)
     FROM PUBLIC;
+
+-- Notes which of these name a schema that is not any more the same tenant's as when they were removed, or never was a
+-- tenant's: what has the name now may be a stranger's, whose code the definition would call. The other schemas stay as
+-- they are until the transaction ends.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._left_by_others(tenant_id uuid, ids bigint[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    home record;
+BEGIN
+    FOR home IN
+        SELECT DISTINCT h.value ->> 'tenant' AS tenant, h.value ->> 'name' AS name
+        FROM edu_matrix_hub_schema.taken_dependents AS d CROSS JOIN LATERAL jsonb_array_elements(d.homes) AS h (value)
+        WHERE d.id = ANY (ids) AND h.value ->> 'tenant' <> tenant_id::text
+    LOOP
+        IF NOT edu_matrix_hub_schema._tenant_lock(home.tenant::uuid, 'structure', false) THEN
+            PERFORM edu_matrix_hub_schema._refuse('busy',
+                format('another call is at work on schema "%s", which they name', home.name));
+        END IF;
+    END LOOP;
+    UPDATE edu_matrix_hub_schema.taken_dependents AS d
+    SET note = format('it names schema "%s", which %s; make it yourself, if that is what you want', f.name,
+                      CASE WHEN f.was THEN 'is not there, or not the one that it was' ELSE 'is no tenant''s' END)
+    FROM (SELECT o.id, min(h.value ->> 'name') AS name, bool_and(h.value ? 'tenant') AS was
+          FROM edu_matrix_hub_schema.taken_dependents AS o
+          CROSS JOIN LATERAL jsonb_array_elements(o.homes) AS h (value)
+          WHERE o.id = ANY (ids)
+            AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                            JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
+                            WHERE t.id = (h.value ->> 'tenant')::uuid AND t.schema_oid = (h.value ->> 'oid')::oid
+                              AND t.schema_name = h.value ->> 'name' AND n.nspowner = t.owner_role_oid
+                              AND t.status IN ('active', 'suspended', 'released'))
+          GROUP BY o.id) AS f
+    WHERE d.id = f.id;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._left_by_others(uuid, bigint[]) FROM PUBLIC;
 
 -- What a tenant lost with each other tenant, and how that stands (taken_states); null where it lost nothing:
 -- [{schema, owner?, state, count, names, note?, request?}...].

@@ -74,7 +74,9 @@ BEGIN
                                'taken away in turns; call again', tenant.schema_name, strangers), tenant.id);
                 END IF;
             END IF;
-            remaining := edu_matrix_hub_schema._dependents_in_turns(tenant, requester);
+            remaining := (SELECT edu_matrix_hub_schema._dependents_in_turns(tenant, n.oid, requester)
+                          FROM pg_namespace AS n
+                          WHERE n.oid = tenant.schema_oid AND n.nspname = tenant.schema_name);
             IF remaining > 0 THEN
                 RETURN edu_matrix_hub_schema._result('busy',
                     format('schema "%s" is not set aside yet: %s views and functions of those that have a grant of it '

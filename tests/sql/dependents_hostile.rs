@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// As if all that was logged were some minutes older.
-async fn age(database: &Database, minutes: i32) {
+pub async fn age(database: &Database, minutes: i32) {
     let sql = format!(
         "UPDATE edu_matrix_hub_schema.schema_operations SET started_at = started_at - interval '{minutes} minutes' WHERE status = 'busy'"
     );
@@ -165,24 +165,32 @@ async fn a_drop_that_never_came_to_its_end_gives_back_what_its_turns_removed() {
 async fn code_that_does_not_come_to_an_end_is_tried_three_times() {
     with_database(async |database| {
         let (school, reporting) = with_grant(&database).await;
-        let slow = "CREATE FUNCTION slow(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(20); RETURN true; END $$; \
-             CREATE MATERIALIZED VIEW sleeping AS SELECT slow(id) FROM school.pupils WITH NO DATA; \
-             CREATE VIEW fine AS SELECT id FROM school.pupils";
+        let slow = "CREATE FUNCTION slow(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; \
+             CREATE MATERIALIZED VIEW sleeping AS SELECT id FROM school.pupils; CREATE INDEX ON sleeping ((slow(1))); \
+             CREATE VIEW fine AS SELECT id FROM school.pupils; \
+             CREATE OR REPLACE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \
+             $$ BEGIN PERFORM pg_sleep(20); RETURN 1; END $$";
         database.as_owner(&reporting, slow).await;
-        database.admin.batch_execute("UPDATE pg_class SET relispopulated = true WHERE relname = 'sleeping'").await.unwrap();
         let answer = set_aside(&database, &school).await;
         expect(&answer, "success");
         restore(&database, &answer["detail"]["backup_id"]).await;
         let operator = database.operator().await;
         operator.batch_execute("SET statement_timeout = '2s'").await.unwrap();
         let options = reporting.options(&json!({ "request": "" }));
-        let first = crate::support::call(&operator, "remake_dependents", &options).await;
-        expect(&first, "error");
-        assert!(first["message"].as_str().unwrap().contains("leaves materialized views empty"), "{first}");
-        let second = crate::support::call(&operator, "remake_dependents", &options).await;
-        expect(&second, "success");
-        assert_eq!(second["detail"]["empty"], json!(["reporting.sleeping"]), "{second}");
-        assert_eq!(taken(&database).await, 0);
+        for attempt in 1..=3 {
+            let answer = crate::support::call(&operator, "remake_dependents", &options).await;
+            expect(&answer, "error");
+            let last = answer["message"].as_str().unwrap().contains("not tried again until a user asks");
+            assert_eq!(last, attempt == 3, "{answer}");
+        }
+        // It is the only one that is given up.
+        let fourth = crate::support::call(&operator, "remake_dependents", &options).await;
+        expect(&fourth, "partial");
+        assert_eq!(fourth["detail"]["left"][0]["name"], "reporting.sleeping", "{fourth}");
+        let fifth = crate::support::call(&operator, "remake_dependents", &options).await;
+        expect(&fifth, "success");
+        assert_eq!(fifth["detail"]["made"], json!(["reporting.fine"]), "{fifth}");
+        assert_eq!(taken(&database).await, 1);
     })
     .await;
 }

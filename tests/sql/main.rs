@@ -36,6 +36,7 @@ mod credentials_owner;
 mod credentials_parked;
 mod credentials_shut_out;
 mod dependents;
+mod dependents_bounds;
 mod dependents_hostile;
 mod drift;
 mod emptied;
