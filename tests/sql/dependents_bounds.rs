@@ -137,25 +137,28 @@ async fn calls_that_were_cancelled_for_ten_minutes_read_no_texts() {
 }
 
 /// A session of the grantee's owner that is in a transaction and did this.
-async fn held_by(database: &Database, reporting: &Tenant, statement: &str) -> tokio_postgres::Client {
-    database.declare_login(reporting, "reporting_migration", &reporting.owner).await;
-    let session = database.connect("reporting_migration").await;
+async fn held_by(database: &Database, reporting: &Tenant, login: &str, statement: &str) -> tokio_postgres::Client {
+    database.declare_login(reporting, login, &reporting.owner).await;
+    let session = database.connect(login).await;
     session.batch_execute(&format!("SET ROLE \"{}\"; BEGIN; {statement}", reporting.owner)).await.unwrap();
     session
 }
 
 #[tokio::test]
 async fn a_comment_that_is_not_committed_is_waited_for_named_and_ended_at_last() {
-    for statement in ["COMMENT ON FUNCTION reporting.one() IS 'x'", "COMMENT ON TYPE reporting.names IS 'x'"] {
+    for (login, statement) in [
+        ("reporting_of_function", "COMMENT ON FUNCTION reporting.one() IS 'x'"),
+        ("reporting_of_type", "COMMENT ON TYPE reporting.names IS 'x'"),
+    ] {
         with_database(async |database| {
             let (school, reporting) = with_grant(&database).await;
             let made = "CREATE FUNCTION one() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT id FROM school.pupils; END; \
                  CREATE VIEW names AS SELECT name FROM school.pupils";
             database.as_owner(&reporting, made).await;
-            let session = held_by(&database, &reporting, statement).await;
+            let session = held_by(&database, &reporting, login, statement).await;
             let answer = set_aside(&database, &school).await;
             expect(&answer, "busy");
-            assert!(answer["message"].as_str().unwrap().contains("login \"reporting_migration\""), "{answer}");
+            assert!(answer["message"].as_str().unwrap().contains(&format!("login \"{login}\"")), "{answer}");
             age(&database, 11).await;
             expect(&set_aside(&database, &school).await, "success");
             assert!(session.batch_execute("SELECT 1").await.is_err());
@@ -171,10 +174,10 @@ async fn a_view_that_is_made_and_dropped_without_end_does_not_keep_the_tenant() 
         let (school, reporting) = with_grant(&database).await;
         let made = "CREATE FUNCTION one() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT id FROM school.pupils; END";
         database.as_owner(&reporting, made).await;
-        database.declare_login(&reporting, "reporting_migration", &reporting.owner).await;
+        database.declare_login(&reporting, "reporting_loop", &reporting.owner).await;
         let looping = async |view: &str, over: &str| -> Value {
             loop {
-                let Ok(session) = database.try_connect("reporting_migration").await else { continue };
+                let Ok(session) = database.try_connect("reporting_loop").await else { continue };
                 let statements = format!(
                     "SET ROLE \"{}\"; CREATE VIEW reporting.{view} AS {over}; DROP VIEW reporting.{view}",
                     reporting.owner
