@@ -215,13 +215,16 @@ async fn a_long_chain_ends_in_bounded_calls_and_what_is_beyond_the_bound_is_not_
     with_database(async |database| {
         let (school, reporting) = with_grant(&database).await;
         // Half of it in the wrong order: older views read younger ones.
-        let chain = "DO $$ BEGIN FOR i IN 1..1100 LOOP EXECUTE format('CREATE VIEW w%s AS SELECT 1 AS id', i); END LOOP; \
-             CREATE VIEW v0 AS SELECT id FROM school.pupils; \
-             FOR i IN 1..1100 LOOP EXECUTE format('CREATE VIEW v%s AS SELECT id FROM v%s', i, i - 1); END LOOP; \
-             CREATE OR REPLACE VIEW w1100 AS SELECT id FROM school.pupils; \
-             FOR i IN REVERSE 1099..1 LOOP EXECUTE format('CREATE OR REPLACE VIEW w%s AS SELECT id FROM w%s', i, i + 1); END LOOP; \
-             END $$";
-        database.as_owner(&reporting, chain).await;
+        let each = async |range: &str, statement: &str| {
+            let many = format!("DO $$ BEGIN FOR i IN {range} LOOP EXECUTE format('{statement}', i, i - 1, i + 1); END LOOP; END $$");
+            database.as_owner(&reporting, &many).await;
+        };
+        each("1..1100", "CREATE VIEW w%1$s AS SELECT 1 AS id").await;
+        database.as_owner(&reporting, "CREATE OR REPLACE VIEW w1100 AS SELECT id FROM school.pupils").await;
+        each("REVERSE 1099..1", "CREATE OR REPLACE VIEW w%1$s AS SELECT id FROM w%3$s").await;
+        database.as_owner(&reporting, "CREATE VIEW v0 AS SELECT id FROM school.pupils").await;
+        each("1..550", "CREATE VIEW v%1$s AS SELECT id FROM v%2$s").await;
+        each("551..1100", "CREATE VIEW v%1$s AS SELECT id FROM v%2$s").await;
         let mut calls = 0;
         loop {
             let begun = Instant::now();
