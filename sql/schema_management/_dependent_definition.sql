@@ -76,10 +76,11 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_definition(oid, oid, boo
 -- tenant?}...]. A definition is text, and finds what now has a name; so it is run only while each of these is still the
 -- same tenant's (_left_by_others).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_homes(relation oid, function oid) RETURNS jsonb
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    WITH part AS (
+BEGIN
+    RETURN (WITH part AS (
         SELECT 'pg_class'::regclass::oid AS classid, c.oid AS objid, c.relnamespace AS own
         FROM pg_class AS c WHERE c.oid = $1
         UNION ALL SELECT 'pg_proc'::regclass, p.oid, p.pronamespace FROM pg_proc AS p WHERE p.oid = $2
@@ -99,7 +100,8 @@ AS $function$
     LEFT JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = n.oid AND t.schema_name = n.nspname
       AND t.status <> 'dropped'
     WHERE n.oid NOT IN ('pg_catalog'::regnamespace, 'information_schema'::regnamespace, 'pg_toast'::regnamespace)
-      AND n.oid <> (SELECT p.own FROM part AS p)
+      AND n.oid <> (SELECT p.own FROM part AS p));
+END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_homes(oid, oid) FROM PUBLIC;
 

@@ -97,6 +97,21 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._take_dependents(edu_matrix_hub_schema.tenant_schemas, oid, uuid, bigint[],
                                                               text) FROM PUBLIC;
 
+-- What an object is and how a statement names it; nothing when it is gone.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_name(key bigint, OUT kind text, OUT name text)
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT CASE c.relkind WHEN 'v' THEN 'view' ELSE 'materialized view' END, format('%I.%I', n.nspname, c.relname)
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE ($1 >> 32)::oid = 'pg_class'::regclass AND c.oid = ($1 & 4294967295)::oid
+    UNION ALL
+    SELECT CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, edu_matrix_hub_schema._routine_name(p.oid)
+    FROM pg_proc AS p
+    WHERE ($1 >> 32)::oid = 'pg_proc'::regclass AND p.oid = ($1 & 4294967295)::oid
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_name(bigint) FROM PUBLIC;
+
 -- How many of them one call removes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependents_at_once() RETURNS integer
 LANGUAGE sql STABLE SECURITY DEFINER
