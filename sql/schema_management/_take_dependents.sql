@@ -28,11 +28,11 @@ DECLARE
     item     record;
     dropped  bigint[];
 BEGIN
-    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
-    WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
     IF wanted = '{}' THEN
         RETURN items;
     END IF;
+    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
+    WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
     FOR attempt IN 1..5 LOOP
         FOR item IN
             SELECT d.key, d.grantee FROM edu_matrix_hub_schema._agreed(grantor.id, wanted) AS d WHERE attempt = 1

@@ -22,6 +22,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("_grant_to_new_roles", INJECTION, "names are %I.%I or _routine_name's, and what failed is granted one by one"),
     ("_institution_in_source", INJECTION, "the table is %I.%I, and the type one of three that are listed"),
     ("_keep", INJECTION, "only _role_command and _as_keeper call it, and who writes the statements quotes every name"),
+    ("_lock_dependent", INJECTION, "the kind is one of four, and names are _dependent_name's, which quotes them"),
     ("_lock_tables", INJECTION, "names are regclass as text, which quotes them"),
     (
         "_make_snapshot",
