@@ -12,7 +12,7 @@ trap 'rm --recursive "$work"' EXIT
 
 # Runs SQL as a domain's owner. What it logs in with is in the environment, where no list of processes shows it.
 as() (
-    secret=$(kubectl --namespace "$namespace" get secret "$1-migrations" --output json)
+    secret=$(kubectl --namespace "$namespace" get secret "$1-migrations" --output json) || exit 1
     eval "$(jq --raw-output '.data | map_values(@base64d) | {
         PGHOST: .host, PGPORT: .port, PGDATABASE: .database, PGUSER: .username, PGPASSWORD: .password, PGSSLMODE: .sslmode,
         AUTHORITY: (.["ca.crt"] // "")

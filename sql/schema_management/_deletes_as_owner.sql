@@ -110,7 +110,7 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._deletes_as_owner(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- Takes DELETE on these from the role that deletes while writes are blocked, after the sessions of the tenant's owner
--- were ended. Returns on how many tables and views nobody may delete for that, and the first, {count, name}, or null.
+-- were ended. Returns on how many tables and views that is so, and the first, {count, name}, or null.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_deletes(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

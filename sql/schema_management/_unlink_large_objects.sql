@@ -1,5 +1,5 @@
 -- Removes a bounded part of the large objects that a former tenant's roles own in this database, after its schema is
--- gone for good, and says what; null when there are none. They belong to no schema, so nobody else drops them, and
+-- gone for good, and says what; null when there are none. They belong to no schema, so nothing else drops them, and
 -- the roles could not go before them. Each costs a lock until the commit, as in _purge_part.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._unlink_large_objects(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS text

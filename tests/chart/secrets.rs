@@ -343,7 +343,7 @@ fn secrets_of_tenants_are_written_replaced_and_stay() {
         account.update(&named(&again)).is_refused_by_policy("the one that is there belongs to another");
         account.update(&again).is_taken();
         assert_eq!(uid_of(ground, &secret), uid);
-        // So has the object that is given the tenant, and no other; while it has an owner, that is nobody.
+        // So has the object that is given the tenant, and no other; while it has an owner, no object has.
         let given = |secret: &Value| annotated(secret.clone(), "given-to", "two");
         account.update(&given(&again)).is_taken();
         account.update(&named(&left)).is_refused_by_policy("the one that is there belongs to another");

@@ -3,20 +3,17 @@
 use std::{collections::BTreeMap, fs};
 
 use devcluster::CertificateAuthority;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
-use support::{repository, world::World};
+pub use support::tools::secrets::{Keys, ask};
+use support::{repository, tools::secrets::keys_of, world::World};
 use tenant_schema_operator::api::{ROTATE_REQUESTED_AT, TenantSchema, credentials::CredentialsStatus};
-use tokio_postgres::{SimpleQueryMessage, config::SslMode, error::SqlState};
+use tokio_postgres::error::SqlState;
 
 /// The Secret of applications.
 pub const APPLICATION: &str = "acme-db";
 /// The Secret of migrations.
 pub const MIGRATION: &str = "acme-db-owner";
-
-/// The values of a Secret.
-pub type Keys = BTreeMap<String, String>;
 
 /// All Secrets of the tenant, by name.
 pub type Secrets = BTreeMap<String, Keys>;
@@ -52,9 +49,7 @@ async fn told(world: &World) -> [CredentialsStatus; 2] {
 pub async fn secrets(world: &World) -> Secrets {
     let mut all = Secrets::new();
     for name in [APPLICATION, MIGRATION] {
-        let data = world.api::<Secret>().get(name).await.unwrap().data.unwrap();
-        let text = |value: k8s_openapi::ByteString| String::from_utf8(value.0).unwrap();
-        all.insert(name.to_owned(), data.into_iter().map(|(key, value)| (key, text(value))).collect());
+        all.insert(name.to_owned(), keys_of(world.api::<Secret>().get(name).await.unwrap()));
     }
     all
 }
@@ -72,11 +67,8 @@ pub fn of_another_authority(secrets: &Secrets) -> Secrets {
 /// Asks for other passwords and waits for them. Within the grace of the former ones that ends it: their sessions are ended.
 pub async fn rotate(world: &World) -> Secrets {
     let before = told(world).await;
-    // A request counts from the second after the last one was followed.
-    let published = before.iter().filter_map(|status| status.published_time.as_ref()).map(|time| time.0).max().unwrap();
-    let is_later = async || Timestamp::now().duration_since(published).as_secs() >= 1;
-    world.eventually("the clock has moved on", is_later).await;
-    world.annotate::<TenantSchema>("acme", ROTATE_REQUESTED_AT, &Timestamp::now().to_string()).await;
+    let now = world.time_of_a_request(before.clone()).await;
+    world.annotate::<TenantSchema>("acme", ROTATE_REQUESTED_AT, &now).await;
     let is_next = async || {
         let now = told(world).await;
         now.iter()
@@ -85,22 +77,6 @@ pub async fn rotate(world: &World) -> Secrets {
     };
     world.eventually("both have another password", is_next).await;
     secrets(world).await
-}
-
-/// Connects with these values; the first column of the first row of the answer.
-pub async fn ask(keys: &Keys, sql: &str) -> Result<String, tokio_postgres::Error> {
-    let mut config = tokio_postgres::Config::new();
-    config.host(&keys["host"]).port(keys["port"].parse().unwrap()).dbname(&keys["database"]);
-    config.user(&keys["username"]).password(&keys["password"]).ssl_mode(SslMode::Disable);
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-    let session = tokio::spawn(connection);
-    let answer = client.simple_query(sql).await;
-    session.abort();
-    let row = answer?.into_iter().find_map(|answer| match answer {
-        SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-        _ => None,
-    });
-    Ok(row.unwrap_or_default())
 }
 
 /// With these values a statement is refused for want of a right.

@@ -1,7 +1,6 @@
 //! What an application connects with: the Secret alone is enough, stays enough through rotations, and is closed when it must be.
 
 use std::{
-    collections::BTreeMap,
     process::Command,
     sync::{
         Arc,
@@ -18,8 +17,8 @@ use tenant_schema_operator::api::{
     RECLAIM, RECONCILE_REQUESTED_AT, REVOKE_CREDENTIALS, ROTATE_REQUESTED_AT, TenantSchema,
     credentials::{CREDENTIAL_ID, CredentialsStatus, SECRET_OF, SECRET_TYPE},
 };
-use tokio_postgres::config::SslMode;
 
+pub use crate::tools::secrets::{Keys, ask, keys_of};
 use crate::world::{World, condition};
 
 /// A tenant with a Secret, as most have it.
@@ -43,9 +42,6 @@ pub async fn with_tenant() -> World {
     world
 }
 
-/// What an application reads, by key.
-pub type Keys = BTreeMap<String, String>;
-
 /// What the applications of a test do.
 pub trait Applications {
     /// The Secret.
@@ -60,28 +56,6 @@ pub trait Applications {
     async fn request_rotation(&self);
     /// Asks for another password, and waits for it.
     async fn rotate(&self) -> CredentialsStatus;
-}
-
-/// Connects with these values; the first column of the first row of the answer.
-pub async fn ask(keys: &Keys, sql: &str) -> Result<String, tokio_postgres::Error> {
-    let mut config = tokio_postgres::Config::new();
-    config.host(&keys["host"]).port(keys["port"].parse().unwrap()).dbname(&keys["database"]);
-    config.user(&keys["username"]).password(&keys["password"]).ssl_mode(SslMode::Disable);
-    let (client, connection) = config.connect(tokio_postgres::NoTls).await?;
-    let session = tokio::spawn(connection);
-    let answer = client.simple_query(sql).await;
-    session.abort();
-    let row = answer?.into_iter().find_map(|answer| match answer {
-        tokio_postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or_default().to_owned()),
-        _ => None,
-    });
-    Ok(row.unwrap_or_default())
-}
-
-/// The values of a Secret.
-pub fn keys_of(secret: Secret) -> Keys {
-    let text = |value: k8s_openapi::ByteString| String::from_utf8(value.0).unwrap();
-    secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, text(value))).collect()
 }
 
 impl Applications for World {
@@ -108,14 +82,10 @@ impl Applications for World {
     }
 
     async fn request_rotation(&self) {
-        // A request counts from the second after the last one was followed, for each Secret.
         let status = self.api::<TenantSchema>().get("school").await.unwrap().status.unwrap();
-        let told = [status.credentials, status.migration_credentials];
-        let published = told.into_iter().flatten().filter_map(|told| told.published_time).map(|time| time.0).max();
-        let published = published.expect("a Secret that is published");
-        let is_later = async || Timestamp::now().duration_since(published).as_secs() >= 1;
-        self.eventually("the clock has moved on", is_later).await;
-        self.annotate::<TenantSchema>("school", ROTATE_REQUESTED_AT, &Timestamp::now().to_string()).await;
+        let now =
+            self.time_of_a_request([status.credentials, status.migration_credentials].into_iter().flatten()).await;
+        self.annotate::<TenantSchema>("school", ROTATE_REQUESTED_AT, &now).await;
     }
 
     async fn rotate(&self) -> CredentialsStatus {

@@ -95,6 +95,16 @@ async fn a_webhook_that_lets_no_secret_in_is_told_in_its_own_words() {
     world.apply_tenant("school", spec()).await;
     world.tenant_says("school", "Reconciling", "ProgressingWithRetry", "secrets.example.com").await;
     world.kubectl(&["apply", "-f", &no]);
+    let probe = Secret {
+        metadata: kube::core::ObjectMeta { name: Some("probe".to_owned()), ..Default::default() },
+        ..Secret::default()
+    };
+    let dry = PostParams { dry_run: true, ..PostParams::default() };
+    let refuses = async || {
+        let refused = world.api::<Secret>().create(&dry, &probe).await.unwrap_err();
+        refused.to_string().contains("the security team wants no Secrets here")
+    };
+    world.eventually("the policy is in force", refuses).await;
     world.kubectl(&["delete", "-f", &down]);
     let message =
         world.tenant_says("school", "Stalled", "CredentialsForbidden", "the security team wants no Secrets here").await;
@@ -102,6 +112,7 @@ async fn a_webhook_that_lets_no_secret_in_is_told_in_its_own_words() {
     assert_eq!((world.tenant_readiness("school").await.as_str(), world.secret().await), ("True", None));
 
     world.kubectl(&["delete", "-f", &no]);
+    world.eventually("the policy is gone", async || world.api::<Secret>().create(&dry, &probe).await.is_ok()).await;
     world.annotate::<TenantSchema>("school", RECONCILE_REQUESTED_AT, "1").await;
     world.ready_tenant("school").await;
     ask(&world.keys().await, "SELECT 1").await.unwrap();

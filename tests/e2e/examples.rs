@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Debug,
     fs,
     path::{Path, PathBuf},
 };
 
 use kube::{
-    Api,
+    Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, ValidationDirective},
+    core::NamespaceResourceScope,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{SchemaBackup, TenantSchema, grants::GrantState};
 
@@ -40,14 +43,25 @@ fn documents_of(path: &Path) -> Vec<Value> {
     text.split("\n---\n").map(document).collect()
 }
 
-/// Applies a TenantSchema of an example to the world's database, as it stands.
-async fn apply(world: &World, mut tenant: Value) -> String {
+/// Applies an object of an example as it stands, in the test's namespace, and returns its name.
+async fn apply<K>(world: &World, mut object: Value) -> String
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
     let strict = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("e2e") };
-    tenant["metadata"]["labels"]["e2e"] = json!(world.id);
-    tenant["spec"]["databaseRef"] = json!({ "name": world.database_ref() });
-    let name = tenant["metadata"]["name"].as_str().unwrap().to_owned();
-    world.api::<TenantSchema>().patch(&name, &strict, &Patch::Apply(&tenant)).await.unwrap();
+    assert!(object["metadata"].get("namespace").is_none(), "people apply it to a namespace of theirs");
+    object["metadata"]["labels"]["e2e"] = json!(world.id);
+    let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+    let applied = world.api::<K>().patch(&name, &strict, &Patch::Apply(&object)).await;
+    applied.unwrap_or_else(|error| panic!("{name}: {error}"));
     name
+}
+
+/// The same of a tenant, which uses the default database: here the world's.
+async fn apply_tenant(world: &World, mut tenant: Value) -> String {
+    assert!(tenant["spec"].get("databaseRef").is_none(), "{tenant} uses the default database");
+    tenant["spec"]["databaseRef"] = json!({ "name": world.database_ref() });
+    apply::<TenantSchema>(world, tenant).await
 }
 
 /// Waits until all grants are given: a tenant is ready before those are there that it gives something to.
@@ -78,30 +92,15 @@ async fn every_example_is_accepted_and_becomes_ready() {
     world.start_operator().await;
     world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
 
-    let strict = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("e2e") };
-    let adapted = |document: &Value| {
-        let mut document = document.clone();
-        document["metadata"]["labels"]["e2e"] = json!(world.id);
-        assert!(document["metadata"].get("namespace").is_none(), "people apply it to a namespace of theirs");
-        document
-    };
-    for (file, document) in of_kind("TenantSchema") {
-        let mut tenant = adapted(document);
-        assert!(tenant["spec"].get("databaseRef").is_none(), "{file} uses the default database");
-        tenant["spec"]["databaseRef"] = json!({ "name": world.database_ref() });
-        let name = tenant["metadata"]["name"].as_str().unwrap();
-        let api: Api<TenantSchema> = world.api();
-        api.patch(name, &strict, &Patch::Apply(&tenant)).await.unwrap_or_else(|error| panic!("{file}: {error}"));
+    for (_, tenant) in of_kind("TenantSchema") {
+        let name = apply_tenant(&world, tenant.clone()).await;
         let reason = if tenant["spec"]["access"] == "Suspended" { "Suspended" } else { "Succeeded" };
-        world.until_ready(&api, name, "True", reason).await;
+        world.until_ready(&world.api::<TenantSchema>(), &name, "True", reason).await;
     }
     until_granted(&world).await;
-    for (file, document) in of_kind("SchemaBackup") {
-        let backup = adapted(document);
-        let name = backup["metadata"]["name"].as_str().unwrap();
-        let api: Api<SchemaBackup> = world.api();
-        api.patch(name, &strict, &Patch::Apply(&backup)).await.unwrap_or_else(|error| panic!("{file}: {error}"));
-        world.until_ready(&api, name, "True", "Completed").await;
+    for (_, backup) in of_kind("SchemaBackup") {
+        let name = apply::<SchemaBackup>(&world, backup.clone()).await;
+        world.until_ready(&world.api::<SchemaBackup>(), &name, "True", "Completed").await;
     }
     let kinds: BTreeSet<_> = documents.iter().map(|(_, document)| document["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, BTreeSet::from(["SchemaBackup", "TenantDatabase", "TenantSchema"]), "no other kind is left out");
@@ -116,7 +115,7 @@ async fn eleven_domains_refer_to_each_other_by_keys_that_their_owners_make() {
     let tenants = documents_of(&folder().join("domains-with-keys/tenants.yaml"));
     assert_eq!(tenants.len(), 11);
     for tenant in tenants {
-        apply(&world, tenant).await;
+        apply_tenant(&world, tenant).await;
     }
     let path = Path::new("examples/domains-with-keys/keys.sh");
     let script = fs::read_to_string(folder().join("domains-with-keys/keys.sh")).unwrap();
@@ -174,7 +173,7 @@ async fn a_schema_that_stands_is_adopted_as_the_example_says() {
     world.start_operator().await;
     world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
     world.sql("CREATE SCHEMA education; CREATE TABLE education.pupils AS SELECT 1 AS id");
-    let name = apply(&world, documents_of(&folder().join("adoption/tenant.yaml")).remove(0)).await;
+    let name = apply_tenant(&world, documents_of(&folder().join("adoption/tenant.yaml")).remove(0)).await;
     let message = world.stalled_tenant(&name, "AdoptionPending").await;
     adoption::help(&world, &message);
     adoption::confirm(&world, &name, &message).await;

@@ -14,7 +14,7 @@ use crate::{
 
 const LONG: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-/// What it prepares: code that runs when somebody evaluates, names that are statements, that are found first, that are as long as
+/// What it prepares: code that runs when a session evaluates, names that are statements, that are found first, that are as long as
 /// they can be; rights for everybody, now and later; and objects of the kinds that others look at by name.
 const GROUND: &str = "
     CREATE SCHEMA education; SET search_path = education;

@@ -12,7 +12,7 @@ use crate::{
     },
 };
 
-/// What the tenant has ready before it is blocked. `writes` of `log` are what nobody may do then.
+/// What the tenant has ready before it is blocked. `writes` of `log` are what no login may do then.
 pub const GROUND: &str = "
     CREATE TABLE log (id serial, what text); CREATE VIEW through AS SELECT * FROM log;
     CREATE FUNCTION writes() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'INSERT INTO school.log (what) VALUES (''x'') RETURNING 1';
@@ -183,7 +183,7 @@ async fn nothing_is_written_while_the_quota_is_used_up() {
     with_world(async |mut world| {
         block(&mut world).await;
         world.try_all(&[ATTEMPTS]).await;
-        // Whoever deletes has room again.
+        // Who deletes has room again.
         let session = world.session(By::Login).await;
         session.batch_execute("DELETE FROM school.plain; DELETE FROM school.good_parent").await.unwrap();
         world.is_watched = false;

@@ -70,7 +70,7 @@ async fn large_objects_count_for_the_tenant_that_owns_them_by_a_share_or_exactly
         assert_eq!((&small["how"], &small["least"]), (&json!("exact"), &small["bytes"]));
         assert!(bytes(&small, "bytes") < 1000, "{small}");
 
-        // What others write or own is nobody's here.
+        // What others write or own counts for no tenant here.
         database.admin.batch_execute("SELECT lo_from_bytea(0, convert_to(repeat('x', 100000), 'UTF8'))").await.unwrap();
         assert_eq!(found(&lane, &school).await, large);
         write(
@@ -85,7 +85,7 @@ async fn large_objects_count_for_the_tenant_that_owns_them_by_a_share_or_exactly
     .await;
 }
 
-/// What a former tenant left free in the file is nobody's, and empty objects take room as well.
+/// What a former tenant left free in the file counts for no tenant, and empty objects take room as well.
 #[tokio::test]
 async fn a_share_is_of_what_lives_and_many_empty_objects_take_room() {
     with_database(async |database| {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::support::{Database, Tenant, call, expect, with_database};
 
-/// The tables from which nobody deletes.
+/// The tables from which no login deletes.
 async fn closed(database: &Database, tenant: &Tenant) -> Vec<String> {
     let sql = format!(
         "SELECT coalesce(array_agg(o.oid::regclass::text ORDER BY 1), '{{}}') FROM edu_matrix_hub_schema.tenant_schemas AS t, \

@@ -40,9 +40,8 @@ pub(super) fn credentials(
     // What was issued without a login before it came after a revocation, or is the first.
     let is_first = found.is_some_and(|found| found.previous_login.is_none());
     let adopted = written.is_none().then(|| adopted(logins.told.as_ref(), wanted, found?, secret)).flatten();
-    let followed = is_withdrawn || adopted.is_some() && is_first && logins.told.is_some();
-    // A Secret of the object before may have what has leaked.
-    let is_new = logins.told.is_none() && adopted.is_none();
+    // A Secret of an object before this one may have what has leaked.
+    let came_after = if logins.told.is_some() { adopted.is_some() && is_first } else { adopted.is_none() };
     let told = written.or(adopted);
     let told = told.or_else(|| {
         let is_over = is_withdrawn || applied.success_for(&Call::EndPreviousLogin, &logins.purpose).is_some();
@@ -51,7 +50,7 @@ pub(super) fn credentials(
     let mut told = told?;
     told.next_rotation_time = told.published_time.as_ref().and_then(|time| rotation(time, wanted));
     let before = logins.told.as_ref().and_then(|before| before.revoked.as_ref());
-    let is_followed = followed || before.is_some() || is_new;
+    let is_followed = is_withdrawn || before.is_some() || came_after;
     told.revoked = wanted.revocation.clone().filter(|_| is_followed);
     Some(told)
 }

@@ -7,6 +7,7 @@ pub mod operator;
 pub mod peers;
 pub mod pooler;
 pub mod secret_policy;
+pub mod secrets;
 
 use std::{fmt::Debug, time::Duration};
 
