@@ -93,12 +93,13 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._whole_key(oid, oid) FROM PUBLIC;
 
--- Which of these objects end with the grantor by the word of a tenant, and of which. As PL/pgSQL it keeps its plan: it
--- is called for each layer of a chain that a tenant may make as long as it likes.
+-- Which of these objects end with the grantor by the word of a tenant, and of which. It keeps one plan, since it is
+-- called for each layer of a chain that a tenant may make as long as it likes.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._agreed(grantor_id uuid, keys bigint[])
 RETURNS TABLE (key bigint, grantee uuid)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $function$
 BEGIN
     RETURN QUERY
@@ -123,8 +124,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._agreed(uuid, bigint[]) FROM PUBLIC;
 
 -- What ends with a tenant, and the names of what keeps it, all as it was at one moment: a tenant that makes and drops a
--- view again and again has it in one of the two, or in neither.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ending(grantor_id uuid, namespace oid,
+-- view again and again has it in one of the two, or in neither. Both are empty unless more than `beyond` end with it.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._ending(grantor_id uuid, namespace oid, beyond integer,
                                                          OUT keys bigint[], OUT others text[])
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -134,9 +135,14 @@ BEGIN
            coalesce(array_agg(d.what) FILTER (WHERE d.what IS NOT NULL), '{}')
     INTO keys, others
     FROM edu_matrix_hub_schema._grantee_dependents(grantor_id, namespace) AS d;
+    IF cardinality(keys) <= beyond THEN
+        keys := '{}';
+        others := '{}';
+        RETURN;
+    END IF;
     others := others || ARRAY(SELECT o.name
         FROM edu_matrix_hub_schema._outside_dependents(namespace, NULL, NULL, keys) AS o (name)
         WHERE o.name IS NOT NULL);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ending(uuid, oid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._ending(uuid, oid, integer) FROM PUBLIC;

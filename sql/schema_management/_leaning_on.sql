@@ -1,9 +1,10 @@
 -- What depends on these views and functions, `leant`, but for their own parts and for temporary objects, which end with
--- their session; and in which schema it is.
+-- their session; and in which schema it is. It keeps one plan, since it is called for each layer of a chain of views.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._leaning_on(keys bigint[])
 RETURNS TABLE (leant bigint, key bigint, home oid)
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET plan_cache_mode = force_generic_plan
 AS $function$
 BEGIN
     RETURN QUERY

@@ -159,23 +159,36 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]) FROM PUBLIC;
 
--- Refuses with these names of dependents, if there are any.
+-- Refuses with these names of dependents, if there are any. What was set aside of another tenant is not removed by hand
+-- but as a whole, so the message has the statement for that.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_listed(way_out text, names text[]) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
     dependents text[];
+    set_aside  text;
 BEGIN
     SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
     FROM (SELECT DISTINCT u.name FROM unnest(names) AS u (name) WHERE u.name IS NOT NULL) AS d;
-    IF dependents <> '{}' THEN
-        PERFORM edu_matrix_hub_schema._refuse('dependents',
-            format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents),
-                   array_to_string(dependents[:10], ', '),
-                   CASE WHEN cardinality(dependents) > 10 THEN ', ...' ELSE '' END, way_out),
-            jsonb_build_object('dependents', dependents[:50], 'dependent_count', cardinality(dependents)));
+    IF dependents = '{}' THEN
+        RETURN;
     END IF;
+    SELECT string_agg(format('; "%s" is what was set aside of schema "%s": bring that back, or remove it for good, and '
+                             'call again while it says partial: SELECT * FROM '
+                             'edu_matrix_hub_schema.purge_schema_backup(%L)', s.location, s.schema_name, s.id), '')
+    INTO set_aside
+    FROM (SELECT b.location, b.schema_name, b.id
+          FROM edu_matrix_hub_schema.schema_backups AS b
+          WHERE b.method = 'SetAside' AND b.state IN ('complete', 'purging')
+            AND EXISTS (SELECT FROM unnest(dependents[:10]) AS d (name)
+                        WHERE starts_with(d.name, quote_ident(b.location) || '.'))
+          ORDER BY b.location LIMIT 3) AS s;
+    PERFORM edu_matrix_hub_schema._refuse('dependents',
+        format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents),
+               array_to_string(dependents[:10], ', '),
+               CASE WHEN cardinality(dependents) > 10 THEN ', ...' ELSE '' END, way_out) || coalesce(set_aside, ''),
+        jsonb_build_object('dependents', dependents[:50], 'dependent_count', cardinality(dependents)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_listed(text, text[]) FROM PUBLIC;

@@ -74,7 +74,7 @@ BEGIN
                    'ALTER SCHEMA %I OWNER TO %I',
                    pg_get_userbyid(holder), tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
-    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(tenant.id, namespace) AS e;
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(tenant.id, namespace, NULL) AS e;
     PERFORM edu_matrix_hub_schema._refuse_listed('remove them, or let the tenant stay (deletionPolicy: Retain)',
                                                  ending.others);
     -- First, so that no session of the tenant's own can hold up what follows.

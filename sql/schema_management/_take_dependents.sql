@@ -238,11 +238,10 @@ DECLARE
     most   CONSTANT integer := edu_matrix_hub_schema._dependents_at_once();
     ending record;
 BEGIN
-    IF (SELECT count(*) <= most FROM edu_matrix_hub_schema._grantee_dependents(grantor.id, namespace) AS d
-        WHERE d.key IS NOT NULL) THEN
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(grantor.id, namespace, most) AS e;
+    IF ending.keys = '{}' THEN
         RETURN 0;
     END IF;
-    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(grantor.id, namespace) AS e;
     PERFORM edu_matrix_hub_schema._refuse_listed('remove them, or let the tenant stay (deletionPolicy: Retain)',
                                                  ending.others);
     RETURN cardinality(ending.keys) - jsonb_array_length(edu_matrix_hub_schema._take_dependents(
@@ -293,7 +292,7 @@ AS $function$
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._gone_for_good(uuid) FROM PUBLIC;
 
--- The same of what was made in the moment in which the schema was set aside, before that is removed for good: returns
+-- Removes what was made in the moment in which the schema was set aside, before that is removed for good, and returns
 -- how many are left for further calls.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._take_late_dependents(
     grantor edu_matrix_hub_schema.tenant_schemas, namespace oid, backup_id uuid, requested_by text
@@ -308,7 +307,7 @@ BEGIN
     IF remaining > 0 THEN
         RETURN remaining;
     END IF;
-    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(grantor.id, namespace) AS e;
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(grantor.id, namespace, NULL) AS e;
     IF ending.keys <> '{}' THEN
         PERFORM edu_matrix_hub_schema._refuse_listed('remove them, and call again', ending.others);
         PERFORM edu_matrix_hub_schema._take_dependents(grantor, namespace, backup_id, ending.keys, requested_by);

@@ -107,7 +107,8 @@ BEGIN
             ('_drop_tenant_roles', 'schema_id uuid', true, 0),
             ('_due_rights', 'reader oid, writer oid, is_routine boolean, acl aclitem[], owner oid', true, 0),
             ('_empty_views', 'tenant_id uuid, refs jsonb, changed jsonb', true, 0),
-            ('_ending', 'grantor_id uuid, namespace oid, OUT keys bigint[], OUT others text[]', true, 0),
+            ('_ending', 'grantor_id uuid, namespace oid, beyond integer, '
+             'OUT keys bigint[], OUT others text[]', true, 0),
             ('_end_holders', 'tenant edu_matrix_hub_schema.tenant_schemas, key bigint', true, 0),
             ('_end_idle_sessions', 'tenant_id uuid, started timestamp with time zone', true, 0),
             ('_end_idle_transactions', 'started timestamp with time zone', true, 0),

@@ -310,3 +310,34 @@ async fn a_view_over_two_tenants_comes_back_with_the_second() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_materialized_view_that_was_set_aside_keeps_the_tenant_and_is_told_with_what_removes_it() {
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        database.as_owner(&reporting, "CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM school.pupils").await;
+        let first = set_aside(&database, &reporting).await;
+        expect(&first, "success");
+        let location = first["detail"]["location"].as_str().unwrap();
+        let message = refused(&database, &school).await;
+        assert!(message.contains(&format!("{location}.counted")), "{message}");
+        assert!(message.contains("set aside of schema \"reporting\""), "{message}");
+
+        // Brought back, it ends with the tenant like any other.
+        let options = json!({ "backup_id": first["detail"]["backup_id"], "owner": owner("reporting") });
+        expect(&call(&database.operator().await, "restore_tenant_schema", &options).await, "success");
+        let answer = set_aside(&database, &school).await;
+        expect(&answer, "success");
+        assert_eq!(answer["detail"]["dependents"].as_array().unwrap().len(), 1, "{answer}");
+        restore(&database, &answer["detail"]["backup_id"]).await;
+
+        database.as_owner(&reporting, "CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM school.pupils").await;
+        expect(&set_aside(&database, &reporting).await, "success");
+        let message = refused(&database, &school).await;
+        let (_, command) = message.split_once("says partial: ").unwrap();
+        let removed = format!("SELECT status FROM ({command}) AS p");
+        while database.one::<String>(&removed).await == "partial" {}
+        expect(&set_aside(&database, &school).await, "success");
+    })
+    .await;
+}

@@ -188,7 +188,7 @@ reasons! {
         "Type the command in the message, which sets the annotation `edumatrixhub.io/rebind` on the `TenantDatabase`."
     DependentsExist Stalled
         "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it, but for views and functions of tenants that have a grant of it."
-        "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
+        "Remove the objects that the message lists, those that were set aside by its statement, or set `deletionPolicy: Retain`."
     DriftNotRepairable Stalled
         "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."
         "Run the statement in the message as a role that may."

@@ -15,7 +15,8 @@ pub(super) fn dependents(desired: &Desired, row: &TenantRow) -> Option<Effect> {
     let unheard = taken.iter().any(|taken| {
         matches!(taken.state, TakenWord::Left | TakenWord::Gone) && taken.request.as_ref() != Some(&request)
     });
-    let step = Step::RemakeDependents { owner_uid: desired.owner.uid.clone(), request, cut_off: None, what: due };
-    let is_due = matches!(&step, Step::RemakeDependents { what, .. } if !what.is_empty());
-    (is_due || unheard).then(|| Effect::Try(vec![step]))
+    (!due.is_empty() || unheard).then(|| {
+        let owner_uid = desired.owner.uid.clone();
+        Effect::Try(vec![Step::RemakeDependents { owner_uid, request, cut_off: None, what: due }])
+    })
 }
