@@ -48,6 +48,7 @@ BEGIN
         END IF;
         own_row := own.document || jsonb_build_object('schema_exists', own.absence IS NULL,
                                                       'absence', own.absence, 'drift', own.drift,
+                                                      'taken', edu_matrix_hub_schema._taken(own_id),
                                                       'grants', (
                 SELECT g.grants FROM edu_matrix_hub_schema._grant_states(ARRAY[own_id]) AS g));
         IF own.absence IS NULL AND (request ->> 'measure')::boolean THEN

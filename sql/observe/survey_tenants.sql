@@ -207,12 +207,15 @@ BEGIN
                        next.large_objects,
                        CASE WHEN (next.size_estimate ->> 'told')::boolean THEN next.size_estimate - 'seen' END,
                        nullif(coalesce(nullif(i.status, 'active'), i.source_status), 'active'), t.isolation,
-                       s.digest, s.table_count, s.uncovered, s.uncovered_count, s.forced
+                       s.digest, s.table_count, s.uncovered, s.uncovered_count, s.forced, lost.states
                    ), 0) AS reported
             FROM next
             JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = next.id
             LEFT JOIN edu_matrix_hub_schema.institutions AS i ON i.id = t.institution_id
             LEFT JOIN edu_matrix_hub_schema.tenant_row_security AS s ON s.schema_id = t.id
+            LEFT JOIN (
+                SELECT o.schema_id, string_agg(o.state, ' ' ORDER BY o.id) AS states
+                FROM edu_matrix_hub_schema.taken_states AS o GROUP BY o.schema_id) AS lost ON lost.schema_id = t.id
             LEFT JOIN (
                 SELECT w.schema_id, string_agg(w.job, ' ' ORDER BY w.job) AS jobs, max(w.backup) AS backup
                 FROM (SELECT j.schema_id, j.id || j.state AS job, NULL AS backup
@@ -298,6 +301,7 @@ BEGIN
         SELECT answer || jsonb_build_object('tenants', coalesce(jsonb_agg(
             r.document || jsonb_build_object('schema_exists', n.oid IS NOT NULL, 'drift', t.drift,
                 'grants', g.grants,
+                'taken', CASE WHEN x.schema_id IS NOT NULL THEN edu_matrix_hub_schema._taken(t.id) END,
                 'absence', CASE WHEN n.oid IS NULL THEN edu_matrix_hub_schema._schema_absence(t) END)), '[]'))
         INTO answer
         FROM edu_matrix_hub_schema.tenant_schemas AS t
@@ -306,6 +310,8 @@ BEGIN
         LEFT JOIN edu_matrix_hub_schema._grant_states(
             ARRAY(SELECT DISTINCT d.schema_id FROM edu_matrix_hub_schema.tenant_grants AS d
                   WHERE everything OR d.schema_id = ANY (changed))) AS g ON g.schema_id = t.id
+        LEFT JOIN (SELECT DISTINCT o.schema_id FROM edu_matrix_hub_schema.taken_dependents AS o) AS x
+          ON x.schema_id = t.id
         WHERE t.status <> 'dropped' AND (everything OR t.id = ANY (changed));
 
         answer := answer || jsonb_build_object('expiry', edu_matrix_hub_schema._held_backups(options),
@@ -416,7 +422,8 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_schema(oid, integer) FROM PUBLIC;
 
--- Removes old rows of the log, once an hour and a bounded number, but never the last one of a kind about a tenant.
+-- Removes old rows of the log, once an hour and a bounded number, but never the last one of a kind about a tenant; and
+-- what ended with tenants that were removed for good as long ago.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._prune_log() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -437,6 +444,7 @@ BEGIN
                             AND newer.type = old.type AND newer.id > old.id)
             ORDER BY old.started_at
             LIMIT 5000);
+        DELETE FROM edu_matrix_hub_schema.taken_dependents AS d WHERE d.gone_at < now() - keep_for;
     END IF;
 END
 $function$;

@@ -76,6 +76,10 @@ ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS shared
 -- _look_at_isolation); null when nobody looked.
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS isolation jsonb;
 ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS isolation_at timestamptz;
+-- The tenants that have a grant of it, or had one. By holding one, a tenant agrees that its views and functions over
+-- this one's tables end with these (see _take_dependents); also those that it made while it had a grant that has ended
+-- since.
+ALTER TABLE edu_matrix_hub_schema.tenant_schemas ADD COLUMN IF NOT EXISTS granted_to uuid[] NOT NULL DEFAULT '{}';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_schema_name_key
     ON edu_matrix_hub_schema.tenant_schemas (schema_name) WHERE status <> 'dropped';
 CREATE UNIQUE INDEX IF NOT EXISTS tenant_schemas_institution_id_key

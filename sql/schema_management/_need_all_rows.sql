@@ -25,6 +25,7 @@ BEGIN
             OR row_security_active('edu_matrix_hub_schema.quota_files'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grants'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_grantees'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.taken_dependents'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_row_security'::regclass)
             OR row_security_active('edu_matrix_hub_schema.row_security_objects'::regclass)
             OR row_security_active('edu_matrix_hub_schema.institutions'::regclass)

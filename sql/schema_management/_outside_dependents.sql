@@ -9,7 +9,10 @@
 -- directions: queries of a parent read its children, wherever they are.
 --
 -- With `objects` (numbers in `catalog`) it is asked of these alone, and of what in the schema would fall with them.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid, catalog oid, objects oid[])
+-- `besides` are dependents that do not count (_whole_key): they are removed with it.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._outside_dependents(oid, oid, oid[]);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._outside_dependents(namespace oid, catalog oid, objects oid[],
+                                                                     besides bigint[] DEFAULT '{}')
 RETURNS SETOF text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -58,6 +61,7 @@ BEGIN
           AND home.oid IS DISTINCT FROM 'pg_toast'::regnamespace
           -- A temporary object ends with its session. No other could remove it, and the next one is soon made.
           AND NOT EXISTS (SELECT FROM pg_namespace AS n WHERE n.oid = home.oid AND left(n.nspname, 8) = 'pg_temp_')
+          AND (besides = '{}' OR edu_matrix_hub_schema._whole_key(d.classid, d.objid) <> ALL (besides))
     )
     SELECT DISTINCT CASE o.classid
         WHEN 'pg_constraint'::regclass THEN coalesce(
@@ -101,7 +105,7 @@ BEGIN
     ORDER BY 1;
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid, oid, oid[]) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._outside_dependents(oid, oid, oid[], bigint[]) FROM PUBLIC;
 
 -- The extensions that stand in a schema, and what of them lives in no schema, such as an access method.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._schema_extensions(namespace oid)
@@ -148,18 +152,43 @@ CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_dependents(namespace oi
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-DECLARE
-    dependents text[];
 BEGIN
-    SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
-    FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects) AS d (name);
-    IF dependents <> '{}' THEN
-        PERFORM edu_matrix_hub_schema._refuse('dependents',
-            format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents),
-                   array_to_string(dependents[:10], ', '),
-                   CASE WHEN cardinality(dependents) > 10 THEN ', ...' ELSE '' END, way_out),
-            jsonb_build_object('dependents', dependents[:50], 'dependent_count', cardinality(dependents)));
-    END IF;
+    PERFORM edu_matrix_hub_schema._refuse_listed(way_out, ARRAY(
+        SELECT d.name FROM edu_matrix_hub_schema._outside_dependents(namespace, catalog, objects) AS d (name)));
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_dependents(oid, text, oid, oid[]) FROM PUBLIC;
+
+-- Refuses with these names of dependents, if there are any. What was set aside of another tenant is not removed by hand
+-- but as a whole, so the message has the statement for that.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_listed(way_out text, names text[]) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    dependents text[];
+    set_aside  text;
+BEGIN
+    SELECT coalesce(array_agg(d.name ORDER BY d.name), '{}') INTO dependents
+    FROM (SELECT DISTINCT u.name FROM unnest(names) AS u (name) WHERE u.name IS NOT NULL) AS d;
+    IF dependents = '{}' THEN
+        RETURN;
+    END IF;
+    SELECT string_agg(format('; "%s" is what was set aside of schema "%s": bring that back, or remove it for good, and '
+                             'call again while it says partial: SELECT * FROM '
+                             'edu_matrix_hub_schema.purge_schema_backup(%L)', s.location, s.schema_name, s.id), '')
+    INTO set_aside
+    FROM (SELECT b.location, b.schema_name, b.id
+          FROM edu_matrix_hub_schema.schema_backups AS b
+          WHERE b.method = 'SetAside' AND b.state IN ('complete', 'purging')
+            AND EXISTS (SELECT FROM unnest(dependents[:10]) AS d (name)
+                        WHERE starts_with(d.name, quote_ident(b.location) || '.'))
+          ORDER BY b.location LIMIT 3) AS s;
+    PERFORM edu_matrix_hub_schema._refuse('dependents',
+        format('%s objects outside it depend on it (%s%s); %s', cardinality(dependents),
+               array_to_string(dependents[:10], ', '),
+               CASE WHEN cardinality(dependents) > 10 THEN ', ...' ELSE '' END, way_out) || coalesce(set_aside, ''),
+        jsonb_build_object('dependents', dependents[:50], 'dependent_count', cardinality(dependents)));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_listed(text, text[]) FROM PUBLIC;

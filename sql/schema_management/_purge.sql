@@ -21,6 +21,7 @@ DECLARE
     namespace     oid;
     owner         text;
     part          text;
+    remaining     integer;
     error_message text;
     error_detail  text;
     error_state   text;
@@ -56,6 +57,18 @@ BEGIN
             PERFORM edu_matrix_hub_schema._refuse('not_owner',
                 format('schema "%s" belongs to role "%s" now and is not what was backed up; rename it, and call again',
                        backup.location, owner));
+        END IF;
+        IF backup.method = 'SetAside' AND tenant.status = 'dropped' AND backup.state <> 'purging' THEN
+            remaining := edu_matrix_hub_schema._take_late_dependents(tenant, namespace, backup.id, requested_by);
+            IF remaining > 0 THEN
+                PERFORM edu_matrix_hub_schema._log(backup.schema_id, 'purge', 'partial', requested_by, started, attempt,
+                                                   jsonb_build_object('backup_id', backup.id));
+                RETURN edu_matrix_hub_schema._result('partial',
+                    format('of backup "%s": %s views and functions of those that have a grant of it are still there; '
+                           'commit, and call again', backup.location, remaining), backup.schema_id,
+                    jsonb_build_object('backup_id', backup.id));
+            END IF;
+            PERFORM edu_matrix_hub_schema._gone_for_good(tenant.id);
         END IF;
         UPDATE edu_matrix_hub_schema.schema_backups AS b SET state = 'purging', updated_at = clock_timestamp()
         WHERE b.id = backup.id AND b.state <> 'purging';

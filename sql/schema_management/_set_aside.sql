@@ -5,7 +5,8 @@
 --
 -- References of the schema to others are recorded and taken away, so that what is set aside blocks no living tenant;
 -- one that cannot be taken away is left and named, for it must not decide whether a tenant can be dropped. References
--- of others to it there are none, or it is refused. The tenant's roles stay, without login and without foreign members,
+-- of others to it there are none, or it is refused; but for views and functions of tenants that have a grant of it,
+-- which end with it (_take_dependents). The tenant's roles stay, without login and without foreign members,
 -- until the backup is purged; the schema itself becomes ours, so that no user who kept one of them can come into it.
 -- A schema that is gone leaves nothing to set aside: the tenant just ends, and so do its roles. One that only has
 -- another name, or may be there without being known, does not end its tenant.
@@ -41,6 +42,8 @@ DECLARE
     roles_note text;
     pids       integer[];
     acting     jsonb;
+    ending     record;
+    dependents jsonb;
 BEGIN
     PERFORM edu_matrix_hub_schema._cancel_jobs(tenant.id, NULL, true);
     SELECT n.oid, n.nspowner INTO namespace, holder FROM pg_namespace AS n
@@ -55,6 +58,7 @@ BEGIN
         SET status = 'dropped', dropped_at = now(), updated_at = now(), table_count = 0, storage_used = 0, drift = '[]',
             large_objects = NULL, growth = NULL
         WHERE t.id = tenant.id;
+        PERFORM edu_matrix_hub_schema._gone_for_good(tenant.id);
         PERFORM edu_matrix_hub_schema._close_tenant_logins(tenant.id);
         BEGIN
             PERFORM edu_matrix_hub_schema._drop_tenant_roles(tenant.id);
@@ -70,8 +74,9 @@ BEGIN
                    'ALTER SCHEMA %I OWNER TO %I',
                    pg_get_userbyid(holder), tenant.owner_role, tenant.schema_name, tenant.owner_role));
     END IF;
-    PERFORM edu_matrix_hub_schema._refuse_dependents(namespace,
-        'remove them, or let the tenant stay (deletionPolicy: Retain)', NULL, NULL);
+    SELECT e.keys, e.others INTO ending FROM edu_matrix_hub_schema._ending(tenant.id, namespace, NULL) AS e;
+    PERFORM edu_matrix_hub_schema._refuse_listed('remove them, or let the tenant stay (deletionPolicy: Retain)',
+                                                 ending.others);
     -- First, so that no session of the tenant's own can hold up what follows.
     sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
     SELECT coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(r))), '[]') INTO refs
@@ -106,12 +111,14 @@ BEGIN
     PERFORM edu_matrix_hub_schema._grant_tenant_owner(tenant.id);
     SELECT * INTO refs, refs_left FROM edu_matrix_hub_schema._take_references(tenant.id, refs);
     refs_left := refs_left || edu_matrix_hub_schema._staying_references(namespace);
+    -- After these: what in the schema depends on a view of a grantee's is empty by now.
+    dependents := edu_matrix_hub_schema._take_dependents(tenant, namespace, backup, ending.keys, requested_by);
     manifest := jsonb_build_object(
         'format', 1, 'method', 'SetAside', 'schema', tenant.schema_name, 'schema_id', tenant.id,
         'set_aside_at', clock_timestamp(), 'server_version_num', current_setting('server_version_num')::integer,
         'status', tenant.status, 'access', tenant.access, 'grants', grants, 'saved_acl', tenant.saved_acl,
         'logins_closed', sessions -> 'closed', 'closed_logins', to_jsonb(tenant.closed_logins),
-        'members', members, 'references', refs, 'references_left', refs_left,
+        'members', members, 'references', refs, 'references_left', refs_left, 'dependents', dependents,
         'roles', edu_matrix_hub_schema._role_numbers(tenant, members, grants),
         'publications', edu_matrix_hub_schema._publications(namespace),
         'tables', edu_matrix_hub_schema._tables_of(namespace));
@@ -138,6 +145,7 @@ BEGIN
                               'size_bytes', measured.bytes, 'table_count', measured.tables,
                               'ended', sessions -> 'ended', 'not_ended', sessions -> 'not_ended',
                               'shared_with', sessions -> 'shared_with', 'references_left', refs_left, 'acting', acting,
+                              'dependents', dependents,
                               'members_left', (SELECT coalesce(jsonb_agg(m.value), '[]')
                                                FROM jsonb_array_elements(members) AS m (value)
                                                WHERE (m.value ->> 'left')::boolean));

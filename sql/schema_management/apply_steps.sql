@@ -38,6 +38,7 @@ BEGIN
             WHEN 'set_row_security' THEN result := edu_matrix_hub_schema.set_row_security(step -> 'options');
             WHEN 'withdraw_credential' THEN result := edu_matrix_hub_schema.withdraw_credential(step -> 'options');
             WHEN 'set_tenant_grants' THEN result := edu_matrix_hub_schema.set_tenant_grants(step -> 'options');
+            WHEN 'remake_dependents' THEN result := edu_matrix_hub_schema.remake_dependents(step -> 'options');
             WHEN 'adopt_backup' THEN result := edu_matrix_hub_schema.adopt_backup(step -> 'options');
             WHEN 'request_backup' THEN result := edu_matrix_hub_schema.request_backup(step -> 'options');
             WHEN 'request_purge' THEN result := edu_matrix_hub_schema.request_purge(step -> 'options');

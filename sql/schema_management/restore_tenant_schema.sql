@@ -92,6 +92,10 @@ BEGIN
         IF owner IS NOT NULL AND edu_matrix_hub_schema._leaves_namespace(former, owner) THEN
             PERFORM edu_matrix_hub_schema._withdraw(tenant);
         END IF;
+        -- Grantees make again what ended with it, each for itself. What needed more than one of its givers is tried
+        -- again with each that comes back.
+        UPDATE edu_matrix_hub_schema.taken_dependents AS d SET note = NULL
+        WHERE d.schema_id = ANY (tenant.granted_to) AND d.note IS NOT NULL AND d.remake <> '{}';
         changed := edu_matrix_hub_schema._remake_references(backup, coalesce((options ->> 'cut_off')::bigint, 0),
                                                              coalesce(options ->> 'references' = 'all', false));
         UPDATE edu_matrix_hub_schema.schema_backups AS b

@@ -24,6 +24,7 @@ DECLARE
     facts        jsonb;
     queued       uuid;
     strangers    integer;
+    remaining    integer;
     error_detail text;
 BEGIN
     BEGIN
@@ -73,6 +74,15 @@ BEGIN
                                'taken away in turns; call again', tenant.schema_name, strangers), tenant.id);
                 END IF;
             END IF;
+            remaining := (SELECT edu_matrix_hub_schema._dependents_in_turns(tenant, n.oid, requester)
+                          FROM pg_namespace AS n
+                          WHERE n.oid = tenant.schema_oid AND n.nspname = tenant.schema_name);
+            IF remaining > 0 THEN
+                RETURN edu_matrix_hub_schema._result('busy',
+                    format('schema "%s" is not set aside yet: %s views and functions of those that have a grant of it '
+                           'are still there, which are removed in turns; call again', tenant.schema_name, remaining),
+                    tenant.id);
+            END IF;
             facts := edu_matrix_hub_schema._set_aside(tenant, (options ->> 'expire_after_days')::integer, requester);
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET deletion_requested_at = (options ->> 'deleted_at')::timestamptz WHERE t.id = tenant.id;
@@ -101,6 +111,11 @@ BEGIN
              THEN format('schema "%s" was missing, the tenant has ended', tenant.schema_name)
              ELSE format('schema "%s" is set aside as "%s"', tenant.schema_name, facts ->> 'location') END
         || CASE WHEN queued IS NOT NULL THEN ', its removal is queued' ELSE '' END
+        || CASE WHEN jsonb_array_length(facts -> 'dependents') > 0
+                THEN '; views and functions of those that have a grant of it were removed, and are made again when it '
+                     'comes back: ' || edu_matrix_hub_schema._first_names((
+                         SELECT jsonb_agg(d.value -> 'name')
+                         FROM jsonb_array_elements(facts -> 'dependents') AS d (value))) ELSE '' END
         || coalesce(edu_matrix_hub_schema._shared_text(facts -> 'shared_with'), '')
         || coalesce(edu_matrix_hub_schema._acting_text(facts -> 'acting'), '')
         || coalesce('; what it refers to cannot be dropped before it is, since these were left: '

@@ -48,6 +48,9 @@ BEGIN
         ELSIF changed OR facts -> 'given' <> '[]' THEN
             UPDATE edu_matrix_hub_schema.tenant_schemas AS t
             SET fingerprint = NULL, reported = NULL, updated_at = now() WHERE t.id = tenant.id;
+            -- What a grantee lacked a right for may be made again now.
+            UPDATE edu_matrix_hub_schema.taken_dependents AS d SET note = NULL
+            WHERE d.grantor_id = tenant.id AND d.note IS NOT NULL AND d.remake <> '{}';
         END IF;
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -178,6 +181,13 @@ AS $function$
     FROM edu_matrix_hub_schema.tenant_grant_targets AS w
     WHERE g.schema_id = $1 AND w.schema_id = $1 AND w.n = g.n AND g.to_role IS NOT NULL AND g.role_oid IS NULL
       AND w.reading IS NOT NULL;
+    UPDATE edu_matrix_hub_schema.tenant_schemas AS t
+    SET granted_to = t.granted_to || n.grantees
+    FROM (SELECT array_agg(DISTINCT w.grantee_id) AS grantees
+          FROM edu_matrix_hub_schema.tenant_grant_targets AS w
+          JOIN edu_matrix_hub_schema.tenant_schemas AS o ON o.id = w.schema_id AND w.grantee_id <> ALL (o.granted_to)
+          WHERE w.schema_id = $1) AS n
+    WHERE t.id = $1 AND n.grantees IS NOT NULL;
     INSERT INTO edu_matrix_hub_schema.tenant_grantees (schema_id, role_oid)
     SELECT r.schema_id, r.oid FROM edu_matrix_hub_schema._granted_roles(ARRAY[$1]) AS r
     ON CONFLICT DO NOTHING

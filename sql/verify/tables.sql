@@ -35,6 +35,8 @@ BEGIN
             ('quota_files', 'table'),
             ('tenant_grants', 'table'),
             ('tenant_grantees', 'table'),
+            ('taken_dependents', 'table'),
+            ('taken_states', 'view'),
             ('tenant_row_security', 'table'),
             ('row_security_objects', 'table'),
             ('lane_lock', 'table'),

@@ -18,6 +18,7 @@ mod lane;
 mod row_security;
 mod step;
 mod survey;
+mod taken;
 mod tenant;
 mod words;
 
@@ -38,6 +39,7 @@ pub use lane::{Beat, Contest, HeldBackups, Installation, LaneClaim, Party, Quiet
 pub use row_security::{RowSecurity, RowSecurityRow, RowSecurityState, Uncovered};
 pub use step::{Brake, Call, Caller, ConfigChange, Purpose, Quota, Step, Withdrawal, document};
 pub use survey::{Asked, ChangedBackup, InstitutionTable, LivePartDue, SurveyAnswer, Surveyed, ToBringBack};
+pub use taken::{TakenRow, TakenWord};
 pub use tenant::{
     Drift, ForeignTables, InstitutionSource, LargeObjects, LargeObjectsHow, LastBackup, LastOperation, Measured,
     SizeEstimate, TenantAnswer, TenantQuestion, TenantRow,

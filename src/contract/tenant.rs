@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Absence, AccessCause, AccessWord, Adoption, Bearer, Claim, ConfigDigest, CredentialRow, GrantRow, Hole,
     InstitutionStatus, JobRow, OperationStatus, OperationType, Owner, Purpose, RowSecurityRow, RowStatus, SetAside,
-    Tombstone,
+    TakenRow, Tombstone,
 };
 use crate::{
     api::{TenantDatabase, tenant_schema::Roles},
@@ -183,6 +183,9 @@ pub struct TenantRow {
     /// What it gives to others, if it gives anything; former releases do not tell it.
     #[serde(default)]
     pub grants: Option<Box<[GrantRow]>>,
+    /// What ended with tenants that gave it grants, if anything did; former releases do not tell it.
+    #[serde(default)]
+    pub taken: Option<Box<[TakenRow]>>,
     /// Its policies on tables, if it asks for any; former releases do not tell them.
     #[serde(default)]
     pub row_security: Option<Box<RowSecurityRow>>,

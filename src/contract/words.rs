@@ -206,6 +206,8 @@ words! {
         RequestPurge = "request_purge",
         /// What was set aside is a tenant's schema again.
         Restore = "restore",
+        /// Views and functions that had ended with another tenant were made again.
+        RemakeDependents = "remake_dependents",
         /// A schema was set aside.
         SetAside = "set_aside",
         /// What a login may was changed.
@@ -220,6 +222,8 @@ words! {
         SetTenantConfig = "set_tenant_config",
         /// All tenants were looked at.
         SurveyTenants = "survey_tenants",
+        /// Views and functions ended with a tenant that gave a grant.
+        TakeDependents = "take_dependents",
         /// Another cluster's database was taken over.
         TakeOver = "take_over",
         /// A tenant's logins were closed for good.

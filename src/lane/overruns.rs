@@ -20,13 +20,13 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 #[derive(Debug, Default)]
 pub struct Overruns(HashMap<String, (u32, Instant)>);
 
-/// By what a call is remembered; nothing if it restores nothing.
+/// By what a call is remembered; nothing if it runs no code of a tenant's.
 #[must_use]
 pub fn key(uid: Option<&str>, steps: &[Step]) -> Option<String> {
     let calls = |call: &Call| steps.iter().any(|step| step.call() == *call);
     match uid {
         _ if calls(&Call::BringBack) => Some(Call::BringBack.to_string()),
-        Some(uid) if calls(&Call::RestoreTenantSchema) => Some(uid.to_owned()),
+        Some(uid) if calls(&Call::RestoreTenantSchema) || calls(&Call::RemakeDependents) => Some(uid.to_owned()),
         _ => None,
     }
 }

@@ -71,6 +71,12 @@ pub fn one_of_each() -> Vec<Step> {
             }],
             request: Some(text("now")),
         },
+        Step::RemakeDependents {
+            owner_uid: text("uid"),
+            request: text("now"),
+            cut_off: Some(1),
+            what: vec![text("1 view or function")],
+        },
         Step::IssueCredential {
             owner_uid: text("uid"),
             purpose: Purpose::Connection,

@@ -8,6 +8,7 @@ use crate::support::{server, with_database};
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("_build_tenant_schema", INJECTION, "what is joined to the statement is a constant, and its parts are %I and %L"),
     ("_cover_table", INJECTION, "the table is %I.%I, tests are _policy_test's, and roles are quoted one by one"),
+    ("_drop_dependents", INJECTION, "the kind is one of four, and names are _dependent_name's, which quotes them"),
     ("_drop_inside", INJECTION, "kind is a constant and names are of the catalogue, quoted, both from _purge_part"),
     ("_drop_tenant_roles", "the expression is not SQL injection safe", "roles are %I, one statement for each"),
     ("_empty_views", INJECTION, "the statement is _outside_references', whose names are %I"),
@@ -21,6 +22,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("_grant_to_new_roles", INJECTION, "names are %I.%I or _routine_name's, and what failed is granted one by one"),
     ("_institution_in_source", INJECTION, "the table is %I.%I, and the type one of three that are listed"),
     ("_keep", INJECTION, "only _role_command and _as_keeper call it, and who writes the statements quotes every name"),
+    ("_lock_dependent", INJECTION, "the kind is one of four, and names are _dependent_name's, which quotes them"),
     ("_lock_tables", INJECTION, "names are regclass as text, which quotes them"),
     (
         "_make_snapshot",

@@ -49,7 +49,17 @@ fn every_file_is_installed_and_everything_in_it_is_verified() {
     assert_eq!(installed, there);
     assert_eq!(
         names("verify"),
-        ["bootstrap.sql", "columns.sql", "functions.sql", "tables.sql", "views.sql"].map(str::to_owned).into()
+        [
+            "_columns.sql",
+            "bootstrap.sql",
+            "columns.sql",
+            "columns_of_work.sql",
+            "functions.sql",
+            "tables.sql",
+            "views.sql"
+        ]
+        .map(str::to_owned)
+        .into()
     );
 
     let texts: Vec<_> = FILES.iter().map(|(_, text)| *text).collect();
@@ -106,11 +116,14 @@ async fn applied_twice_it_changes_nothing_and_every_file_verifies() {
 /// roles their names are, and when the functions of role keepers were told actions and
 /// the owner role was a member of their parents.
 const FORMER: &str = "
+    DROP VIEW edu_matrix_hub_schema.taken_states;
+    DROP FUNCTION edu_matrix_hub_schema._rights_again;
+    DROP TABLE edu_matrix_hub_schema.taken_dependents;
     DROP VIEW edu_matrix_hub_schema.tenant_rows, edu_matrix_hub_schema.tenant_fingerprints, edu_matrix_hub_schema.schema_activity,
         edu_matrix_hub_schema.tenant_grant_targets, edu_matrix_hub_schema.our_roles, edu_matrix_hub_schema.migration_logins;
     ALTER TABLE edu_matrix_hub_schema.tenant_schemas DROP COLUMN taken_over, DROP COLUMN schema_oid, DROP COLUMN owner_role_oid,
         DROP COLUMN reader_role_oid, DROP COLUMN writer_role_oid, DROP COLUMN owner_namespace_uid, DROP COLUMN login_oids,
-        DROP COLUMN shared_with;
+        DROP COLUMN shared_with, DROP COLUMN granted_to;
     ALTER TABLE edu_matrix_hub_schema.schema_backups DROP COLUMN location_oid, DROP COLUMN object_namespace_uid;
     ALTER TABLE edu_matrix_hub_schema.role_keepers DROP COLUMN role_oid;
     ALTER TABLE edu_matrix_hub_schema.installation DROP COLUMN registry_oid, DROP COLUMN system_identifier;

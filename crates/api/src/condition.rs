@@ -32,6 +32,8 @@ pub enum ConditionType {
     Isolated,
     /// The policies of `spec.rowLevelSecurity` are in force, and nothing reads or writes past them.
     RowSecurity,
+    /// The tenant's views and functions over the tables of others, which ended with one of these, are there again.
+    GrantedViews,
 }
 
 /// Whether `Ready` holds.
@@ -91,6 +93,7 @@ impl ConditionType {
             Self::Paused => "Paused",
             Self::Isolated => "Isolated",
             Self::RowSecurity => "RowSecurity",
+            Self::GrantedViews => "GrantedViews",
         }
     }
 }

@@ -74,6 +74,8 @@ event_reasons! {
     CredentialRevoked Warning "A tenant's logins were closed and their sessions ended at once: a user revoked the password, or the spec asks for no Secret, or a session from before a revocation came in."
     NotIsolated Warning "The tenant's roles may do something beyond its schema; the message has the statement that takes it back."
     PastPolicies Warning "Something reads or writes past the policies of `spec.rowLevelSecurity`, or a table cannot have them; the message names it."
+    ViewsRemoved Warning "Views and functions of the tenant over the tables of one that gave it a grant were removed when that was set aside; the message names them."
+    ViewsRemade Normal "Views and functions that had ended with another tenant were made again when that was back; the message names them, and those that could not be."
     QuotaWarning Warning "The tenant now uses more of its quota than `spec.quota.warningPercent`."
     QuotaExceeded Warning "The tenant now uses more than its quota."
     SetAside Normal "The schema of a deleted tenant was set aside whole; the message names it."

@@ -187,8 +187,8 @@ reasons! {
         "The database was restored from a dump or its server upgraded, and it is not known any more which schema is whose. Nothing of the tenants is touched."
         "Type the command in the message, which sets the annotation `edumatrixhub.io/rebind` on the `TenantDatabase`."
     DependentsExist Stalled
-        "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it."
-        "Remove the objects that the message lists, or set `deletionPolicy: Retain`."
+        "Objects outside the schema depend on it, such as foreign keys or views. They are never dropped with it, but for views and functions of tenants that have a grant of it."
+        "Remove the objects that the message lists, those that were set aside by its statement, or set `deletionPolicy: Retain`."
     DriftNotRepairable Stalled
         "A user changed owner, grants or roles of the tenant in a way that the operator may not repair."
         "Run the statement in the message as a role that may."
@@ -234,6 +234,12 @@ reasons! {
     PoliciesPending RowSecurity
         "Not every table has its policies yet: there are many, or a session holds one."
         "Wait; if it lasts, end the session that holds the table in the message."
+    GrantorAway GrantedViews
+        "Views and functions of the tenant over the tables of one that gives it a grant were removed when that was set aside, and are made again when it comes back and its grant is in force."
+        "Nothing; or make what the application needs over other tables."
+    NotMadeAgain GrantedViews
+        "Views and functions of the tenant that ended with one that gave it a grant could not be made again, or that one was removed for good. Their definitions are kept."
+        "Run the statements that the message tells how to find, or have them tried again, or forgotten, by the annotation `edumatrixhub.io/reconcile-requested-at`."
     AuthenticationRefused Stalled
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-pub use self::options::{Brake, ConfigChange, Purpose, Quota, Withdrawal};
+pub use self::options::{Brake, Caller, ConfigChange, Purpose, Quota, Withdrawal, document};
 use super::{
     AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, RowSecurity,
     words::words,
@@ -160,6 +160,19 @@ steps! {
         /// The request to look again that this follows.
         #[serde(skip_serializing_if = "Option::is_none")]
         request: Option<String>,
+    }
+    /// Makes views and functions again that ended with a tenant which is back.
+    RemakeDependents = "remake_dependents" {
+        /// The object that the tenant belongs to.
+        owner_uid: String,
+        /// The request to look again that this follows, or nothing.
+        request: String,
+        /// How many attempts got no answer.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut_off: Option<u32>,
+        /// What is to be made.
+        #[serde(skip)]
+        what: Vec<String>,
     }
     /// Puts right what differs from what was applied.
     RepairTenantSchema = "repair_tenant_schema" {
@@ -311,17 +324,6 @@ steps! {
     }
 }
 
-/// For which object steps are applied.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// The namespace of the object; empty for what the operator does by itself.
-    pub namespace: String,
-    /// The UID of the tenant's object.
-    pub tenant: Option<String>,
-    /// Who asked, as the log of operations shows it.
-    pub requested_by: String,
-}
-
 impl Step {
     /// True when the function queues a job, so that the runner of jobs is to look.
     #[must_use]
@@ -375,7 +377,7 @@ impl Step {
     /// True when one call does a part, so that no lock is held for long, and the next call goes on where it ended.
     #[must_use]
     pub const fn goes_on(&self) -> bool {
-        matches!(self, Self::SetRowSecurity { .. } | Self::AdoptTenantSchema { .. })
+        matches!(self, Self::SetRowSecurity { .. } | Self::AdoptTenantSchema { .. } | Self::RemakeDependents { .. })
     }
 
     /// True when logins are closed. Their passwords open them until that is committed, so a second call follows.
@@ -395,23 +397,18 @@ impl Step {
     /// Where a step that runs a tenant's code is told how many attempts were cut off; nothing in others.
     pub const fn cut_off(&mut self) -> Option<&mut Option<u32>> {
         match self {
-            Self::RestoreTenantSchema { cut_off, .. } | Self::BringBack { cut_off, .. } => Some(cut_off),
+            Self::RestoreTenantSchema { cut_off, .. }
+            | Self::BringBack { cut_off, .. }
+            | Self::RemakeDependents { cut_off, .. } => Some(cut_off),
             _ => None,
         }
     }
 }
 
-/// Steps as `apply_steps` takes them; `requested_by` is who asked, as the log of operations shows it.
-pub fn document(steps: &[Step], requested_by: &str) -> Result<Value, serde_json::Error> {
-    let mut document = serde_json::to_value(steps)?;
-    for step in document.as_array_mut().into_iter().flatten() {
-        step["options"]["requested_by"] = json!(requested_by);
-    }
-    Ok(document)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn owner() -> Owner {

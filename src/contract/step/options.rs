@@ -2,8 +2,21 @@
 
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
+use super::Step;
 use crate::{contract::words::words, quantity::Bytes};
+
+/// For which object steps are applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The namespace of the object; empty for what the operator does by itself.
+    pub namespace: String,
+    /// The UID of the tenant's object.
+    pub tenant: Option<String>,
+    /// Who asked, as the log of operations shows it.
+    pub requested_by: String,
+}
 
 /// A quota as it is in force, and as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,4 +92,13 @@ pub enum ConfigChange {
     Quota,
     /// Both.
     Both,
+}
+
+/// Steps as `apply_steps` takes them; `requested_by` is who asked, as the log of operations shows it.
+pub fn document(steps: &[Step], requested_by: &str) -> Result<Value, serde_json::Error> {
+    let mut document = serde_json::to_value(steps)?;
+    for step in document.as_array_mut().into_iter().flatten() {
+        step["options"]["requested_by"] = json!(requested_by);
+    }
+    Ok(document)
 }

@@ -58,6 +58,10 @@ impl fmt::Display for Step {
                 let grants: Vec<_> = grants.iter().map(ToString::to_string).collect();
                 write!(f, "give {}, and nothing else, to others", grants.join("; "))
             }
+            Self::RemakeDependents { what, .. } if what.is_empty() => {
+                f.write_str("look again at what ended with other tenants")
+            }
+            Self::RemakeDependents { what, .. } => write!(f, "make again: {}", what.join("; ")),
             Self::RepairTenantSchema { drift, .. } => write!(f, "repair: {}", drift.join("; ")),
             Self::RecreateTenantSchema { .. } => f.write_str("create the schema again, empty, as its annotation asks"),
             Self::ReclaimTenantSchema { transfer, .. } => {

@@ -4,6 +4,7 @@ use super::{
     absent::elsewhere,
     bring_up::{look_again, reclaim},
     credentials::credentials,
+    dependents::dependents,
     grants::grants,
     policies,
 };
@@ -87,6 +88,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
             from: row.access.clone(),
         }]));
     }
+    effects.extend(dependents(desired, row));
     let (logins, last) = credentials(desired, row, observed);
     effects.extend(logins);
     // In a call of its own and last: a text that the database cannot store fails the whole call, and access must not

@@ -5,6 +5,7 @@ mod adopt;
 mod bring_up;
 mod conflict;
 mod credentials;
+mod dependents;
 mod grants;
 mod keep;
 mod policies;

@@ -4,6 +4,7 @@
 //! changes, a threshold is crossed, or the bytes moved by 2 % and 64 KiB. So an unchanged fleet writes nothing.
 
 mod credentials;
+mod dependents;
 mod end;
 mod grants;
 mod isolation;
@@ -149,6 +150,9 @@ pub fn status(
             put_beside(verdict, ConditionType::RowSecurity, &mut status.conditions, generation, now);
             status.row_security = policies.map(|(policies, _)| policies);
         }
+        let lost = dependents::dependents(desired, row, applied);
+        let generation = tenant.metadata.generation.unwrap_or_default();
+        put_beside(lost.as_ref(), ConditionType::GrantedViews, &mut status.conditions, generation, now);
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
@@ -269,8 +273,8 @@ fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStat
     }
 }
 
-/// Whether what ended the pass is about a login of the tenant's applications or their Secret, or about grants to others, and nothing
-/// else.
+/// Whether what ended the pass is about a login of the tenant's applications or their Secret, about grants to others, or about what
+/// ended with another tenant, and nothing else.
 fn is_beside(reason: Reason, applied: &Applied) -> bool {
     let calls = [
         Call::IssueCredential,
@@ -278,6 +282,7 @@ fn is_beside(reason: Reason, applied: &Applied) -> bool {
         Call::SetCredentialLimits,
         Call::WithdrawCredential,
         Call::SetTenantGrants,
+        Call::RemakeDependents,
     ];
     Reason::of_secrets().contains(&reason) || applied.ended_by.as_ref().is_some_and(|call| calls.contains(call))
 }

@@ -8,7 +8,7 @@ use crate::{
         event::EventReason,
         tenant_schema::{BlockedCause, State},
     },
-    contract::Call,
+    contract::{Call, CallResult, CallStatus},
     frame::Notice,
     plan::Applied,
     tenant::{desired::Desired, observe::Observed},
@@ -47,6 +47,18 @@ pub(super) fn what_was_done(
     let is_new = applied.success(&Call::CreateTenantSchema).is_some();
     if let Some(result) = applied.success(&Call::SetTenantGrants).filter(|_| !is_new) {
         notices.push(Notice { reason: EventReason::Updated, message: result.message.clone() });
+    }
+    // What a pass looked at again is no news of another tenant's end.
+    let told = tenant.status.as_ref().and_then(|status| find(&status.conditions, ConditionType::GrantedViews));
+    let missing = find(&new.conditions, ConditionType::GrantedViews);
+    let is_looking =
+        |result: &CallResult| result.call == Call::RemakeDependents && result.status != CallStatus::Unchanged;
+    let remade = applied.results.iter().any(is_looking);
+    if let Some(missing) = missing.filter(|now| !remade && told.is_none_or(|told| told.message != now.message)) {
+        notices.push(Notice { reason: EventReason::ViewsRemoved, message: missing.message.clone() });
+    }
+    if let Some(result) = applied.success(&Call::RemakeDependents) {
+        notices.push(Notice { reason: EventReason::ViewsRemade, message: result.message.clone() });
     }
     if let Some(result) = applied.success(&Call::SetTenantAccess) {
         let old = tenant.status.as_ref().and_then(|status| status.state);

@@ -3,6 +3,7 @@
 mod adoption;
 mod backups;
 mod credentials;
+mod dependents;
 mod grants;
 mod identity;
 mod institutions;
