@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use crate::{
     grants::{give, grant, grant_on, may, repair, rights, school_and_reporting},
     interplay::{is_settled, set},
+    interplay_policies::{SCHOOL, covered, uncovered},
+    policies::own_rows,
     support::{Database, Lane, Tenant, expect, surveyed, with_database},
 };
 
@@ -176,6 +178,33 @@ async fn a_block_gives_no_grantee_a_column_back() {
                 is_settled(&database, &lane, &[&school, &reporting], "open again").await;
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn required_policies_give_no_grantee_a_column_back() {
+    with_database(async |database| {
+        let (school, reporting) = (database.tenant("school").await, database.tenant("reporting").await);
+        let lane = Lane::claim(database.operator().await).await;
+        let stranger = database.role("stranger", "NOLOGIN").await;
+        database.as_owner(&school, SCHOOL).await;
+        expect(&give(&database, &school, json!([grant("reporting", &["Read"])])).await, "success");
+        covered(&database, &school, "Required", own_rows()).await;
+        is_settled(&database, &lane, &[&school, &reporting], "covered").await;
+        let by_hand =
+            format!("GRANT UPDATE (name), SELECT (name) ON profiles, past TO {}, {stranger}", reporting.reader);
+        database.as_owner(&school, &by_hand).await;
+        assert_ne!(found(&database, &lane, &school).await, [] as [&str; 0]);
+        expect(&repair(&database, &school).await, "success");
+        is_settled(&database, &lane, &[&school, &reporting], "taken").await;
+        // What is past the policies is taken from others, and from a grantee what is on the table as well.
+        let theirs = [format!("profiles.name SELECT {stranger}"), format!("profiles.name UPDATE {stranger}")];
+        assert_eq!(on_columns(&database, "").await, theirs);
+        uncovered(&database, &school).await;
+        assert_eq!(on_columns(&database, &stranger).await, [] as [&str; 0]);
+        assert_eq!(on_columns(&database, "").await.len(), 4);
+        is_settled(&database, &lane, &[&school, &reporting], "without policies").await;
     })
     .await;
 }
