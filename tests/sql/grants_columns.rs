@@ -26,7 +26,7 @@ async fn on_columns(database: &Database, but: &str) -> Vec<String> {
     found.as_array().unwrap().iter().map(|what| what.as_str().unwrap().to_owned()).collect()
 }
 
-async fn found(database: &Database, lane: &Lane, tenant: &Tenant) -> Vec<String> {
+async fn found(lane: &Lane, tenant: &Tenant) -> Vec<String> {
     let survey = lane.survey(false).await;
     assert!(survey["tenants"].is_array(), "{survey}");
     let Some(row) = surveyed(&survey, tenant) else { return Vec::new() };
@@ -87,7 +87,7 @@ async fn what_a_user_gives_on_columns_is_found_and_taken() {
             ),
         ] {
             database.admin.batch_execute(&change).await.unwrap();
-            assert_eq!(found(&database, &lane, &school).await, told, "{change}");
+            assert_eq!(found(&lane, &school).await, told, "{change}");
             expect(&repair(&database, &school).await, "success");
             assert_eq!(on_columns(&database, &stranger).await, [] as [&str; 0], "{change}");
             assert_eq!(rights(&database, &school).await, right, "{change}");
@@ -166,7 +166,7 @@ async fn a_block_gives_no_grantee_a_column_back() {
                     // And given again meanwhile.
                     let again = format!("GRANT UPDATE (name) ON pupils TO {}", reporting.reader);
                     database.as_owner(&school, &again).await;
-                    assert_eq!(found(&database, &lane, &school).await.len(), 1, "{access}");
+                    assert_eq!(found(&lane, &school).await.len(), 1, "{access}");
                     expect(&repair(&database, &school).await, "success");
                     is_settled(&database, &lane, &[&school, &reporting], access).await;
                 }
@@ -195,7 +195,7 @@ async fn required_policies_give_no_grantee_a_column_back() {
         let by_hand =
             format!("GRANT UPDATE (name), SELECT (name) ON profiles, past TO {}, {stranger}", reporting.reader);
         database.as_owner(&school, &by_hand).await;
-        assert_ne!(found(&database, &lane, &school).await, [] as [&str; 0]);
+        assert_ne!(found(&lane, &school).await, [] as [&str; 0]);
         expect(&repair(&database, &school).await, "success");
         is_settled(&database, &lane, &[&school, &reporting], "taken").await;
         // What is past the policies is taken from others, and from a grantee what is on the table as well.
@@ -230,7 +230,7 @@ async fn a_column_that_a_session_holds_keeps_no_other_right() {
         // Nothing else is left, and it says why that one is.
         let answer = repair(&database, &school).await;
         expect(&answer, "busy");
-        assert_eq!(found(&database, &lane, &school).await.len(), 1);
+        assert_eq!(found(&lane, &school).await.len(), 1);
         session.batch_execute("COMMIT").await.unwrap();
         expect(&repair(&database, &school).await, "success");
         assert_eq!(on_columns(&database, "").await, [] as [&str; 0]);
@@ -269,7 +269,7 @@ async fn many_columns_are_taken_in_short_calls() {
         let told: Vec<String> = database.one(&look).await;
         assert_eq!(told, ["grant", "grant", "grant", "grant_part"]);
         for _ in 0..5 {
-            if found(&database, &lane, &school).await.is_empty() {
+            if found(&lane, &school).await.is_empty() {
                 break;
             }
             expect(&repair(&database, &school).await, "success");
