@@ -1,12 +1,12 @@
 -- One number for each living tenant over everything that only we should change: the owner of its schema and the grants
 -- on it, the default privileges of its owner role, the attributes of its roles and their memberships, and of the logins
--- of its credential the attributes, memberships and defaults; and where it gives grants to others, their roles and its
--- tables. The survey compares it with the one stored when all was found right, and looks closely only where they
--- differ; so it may notice too much (the order of grants, a foreign member) and must not notice too little. A schema or
--- role that is missing, renamed or replaced lacks its share of the sum. Grants are hashed as text: PostgreSQL's own
--- hash of a grant is a plain sum, and forgets the grant option. What is hashed is largely a tenant's choice, so every
--- hash is seeded with a secret number of this installation: without it no user can compute a change that leaves the sum
--- as it is.
+-- of its credential the attributes, memberships and defaults; and where it gives grants to others, their roles, its
+-- tables and what others have on single columns. The survey compares it with the one stored when all was found right,
+-- and looks closely only where they differ; so it may notice too much (the order of grants, a foreign member) and must
+-- not notice too little. A schema or role that is missing, renamed or replaced lacks its share of the sum. Grants are
+-- hashed as text: PostgreSQL's own hash of a grant is a plain sum, and forgets the grant option. What is hashed is
+-- largely a tenant's choice, so every hash is seeded with a secret number of this installation: without it no user can
+-- compute a change that leaves the sum as it is.
 CREATE OR REPLACE VIEW edu_matrix_hub_schema.tenant_fingerprints AS
 SELECT fact.schema_id, pg_catalog.sum(fact.hash::pg_catalog.numeric) AS fingerprint
 FROM (
@@ -145,10 +145,10 @@ FROM (
     WHERE t.status IN ('active', 'suspended')
     UNION ALL
     -- And their tables. Which transaction wrote a table's row in the catalogue last says all that changed there, and
-    -- costs the same however long its list of grants is.
-    SELECT t.id, pg_catalog.hashint8extended(
-               (c.oid::pg_catalog.int8 << 32) + c.xmin::pg_catalog.text::pg_catalog.int8,
-               526 # (SELECT i.fingerprint_key FROM edu_matrix_hub_schema.installation AS i))
+    -- costs the same however long its list of grants is. A right on a column is in the column's row alone. That others
+    -- have some the server notes by the table (pg_shdepend): one without costs two looks into an index, and its columns
+    -- are not read. The limit keeps the looks from becoming a join with all that the server notes.
+    SELECT t.id, h.hash
     FROM (SELECT g.schema_id FROM edu_matrix_hub_schema.tenant_grants AS g
           UNION SELECT h.schema_id FROM edu_matrix_hub_schema.tenant_grantees AS h) AS giving
     JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.id = giving.schema_id
@@ -156,6 +156,28 @@ FROM (
       ON d.refclassid = 'pg_catalog.pg_namespace'::pg_catalog.regclass AND d.refobjid = t.schema_oid
      AND d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
     JOIN pg_catalog.pg_class AS c ON c.oid = d.objid
+    CROSS JOIN (SELECT i.fingerprint_key AS key,
+                       (SELECT d.oid FROM pg_catalog.pg_database AS d
+                        WHERE d.datname = pg_catalog.current_database()) AS place
+                FROM edu_matrix_hub_schema.installation AS i) AS k
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.hashint8extended(
+                   (c.oid::pg_catalog.int8 << 32) + c.xmin::pg_catalog.text::pg_catalog.int8, 526 # k.key) AS hash
+        UNION ALL
+        SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws('|', c.oid, a.attnum, a.xmin), 546 # k.key)
+        FROM (SELECT FROM (
+                  SELECT FROM pg_catalog.pg_shdepend AS s
+                  WHERE s.dbid = k.place AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND s.objid = c.oid AND s.objsubid > 0
+                  UNION ALL
+                  SELECT FROM pg_catalog.pg_shdepend AS s
+                  WHERE s.dbid = k.place AND s.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+                    AND s.objid = c.oid AND s.objsubid < 0) AS s
+              LIMIT 1) AS noted
+        CROSS JOIN LATERAL (SELECT a.attnum, a.xmin FROM pg_catalog.pg_attribute AS a
+                            WHERE a.attrelid = c.oid AND a.attacl IS NOT NULL AND NOT a.attisdropped
+                            OFFSET 0) AS a
+    ) AS h
     WHERE t.status IN ('active', 'suspended')
     UNION ALL
     -- What row-level security is about, where it is asked for, and found by probes of indexes as well: tables, views

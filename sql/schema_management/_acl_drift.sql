@@ -1,12 +1,13 @@
 -- Where the rights of grantees on the tables and sequences of some tenants are not what the grants of these tenants say
 -- (see tenant_grants): one finding and one statement for at most 500 tables, since what a statement costs grows with
 -- the square of the objects that it names, and statements for 2,000 of them for a tenant. A further one (`grant_part`)
--- stands for the rest, which is found again.
+-- stands for the rest, which is found again. A right on a column counts as a table does.
 --
 -- A grantee has what the grants say and nothing else. What its owner gives to other roles is the tenant's business, and
 -- so is what a role gave on. Only tables of the tenant's owner role count: the rights on others are not that role's to
--- give. The privileges on a sequence follow those of the table that it belongs to. What required policies keep from
--- others, as it is new or passes them, is left alone until it is opened (see _cover_plan).
+-- give. The privileges on a sequence follow those of the table that it belongs to. No grant is about columns, so a
+-- grantee has no right on a single one; system columns have rights as well. Functions are the owner's to open. What
+-- required policies keep from others, as it is new or passes them, is left alone until it is opened (see _cover_plan).
 --
 -- A grantee that may write can lock a table so that no right on it can be taken. Tables that are locked so come last,
 -- in statements of their own, and keep no other waiting.
@@ -101,33 +102,73 @@ AS $function$
         JOIN class AS c ON c.class = b.class
         JOIN managed AS m ON m.schema_id = c.schema_id AND m.oid = b.oid
         GROUP BY b.class, b.change, b.privileges
+    ), on_column AS (
+        -- The server notes for whom a right on a column is, and on which: a table without any costs two looks into an
+        -- index, and its columns are not read.
+        SELECT r.oid, x.grantee, x.privilege_type AS privilege, a.attnum, a.attname
+        FROM relation AS r
+        CROSS JOIN LATERAL (
+            SELECT FROM (
+                SELECT FROM pg_shdepend AS s
+                WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                  AND s.classid = 'pg_class'::regclass AND s.objid = r.oid AND s.objsubid > 0
+                UNION ALL
+                SELECT FROM pg_shdepend AS s
+                WHERE s.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+                  AND s.classid = 'pg_class'::regclass AND s.objid = r.oid AND s.objsubid < 0) AS s
+            LIMIT 1) AS noted
+        CROSS JOIN LATERAL (SELECT t.attnum, t.attname, t.attacl || '{}'::aclitem[] AS acl FROM pg_attribute AS t
+                            WHERE t.attrelid = r.oid AND t.attacl IS NOT NULL AND NOT t.attisdropped
+                            OFFSET 0) AS a
+        CROSS JOIN LATERAL aclexplode(a.acl) AS x
+        WHERE x.grantor = r.owner_oid
+          AND x.grantee IN (SELECT m.oid FROM managed AS m WHERE m.schema_id = r.schema_id)
+    ), of_role AS (
+        SELECT c.oid, c.grantee, sum(c.rights) AS rights,
+               string_agg(format('%s (%s)', c.privilege, c.columns), ', ' ORDER BY c.privilege) AS privileges
+        FROM (SELECT o.oid, o.grantee, o.privilege, count(*) AS rights,
+                     string_agg(quote_ident(o.attname), ', ' ORDER BY o.attnum) AS columns
+              FROM on_column AS o GROUP BY o.oid, o.grantee, o.privilege) AS c
+        GROUP BY c.oid, c.grantee
     ), object AS (
-        SELECT c.schema_id, c.schema_name, c.is_sequence, c.is_locked, b.change, b.privileges, b.roles, r.relname,
-               row_number() OVER (PARTITION BY c.schema_id, c.is_sequence, c.is_locked, b.change, b.privileges, b.roles
-                                  ORDER BY r.relname) AS n
-        FROM by_class AS b
-        JOIN class AS c ON c.class = b.class
-        CROSS JOIN LATERAL unnest(c.oids) AS o (oid)
-        JOIN relation AS r ON r.oid = o.oid
+        SELECT u.*, row_number() OVER (PARTITION BY u.schema_id, u.is_sequence, u.is_locked, u.change, u.privileges,
+                                                    u.roles ORDER BY u.relname) - 1 AS n
+        FROM (SELECT c.schema_id, c.schema_name, c.is_sequence, c.is_locked, b.change, b.privileges, b.roles, r.relname,
+                     1 AS rights, 500 AS most
+              FROM by_class AS b
+              JOIN class AS c ON c.class = b.class
+              CROSS JOIN LATERAL unnest(c.oids) AS o (oid)
+              JOIN relation AS r ON r.oid = o.oid
+              UNION ALL
+              -- A sequence is named as a table where its columns are.
+              SELECT r.schema_id, r.schema_name, false, r.is_locked, 'take', o.privileges,
+                     string_agg(quote_ident(m.name), ', ' ORDER BY m.name), r.relname, o.rights,
+                     greatest(500 / o.rights::integer, 1)
+              FROM of_role AS o
+              JOIN relation AS r ON r.oid = o.oid
+              JOIN managed AS m ON m.schema_id = r.schema_id AND m.oid = o.grantee
+              GROUP BY r.oid, r.schema_id, r.schema_name, r.is_locked, o.privileges, r.relname, o.rights) AS u
     ), batch AS (
-        SELECT o.schema_id, o.change, o.privileges, o.roles, count(*) AS total,
+        SELECT o.schema_id, o.change, o.privileges, o.roles, count(*) AS total, sum(o.rights) AS rights,
                CASE WHEN o.is_sequence THEN 'SEQUENCE' ELSE 'TABLE' END AS objects,
                string_agg(format('%I.%I', o.schema_name, o.relname), ', ' ORDER BY o.n) AS names,
-               string_agg(o.relname, ', ' ORDER BY o.n) FILTER (WHERE o.n % 500 BETWEEN 1 AND 5) AS first,
+               string_agg(o.relname, ', ' ORDER BY o.n) FILTER (WHERE o.n % o.most < 5) AS first,
                -- What is to be taken is taken first.
                row_number() OVER (PARTITION BY o.schema_id
-                                  ORDER BY o.is_locked, o.change = 'give', o.privileges, o.roles, (o.n - 1) / 500,
+                                  ORDER BY o.is_locked, o.change = 'give', o.privileges, o.roles, o.n / o.most,
                                            o.is_sequence) AS n
         FROM object AS o
-        GROUP BY o.schema_id, o.is_sequence, o.is_locked, o.change, o.privileges, o.roles, (o.n - 1) / 500
+        GROUP BY o.schema_id, o.is_sequence, o.is_locked, o.change, o.privileges, o.roles, o.n / o.most
     ), counted AS (
-        SELECT b.*, sum(b.total) OVER (PARTITION BY b.schema_id ORDER BY b.n) - b.total >= 2000 OR b.n > 200 AS is_late
+        SELECT b.*, sum(b.rights) OVER (PARTITION BY b.schema_id ORDER BY b.n) - b.rights >= 2000
+                    OR b.n > 200 AS is_late
         FROM batch AS b
     ), part AS (
         SELECT c.*, row_number() OVER (PARTITION BY c.schema_id, c.is_late ORDER BY c.n) AS place FROM counted AS c
     )
     SELECT b.schema_id, CASE WHEN b.is_late THEN 'grant_part' ELSE 'grant' END,
-           format('grants: %s on %s %s%s %s', b.privileges,
+           format('grants: %s on %s %s%s %s',
+                  left(b.privileges, 512) || CASE WHEN length(b.privileges) > 512 THEN ' ... (cut)' ELSE '' END,
                   lower(b.objects) || CASE WHEN b.total > 1 THEN 's' ELSE '' END, b.first,
                   CASE WHEN b.total > 5 THEN format(' and %s more', b.total - 5) ELSE '' END,
                   CASE b.change WHEN 'give' THEN 'is missing for ' || b.roles

@@ -3,8 +3,8 @@
 -- owner's rights, also of the owner's in other schemas. With them a reader writes, or everybody. A deleter may delete.
 -- Who has TRIGGER puts code where the server deletes as the owner, and who has MAINTAIN, from PostgreSQL 17 on, runs
 -- that of indexes and materialized views as the owner.
--- What the tenant's grants gave on whole tables is not among them: while writes are taken, these give nobody a write
--- (see tenant_grant_targets), and what is left of it is taken as what no grant says (see _acl_drift).
+-- What a grantee has on tables and columns is not among them: while writes are taken, the tenant's grants give nobody a
+-- write (see tenant_grant_targets), and what is left is taken as what no grant says, by hand or not (see _acl_drift).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_grants(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS TABLE (kind text, oid oid, attnum smallint, name text, privilege text, grantee oid, grantable boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
@@ -42,8 +42,7 @@ AS $function$
     )
     SELECT g.* FROM granted AS g
     WHERE g.grantee NOT IN (tenant.owner_role_oid, tenant.writer_role_oid)
-      AND (g.kind = 'ROUTINE' OR g.attnum > 0
-           OR NOT edu_matrix_hub_schema._is_grantee(tenant.id, g.grantee))
+      AND (g.kind = 'ROUTINE' OR NOT edu_matrix_hub_schema._is_grantee(tenant.id, g.grantee))
       AND NOT (g.privilege_type = 'DELETE'
                AND g.grantee = (SELECT t.deleter_role_oid FROM edu_matrix_hub_schema.tenant_schemas AS t
                                 WHERE t.id = tenant.id AND t.deleter_role_oid IS NOT NULL))
@@ -143,8 +142,7 @@ BEGIN
         LEFT JOIN pg_proc AS p ON g.kind = 'ROUTINE' AND p.oid = g.oid AND p.proowner = tenant.owner_role_oid
         WHERE (r.oid IS NOT NULL OR g.grantee = 0) AND (c.oid IS NOT NULL OR p.oid IS NOT NULL)
           AND (g.attnum = 0 OR t.attname IS NOT NULL AND NOT t.attisdropped)
-          AND (g.kind = 'ROUTINE' OR g.attnum > 0
-               OR NOT edu_matrix_hub_schema._is_grantee(tenant.id, g.grantee))
+          AND (g.kind = 'ROUTINE' OR NOT edu_matrix_hub_schema._is_grantee(tenant.id, g.grantee))
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.row_security_objects AS o
                           WHERE o.schema_id = tenant.id AND o.object_oid = g.oid
                             AND o.is_routine = (g.kind = 'ROUTINE') AND o.taken IS NOT NULL)

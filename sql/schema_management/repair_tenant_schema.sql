@@ -116,7 +116,8 @@ BEGIN
                         left_held := left_held || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN insufficient_privilege OR invalid_grant_operation OR dependent_objects_still_exist
-                         OR duplicate_object OR undefined_object OR undefined_table OR SQLSTATE 'TS001' THEN
+                         OR duplicate_object OR undefined_object OR undefined_table OR undefined_column
+                         OR SQLSTATE 'TS001' THEN
                         not_repairable := not_repairable || jsonb_build_object('what', finding.what,
                             'statement', finding.statement, 'error', SQLERRM);
                     WHEN OTHERS THEN

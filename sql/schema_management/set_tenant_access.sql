@@ -112,8 +112,9 @@ BEGIN
             PERFORM edu_matrix_hub_schema._cover_tables(now_is, 100);
         END IF;
         IF (tenant.taken_members IS NULL) <> (now_is.taken_members IS NULL)
-           AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g
-                       WHERE g.schema_id = tenant.id AND 'Write' = ANY (g.privileges)) THEN
+           AND (EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g WHERE g.schema_id = tenant.id)
+                OR EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grantees AS h WHERE h.schema_id = tenant.id)) THEN
+            -- What a user gave a grantee by hand writes as well as what its grant gave.
             given := edu_matrix_hub_schema._give_grants(tenant);
             sessions := sessions || jsonb_strip_nulls(jsonb_build_object('grants_locked', given -> 'locked'));
         END IF;

@@ -151,7 +151,8 @@ BEGIN
                 -- A grantee may hold it, and must not keep what is taken from it elsewhere. Repairs go on trying.
                 locked := SQLERRM;
                 PERFORM set_config('lock_timeout', '20ms', true);
-            WHEN insufficient_privilege OR invalid_grant_operation OR undefined_object OR undefined_table THEN
+            WHEN insufficient_privilege OR invalid_grant_operation OR undefined_object OR undefined_table
+                 OR undefined_column THEN
                 not_given := not_given || jsonb_build_object('what', finding.what, 'statement', finding.statement,
                                                              'error', SQLERRM);
         END;

@@ -12,21 +12,21 @@ use crate::{
     support::{Database, Lane, Tenant, call, expect, with_database},
 };
 
-const SCHOOL: &str =
+pub const SCHOOL: &str =
     "CREATE TABLE profiles (user_id int, name text); INSERT INTO profiles VALUES (7, 'ann'), (8, 'bob');
     CREATE VIEW past AS SELECT * FROM profiles; CREATE MATERIALIZED VIEW kept AS SELECT * FROM profiles;
     CREATE VIEW mine AS SELECT * FROM profiles; CREATE FUNCTION pass() RETURNS bigint LANGUAGE sql SECURITY DEFINER
         AS 'SELECT count(*) FROM school.profiles'";
 const PAST: [&str; 3] = ["past", "kept", "mine"];
 
-async fn covered(database: &Database, tenant: &Tenant, mode: &str, policies: Value) {
+pub async fn covered(database: &Database, tenant: &Tenant, mode: &str, policies: Value) {
     let digest = format!("{mode} {policies}");
     let options = tenant.options(&json!({ "mode": mode, "policies": policies, "digest": digest }));
     let answer = call(&database.operator().await, "set_row_security", &options).await;
     assert!(["success", "unchanged"].contains(&answer["status"].as_str().unwrap()), "{answer}");
 }
 
-async fn uncovered(database: &Database, tenant: &Tenant) {
+pub async fn uncovered(database: &Database, tenant: &Tenant) {
     let options = tenant.options(&json!({ "mode": null, "policies": [], "digest": "" }));
     expect(&call(&database.operator().await, "set_row_security", &options).await, "success");
 }

@@ -44,6 +44,7 @@ mod expiry;
 mod findings;
 mod forced_row_security;
 mod grants;
+mod grants_columns;
 mod grants_life;
 mod grants_roles;
 mod hostile;

@@ -225,8 +225,8 @@ pub struct TenantSchemaSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credentials: Option<Credentials>,
 
-    /// What others may do with the tenant's tables. A role that has a grant has what the grants say and nothing else: what is given
-    /// to it by hand is taken back.
+    /// What others may do with the tenant's tables. On tables, sequences and their columns a role that has a grant has what the grants
+    /// say and nothing else: what is given to it there by hand is taken back. Functions are the owner's to open.
     ///
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
