@@ -13,7 +13,7 @@ use super::{
 fn a_right_to_write_secrets_that_is_missing_is_told_with_the_commands_that_give_it() {
     let plane = devcluster::shared().unwrap().control_plane();
     let Some(helm) = Helm::find(&plane.kubeconfig) else { return };
-    let namespaces = Namespaces::new(plane, "forbidden");
+    let namespaces = Namespaces::new(plane, "no-right");
     let Namespaces { id, own, tenants, databases, .. } = &namespaces;
     plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "crds/"]).unwrap();
     plane.kubectl(&["wait", devcluster::ESTABLISHED, "crd", "--all", "--timeout=60s"]).unwrap();
@@ -76,7 +76,7 @@ fn a_right_to_write_secrets_that_is_missing_is_told_with_the_commands_that_give_
     assert!(message.contains("cannot update resource"), "{message}");
     assert_eq!(keys(&object("secret/school-db", tenants)), first, "the Secret is as it was");
     assert!(comes_in(&server, &first), "and its login is open");
-    // No grace of a password ends while the next one is in no Secret.
+    // Nor do later passes and surveys close it, although its grace would be over.
     asked("reconcile-requested-at");
     let surveyed =
         || server.info().psql("tenants", "SELECT surveyed_at FROM edu_matrix_hub_schema.installation").unwrap();

@@ -257,8 +257,8 @@ fn assert_who_asked_is_found(release: &Release, server: &PostgresServer, log: &P
     assert!(output.status.success() && !found.contains("viewer"), "{found}");
     let writes = found.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     let own = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-    let asked = writes.filter(|write| write[1] != own && write[0].parse::<jiff::Timestamp>().unwrap() < started);
-    let last = asked.last().unwrap_or_else(|| panic!("{found}"));
+    let mut asked = writes.filter(|write| write[1] != own && write[0].parse::<jiff::Timestamp>().unwrap() < started);
+    let last = asked.next_back().unwrap_or_else(|| panic!("{found}"));
     assert_eq!(last[1..5], ["editor", "-", "patch", "tenantschemas"], "{operations:?} {found}");
 }
 

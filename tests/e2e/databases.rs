@@ -240,8 +240,8 @@ async fn a_password_is_never_told_to_anybody() {
     let (status, log) = operator.terminate();
     assert!(status.success() && log.contains("school"), "{log}");
     // Those of sessions of the tenant are known to nobody else, and have as many digits as all that the operator makes.
-    let long = log.split(|letter: char| !letter.is_ascii_hexdigit()).find(|word| word.len() == 64);
-    assert_eq!(long, None);
+    let password = log.split(|letter: char| !letter.is_ascii_hexdigit()).find(|word| word.len() == 64);
+    assert_eq!(password, None);
     let others = world.kubectl(&["get", "leases,configmaps,events", "-n", &world.operator_namespace, "-o", "yaml"]);
     let registry = world.sql("SELECT string_agg(o::text, ' ') FROM edu_matrix_hub_schema.schema_operations AS o");
     for (place, text) in [
