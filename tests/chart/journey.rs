@@ -1,7 +1,7 @@
 //! From `helm install` to `helm uninstall`, with the values by default, in a cluster and with a server of its own: the
 //! operator runs under the chart's own rights, and everything that it asks the API server for is recorded.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use devcluster::{ControlPlane, ControlPlaneOptions, PostgresOptions, PostgresServer, wait_until};
 use serde_json::{Value, json};
@@ -30,7 +30,11 @@ fn the_chart_is_installed_used_and_uninstalled() {
     let audit = tempfile::tempdir().unwrap();
     let (log, policy) = (audit.path().join("log"), audit.path().join("policy"));
     let account = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
-    let rules = json!([{ "level": "Metadata", "users": [account], "omitStages": ["RequestReceived"] }]);
+    let rules = json!([
+        { "level": "Metadata", "users": [account], "omitStages": ["RequestReceived"] },
+        // What docs/security.md asks for.
+        { "level": "Metadata", "resources": [{ "group": "edumatrixhub.io" }] },
+    ]);
     let rules = json!({ "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules });
     fs::write(&policy, rules.to_string()).unwrap();
     let apiserver_flags =
@@ -87,6 +91,7 @@ fn the_chart_is_installed_used_and_uninstalled() {
     }
     assert_users_have_their_roles(&release);
     assert_strangers_are_closed(&release);
+    assert_who_asked_is_found(&release, &server, &log);
 
     // It is refused three times, each time for what comes next. Helm takes the release for half gone then, and a rollback
     // to the very same revision mends that.
@@ -112,7 +117,7 @@ fn the_chart_is_installed_used_and_uninstalled() {
     let rights = rights(&release.objects());
     let (uninstalled, said) = release.uninstall();
     uninstalled.unwrap_or_else(|error| panic!("{error} {said}"));
-    assert_rights_are_used(rights, &fs::read_to_string(&log).unwrap());
+    assert_rights_are_used(rights, &account, &fs::read_to_string(&log).unwrap());
     let left = release.kubectl(&[
         "get",
         "crd,clusterrole,clusterrolebinding,mutatingadmissionpolicy,mutatingadmissionpolicybinding,\
@@ -208,13 +213,62 @@ fn assert_strangers_are_closed(release: &Release) {
     assert!(may(release.plane, &kubeconfig, &["get", "secrets", "-n", NAMESPACE]));
 }
 
+/// From a line of the operations to the user who asked for it, by the commands of docs/security.md.
+fn assert_who_asked_is_found(release: &Release, server: &PostgresServer, log: &Path) {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/security.md")).unwrap();
+    let (_, section) = page.split_once("## Who asked for it").expect("the section");
+    let block = |language: &str| {
+        let (_, rest) = section.split_once(&format!("```{language}\n")).expect("a block");
+        rest.split_once("\n```").unwrap().0.to_owned()
+    };
+    let patch = |user: &str, grade: u8| {
+        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        fs::write(kubeconfig.path(), release.plane.kubeconfig_for(user, &["system:authenticated"]).unwrap()).unwrap();
+        let config = json!({ "spec": { "config": { "grade": grade } } }).to_string();
+        let patch = ["patch", "tenantschema/school", "-n", "team-a", "--type=merge", "-p", &config];
+        release.plane.kubectl(&[&["--kubeconfig", kubeconfig.path().to_str().unwrap()], &patch[..]].concat())
+    };
+    // Another one who may edit.
+    release.kubectl(&["create", "rolebinding", "pipeline", "--clusterrole=edit", "--user=pipeline", "-n", "team-a"]);
+    let version = || {
+        let version = "SELECT version FROM edu_matrix_hub_schema.tenant_schemas WHERE status <> 'dropped'";
+        server.info().psql("tenants", version).unwrap()
+    };
+    let mut operations = Vec::new();
+    for (user, grade) in [("pipeline", 1), ("editor", 2), ("pipeline", 3)] {
+        // One who is refused did not ask for it.
+        patch("viewer", grade).unwrap_err();
+        let before = version();
+        wait_until(DEADLINE, "the role is known", || patch(user, grade).is_ok()).unwrap();
+        wait_until(DEADLINE, "the change is in the registry", || version() != before).unwrap();
+        let told = server.info().psql("tenants", &block("sql")).unwrap();
+        let operation = told.lines().find(|line| line.contains("|TenantSchema team-a/school|"));
+        operations.push(operation.unwrap_or_else(|| panic!("{told}")).to_owned());
+    }
+    let started: jiff::Timestamp = operations[1].split('|').nth(1).unwrap().parse().unwrap();
+
+    let command = block("console").replace("acme", "school").replace("audit.log", log.to_str().unwrap());
+    let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+    if output.status.code() == Some(127) {
+        eprintln!("not tried: jq is not installed");
+        return;
+    }
+    let found = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && !found.contains("viewer"), "{found}");
+    let writes = found.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let own = format!("system:serviceaccount:{NAMESPACE}:{NAME}");
+    let mut asked = writes.filter(|write| write[1] != own && write[0].parse::<jiff::Timestamp>().unwrap() < started);
+    let last = asked.next_back().unwrap_or_else(|| panic!("{found}"));
+    assert_eq!(last[1..5], ["editor", "-", "patch", "tenantschemas"], "{operations:?} {found}");
+}
+
 /// Every right was used, but for the rare ones, and nothing was refused.
-fn assert_rights_are_used(rights: BTreeSet<Right>, log: &str) {
+fn assert_rights_are_used(rights: BTreeSet<Right>, account: &str, log: &str) {
     let mut used = BTreeSet::new();
     for request in log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        // The questions of this test.
-        if word(&request["userAgent"]).starts_with("kubectl") {
+        // Others, and the questions of this test.
+        if request["user"]["username"] != account || word(&request["userAgent"]).starts_with("kubectl") {
             continue;
         }
         assert_ne!(request["responseStatus"]["code"], 403, "{request}");

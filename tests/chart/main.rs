@@ -6,6 +6,7 @@
 mod account;
 mod cloudnativepg;
 mod conform;
+mod forbidden;
 mod helm;
 mod install;
 mod journey;

@@ -1,11 +1,14 @@
 //! What a TenantDatabase promises of the database behind it: that it is the one it was, that its functions are ours, that its
 //! Secret may change and is never told, and that it stays for as long as a tenant needs it.
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use serde_json::json;
 use tenant_schema_operator::api::{TENANT_DATABASE_FINALIZER, TenantSchema};
 
 use crate::{
+    credentials::{Applications, keys_of},
+    quotas_live::fill,
     tools::operator::Process,
     world::{World, condition},
 };
@@ -177,9 +180,42 @@ async fn a_database_stays_until_its_last_tenant_has_gone() {
     world.clean_up().await;
 }
 
+/// A tenant with a Secret for its applications and one for its migrations gets other passwords, and the operator works as the
+/// tenant; every value that is in either Secret before or after.
+async fn passwords_of_a_tenant(world: &World) -> Vec<String> {
+    let spec = json!({ "schemaName": "school", "config": { "grade": 7 }, "connectionSecret": { "name": "school-db" },
+        "migrationSecret": { "name": "school-owner" } });
+    world.apply_tenant("school", spec.clone()).await;
+    world.ready_tenant("school").await;
+    let secrets = world.api::<Secret>();
+    let passwords = async || {
+        let mut passwords = Vec::new();
+        for name in ["school-db", "school-owner"] {
+            passwords.push(keys_of(secrets.get(name).await.unwrap()).remove("password").unwrap());
+        }
+        passwords
+    };
+    let former = passwords().await;
+    world.request_rotation().await;
+    let rotated = async || passwords().await.iter().all(|password| !former.contains(password));
+    world.eventually("both have another password", rotated).await;
+    let given = passwords().await;
+
+    // A block for its quota has its tables vacuumed in a session of the tenant.
+    fill(world, spec).await;
+    let sessions = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_sessions WHERE closed_at IS NOT NULL";
+    world.eventually("a session of the tenant was opened and closed", async || world.sql(sessions) != "0").await;
+    let all = [former, given].concat();
+    assert!(all.iter().all(|password| password.len() == 64), "they are what the operator makes");
+    all
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_is_never_told_to_anybody() {
-    let world = World::without_operator(json!({})).await;
+    let mut world = World::without_operator(json!({})).await;
+    world.guard_secrets();
+    let kubeconfig = world.operators_kubeconfig();
+    kubeconfig.path().clone_into(&mut world.kubeconfig);
     let (login, right, wrong) = (world.login(), "Tr0ub4dor-right", "Tr0ub4dor-wrong");
     world.sql(&format!("ALTER ROLE {login} PASSWORD '{right}'"));
     let operator = Process::start(&world, "debug,tenant_schema_operator=trace");
@@ -196,24 +232,30 @@ async fn a_password_is_never_told_to_anybody() {
     }
     world.write_secret(json!({ "uri": format!("postgresql://{login}:{right}@{target}") })).await;
     world.database_ready().await;
-    world.apply_tenant("school", json!({ "schemaName": "school", "config": { "grade": 7 } })).await;
-    world.ready_tenant("school").await;
+    let passwords = passwords_of_a_tenant(&world).await;
     world.apply_tenant("late", json!({ "schemaName": "school" })).await;
     world.tenant_says("late", "Stalled", "Conflict", "").await;
 
     let metrics = operator.http("/metrics").unwrap();
     let (status, log) = operator.terminate();
     assert!(status.success() && log.contains("school"), "{log}");
+    // Those of sessions of the tenant are known to nobody else, and have as many digits as all that the operator makes.
+    let password = log.split(|letter: char| !letter.is_ascii_hexdigit()).find(|word| word.len() == 64);
+    assert_eq!(password, None);
+    let others = world.kubectl(&["get", "leases,configmaps,events", "-n", &world.operator_namespace, "-o", "yaml"]);
     let registry = world.sql("SELECT string_agg(o::text, ' ') FROM edu_matrix_hub_schema.schema_operations AS o");
     for (place, text) in [
         ("the log", &log),
         ("/metrics", &metrics),
         ("objects and Events", &world.everything_readable().await),
+        ("the operator's namespace", &others),
         ("the operation log", &registry),
     ] {
         assert!(!text.is_empty());
-        for secret in ["Tr0ub4dor", "pw@", "password=pw"] {
-            assert!(!text.contains(secret), "{place} tells {secret}");
+        let verifier = "SCRAM-SHA-256$";
+        for secret in ["Tr0ub4dor", "pw@", "password=pw", verifier].into_iter().chain(passwords.iter().map(|s| &**s)) {
+            let told = text.lines().find(|line| line.contains(secret));
+            assert!(told.is_none(), "{place} tells {secret}: {told:?}");
         }
     }
     // The one that lost is Stalled, which a second run would not change; what it waits for goes with it.

@@ -1,8 +1,9 @@
 //! A tenant comes, changes, is suspended and resumed, and goes.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
+use k8s_openapi::api::core::v1::Secret;
 use kube::{
     ResourceExt,
     api::{DeleteParams, ListParams, WatchEvent, WatchParams},
@@ -52,21 +53,12 @@ async fn a_tenant_comes_changes_and_goes() {
     world.finish().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_none() {
-    let world = World::new(json!({})).await;
-    let calls = |function: &str| {
-        world.count(&format!("tenant_schema_operator_sql_calls_total{{function=\"{function}\",outcome=\"ok\"}}"))
-    };
-    world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
-    let observed = calls("observe_tenant");
-    let watched = WatchParams::default().fields("metadata.name=school");
+/// Applies a tenant that nobody has seen yet, which the operator writes to twice: its finalizer, and what became of it.
+async fn brought_up(world: &World, name: &str, spec: serde_json::Value) -> TenantSchema {
+    let watched = WatchParams::default().fields(&format!("metadata.name={name}"));
     let mut changes = world.api::<TenantSchema>().watch(&watched, "0").await.unwrap().boxed();
-    world.apply_tenant("school", json!({ "schemaName": "school", "quota": { "limit": "1Gi" } })).await;
-    let ready = world.ready_tenant("school").await;
-
-    assert_eq!(calls("observe_tenant") - observed, 1, "one look-up");
-    assert_eq!(calls("apply_steps"), 1, "one call");
+    world.apply_tenant(name, spec).await;
+    let ready = world.ready_tenant(name).await;
     let mut steps = Vec::new();
     while steps.last().is_none_or(|last: &TenantSchema| last.resource_version() != ready.resource_version()) {
         match changes.next().await.expect("an open watch").unwrap() {
@@ -83,6 +75,20 @@ async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_no
     // The finalizer stands before anything is made that a deletion would have to take back.
     assert_eq!(finalized.finalizers(), [TENANT_SCHEMA_FINALIZER]);
     assert!(finalized.status.as_ref().is_none_or(|status| status.schema_id.is_none()));
+    ready
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_none() {
+    let world = World::new(json!({})).await;
+    let calls = |function: &str| {
+        world.count(&format!("tenant_schema_operator_sql_calls_total{{function=\"{function}\",outcome=\"ok\"}}"))
+    };
+    world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
+    let observed = calls("observe_tenant");
+    let ready = brought_up(&world, "school", json!({ "schemaName": "school", "quota": { "limit": "1Gi" } })).await;
+    assert_eq!(calls("observe_tenant") - observed, 1, "one look-up");
+    assert_eq!(calls("apply_steps"), 1, "one call");
 
     let status = ready.status.clone().unwrap();
     let row = world.sql("SELECT id, version, quota_limit, status FROM edu_matrix_hub_schema.tenant_schemas");
@@ -118,6 +124,67 @@ async fn bringing_a_tenant_up_takes_two_writes_and_two_calls_and_idling_takes_no
     assert_eq!(world.events_about("school").await, [], "a tenant that comes up is no news");
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_secret_takes_one_more_write_and_no_more_calls_and_idling_takes_none() {
+    let mut world = World::without_operator(json!({})).await;
+    world.guard_secrets();
+    world.start_operator().await;
+    world.until_ready(&world.databases(), &world.database_ref(), "True", "Succeeded").await;
+    let secrets = world.api::<Secret>();
+    for (name, purposes) in [("one", &["connection"][..]), ("two", &["connection", "migration"])] {
+        let mut spec = json!({ "schemaName": name });
+        for purpose in purposes {
+            spec[format!("{purpose}Secret")] = json!({ "name": format!("{name}-{purpose}") });
+        }
+        let before = calls_for_tenants(&world);
+        let mut written = secrets.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+        brought_up(&world, name, spec).await;
+        let looked_at = world.tenant_looked_at(name).await;
+        let after = calls_for_tenants(&world);
+        let more = |function: &str| after[function] - before.get(function).copied().unwrap_or_default();
+        assert_eq!((more("apply_steps"), after.len()), (1, 2), "one call: {after:?}");
+        // A survey that was under way when the tenant was made does not count as a look at it.
+        assert!((1..=2).contains(&more("observe_tenant")), "one look-up: {after:?}");
+
+        // As they were made they stay, without another call.
+        world.next_survey().await;
+        world.next_survey().await;
+        let later = world.api::<TenantSchema>().get(name).await.unwrap();
+        assert_eq!(later.resource_version(), looked_at.resource_version());
+        assert_eq!(calls_for_tenants(&world), after, "no call for an idle tenant");
+        for purpose in purposes {
+            let secret = secrets.get(&format!("{name}-{purpose}")).await.unwrap();
+            let made = loop {
+                match written.next().await.expect("an open watch").unwrap() {
+                    WatchEvent::Added(made) if made.name_any() == secret.name_any() => break made,
+                    _ => {}
+                }
+            };
+            assert_eq!(made.resource_version(), secret.resource_version(), "it is written once");
+        }
+    }
+    world.finish().await;
+}
+
+/// How often each function was called so far, but for those that come at their own pace, for all tenants together.
+fn calls_for_tenants(world: &World) -> BTreeMap<String, usize> {
+    let metrics = world.http("/metrics").unwrap();
+    let mut calls = BTreeMap::new();
+    for line in
+        metrics.lines().filter_map(|line| line.strip_prefix("tenant_schema_operator_sql_calls_total{function=\""))
+    {
+        let (function, rest) = line.split_once('"').unwrap();
+        let (_, count) = rest.rsplit_once(' ').unwrap();
+        *calls.entry(function.to_owned()).or_default() += count.parse::<usize>().unwrap();
+    }
+    calls.retain(|function, _| !AT_THEIR_OWN_PACE.contains(&function.as_str()));
+    calls
+}
+
+/// What opens and keeps the lane, surveys, and looks for jobs.
+const AT_THEIR_OWN_PACE: [&str; 7] =
+    ["database", "install", "installation", "claim_lane", "heartbeat_lane", "survey_tenants", "claim_job"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_config_or_quota_reaches_the_registry_and_bumps_its_version() {

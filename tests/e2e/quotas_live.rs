@@ -16,7 +16,7 @@ const WRITE: &str = "INSERT INTO pupils VALUES (2) RETURNING 1";
 const DELETE: &str = "WITH gone AS (DELETE FROM filler WHERE id % 3 <> 0 RETURNING 1) SELECT count(*) > 1000 FROM gone";
 
 /// A tenant of that much data with a quota.
-async fn fill(world: &World, spec: serde_json::Value) {
+pub async fn fill(world: &World, spec: serde_json::Value) {
     let mut spec = spec;
     spec["quota"] = json!({ "limit": "2Mi", "enforcement": "Block" });
     world.sql_as("school", "owner", FILL);

@@ -3,11 +3,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::{task::JoinHandle, time::sleep};
+use tokio_postgres::Client;
 
 use crate::{
-    application::{Application, NO_PASSWORD, is_ended},
+    application::{Application, LIMIT, NO_PASSWORD, is_ended},
     support::{call, expect, surveyed},
-    world::{By, PASSWORD, alone, with_world},
+    world::{By, PASSWORD, World, alone, with_world},
 };
 
 #[tokio::test]
@@ -101,6 +103,75 @@ async fn no_lock_of_a_tenant_holds_up_a_look() {
         }
         owner.batch_execute("ROLLBACK").await.unwrap();
         world.database.admin.batch_execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC").await.unwrap();
+        world.still_works().await;
+    })
+    .await;
+}
+
+/// Takes every connection that a login may have, and takes it again when it is ended.
+fn keep_all(world: &World, login: &str, password: &'static str) -> JoinHandle<()> {
+    let (database, login) = (world.database.clone(), login.to_owned());
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        loop {
+            held.retain(|session: &Client| !session.is_closed());
+            match database.log_in(&login, password).await {
+                Ok(session) => held.push(session),
+                Err(_) => sleep(Duration::from_millis(5)).await,
+            }
+        }
+    })
+}
+
+/// A tenant has as many connections as its limits say, and no more by keeping them: those of a former password are ended for
+/// good, the next password comes in, and surveys and the neighbour go on all the while.
+#[tokio::test]
+async fn a_tenant_that_keeps_all_connections_of_all_its_logins_holds_up_only_itself() {
+    with_world(async |world| {
+        let applications = Application::of(&world.database, &world.hostile).await;
+        let migrations = Application::migrating(&world.database, &world.hostile).await;
+        let goes_on = async || {
+            let started = Instant::now();
+            let answer = world.lane.survey(true).await;
+            assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+            for tenant in [&world.hostile, &world.victim] {
+                assert_eq!(surveyed(&answer, tenant).unwrap()["isolation"], json!([]));
+            }
+            let neighbour = world.session(By::Neighbour).await;
+            neighbour.batch_execute("BEGIN; UPDATE college.pupils SET name = name; COMMIT").await.unwrap();
+        };
+        let mut keeping = Vec::new();
+        for (issued, first) in [(&applications, &world.login), (&migrations, &world.migration)] {
+            keeping.push(keep_all(&world, first, PASSWORD));
+            let second = issued.issued("the second").await;
+            keeping.push(keep_all(&world, &second, "the second"));
+            for (login, password) in [(first, PASSWORD), (&second, "the second")] {
+                let sessions = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{login}'");
+                let deadline = Instant::now() + Duration::from_secs(30);
+                while world.database.one::<i64>(&sessions).await < LIMIT {
+                    assert!(Instant::now() < deadline, "{login} has its connections");
+                }
+                assert_eq!(issued.door(login, password).await, "53300", "it has no more than its limit");
+            }
+        }
+        goes_on().await;
+
+        // A rotation: what is kept of the password before the last is ended, and stays out however often it comes back.
+        for (issued, first) in [(&applications, &world.login), (&migrations, &world.migration)] {
+            let closed = async || issued.end_previous().await["status"] == "success";
+            let mut tries = 1;
+            while !closed().await {
+                tries += 1;
+                assert!(tries <= 10, "the former login is closed in {tries} calls");
+            }
+            let third = issued.issued("the third").await;
+            assert_eq!((&third, issued.door(first, PASSWORD).await.as_str()), (first, NO_PASSWORD));
+            assert_eq!(issued.door(&third, "the third").await, "open");
+        }
+        goes_on().await;
+        for keeping in keeping {
+            keeping.abort();
+        }
         world.still_works().await;
     })
     .await;

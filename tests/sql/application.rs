@@ -102,11 +102,14 @@ pub async fn is_ended(session: &Client) -> bool {
     session.batch_execute("SELECT 1").await.is_err()
 }
 
+/// So many connections a login may have that is issued here.
+pub const LIMIT: i64 = 3;
+
 /// What is asked for with a new credential, of whichever tenant.
 pub async fn credential(database: &Database, password: &str) -> Value {
     json!({
         "purpose": "connection", "credential_id": Uuid::new_v4(), "verifier": database.verifier(password).await,
-        "connection_limit": 3, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
+        "connection_limit": LIMIT, "statement_timeout_seconds": 7, "idle_in_transaction_timeout_seconds": 300,
         "grace_seconds": 3600,
     })
 }

@@ -311,3 +311,89 @@ impl Target {
         body
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    };
+
+    use axum::{
+        Router,
+        body::Bytes,
+        http::{Method, StatusCode, Uri},
+    };
+
+    use super::{super::refusal::GUARD_WORDS, *};
+
+    /// An API server whose policy can go away.
+    #[derive(Default)]
+    struct ApiServer {
+        is_unguarded: AtomicBool,
+        written: AtomicUsize,
+    }
+
+    impl ApiServer {
+        fn answer(&self, method: &Method, uri: &Uri, body: &[u8]) -> (StatusCode, String) {
+            let mut secret: Value = serde_json::from_slice(body).unwrap();
+            if secret["type"] != SECRET_TYPE && !self.is_unguarded.load(Ordering::Relaxed) {
+                let message = format!("denied request: {GUARD_WORDS}, and this one would not");
+                let status = json!({ "kind": "Status", "status": "Failure", "reason": "Invalid", "code": 422, "message": message });
+                return (StatusCode::UNPROCESSABLE_ENTITY, status.to_string());
+            }
+            assert!([Method::POST, Method::PUT].contains(method));
+            if uri.query().is_none_or(|query| !query.contains("dryRun=All")) {
+                self.written.fetch_add(1, Ordering::Relaxed);
+            }
+            secret["metadata"]["uid"] = json!("a-uid");
+            (StatusCode::CREATED, secret.to_string())
+        }
+
+        fn written(&self) -> usize {
+            self.written.load(Ordering::Relaxed)
+        }
+    }
+
+    /// As if this time had passed since the policy was tried.
+    async fn pass(secrets: &Secrets, time: Duration) {
+        let mut proof = secrets.proof.lock().await;
+        let (at, _) = proof.as_mut().unwrap();
+        *at = at.checked_sub(time).unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_secret_is_written_from_an_hour_after_the_policy_went_away_until_it_is_back() {
+        let server = Arc::new(ApiServer::default());
+        let answering = server.clone();
+        let answer = async move |method: Method, uri: Uri, body: Bytes| answering.answer(&method, &uri, &body);
+        let secrets = Secrets::new(Client::new(Router::new().fallback(answer), "default"));
+        let target = Target {
+            namespace: "team-a".to_owned(),
+            name: "school-db".to_owned(),
+            uid: None,
+            owner_name: "school".to_owned(),
+            owner_uid: "uid".to_owned(),
+            stays: false,
+            given_to: None,
+        };
+        let content = Content { credential_id: Uuid::nil(), endpoint: String::new() };
+        let publish = async || secrets.publish(&target, &Values::from([("password", "x".to_owned())]), &content).await;
+        assert_eq!(publish().await, Ok(Some("a-uid".to_owned())));
+
+        server.is_unguarded.store(true, Ordering::Relaxed);
+        publish().await.unwrap();
+        pass(&secrets, PROOF_LASTS).await;
+        for _ in 0..3 {
+            assert_eq!(publish().await, Err(Refusal::Unguarded));
+            assert_eq!(secrets.rehearse(&target).await, Err(Refusal::Unguarded));
+            assert_eq!(secrets.look(&target, None, &content).await, Err(Refusal::Unguarded));
+            pass(&secrets, DOUBT_LASTS).await;
+        }
+        assert_eq!(server.written(), 2, "what was written before, and nothing since");
+
+        server.is_unguarded.store(false, Ordering::Relaxed);
+        publish().await.unwrap();
+        assert_eq!(server.written(), 3);
+    }
+}

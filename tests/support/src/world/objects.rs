@@ -150,6 +150,14 @@ impl World {
         api.patch(name, &PatchParams::apply("e2e").force(), &Patch::Apply(&secret)).await.unwrap();
     }
 
+    /// A kubeconfig of the user that this test's operators are, for one that is a process of its own.
+    pub fn operators_kubeconfig(&self) -> tempfile::NamedTempFile {
+        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+        let text = self.plane.kubeconfig_for(&self.operator_user(), &["system:masters"]).unwrap();
+        std::fs::write(kubeconfig.path(), text).unwrap();
+        kubeconfig
+    }
+
     /// Waits until the object's Ready condition has this status and reason; returns it.
     pub async fn until_ready<K>(&self, api: &Api<K>, name: &str, status: &str, reason: &str) -> K
     where
