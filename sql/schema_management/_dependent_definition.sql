@@ -73,8 +73,8 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._dependent_definition(oid, oid, boolean, boolean) FROM PUBLIC;
 
 -- The schemas that the definition of a view or function names, but for its own and the server's: [{oid, name,
--- tenant?}...]. A definition is text, and finds what now has a name; so it is run only while each of these is still the
--- same tenant's (_left_by_others).
+-- tenant?, indexed?}...]. A definition is text, and finds what now has a name; so it is run only while each of these is
+-- still the same tenant's (_left_by_others). `indexed` are those that an index or statistics object of it names.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._dependent_homes(relation oid, function oid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -92,10 +92,15 @@ BEGIN
         JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid AND d.deptype IN ('i', 'a')
     )
     SELECT coalesce(jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-               'oid', n.oid::bigint, 'name', n.nspname, 'tenant', t.id)) ORDER BY n.oid), '[]')
-    FROM (SELECT DISTINCT CASE d.refclassid WHEN 'pg_namespace'::regclass THEN d.refobjid
-                               ELSE edu_matrix_hub_schema._home_schema(d.refclassid, d.refobjid) END AS oid
-          FROM piece AS p JOIN pg_depend AS d ON d.classid = p.classid AND d.objid = p.objid) AS home
+               'oid', n.oid::bigint, 'name', n.nspname, 'tenant', t.id,
+               'indexed', nullif(home.indexed, false))) ORDER BY n.oid), '[]')
+    FROM (SELECT h.oid, bool_or(p.classid = 'pg_statistic_ext'::regclass
+                                OR p.classid = 'pg_class'::regclass AND p.objid <> $1) AS indexed
+          FROM piece AS p
+          JOIN pg_depend AS d ON d.classid = p.classid AND d.objid = p.objid
+          CROSS JOIN LATERAL (SELECT CASE d.refclassid WHEN 'pg_namespace'::regclass THEN d.refobjid
+              ELSE edu_matrix_hub_schema._home_schema(d.refclassid, d.refobjid) END AS oid) AS h
+          GROUP BY h.oid) AS home
     JOIN pg_namespace AS n ON n.oid = home.oid
     LEFT JOIN edu_matrix_hub_schema.tenant_schemas AS t ON t.schema_oid = n.oid AND t.schema_name = n.nspname
       AND t.status <> 'dropped'

@@ -72,20 +72,50 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_in_use(uuid, bigint) FROM PUBLIC;
 
 -- The sessions and prepared transactions that keep a view or function from being locked or dropped: those that hold a
--- lock on it or on a part of it, such as its row type, or have changed the function and not committed that.
+-- lock on it, on a part of it, such as its row type, or on a temporary view or table over it, which falls with it; or
+-- have changed it, such as the rights on it, and not committed that.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._holders(key bigint)
 RETURNS TABLE (pid integer, login text, prepared text)
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
-    WITH part AS (
+    WITH RECURSIVE falling AS (
         SELECT ($1 >> 32)::oid AS classid, ($1 & 4294967295)::oid AS objid
+        UNION
+        SELECT (k.key >> 32)::oid, (k.key & 4294967295)::oid
+        FROM falling AS f
+        CROSS JOIN LATERAL (
+            SELECT f.classid, f.objid
+            UNION ALL
+            SELECT 'pg_type'::regclass, y.oid
+            FROM pg_class AS c
+            JOIN pg_type AS r ON r.oid = c.reltype
+            CROSS JOIN LATERAL (VALUES (r.oid), (r.typarray)) AS y (oid)
+            WHERE f.classid = 'pg_class'::regclass AND c.oid = f.objid) AS p
+        JOIN pg_depend AS d ON d.refclassid = p.classid AND d.refobjid = p.objid
+        CROSS JOIN LATERAL (SELECT edu_matrix_hub_schema._whole_key(d.classid, d.objid) AS key) AS k
+        JOIN pg_namespace AS n ON left(n.nspname, 8) = 'pg_temp_'
+          AND n.oid = edu_matrix_hub_schema._home_schema((k.key >> 32)::oid, (k.key & 4294967295)::oid)
+    ), part AS (
+        SELECT f.classid, f.objid FROM falling AS f
         UNION ALL
         SELECT d.classid, d.objid FROM pg_depend AS d
         WHERE d.refclassid = ($1 >> 32)::oid AND d.refobjid = ($1 & 4294967295)::oid AND d.deptype IN ('i', 'a')
         UNION ALL
         SELECT 'pg_type'::regclass, y.typarray FROM pg_type AS y
         WHERE ($1 >> 32)::oid = 'pg_class'::regclass AND y.typrelid = ($1 & 4294967295)::oid
+    ), changed AS (
+        SELECT p.xmax AS by FROM pg_proc AS p
+        WHERE ($1 >> 32)::oid = 'pg_proc'::regclass AND p.oid = ($1 & 4294967295)::oid
+        UNION ALL
+        SELECT c.xmax FROM pg_class AS c
+        WHERE ($1 >> 32)::oid = 'pg_class'::regclass AND c.oid = ($1 & 4294967295)::oid
+        UNION ALL
+        SELECT a.xmax FROM pg_attribute AS a
+        WHERE ($1 >> 32)::oid = 'pg_class'::regclass AND a.attrelid = ($1 & 4294967295)::oid
+        UNION ALL
+        SELECT y.xmax FROM pg_class AS c JOIN pg_type AS y ON y.oid = c.reltype
+        WHERE ($1 >> 32)::oid = 'pg_class'::regclass AND c.oid = ($1 & 4294967295)::oid
     ), lock AS MATERIALIZED (
         SELECT l.* FROM pg_locks AS l WHERE l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()
     ), held AS (
@@ -97,8 +127,7 @@ AS $function$
         UNION
         SELECT l.pid, l.virtualtransaction
         FROM lock AS l
-        JOIN pg_proc AS p ON ($1 >> 32)::oid = 'pg_proc'::regclass AND p.oid = ($1 & 4294967295)::oid
-         AND l.locktype = 'transactionid' AND l.transactionid = p.xmax
+        JOIN changed AS c ON l.locktype = 'transactionid' AND l.transactionid = c.by
     )
     SELECT DISTINCT a.pid, coalesce(a.usename, x.owner)::text, x.gid
     FROM held AS h

@@ -28,11 +28,12 @@ DECLARE
     item     record;
     dropped  bigint[];
 BEGIN
+    -- What the turns before removed, also when nothing is left by now.
+    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
+    WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
     IF wanted = '{}' THEN
         RETURN items;
     END IF;
-    UPDATE edu_matrix_hub_schema.taken_dependents AS d SET backup_id = _take_dependents.backup_id
-    WHERE d.grantor_id = grantor.id AND d.backup_id IS NULL AND _take_dependents.backup_id IS NOT NULL;
     FOR attempt IN 1..5 LOOP
         FOR item IN
             SELECT d.key, d.grantee FROM edu_matrix_hub_schema._agreed(grantor.id, wanted) AS d WHERE attempt = 1
@@ -139,9 +140,9 @@ $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._enter_grantee(uuid) FROM PUBLIC;
 
 -- Drops them, as a member of their owners, and returns those that went in the order in which they did. The youngest
--- goes first, since most depend on older ones; what still has others in its way is tried again after these. When it is
--- the whole of them, what is left then has a temporary view in its way, which goes with it, or is part of a circle; the
--- others still go one after the other.
+-- goes first, since most depend on older ones; what still has others in its way is tried again after these. What is
+-- left then has a temporary view in its way, which goes with it, or, when it is the whole of them, is part of a circle;
+-- the others still go one after the other.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._drop_dependents(grantor_id uuid, items jsonb, is_whole boolean,
                                                                   patient boolean) RETURNS bigint[]
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -156,6 +157,7 @@ DECLARE
     others  text[];
     leaning bigint[];
     leant   bigint[];
+    falling bigint[];
     all_of_them bigint[];
 BEGIN
     FOR attempt IN 1..6 LOOP
@@ -198,8 +200,14 @@ BEGIN
     SELECT coalesce(array_agg(DISTINCT edu_matrix_hub_schema._cut(
                (pg_identify_object((k.key >> 32)::oid, (k.key & 4294967295)::oid, 0)).identity)), '{}') INTO others
     FROM unnest(leaning) AS k (key) WHERE k.key <> ALL (all_of_them);
-    IF others = '{}' AND NOT is_whole THEN
-        others := ARRAY['views and functions that depend on one another'];
+    falling := all_of_them;
+    IF NOT is_whole THEN
+        falling := ARRAY(SELECT unnest(all_of_them) EXCEPT SELECT unnest(leant));
+        IF falling <> '{}' THEN
+            others := '{}';
+        ELSIF others = '{}' THEN
+            others := ARRAY['views and functions that depend on one another'];
+        END IF;
     END IF;
     -- A tenant makes them again and again where it makes them by now.
     IF is_whole AND NOT EXISTS (SELECT FROM unnest(leaning) AS k (key) WHERE k.key <> ALL (all_of_them)
@@ -209,12 +217,12 @@ BEGIN
             format('those that have a grant of it go on making views over it (%s)', others[1]));
     END IF;
     PERFORM edu_matrix_hub_schema._refuse_listed('remove them, and call again', others);
-    WHILE cardinality(dropped) < jsonb_array_length(items) LOOP
+    WHILE cardinality(dropped) < cardinality(falling) LOOP
         SELECT k.key, format('DROP %s IF EXISTS %s CASCADE', i.value ->> 'kind', i.value ->> 'name') AS statement
         INTO STRICT item
         FROM jsonb_array_elements(items) AS i (value)
         CROSS JOIN LATERAL (SELECT (i.value ->> 'key')::bigint AS key) AS k
-        WHERE k.key <> ALL (dropped)
+        WHERE k.key = ANY (falling) AND k.key <> ALL (dropped)
         ORDER BY EXISTS (SELECT FROM unnest(leaning, leant) AS e (leaning, leant)
                          WHERE e.leant = k.key AND e.leaning <> ALL (dropped)), k.key & 4294967295 DESC
         LIMIT 1;

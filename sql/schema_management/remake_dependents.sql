@@ -57,6 +57,15 @@ BEGIN
                      WHERE s.schema_id = tenant.id AND s.state = 'due' ORDER BY s.id DESC
                      LIMIT CASE cut_off WHEN 0 THEN 50 ELSE 1 END);
         facts := edu_matrix_hub_schema._remake_taken(tenant, ids, cut_off);
+        -- Rights that its grants or a block of its writes took from others meanwhile are not given back with it.
+        IF facts -> 'made' <> '[]' THEN
+            IF EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_grants AS g WHERE g.schema_id = tenant.id) THEN
+                PERFORM edu_matrix_hub_schema._give_grants(tenant);
+            END IF;
+            IF tenant.taken_members IS NOT NULL THEN
+                PERFORM edu_matrix_hub_schema._take_grants(tenant);
+            END IF;
+        END IF;
         -- Nothing that passes required policies is given for longer than this call.
         IF facts -> 'made' <> '[]'
            AND EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_row_security AS s
@@ -205,16 +214,20 @@ BEGIN
     END LOOP;
     UPDATE edu_matrix_hub_schema.taken_dependents AS d
     SET note = format('it names schema "%s", which %s; make it yourself, if that is what you want', f.name,
-                      CASE WHEN f.was THEN 'is not there, or not the one that it was' ELSE 'is no tenant''s' END)
-    FROM (SELECT o.id, min(h.value ->> 'name') AS name, bool_and(h.value ? 'tenant') AS was
+                      CASE WHEN f.is_code THEN 'has code that making an index of it would run'
+                           WHEN f.was THEN 'is not there, or not the one that it was' ELSE 'is no tenant''s' END)
+    FROM (SELECT o.id, min(h.value ->> 'name') AS name, bool_and(h.value ? 'tenant') AS was,
+                 bool_and(h.value ? 'indexed') AS is_code
           FROM edu_matrix_hub_schema.taken_dependents AS o
           CROSS JOIN LATERAL jsonb_array_elements(o.homes) AS h (value)
           WHERE o.id = ANY (ids)
-            AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
-                            JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
-                            WHERE t.id = (h.value ->> 'tenant')::uuid AND t.schema_oid = (h.value ->> 'oid')::oid
-                              AND t.schema_name = h.value ->> 'name' AND n.nspowner = t.owner_role_oid
-                              AND t.status IN ('active', 'suspended', 'released'))
+            -- Making an index computes what is constant in its expressions, by code that may be another one by now.
+            AND (h.value ? 'indexed'
+                 OR NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
+                                JOIN pg_namespace AS n ON n.oid = t.schema_oid AND n.nspname = t.schema_name
+                                WHERE t.id = (h.value ->> 'tenant')::uuid AND t.schema_oid = (h.value ->> 'oid')::oid
+                                  AND t.schema_name = h.value ->> 'name' AND n.nspowner = t.owner_role_oid
+                                  AND t.status IN ('active', 'suspended', 'released')))
           GROUP BY o.id) AS f
     WHERE d.id = f.id;
 END

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     dependents::{lost, remake, restore, set_aside, taken, with_grant},
     dependents_hostile::age,
-    grants::{give, grant},
+    grants::{give, grant, grant_on, may},
     support::{Database, Tenant, call, expect, owner, with_database},
 };
 
@@ -150,10 +150,21 @@ async fn held_by(database: &Database, reporting: &Tenant, login: &str, statement
 }
 
 #[tokio::test]
-async fn a_comment_that_is_not_committed_is_waited_for_named_and_ended_at_last() {
+async fn a_change_that_is_not_committed_is_waited_for_named_and_ended_at_last() {
     for (login, statement) in [
         ("reporting_of_function", "COMMENT ON FUNCTION reporting.one() IS 'x'"),
         ("reporting_of_type", "COMMENT ON TYPE reporting.names IS 'x'"),
+        ("reporting_of_rights", "GRANT SELECT ON reporting.names TO PUBLIC"),
+        // These hold what falls with a view, and not the view.
+        (
+            "reporting_of_temporary_view",
+            "CREATE TEMP VIEW mine AS SELECT * FROM reporting.names; CREATE TEMP VIEW over AS SELECT * FROM mine; \
+             COMMIT; BEGIN; COMMENT ON VIEW pg_temp.over IS 'x'",
+        ),
+        (
+            "reporting_of_temporary_table",
+            "CREATE TEMP TABLE mine (n reporting.names[]); COMMIT; BEGIN; LOCK TABLE pg_temp.mine",
+        ),
     ] {
         with_database(async move |database| {
             let (school, reporting) = with_grant(&database).await;
@@ -279,6 +290,98 @@ async fn what_is_late_goes_in_turns_before_the_tenant_is_removed() {
         assert_eq!(taken(&database).await, 700);
         let options = json!({ "backup_id": backup, "owner": owner("school") });
         expect(&call(&database.operator().await, "restore_tenant_schema", &options).await, "error");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn temporary_views_over_more_than_goes_in_one_turn_go_with_it() {
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        let many = "DO $$ BEGIN FOR i IN 1..310 LOOP EXECUTE format('CREATE VIEW v%s AS SELECT id FROM school.pupils', i); \
+                    END LOOP; END $$";
+        database.as_owner(&reporting, many).await;
+        let over = "DO $$ BEGIN FOR i IN 1..310 LOOP EXECUTE format('CREATE TEMP VIEW t%s AS SELECT id FROM reporting.v%s', \
+                    i, i); END LOOP; END $$; COMMIT; BEGIN";
+        let _session = held_by(&database, &reporting, "reporting_temporary", over).await;
+        let mut calls = 0;
+        loop {
+            let answer = set_aside(&database, &school).await;
+            if answer["status"] == "success" {
+                break;
+            }
+            expect(&answer, "busy");
+            calls += 1;
+            assert!(calls < 4, "{answer}");
+        }
+        assert_eq!((calls > 0, taken(&database).await), (true, 310));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rights_that_others_lost_meanwhile_do_not_come_back_with_a_view() {
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        let academy = database.tenant("academy").await;
+        let all = json!([grant("academy", &["Read"])]);
+        let made = "CREATE TABLE own (id int, name text); CREATE VIEW names AS SELECT id, name FROM school.pupils";
+        database.as_owner(&reporting, made).await;
+        expect(&give(&database, &reporting, all).await, "success");
+        let other = database.role("other", "NOLOGIN").await;
+        let past = format!(
+            "CREATE RULE past AS ON INSERT TO names DO INSTEAD INSERT INTO own VALUES (new.id, new.name); \
+             GRANT INSERT ON names TO {other}; GRANT USAGE ON SCHEMA reporting TO {other}"
+        );
+        database.as_owner(&reporting, &past).await;
+        assert!(may(&database, &academy.reader, "SELECT * FROM reporting.names").await);
+        assert!(may(&database, &other, "INSERT INTO reporting.names VALUES (1, 'x')").await);
+
+        let answer = set_aside(&database, &school).await;
+        expect(&answer, "success");
+        // A narrower grant, and a block of all writes.
+        expect(&give(&database, &reporting, json!([grant_on("academy", &["Read"], &["own"])])).await, "success");
+        let block = format!(
+            "SELECT edu_matrix_hub_schema._block_writes(t, false)::text FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = '{}'",
+            reporting.id
+        );
+        let _: String = database.one(&block).await;
+        restore(&database, &answer["detail"]["backup_id"]).await;
+        let told = remake(&database, &reporting, "").await;
+        expect(&told, "success");
+        assert_eq!(told["detail"]["made"], json!(["reporting.names"]), "{told}");
+        assert!(may(&database, &academy.reader, "SELECT * FROM reporting.own").await);
+        assert!(!may(&database, &academy.reader, "SELECT * FROM reporting.names").await);
+        assert!(!may(&database, &other, "INSERT INTO reporting.names VALUES (1, 'x')").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_code_of_another_tenant_is_run_by_making_an_index() {
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        let helper = "CREATE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE TABLE seen (who text); GRANT INSERT ON seen TO PUBLIC";
+        database.as_owner(&school, helper).await;
+        database.admin.batch_execute("GRANT EXECUTE ON FUNCTION school.helper TO PUBLIC").await.unwrap();
+        let made = "CREATE MATERIALIZED VIEW called AS SELECT id FROM school.pupils; CREATE INDEX ON called (school.helper(id)); \
+             CREATE MATERIALIZED VIEW plain AS SELECT id, name FROM school.pupils; CREATE INDEX ON plain (lower(name)); \
+             CREATE STATISTICS together ON id, name FROM plain";
+        database.as_owner(&reporting, made).await;
+        let answer = set_aside(&database, &school).await;
+        restore(&database, &answer["detail"]["backup_id"]).await;
+        let hostile = "CREATE FUNCTION noted() RETURNS int LANGUAGE sql AS 'INSERT INTO school.seen VALUES (current_user) RETURNING 1'; \
+             CREATE FUNCTION constant(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN school.noted(); END'; \
+             CREATE OR REPLACE FUNCTION helper(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 + school.constant(1)'";
+        database.as_owner(&school, hostile).await;
+        let open = "GRANT EXECUTE ON FUNCTION school.noted, school.constant TO PUBLIC";
+        database.admin.batch_execute(open).await.unwrap();
+        let told = remake(&database, &reporting, "").await;
+        expect(&told, "success");
+        assert_eq!(told["detail"]["made"], json!(["reporting.plain"]), "{told}");
+        assert!(told["detail"]["left"][0]["note"].as_str().unwrap().contains("making an index"), "{told}");
+        assert_eq!(database.one::<i64>("SELECT count(*) FROM school.seen").await, 0);
     })
     .await;
 }
