@@ -96,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    fn spec(fields: Value) -> TenantDatabaseSpec {
+    fn spec(fields: &Value) -> TenantDatabaseSpec {
         let mut whole = json!({ "connection": { "secretRef": { "name": "postgres" } } });
         whole.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         serde_json::from_value(whole).unwrap()
@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn what_is_no_name_of_the_whole_network_is_not_looked_up() {
-        let check = |fields: Value, expected: &[(&str, &str)]| {
+        let check = |fields: &Value, expected: &[(&str, &str)]| {
             let found = names(&spec(fields));
             assert_eq!(found.iter().map(|name| (name.field, &*name.host)).collect::<Vec<_>>(), expected);
         };
-        check(json!({}), &[]);
-        check(json!({ "clientEndpoint": { "host": "pooler" } }), &[]);
-        check(json!({ "clientEndpoint": { "host": "10.0.0.1" }, "readEndpoint": { "host": "fd00::1" } }), &[]);
-        check(json!({ "clientEndpoint": { "host": "a.example", "nameLookup": "Skip" } }), &[]);
+        check(&json!({}), &[]);
+        check(&json!({ "clientEndpoint": { "host": "pooler" } }), &[]);
+        check(&json!({ "clientEndpoint": { "host": "10.0.0.1" }, "readEndpoint": { "host": "fd00::1" } }), &[]);
+        check(&json!({ "clientEndpoint": { "host": "a.example", "nameLookup": "Skip" } }), &[]);
         check(
-            json!({ "clientEndpoint": { "host": "a.example", "nameLookup": "Required" }, "readEndpoint": { "host": "b.example" } }),
+            &json!({ "clientEndpoint": { "host": "a.example", "nameLookup": "Required" }, "readEndpoint": { "host": "b.example" } }),
             &[("clientEndpoint", "a.example"), ("readEndpoint", "b.example")],
         );
     }
@@ -121,8 +121,9 @@ mod tests {
     #[test]
     fn an_address_that_was_found_counts_and_another_name_is_missing_until_it_has_one() {
         let addresses = Addresses::default();
-        let asked =
-            names(&spec(json!({ "clientEndpoint": { "host": "a.example" }, "readEndpoint": { "host": "b.example" } })));
+        let asked = names(&spec(
+            &json!({ "clientEndpoint": { "host": "a.example" }, "readEndpoint": { "host": "b.example" } }),
+        ));
         let missing = || addresses.missing(&asked).unwrap_or_default();
         assert!(missing().starts_with("no address is known of a.example, which spec.clientEndpoint.host"));
         addresses.read(|found| found.insert("a.example".to_owned(), Ok(())));
