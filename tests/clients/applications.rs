@@ -13,6 +13,9 @@ use crate::{
     tools,
 };
 
+/// Pools ask a connection that was not used for so long whether it lives, and believe in a younger one: pgx for a second.
+const BELIEVED: Duration = Duration::from_millis(1100);
+
 /// The tenant with its table, as migrations make it.
 async fn with_pupils() -> (World, Secrets) {
     let world = acme(json!({})).await;
@@ -55,6 +58,7 @@ async fn reads_the_mounted_secret_again(
     let third = rotate(&world).await;
     assert_ne!(third[APPLICATION]["password"], first[APPLICATION]["password"]);
     pod.renew(&third);
+    tokio::time::sleep(BELIEVED).await;
     for _ in 0..5 {
         work(5);
     }
