@@ -164,7 +164,7 @@ BEGIN
         before := cardinality(dropped);
         is_held := false;
         FOR item IN
-            SELECT k.key, (i.value ->> 'grantee')::uuid AS grantee,
+            SELECT k.key, (i.value ->> 'grantee')::uuid AS grantee, i.value ->> 'name' AS name,
                    format('DROP %s %s', i.value ->> 'kind', i.value ->> 'name') AS statement
             FROM jsonb_array_elements(items) AS i (value)
             CROSS JOIN LATERAL (SELECT (i.value ->> 'key')::bigint AS key) AS k
@@ -177,6 +177,15 @@ BEGIN
             EXCEPTION
                 WHEN dependent_objects_still_exist THEN
                     NULL;
+                WHEN out_of_memory THEN
+                    -- The server locks all that depends on it, such as thousands of temporary views.
+                    IF NOT is_whole AND dropped <> '{}' THEN
+                        RETURN dropped;
+                    END IF;
+                    PERFORM edu_matrix_hub_schema._refuse_listed(format(
+                        'there is no room to lock what depends on it (%s): end the sessions that made temporary views '
+                        'over it, or raise max_locks_per_transaction of the server, and call again', SQLERRM),
+                        ARRAY[item.name]);
                 WHEN lock_not_available THEN
                     -- A session holds a part of it, such as its row type.
                     IF patient OR attempt > 3 OR NOT (

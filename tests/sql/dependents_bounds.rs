@@ -385,3 +385,24 @@ async fn no_code_of_another_tenant_is_run_by_making_an_index() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_view_of_which_the_server_cannot_lock_all_that_depends_on_it_is_named() {
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        database.as_owner(&reporting, "CREATE VIEW names AS SELECT name FROM school.pupils").await;
+        // As the server says when its lock table is full.
+        let full = "CREATE FUNCTION public.full() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN \
+                        RAISE EXCEPTION 'out of shared memory' USING ERRCODE = '53200'; END $$; \
+                    CREATE EVENT TRIGGER is_full ON ddl_command_start WHEN TAG IN ('DROP VIEW') EXECUTE FUNCTION public.full()";
+        database.admin.batch_execute(full).await.unwrap();
+        let answer = set_aside(&database, &school).await;
+        expect(&answer, "error");
+        let message = answer["message"].as_str().unwrap();
+        assert!(message.contains("reporting.names") && message.contains("raise max_locks_per_transaction"), "{message}");
+        database.admin.batch_execute("DROP EVENT TRIGGER is_full").await.unwrap();
+        expect(&set_aside(&database, &school).await, "success");
+        assert_eq!(taken(&database).await, 1);
+    })
+    .await;
+}
