@@ -319,7 +319,8 @@ async fn a_schema_of_thousands_is_estimated_whole_and_at_a_bounded_cost() {
         write(
             &database,
             &tenant,
-            "CREATE TABLE t (id int PRIMARY KEY, v text); ALTER TABLE t ALTER v SET STORAGE EXTERNAL; \
+            "CREATE TABLE t (id int PRIMARY KEY, v text) WITH (autovacuum_enabled = off, toast.autovacuum_enabled = off); \
+             ALTER TABLE t ALTER v SET STORAGE EXTERNAL; \
              INSERT INTO t SELECT g, repeat(md5(g::text), 300) FROM generate_series(1, 400) AS g; \
              CREATE TABLE small (id int); INSERT INTO small VALUES (1)",
         )
