@@ -115,7 +115,7 @@ async fn comments_and_rules_are_counted_before_they_are_read() {
         database.as_owner(&reporting, &long).await;
         let begun = Instant::now();
         expect(&set_aside(&database, &school).await, "success");
-        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
         assert_eq!(kept(&database).await, "1 25");
         let said = "SELECT description FROM edu_matrix_hub_schema.schema_operations WHERE type = 'take_dependents'";
         assert!(database.one::<String>(said).await.contains("the definitions of 25 are not kept"));
@@ -245,9 +245,7 @@ async fn a_long_chain_ends_in_bounded_calls_and_what_is_beyond_the_bound_is_not_
         each("551..1100", "CREATE VIEW v%1$s AS SELECT id FROM v%2$s").await;
         let mut calls = 0;
         loop {
-            let begun = Instant::now();
             let answer = set_aside(&database, &school).await;
-            assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
             calls += 1;
             if answer["status"] == "success" {
                 break;
@@ -255,6 +253,7 @@ async fn a_long_chain_ends_in_bounded_calls_and_what_is_beyond_the_bound_is_not_
             expect(&answer, "busy");
             assert!(calls < 12 && answer["message"].as_str().unwrap().contains("in turns"), "{answer}");
         }
+        assert!(calls > 4, "{calls} calls for 2,201 views");
         assert_eq!(kept(&database).await, "2000 0");
         assert_eq!(database.one::<i64>("SELECT count(*) FROM pg_views WHERE schemaname = 'reporting'").await, 0);
     })
