@@ -8,8 +8,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::MicroTime,
 };
 use kube::{
-    Api,
-    api::{DeleteParams, PostParams},
+    Api, ResourceExt,
+    api::{DeleteParams, ListParams, PostParams},
     config::Kubeconfig,
 };
 use serde_json::json;
@@ -28,15 +28,16 @@ trait Contested {
 }
 
 impl Contested for World {
-    /// A second namespace for an operator, with the same Secret.
+    /// A second namespace for an operator, with the same Secrets.
     async fn further_operator_namespace(&self) -> String {
         let namespace = format!("further-{}", self.id);
         self.make_namespace(&namespace, json!({})).await;
         let from = Api::<Secret>::namespaced(self.client.clone(), &self.operator_namespace);
-        let mut secret = from.get("postgres").await.unwrap();
-        secret.metadata = crate::world::named("postgres");
         let to = Api::<Secret>::namespaced(self.client.clone(), &namespace);
-        to.create(&PostParams::default(), &secret).await.unwrap();
+        for mut secret in from.list(&ListParams::default()).await.unwrap() {
+            secret.metadata = crate::world::named(&secret.name_any());
+            to.create(&PostParams::default(), &secret).await.unwrap();
+        }
         namespace
     }
 
