@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::{
-    Asked, as_owner,
+    as_owner,
     direct::{Direct, new_database, superuser},
+    idle,
     report::Report,
-    timed,
+    row_of,
 };
 
 /// Tenants among which a grant is one among few.
@@ -65,11 +66,7 @@ pub async fn grants(server: &PostgresInfo, tenants: usize, report: &mut Report) 
         if tables > 0 {
             set(&session, 1, json!([to(&session, 2).await])).await;
         }
-        let mut idle = Vec::new();
-        timed(&direct, Asked::All).await;
-        for round in 0..SURVEYS {
-            idle.push(timed(&direct, Asked::Slice(u8::try_from(round).unwrap())).await);
-        }
+        let idle = idle(&direct, SURVEYS).await;
         let named = format!("idle survey of {tenants} tenants, {grantors} of which give grants");
         let named = if to_role { format!("{named}, also to a role") } else { named };
         let named = if tables > 0 { format!("{named}, and one with {tables} tables") } else { named };
@@ -88,14 +85,7 @@ async fn given_and_taken(session: &Client) -> Vec<f64> {
 }
 
 async fn set(session: &Client, number: usize, grants: Value) -> f64 {
-    let id: uuid::Uuid = session
-        .query_one(
-            "SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1",
-            &[&format!("direct_{number}")],
-        )
-        .await
-        .unwrap()
-        .get(0);
+    let id: uuid::Uuid = row_of(session, number).await.get("id");
     let options = json!({ "schema_id": id, "grants": grants });
     let started = Instant::now();
     let answer: Value =
@@ -105,12 +95,6 @@ async fn set(session: &Client, number: usize, grants: Value) -> f64 {
 }
 
 async fn to(session: &Client, number: usize) -> Value {
-    let row = session
-        .query_one(
-            "SELECT owner_namespace, owner_name FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1",
-            &[&format!("direct_{number}")],
-        )
-        .await
-        .unwrap();
-    json!({ "namespace": row.get::<_, String>(0), "name": row.get::<_, String>(1), "privileges": ["Read"] })
+    let row = row_of(session, number).await;
+    json!({ "namespace": row.get::<_, String>("owner_namespace"), "name": row.get::<_, String>("owner_name"), "privileges": ["Read"] })
 }

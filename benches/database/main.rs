@@ -23,7 +23,7 @@ use direct::{Direct, new_database, server, superuser};
 use futures::future::join_all;
 use report::{Report, setting};
 use tenant_schema_operator::contract::{Asked, Surveyed};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 /// Tenants of a block whose cost is told.
 const BLOCK: usize = 1000;
@@ -97,17 +97,12 @@ async fn survey(server: &PostgresInfo, schemas: usize, report: &mut Report) {
         .await
         .unwrap();
     let named = format!("survey of {schemas} schemas with {TABLES} tables each");
-    // A survey measures a bounded number of relations, so that new ones take several.
-    let mut first = Vec::new();
-    let unknown = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE usage_at IS NULL";
-    while sessions[0].query_one(unknown, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        first.push(timed(&direct, Asked::All).await);
-    }
+    let first = until_measured(&direct, &sessions[0]).await;
     report.add(&format!("{named}, until all are measured, surveys"), first.len() as f64);
     report.add_spread(&format!("{named}, until all are measured, ms"), &first);
     let (mut idle, mut written, mut everything) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..SURVEYS {
-        let slice = Asked::Slice(u8::try_from(round).unwrap() % Asked::SLICES);
+        let slice = slice(round);
         idle.push(timed(&direct, slice).await);
         write(&sessions[0], schemas, round).await;
         written.push(timed(&direct, slice).await);
@@ -126,10 +121,15 @@ async fn make_tables(session: &Client, numbers: std::ops::Range<usize>) {
     }
 }
 
+/// What the registry has of a tenant.
+async fn row_of(session: &Client, number: usize) -> Row {
+    let row = "SELECT id, owner_role, owner_namespace, owner_name FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1";
+    session.query_one(row, &[&format!("direct_{number}")]).await.unwrap()
+}
+
 /// Runs statements with the owner role of a tenant.
 async fn as_owner(session: &Client, number: usize, statements: &str) {
-    let owner = "SELECT owner_role FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1";
-    let owner: String = session.query_one(owner, &[&format!("direct_{number}")]).await.unwrap().get(0);
+    let owner: String = row_of(session, number).await.get("owner_role");
     session.batch_execute(&format!("SET ROLE \"{owner}\"; {statements}; RESET ROLE")).await.unwrap();
 }
 
@@ -140,6 +140,31 @@ async fn write(session: &Client, schemas: usize, round: usize) {
         session.batch_execute(&insert).await.unwrap();
     }
     session.batch_execute("SELECT pg_stat_force_next_flush(); SELECT 1").await.unwrap();
+}
+
+/// Surveys until every tenant is measured, since one measures a bounded number of relations; how long each took.
+async fn until_measured(direct: &Direct, session: &Client) -> Vec<f64> {
+    let mut took = Vec::new();
+    let unknown = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE usage_at IS NULL";
+    while session.query_one(unknown, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        took.push(timed(direct, Asked::All).await);
+    }
+    took
+}
+
+/// So many surveys of the next slices while nothing happens, after one that tells everything; how long each took.
+async fn idle(direct: &Direct, surveys: usize) -> Vec<f64> {
+    timed(direct, Asked::All).await;
+    let mut took = Vec::new();
+    for round in 0..surveys {
+        took.push(timed(direct, slice(round)).await);
+    }
+    took
+}
+
+/// What a survey is asked in this round.
+fn slice(round: usize) -> Asked {
+    Asked::Slice(u8::try_from(round).unwrap() % Asked::SLICES)
 }
 
 /// How long a survey takes, in milliseconds, answer and all.

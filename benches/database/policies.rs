@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::{
-    Asked, TABLES, as_owner,
+    TABLES, as_owner,
     direct::{Direct, new_database, superuser},
+    idle,
     report::Report,
-    timed,
+    row_of, until_measured,
 };
 
 /// Surveys of one sort.
@@ -26,10 +27,7 @@ pub async fn policies(server: &PostgresInfo, tenants: usize, report: &mut Report
         let table = |table| format!("CREATE TABLE direct_{number}.t{table} (user_id uuid)");
         as_owner(&session, number, &(0..TABLES).map(table).collect::<Vec<_>>().join("; ")).await;
     }
-    let unmeasured = "SELECT count(*) FROM edu_matrix_hub_schema.tenant_schemas WHERE usage_at IS NULL";
-    while session.query_one(unmeasured, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        timed(&direct, Asked::All).await;
-    }
+    until_measured(&direct, &session).await;
     let (mut covered, mut took) = (0, Vec::new());
     for wanted in [0, tenants / 10, tenants] {
         for number in covered..wanted {
@@ -38,11 +36,7 @@ pub async fn policies(server: &PostgresInfo, tenants: usize, report: &mut Report
         covered = wanted;
         // As autovacuum does in time.
         session.batch_execute("VACUUM ANALYZE").await.unwrap();
-        timed(&direct, Asked::All).await;
-        let mut idle = Vec::new();
-        for round in 0..SURVEYS {
-            idle.push(timed(&direct, Asked::Slice(u8::try_from(round).unwrap() % Asked::SLICES)).await);
-        }
+        let idle = idle(&direct, SURVEYS).await;
         let named =
             format!("idle survey of {tenants} tenants with {TABLES} tables each, {covered} of which have policies");
         report.add_spread(&format!("{named}, ms"), &idle);
@@ -60,9 +54,7 @@ pub async fn policies(server: &PostgresInfo, tenants: usize, report: &mut Report
 
 /// Gives a tenant policies on all of its tables; returns how long that took, in milliseconds.
 async fn cover(session: &Client, number: usize) -> f64 {
-    let name = format!("direct_{number}");
-    let row = "SELECT id FROM edu_matrix_hub_schema.tenant_schemas WHERE schema_name = $1";
-    let id: uuid::Uuid = session.query_one(row, &[&name]).await.unwrap().get(0);
+    let id: uuid::Uuid = row_of(session, number).await.get("id");
     let policies = json!([{ "name": "own-rows", "column": "user_id", "setting": "app.user_id" }]);
     let options = json!({ "schema_id": id, "mode": "Required", "policies": policies, "digest": "1" });
     let started = Instant::now();

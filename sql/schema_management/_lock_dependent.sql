@@ -1,5 +1,5 @@
--- Locks a view or function, so that nobody changes or drops it before the transaction ends, and says whether it is
--- still there under its name. There is no LOCK that leaves alone what a view reads, and none for functions; so it is
+-- Locks a view or function, so that no session changes or drops it before the transaction ends, and says whether it
+-- is still there under its name. There is no LOCK that leaves alone what a view reads, and none for functions; so it is
 -- given the owner that it has, which takes the lock that dropping it takes. A function is given the mode that it has as
 -- well: replacing it takes no lock, but waits for a change of its row.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._lock_dependent(grantee uuid, key bigint, patient boolean)

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     helm::{Helm, file},
     permissions::{Right, rights},
-    stage::{DEADLINE, DEBUG, Release, make_database, may, secret},
+    stage::{DEADLINE, DEBUG, Release, kubeconfig_of, make_database, may, secret},
 };
 
 const NAMESPACE: &str = "tenant-schema-system";
@@ -173,11 +173,7 @@ fn assert_users_have_their_roles(release: &Release) {
         let name = format!("--user={user}");
         release.kubectl(&["create", "rolebinding", user, "--clusterrole", role, &name, "-n", "team-a"]);
     }
-    let [editor, viewer] = ["editor", "viewer"].map(|user| {
-        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
-        fs::write(kubeconfig.path(), plane.kubeconfig_for(user, &[]).unwrap()).unwrap();
-        kubeconfig
-    });
+    let [editor, viewer] = ["editor", "viewer"].map(|user| kubeconfig_of(plane, user, &[]));
     for kind in ["tenantschemas", "schemabackups"] {
         let here = |verb| [verb, kind, "-n", "team-a"];
         wait_until(DEADLINE, "roles are aggregated", || {
@@ -222,8 +218,7 @@ fn assert_who_asked_is_found(release: &Release, server: &PostgresServer, log: &P
         rest.split_once("\n```").unwrap().0.to_owned()
     };
     let patch = |user: &str, grade: u8| {
-        let kubeconfig = tempfile::NamedTempFile::new().unwrap();
-        fs::write(kubeconfig.path(), release.plane.kubeconfig_for(user, &["system:authenticated"]).unwrap()).unwrap();
+        let kubeconfig = kubeconfig_of(release.plane, user, &["system:authenticated"]);
         let config = json!({ "spec": { "config": { "grade": grade } } }).to_string();
         let patch = ["patch", "tenantschema/school", "-n", "team-a", "--type=merge", "-p", &config];
         release.plane.kubectl(&[&["--kubeconfig", kubeconfig.path().to_str().unwrap()], &patch[..]].concat())

@@ -84,6 +84,13 @@ pub fn secret(namespace: &str, name: &str, data: &Value) -> Value {
     json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "namespace": namespace, "name": name }, "stringData": data })
 }
 
+/// A kubeconfig of a user in these groups.
+pub fn kubeconfig_of(plane: &ControlPlaneInfo, user: &str, groups: &[&str]) -> NamedTempFile {
+    let kubeconfig = NamedTempFile::new().unwrap();
+    fs::write(kubeconfig.path(), plane.kubeconfig_for(user, groups).unwrap()).unwrap();
+    kubeconfig
+}
+
 /// Whether the user of this kubeconfig may do so.
 pub fn may(plane: &ControlPlaneInfo, kubeconfig: &NamedTempFile, what: &[&str]) -> bool {
     let mut command = Command::new(plane.kubectl_path());

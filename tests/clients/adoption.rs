@@ -66,6 +66,16 @@ impl Site {
         self.world.ready_tenant(name).await;
     }
 
+    /// What the site's login makes in a tenant's schema is told with the statement that gives it to the owner role; types it.
+    async fn gives_on(&self, name: &str, schema: &str, table: &str) {
+        let tells = async || self.world.tenant_looked_at(name).await.status.unwrap().summary.unwrap().message;
+        let statement = format!("ALTER TABLE {schema}.{table} OWNER TO");
+        self.world.eventually("the new table is told", async || tells().await.contains(&statement)).await;
+        self.world.sql(tells().await.split_once("owner role: ").unwrap().1);
+        let is_done = async || !tells().await.contains(table.trim_matches('"'));
+        self.world.eventually("nothing is told of it any more", is_done).await;
+    }
+
     async fn finish(self) {
         let Self { world, login } = self;
         let postgres = world.postgres.clone();
@@ -105,13 +115,7 @@ async fn django_tenants() {
     let (_second, second) = release("python", "django_tenants", None);
     site.run(&python, &["manage.py", "migrate_schemas"], &second);
     assert_eq!(count(&second, &["add", "north-school", "art"]), "3");
-    // What the site's login makes there is told with the statement that gives it on.
-    let tells = async || site.world.tenant_looked_at("north").await.status.unwrap().summary.unwrap().message;
-    let is_told = async || tells().await.contains("ALTER TABLE \"north-school\".courses_lesson OWNER TO");
-    site.world.eventually("the new table is told", is_told).await;
-    site.world.sql(tells().await.split_once("owner role: ").unwrap().1);
-    let is_done = async || !tells().await.contains("courses_lesson");
-    site.world.eventually("nothing is told of it any more", is_done).await;
+    site.gives_on("north", "\"north-school\"", "courses_lesson").await;
     // Another school is made as always, and is no tenant until one asks for it.
     assert_eq!(count(&second, &["make", "north-college"]), "0");
     site.adopt("college", "north-college").await;
@@ -152,12 +156,7 @@ async fn prisma_with_several_schemas() {
     prepare(None);
     migrate();
     assert_eq!(add(&["Physics", "in a room"]), "3");
-    let tells = async || site.world.tenant_looked_at("courses").await.status.unwrap().summary.unwrap().message;
-    let is_told = async || tells().await.contains("ALTER TABLE \"Courses\".\"Room\" OWNER TO");
-    site.world.eventually("the new table is told", is_told).await;
-    site.world.sql(tells().await.split_once("owner role: ").unwrap().1);
-    let is_done = async || !tells().await.contains("Room");
-    site.world.eventually("nothing is told of it any more", is_done).await;
+    site.gives_on("courses", "\"Courses\"", "\"Room\"").await;
     assert_eq!(add(&["Chemistry", "in a room"]), "4");
     site.finish().await;
 }

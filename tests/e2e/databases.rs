@@ -239,7 +239,7 @@ async fn a_password_is_never_told_to_anybody() {
     let metrics = operator.http("/metrics").unwrap();
     let (status, log) = operator.terminate();
     assert!(status.success() && log.contains("school"), "{log}");
-    // Those of sessions of the tenant are known to nobody else, and have as many digits as all that the operator makes.
+    // Those of sessions of the tenant are known to no test, and have as many digits as all that the operator makes.
     let password = log.split(|letter: char| !letter.is_ascii_hexdigit()).find(|word| word.len() == 64);
     assert_eq!(password, None);
     let others = world.kubectl(&["get", "leases,configmaps,events", "-n", &world.operator_namespace, "-o", "yaml"]);

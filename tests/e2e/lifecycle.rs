@@ -53,7 +53,7 @@ async fn a_tenant_comes_changes_and_goes() {
     world.finish().await;
 }
 
-/// Applies a tenant that nobody has seen yet, which the operator writes to twice: its finalizer, and what became of it.
+/// Applies a tenant that no operator has seen yet, which the operator writes to twice: its finalizer, and what became of it.
 async fn brought_up(world: &World, name: &str, spec: serde_json::Value) -> TenantSchema {
     let watched = WatchParams::default().fields(&format!("metadata.name={name}"));
     let mut changes = world.api::<TenantSchema>().watch(&watched, "0").await.unwrap().boxed();

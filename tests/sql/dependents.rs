@@ -266,7 +266,7 @@ async fn a_grantee_that_is_dropped_and_comes_back_gets_what_it_lost() {
         restore(&database, &first["detail"]["backup_id"]).await;
         let options = json!({ "backup_id": second["detail"]["backup_id"], "owner": owner("reporting") });
         expect(&call(&database.operator().await, "restore_tenant_schema", &options).await, "success");
-        // First the grant, which its giver gave nobody while the grantee was away.
+        // First the grant, which its giver gave to no role while the grantee was away.
         expect(&remake(&database, &reporting, "").await, "unchanged");
         expect(&give(&database, &school, json!([grant("reporting", &["Read"])])).await, "success");
         expect(&remake(&database, &reporting, "").await, "success");

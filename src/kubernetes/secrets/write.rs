@@ -272,6 +272,21 @@ impl Send {
 }
 
 impl Target {
+    /// One that is not there yet, for tests.
+    #[cfg(test)]
+    #[must_use]
+    pub fn example() -> Self {
+        Self {
+            namespace: "team-a".to_owned(),
+            name: "school-db".to_owned(),
+            uid: None,
+            owner_name: "school".to_owned(),
+            owner_uid: "uid".to_owned(),
+            stays: false,
+            given_to: None,
+        }
+    }
+
     /// Namespace and name, as `kubectl` writes them.
     #[must_use]
     pub fn full_name(&self) -> String {
@@ -368,15 +383,7 @@ mod tests {
         let answering = server.clone();
         let answer = async move |method: Method, uri: Uri, body: Bytes| answering.answer(&method, &uri, &body);
         let secrets = Secrets::new(Client::new(Router::new().fallback(answer), "default"));
-        let target = Target {
-            namespace: "team-a".to_owned(),
-            name: "school-db".to_owned(),
-            uid: None,
-            owner_name: "school".to_owned(),
-            owner_uid: "uid".to_owned(),
-            stays: false,
-            given_to: None,
-        };
+        let target = Target::example();
         let content = Content { credential_id: Uuid::nil(), endpoint: String::new() };
         let publish = async || secrets.publish(&target, &Values::from([("password", "x".to_owned())]), &content).await;
         assert_eq!(publish().await, Ok(Some("a-uid".to_owned())));

@@ -211,15 +211,7 @@ mod tests {
 
     #[test]
     fn what_the_api_server_refuses_is_told_with_the_next_command() {
-        let target = Target {
-            namespace: "team-a".to_owned(),
-            name: "school-db".to_owned(),
-            uid: None,
-            owner_name: "school".to_owned(),
-            owner_uid: "uid".to_owned(),
-            stays: false,
-            given_to: None,
-        };
+        let target = Target::example();
         let check = |refusal: Refusal, expected: &str| match refused(&refusal, &target, &Purpose::Connection, "school")
         {
             End::Refused { message, .. } | End::Waits { message, .. } => {

@@ -143,15 +143,14 @@ pub fn status(
             *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
         }
         status.grants = grants::grants(desired, row, applied);
+        let generation = tenant.metadata.generation.unwrap_or_default();
         let policies = policies::policies(desired, row, applied);
         if policies.is_some() || desired.row_security.is_none() {
-            let generation = tenant.metadata.generation.unwrap_or_default();
             let verdict = policies.as_ref().map(|(_, verdict)| verdict);
             put_beside(verdict, ConditionType::RowSecurity, &mut status.conditions, generation, now);
             status.row_security = policies.map(|(policies, _)| policies);
         }
         let lost = dependents::dependents(desired, row, applied);
-        let generation = tenant.metadata.generation.unwrap_or_default();
         put_beside(lost.as_ref(), ConditionType::GrantedViews, &mut status.conditions, generation, now);
         usage(&mut status, row, desired.quota.as_ref().map(|quota| quota.limit), desired.warning_percent);
         if let Some(row) = row {
