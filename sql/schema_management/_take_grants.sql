@@ -3,8 +3,8 @@
 -- owner's rights, also of the owner's in other schemas. With them a reader writes, or everybody. A deleter may delete.
 -- Who has TRIGGER puts code where the server deletes as the owner, and who has MAINTAIN, from PostgreSQL 17 on, runs
 -- that of indexes and materialized views as the owner.
--- What a grantee has on tables and columns is not among them: while writes are taken, the tenant's grants give no role a
--- write (see tenant_grant_targets), and what is left is taken as what no grant says, by hand or not (see _acl_drift).
+-- What a grantee has on tables and columns is not among them: while writes are taken, the tenant's grants give no role
+-- a write (see tenant_grant_targets), and what is left is taken as what no grant says, by hand or not (see _acl_drift).
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._open_grants(tenant edu_matrix_hub_schema.tenant_schemas)
 RETURNS TABLE (kind text, oid oid, attnum smallint, name text, privilege text, grantee oid, grantable boolean)
 LANGUAGE sql STABLE SECURITY DEFINER
