@@ -21,8 +21,8 @@ as() (
         echo "$AUTHORITY" >"$work/ca.crt"
         export PGSSLROOTCERT=$work/ca.crt
     fi
-    PGOPTIONS='-c client_min_messages=warning' \
-        psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --command "$2"
+    # In one transaction, and no PGOPTIONS, so that it can go through a pooler.
+    psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --command "SET LOCAL client_min_messages = warning; $2"
 )
 
 owner() {

@@ -159,6 +159,7 @@ DECLARE
     leant   bigint[];
     falling bigint[];
     all_of_them bigint[];
+    has_foreign boolean;
 BEGIN
     FOR attempt IN 1..6 LOOP
         before := cardinality(dropped);
@@ -204,10 +205,15 @@ BEGIN
     END IF;
     SELECT coalesce(array_agg((i.value ->> 'key')::bigint), '{}') INTO all_of_them
     FROM jsonb_array_elements(items) AS i (value);
-    SELECT coalesce(array_agg(k.key), '{}'), coalesce(array_agg(k.leant), '{}') INTO leaning, leant
+    -- In one statement, so of one moment: a view that is made and dropped again and again is there for both or neither.
+    SELECT coalesce(array_agg(k.key), '{}'), coalesce(array_agg(k.leant), '{}'),
+           coalesce(bool_or(k.key <> ALL (all_of_them) AND NOT EXISTS (
+               SELECT FROM edu_matrix_hub_schema._agreed(grantor_id, ARRAY[k.key]))), false)
+    INTO leaning, leant, has_foreign
     FROM edu_matrix_hub_schema._leaning_on(ARRAY(SELECT unnest(all_of_them) EXCEPT SELECT unnest(dropped))) AS k;
-    SELECT coalesce(array_agg(DISTINCT edu_matrix_hub_schema._cut(
-               (pg_identify_object((k.key >> 32)::oid, (k.key & 4294967295)::oid, 0)).identity)), '{}') INTO others
+    SELECT coalesce(array_agg(DISTINCT edu_matrix_hub_schema._cut(coalesce(
+               (pg_identify_object((k.key >> 32)::oid, (k.key & 4294967295)::oid, 0)).identity,
+               'one that is gone by now'))), '{}') INTO others
     FROM unnest(leaning) AS k (key) WHERE k.key <> ALL (all_of_them);
     falling := all_of_them;
     IF NOT is_whole THEN
@@ -219,9 +225,7 @@ BEGIN
         END IF;
     END IF;
     -- A tenant makes them again and again where it makes them by now.
-    IF is_whole AND NOT EXISTS (SELECT FROM unnest(leaning) AS k (key) WHERE k.key <> ALL (all_of_them)
-                                  AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema._agreed(grantor_id, ARRAY[k.key])))
-       AND others <> '{}' THEN
+    IF is_whole AND NOT has_foreign AND others <> '{}' THEN
         PERFORM edu_matrix_hub_schema._refuse('busy',
             format('those that have a grant of it go on making views over it (%s)', others[1]));
     END IF;

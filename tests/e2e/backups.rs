@@ -207,6 +207,10 @@ async fn a_backup_that_needs_its_database_holds_it_and_a_word_lets_the_object_go
 
     // Taken away by force, it leaves a backup whose end waits for it, and says so.
     world.stop_operator().await;
+    // What it asked for has ended on the server too, also behind a pooler.
+    let asked =
+        format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{}' AND state <> 'idle'", world.login());
+    world.eventually("what was asked for has ended", async || world.sql(&asked) == "0").await;
     drop(lock);
     let none = json!({ "metadata": { "finalizers": null } });
     world.databases().patch(&name, &PatchParams::default(), &Patch::Merge(&none)).await.unwrap();

@@ -231,13 +231,13 @@ async fn applications_are_led_to_another_server_with_its_authority() {
     world.make_database(&world.database, &world.login());
     let spec = json!({ "clientEndpoint": { "host": "pooler.example", "nameLookup": "Skip", "port": 6432, "sslMode": "VerifyFull",
         "caSecretRef": { "name": "postgres", "key": "pooler" } } });
-    world.replace_secret(secret(&world, &json!({}))).await;
+    world.write_secret(json!({})).await;
     world.apply_database(spec).await;
     world.start_operator().await;
     database_remarks(&world, "SecretInvalid", "no key pooler with certificates in PEM, which spec.clientEndpoint")
         .await;
     let (first, second) = (authority("first"), authority("second"));
-    world.replace_secret(secret(&world, &json!({ "pooler": first }))).await;
+    world.write_secret(json!({ "pooler": first })).await;
     world.database_ready().await;
     world.apply_tenant("school", json!({ "schemaName": "school", "connectionSecret": { "name": "school-db" } })).await;
     world.ready_tenant("school").await;
@@ -265,7 +265,7 @@ async fn without_the_authority_of_applications_only_their_secrets_wait() {
     let mut world = World::bare().await;
     world.guard_secrets();
     world.make_database(&world.database, &world.login());
-    world.replace_secret(secret(&world, &json!({}))).await;
+    world.write_secret(json!({})).await;
     let reference = json!({ "name": "pooler-ca" });
     world
         .apply_database(

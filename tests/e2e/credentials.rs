@@ -114,7 +114,7 @@ async fn an_application_connects_by_the_secret_alone_and_can_alter_nothing() {
         ("type", "postgresql"),
         ("provider", "tenant-schema-operator"),
         ("host", &world.postgres.host),
-        ("port", &world.postgres.port.to_string()),
+        ("port", &world.operator_port().to_string()),
         ("database", &world.database),
         ("schema", "school"),
         ("sslmode", "verify-full"),

@@ -21,8 +21,11 @@ fn with(quota: Value) -> Value {
     spec
 }
 
+/// Migrations connect directly, past a pooler.
 async fn migration_keys(world: &World) -> Keys {
-    keys_of(world.api::<Secret>().get("school-owner").await.unwrap())
+    let mut keys = keys_of(world.api::<Secret>().get("school-owner").await.unwrap());
+    keys.insert("port".to_owned(), world.postgres.port.to_string());
+    keys
 }
 
 async fn is(world: &World, reason: &str) -> TenantSchema {

@@ -1,10 +1,10 @@
 //! What a grantee can do so that a tenant does not end, or does not come back: nothing, or not for long.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     dependents::{content, lost, remake, restore, set_aside, taken, with_grant},
-    support::{Database, expect, with_database},
+    support::{Database, Tenant, call, expect, with_database},
 };
 
 /// As if all that was logged were some minutes older.
@@ -161,6 +161,11 @@ async fn a_drop_that_never_came_to_its_end_gives_back_what_its_turns_removed() {
     .await;
 }
 
+/// In one session, whose settings last.
+async fn remake_by(operator: &tokio_postgres::Client, tenant: &Tenant, request: &str) -> Value {
+    call(operator, "remake_dependents", &tenant.options(&json!({ "request": request }))).await
+}
+
 #[tokio::test]
 async fn code_that_does_not_come_to_an_end_is_tried_three_times() {
     with_database(async |database| {
@@ -176,21 +181,64 @@ async fn code_that_does_not_come_to_an_end_is_tried_three_times() {
         restore(&database, &answer["detail"]["backup_id"]).await;
         let operator = database.operator().await;
         operator.batch_execute("SET statement_timeout = '2s'").await.unwrap();
-        let options = reporting.options(&json!({ "request": "" }));
         for attempt in 1..=3 {
-            let answer = crate::support::call(&operator, "remake_dependents", &options).await;
+            let answer = remake_by(&operator, &reporting, "").await;
             expect(&answer, "error");
             let last = answer["message"].as_str().unwrap().contains("not tried again until a user asks");
             assert_eq!(last, attempt == 3, "{answer}");
         }
         // It is the only one that is given up.
-        let fourth = crate::support::call(&operator, "remake_dependents", &options).await;
+        let fourth = remake_by(&operator, &reporting, "").await;
         expect(&fourth, "partial");
         assert_eq!(fourth["detail"]["left"][0]["name"], "reporting.sleeping", "{fourth}");
-        let fifth = crate::support::call(&operator, "remake_dependents", &options).await;
+        let fifth = remake_by(&operator, &reporting, "").await;
         expect(&fifth, "success");
         assert_eq!(fifth["detail"]["made"], json!(["reporting.fine"]), "{fifth}");
         assert_eq!(taken(&database).await, 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn after_five_definitions_that_do_not_come_to_an_end_none_of_the_others_is_tried() {
+    with_database(async |database| {
+        let (school, reporting) = with_grant(&database).await;
+        let slow = "CREATE FUNCTION slow(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'; \
+             CREATE VIEW fine AS SELECT id FROM school.pupils; \
+             DO $$ BEGIN FOR i IN 1..300 LOOP \
+                 EXECUTE format('CREATE MATERIALIZED VIEW sleeping%s AS SELECT id FROM school.pupils', i); \
+                 EXECUTE format('CREATE INDEX ON sleeping%s ((slow(1)))', i); END LOOP; END $$; \
+             CREATE OR REPLACE FUNCTION slow(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS \
+             $$ BEGIN PERFORM pg_sleep(20); RETURN 1; END $$";
+        database.as_owner(&reporting, slow).await;
+        let mut answer = set_aside(&database, &school).await;
+        while answer["status"] == "busy" {
+            answer = set_aside(&database, &school).await;
+        }
+        expect(&answer, "success");
+        restore(&database, &answer["detail"]["backup_id"]).await;
+        let operator = database.operator().await;
+        operator.batch_execute("SET statement_timeout = '500ms'").await.unwrap();
+        let mut calls = 0;
+        let last = loop {
+            let answer = remake_by(&operator, &reporting, "").await;
+            calls += 1;
+            assert!(calls <= 22, "{answer}");
+            if answer["status"] == "success" {
+                break answer;
+            }
+        };
+        assert_eq!(calls, 22, "two until the view is made, three attempts and a word for each of five");
+        assert_eq!(last["detail"]["due"], 0, "{last}");
+        let lost = lost(&database, &reporting).await;
+        assert_eq!((&lost[0]["state"], &lost[0]["count"]), (&json!("left"), &json!(300)), "{lost}");
+
+        // Without that code a user has them all again.
+        let mended = "CREATE OR REPLACE FUNCTION slow(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'";
+        database.as_owner(&reporting, mended).await;
+        operator.batch_execute("RESET statement_timeout").await.unwrap();
+        while remake_by(&operator, &reporting, "again").await["status"] == "partial" {}
+        assert_eq!(taken(&database).await, 0);
     })
     .await;
 }

@@ -32,7 +32,7 @@ use tenant_schema_operator::{
 };
 use tokio::{runtime::Runtime, sync::oneshot, task::JoinHandle};
 
-use crate::tools::{finalizer_policy, pooler::Pooler, secret_policy};
+use crate::tools::{finalizer_policy, secret_policy};
 pub use objects::condition;
 use objects::shows;
 pub use postgres::Session;
@@ -179,7 +179,7 @@ impl World {
     /// The connection Secret, with keys changed.
     pub async fn write_secret(&self, change: Value) {
         let mut data = json!({
-            "host": self.postgres.host, "port": Pooler::port_to(&self.postgres).to_string(), "database": self.database,
+            "host": self.postgres.host, "port": self.operator_port().to_string(), "database": self.database,
             "username": self.login(), "password": "pw",
             "ca.crt": fs::read_to_string(&self.postgres.ca_path).unwrap(),
         });

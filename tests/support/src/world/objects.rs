@@ -135,9 +135,13 @@ impl World {
         Api::all(self.client.clone())
     }
 
-    /// Whether the operator's connection leads to a pooler.
+    /// The port of the operator's connection, which may lead to a pooler.
+    pub fn operator_port(&self) -> u16 {
+        Pooler::port_to(&self.postgres)
+    }
+
     pub(super) fn has_pooler(&self) -> bool {
-        Pooler::port_to(&self.postgres) != self.postgres.port
+        self.operator_port() != self.postgres.port
     }
 
     /// A Secret of the operator's namespace.
