@@ -169,11 +169,13 @@ async fn an_application_connects_by_the_secret_alone_and_can_alter_nothing() {
     assert!(!seen.contains(&keys["password"]) && !registry.contains(&keys["password"]));
     assert!(!registry.contains("SCRAM"), "{registry}");
 
-    // Other limits hold without another password.
+    // Other limits hold without another password, in new sessions: a pooler keeps those that it has.
+    let mut direct = keys.clone();
+    direct.insert("port".to_owned(), world.postgres.port.to_string());
     let mut changed = spec();
     changed["credentials"] = json!({ "connectionLimit": 3, "statementTimeoutSeconds": 7 });
     world.apply_tenant("school", changed).await;
-    let holds = async || ask(&keys, "SHOW statement_timeout").await.is_ok_and(|found| found == "7s");
+    let holds = async || ask(&direct, "SHOW statement_timeout").await.is_ok_and(|found| found == "7s");
     world.eventually("the limits hold", holds).await;
     let limit = format!("SELECT rolconnlimit FROM pg_roles WHERE rolname = '{}'", keys["username"]);
     assert_eq!(world.sql(&limit), "3");
