@@ -113,6 +113,7 @@ impl Direct {
             now: jiff::Timestamp::now(),
             newest_deletion: None,
             held: None,
+            backups: BTreeMap::new(),
             older: tenant::resolve::Older::default(),
         };
         let desired = tenant::desired::desired(&tenant, &resolved).unwrap();

@@ -59,6 +59,10 @@ ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS sessio
 ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS sessions_due_seen_at timestamptz;
 CREATE INDEX IF NOT EXISTS schema_backups_sessions_due
     ON edu_matrix_hub_schema.schema_backups (completed_at) WHERE sessions_due;
+-- Which schedule of the tenant asked for it, and which of the backups that schedules asked for stay when it is complete
+-- (_apply_retention).
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS schedule text;
+ALTER TABLE edu_matrix_hub_schema.schema_backups ADD COLUMN IF NOT EXISTS retention jsonb;
 ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;
 
 -- Rows from before take the schema of their name if it is ours, or still the tenant's that was set aside; and with it

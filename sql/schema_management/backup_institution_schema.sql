@@ -72,6 +72,7 @@ BEGIN
     SET last_backup = clock_timestamp(), updated_at = clock_timestamp()
     FROM edu_matrix_hub_schema.schema_backups AS b
     WHERE b.id = _record_snapshot.backup_id AND t.id = b.schema_id;
+    PERFORM edu_matrix_hub_schema._apply_retention(_record_snapshot.backup_id);
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._record_snapshot(uuid, jsonb) FROM PUBLIC;

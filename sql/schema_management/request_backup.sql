@@ -2,7 +2,8 @@
 -- object, it answers `unchanged` with the same backup.
 --
 -- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, object_kind?, method: "Snapshot",
--- expire_after_days?, requested_by?}. The object, a SchemaBackup unless `object_kind` says another, is woken when the
+-- expire_after_days?, schedule?, retention?, requested_by?}. With `schedule` it counts among those of which `retention`
+-- says which stay (_kept_by_retention). The object, a SchemaBackup unless `object_kind` says another, is woken when the
 -- job ends. The catalogue itself knows objects by their names alone, as SchemaBackups: it is one that adopts a backup
 -- and hears of its end. The object may be absent: such a request is a new one every time. A tenant has ten open
 -- requests at most; the next is refused as `busy` until one of them is done.
@@ -33,11 +34,12 @@ BEGIN
         attempt := format('request a backup of schema "%s"', tenant.schema_name);
         INSERT INTO edu_matrix_hub_schema.schema_backups
             (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid,
-             object_namespace_uid, expire_after_days, requested_by)
+             object_namespace_uid, expire_after_days, schedule, retention, requested_by)
         VALUES (tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', options #>> '{object,cluster}',
                 options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}',
                 options #>> '{object,namespace_uid}',
-                (options ->> 'expire_after_days')::integer, requester)
+                (options ->> 'expire_after_days')::integer, options ->> 'schedule',
+                edu_matrix_hub_schema._sound_retention(nullif(options -> 'retention', 'null')), requester)
         ON CONFLICT (object_uid) DO NOTHING
         RETURNING id INTO backup;
         IF backup IS NULL THEN

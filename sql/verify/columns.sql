@@ -218,6 +218,8 @@ SELECT pg_temp.compare_columns(ARRAY[
     ['schema_backups', 'column', 'object_namespace_uid', 'text'],
     ['schema_backups', 'column', 'sessions_due', 'boolean NOT NULL DEFAULT false'],
     ['schema_backups', 'column', 'sessions_due_seen_at', 'timestamp with time zone'],
+    ['schema_backups', 'column', 'schedule', 'text'],
+    ['schema_backups', 'column', 'retention', 'jsonb'],
     ['schema_backups', 'column', 'reported_update', 'timestamp with time zone'],
     ['schema_backups', 'constraint', 'schema_backups_expire_after_days_check',
      'CHECK ((expire_after_days >= 0))'],

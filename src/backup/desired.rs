@@ -1,19 +1,22 @@
 //! Stage 2: what is wanted. Pure, and the last reader of `spec`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use uuid::Uuid;
 
 use super::resolve::Resolved;
 use crate::{
     api::{
-        ABANDON, SchemaBackup, bound,
+        ABANDON, SchemaBackup, TenantSchema,
+        backup_policy::{SCHEDULE, TENANT_UID, scheduled_time},
+        bound,
         command::{Command, Object, Verb},
         condition::{Conditions, Reason},
         confirms,
         schema_backup::{BackupDeletionPolicy, BackupMethod},
+        tenant_database::TenantDefaults,
     },
-    contract::Owner,
+    contract::{Kept, Owner, ScheduledBackup},
     frame::{Invalid, Leave},
     text::is_object_name,
 };
@@ -33,6 +36,8 @@ pub struct Desired {
     pub method: BackupMethod,
     /// After how many days it may be removed; if absent, never by itself.
     pub expire_after_days: Option<i32>,
+    /// The schedule of the tenant that asks for it, and which backups of its schedules stay.
+    pub scheduled: Option<ScheduledBackup>,
     /// The status says how it ended, and no other process has written it since.
     pub settled: bool,
 }
@@ -85,6 +90,7 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Result<Desired, In
         tenant,
         method: backup.spec.method(),
         expire_after_days: backup.spec.expire_after_days,
+        scheduled: resolved.tenant.as_deref().and_then(|tenant| scheduled(backup, tenant, resolved.defaults.as_ref())),
     };
     if resolved.database.is_none() {
         return Err(Invalid { reason: Reason::TenantNotFound, message: no_tenant(&desired) });
@@ -125,6 +131,35 @@ pub fn leave(backup: &SchemaBackup, resolved: &Resolved) -> Leave<Removal> {
         return Leave::AsItIs(removal);
     }
     Leave::Asked(removal)
+}
+
+/// Which schedule asks for a backup, if that is so: the status of the tenant tells of it, or says that it is due. The word of the
+/// object alone would let a user who may make backups push older ones out.
+fn scheduled(
+    backup: &SchemaBackup,
+    tenant: &TenantSchema,
+    defaults: Option<&TenantDefaults>,
+) -> Option<ScheduledBackup> {
+    let name = backup.labels().get(SCHEDULE)?;
+    if backup.labels().get(TENANT_UID) != tenant.metadata.uid.as_ref() {
+        return None;
+    }
+    let told = tenant.status.as_ref()?.schedules.iter().find(|told| told.name == *name)?;
+    let policy = tenant.spec.backup_policy(defaults);
+    let schedule = policy.schedules.iter().flatten().find(|schedule| schedule.name == *name)?;
+    if !told.backups.contains(&backup.name_any()) {
+        let at = scheduled_time(&backup.name_any(), &tenant.name_any(), name)?;
+        let next = told.next_schedule_time.as_ref()?.0;
+        let made = backup.metadata.creation_timestamp.as_ref()?.0;
+        let delay = policy.delay(name, tenant.metadata.uid.as_deref()?);
+        let before = at.checked_sub(delay).ok()?;
+        let fires = || schedule.times().ok()?.next(before.checked_sub(SignedDuration::from_secs(1)).ok()?);
+        if at != next && (at < next || at > made || fires() != Some(before)) {
+            return None;
+        }
+    }
+    let retention = Kept::of(&policy.retention(), schedule.zone());
+    Some(ScheduledBackup { schedule: name.clone(), retention })
 }
 
 fn object(backup: &SchemaBackup, resolved: &Resolved) -> Owner {

@@ -50,6 +50,7 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
             object_kind: ObjectKind::SchemaBackup,
             method: desired.method,
             expire_after_days: desired.expire_after_days,
+            scheduled: desired.scheduled.clone(),
             schema_name: tenant.schema_name.clone(),
         }]),
         running(),

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
-    api::{SchemaBackup, TenantSchema},
+    api::{SchemaBackup, TenantSchema, tenant_database::TenantDefaults},
     frame::{Context, Host, Stand},
     kubernetes,
 };
@@ -23,6 +23,8 @@ pub struct Resolved {
     pub tenant: Option<Arc<TenantSchema>>,
     /// The TenantDatabase that has the backup, or will have it, if that is known.
     pub database: Option<String>,
+    /// What holds for tenants of that database that leave it out.
+    pub defaults: Option<TenantDefaults>,
     /// Another client has written the status since the operator looked at it last.
     pub touched: bool,
 }
@@ -34,8 +36,9 @@ pub async fn resolve(backup: &SchemaBackup, ctx: &Context) -> Result<(Resolved, 
     let tenant = ctx.stores.tenants.get(&ObjectRef::new(&backup.spec.tenant_schema_ref.name).within(&namespace));
     let remembered = backup.status.as_ref().and_then(|status| status.database_ref.as_deref());
     let database = remembered.or_else(|| tenant.as_ref().map(|tenant| tenant.spec.database())).map(str::to_owned);
+    let hosting = database.as_ref().and_then(|name| ctx.stores.databases.get(&ObjectRef::new(name)));
     let host = match &database {
-        Some(name) => Host::of(name, ctx.stores.databases.get(&ObjectRef::new(name)).is_some(), ctx).await,
+        Some(name) => Host::of(name, hosting.is_some(), ctx).await,
         None => Host::Missing,
     };
     let facts = Resolved {
@@ -44,6 +47,7 @@ pub async fn resolve(backup: &SchemaBackup, ctx: &Context) -> Result<(Resolved, 
         namespace_ends: backup.metadata.deletion_timestamp.is_some() && ends(&namespace, ctx).await?,
         tenant,
         database: database.clone(),
+        defaults: hosting.and_then(|database| database.spec.defaults.clone()),
         touched: ctx.written.take_touch(&backup.uid().unwrap_or_default()),
     };
     Ok((facts, Stand { database, host }))

@@ -4,7 +4,7 @@
 mod documents;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt::Debug,
     path::PathBuf,
     sync::Arc,
@@ -39,6 +39,7 @@ use crate::{
     postgres::Functions,
     telemetry::Metrics,
     tenant::{
+        desired::Desired,
         plan::awaited,
         resolve::{Reach, Resolved, older},
     },
@@ -239,7 +240,8 @@ impl Asker<'_> {
             return Ok(Preview::of(&plan));
         }
         let desired = match tenant.desired(&resolved) {
-            Ok(desired) => desired,
+            // What is due now comes by itself, and not from the file.
+            Ok(desired) => Desired { schedules: desired.schedules.map(|_| Vec::new()), ..desired },
             Err(invalid) => {
                 let text = format!("tenant {namespace}/{name}:\n  refuse ({}): {}\n", invalid.reason, invalid.message);
                 return Ok(Preview::new(Outcome::Refused, text));
@@ -286,6 +288,7 @@ impl Asker<'_> {
             now: Timestamp::now(),
             newest_deletion: None,
             held: None,
+            backups: BTreeMap::new(),
             older: older(tenant, tenant.spec.database(), &others),
             database: Some(Arc::new(database)),
         })

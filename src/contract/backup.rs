@@ -1,10 +1,82 @@
 //! What is asked and answered about one backup. Pure.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{BackupState, Claim, JobRow, Owner};
+use crate::api::backup_policy::Retention;
+
+/// Which schedule of a tenant asks for a backup, and which of those that its schedules asked for stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ScheduledBackup {
+    /// The schedule.
+    pub schedule: String,
+    /// What stays.
+    pub retention: Kept,
+}
+
+/// Which backups stay: each that one of these keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    /// So many of the newest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<i32>,
+    /// The newest of each of so many days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_daily: Option<i32>,
+    /// The newest of each of so many weeks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_weekly: Option<i32>,
+    /// The newest of each of so many months.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_monthly: Option<i32>,
+    /// The newest of each of so many years.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep_yearly: Option<i32>,
+    /// None that is older, in days.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age_days: Option<i32>,
+    /// Whose days, weeks, months and years.
+    pub time_zone: String,
+}
+
+impl Kept {
+    /// What a spec says, by the clock of this time zone.
+    #[must_use]
+    pub fn of(retention: &Retention, time_zone: &str) -> Self {
+        Self {
+            keep_last: retention.keep_last,
+            keep_daily: retention.keep_daily,
+            keep_weekly: retention.keep_weekly,
+            keep_monthly: retention.keep_monthly,
+            keep_yearly: retention.keep_yearly,
+            max_age_days: retention.max_age_days,
+            time_zone: time_zone.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for ScheduledBackup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = &self.retention;
+        write!(f, "for schedule {}, of which stay:", self.schedule)?;
+        for (number, what) in [
+            (kept.keep_last, "newest"),
+            (kept.keep_daily, "daily"),
+            (kept.keep_weekly, "weekly"),
+            (kept.keep_monthly, "monthly"),
+            (kept.keep_yearly, "yearly"),
+        ] {
+            if let Some(number) = number {
+                write!(f, " {number} {what}")?;
+            }
+        }
+        kept.max_age_days.map_or(Ok(()), |days| write!(f, " at most {days} days old"))
+    }
+}
 
 /// One question about one backup.
 #[derive(Clone, Debug, Serialize)]

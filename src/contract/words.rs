@@ -204,6 +204,8 @@ words! {
         RequestBackup = "request_backup",
         /// A removal was asked for.
         RequestPurge = "request_purge",
+        /// Older backups of a schedule were let expire.
+        Retention = "retention",
         /// What was set aside is a tenant's schema again.
         Restore = "restore",
         /// Views and functions that had ended with another tenant were made again.

@@ -129,6 +129,7 @@ pub async fn run_with(
         let_go: Uids::default(),
         begun: Uids::default(),
         secrets: kubernetes::secrets::Secrets::new(client.clone()),
+        backups: kubernetes::backups::Backups::new(client.clone(), config.watch_selector.as_deref()),
         losers: Losers::default(),
         deletions: Deletions::default(),
         config,

@@ -84,7 +84,13 @@ pub fn complaint(database: &TenantDatabase) -> Option<String> {
         Ok(limit) => limit,
         Err(error) => return Some(format!("spec.limits.maxQuota: {error}")),
     };
-    match spec.defaults.as_ref()?.quota.as_ref()?.limit() {
+    let defaults = spec.defaults.as_ref()?;
+    for schedule in defaults.backup.iter().flat_map(|backup| &backup.schedules).flatten() {
+        if let Err(error) = schedule.times() {
+            return Some(format!("spec.defaults.backup.schedules, schedule {}: {error}", schedule.name));
+        }
+    }
+    match defaults.quota.as_ref()?.limit() {
         Err(error) => Some(format!("spec.defaults.quota.limit: {error}")),
         Ok(Some(default)) if limit.is_some_and(|limit| limit < default) => Some(format!(
             "spec.defaults.quota.limit {default} is more than spec.limits.maxQuota {}, so no tenant may have it",

@@ -12,7 +12,7 @@ use super::{Deletions, Kinds, Losers, Making, Requests, Stores, Uids, Unread, Wa
 use crate::{
     api::TenantSchema,
     config::Config,
-    kubernetes::{self, clock::ApiClock, finalizers, secrets::Secrets, world::World},
+    kubernetes::{self, backups::Backups, clock::ApiClock, finalizers, secrets::Secrets, world::World},
     lane::{Lane, Lanes},
     telemetry::Metrics,
 };
@@ -62,6 +62,8 @@ pub struct Context {
     pub begun: Uids,
     /// Writes the Secrets of tenants.
     pub secrets: Secrets,
+    /// Makes the `SchemaBackup`s that schedules ask for.
+    pub backups: Backups,
     /// The tenants that lost against others, and wait until those are gone.
     pub losers: Losers,
     /// When tenants were deleted last.

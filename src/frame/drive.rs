@@ -76,12 +76,12 @@ async fn keep<K: Kind>(object: Arc<K>, desired: &K::Desired, lane: &Lane, ctx: &
     } else if !plan.holds {
         ctx.begun.remove(uid);
     }
-    let mut applied = apply(lane, &ctx.secrets, &plan).await.map_err(Error::Apply)?;
+    let mut applied = apply(lane, &ctx.secrets, &ctx.backups, &plan).await.map_err(Error::Apply)?;
     if matches!(applied.end, End::Refused { reason: Reason::SchemaMissing, .. }) && plan.changes() {
         // What was there when it was looked at is gone. Another look says what that means.
         let (now, again) = look(wish, doors).await?;
         if again != plan {
-            applied = apply(lane, &ctx.secrets, &again).await.map_err(Error::Apply)?;
+            applied = apply(lane, &ctx.secrets, &ctx.backups, &again).await.map_err(Error::Apply)?;
             observed = now;
         }
     }

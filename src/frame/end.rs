@@ -88,7 +88,7 @@ async fn take_down<K: Kind>(
     if plan.paused {
         return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
     }
-    let applied = apply(lane, &ctx.secrets, &plan).await.map_err(Error::Apply)?;
+    let applied = apply(lane, &ctx.secrets, &ctx.backups, &plan).await.map_err(Error::Apply)?;
     if lane.is_refused() {
         return Ok(Next::new(After::Retry, Outcome::Standby));
     }
@@ -120,7 +120,7 @@ async fn leave_it<K: Kind>(
         return publish(&object, &Pass::Paused { wish, plan: &plan, observed: &observed }, ctx).await;
     }
     let Some(lane) = lane else { return let_go(object, leave, stand, &Pass::Left { leave }, ctx).await };
-    let applied = apply(lane, &ctx.secrets, &plan).await.unwrap_or_else(|error| {
+    let applied = apply(lane, &ctx.secrets, &ctx.backups, &plan).await.unwrap_or_else(|error| {
         tracing::debug!(%error, "cannot tell the database of a deleted object");
         Applied::nothing()
     });

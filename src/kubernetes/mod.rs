@@ -3,6 +3,7 @@
 //! Nothing here decides; the drivers do. Errors of `kube` print their own causes, so they are folded into one line here
 //! and nowhere walked again.
 
+pub mod backups;
 pub mod clock;
 pub mod events;
 pub mod finalizers;

@@ -9,6 +9,7 @@ mod end;
 use std::fmt;
 
 use jiff::Timestamp;
+use kube::ResourceExt;
 use uuid::Uuid;
 
 pub use apply::{Applied, Published, apply, refused};
@@ -16,11 +17,12 @@ pub use end::{End, reason_of};
 
 use crate::{
     api::{
+        SchemaBackup,
         condition::Reason,
         endpoint::{ClientEndpoint, ReadEndpoint},
     },
     contract::{Caller, Purpose, Step},
-    kubernetes::secrets::Target,
+    kubernetes::{backups::Known, secrets::Target},
 };
 
 /// What to do, in order.
@@ -60,6 +62,10 @@ pub enum Effect {
         /// Where they may only read.
         read: Option<ReadEndpoint>,
     },
+    /// Make the object by which a schedule asks for a backup.
+    MakeBackup(Box<SchemaBackup>),
+    /// Remove objects by which schedules asked for backups; the backups stay.
+    ForgetBackups(Vec<Known>),
     /// Come back when it is so.
     Await {
         /// From the closed set.
@@ -157,6 +163,11 @@ impl fmt::Display for Effect {
             Self::Publish { secret, .. } => {
                 let stays = if secret.stays { ", which stays when its object goes" } else { "" };
                 writeln!(f, "  write Secret {}{stays}", secret.full_name())
+            }
+            Self::MakeBackup(backup) => writeln!(f, "  make SchemaBackup {}, which is due", backup.name_any()),
+            Self::ForgetBackups(known) => {
+                let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
+                writeln!(f, "  delete SchemaBackups, whose backups stay: {}", names.join(", "))
             }
             Self::Await { fact, until: None, .. } => writeln!(f, "  wait: {fact}"),
             Self::Await { fact, until: Some(until), .. } => writeln!(f, "  wait until {until}: {fact}"),

@@ -15,6 +15,7 @@ use super::{
     grants::{Grants, grants},
     limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
     resolve::{Reach, Resolved},
+    schedules::{Scheduled, schedules},
 };
 use crate::{
     api::{
@@ -73,6 +74,8 @@ pub struct Desired {
     pub was_refused: bool,
     /// What it gives to others.
     pub grants: Grants,
+    /// How its schedules are to stand; or what is wrong with one: everything else goes on.
+    pub schedules: Result<Vec<Scheduled>, String>,
     /// The time by the API server's clock.
     pub now: Timestamp,
     /// What to make again, empty: the annotation's value, which counts for one loss or one schema that is set aside.
@@ -170,6 +173,10 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         Err(error) if known.is_none() => return Err(invalid(error)),
         Err(error) => Err(error.to_string()),
     };
+    let schedules = schedules(tenant, database.spec.defaults.as_ref(), resolved);
+    if let (Err(error), None, Some(_)) = (&schedules, known, &spec.backup) {
+        return Err(invalid(error));
+    }
     let mut outside = Vec::new();
     allow_namespace(database, labels, tenant, &mut outside);
     let adopts = adopts(tenant, database, &schema_name)?;
@@ -204,6 +211,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         row_security: spec.row_level_security.as_ref().map(RowSecurity::from),
         was_refused: was_refused(tenant),
         grants: grants(tenant, database, labels),
+        schedules,
         now: resolved.now,
         schema_name,
         institution,
@@ -327,8 +335,8 @@ fn final_expiry(policy: DeletionPolicy, tenant: &TenantSchema, database: Option<
     if policy != DeletionPolicy::BackupThenDrop {
         return None;
     }
-    let by_default = database.and_then(|database| database.spec.defaults.as_ref()?.backup.as_ref());
-    [tenant.spec.backup.as_ref(), by_default].into_iter().flatten().find_map(|backup| backup.final_expire_after_days)
+    let defaults = database.and_then(|database| database.spec.defaults.as_ref());
+    tenant.spec.backup_policy(defaults).final_expire_after_days
 }
 
 fn was_refused(tenant: &TenantSchema) -> bool {

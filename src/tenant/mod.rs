@@ -11,6 +11,7 @@ pub mod observe;
 mod passed_over;
 pub mod plan;
 pub mod resolve;
+pub mod schedules;
 pub mod status;
 
 use std::sync::Arc;

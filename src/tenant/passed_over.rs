@@ -41,11 +41,12 @@ pub async fn finish_passed_over(tenant: Arc<TenantSchema>, ctx: Arc<Context>) ->
     if observed.answer.own.as_ref().is_some_and(|row| row.status == RowStatus::Released) {
         return Ok(Next::gone());
     }
-    let applied = match apply(lane, &ctx.secrets, &plan_removal(removal, &observed)).await.map_err(Error::Apply) {
-        Ok(applied) => applied,
-        Err(failed) if failed.has_no_turn() => return Ok(Next::waiting()),
-        Err(failed) => return Err(failed),
-    };
+    let applied =
+        match apply(lane, &ctx.secrets, &ctx.backups, &plan_removal(removal, &observed)).await.map_err(Error::Apply) {
+            Ok(applied) => applied,
+            Err(failed) if failed.has_no_turn() => return Ok(Next::waiting()),
+            Err(failed) => return Err(failed),
+        };
     match applied.end {
         End::Released | End::Done => {}
         // A person would have to act and has no object to act on: the row is released, and the schema stays.

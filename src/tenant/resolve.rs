@@ -10,7 +10,8 @@ use kube::{ResourceExt, runtime::reflector::ObjectRef};
 
 use crate::{
     api::{
-        TenantDatabase, TenantSchema,
+        SchemaBackup, TenantDatabase, TenantSchema,
+        backup_policy::TENANT_UID,
         condition::{ConditionType, Reason, find},
     },
     frame::{Context, Host, Stand},
@@ -38,6 +39,8 @@ pub struct Resolved {
     pub newest_deletion: Option<Timestamp>,
     /// Why no Secret is written: it is not known whom its applications may trust, or where they may connect to.
     pub held: Option<(Reason, String)>,
+    /// The `SchemaBackup`s of its schedules that the status tells of, as the cache has them.
+    pub backups: BTreeMap<String, Arc<SchemaBackup>>,
     /// The older tenants of this namespace in the database; counted only when a limit asks for it.
     pub older: Older,
 }
@@ -107,6 +110,7 @@ pub async fn resolve(tenant: &TenantSchema, ctx: &Context) -> (Resolved, Stand) 
         now: ctx.clock.now(),
         newest_deletion,
         held,
+        backups: backups(tenant, &namespace, ctx),
         older,
     };
     (facts, Stand { database: Some(name.to_owned()), host })
@@ -133,6 +137,17 @@ pub fn older(tenant: &TenantSchema, database: &str, all: &[Arc<TenantSchema>]) -
     let before: Vec<_> = all.iter().filter(comes_before).collect();
     let refused = before.iter().find(|other| is_refused(other)).map(|other| other.name_any());
     Older { count: before.len(), refused }
+}
+
+/// The `SchemaBackup`s of a tenant's schedules that are there.
+fn backups(tenant: &TenantSchema, namespace: &str, ctx: &Context) -> BTreeMap<String, Arc<SchemaBackup>> {
+    let told = tenant.status.iter().flat_map(|status| &status.schedules).flat_map(|schedule| &schedule.backups);
+    told.filter_map(|name| {
+        let found = ctx.stores.backups.get(&ObjectRef::new(name).within(namespace))?;
+        let label = found.labels().get(TENANT_UID);
+        (label.is_some() && label == tenant.metadata.uid.as_ref()).then(|| (name.clone(), found))
+    })
+    .collect()
 }
 
 /// Whether the tenant's status tells of a schema.

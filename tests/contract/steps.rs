@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use serde_json::Map;
 use tenant_schema_operator::{
     api::{
+        backup_policy::Retention,
         row_security::{RowCommand, RowPolicy, RowRole, RowSecurityMode},
         schema_backup::BackupMethod,
         transfer::ObjectName,
     },
     contract::{
-        AccessWord, Brake, ConfigChange, GrantTo, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind,
-        Owner, Purpose, Quota, RowSecurity, Step, Verifier, Withdrawal,
+        AccessWord, Brake, ConfigChange, GrantTo, GrantWish, InstitutionSource, Kept, LoginLimits, NewCredential,
+        ObjectKind, Owner, Purpose, Quota, RowSecurity, ScheduledBackup, Step, Verifier, Withdrawal,
     },
 };
 use uuid::Uuid;
@@ -138,6 +139,10 @@ pub fn one_of_each() -> Vec<Step> {
             object_kind: ObjectKind::SchemaBackup,
             method: BackupMethod::Snapshot,
             expire_after_days: Some(30),
+            scheduled: Some(ScheduledBackup {
+                schedule: text("daily"),
+                retention: Kept::of(&Retention::default(), "UTC"),
+            }),
             schema_name: text("school"),
         },
         Step::RequestPurge { backup_id: Some(id), location: Some(text("aside")) },

@@ -15,7 +15,7 @@ use tenant_schema_operator::{
     contract::{CallStatus, ClaimedJob},
     database::open::{Claimant, open},
     frame::{Doors, Kind, Pass, Wish, look},
-    kubernetes::secrets::Secrets,
+    kubernetes::{backups::Backups, secrets::Secrets},
     lane::Lane,
     plan::{Effect, End, Plan, apply},
     postgres::Connection,
@@ -41,6 +41,7 @@ pub struct Stage {
     lane: Arc<Lane>,
     // There is no API server: a Secret would be refused.
     secrets: Secrets,
+    backups: Backups,
     // One session for everything that is looked at: a process for each question would take most of the time.
     admin: tokio_postgres::Client,
 }
@@ -92,8 +93,9 @@ impl Stage {
             .unwrap();
         tokio::spawn(session);
         let nowhere = kube::Config::new("http://127.0.0.1:9".parse().unwrap());
-        let secrets = Secrets::new(kube::Client::try_from(nowhere).unwrap());
-        Self { id, postgres, database: Arc::new(database), connection, lane, secrets, admin }
+        let client = kube::Client::try_from(nowhere).unwrap();
+        let (secrets, backups) = (Secrets::new(client.clone()), Backups::new(client, None));
+        Self { id, postgres, database: Arc::new(database), connection, lane, secrets, backups, admin }
     }
 
     /// The operator is killed and another one takes the lane.
@@ -137,13 +139,13 @@ impl Stage {
         let (_, plan, _) = self.look(subject).await;
         let some = plan.effects.into_iter().flat_map(one_by_one).take(effects).collect();
         let cut = Plan { effects: some, ..plan };
-        apply(&self.lane, &self.secrets, &cut).await.unwrap();
+        apply(&self.lane, &self.secrets, &self.backups, &cut).await.unwrap();
     }
 
     /// One whole pass, with its status; says where it ended.
     pub async fn pass(&self, subject: &mut Subject) -> End {
         let (desired, plan, observed) = self.look(subject).await;
-        let applied = apply(&self.lane, &self.secrets, &plan).await.unwrap();
+        let applied = apply(&self.lane, &self.secrets, &self.backups, &plan).await.unwrap();
         if let Some(desired) = desired {
             let wish = Wish::Keep(&desired);
             let pass = Pass::Applied {
@@ -209,6 +211,7 @@ impl Stage {
             namespace_ends: false,
             database: Some(String::new()),
             tenant: Some(Arc::new(subject.object.clone())),
+            defaults: None,
             touched: false,
         };
         let doors = Doors::Functions(self.lane.functions());
@@ -221,7 +224,7 @@ impl Stage {
         if stop_before_end {
             plan.effects.truncate(1);
         }
-        let applied = apply(&self.lane, &self.secrets, &plan).await.unwrap();
+        let applied = apply(&self.lane, &self.secrets, &self.backups, &plan).await.unwrap();
         (text, applied.end)
     }
 
@@ -250,6 +253,7 @@ impl Stage {
             now: Timestamp::now(),
             newest_deletion: None,
             held: None,
+            backups: BTreeMap::new(),
             older: Older::default(),
         };
         let doors = Doors::Functions(self.lane.functions());

@@ -15,6 +15,8 @@ const NAME_RESERVED: &str =
 const NAME_BACKUP: &str = "schemaName must not have the form of a backup's name (_bak_ and 14 digits at its end)";
 const VALUES_OF_NOTHING: &str = "suspendedValues are values of a statusColumn, which is missing";
 const ONE_SECRET: &str = "migrationSecret must have another name than connectionSecret";
+const NOTHING_STAYS: &str =
+    "retention must say what stays: keepLast, keepDaily, keepWeekly, keepMonthly, keepYearly or maxAgeDays";
 const ONE_GRANTEE: &str = "to must name either a tenantSchema or a role";
 const ROLE_RESERVED: &str =
     "name must be neither public nor none nor begin with pg_: these are no roles of their own, or PostgreSQL's";
@@ -92,6 +94,9 @@ fn cases_of_tenants() -> Vec<Case> {
         tenant(json!({"quota": {"limit": "-5Gi"}}), &[LIMIT_FORM]),
         tenant(json!({"quota": {"limit": "500m"}}), &[LIMIT_FORM]),
         tenant(json!({"quota": {"limit": "0Gi"}}), &[LIMIT_BOUNDS]),
+        tenant(json!({"backup": {"retention": {"keepWeekly": 4}}}), &[]),
+        tenant(json!({"backup": {"retention": {"maxAgeDays": 30}}}), &[]),
+        tenant(json!({"backup": {"retention": {}}}), &[NOTHING_STAYS]),
         tenant(json!({"quota": {"limit": "9Pi"}}), &[LIMIT_BOUNDS]),
         tenant(json!({"quota": {"limit": "1e40"}}), &[LIMIT_FORM]),
         change(json!({"schemaName": "a"}), json!({"schemaName": "a", "access": "Suspended"}), &[]),
@@ -127,6 +132,7 @@ fn cases_of_databases() -> Vec<Case> {
         database(institutions(json!({"statusColumn": "status"})), &[]),
         database(institutions(json!({"statusColumn": "status", "suspendedValues": ["0"]})), &[]),
         database(institutions(json!({"suspendedValues": ["0"]})), &[VALUES_OF_NOTHING]),
+        database(json!({"defaults": {"backup": {"retention": {}}}}), &[NOTHING_STAYS]),
         database(json!({"grantableRoles": [{"name": "notification service"}]}), &[]),
         database(json!({"grantableRoles": [{"name": "pg_monitor"}]}), &[ROLE_RESERVED]),
         database(json!({"grantableRoles": [{"name": "public"}]}), &[ROLE_RESERVED]),

@@ -18,6 +18,14 @@ fn selector() -> Value {
     json!({"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d"]}]})
 }
 
+fn backup_policy() -> Value {
+    json!({
+        "schedules": [{"name": "daily", "cron": "0 2 * * *", "timeZone": "Europe/Berlin", "method": "Snapshot", "suspend": false}],
+        "spreadSeconds": 3600, "historyLimit": 3, "finalExpireAfterDays": 30,
+        "retention": {"keepLast": 7, "keepDaily": 14, "keepWeekly": 8, "keepMonthly": 12, "keepYearly": 3, "maxAgeDays": 400},
+    })
+}
+
 pub fn database() -> Value {
     json!({
         "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "TenantDatabase", "metadata": {"name": "default"},
@@ -43,7 +51,7 @@ pub fn database() -> Value {
                 "maxTenantsPerNamespace": 10, "maxDeletionsPerHour": 100, "maxConnectionLimit": 50,
                 "maxRotationPeriodDays": 90, "grants": "AllNamespaces"},
             "defaults": {"quota": {"limit": "5Gi", "warningPercent": 90, "enforcement": "Report"},
-                "deletionPolicy": "Retain", "backup": {"finalExpireAfterDays": 365}, "connectionSecret": {"nameSuffix": "-db"},
+                "deletionPolicy": "Retain", "backup": backup_policy(), "connectionSecret": {"nameSuffix": "-db"},
                 "credentials": {"rotationPeriodDays": 30, "rotationGraceSeconds": 3600, "connectionLimit": 20,
                     "statementTimeoutSeconds": 0, "idleInTransactionTimeoutSeconds": 300}},
             "surveyPeriodSeconds": 30,
@@ -65,7 +73,7 @@ pub fn tenant() -> Value {
             "databaseRef": {"name": "default"}, "institutionId": INSTITUTION, "schemaName": "education",
             "config": {"theme": {"colour": "red"}, "terms": [1, 2, null]}, "access": "Suspended",
             "quota": {"limit": "5Gi", "warningPercent": 90, "enforcement": "Report"}, "deletionPolicy": "Drop",
-            "backup": {"finalExpireAfterDays": 30}, "connectionSecret": {"name": "education-db"},
+            "backup": backup_policy(), "connectionSecret": {"name": "education-db"},
             "migrationSecret": {"name": "education-db-owner"},
             "existingSchema": "Adopt",
             "credentials": {"rotationPeriodDays": 30, "rotationGraceSeconds": 3600, "connectionLimit": 20,
@@ -86,6 +94,8 @@ pub fn tenant() -> Value {
             "quotaEstimate": {"countedBytes": 644_245_094, "message": "half of it is free within the tables"},
             "lastBackup": {"name": "education_bak_20260101120000", "method": "Snapshot",
                 "completionTime": "2026-01-01T12:00:00Z", "sizeBytes": 4096},
+            "schedules": [{"name": "daily", "cron": "0 2 * * * Europe/Berlin", "lastScheduleTime": "2026-01-01T01:17:05Z",
+                "nextScheduleTime": "2026-01-02T01:17:05Z", "backups": ["school-daily-20260101011705"]}],
             "lastOperation": {"type": "create", "status": "success", "startTime": "2026-01-01T12:00:00Z",
                 "durationMilliseconds": 12, "error": "none"},
             "credentials": {"login": "education_1_app_a", "credentialId": INSTITUTION, "secretName": "education-db",

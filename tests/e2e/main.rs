@@ -58,6 +58,7 @@ mod replicas;
 mod restart;
 mod restored;
 mod rivals;
+mod schedules;
 mod row_security;
 mod suspension;
 mod take_over;

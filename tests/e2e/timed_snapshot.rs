@@ -57,7 +57,15 @@ impl Kind for TimedSnapshot {
             let (schema_id, schema_name) = (status.schema_id.as_ref()?.parse().ok()?, status.schema_name.clone()?);
             let (object, object_kind) = (object.clone(), ObjectKind::from("TimedSnapshot"));
             let (method, expire_after_days) = (BackupMethod::Snapshot, None);
-            Some(Step::RequestBackup { schema_id, object, object_kind, method, expire_after_days, schema_name })
+            Some(Step::RequestBackup {
+                schema_id,
+                object,
+                object_kind,
+                method,
+                expire_after_days,
+                scheduled: None,
+                schema_name,
+            })
         });
         let until = Some(self.spec.not_before).filter(|time| *time > ctx.now());
         Ok((Wanted { object, request, until }, Stand { database, host }))

@@ -156,7 +156,7 @@ fn is_hollow(effect: &Effect) -> bool {
 fn refuses_without_way_out(effect: &Effect) -> bool {
     static WAY_OUT: LazyLock<Regex> = LazyLock::new(|| {
         Regex::new(
-            r"kubectl |a DBA |let a DBA|SELECT |ALTER SCHEMA |by itself|until that has ended|choose another|make another|delete this object|deleting this object|leave it out|platform team|Once it has another name|https://",
+            r"kubectl |a DBA |let a DBA|SELECT |ALTER SCHEMA |by itself|by themselves|until that has ended|choose another|make another|delete this object|deleting this object|leave it out|platform team|Once it has another name|https://",
         )
         .unwrap()
     });

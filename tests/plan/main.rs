@@ -68,6 +68,7 @@ fn resolved(mut spec: Value, older: usize) -> Resolved {
         now: "2026-12-31T00:00:00Z".parse().expect("a time"),
         newest_deletion: None,
         held: None,
+        backups: BTreeMap::new(),
         older: Older { count: older, refused: None },
     }
 }
@@ -138,6 +139,7 @@ fn backup_resolved(tenant: Option<TenantSchema>, namespace_ends: bool) -> backup
         namespace_ends,
         database: Some("default".to_owned()),
         tenant: tenant.map(Arc::new),
+        defaults: None,
         touched: false,
     }
 }
@@ -220,6 +222,8 @@ fn as_planned(plan: &Plan) -> Applied {
                 serde_json::from_value(answer).expect("an answer")
             })),
             Effect::EndJobs(_) => {}
+            Effect::MakeBackup(backup) => applied.made.push(backup.name_any()),
+            Effect::ForgetBackups(known) => applied.forgotten.extend(known.iter().map(|known| known.name.clone())),
             Effect::Publish { purpose, secret, .. } => {
                 applied.published.push(Published {
                     purpose: purpose.clone(),

@@ -230,8 +230,9 @@ async fn after_five_definitions_that_do_not_come_to_an_end_none_of_the_others_is
         };
         assert_eq!(calls, 22, "two until the view is made, three attempts and a word for each of five");
         assert_eq!(last["detail"]["due"], 0, "{last}");
-        let lost = lost(&database, &reporting).await;
-        assert_eq!((&lost[0]["state"], &lost[0]["count"]), (&json!("left"), &json!(300)), "{lost}");
+        let remaining = lost(&database, &reporting).await;
+        let (state, count) = (&remaining[0]["state"], &remaining[0]["count"]);
+        assert_eq!((state, count), (&json!("left"), &json!(300)), "{remaining}");
 
         // Without that code a user has them all again.
         let mended = "CREATE OR REPLACE FUNCTION slow(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1'";

@@ -70,6 +70,7 @@ mod policies;
 mod purge;
 mod queue;
 mod reserved;
+mod retention;
 mod row_security;
 mod row_security_cost;
 mod row_security_hostile;

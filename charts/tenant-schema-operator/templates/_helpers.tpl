@@ -143,6 +143,9 @@ volumeMounts:
   resources: [tenantschemas, schemabackups]
   verbs: [get, list, watch, patch]
 - apiGroups: [edumatrixhub.io]
+  resources: [schemabackups]
+  verbs: [create, delete]
+- apiGroups: [edumatrixhub.io]
   resources: [tenantschemas/status, schemabackups/status]
   verbs: [patch]
 {{ include "operator.eventRules" . }}

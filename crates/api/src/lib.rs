@@ -9,6 +9,7 @@
 
 pub mod adoption;
 pub mod annotations;
+pub mod backup_policy;
 pub mod command;
 pub mod condition;
 pub mod connection;
@@ -25,6 +26,7 @@ pub mod quantity;
 pub mod reason;
 pub mod reference;
 pub mod row_security;
+pub mod schedule;
 pub mod schema_backup;
 pub mod tenant_database;
 pub mod tenant_schema;

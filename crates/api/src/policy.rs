@@ -69,19 +69,6 @@ pub struct Quota {
     pub enforcement: Option<Enforcement>,
 }
 
-/// What is kept of a tenant, and for how long.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct BackupPolicy {
-    /// For how many days the final backup is kept that `deletionPolicy: BackupThenDrop` makes when the tenant is deleted;
-    /// then it is purged.
-    ///
-    /// Default: the database's `defaults.backup.finalExpireAfterDays`, and without it for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 36_500))]
-    pub final_expire_after_days: Option<i32>,
-}
-
 impl DeletionPolicy {
     /// The word as manifests have it.
     #[must_use]

@@ -201,6 +201,9 @@ reasons! {
     SecretConflict Stalled
         "The tenant works, but a Secret of the name in `spec.connectionSecret` or `spec.migrationSecret` is not the tenant's. It was not touched."
         "Choose another name, or delete that Secret if it is not needed; the operator goes on by itself."
+    BackupNotMade Stalled
+        "The tenant works, but a schedule asks for no backup: it cannot be followed, or the API server refuses the `SchemaBackup`."
+        "See the message; mend the schedule, or remove what refuses the object (a missing right, a quota, a webhook). The operator goes on by itself."
     LoginRefused Stalled
         "The tenant works, but a Secret is not written: the operator has to log in once as the login in it, and the server does not let it."
         "Give `pg_hba.conf` the line in the message; the operator goes on by itself."

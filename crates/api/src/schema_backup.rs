@@ -33,6 +33,12 @@ use super::{SCHEMA_BACKUP_FINALIZER, schema};
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Schedule",
+        type_ = "string",
+        priority = 1,
+        json_path = ".metadata.labels.edumatrixhub\\.io/schedule"
+    ),
     printcolumn(name = "Location", type_ = "string", priority = 1, json_path = ".status.location"),
     printcolumn(name = "Expires", type_ = "string", priority = 1, json_path = ".status.expireTime"),
     printcolumn(name = "Message", type_ = "string", priority = 1, json_path = ".status.summary.message")

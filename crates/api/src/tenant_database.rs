@@ -13,13 +13,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::adoption::Adoptable;
+use super::backup_policy::BackupPolicy;
 use super::connection::{Connection, DirectConnection, seconds};
 use super::credentials::{Credentials, SecretNaming};
 pub use super::database_status::TenantDatabaseStatus;
 use super::endpoint::{ClientEndpoint, ReadEndpoint};
 use super::grants::{GrantableRole, GrantsAllowed};
 pub use super::institutions::{InstitutionSource, Institutions, InstitutionsMode};
-use super::policy::{BackupPolicy, DeletionPolicy, Enforcement, Quota};
+use super::policy::{DeletionPolicy, Enforcement, Quota};
 use super::schema;
 use super::transfer::Transfer;
 use crate::ident::{Ident, IdentError};

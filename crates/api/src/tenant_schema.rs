@@ -14,13 +14,15 @@ use serde_json::Value;
 use thiserror::Error;
 
 use super::adoption::ExistingSchema;
+use super::backup_policy::BackupPolicy;
 use super::condition::{ConditionType, Reason, find};
 use super::credentials::{ConnectionSecret, Credentials};
 use super::free_json::{levels, zero};
 use super::grants::Grant;
-use super::policy::{BackupPolicy, DeletionPolicy, Quota};
+use super::policy::{DeletionPolicy, Quota};
 use super::row_security::RowLevelSecurity;
 use super::schema;
+use super::tenant_database::TenantDefaults;
 pub use super::tenant_status::{
     Blocked, BlockedCause, Effective, FinalBackup, LastBackup, LastOperation, Place, QuotaEstimate, ReadPlace, Roles,
     State, TenantSchemaStatus,
@@ -325,6 +327,13 @@ impl TenantSchemaSpec {
     #[must_use]
     pub fn adopts(&self) -> bool {
         self.existing_schema == Some(ExistingSchema::Adopt)
+    }
+
+    /// Which backups the tenant has, with these defaults of its database.
+    #[must_use]
+    pub fn backup_policy(&self, defaults: Option<&TenantDefaults>) -> BackupPolicy {
+        let by_default = defaults.and_then(|defaults| defaults.backup.clone()).unwrap_or_default();
+        self.backup.as_ref().map_or_else(|| by_default.clone(), |own| own.or(&by_default))
     }
 
     /// Whether the tenant may be used.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     adoption::AdoptionStatus,
+    backup_policy::ScheduleStatus,
     condition::Summary,
     credentials::CredentialsStatus,
     grants::GrantStatus,
@@ -96,6 +97,12 @@ pub struct TenantSchemaStatus {
     /// The last backup that was finished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
+
+    /// How the schedules of `spec.backup` stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub schedules: Vec<ScheduleStatus>,
 
     /// The last operation on the tenant, from the operation log.
     #[serde(skip_serializing_if = "Option::is_none")]

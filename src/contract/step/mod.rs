@@ -16,7 +16,7 @@ use uuid::Uuid;
 pub use self::options::{Brake, Caller, ConfigChange, Purpose, Quota, Withdrawal, document};
 use super::{
     AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, RowSecurity,
-    words::words,
+    ScheduledBackup, words::words,
 };
 use crate::api::{schema_backup::BackupMethod, transfer::ObjectName};
 
@@ -300,6 +300,9 @@ steps! {
         method: BackupMethod,
         /// For how many days it is kept; for ever without.
         expire_after_days: Option<i32>,
+        /// The schedule that asks, and which of its backups stay.
+        #[serde(flatten)]
+        scheduled: Option<ScheduledBackup>,
         /// The tenant's schema.
         #[serde(skip)]
         schema_name: String,
@@ -463,6 +466,7 @@ mod tests {
                 object_kind: ObjectKind::SchemaBackup,
                 method: BackupMethod::Snapshot,
                 expire_after_days: None,
+                scheduled: None,
                 schema_name: String::new(),
             },
             Step::RequestPurge { backup_id: None, location: None },

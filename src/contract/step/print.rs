@@ -91,8 +91,9 @@ impl fmt::Display for Step {
             Self::AdoptBackup { .. } => {
                 f.write_str("take over the backup that an earlier object of this name asked for")
             }
-            Self::RequestBackup { method, schema_name, .. } => {
-                write!(f, "request a {} of schema {schema_name}", method.as_str())
+            Self::RequestBackup { method, schema_name, scheduled, .. } => {
+                write!(f, "request a {} of schema {schema_name}", method.as_str())?;
+                scheduled.as_ref().map_or(Ok(()), |scheduled| write!(f, ", {scheduled}"))
             }
             Self::RequestPurge { location, .. } => {
                 write!(f, "remove schema {} in parts", location.as_deref().unwrap_or("of the backup"))

@@ -1,22 +1,28 @@
 //! What of an object's metadata is kept. Managed fields are two thirds of an object, and what `kubectl apply` keeps in an annotation is
 //! the whole of it once more. Pure.
 
+use std::collections::BTreeMap;
+
 use kube::api::ObjectMeta;
 
 use crate::api::GROUP;
 
-/// For what the operator works on: of the annotations its own, and no labels.
+/// For what the operator works on: of the annotations and labels its own.
 pub fn ours(metadata: &mut ObjectMeta) {
-    metadata.labels = None;
+    metadata.labels = of_our_group(metadata.labels.take());
     namespace(metadata);
 }
 
 /// For namespaces, whose labels say which databases they may use.
 pub fn namespace(metadata: &mut ObjectMeta) {
-    let annotations = metadata.annotations.take().unwrap_or_default();
-    let ours = annotations.into_iter().filter(|(key, _)| key.split('/').next() == Some(GROUP));
-    metadata.annotations = Some(ours.collect()).filter(|ours: &std::collections::BTreeMap<_, _>| !ours.is_empty());
+    metadata.annotations = of_our_group(metadata.annotations.take());
     machine(metadata);
+}
+
+/// An empty map takes memory as well.
+fn of_our_group(all: Option<BTreeMap<String, String>>) -> Option<BTreeMap<String, String>> {
+    let ours = all.unwrap_or_default().into_iter().filter(|(key, _)| key.split('/').next() == Some(GROUP));
+    Some(ours.collect()).filter(|ours: &BTreeMap<_, _>| !ours.is_empty())
 }
 
 /// For everything.
@@ -29,6 +35,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn the_schedule_of_a_backup_is_kept() {
+        let labels = json!({ "edumatrixhub.io/schedule": "daily", "team": "a" });
+        let mut metadata: ObjectMeta = serde_json::from_value(json!({ "labels": labels })).unwrap();
+        ours(&mut metadata);
+        assert_eq!(json!(metadata.labels), json!({ "edumatrixhub.io/schedule": "daily" }));
+    }
 
     fn check(lean: fn(&mut ObjectMeta), expected: &Value) {
         let mut metadata: ObjectMeta = serde_json::from_value(json!({

@@ -5,13 +5,15 @@ mod credential;
 
 pub use credential::{Published, refused};
 
+use kube::ResourceExt;
+
 use super::{Effect, End, Plan, Running};
 use crate::{
     api::condition::Reason,
     contract::{Call, CallResult, CallStatus, Caller, Purpose, Step},
-    kubernetes::secrets::Secrets,
+    kubernetes::{Error, backups::Backups, secrets::Secrets},
     lane::Lane,
-    postgres::Error,
+    postgres,
 };
 
 /// What was done, and where it ended.
@@ -21,6 +23,10 @@ pub struct Applied {
     pub results: Vec<CallResult>,
     /// The passwords that were written to Secrets.
     pub published: Vec<Published>,
+    /// The names of the `SchemaBackup`s that schedules asked for.
+    pub made: Vec<String>,
+    /// The names of those that were removed, since there are newer ones.
+    pub forgotten: Vec<String>,
     /// Where it ended.
     pub end: End,
     /// The function whose answer was the end, if one's was.
@@ -31,7 +37,14 @@ impl Applied {
     /// The result of applying an empty plan.
     #[must_use]
     pub fn nothing() -> Self {
-        Self { results: Vec::new(), published: Vec::new(), end: End::Done, ended_by: None }
+        Self {
+            results: Vec::new(),
+            published: Vec::new(),
+            made: Vec::new(),
+            forgotten: Vec::new(),
+            end: End::Done,
+            ended_by: None,
+        }
     }
 
     /// The answer of a function that did something.
@@ -59,8 +72,8 @@ impl Applied {
     }
 }
 
-/// Applies a plan on its database, and on the Secrets of its tenant.
-pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applied, Error> {
+/// Applies a plan on its database, on the Secrets of its tenant and on the `SchemaBackup`s of its schedules.
+pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Plan) -> Result<Applied, postgres::Error> {
     let mut applied = Applied::nothing();
     let (mut tried, mut issued) = (None, Vec::new());
     for effect in &plan.effects {
@@ -116,6 +129,21 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
                     Err(end) => drop(tried.get_or_insert((end, None))),
                 }
             }
+            Effect::MakeBackup(backup) => match backups.make(backup).await {
+                Ok(true) => applied.made.push(backup.name_any()),
+                Ok(false) => {}
+                Err(error) => drop(tried.get_or_insert((not_made(&error), None))),
+            },
+            Effect::ForgetBackups(known) => {
+                for known in known {
+                    match backups.remove(known).await {
+                        Ok(()) => applied.forgotten.push(known.name.clone()),
+                        // It has changed, or the API server is away: it is there at the next look.
+                        Err(Error::Refused { code: 409, .. } | Error::Unreachable { .. }) => {}
+                        Err(error) => drop(tried.get_or_insert((not_made(&error), None))),
+                    }
+                }
+            }
             Effect::Await { reason, fact, until } => {
                 applied.end = End::Waits { reason: *reason, message: fact.clone(), until: *until };
                 return Ok(applied);
@@ -137,12 +165,25 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, plan: &Plan) -> Result<Applie
     Ok(applied)
 }
 
+/// Why a schedule does not have what it asks for.
+fn not_made(error: &Error) -> End {
+    let message = error.to_string();
+    match error {
+        Error::Refused { code: 400..=407 | 409..=428 | 430..=499, .. } | Error::NoName(_) => {
+            End::Refused { reason: Reason::BackupNotMade, message }
+        }
+        Error::Refused { .. } | Error::Unreachable { .. } => {
+            End::Waits { reason: Reason::ProgressingWithRetry, message, until: None }
+        }
+    }
+}
+
 /// In how many parts a step is done by one pass at most: the status tells of the rest, and other tenants have their turn.
 const PARTS: usize = 40;
 
 /// Calls the functions of these steps; one that closes logins a second time, once its first call is committed, and one that does its
 /// work in parts for each of them.
-async fn call(lane: &Lane, caller: &Caller, steps: Vec<Step>) -> Result<Vec<CallResult>, Error> {
+async fn call(lane: &Lane, caller: &Caller, steps: Vec<Step>) -> Result<Vec<CallResult>, postgres::Error> {
     let mut results = lane.apply(caller, steps.clone()).await?;
     let goes_on = |results: &[CallResult]| {
         let at = results.len().checked_sub(1)?;

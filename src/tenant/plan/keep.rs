@@ -7,6 +7,7 @@ use super::{
     dependents::dependents,
     grants::grants,
     policies,
+    schedules::schedules,
 };
 use crate::{
     api::{RECREATE, bound, command::Object, condition::Reason},
@@ -69,7 +70,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
     }
     // Before a repair, which would do the same, and tell it as if a user had changed something by hand. Policies come first:
     // grants give nothing that passes them.
-    let mut effects: Vec<_> = policies::changed(desired, row).into_iter().chain(grants(desired, row)).collect();
+    let mut effects: Vec<_> = schedules(desired).collect();
+    effects.extend(policies::changed(desired, row).into_iter().chain(grants(desired, row)));
     let (repairable, stuck): (Vec<_>, Vec<_>) = row.drift.iter().partition(|drift| drift.repairable);
     // Before access: a grant or an owner that is not as it should be keeps access from being changed, and would be
     // recorded. But no suspension waits for a repair: a tenant can hold up a repair for ever.
@@ -97,6 +99,8 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
     if let Err(complaint) = &desired.config {
         // One refusal ends the pass; what else is wrong is said when this is mended.
         effects.push(Effect::refuse(Reason::InvalidSpec, complaint.clone()));
+    } else if let Err(complaint) = &desired.schedules {
+        effects.push(Effect::refuse(Reason::BackupNotMade, complaint.clone()));
     } else if !stuck.is_empty() {
         let what: Vec<_> = stuck
             .iter()

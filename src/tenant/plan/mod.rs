@@ -9,6 +9,7 @@ mod dependents;
 mod grants;
 mod keep;
 mod policies;
+mod schedules;
 mod take_down;
 
 use bring_up::bring_up;

@@ -20,7 +20,7 @@ use end::{blocked, end_verdict, status_of_end, what_became};
 use notices::{news, what_was_done};
 use usage::usage;
 
-use super::{access, credential, desired::Desired, observe::Observed};
+use super::{access, credential, desired::Desired, observe::Observed, schedules::Scheduled};
 use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
@@ -37,6 +37,9 @@ use crate::{
 
 /// How often a tenant that is close to a limit that is enforced is measured.
 const MEASURED_EVERY: SignedDuration = SignedDuration::from_secs(10);
+
+/// After what time it is looked whether a backup is finished in whose way another one is.
+const HELD_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// What a person reads of a pass; `database` is the TenantDatabase that the spec names.
 #[must_use]
@@ -92,7 +95,7 @@ pub fn told(
     // What is late is not due: a suspension or a pause may keep it from being done.
     let told = [&status.credentials, &status.migration_credentials];
     let due = told.into_iter().flatten().filter_map(credentials::due).filter(|due| *due > now);
-    let due = due.chain(measured_next(pass, now)).min();
+    let due = due.chain(measured_next(pass, now)).chain(scheduled_next(pass, &status, now)).min();
     Told { status, done, news, due }
 }
 
@@ -101,6 +104,19 @@ fn measured_next(pass: &Pass<'_, TenantSchema>, now: Timestamp) -> Option<Timest
     let Pass::Applied { wish: Wish::Keep(desired), observed, .. } = pass else { return None };
     let row = observed.answer.own.as_deref()?;
     access::is_watched(desired, row).then(|| now + MEASURED_EVERY)
+}
+
+/// When a schedule asks for the next backup.
+fn scheduled_next(
+    pass: &Pass<'_, TenantSchema>,
+    status: &TenantSchemaStatus,
+    now: Timestamp,
+) -> impl Iterator<Item = Timestamp> {
+    let Pass::Applied { wish: Wish::Keep(desired), .. } = pass else { return None.into_iter().chain(Vec::new()) };
+    let is_held = desired.schedules.iter().flatten().any(|schedule| schedule.is_held);
+    let times = status.schedules.iter().filter_map(|schedule| Some(schedule.next_schedule_time.as_ref()?.0));
+    let times: Vec<_> = times.filter(|next| *next > now).collect();
+    is_held.then(|| now + HELD_FOR).into_iter().chain(times)
 }
 
 /// The status after a plan was applied to a living tenant.
@@ -143,6 +159,10 @@ pub fn status(
             *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
         }
         status.grants = grants::grants(desired, row, applied);
+        if let Ok(schedules) = &desired.schedules {
+            let after = |schedule: &Scheduled| schedule.after(&applied.made, &applied.forgotten);
+            status.schedules = schedules.iter().map(after).collect();
+        }
         let generation = tenant.metadata.generation.unwrap_or_default();
         let policies = policies::policies(desired, row, applied);
         if policies.is_some() || desired.row_security.is_none() {
@@ -273,7 +293,7 @@ fn verdict(desired: &Desired, observed: &TenantAnswer, status: &TenantSchemaStat
 }
 
 /// Whether what ended the pass is about a login of the tenant's applications or their Secret, about grants to others, or about what
-/// ended with another tenant, and nothing else.
+/// ended with another tenant, or about a backup of a schedule, and nothing else.
 fn is_beside(reason: Reason, applied: &Applied) -> bool {
     let calls = [
         Call::IssueCredential,
@@ -283,7 +303,9 @@ fn is_beside(reason: Reason, applied: &Applied) -> bool {
         Call::SetTenantGrants,
         Call::RemakeDependents,
     ];
-    Reason::of_secrets().contains(&reason) || applied.ended_by.as_ref().is_some_and(|call| calls.contains(call))
+    reason == Reason::BackupNotMade
+        || Reason::of_secrets().contains(&reason)
+        || applied.ended_by.as_ref().is_some_and(|call| calls.contains(call))
 }
 
 /// What a person should know of a tenant that is ready all the same.

@@ -12,6 +12,7 @@ mod policies;
 mod quotas;
 mod reclaim;
 mod removals;
+mod schedules;
 mod statuses;
 mod tenants;
 mod transfers;

@@ -1,0 +1,328 @@
+//! Which backups a tenant has: when they are made, and how many of them stay.
+//!
+//! Here are the words only, and what a scheduled `SchemaBackup` is called. What is due is decided where the desired state is made.
+
+use std::fmt::Write;
+
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::schedule::{Schedule, ScheduleError};
+use super::schema;
+use super::schema_backup::BackupMethod;
+
+/// Label of a `SchemaBackup` that a schedule asked for: the name of the schedule.
+pub const SCHEDULE: &str = "edumatrixhub.io/schedule";
+
+/// Label of a `SchemaBackup` that a schedule asked for: the UID of the `TenantSchema` that has the schedule.
+pub const TENANT_UID: &str = "edumatrixhub.io/tenant-uid";
+
+/// What is kept of a tenant, and for how long.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupPolicy {
+    /// When backups are made by themselves; at most 8 schedules.
+    ///
+    /// Default: the database's `defaults.backup.schedules`, and without it none. `[]` is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
+    pub schedules: Option<Vec<BackupSchedule>>,
+
+    /// Within how many seconds after the time of a schedule the backups of all tenants begin. Each tenant has its own moment in it, which
+    /// stays the same.
+    ///
+    /// Default: the database's `defaults.backup.spreadSeconds`, and without it `3600`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub spread_seconds: Option<i32>,
+
+    /// Which scheduled backups of the tenant stay; the others are removed from the database when a newer one is finished. The newest
+    /// one always stays, and so do backups that no schedule asked for.
+    ///
+    /// Default: the database's `defaults.backup.retention`, and without it `{keepLast: 7}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+
+    /// How many `SchemaBackup`s of each schedule there are; an older object goes, and its backup stays for as long as `retention` says.
+    ///
+    /// Default: the database's `defaults.backup.historyLimit`, and without it `3`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 16))]
+    pub history_limit: Option<i32>,
+
+    /// For how many days the final backup is kept that `deletionPolicy: BackupThenDrop` makes when the tenant is deleted;
+    /// then it is purged.
+    ///
+    /// Default: the database's `defaults.backup.finalExpireAfterDays`, and without it for ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36_500))]
+    pub final_expire_after_days: Option<i32>,
+}
+
+/// When backups are made by themselves.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupSchedule {
+    /// What it is called, such as `daily`; the name is part of those of its `SchemaBackup`s.
+    #[schemars(length(min = 1, max = 32), regex(pattern = schema::NAMESPACE_NAME))]
+    pub name: String,
+
+    /// When it fires, as the five fields of cron: minute, hour, day of month, month, day of week. Not more often than every 10
+    /// minutes. What was missed while the operator was away is made up for once.
+    #[schemars(length(min = 9, max = 128))]
+    pub cron: String,
+
+    /// The time zone of its clock, as the IANA database calls it, such as `Europe/Berlin`. What falls into an hour that this clock
+    /// leaves out comes right after it; what falls into one that it has twice comes once.
+    ///
+    /// Default: `UTC`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: Option<String>,
+
+    /// How its backups are made: `Snapshot`.
+    ///
+    /// Default: `Snapshot`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<BackupMethod>,
+
+    /// Whether it makes none for the time being. What is missed meanwhile is not made up for.
+    ///
+    /// Default: `false`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+}
+
+/// Which scheduled backups stay: each that one of the fields keeps. Days, weeks, months and years are those of the time zone of the
+/// schedule whose backup was just finished.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new(
+        "has(self.keepLast) || has(self.keepDaily) || has(self.keepWeekly) || has(self.keepMonthly) || has(self.keepYearly) || \
+         has(self.maxAgeDays)"
+    )
+    .message("retention must say what stays: keepLast, keepDaily, keepWeekly, keepMonthly, keepYearly or maxAgeDays")
+    .reason(Reason::FieldValueInvalid)
+)]
+pub struct Retention {
+    /// So many of the newest.
+    ///
+    /// Default: none for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_last: Option<i32>,
+
+    /// The newest of each of so many days that have one.
+    ///
+    /// Default: none for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_daily: Option<i32>,
+
+    /// The newest of each of so many weeks that have one; weeks begin on Monday.
+    ///
+    /// Default: none for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_weekly: Option<i32>,
+
+    /// The newest of each of so many months that have one.
+    ///
+    /// Default: none for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub keep_monthly: Option<i32>,
+
+    /// The newest of each of so many years that have one.
+    ///
+    /// Default: none for this reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100))]
+    pub keep_yearly: Option<i32>,
+
+    /// None that is older, whatever the other fields keep; without another field all that are not.
+    ///
+    /// Default: any age.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 36_500))]
+    pub max_age_days: Option<i32>,
+}
+
+/// How a schedule stands.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleStatus {
+    /// What it is called.
+    #[schemars(length(max = 32))]
+    pub name: String,
+
+    /// The fields of cron and the time zone that the times below are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub cron: Option<String>,
+
+    /// The time for which the last backup was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_schedule_time: Option<Time>,
+
+    /// When the next one is asked for; absent while the schedule is suspended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_schedule_time: Option<Time>,
+
+    /// Its `SchemaBackup`s, the newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 24), inner(length(max = 253)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub backups: Vec<String>,
+}
+
+impl ScheduleStatus {
+    /// How many names of objects it has at most: those of `historyLimit`, and some that could not go yet.
+    pub const MOST_BACKUPS: usize = 24;
+}
+
+impl BackupPolicy {
+    /// The same, where these leave something out.
+    #[must_use]
+    pub fn or(&self, by_default: &Self) -> Self {
+        Self {
+            schedules: self.schedules.clone().or_else(|| by_default.schedules.clone()),
+            spread_seconds: self.spread_seconds.or(by_default.spread_seconds),
+            retention: self.retention.clone().or_else(|| by_default.retention.clone()),
+            history_limit: self.history_limit.or(by_default.history_limit),
+            final_expire_after_days: self.final_expire_after_days.or(by_default.final_expire_after_days),
+        }
+    }
+
+    /// Which scheduled backups stay.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        let by_default = || Retention { keep_last: Some(7), ..Retention::default() };
+        self.retention.clone().unwrap_or_else(by_default)
+    }
+
+    /// How many objects of each schedule there are.
+    #[must_use]
+    pub fn history_limit(&self) -> usize {
+        self.history_limit.and_then(|limit| limit.try_into().ok()).unwrap_or(3)
+    }
+
+    /// How long after the time of this schedule the backup of the tenant with this UID begins; always the same.
+    #[must_use]
+    pub fn delay(&self, schedule: &str, tenant_uid: &str) -> SignedDuration {
+        let spread = u64::from(self.spread_seconds.unwrap_or(3600).unsigned_abs());
+        let digest = Sha256::digest(format!("{tenant_uid}/{schedule}"));
+        let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
+        // At most a day.
+        SignedDuration::from_secs(i64::try_from(number % (spread + 1)).unwrap_or_default())
+    }
+}
+
+impl BackupSchedule {
+    /// The name of its time zone.
+    #[must_use]
+    pub fn zone(&self) -> &str {
+        self.time_zone.as_deref().unwrap_or(Schedule::DEFAULT_ZONE)
+    }
+
+    /// When it fires, or what is wrong with it.
+    pub fn times(&self) -> Result<Schedule, ScheduleError> {
+        Schedule::new(&self.cron, self.zone())
+    }
+
+    /// It makes no backups for the time being.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspend.unwrap_or_default()
+    }
+}
+
+/// How the time is told at the end of the name of a `SchemaBackup` that a schedule asked for.
+const TIME: &str = "%Y%m%d%H%M%S";
+
+/// What the `SchemaBackup` is called that the schedule of a tenant asks for at this time. A long name of the tenant is cut.
+#[must_use]
+pub fn scheduled_name(tenant: &str, schedule: &str, at: Timestamp) -> String {
+    let end = format!("-{schedule}-{}", at.strftime(TIME));
+    let most = 253 - end.len();
+    if tenant.len() <= most {
+        return format!("{tenant}{end}");
+    }
+    let mut digest = String::new();
+    for byte in Sha256::digest(tenant).iter().take(6) {
+        // Writing to a String cannot fail.
+        let _ = write!(digest, "{byte:02x}");
+    }
+    let cut: String = tenant.chars().take(most - digest.len()).collect();
+    format!("{cut}{digest}{end}")
+}
+
+/// The time for which the `SchemaBackup` of this name is, if that is the name of one that this schedule of a tenant asks for.
+#[must_use]
+pub fn scheduled_time(name: &str, tenant: &str, schedule: &str) -> Option<Timestamp> {
+    let (_, digits) = name.rsplit_once('-')?;
+    let at = DateTime::strptime(TIME, digits).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
+    (scheduled_name(tenant, schedule, at) == name).then_some(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::is_object_name;
+
+    #[test]
+    fn a_tenant_says_what_it_wants_field_by_field() {
+        let check = |own: &str, by_default: &str, expected: &str| {
+            let policy = |text: &str| serde_json::from_str::<BackupPolicy>(text).unwrap();
+            assert_eq!(policy(own).or(&policy(by_default)), policy(expected));
+        };
+        let schedules = r#"{"schedules": [{"name": "daily", "cron": "0 2 * * *"}], "historyLimit": 5}"#;
+        check("{}", schedules, schedules);
+        check(r#"{"schedules": []}"#, schedules, r#"{"schedules": [], "historyLimit": 5}"#);
+        check(
+            r#"{"spreadSeconds": 0}"#,
+            r#"{"spreadSeconds": 60, "retention": {"keepLast": 1}}"#,
+            r#"{"spreadSeconds": 0, "retention": {"keepLast": 1}}"#,
+        );
+        assert_eq!(BackupPolicy::default().retention().keep_last, Some(7));
+        assert_eq!(BackupPolicy::default().history_limit(), 3);
+    }
+
+    #[test]
+    fn tenants_are_spread_and_each_keeps_its_moment() {
+        let policy = |spread| BackupPolicy { spread_seconds: spread, ..BackupPolicy::default() };
+        let delays = |spread| -> Vec<_> {
+            (0..1000).map(|n| policy(spread).delay("daily", &format!("uid-{n}")).as_secs()).collect()
+        };
+        assert_eq!(delays(None), delays(Some(3600)));
+        assert!(delays(Some(0)).iter().all(|delay| *delay == 0));
+        let minutes = delays(None).iter().fold([0; 61], |mut minutes, delay| {
+            minutes[usize::try_from(delay / 60).unwrap()] += 1;
+            minutes
+        });
+        assert!(minutes.iter().take(60).all(|count| (4..40).contains(count)), "{minutes:?}");
+        assert_ne!(policy(None).delay("daily", "uid"), policy(None).delay("weekly", "uid"));
+    }
+
+    #[test]
+    fn a_scheduled_backup_has_a_name_of_its_own() {
+        let at = "2026-11-30T02:17:05Z".parse().unwrap();
+        assert_eq!(scheduled_name("acme", "daily", at), "acme-daily-20261130021705");
+        assert_eq!(scheduled_time("acme-daily-20261130021705", "acme", "daily"), Some(at));
+        for other in ["acme-daily-20261330021705", "acme-daily-2026113002170", "acme-weekly-20261130021705", "acme", ""]
+        {
+            assert_eq!(scheduled_time(other, "acme", "daily"), None, "{other}");
+        }
+        let long = |last: char| format!("{}{last}", "a".repeat(252));
+        let (one, other) = (scheduled_name(&long('b'), "daily", at), scheduled_name(&long('c'), "daily", at));
+        assert_eq!(scheduled_time(&one, &long('b'), "daily"), Some(at));
+        assert!(one != other && one.len() == 253 && is_object_name(&one), "{one}");
+        let dotted = scheduled_name(&format!("{}.b{}", "a".repeat(218), "c".repeat(30)), "daily", at);
+        assert!(is_object_name(&dotted), "{dotted}");
+    }
+}
