@@ -1,7 +1,10 @@
 -- Lets those backups of a tenant expire that its schedules asked for and that its retention does not keep, now that
--- `backup_id` is complete. The next survey removes them as it removes all that are past their time (_queue_expired).
--- The retention is that of the newest of them, as the tenant had it when it was asked for; a change of it removes
--- nothing by itself. What no schedule asked for is not looked at.
+-- `backup_id` is complete: in 26 hours, so that the one of the next night, with a retention that was mended meanwhile,
+-- comes before. Those that it keeps do not expire any more. Surveys remove what is past its time (_queue_expired).
+--
+-- The retention is that of this backup, as the tenant had it when it was asked for; a change of it removes nothing by
+-- itself. This one stays, whatever moments a clock that was wrong gave to the others. What no schedule asked for is not
+-- looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._apply_retention(backup_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -22,18 +25,19 @@ BEGIN
                array_agg(b.completed_at ORDER BY b.completed_at, b.id) AS moments
         FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE b.schema_id = made.schema_id AND b.schedule IS NOT NULL AND b.method = 'Snapshot' AND b.state = 'complete'
-    ), ended AS (
+    ), changed AS (
         UPDATE edu_matrix_hub_schema.schema_backups AS b
-        SET expires_at = clock_timestamp(), updated_at = clock_timestamp()
+        SET expires_at = CASE WHEN k.kept_by = '{}' THEN clock_timestamp() + interval '26 hours' END,
+            updated_at = clock_timestamp()
         FROM scheduled AS s
         CROSS JOIN LATERAL edu_matrix_hub_schema._kept_by_retention(s.moments, rules, clock_timestamp()) AS k
-        WHERE b.id = s.ids[k.place] AND k.kept_by = '{}'
-          AND (b.expires_at IS NULL OR b.expires_at > clock_timestamp())
-        RETURNING b.id, b.location, b.completed_at
+        WHERE b.id = s.ids[k.place] AND b.id <> made.id AND b.state = 'complete'
+          AND (k.kept_by = '{}') <> (b.expires_at IS NOT NULL)
+        RETURNING b.id, b.location, b.completed_at, b.expires_at
     )
     SELECT jsonb_agg(jsonb_build_object('backup_id', e.id, 'location', e.location, 'completed_at', e.completed_at)
                      ORDER BY e.completed_at)
-    INTO expired FROM ended AS e;
+    INTO expired FROM changed AS e WHERE e.expires_at IS NOT NULL;
     IF expired IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._log(made.schema_id, 'retention', 'success', made.requested_by, started,
             format('let %s older backups of schema "%s" expire', jsonb_array_length(expired), made.schema_name),

@@ -1,4 +1,4 @@
--- Queues the removal of expired backups, oldest first and a hundred at a time, and returns how many; a survey calls
+-- Queues the removal of expired backups, oldest first and five hundred at a time, and returns how many; a survey calls
 -- it. A removal that was begun or asked for and did not come to its end, because something is in its way, is queued
 -- again after an hour.
 --
@@ -32,7 +32,7 @@ BEGIN
         FROM edu_matrix_hub_schema._expired_backups(at) AS e
         WHERE NOT e.is_held
         ORDER BY e.expires_at
-        LIMIT 100
+        LIMIT 500
     LOOP
         IF expired.is_braked THEN
             IF recent IS NULL THEN

@@ -1,6 +1,7 @@
 //! Stage 2: what is wanted. Pure, and the last reader of `spec`.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use uuid::Uuid;
 
@@ -8,7 +9,7 @@ use super::resolve::Resolved;
 use crate::{
     api::{
         ABANDON, SchemaBackup, TenantSchema,
-        backup_policy::{SCHEDULE, TENANT_UID, scheduled_time},
+        backup_policy::{SCHEDULE, TENANT_UID, asks_for, is_asked_for},
         bound,
         command::{Command, Object, Verb},
         condition::{Conditions, Reason},
@@ -38,6 +39,8 @@ pub struct Desired {
     pub expire_after_days: Option<i32>,
     /// The schedule of the tenant that asks for it, and which backups of its schedules stay.
     pub scheduled: Option<ScheduledBackup>,
+    /// A schedule of another tenant of this name asked for it.
+    pub is_of_another: bool,
     /// The status says how it ended, and no other process has written it since.
     pub settled: bool,
 }
@@ -90,6 +93,7 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Result<Desired, In
         tenant,
         method: backup.spec.method(),
         expire_after_days: backup.spec.expire_after_days,
+        is_of_another: is_of_another(backup, resolved.tenant.as_deref()),
         scheduled: resolved.tenant.as_deref().and_then(|tenant| scheduled(backup, tenant, resolved.defaults.as_ref())),
     };
     if resolved.database.is_none() {
@@ -133,33 +137,33 @@ pub fn leave(backup: &SchemaBackup, resolved: &Resolved) -> Leave<Removal> {
     Leave::Asked(removal)
 }
 
-/// Which schedule asks for a backup, if that is so: the status of the tenant tells of it, or says that it is due. The word of the
-/// object alone would let a user who may make backups push older ones out.
+/// Which schedule asks for a backup, if that is so: the status of the tenant tells of it, or says that it is due and this is what is asked
+/// for. The word of the object alone would let a user who may make backups push older ones out.
 fn scheduled(
     backup: &SchemaBackup,
     tenant: &TenantSchema,
     defaults: Option<&TenantDefaults>,
 ) -> Option<ScheduledBackup> {
     let name = backup.labels().get(SCHEDULE)?;
-    if backup.labels().get(TENANT_UID) != tenant.metadata.uid.as_ref() {
+    if is_of_another(backup, Some(tenant)) {
         return None;
     }
     let told = tenant.status.as_ref()?.schedules.iter().find(|told| told.name == *name)?;
     let policy = tenant.spec.backup_policy(defaults);
     let schedule = policy.schedules.iter().flatten().find(|schedule| schedule.name == *name)?;
-    if !told.backups.contains(&backup.name_any()) {
-        let at = scheduled_time(&backup.name_any(), &tenant.name_any(), name)?;
-        let next = told.next_schedule_time.as_ref()?.0;
-        let made = backup.metadata.creation_timestamp.as_ref()?.0;
-        let delay = policy.delay(name, tenant.metadata.uid.as_deref()?);
-        let before = at.checked_sub(delay).ok()?;
-        let fires = || schedule.times().ok()?.next(before.checked_sub(SignedDuration::from_secs(1)).ok()?);
-        if at != next && (at < next || at > made || fires() != Some(before)) {
-            return None;
-        }
-    }
-    let retention = Kept::of(&policy.retention(), schedule.zone());
-    Some(ScheduledBackup { schedule: name.clone(), retention })
+    let is_next = |next: &Time| {
+        let wanted = asks_for(tenant, schedule, next.0);
+        wanted.name_any() == backup.name_any() && is_asked_for(backup, &wanted, next.0)
+    };
+    let is_told = told.backups.contains(&backup.name_any());
+    (is_told || told.next_schedule_time.as_ref().is_some_and(is_next))
+        .then(|| ScheduledBackup { schedule: name.clone(), retention: Kept::of(&policy.retention(), schedule.zone()) })
+}
+
+/// A schedule of another tenant asked for it, of the same name, which is gone: this one's data are not what it is of.
+fn is_of_another(backup: &SchemaBackup, tenant: Option<&TenantSchema>) -> bool {
+    let of = backup.labels().get(TENANT_UID);
+    of.is_some() && tenant.is_some_and(|tenant| of != tenant.metadata.uid.as_ref())
 }
 
 fn object(backup: &SchemaBackup, resolved: &Resolved) -> Owner {

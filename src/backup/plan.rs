@@ -40,6 +40,13 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
         let message = format!("the catalogue has no backup {id} any more; {}", make_another(desired));
         return vec![Effect::refuse(Reason::Failed, message)];
     }
+    if desired.is_of_another {
+        let message = format!(
+            "a schedule of an earlier TenantSchema {} asked for it, which is gone with what it had; delete this object",
+            desired.tenant_name
+        );
+        return vec![Effect::refuse(Reason::Failed, message)];
+    }
     let Some(tenant) = observed.tenant.as_ref().filter(|_| desired.tenant.is_some()) else {
         return vec![Effect::wait(Reason::TenantNotFound, no_tenant(desired))];
     };

@@ -241,7 +241,7 @@ impl Asker<'_> {
         }
         let desired = match tenant.desired(&resolved) {
             // What is due now comes by itself, and not from the file.
-            Ok(desired) => Desired { schedules: desired.schedules.map(|_| Vec::new()), ..desired },
+            Ok(desired) => Desired { schedules: Vec::new(), ..desired },
             Err(invalid) => {
                 let text = format!("tenant {namespace}/{name}:\n  refuse ({}): {}\n", invalid.reason, invalid.message);
                 return Ok(Preview::new(Outcome::Refused, text));

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::{DeleteParams, PostParams, Preconditions},
-    core::PartialObjectMeta,
 };
 
-use super::{Error, MANAGER, read_metadata, within};
+use super::{Error, MANAGER, read, read_metadata, within};
 use crate::api::{
     SchemaBackup, TenantSchema,
-    backup_policy::{SCHEDULE, TENANT_UID},
+    backup_policy::{TENANT_UID, is_asked_for},
 };
 
 /// Makes and removes them.
@@ -54,9 +53,9 @@ impl Backups {
         Self { client, selector: selector.unwrap_or_default().to_owned() }
     }
 
-    /// Makes this one and answers whether its tenant has it now; that it was made before, by the same schedule of the same tenant, is as
-    /// good. A tenant that is another one by now gets none.
-    pub async fn make(&self, backup: &SchemaBackup) -> Result<bool, Error> {
+    /// Makes this one, which is due since `at`, and answers whether its tenant has it now. One that was made before is as good if it is the
+    /// same, and was not made before its time. A tenant that is another one by now gets none.
+    pub async fn make(&self, backup: &SchemaBackup, at: Timestamp) -> Result<bool, Error> {
         let (namespace, name) = (backup.namespace().unwrap_or_default(), backup.name_any());
         let tenants: Api<TenantSchema> = Api::namespaced(self.client.clone(), &namespace);
         let tenant = read_metadata(&tenants, &backup.spec.tenant_schema_ref.name).await?;
@@ -71,8 +70,8 @@ impl Backups {
         let made = within(|| format!("make SchemaBackup {namespace}/{name}"), api.create(&parameters, &backup)).await;
         match made {
             Err(refused @ Error::Refused { code: 409, .. }) => {
-                let found = read_metadata(&api, &name).await?;
-                if found.is_some_and(|found| is_alike(&found, &backup.metadata)) { Ok(true) } else { Err(refused) }
+                let found = read(&api, &name).await?;
+                if found.is_some_and(|found| is_asked_for(&found, &backup, at)) { Ok(true) } else { Err(refused) }
             }
             other => other.map(|_| true),
         }
@@ -85,7 +84,11 @@ impl Backups {
         let preconditions = Preconditions { uid: uid.clone(), resource_version: resource_version.clone() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         match within(|| format!("delete SchemaBackup {namespace}/{name}"), api.delete(name, &parameters)).await {
-            Err(error) if error.is_not_found() => Ok(()),
+            Err(error) if error.is_not_found() => match read_metadata(&api, name).await? {
+                // What is not served says nothing of the object.
+                Some(_) => Err(error),
+                None => Ok(()),
+            },
             other => other.map(|_| ()),
         }
     }
@@ -101,15 +104,6 @@ fn selected(labels: &BTreeMap<String, String>, selector: &str) -> BTreeMap<Strin
         .filter(|(key, _)| words.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
-}
-
-/// The same schedule of the same tenant asked for both.
-fn is_alike(found: &PartialObjectMeta<SchemaBackup>, wanted: &ObjectMeta) -> bool {
-    let label = |metadata: &ObjectMeta, key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key)).cloned();
-    [SCHEDULE, TENANT_UID].iter().all(|key| {
-        let wanted = label(wanted, key);
-        wanted.is_some() && label(&found.metadata, key) == wanted
-    })
 }
 
 #[cfg(test)]

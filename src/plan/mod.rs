@@ -63,7 +63,12 @@ pub enum Effect {
         read: Option<ReadEndpoint>,
     },
     /// Make the object by which a schedule asks for a backup.
-    MakeBackup(Box<SchemaBackup>),
+    MakeBackup {
+        /// The object.
+        backup: Box<SchemaBackup>,
+        /// Since when it is due.
+        at: Timestamp,
+    },
     /// Remove objects by which schedules asked for backups; the backups stay.
     ForgetBackups(Vec<Known>),
     /// Come back when it is so.
@@ -164,7 +169,7 @@ impl fmt::Display for Effect {
                 let stays = if secret.stays { ", which stays when its object goes" } else { "" };
                 writeln!(f, "  write Secret {}{stays}", secret.full_name())
             }
-            Self::MakeBackup(backup) => writeln!(f, "  make SchemaBackup {}, which is due", backup.name_any()),
+            Self::MakeBackup { backup, .. } => writeln!(f, "  make SchemaBackup {}, which is due", backup.name_any()),
             Self::ForgetBackups(known) => {
                 let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
                 writeln!(f, "  delete SchemaBackups, whose backups stay: {}", names.join(", "))

@@ -15,7 +15,7 @@ use super::{
     grants::{Grants, grants},
     limits::{allow_count, allow_name, allow_namespace, credentials, policy, quota},
     resolve::{Reach, Resolved},
-    schedules::{Scheduled, schedules},
+    schedules::{Scheduled, has_own, schedules},
 };
 use crate::{
     api::{
@@ -74,8 +74,10 @@ pub struct Desired {
     pub was_refused: bool,
     /// What it gives to others.
     pub grants: Grants,
-    /// How its schedules are to stand; or what is wrong with one: everything else goes on.
-    pub schedules: Result<Vec<Scheduled>, String>,
+    /// How its schedules are to stand.
+    pub schedules: Vec<Scheduled>,
+    /// What is wrong with one of them: everything else goes on.
+    pub bad_schedule: Option<String>,
     /// The time by the API server's clock.
     pub now: Timestamp,
     /// What to make again, empty: the annotation's value, which counts for one loss or one schema that is set aside.
@@ -173,8 +175,8 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         Err(error) if known.is_none() => return Err(invalid(error)),
         Err(error) => Err(error.to_string()),
     };
-    let schedules = schedules(tenant, database.spec.defaults.as_ref(), resolved);
-    if let (Err(error), None, Some(_)) = (&schedules, known, &spec.backup) {
+    let (schedules, bad_schedule) = schedules(tenant, database.spec.defaults.as_ref(), resolved);
+    if let (Some(error), None, true) = (&bad_schedule, known, has_own(tenant)) {
         return Err(invalid(error));
     }
     let mut outside = Vec::new();
@@ -212,6 +214,7 @@ pub fn desired(tenant: &TenantSchema, resolved: &Resolved) -> Result<Desired, In
         was_refused: was_refused(tenant),
         grants: grants(tenant, database, labels),
         schedules,
+        bad_schedule,
         now: resolved.now,
         schema_name,
         institution,

@@ -2,21 +2,20 @@
 //!
 //! The status is the memory: it has the next time of each schedule, and the names of the `SchemaBackup`s that it asked for. A schedule
 //! that is new, or has other fields than the status tells, begins now, so that a change of the defaults of a database asks for no
-//! backup of all its tenants at once. What was missed is made up for by one backup.
+//! backup of all its tenants at once. What was missed is made up for by one backup, which has the name of the first time that was
+//! missed: that name stays until the status tells of it, however often it is asked for.
 
-use std::iter::successors;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use super::resolve::Resolved;
 use crate::{
     api::{
-        SchemaBackup, SchemaBackupSpec, TenantSchema,
-        backup_policy::{BackupPolicy, BackupSchedule, SCHEDULE, ScheduleStatus, TENANT_UID, scheduled_name},
+        SchemaBackup, TenantSchema,
+        backup_policy::{BackupPolicy, BackupSchedule, ScheduleStatus, asks_for},
         condition::{Conditions, whole_seconds},
         schedule::Schedule,
-        schema_backup::{BackupDeletionPolicy, TenantSchemaRef},
+        schema_backup::BackupDeletionPolicy,
         tenant_database::TenantDefaults,
     },
     kubernetes::backups::Known,
@@ -62,74 +61,93 @@ impl Scheduled {
     }
 }
 
-/// How the schedules of a tenant are to stand, or what is wrong with one. What is wrong in a spec of the tenant keeps a new tenant
-/// from being made; a running one goes on.
+/// How the schedules of a tenant are to stand, and what is wrong with the first that cannot be followed. What is wrong in the spec of a
+/// tenant keeps a new one from being made; a running one goes on, and so do its other schedules.
 pub(super) fn schedules(
     tenant: &TenantSchema,
     defaults: Option<&TenantDefaults>,
     resolved: &Resolved,
-) -> Result<Vec<Scheduled>, String> {
+) -> (Vec<Scheduled>, Option<String>) {
     let policy = tenant.spec.backup_policy(defaults);
-    let is_own = tenant.spec.backup.as_ref().is_some_and(|own| own.schedules.is_some());
-    let place = if is_own { "spec.backup.schedules" } else { "spec.defaults.backup.schedules of the TenantDatabase" };
-    let all = policy.schedules.iter().flatten();
-    all.map(|schedule| {
-        scheduled(tenant, schedule, &policy, resolved).map_err(|error| {
-            format!(
-                "{place}, schedule {}: {error}; none of the tenant's schedules asks for a backup until it is mended, and then they go on \
-                 by themselves",
-                schedule.name
-            )
-        })
-    })
-    .collect()
+    let of_database = "spec.defaults.backup.schedules of the TenantDatabase";
+    let place = if has_own(tenant) { "spec.backup.schedules" } else { of_database };
+    let told = tenant.status.iter().flat_map(|status| &status.schedules);
+    let find = |name: &str| told.clone().find(|told| told.name == name);
+    let (mut all, mut complaint) = (Vec::new(), None);
+    for schedule in policy.schedules.iter().flatten() {
+        let known = known(&schedule.name, find(&schedule.name), true, resolved);
+        match schedule.times() {
+            _ if schedule.is_suspended() => all.push(at_rest(known, policy.history_limit(), resolved)),
+            Ok(times) => all.push(scheduled(tenant, schedule, &times, &policy, known, resolved)),
+            Err(error) => {
+                let goes_on = "it asks for no backup until it is mended, and then goes on by itself";
+                complaint.get_or_insert_with(|| format!("{place}, schedule {}: {error}; {goes_on}", schedule.name));
+                all.push(at_rest(known, policy.history_limit(), resolved));
+            }
+        }
+    }
+    // Of one that is not in the spec any more only the objects are left to go.
+    let is_wanted = |told: &&ScheduleStatus| policy.schedules.iter().flatten().any(|wanted| wanted.name == told.name);
+    for told in told.clone().filter(|told| !is_wanted(told)) {
+        let left = at_rest(known(&told.name, Some(told), false, resolved), 0, resolved);
+        all.extend(Some(left).filter(|left| !left.as_it_is.backups.is_empty()));
+    }
+    (all, complaint)
+}
+
+/// The schedules are the tenant's own, and not those of its database.
+pub(super) fn has_own(tenant: &TenantSchema) -> bool {
+    tenant.spec.backup.as_ref().is_some_and(|own| own.schedules.is_some())
+}
+
+/// What the status tells of a schedule, with those of its objects that are there. A cache has what was made a moment ago after a while,
+/// so that the newest stays until another one comes, if it `may_be_new`.
+fn known(name: &str, told: Option<&ScheduleStatus>, may_be_new: bool, resolved: &Resolved) -> ScheduleStatus {
+    let mut known = told.cloned().unwrap_or_default();
+    name.clone_into(&mut known.name);
+    let newest = known.backups.first().filter(|_| may_be_new).cloned();
+    known.backups.retain(|name| resolved.backups.contains_key(name) || Some(name) == newest.as_ref());
+    known
+}
+
+/// One that asks for nothing. When it does again it begins then.
+fn at_rest(known: ScheduleStatus, most: usize, resolved: &Resolved) -> Scheduled {
+    let surplus = surplus(&known, most, resolved);
+    let as_it_is = ScheduleStatus { cron: None, spread_seconds: None, next_schedule_time: None, ..known };
+    Scheduled { as_it_is, due: None, is_held: false, surplus }
 }
 
 fn scheduled(
     tenant: &TenantSchema,
     schedule: &BackupSchedule,
+    times: &Schedule,
     policy: &BackupPolicy,
+    mut known: ScheduleStatus,
     resolved: &Resolved,
-) -> Result<Scheduled, String> {
-    let times = schedule.times().map_err(|error| error.to_string())?;
-    let cron = format!("{} {}", schedule.cron, schedule.zone());
+) -> Scheduled {
     let delay = policy.delay(&schedule.name, tenant.metadata.uid.as_deref().unwrap_or_default());
-    let next = || times.next(resolved.now.checked_sub(delay).ok()?)?.checked_add(delay).ok();
-    let told = tenant.status.iter().flat_map(|status| &status.schedules).find(|told| told.name == schedule.name);
-    let mut as_it_is = told.cloned().unwrap_or_default();
-    // A cache has what was made a moment ago after a while.
-    let mut place = 0..;
-    as_it_is.backups.retain(|name| place.next() == Some(0) || resolved.backups.contains_key(name));
-    let is_same = as_it_is.cron.as_ref() == Some(&cron);
-    let promised = as_it_is.next_schedule_time.as_ref().map(|time| time.0).filter(|_| is_same);
-    let is_due = promised.filter(|promised| *promised <= resolved.now && !schedule.is_suspended());
-    as_it_is.name.clone_from(&schedule.name);
-    as_it_is.cron = Some(cron);
-    as_it_is.next_schedule_time = match promised {
-        _ if schedule.is_suspended() => None,
-        Some(promised) => Some(whole_seconds(promised)),
-        None => next().map(whole_seconds),
-    };
-    let newest = as_it_is.backups.first().and_then(|name| resolved.backups.get(name));
+    let after = |time: Timestamp| times.next(time.checked_sub(delay).ok()?)?.checked_add(delay).ok();
+    let next = after(resolved.now);
+    let (cron, spread) = (Some(format!("{} {}", schedule.cron, schedule.zone())), Some(policy.spread_seconds()));
+    let is_same = (&known.cron, known.spread_seconds) == (&cron, spread);
+    // A clock that was ahead for a moment promised what would come years too late.
+    let latest = next.and_then(after);
+    let told = known.next_schedule_time.as_ref().map(|time| time.0);
+    let promised = told.filter(|told| is_same && latest.is_none_or(|latest| *told <= latest));
+    (known.cron, known.spread_seconds) = (cron, spread);
+    known.next_schedule_time = promised.or(next).map(whole_seconds);
+    let is_due = promised.filter(|promised| *promised <= resolved.now);
+    let newest = known.backups.first().and_then(|name| resolved.backups.get(name));
     let is_held = is_due.is_some() && newest.is_some_and(|newest| !is_finished(newest));
-    let due = is_due.filter(|_| !is_held).map(|promised| latest(&times, promised, delay, resolved.now)).map(|at| Due {
-        at,
-        next: next(),
-        backup: asks_for(tenant, schedule, at),
-    });
+    let due = is_due.filter(|_| !is_held).map(|at| Due { at, next, backup: asks_for(tenant, schedule, at) });
     let most = policy.history_limit() - usize::from(due.is_some());
-    let too_many = as_it_is.backups.iter().skip(most).filter_map(|name| resolved.backups.get(name));
-    let surplus = too_many.filter(|backup| may_go(backup)).map(|backup| Known::of(backup)).collect();
-    Ok(Scheduled { as_it_is, due, is_held, surplus })
+    Scheduled { surplus: surplus(&known, most, resolved), as_it_is: known, due, is_held }
 }
 
-/// The last of the times that were missed, from the first of them. A schedule fires at most 52,560 times a year.
-fn latest(times: &Schedule, missed: Timestamp, delay: SignedDuration, now: Timestamp) -> Timestamp {
-    let after = |at: &Timestamp| {
-        let next = times.next(at.checked_sub(delay).ok()?)?.checked_add(delay).ok()?;
-        (next > *at && next <= now).then_some(next)
-    };
-    successors(Some(missed), after).take(100_000).last().unwrap_or(missed)
+/// The objects that are more than there are to be, and may go.
+fn surplus(known: &ScheduleStatus, most: usize, resolved: &Resolved) -> Vec<Known> {
+    let too_many = known.backups.iter().skip(most).filter_map(|name| resolved.backups.get(name));
+    too_many.filter(|backup| may_go(backup)).map(|backup| Known::of(backup)).collect()
 }
 
 /// Nothing more comes of it.
@@ -143,19 +161,4 @@ fn may_go(backup: &SchemaBackup) -> bool {
     is_finished(backup)
         && backup.metadata.deletion_timestamp.is_none()
         && backup.spec.deletion_policy() == BackupDeletionPolicy::Retain
-}
-
-/// The object that asks for a backup; its labels say where it comes from.
-fn asks_for(tenant: &TenantSchema, schedule: &BackupSchedule, at: Timestamp) -> SchemaBackup {
-    let name = scheduled_name(&tenant.name_any(), &schedule.name, at);
-    let spec = SchemaBackupSpec {
-        tenant_schema_ref: TenantSchemaRef { name: tenant.name_any() },
-        method: schedule.method,
-        ..SchemaBackupSpec::default()
-    };
-    let labels = [(SCHEDULE, schedule.name.clone()), (TENANT_UID, tenant.uid().unwrap_or_default())];
-    let mut backup = SchemaBackup::new(&name, spec);
-    backup.metadata.namespace = tenant.namespace();
-    backup.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value)).into());
-    backup
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     helm::{Helm, file},
     permissions::{Right, rights},
-    stage::{DEADLINE, DEBUG, Release, kubeconfig_of, make_database, may, secret},
+    stage::{DEADLINE, DEBUG, Operator, Release, kubeconfig_of, make_database, may, secret},
 };
 
 const NAMESPACE: &str = "tenant-schema-system";
@@ -81,6 +81,7 @@ fn the_chart_is_installed_used_and_uninstalled() {
         "metadata": { "namespace": "team-a", "name": "copy" },
         "spec": { "tenantSchemaRef": { "name": "school" }, "method": "Snapshot" } }));
     release.wait("condition=Ready", "schemabackup/copy", "team-a", &operator);
+    assert_a_schedule_makes_and_removes(&release, &operator);
     let suspend = json!({ "spec": { "access": "Suspended" } }).to_string();
     release.kubectl(&["patch", "tenantschema/school", "-n", "team-a", "--type=merge", "-p", &suspend]);
     release.wait("jsonpath={.status.state}=Suspended", "tenantschema/school", "team-a", &operator);
@@ -111,7 +112,7 @@ fn the_chart_is_installed_used_and_uninstalled() {
             .psql("tenants", "SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'school_bak_%'")
             .unwrap()
             .trim(),
-        "2"
+        "3"
     );
     operator.stop_unrefused();
     let rights = rights(&release.objects());
@@ -255,6 +256,30 @@ fn assert_who_asked_is_found(release: &Release, server: &PostgresServer, log: &P
     let mut asked = writes.filter(|write| write[1] != own && write[0].parse::<jiff::Timestamp>().unwrap() < started);
     let last = asked.next_back().unwrap_or_else(|| panic!("{found}"));
     assert_eq!(last[1..5], ["editor", "-", "patch", "tenantschemas"], "{operations:?} {found}");
+}
+
+/// A backup is made when it is due, and its object goes with the schedule.
+fn assert_a_schedule_makes_and_removes(release: &Release, operator: &Operator) {
+    let patch = |patch: Value, flags: &[&str]| {
+        let text = patch.to_string();
+        let arguments = ["patch", "tenantschema/school", "-n", "team-a", "--type=merge", "-p", &text];
+        release.kubectl(&[&arguments, flags].concat());
+    };
+    let (now, half_a_day) = (jiff::Timestamp::now(), jiff::SignedDuration::from_hours(12));
+    let cron = (now + half_a_day).strftime("%M %H * * *").to_string();
+    patch(json!({ "spec": { "backup": { "schedules": [{ "name": "daily", "cron": cron }] } } }), &[]);
+    release.wait("jsonpath={.status.schedules[0].nextScheduleTime}", "tenantschema/school", "team-a", operator);
+    let due = jiff::Timestamp::from_second(now.as_second()).unwrap();
+    let told =
+        json!({ "name": "daily", "cron": format!("{cron} UTC"), "spreadSeconds": 3600, "nextScheduleTime": due });
+    patch(json!({ "status": { "schedules": [told] } }), &["--subresource=status"]);
+    let again = format!("edumatrixhub.io/reconcile-requested-at={now}");
+    release.kubectl(&["annotate", "tenantschema/school", "-n", "team-a", &again]);
+    release.wait("jsonpath={.status.schedules[0].backups[0]}", "tenantschema/school", "team-a", operator);
+    let name = format!("schemabackup/school.daily-{}", due.strftime("%Y%m%d%H%M%S"));
+    release.wait("condition=Ready", &name, "team-a", operator);
+    patch(json!({ "spec": { "backup": null } }), &[]);
+    release.wait("delete", &name, "team-a", operator);
 }
 
 /// Every right was used, but for the rare ones, and nothing was refused.

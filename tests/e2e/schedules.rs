@@ -3,16 +3,21 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::{
     ResourceExt,
-    api::{ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use tenant_schema_operator::api::{RECONCILE_REQUESTED_AT, SchemaBackup, TenantSchema, backup_policy::ScheduleStatus};
 
 use crate::world::{World, condition};
 
-/// A schedule far from now, whose time a test brings about.
+/// Once a day, in half a day from now: a test brings its time about.
+fn cron() -> String {
+    (Timestamp::now() + SignedDuration::from_hours(12)).strftime("%M %H * * *").to_string()
+}
+
+/// A tenant with such a schedule.
 fn spec(backup: &Value) -> Value {
-    let mut policy = json!({ "spreadSeconds": 0, "schedules": [{ "name": "daily", "cron": "0 2 * * *", "timeZone": "Europe/Berlin" }] });
+    let mut policy = json!({ "spreadSeconds": 0, "schedules": [{ "name": "daily", "cron": cron() }] });
     policy.as_object_mut().unwrap().extend(backup.as_object().unwrap().clone());
     json!({ "schemaName": "school", "backup": policy })
 }
@@ -22,15 +27,17 @@ async fn told(world: &World) -> ScheduleStatus {
     tenant.status.unwrap().schedules.into_iter().next().unwrap_or_default()
 }
 
-/// As if the next backup had been due this long ago.
-async fn was_due(world: &World, ago: SignedDuration) -> Timestamp {
-    let due = Timestamp::from_second((Timestamp::now() - ago).as_second()).unwrap();
+fn ago(time: SignedDuration) -> Timestamp {
+    Timestamp::from_second((Timestamp::now() - time).as_second()).unwrap()
+}
+
+/// As if the next backup had been due then.
+async fn was_due(world: &World, due: Timestamp) {
     let mut told = told(world).await;
     told.next_schedule_time = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(due));
     let status = json!({ "status": { "schedules": [told] } });
     let api = world.api::<TenantSchema>();
     api.patch_status("school", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
-    due
 }
 
 async fn look_again(world: &World) {
@@ -43,6 +50,12 @@ async fn next_backup(world: &World) -> SchemaBackup {
     let newest = async || told(world).await.backups.first().filter(|name| !before.contains(name)).cloned();
     world.eventually("the schedule asked for a backup", async || newest().await.is_some()).await;
     world.until_ready(&world.api::<SchemaBackup>(), &newest().await.unwrap(), "True", "Completed").await
+}
+
+/// Status and reason of the condition.
+async fn backed_up(world: &World) -> (String, String) {
+    let tenant = world.api::<TenantSchema>().get("school").await.unwrap();
+    condition(&tenant, "BackedUp").map(|(status, reason, _)| (status, reason)).unwrap_or_default()
 }
 
 async fn objects(world: &World) -> Vec<String> {
@@ -59,17 +72,19 @@ const COMPLETE: &str =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_missed_while_the_operator_was_away_is_made_up_for_once() {
     let mut world = World::new(json!({})).await;
-    world.apply_tenant("school", spec(&json!({}))).await;
+    let spec = spec(&json!({}));
+    let cron = spec["backup"]["schedules"][0]["cron"].as_str().unwrap().to_owned();
+    world.apply_tenant("school", spec).await;
     world.ready_tenant("school").await;
     world.sql_as("school", "owner", "CREATE TABLE school.pupils AS SELECT 1 AS id");
     let first = told(&world).await;
-    assert_eq!(first.cron.as_deref(), Some("0 2 * * * Europe/Berlin"));
+    assert_eq!(first.cron.as_deref(), Some(format!("{cron} UTC").as_str()));
     let next = first.next_schedule_time.unwrap().0;
     assert!(next > Timestamp::now() && objects(&world).await.is_empty());
 
     // For five days.
     world.stop_operator().await;
-    was_due(&world, SignedDuration::from_hours(24 * 5)).await;
+    was_due(&world, ago(SignedDuration::from_hours(24 * 5))).await;
     world.start_operator().await;
     let backup = next_backup(&world).await;
     assert_eq!(backup.labels()["edumatrixhub.io/schedule"], "daily");
@@ -92,7 +107,7 @@ async fn as_many_stay_as_the_spec_says_in_the_catalogue_and_as_objects() {
     world.until_ready(&world.api::<SchemaBackup>(), "by-hand", "True", "Completed").await;
     let mut made = Vec::new();
     for number in 0..5 {
-        was_due(&world, SignedDuration::from_secs(5 - number)).await;
+        was_due(&world, ago(SignedDuration::from_secs(5 - number))).await;
         look_again(&world).await;
         made.push(next_backup(&world).await);
     }
@@ -101,6 +116,9 @@ async fn as_many_stay_as_the_spec_says_in_the_catalogue_and_as_objects() {
     let mut expected = [vec!["by-hand".to_owned()], newest].concat();
     expected.sort();
     world.eventually("older objects go", async || objects(&world).await == expected).await;
+    assert_eq!(world.sql(COMPLETE), "5");
+    // A day later.
+    world.sql("UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 minute' WHERE expires_at IS NOT NULL");
     world.eventually("older backups go", async || world.sql(COMPLETE) == "3").await;
     let first = made[0].status.as_ref().unwrap().location.clone().unwrap();
     world.eventually("its schema too", async || !world.stands(&first)).await;
@@ -111,7 +129,7 @@ async fn as_many_stay_as_the_spec_says_in_the_catalogue_and_as_objects() {
     // A label that a user writes pushes nothing out.
     let labels = &made[4].metadata.labels;
     let forged = json!({ "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
-        "metadata": { "name": "school-daily-20990101000000", "labels": labels }, "spec": { "tenantSchemaRef": { "name": "school" } } });
+        "metadata": { "name": "school.daily-20990101000000", "labels": labels }, "spec": { "tenantSchemaRef": { "name": "school" } } });
     let forged: SchemaBackup = serde_json::from_value(forged).unwrap();
     world.api::<SchemaBackup>().create(&PostParams::default(), &forged).await.unwrap();
     world.until_ready(&world.api::<SchemaBackup>(), &forged.name_any(), "True", "Completed").await;
@@ -125,13 +143,24 @@ async fn what_keeps_a_backup_from_being_asked_for_is_told_and_the_tenant_goes_on
     let world = World::new(json!({})).await;
     world.apply_tenant("school", spec(&json!({}))).await;
     world.ready_tenant("school").await;
-    let due = was_due(&world, SignedDuration::ZERO).await;
-    let name = format!("school-daily-{}", due.strftime("%Y%m%d%H%M%S"));
-    world.apply_backup(&name, json!({ "tenantSchemaRef": { "name": "school" } })).await;
+    assert_eq!(backed_up(&world).await.0, "Unknown");
+    let due = ago(SignedDuration::from_hours(2));
+    let name = format!("school.daily-{}", due.strftime("%Y%m%d%H%M%S"));
+    let other = json!({ "tenantSchemaRef": { "name": "another" } });
+    world.apply_backup(&name, other).await;
+    was_due(&world, due).await;
     look_again(&world).await;
     let message = world.tenant_says("school", "Stalled", "BackupNotMade", "already exists").await;
     assert!(message.contains(&name), "{message}");
     assert_eq!(world.tenant_readiness("school").await, "True");
+    world.eventually("the backup is late", async || backed_up(&world).await.1 == "BackupLate").await;
+    world.event("school", "BackupLate", "its SchemaBackup is not made yet").await;
+    world.api::<SchemaBackup>().delete(&name, &DeleteParams::default()).await.unwrap();
+    let backup = next_backup(&world).await;
+    assert_eq!(backup.name_any(), name);
+    world
+        .eventually("it is in time", async || backed_up(&world).await == ("True".to_owned(), "BackupInTime".to_owned()))
+        .await;
 
     // A schedule that cannot be followed stops no change of anything else.
     let bad = json!({ "schedules": [{ "name": "daily", "cron": "* * * * *" }] });
@@ -143,7 +172,7 @@ async fn what_keeps_a_backup_from_being_asked_for_is_told_and_the_tenant_goes_on
     world.eventually("the config is stored", async || world.sql(config) == "7").await;
     world.apply_tenant("school", json!({ "schemaName": "school" })).await;
     let tenant = world.settled_tenant("school").await;
-    assert!(condition(&tenant, "Stalled").is_none());
+    assert!(condition(&tenant, "Stalled").is_none() && condition(&tenant, "BackedUp").is_none());
     world.eventually("no schedule is told of", async || told(&world).await == ScheduleStatus::default()).await;
     world.finish().await;
 }

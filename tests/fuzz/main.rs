@@ -8,5 +8,6 @@
 mod answers;
 mod documents;
 mod names;
+mod schedules;
 mod secrets;
 mod sizes;

@@ -222,7 +222,7 @@ fn as_planned(plan: &Plan) -> Applied {
                 serde_json::from_value(answer).expect("an answer")
             })),
             Effect::EndJobs(_) => {}
-            Effect::MakeBackup(backup) => applied.made.push(backup.name_any()),
+            Effect::MakeBackup { backup, .. } => applied.made.push(backup.name_any()),
             Effect::ForgetBackups(known) => applied.forgotten.extend(known.iter().map(|known| known.name.clone())),
             Effect::Publish { purpose, secret, .. } => {
                 applied.published.push(Published {

@@ -135,7 +135,7 @@ async fn run(worker: &Worker) {
 
 /// Which backups are there and do not expire, and which are on their way.
 async fn there(world: &World) -> String {
-    let sql = "SELECT coalesce(string_agg(b.object_name || CASE WHEN b.expires_at <= clock_timestamp() THEN '-' ELSE '' END, ' ' \
+    let sql = "SELECT coalesce(string_agg(b.object_name || CASE WHEN b.expires_at IS NOT NULL THEN '-' ELSE '' END, ' ' \
                ORDER BY b.requested_at), '') FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.state = 'complete'";
     world.text(sql).await
 }
@@ -164,17 +164,63 @@ async fn backups_of_schedules_go_when_a_newer_one_is_complete_and_others_stay() 
         let first = "SELECT location FROM edu_matrix_hub_schema.schema_backups WHERE object_name = 'a'";
         assert_eq!(world.text(logged).await, world.text(first).await);
 
-        // The next survey removes it; a time zone that this server does not know keeps days of UTC.
+        // A retention that was mended before it went takes that back.
+        scheduled(&tenant, &worker, "d", json!({ "keep_last": 4 })).await;
+        assert_eq!(there(&world).await, "by-hand a b c d");
+        scheduled(&tenant, &worker, "e", two.clone()).await;
+        assert_eq!(there(&world).await, "by-hand a- b- c- d e");
         worker.survey().await;
-        run(&worker).await;
-        assert_eq!(there(&world).await, "by-hand b c");
-        scheduled(&tenant, &worker, "d", json!({ "keep_last": 1, "keep_daily": 1, "time_zone": "Mars/Olympus" })).await;
-        assert_eq!(there(&world).await, "by-hand b- c- d");
+        assert_eq!(there(&world).await, "by-hand a- b- c- d e");
 
-        // By hand, with no schedule, nothing goes; and one that has its own time keeps it.
+        // Past its time a survey removes it; a time zone that this server does not know keeps days of UTC.
+        let over = "UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 minute' WHERE expires_at IS NOT NULL";
+        world.run(over).await;
+        worker.survey().await;
+        for _ in 0..3 {
+            run(&worker).await;
+        }
+        assert_eq!(there(&world).await, "by-hand d e");
+        scheduled(&tenant, &worker, "f", json!({ "keep_last": 1, "keep_daily": 1, "time_zone": "Mars/Olympus" })).await;
+        assert_eq!(there(&world).await, "by-hand d- e- f");
+
+        // The one that was just made stays, whatever the clock said when the others were.
+        world.run("UPDATE edu_matrix_hub_schema.schema_backups SET completed_at = now() + interval '4 years' WHERE object_name = 'f'").await;
+        scheduled(&tenant, &worker, "g", json!({ "keep_last": 1 })).await;
+        assert_eq!(there(&world).await, "by-hand d- e- f g");
+
+        // By hand, with no schedule, nothing goes.
         let by_hand = "SELECT edu_matrix_hub_schema.backup_institution_schema(id) FROM edu_matrix_hub_schema.tenant_schemas";
         world.run(by_hand).await;
-        assert!(there(&world).await.ends_with('d'), "{}", there(&world).await);
+        assert!(there(&world).await.ends_with('g'), "{}", there(&world).await);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_and_rows_of_backups_that_are_gone_for_long_do_not_pile_up() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let tenant = world.tenant("school").await;
+        for name in ["a", "b", "c"] {
+            scheduled(&tenant, &worker, name, json!({ "keep_last": 1 })).await;
+        }
+        let counts = async || {
+            let sql = "SELECT (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs) || ' ' || \
+                       (SELECT string_agg(object_name, '' ORDER BY requested_at) FROM edu_matrix_hub_schema.schema_backups)";
+            world.text(sql).await
+        };
+        let survey = async || {
+            world.run("UPDATE edu_matrix_hub_schema.installation SET pruned_at = NULL").await;
+            worker.survey().await;
+        };
+        world.run("UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = NULL, \
+                   state = CASE object_name WHEN 'a' THEN 'purged' ELSE state END, purged_at = now() - interval '91 days'").await;
+        survey().await;
+        assert_eq!(counts().await, "3 abc");
+        // Of jobs that were done a week ago the last stays, and a row that a job is about.
+        world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET finished_at = now() - interval '8 days'").await;
+        survey().await;
+        assert_eq!(counts().await, "1 bc");
     })
     .await;
 }

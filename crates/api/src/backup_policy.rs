@@ -4,15 +4,16 @@
 
 use std::fmt::Write;
 
-use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::KubeSchema;
+use kube::{KubeSchema, ResourceExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::schedule::{Schedule, ScheduleError};
 use super::schema;
-use super::schema_backup::BackupMethod;
+use super::schema_backup::{BackupMethod, SchemaBackup, SchemaBackupSpec, TenantSchemaRef};
+use super::tenant_schema::TenantSchema;
 
 /// Label of a `SchemaBackup` that a schedule asked for: the name of the schedule.
 pub const SCHEDULE: &str = "edumatrixhub.io/schedule";
@@ -161,16 +162,22 @@ pub struct ScheduleStatus {
     #[schemars(length(max = 32))]
     pub name: String,
 
-    /// The fields of cron and the time zone that the times below are of.
+    /// The fields of cron and the time zone that the times below are of; absent while the schedule is suspended, cannot be followed, or is
+    /// not in the spec any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub cron: Option<String>,
 
-    /// The time for which the last backup was asked for.
+    /// The `spreadSeconds` that they are of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub spread_seconds: Option<i32>,
+
+    /// The time for which the last backup was asked for; of times that were missed it is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Time>,
 
-    /// When the next one is asked for; absent while the schedule is suspended.
+    /// When the next one is asked for; absent while `cron` is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Time>,
 
@@ -182,6 +189,8 @@ pub struct ScheduleStatus {
 }
 
 impl ScheduleStatus {
+    /// How many a status tells of at most: those of the spec, and some whose objects are still to go.
+    pub const MOST: usize = 24;
     /// How many names of objects it has at most: those of `historyLimit`, and some that could not go yet.
     pub const MOST_BACKUPS: usize = 24;
 }
@@ -206,6 +215,12 @@ impl BackupPolicy {
         self.retention.clone().unwrap_or_else(by_default)
     }
 
+    /// Within how many seconds the backups of all tenants begin.
+    #[must_use]
+    pub fn spread_seconds(&self) -> i32 {
+        self.spread_seconds.unwrap_or(3600)
+    }
+
     /// How many objects of each schedule there are.
     #[must_use]
     pub fn history_limit(&self) -> usize {
@@ -215,7 +230,7 @@ impl BackupPolicy {
     /// How long after the time of this schedule the backup of the tenant with this UID begins; always the same.
     #[must_use]
     pub fn delay(&self, schedule: &str, tenant_uid: &str) -> SignedDuration {
-        let spread = u64::from(self.spread_seconds.unwrap_or(3600).unsigned_abs());
+        let spread = u64::from(self.spread_seconds().unsigned_abs());
         let digest = Sha256::digest(format!("{tenant_uid}/{schedule}"));
         let number = digest.iter().take(8).fold(0, |number: u64, byte| number << 8 | u64::from(*byte));
         // At most a day.
@@ -242,13 +257,11 @@ impl BackupSchedule {
     }
 }
 
-/// How the time is told at the end of the name of a `SchemaBackup` that a schedule asked for.
-const TIME: &str = "%Y%m%d%H%M%S";
-
-/// What the `SchemaBackup` is called that the schedule of a tenant asks for at this time. A long name of the tenant is cut.
+/// What the `SchemaBackup` is called that the schedule of a tenant asks for at this time. No schedule has a dot in its name, so no two
+/// tenants of a namespace have the same. A long name of the tenant is cut.
 #[must_use]
 pub fn scheduled_name(tenant: &str, schedule: &str, at: Timestamp) -> String {
-    let end = format!("-{schedule}-{}", at.strftime(TIME));
+    let end = format!(".{schedule}-{}", at.strftime("%Y%m%d%H%M%S"));
     let most = 253 - end.len();
     if tenant.len() <= most {
         return format!("{tenant}{end}");
@@ -262,12 +275,37 @@ pub fn scheduled_name(tenant: &str, schedule: &str, at: Timestamp) -> String {
     format!("{cut}{digest}{end}")
 }
 
-/// The time for which the `SchemaBackup` of this name is, if that is the name of one that this schedule of a tenant asks for.
+/// The object by which a schedule of a tenant asks for the backup that is due at this time; its labels say where it comes from.
 #[must_use]
-pub fn scheduled_time(name: &str, tenant: &str, schedule: &str) -> Option<Timestamp> {
-    let (_, digits) = name.rsplit_once('-')?;
-    let at = DateTime::strptime(TIME, digits).ok()?.to_zoned(TimeZone::UTC).ok()?.timestamp();
-    (scheduled_name(tenant, schedule, at) == name).then_some(at)
+pub fn asks_for(tenant: &TenantSchema, schedule: &BackupSchedule, at: Timestamp) -> SchemaBackup {
+    let name = scheduled_name(&tenant.name_any(), &schedule.name, at);
+    let spec = SchemaBackupSpec {
+        tenant_schema_ref: TenantSchemaRef { name: tenant.name_any() },
+        method: schedule.method,
+        ..SchemaBackupSpec::default()
+    };
+    let labels = [(SCHEDULE, schedule.name.clone()), (TENANT_UID, tenant.uid().unwrap_or_default())];
+    let mut backup = SchemaBackup::new(&name, spec);
+    backup.metadata.namespace = tenant.namespace();
+    backup.metadata.labels = Some(labels.map(|(key, value)| (key.to_owned(), value)).into());
+    backup
+}
+
+/// By how much the clocks of the operator and of the API server may differ.
+const SKEW: SignedDuration = SignedDuration::from_mins(1);
+
+/// Whether the object that is there is the one that a schedule asks for since `at`. A user who can make such objects could have made it
+/// earlier, of another tenant, or so that it goes too soon.
+#[must_use]
+pub fn is_asked_for(found: &SchemaBackup, wanted: &SchemaBackup, at: Timestamp) -> bool {
+    let label = |backup: &SchemaBackup, key: &str| backup.labels().get(key).cloned();
+    let made = found.metadata.creation_timestamp.as_ref().map(|made| made.0);
+    found.spec == wanted.spec
+        && [SCHEDULE, TENANT_UID]
+            .iter()
+            .all(|key| label(found, key).is_some() && label(found, key) == label(wanted, key))
+        && made.is_some_and(|made| made + SKEW >= at)
+        && found.metadata.deletion_timestamp.is_none()
 }
 
 #[cfg(test)]
@@ -312,15 +350,9 @@ mod tests {
     #[test]
     fn a_scheduled_backup_has_a_name_of_its_own() {
         let at = "2026-11-30T02:17:05Z".parse().unwrap();
-        assert_eq!(scheduled_name("acme", "daily", at), "acme-daily-20261130021705");
-        assert_eq!(scheduled_time("acme-daily-20261130021705", "acme", "daily"), Some(at));
-        for other in ["acme-daily-20261330021705", "acme-daily-2026113002170", "acme-weekly-20261130021705", "acme", ""]
-        {
-            assert_eq!(scheduled_time(other, "acme", "daily"), None, "{other}");
-        }
+        assert_eq!(scheduled_name("acme", "daily", at), "acme.daily-20261130021705");
         let long = |last: char| format!("{}{last}", "a".repeat(252));
         let (one, other) = (scheduled_name(&long('b'), "daily", at), scheduled_name(&long('c'), "daily", at));
-        assert_eq!(scheduled_time(&one, &long('b'), "daily"), Some(at));
         assert!(one != other && one.len() == 253 && is_object_name(&one), "{one}");
         let dotted = scheduled_name(&format!("{}.b{}", "a".repeat(218), "c".repeat(30)), "daily", at);
         assert!(is_object_name(&dotted), "{dotted}");

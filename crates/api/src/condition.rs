@@ -34,6 +34,8 @@ pub enum ConditionType {
     RowSecurity,
     /// The tenant's views and functions over the tables of others, which ended with one of these, are there again.
     GrantedViews,
+    /// The backups that the tenant's schedules ask for are made in time.
+    BackedUp,
 }
 
 /// Whether `Ready` holds.
@@ -94,6 +96,7 @@ impl ConditionType {
             Self::Isolated => "Isolated",
             Self::RowSecurity => "RowSecurity",
             Self::GrantedViews => "GrantedViews",
+            Self::BackedUp => "BackedUp",
         }
     }
 }

@@ -243,6 +243,15 @@ reasons! {
     NotMadeAgain GrantedViews
         "Views and functions of the tenant that ended with one that gave it a grant could not be made again, or that one was removed for good. Their definitions are kept."
         "Run the statements that the message tells how to find, or have them tried again, or forgotten, by the annotation `edumatrixhub.io/reconcile-requested-at`."
+    BackupInTime BackedUp
+        "The last backup that a schedule asked for is complete, or a later one."
+        "Nothing."
+    BackupNotYet BackedUp
+        "Unknown: no schedule of the tenant has asked for a backup yet."
+        "Wait for the time in the message, or make a `SchemaBackup`."
+    BackupLate BackedUp
+        "A backup that a schedule asks for is not complete an hour after its time."
+        "See the message, and the `SchemaBackup` that it names."
     AuthenticationRefused Stalled
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."

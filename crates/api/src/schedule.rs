@@ -11,8 +11,8 @@ use thiserror::Error;
 /// The least time between two times of a schedule.
 pub const LEAST_PERIOD: SignedDuration = SignedDuration::from_mins(10);
 
-/// How often a schedule fires at most while a clock is put back.
-const TIMES_AGAIN: usize = 24 * 6;
+/// No clock is changed by more.
+const LONGEST_JUMP: SignedDuration = SignedDuration::from_hours(3);
 
 /// A schedule that fires at some time.
 #[derive(Clone, Debug)]
@@ -61,6 +61,10 @@ impl Schedule {
         if fields != 5 {
             return Err(ScheduleError::Fields { cron: cron.to_owned(), fields });
         }
+        if let Some(word) = cron.split_ascii_whitespace().find(|field| !is_plain(field)) {
+            let why = format!("{word:?} is no number, name, list, range or step");
+            return Err(ScheduleError::Field { cron: cron.to_owned(), why });
+        }
         let mut options = ParseOptions::default();
         options.fallback_timezone_option = FallbackTimezoneOption::UTC;
         let crontab = parse_crontab_with(cron, options).map_err(|error| {
@@ -78,26 +82,31 @@ impl Schedule {
     /// The first time after this one; none if it is more than four years away, as one 29 February in a hundred years is.
     #[must_use]
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let mut clock = TimeZone::UTC.to_timestamp(self.zone.to_datetime(after)).ok()?;
-        // In the hour that a clock has twice, the times that came the first time do not come again.
-        for _ in 0..TIMES_AGAIN {
-            clock = self.crontab.find_next(MakeTimestamp(clock)).ok()?.timestamp();
+        // What a clock leaves out comes later than what it shows then, so the order of the two is not that of the times.
+        let begin = self.zone.to_datetime(after.checked_sub(LONGEST_JUMP).ok()?);
+        let mut clock = TimeZone::UTC.to_timestamp(begin).ok()?;
+        let mut found: Option<(Timestamp, Timestamp)> = None;
+        while let Ok(next) = self.crontab.find_next(MakeTimestamp(clock)) {
+            clock = next.timestamp();
+            if found.is_some_and(|(first, _)| clock.duration_since(first) > LONGEST_JUMP) {
+                break;
+            }
             let fires = self.zone.to_ambiguous_timestamp(TimeZone::UTC.to_datetime(clock)).compatible().ok()?;
             if fires > after {
-                return Some(fires);
+                found = Some(found.map_or((clock, fires), |(first, best)| (first, best.min(fires))));
             }
         }
-        None
+        found.map(|(_, fires)| fires)
     }
 
     /// Whether it fires at all, and not too often, by a clock that never jumps.
     fn check(&self) -> Result<(), fn(String) -> ScheduleError> {
         let next = |after| self.crontab.find_next(MakeTimestamp(after)).map(|found| found.timestamp());
         let first = next(Timestamp::UNIX_EPOCH).map_err(|_| ScheduleError::Never as fn(_) -> _)?;
-        // All days on which it fires are alike.
+        // All days on which it fires are alike, and some are beside each other.
         let mut before = first;
         while let Ok(fires) = next(before)
-            && fires.duration_since(first) < SignedDuration::from_hours(25)
+            && fires.duration_since(first) < SignedDuration::from_hours(8 * 24)
         {
             if fires.duration_since(before) < LEAST_PERIOD {
                 return Err(ScheduleError::TooOften);
@@ -106,6 +115,16 @@ impl Schedule {
         }
         Ok(())
     }
+}
+
+/// Whether a field has nothing but what every cron knows. The words of others (`L`, `W`, `#`) are refused: by `cronexpr` 1.7 the last day
+/// of a month never comes in December.
+fn is_plain(field: &str) -> bool {
+    field.split([',', '-', '/']).all(|part| {
+        part == "*"
+            || !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())
+            || part.len() == 3 && part.bytes().all(|byte| byte.is_ascii_alphabetic())
+    })
 }
 
 #[cfg(test)]
@@ -129,12 +148,9 @@ mod tests {
         check("0 2 * * *", "UTC", "2026-01-31T02:00:00Z", &["2026-02-01T02:00:00Z", "2026-02-02T02:00:00Z"]);
         check("0 2 * * *", "UTC", "2026-01-31T01:59:59Z", &["2026-01-31T02:00:00Z"]);
         check("30 22 * * SUN", "America/New_York", "2026-01-01T00:00:00Z", &["2026-01-05T03:30:00Z"]);
-        check(
-            "*/20 23 L * *",
-            "Asia/Kolkata",
-            "2026-02-01T00:00:00Z",
-            &["2026-02-28T17:30:00Z", "2026-02-28T17:50:00Z"],
-        );
+        let twice = ["2026-02-28T17:30:00Z", "2026-02-28T17:50:00Z"];
+        check("*/20 23 28 feb *", "Asia/Kolkata", "2026-02-01T00:00:00Z", &twice);
+        check("0 0 31 * *", "UTC", "2026-11-01T00:00:00Z", &["2026-12-31T00:00:00Z", "2027-01-31T00:00:00Z"]);
         check("0 0 1,15 * MON", "UTC", "2026-06-01T00:00:00Z", &["2026-06-08T00:00:00Z", "2026-06-15T00:00:00Z"]);
     }
 
@@ -153,6 +169,10 @@ mod tests {
         );
         let hourly = ["2026-03-29T00:00:00Z", "2026-03-29T01:00:00Z", "2026-03-29T02:00:00Z"];
         check("0 * * * *", "Europe/Berlin", "2026-03-28T23:00:00Z", &hourly);
+        // What is left out comes after what is shown.
+        let both = ["2026-03-29T01:05:00Z", "2026-03-29T01:45:00Z", "2026-03-30T00:45:00Z"];
+        check("45 2 * * *", "Europe/Berlin", "2026-03-29T00:59:00Z", &both[1..]);
+        check("5,45 2-3 29 3 *", "Europe/Berlin", "2026-03-29T00:59:00Z", &both[..2]);
         // A day of which midnight is left out.
         check(
             "0 0 * * *",
@@ -179,14 +199,21 @@ mod tests {
         check_error("@daily", "UTC", &format!("cron \"@daily\" has 1 {fields}"));
         check_error("", "UTC", &format!("cron \"\" has 0 {fields}"));
         check_error("61 2 * * *", "UTC", "cron \"61 2 * * *\": value must be in range 0..=59; found 61");
-        check_error("0 2 * * x", "UTC", "cron \"0 2 * * x\": malformed expression");
-        check_error("H 2 * * *", "UTC", "cron \"H 2 * * *\": malformed expression");
+        check_error("0 2 * * foo", "UTC", "cron \"0 2 * * foo\": malformed expression");
+        for word in ["x", "L", "5L", "5#2", "15W", "1,", "-", "1//2", "*2"] {
+            let cron = format!("0 2 * * {word}");
+            let why = format!("{word:?} is no number, name, list, range or step");
+            check_error(&cron, "UTC", &format!("cron {cron:?}: {why}"));
+        }
         let zone = "its name is one of the IANA database, such as Europe/Berlin or UTC";
         check_error("0 2 * * *", "Europe/Atlantis", &format!("there is no time zone \"Europe/Atlantis\"; {zone}"));
         check_error("0 2 * * *", "", &format!("there is no time zone \"\"; {zone}"));
         check_error("0 0 30 2 *", "UTC", "cron \"0 0 30 2 *\" fires on no day of the next four years");
         check_error("* * * * *", "UTC", "cron \"* * * * *\" fires more often than every 10 minutes");
         check_error("0,5 2 * * 1", "UTC", "cron \"0,5 2 * * 1\" fires more often than every 10 minutes");
+        // Five minutes from one day to the next.
+        let ends = "0,55 0,23 * * fri,mon,tue";
+        check_error(ends, "UTC", &format!("cron {ends:?} fires more often than every 10 minutes"));
         check_error("*/7 * * * *", "UTC", "cron \"*/7 * * * *\" fires more often than every 10 minutes");
     }
 

@@ -1,4 +1,4 @@
-//! `SchemaBackup`: one backup of one tenant, asked for by a person.
+//! `SchemaBackup`: one backup of one tenant, asked for by a user or by a schedule of the tenant.
 //!
 //! Backups themselves live in the database's catalogue; the object is the request for one and shows it, so it may go
 //! while the backup stays.

@@ -27,8 +27,8 @@ pub struct TenantSchemaStatus {
     pub observed_generation: Option<i64>,
 
     /// `Ready` always; `Reconciling` while the operator is at work and `Stalled` while a person must act. `Isolated` says whether its
-    /// roles can do anything beyond its schema, `RowSecurity` whether the policies of `spec.rowLevelSecurity` are in force, and `Paused`
-    /// that nothing is done until the annotation is removed.
+    /// roles can do anything beyond its schema, `RowSecurity` whether the policies of `spec.rowLevelSecurity` are in force, `BackedUp`
+    /// whether the backups of its schedules are made in time, and `Paused` that nothing is done until the annotation is removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -98,9 +98,9 @@ pub struct TenantSchemaStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_backup: Option<LastBackup>,
 
-    /// How the schedules of `spec.backup` stand.
+    /// How the schedules of `spec.backup` stand, and those whose `SchemaBackup`s are still to go.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 24))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]))]
     pub schedules: Vec<ScheduleStatus>,
 

@@ -75,7 +75,8 @@ impl Applied {
 /// Applies a plan on its database, on the Secrets of its tenant and on the `SchemaBackup`s of its schedules.
 pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Plan) -> Result<Applied, postgres::Error> {
     let mut applied = Applied::nothing();
-    let (mut tried, mut issued) = (None, Vec::new());
+    // That a schedule has no backup is told if nothing else is.
+    let (mut tried, mut unmade, mut issued) = (None, None, Vec::new());
     for effect in &plan.effects {
         let is_tried = matches!(effect, Effect::Try(_));
         match effect {
@@ -129,18 +130,23 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Pla
                     Err(end) => drop(tried.get_or_insert((end, None))),
                 }
             }
-            Effect::MakeBackup(backup) => match backups.make(backup).await {
+            Effect::MakeBackup { backup, at } => match backups.make(backup, *at).await {
                 Ok(true) => applied.made.push(backup.name_any()),
                 Ok(false) => {}
-                Err(error) => drop(tried.get_or_insert((not_made(&error), None))),
+                Err(error) => drop(unmade.get_or_insert_with(|| not_made(&error))),
             },
+            // None goes because of one that is not there.
+            Effect::ForgetBackups(_) if unmade.is_some() => {}
             Effect::ForgetBackups(known) => {
                 for known in known {
                     match backups.remove(known).await {
                         Ok(()) => applied.forgotten.push(known.name.clone()),
-                        // It has changed, or the API server is away: it is there at the next look.
-                        Err(Error::Refused { code: 409, .. } | Error::Unreachable { .. }) => {}
-                        Err(error) => drop(tried.get_or_insert((not_made(&error), None))),
+                        // It has changed: another look finds it as it is.
+                        Err(Error::Refused { code: 409, .. }) => {}
+                        Err(error) => {
+                            unmade.get_or_insert_with(|| not_made(&error));
+                            break;
+                        }
                     }
                 }
             }
@@ -159,7 +165,7 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Pla
             Effect::Release => applied.end = End::Released,
         }
     }
-    if let (End::Done, Some(end)) = (&applied.end, tried) {
+    if let (End::Done, Some(end)) = (&applied.end, tried.or_else(|| Some((unmade?, None)))) {
         (applied.end, applied.ended_by) = end;
     }
     Ok(applied)

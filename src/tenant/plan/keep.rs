@@ -99,8 +99,6 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
     if let Err(complaint) = &desired.config {
         // One refusal ends the pass; what else is wrong is said when this is mended.
         effects.push(Effect::refuse(Reason::InvalidSpec, complaint.clone()));
-    } else if let Err(complaint) = &desired.schedules {
-        effects.push(Effect::refuse(Reason::BackupNotMade, complaint.clone()));
     } else if !stuck.is_empty() {
         let what: Vec<_> = stuck
             .iter()
@@ -115,6 +113,7 @@ pub(super) fn keep(desired: &Desired, row: &TenantRow, observed: &Observed) -> V
         ));
     } else {
         effects.extend(last);
+        effects.extend(desired.bad_schedule.as_ref().map(|bad| Effect::refuse(Reason::BackupNotMade, bad.clone())));
     }
     effects
 }

@@ -10,6 +10,7 @@ mod grants;
 mod isolation;
 mod notices;
 mod policies;
+mod schedules;
 mod usage;
 
 use jiff::{SignedDuration, Timestamp};
@@ -18,6 +19,7 @@ use serde_json::from_value;
 pub use end::taken_away;
 use end::{blocked, end_verdict, status_of_end, what_became};
 use notices::{news, what_was_done};
+use schedules::{BackedUp, backed_up, scheduled_next};
 use usage::usage;
 
 use super::{access, credential, desired::Desired, observe::Observed, schedules::Scheduled};
@@ -25,6 +27,7 @@ use crate::{
     api::{
         TenantSchema, TenantSchemaStatus,
         adoption::AdoptionStatus,
+        backup_policy::ScheduleStatus,
         command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, put_beside, summary, whole_seconds},
         in_vain,
@@ -37,9 +40,6 @@ use crate::{
 
 /// How often a tenant that is close to a limit that is enforced is measured.
 const MEASURED_EVERY: SignedDuration = SignedDuration::from_secs(10);
-
-/// After what time it is looked whether a backup is finished in whose way another one is.
-const HELD_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// What a person reads of a pass; `database` is the TenantDatabase that the spec names.
 #[must_use]
@@ -106,19 +106,6 @@ fn measured_next(pass: &Pass<'_, TenantSchema>, now: Timestamp) -> Option<Timest
     access::is_watched(desired, row).then(|| now + MEASURED_EVERY)
 }
 
-/// When a schedule asks for the next backup.
-fn scheduled_next(
-    pass: &Pass<'_, TenantSchema>,
-    status: &TenantSchemaStatus,
-    now: Timestamp,
-) -> impl Iterator<Item = Timestamp> {
-    let Pass::Applied { wish: Wish::Keep(desired), .. } = pass else { return None.into_iter().chain(Vec::new()) };
-    let is_held = desired.schedules.iter().flatten().any(|schedule| schedule.is_held);
-    let times = status.schedules.iter().filter_map(|schedule| Some(schedule.next_schedule_time.as_ref()?.0));
-    let times: Vec<_> = times.filter(|next| *next > now).collect();
-    is_held.then(|| now + HELD_FOR).into_iter().chain(times)
-}
-
 /// The status after a plan was applied to a living tenant.
 #[must_use]
 pub fn status(
@@ -159,10 +146,8 @@ pub fn status(
             *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
         }
         status.grants = grants::grants(desired, row, applied);
-        if let Ok(schedules) = &desired.schedules {
-            let after = |schedule: &Scheduled| schedule.after(&applied.made, &applied.forgotten);
-            status.schedules = schedules.iter().map(after).collect();
-        }
+        let after = |schedule: &Scheduled| schedule.after(&applied.made, &applied.forgotten);
+        status.schedules = desired.schedules.iter().map(after).take(ScheduleStatus::MOST).collect();
         let generation = tenant.metadata.generation.unwrap_or_default();
         let policies = policies::policies(desired, row, applied);
         if policies.is_some() || desired.row_security.is_none() {
@@ -176,6 +161,14 @@ pub fn status(
         if let Some(row) = row {
             status.last_backup = row.last_backup.as_deref().map(last_backup);
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
+        }
+        let verdict = match backed_up(&desired.owner, &status, desired.now) {
+            BackedUp::NoSchedule => Some(None),
+            BackedUp::Told(verdict) => Some(Some(verdict)),
+            BackedUp::Kept { .. } => None,
+        };
+        if let Some(verdict) = verdict {
+            put_beside(verdict.as_ref(), ConditionType::BackedUp, &mut status.conditions, generation, now);
         }
     }
     let verdict = verdict(desired, observed, &status, applied);

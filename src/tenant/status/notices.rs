@@ -93,6 +93,10 @@ pub(super) fn news(tenant: &TenantSchema, new: &TenantSchemaStatus) -> Vec<Notic
     if let Some(isolated) = opened {
         notices.push(Notice { reason: EventReason::NotIsolated, message: isolated.message.clone() });
     }
+    let late = newly(old, &new.conditions, ConditionType::BackedUp).filter(|backed_up| backed_up.status == "False");
+    if let Some(late) = late {
+        notices.push(Notice { reason: EventReason::BackupLate, message: late.message.clone() });
+    }
     for (crossed, reason) in
         [(Reason::QuotaWarning, EventReason::QuotaWarning), (Reason::QuotaExceeded, EventReason::QuotaExceeded)]
     {

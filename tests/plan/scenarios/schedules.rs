@@ -27,7 +27,7 @@ fn with(schedule: Value, told: Value) -> TenantSchema {
     merge(&mut daily, schedule);
     let mut status = json!({ "schemaId": ROW, "schemaName": "school" });
     if !told.is_null() {
-        let mut known = json!({ "name": "daily", "cron": CRON });
+        let mut known = json!({ "name": "daily", "cron": CRON, "spreadSeconds": 0 });
         merge(&mut known, told);
         status["schedules"] = json!([known]);
     }
@@ -88,7 +88,7 @@ fn the_moment_of_a_tenant_is_its_own_and_stays() {
         let mut late = late.clone();
         late.metadata.uid = Some(uid.to_owned());
         let desired = late.desired(&Resolved { now: now.parse().unwrap(), ..resolved(json!({}), 0) }).unwrap();
-        desired.schedules.unwrap()[0].as_it_is.next_schedule_time.clone().unwrap().0
+        desired.schedules[0].as_it_is.next_schedule_time.clone().unwrap().0
     };
     let first = of("2026-12-30T12:00:00Z", UID);
     let delay = first.duration_since("2026-12-31T01:00:00Z".parse().unwrap());
@@ -101,7 +101,7 @@ fn the_moment_of_a_tenant_is_its_own_and_stays() {
 
 #[test]
 fn one_that_is_still_made_keeps_the_next_one_waiting() {
-    let name = "school-daily-20261230010000";
+    let name = "school.daily-20261230010000";
     let due = with(json!({}), json!({ "nextScheduleTime": "2026-12-31T00:00:00Z", "backups": [name] }));
     let check = |file: &str, verdict: &Verdict| check_with(file, &due, BTreeMap::from([made(name, verdict)]));
     check("schedule_held", &Verdict::of(Reason::Running, "", false));
@@ -109,8 +109,22 @@ fn one_that_is_still_made_keeps_the_next_one_waiting() {
 }
 
 #[test]
+fn a_promise_of_a_clock_that_was_ahead_is_not_believed() {
+    check("schedule_far_away", &with(json!({}), json!({ "nextScheduleTime": "2030-12-31T01:00:00Z" })));
+}
+
+#[test]
+fn a_schedule_that_left_the_spec_takes_its_objects_with_it() {
+    let name = "school.daily-20261230010000";
+    let mut left = with(json!({}), json!({ "nextScheduleTime": "2026-12-31T00:00:00Z", "backups": [name] }));
+    left.spec.backup = None;
+    check_with("schedule_left", &left, BTreeMap::from([made(name, &completed())]));
+    check_with("schedule_left_and_gone", &left, BTreeMap::new());
+}
+
+#[test]
 fn objects_that_are_finished_and_too_many_go_by_identity() {
-    let names = [5, 4, 3, 2].map(|day| format!("school-daily-2026122{day}010000"));
+    let names = [5, 4, 3, 2].map(|day| format!("school.daily-2026122{day}010000"));
     let due = with(json!({}), json!({ "nextScheduleTime": "2026-12-31T00:00:00Z", "backups": names }));
     let all: BTreeMap<_, _> = names.iter().map(|name| made(name, &completed())).collect();
     check_with("schedule_surplus", &due, all.clone());
@@ -126,23 +140,27 @@ fn objects_that_are_finished_and_too_many_go_by_identity() {
 #[test]
 fn a_schedule_that_cannot_be_followed_refuses_a_new_tenant_and_no_other() {
     let mut bad = with(json!({ "cron": "0 0 2 * * *" }), json!({ "nextScheduleTime": "2026-12-31T00:00:00Z" }));
-    check("schedule_bad", &bad);
+    let mut two = bad.clone();
+    let good = json!({ "name": "weekly", "cron": "0 3 * * SUN" });
+    two.spec.backup.as_mut().unwrap().schedules.as_mut().unwrap().push(serde_json::from_value(good).unwrap());
+    check("schedule_bad", &two);
     bad.status = None;
     check_refused(&bad, &resolved(json!({}), 0), "InvalidSpec", &["spec.backup.schedules, schedule daily", "6 fields"]);
     let defaults = json!({ "defaults": { "backup": { "schedules": [{ "name": "x", "cron": "0 2 * * *", "timeZone": "Mars" }] } } });
-    let other = tenant(json!({ "schemaName": "school" }), json!(null));
+    // A mistake of the database's owners refuses none.
+    let other = tenant(json!({ "schemaName": "school", "backup": { "finalExpireAfterDays": 9 } }), json!(null));
     let desired = other.desired(&resolved(defaults, 0)).unwrap();
-    let error = desired.schedules.unwrap_err();
+    let error = desired.bad_schedule.unwrap();
     assert!(
         error.contains("spec.defaults.backup.schedules of the TenantDatabase") && error.contains("Mars"),
         "{error}"
     );
 }
 
-/// An object of this name and UID label that was made on 3 January 2027.
+/// An object of this name and UID label that was made on 31 December 2026 at noon.
 fn asked(name: &str, uid: &str) -> SchemaBackup {
     let mut asked = backup(&json!({}), json!(null));
-    asked.metadata.creation_timestamp = Some(serde_json::from_value(json!("2027-01-03T12:00:00Z")).unwrap());
+    asked.metadata.creation_timestamp = Some(serde_json::from_value(json!("2026-12-31T12:00:00Z")).unwrap());
     asked.metadata.name = Some(name.to_owned());
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     asked.metadata.labels =
@@ -152,29 +170,41 @@ fn asked(name: &str, uid: &str) -> SchemaBackup {
 
 #[test]
 fn a_backup_is_a_schedules_by_the_word_of_the_tenants_status_alone() {
-    let name = "school-daily-20261231010000";
+    let name = "school.daily-20261231010000";
     let school = |told: Value| Some(with(json!({}), told));
     let next = |time: &str| json!({ "nextScheduleTime": time });
+    let (due, tomorrow) = (next("2026-12-31T01:00:00Z"), next("2027-01-01T01:00:00Z"));
+    check_backup("backup_scheduled", &asked(name, UID), school(due.clone()), &backup_answer(None, true));
+    let is_scheduled = |backup: &SchemaBackup, told: &Value| {
+        backup.desired(&backup_resolved(school(told.clone()), false)).unwrap().scheduled.is_some()
+    };
+    assert!(is_scheduled(&asked(name, UID), &json!({ "nextScheduleTime": "2027-01-01T01:00:00Z", "backups": [name] })));
+    assert!(!is_scheduled(&asked(name, UID), &tomorrow));
+    for other in
+        ["school.daily-20261231010001", "school.weekly-20261231010000", "school-daily-20261231010000", "before-exams"]
+    {
+        assert!(!is_scheduled(&asked(other, UID), &due), "{other}");
+    }
+    // Made before its time, of another tenant, or to go sooner.
+    assert!(!is_scheduled(&asked("school.daily-20270101010000", UID), &tomorrow));
+    let change = |change: fn(&mut SchemaBackup)| {
+        let mut backup = asked(name, UID);
+        change(&mut backup);
+        backup
+    };
+    assert!(is_scheduled(&change(|_| ()), &due));
+    assert!(!is_scheduled(&change(|backup| backup.spec.expire_after_days = Some(1)), &due));
+    assert!(!is_scheduled(&change(|backup| backup.spec.deletion_policy = Some(BackupDeletionPolicy::Delete)), &due));
+    assert!(!is_scheduled(&change(|backup| backup.spec.tenant_schema_ref.name = "other".to_owned()), &due));
+}
+
+#[test]
+fn a_backup_of_an_earlier_tenant_of_the_name_is_not_made_of_this_one() {
+    let due = with(json!({}), json!({ "nextScheduleTime": "2026-12-31T01:00:00Z" }));
     check_backup(
-        "backup_scheduled",
-        &asked(name, UID),
-        school(next("2026-12-31T01:00:00Z")),
+        "backup_of_an_earlier_tenant",
+        &asked("school.daily-20261231010000", ROW),
+        Some(due),
         &backup_answer(None, true),
     );
-    let is_scheduled = |name: &str, uid: &str, told: Value| {
-        asked(name, uid).desired(&backup_resolved(school(told), false)).unwrap().scheduled.is_some()
-    };
-    assert!(is_scheduled(name, UID, json!({ "nextScheduleTime": "2027-01-04T01:00:00Z", "backups": [name] })));
-    // It was made for a later one of the times that were missed.
-    assert!(is_scheduled(name, UID, next("2026-12-29T01:00:00Z")));
-    for (name, uid, time) in [
-        (name, UID, "2027-01-01T01:00:00Z"),
-        (name, ROW, "2026-12-31T01:00:00Z"),
-        ("school-daily-20261231010001", UID, "2026-12-29T01:00:00Z"),
-        ("school-daily-20270104010000", UID, "2026-12-29T01:00:00Z"),
-        ("school-weekly-20261231010000", UID, "2026-12-31T01:00:00Z"),
-        ("before-exams", UID, "2026-12-31T01:00:00Z"),
-    ] {
-        assert!(!is_scheduled(name, uid, next(time)), "{name} {uid} {time}");
-    }
 }

@@ -36,7 +36,7 @@ impl Pooler {
              pool_mode = transaction\nauth_type = scram-sha-256\nauth_file = /etc/pgbouncer/users.txt\nauth_user = {}\n\
              auth_query = SELECT usename, passwd FROM pg_catalog.pg_shadow WHERE usename = $1\n\
              client_tls_sslmode = allow\nclient_tls_cert_file = /etc/pgbouncer/tls.crt\n\
-             client_tls_key_file = /etc/pgbouncer/tls.key\nserver_tls_sslmode = prefer\nmax_client_conn = 1000\nserver_idle_timeout = 5\n",
+             client_tls_key_file = /etc/pgbouncer/tls.key\nserver_tls_sslmode = prefer\nmax_client_conn = 1000\nserver_idle_timeout = 1\n",
             server.host, server.port, server.user,
         );
         Self::with(server, &configuration, &format!("\"{}\" \"{}\"\n", server.user, server.password))
