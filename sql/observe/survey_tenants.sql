@@ -424,8 +424,8 @@ REVOKE ALL ON FUNCTION edu_matrix_hub_schema._measure_schema(oid, integer) FROM 
 
 -- Removes old rows of the log, once an hour and a bounded number, but never the last one of a kind about a tenant; what
 -- ended with tenants that were removed for good as long ago; and, since schedules make some of each tenant every night,
--- jobs that were done a week ago, but for the last one of a tenant, by which tenants take turns, and what is known of
--- backups of schedules that are gone as long.
+-- jobs that ended a week ago, but for the last one of a tenant, by which tenants take turns, and what is known of
+-- backups of schedules that are gone, or came to nothing, as long ago.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._prune_log() RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -451,7 +451,8 @@ BEGIN
         WHERE j.id IN (
             SELECT old.id
             FROM edu_matrix_hub_schema.schema_jobs AS old
-            WHERE old.state = 'done' AND old.finished_at < now() - interval '7 days'
+            WHERE (old.state = 'done' OR old.kind = 'snapshot' AND old.state IN ('failed', 'cancelled'))
+              AND old.finished_at < now() - interval '7 days'
               AND EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS newer
                           WHERE newer.schema_id = old.schema_id AND newer.started_at > old.started_at)
             LIMIT 5000);
@@ -459,7 +460,8 @@ BEGIN
         WHERE b.id IN (
             SELECT old.id
             FROM edu_matrix_hub_schema.schema_backups AS old
-            WHERE old.schedule IS NOT NULL AND old.state = 'purged' AND old.purged_at < now() - keep_for
+            WHERE old.schedule IS NOT NULL AND old.state IN ('purged', 'failed', 'cancelled')
+              AND old.updated_at < now() - keep_for
               AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = old.id)
             LIMIT 5000);
     END IF;

@@ -3,17 +3,18 @@
 -- comes before. Those that it keeps do not expire any more. Surveys remove what is past its time (_queue_expired).
 --
 -- The retention is that of this backup, as the tenant had it when it was asked for; a change of it removes nothing by
--- itself. This one stays, whatever moments a clock that was wrong gave to the others. What no schedule asked for is not
--- looked at.
+-- itself. This one stays, whatever moments a clock that was wrong gave to the others, and one that is of the future
+-- takes no place. What no schedule asked for is not looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._apply_retention(backup_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 DECLARE
-    started CONSTANT timestamptz := clock_timestamp();
-    made    edu_matrix_hub_schema.schema_backups;
-    rules   jsonb;
-    expired jsonb;
+    started    CONSTANT timestamptz := clock_timestamp();
+    made       edu_matrix_hub_schema.schema_backups;
+    rules      jsonb;
+    expired    jsonb;
+    taken_back uuid[];
 BEGIN
     SELECT * INTO made FROM edu_matrix_hub_schema.schema_backups AS b WHERE b.id = _apply_retention.backup_id;
     IF made.schedule IS NULL OR made.retention IS NULL THEN
@@ -25,6 +26,7 @@ BEGIN
                array_agg(b.completed_at ORDER BY b.completed_at, b.id) AS moments
         FROM edu_matrix_hub_schema.schema_backups AS b
         WHERE b.schema_id = made.schema_id AND b.schedule IS NOT NULL AND b.method = 'Snapshot' AND b.state = 'complete'
+          AND (b.completed_at <= clock_timestamp() OR b.id = made.id)
     ), changed AS (
         UPDATE edu_matrix_hub_schema.schema_backups AS b
         SET expires_at = CASE WHEN k.kept_by = '{}' THEN clock_timestamp() + interval '26 hours' END,
@@ -36,8 +38,13 @@ BEGIN
         RETURNING b.id, b.location, b.completed_at, b.expires_at
     )
     SELECT jsonb_agg(jsonb_build_object('backup_id', e.id, 'location', e.location, 'completed_at', e.completed_at)
-                     ORDER BY e.completed_at)
-    INTO expired FROM changed AS e WHERE e.expires_at IS NOT NULL;
+                     ORDER BY e.completed_at) FILTER (WHERE e.expires_at IS NOT NULL),
+           array_agg(e.id) FILTER (WHERE e.expires_at IS NULL)
+    INTO expired, taken_back FROM changed AS e;
+    -- A removal that only waits for this very snapshot would still come.
+    UPDATE edu_matrix_hub_schema.schema_jobs AS j
+    SET state = 'cancelled', finished_at = clock_timestamp()
+    WHERE j.backup_id = ANY (taken_back) AND j.kind = 'purge' AND j.state = 'requested' AND j.requested_by = 'expiry';
     IF expired IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._log(made.schema_id, 'retention', 'success', made.requested_by, started,
             format('let %s older backups of schema "%s" expire', jsonb_array_length(expired), made.schema_name),

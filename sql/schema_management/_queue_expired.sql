@@ -100,7 +100,9 @@ AS $function$
           AND (b.expires_at < at
                OR (b.state = 'purging' AND b.updated_at < now() - interval '1 hour')
                OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'))
+                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'
+                            -- A retention may have taken the expiry back since.
+                            AND (j.requested_by <> 'expiry' OR b.expires_at IS NOT NULL)))
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
                           WHERE j.backup_id = b.id AND j.kind = 'purge'
                             AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))

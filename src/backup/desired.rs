@@ -17,7 +17,7 @@ use crate::{
         schema_backup::{BackupDeletionPolicy, BackupMethod},
         tenant_database::TenantDefaults,
     },
-    contract::{Kept, Owner, ScheduledBackup},
+    contract::{Owner, RetentionRule, ScheduledBackup},
     frame::{Invalid, Leave},
     text::is_object_name,
 };
@@ -137,8 +137,8 @@ pub fn leave(backup: &SchemaBackup, resolved: &Resolved) -> Leave<Removal> {
     Leave::Asked(removal)
 }
 
-/// Which schedule asks for a backup, if that is so: the status of the tenant tells of it, or says that it is due and this is what is asked
-/// for. The word of the object alone would let a user who may make backups push older ones out.
+/// Which schedule asks for a backup, if that is so: the status of the tenant says that it is due, or was the last one, and this is what is
+/// asked for. The word of the object alone would let a user who may make backups push older ones out.
 fn scheduled(
     backup: &SchemaBackup,
     tenant: &TenantSchema,
@@ -151,13 +151,14 @@ fn scheduled(
     let told = tenant.status.as_ref()?.schedules.iter().find(|told| told.name == *name)?;
     let policy = tenant.spec.backup_policy(defaults);
     let schedule = policy.schedules.iter().flatten().find(|schedule| schedule.name == *name)?;
-    let is_next = |next: &Time| {
-        let wanted = asks_for(tenant, schedule, next.0);
-        wanted.name_any() == backup.name_any() && is_asked_for(backup, &wanted, next.0)
+    let is_at = |at: &Time| {
+        let wanted = asks_for(tenant, schedule, at.0);
+        wanted.name_any() == backup.name_any() && is_asked_for(backup, &wanted, at.0)
     };
-    let is_told = told.backups.contains(&backup.name_any());
-    (is_told || told.next_schedule_time.as_ref().is_some_and(is_next))
-        .then(|| ScheduledBackup { schedule: name.clone(), retention: Kept::of(&policy.retention(), schedule.zone()) })
+    [&told.next_schedule_time, &told.last_schedule_time].into_iter().flatten().any(is_at).then(|| ScheduledBackup {
+        schedule: name.clone(),
+        retention: RetentionRule::of(&policy.retention(), schedule.zone()),
+    })
 }
 
 /// A schedule of another tenant asked for it, of the same name, which is gone: this one's data are not what it is of.

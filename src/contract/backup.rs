@@ -15,12 +15,12 @@ pub struct ScheduledBackup {
     /// The schedule.
     pub schedule: String,
     /// What stays.
-    pub retention: Kept,
+    pub retention: RetentionRule,
 }
 
 /// Which backups stay: each that one of these keeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Kept {
+pub struct RetentionRule {
     /// So many of the newest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keep_last: Option<i32>,
@@ -43,7 +43,7 @@ pub struct Kept {
     pub time_zone: String,
 }
 
-impl Kept {
+impl RetentionRule {
     /// What a spec says, by the clock of this time zone.
     #[must_use]
     pub fn of(retention: &Retention, time_zone: &str) -> Self {

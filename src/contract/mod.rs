@@ -23,7 +23,7 @@ mod tenant;
 mod words;
 
 pub use adoption::{Adoption, AdoptionPlan, FormerOwner, KindCount, Outside};
-pub use backup::{BackupAnswer, BackupQuestion, BackupRow, Kept, ScheduledBackup};
+pub use backup::{BackupAnswer, BackupQuestion, BackupRow, RetentionRule, ScheduledBackup};
 pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;
 pub use credential::{CredentialRow, LoginLimits, LoginToTry, NewCredential, SaltFound, Verifier};

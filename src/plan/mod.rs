@@ -69,8 +69,13 @@ pub enum Effect {
         /// Since when it is due.
         at: Timestamp,
     },
-    /// Remove objects by which schedules asked for backups; the backups stay.
-    ForgetBackups(Vec<Known>),
+    /// Remove objects by which a schedule asked for backups; the backups stay.
+    ForgetBackups {
+        /// The objects.
+        known: Vec<Known>,
+        /// The one that takes their place; without it they stay.
+        newer: Option<String>,
+    },
     /// Come back when it is so.
     Await {
         /// From the closed set.
@@ -170,7 +175,7 @@ impl fmt::Display for Effect {
                 writeln!(f, "  write Secret {}{stays}", secret.full_name())
             }
             Self::MakeBackup { backup, .. } => writeln!(f, "  make SchemaBackup {}, which is due", backup.name_any()),
-            Self::ForgetBackups(known) => {
+            Self::ForgetBackups { known, .. } => {
                 let names: Vec<_> = known.iter().map(|known| known.name.as_str()).collect();
                 writeln!(f, "  delete SchemaBackups, whose backups stay: {}", names.join(", "))
             }

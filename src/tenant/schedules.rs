@@ -13,7 +13,7 @@ use crate::{
     api::{
         SchemaBackup, TenantSchema,
         backup_policy::{BackupPolicy, BackupSchedule, ScheduleStatus, asks_for},
-        condition::{Conditions, whole_seconds},
+        condition::{ConditionType, Conditions, is_true, whole_seconds},
         schedule::Schedule,
         schema_backup::BackupDeletionPolicy,
         tenant_database::TenantDefaults,
@@ -30,6 +30,8 @@ pub struct Scheduled {
     pub due: Option<Due>,
     /// A backup is due, and the one before it is still being made.
     pub is_held: bool,
+    /// The newest object says that its backup is complete.
+    pub is_complete: bool,
     /// Objects that it asked for, are finished, and are more than there are to be.
     pub surplus: Vec<Known>,
 }
@@ -46,13 +48,19 @@ pub struct Due {
 }
 
 impl Scheduled {
-    /// How it stands after these objects were made and these removed.
+    /// How it stands after these objects were made and these removed, when `complete` is the object whose backup the catalogue completed
+    /// last: a cache has what an object says after a while.
     #[must_use]
-    pub fn after(&self, made: &[String], forgotten: &[String]) -> ScheduleStatus {
+    pub fn after(&self, made: &[String], forgotten: &[String], complete: Option<&str>) -> ScheduleStatus {
         let mut status = self.as_it_is.clone();
+        let newest = status.backups.first().map(String::as_str);
+        if self.is_complete || newest.is_some() && newest == complete {
+            status.waiting_since = None;
+        }
         status.backups.retain(|name| !forgotten.contains(name));
         if let Some(Due { at, next, backup }) = self.due.as_ref().filter(|due| made.contains(&due.backup.name_any())) {
             status.last_schedule_time = Some(whole_seconds(*at));
+            status.waiting_since.get_or_insert_with(|| whole_seconds(*at));
             status.next_schedule_time = next.map(whole_seconds);
             status.backups.insert(0, backup.name_any());
         }
@@ -113,8 +121,9 @@ fn known(name: &str, told: Option<&ScheduleStatus>, may_be_new: bool, resolved: 
 /// One that asks for nothing. When it does again it begins then.
 fn at_rest(known: ScheduleStatus, most: usize, resolved: &Resolved) -> Scheduled {
     let surplus = surplus(&known, most, resolved);
+    let is_complete = is_newest_complete(&known, resolved);
     let as_it_is = ScheduleStatus { cron: None, spread_seconds: None, next_schedule_time: None, ..known };
-    Scheduled { as_it_is, due: None, is_held: false, surplus }
+    Scheduled { as_it_is, due: None, is_held: false, is_complete, surplus }
 }
 
 fn scheduled(
@@ -141,13 +150,21 @@ fn scheduled(
     let is_held = is_due.is_some() && newest.is_some_and(|newest| !is_finished(newest));
     let due = is_due.filter(|_| !is_held).map(|at| Due { at, next, backup: asks_for(tenant, schedule, at) });
     let most = policy.history_limit() - usize::from(due.is_some());
-    Scheduled { surplus: surplus(&known, most, resolved), as_it_is: known, due, is_held }
+    let (surplus, is_complete) = (surplus(&known, most, resolved), is_newest_complete(&known, resolved));
+    Scheduled { as_it_is: known, due, is_held, is_complete, surplus }
 }
 
 /// The objects that are more than there are to be, and may go.
 fn surplus(known: &ScheduleStatus, most: usize, resolved: &Resolved) -> Vec<Known> {
     let too_many = known.backups.iter().skip(most).filter_map(|name| resolved.backups.get(name));
     too_many.filter(|backup| may_go(backup)).map(|backup| Known::of(backup)).collect()
+}
+
+fn is_newest_complete(known: &ScheduleStatus, resolved: &Resolved) -> bool {
+    let newest = known.backups.first().and_then(|name| resolved.backups.get(name));
+    newest
+        .and_then(|backup| backup.status.as_ref())
+        .is_some_and(|status| is_true(&status.conditions, ConditionType::Ready))
 }
 
 /// Nothing more comes of it.

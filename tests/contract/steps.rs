@@ -12,8 +12,8 @@ use tenant_schema_operator::{
         transfer::ObjectName,
     },
     contract::{
-        AccessWord, Brake, ConfigChange, GrantTo, GrantWish, InstitutionSource, Kept, LoginLimits, NewCredential,
-        ObjectKind, Owner, Purpose, Quota, RowSecurity, ScheduledBackup, Step, Verifier, Withdrawal,
+        AccessWord, Brake, ConfigChange, GrantTo, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind,
+        Owner, Purpose, Quota, RetentionRule, RowSecurity, ScheduledBackup, Step, Verifier, Withdrawal,
     },
 };
 use uuid::Uuid;
@@ -141,7 +141,7 @@ pub fn one_of_each() -> Vec<Step> {
             expire_after_days: Some(30),
             scheduled: Some(ScheduledBackup {
                 schedule: text("daily"),
-                retention: Kept::of(&Retention::default(), "UTC"),
+                retention: RetentionRule::of(&Retention::default(), "UTC"),
             }),
             schema_name: text("school"),
         },

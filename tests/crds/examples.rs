@@ -95,7 +95,7 @@ pub fn tenant() -> Value {
             "lastBackup": {"name": "education_bak_20260101120000", "method": "Snapshot",
                 "completionTime": "2026-01-01T12:00:00Z", "sizeBytes": 4096},
             "schedules": [{"name": "daily", "cron": "0 2 * * * Europe/Berlin", "spreadSeconds": 3600, "lastScheduleTime": "2026-01-01T01:17:05Z",
-                "nextScheduleTime": "2026-01-02T01:17:05Z", "backups": ["school.daily-20260101011705"]}],
+                "nextScheduleTime": "2026-01-02T01:17:05Z", "waitingSince": "2026-01-01T01:17:05Z", "backups": ["school.daily-20260101011705"]}],
             "lastOperation": {"type": "create", "status": "success", "startTime": "2026-01-01T12:00:00Z",
                 "durationMilliseconds": 12, "error": "none"},
             "credentials": {"login": "education_1_app_a", "credentialId": INSTITUTION, "secretName": "education-db",

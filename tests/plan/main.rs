@@ -223,7 +223,9 @@ fn as_planned(plan: &Plan) -> Applied {
             })),
             Effect::EndJobs(_) => {}
             Effect::MakeBackup { backup, .. } => applied.made.push(backup.name_any()),
-            Effect::ForgetBackups(known) => applied.forgotten.extend(known.iter().map(|known| known.name.clone())),
+            Effect::ForgetBackups { known, .. } => {
+                applied.forgotten.extend(known.iter().map(|known| known.name.clone()));
+            }
             Effect::Publish { purpose, secret, .. } => {
                 applied.published.push(Published {
                     purpose: purpose.clone(),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::{
-    backup_world::{Worker, World, with_world},
+    backup_world::{Worker, World, id, with_world},
     support::{Database, Tenant, expect, with_database},
 };
 
@@ -172,21 +172,40 @@ async fn backups_of_schedules_go_when_a_newer_one_is_complete_and_others_stay() 
         worker.survey().await;
         assert_eq!(there(&world).await, "by-hand a- b- c- d e");
 
+        // Also when its removal waits already: the tenant has one job at a time.
+        let late = "UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 minute' WHERE object_name = 'a'";
+        world.run(late).await;
+        worker.survey().await;
+        let object = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": "e2", "uid": "e2" });
+        let options = json!({ "method": "Snapshot", "object": object, "schedule": "daily", "retention": { "keep_last": 9 } });
+        expect(&worker.step("request_backup", &tenant.options(&options)).await, "success");
+        let order = "UPDATE edu_matrix_hub_schema.schema_jobs SET requested_at = now() - interval '1 hour' WHERE kind = 'snapshot' AND state = 'requested'";
+        world.run(order).await;
+        let job = id(&worker.claim_job(&json!({ "holder": "a test", "kinds": ["snapshot"] })).await["detail"]["job_id"]);
+        while worker.run(job).await["status"] == "partial" {}
+        assert_eq!(there(&world).await, "by-hand a b c d e e2");
+        let waiting = "SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs WHERE state = 'requested'";
+        assert_eq!(world.text(waiting).await, "0");
+        scheduled(&tenant, &worker, "e3", two.clone()).await;
+        assert_eq!(there(&world).await, "by-hand a- b- c- d- e- e2 e3");
+
         // Past its time a survey removes it; a time zone that this server does not know keeps days of UTC.
         let over = "UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 minute' WHERE expires_at IS NOT NULL";
         world.run(over).await;
+        // What was called off within an hour is not asked for again in it.
+        world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET finished_at = now() - interval '2 hours'").await;
         worker.survey().await;
-        for _ in 0..3 {
+        for _ in 0..5 {
             run(&worker).await;
         }
-        assert_eq!(there(&world).await, "by-hand d e");
+        assert_eq!(there(&world).await, "by-hand e2 e3");
         scheduled(&tenant, &worker, "f", json!({ "keep_last": 1, "keep_daily": 1, "time_zone": "Mars/Olympus" })).await;
-        assert_eq!(there(&world).await, "by-hand d- e- f");
+        assert_eq!(there(&world).await, "by-hand e2- e3- f");
 
         // The one that was just made stays, whatever the clock said when the others were.
         world.run("UPDATE edu_matrix_hub_schema.schema_backups SET completed_at = now() + interval '4 years' WHERE object_name = 'f'").await;
         scheduled(&tenant, &worker, "g", json!({ "keep_last": 1 })).await;
-        assert_eq!(there(&world).await, "by-hand d- e- f g");
+        assert_eq!(there(&world).await, "by-hand e2- e3- f g");
 
         // By hand, with no schedule, nothing goes.
         let by_hand = "SELECT edu_matrix_hub_schema.backup_institution_schema(id) FROM edu_matrix_hub_schema.tenant_schemas";
@@ -214,7 +233,7 @@ async fn jobs_and_rows_of_backups_that_are_gone_for_long_do_not_pile_up() {
             worker.survey().await;
         };
         world.run("UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = NULL, \
-                   state = CASE object_name WHEN 'a' THEN 'purged' ELSE state END, purged_at = now() - interval '91 days'").await;
+                   state = CASE object_name WHEN 'a' THEN 'purged' ELSE state END, updated_at = now() - interval '91 days'").await;
         survey().await;
         assert_eq!(counts().await, "3 abc");
         // Of jobs that were done a week ago the last stays, and a row that a job is about.

@@ -41,8 +41,8 @@ pub struct BackupPolicy {
     #[schemars(range(min = 0, max = 86_400))]
     pub spread_seconds: Option<i32>,
 
-    /// Which scheduled backups of the tenant stay; the others are removed from the database when a newer one is finished. The newest
-    /// one always stays, and so do backups that no schedule asked for.
+    /// Which scheduled backups of the tenant stay; the others are removed from the database 26 hours after a newer one is finished, unless
+    /// another one with another retention is finished before. The newest one always stays, and so do backups that no schedule asked for.
     ///
     /// Default: the database's `defaults.backup.retention`, and without it `{keepLast: 7}`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,7 +78,7 @@ pub struct BackupSchedule {
     pub cron: String,
 
     /// The time zone of its clock, as the IANA database calls it, such as `Europe/Berlin`. What falls into an hour that this clock
-    /// leaves out comes right after it; what falls into one that it has twice comes once.
+    /// leaves out comes as much later as the clock jumps; what falls into one that it has twice comes once.
     ///
     /// Default: `UTC`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +146,7 @@ pub struct Retention {
     #[schemars(range(min = 1, max = 100))]
     pub keep_yearly: Option<i32>,
 
-    /// None that is older, whatever the other fields keep; without another field all that are not.
+    /// None that is older stays, whatever the other fields keep, but for the newest. Without another field all that are younger stay.
     ///
     /// Default: any age.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,13 +162,13 @@ pub struct ScheduleStatus {
     #[schemars(length(max = 32))]
     pub name: String,
 
-    /// The fields of cron and the time zone that the times below are of; absent while the schedule is suspended, cannot be followed, or is
+    /// The fields of cron and the time zone by which `nextScheduleTime` was found; absent while the schedule is suspended, cannot be followed, or is
     /// not in the spec any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub cron: Option<String>,
 
-    /// The `spreadSeconds` that they are of.
+    /// The `spreadSeconds` by which it was found.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86_400))]
     pub spread_seconds: Option<i32>,
@@ -177,11 +177,15 @@ pub struct ScheduleStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_schedule_time: Option<Time>,
 
-    /// When the next one is asked for; absent while `cron` is.
+    /// When the next one is asked for; absent while `cron` is, and when none comes within four years.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_schedule_time: Option<Time>,
 
-    /// Its `SchemaBackup`s, the newest first.
+    /// Since when a backup that it asked for has not been complete; absent when the newest is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waiting_since: Option<Time>,
+
+    /// The names of its `SchemaBackup`s, the newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 24), inner(length(max = 253)))]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
@@ -294,13 +298,19 @@ pub fn asks_for(tenant: &TenantSchema, schedule: &BackupSchedule, at: Timestamp)
 /// By how much the clocks of the operator and of the API server may differ.
 const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
+/// Whether two objects ask for the same, and nothing else becomes of it.
+fn is_of_same_backup(one: &SchemaBackupSpec, other: &SchemaBackupSpec) -> bool {
+    let parts = |spec: &SchemaBackupSpec| (spec.method(), spec.deletion_policy(), spec.expire_after_days);
+    one.tenant_schema_ref == other.tenant_schema_ref && parts(one) == parts(other)
+}
+
 /// Whether the object that is there is the one that a schedule asks for since `at`. A user who can make such objects could have made it
 /// earlier, of another tenant, or so that it goes too soon.
 #[must_use]
 pub fn is_asked_for(found: &SchemaBackup, wanted: &SchemaBackup, at: Timestamp) -> bool {
     let label = |backup: &SchemaBackup, key: &str| backup.labels().get(key).cloned();
     let made = found.metadata.creation_timestamp.as_ref().map(|made| made.0);
-    found.spec == wanted.spec
+    is_of_same_backup(&found.spec, &wanted.spec)
         && [SCHEDULE, TENANT_UID]
             .iter()
             .all(|key| label(found, key).is_some() && label(found, key) == label(wanted, key))

@@ -202,7 +202,7 @@ reasons! {
         "The tenant works, but a Secret of the name in `spec.connectionSecret` or `spec.migrationSecret` is not the tenant's. It was not touched."
         "Choose another name, or delete that Secret if it is not needed; the operator goes on by itself."
     BackupNotMade Stalled
-        "The tenant works, but a schedule asks for no backup: it cannot be followed, or the API server refuses the `SchemaBackup`."
+        "The tenant works, but a schedule cannot be followed, or the API server refuses to make or delete one of its `SchemaBackup`s."
         "See the message; mend the schedule, or remove what refuses the object (a missing right, a quota, a webhook). The operator goes on by itself."
     LoginRefused Stalled
         "The tenant works, but a Secret is not written: the operator has to log in once as the login in it, and the server does not let it."
@@ -244,11 +244,11 @@ reasons! {
         "Views and functions of the tenant that ended with one that gave it a grant could not be made again, or that one was removed for good. Their definitions are kept."
         "Run the statements that the message tells how to find, or have them tried again, or forgotten, by the annotation `edumatrixhub.io/reconcile-requested-at`."
     BackupInTime BackedUp
-        "The last backup that a schedule asked for is complete, or a later one."
+        "The last backup of each schedule is complete."
         "Nothing."
     BackupNotYet BackedUp
-        "Unknown: no schedule of the tenant has asked for a backup yet."
-        "Wait for the time in the message, or make a `SchemaBackup`."
+        "Unknown: no schedule of the tenant that is in force has asked for a backup yet."
+        "Wait for the time in the message, or make a `SchemaBackup` yourself."
     BackupLate BackedUp
         "A backup that a schedule asks for is not complete an hour after its time."
         "See the message, and the `SchemaBackup` that it names."

@@ -1,8 +1,8 @@
 //! When a schedule fires: the five fields of cron by the clock of a time zone. Pure.
 //!
 //! The fields are read and followed by `cronexpr` as times of a clock that never jumps, and each is then looked up in the time
-//! zone. So what falls into the hour that a clock leaves out comes right after it, and what falls into the hour that it has twice
-//! comes once, the first time: a nightly backup is made every night.
+//! zone. So what falls into the hour that a clock leaves out comes an hour later, and what falls into the hour that it has twice comes
+//! once, the first time: a nightly backup is made every night.
 
 use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions, parse_crontab_with};
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
@@ -57,26 +57,25 @@ impl Schedule {
 
     /// The schedule of these five fields, in this time zone.
     pub fn new(cron: &str, zone: &str) -> Result<Self, ScheduleError> {
-        let fields = cron.split_ascii_whitespace().count();
-        if fields != 5 {
-            return Err(ScheduleError::Fields { cron: cron.to_owned(), fields });
+        let fields: Vec<_> = cron.split_ascii_whitespace().collect();
+        let [minutes, hours, _, _, _] = fields[..] else {
+            return Err(ScheduleError::Fields { cron: cron.to_owned(), fields: fields.len() });
+        };
+        let field = |why| ScheduleError::Field { cron: cron.to_owned(), why };
+        if let Some(word) = fields.iter().find(|field| !is_plain(field)) {
+            return Err(field(format!("{word:?} is no number, name, list, range or step")));
         }
-        if let Some(word) = cron.split_ascii_whitespace().find(|field| !is_plain(field)) {
-            let why = format!("{word:?} is no number, name, list, range or step");
-            return Err(ScheduleError::Field { cron: cron.to_owned(), why });
+        let crontab = parse(cron).map_err(field)?;
+        if crontab.find_next(MakeTimestamp(Timestamp::UNIX_EPOCH)).is_err() {
+            return Err(ScheduleError::Never(cron.to_owned()));
         }
-        let mut options = ParseOptions::default();
-        options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-        let crontab = parse_crontab_with(cron, options).map_err(|error| {
-            // The lines before show the text and where in it.
-            let text = error.to_string();
-            let why = text.rsplit_once("^ ").map_or(text.as_str(), |(_, why)| why);
-            ScheduleError::Field { cron: cron.to_owned(), why: why.to_owned() }
-        })?;
-        let known = TimeZone::get(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
-        let schedule = Self { crontab, zone: known };
-        schedule.check().map_err(|error| error(cron.to_owned()))?;
-        Ok(schedule)
+        // If it fired every day: most do not fire too often even then, and need no look at a year.
+        let every_day = parse(&format!("{minutes} {hours} * * *")).map_err(field)?;
+        if is_too_often(&every_day, 1) && is_too_often(&crontab, 366) {
+            return Err(ScheduleError::TooOften(cron.to_owned()));
+        }
+        let zone = TimeZone::get(zone).map_err(|_| ScheduleError::Zone(zone.to_owned()))?;
+        Ok(Self { crontab, zone })
     }
 
     /// The first time after this one; none if it is more than four years away, as one 29 February in a hundred years is.
@@ -98,23 +97,33 @@ impl Schedule {
         }
         found.map(|(_, fires)| fires)
     }
+}
 
-    /// Whether it fires at all, and not too often, by a clock that never jumps.
-    fn check(&self) -> Result<(), fn(String) -> ScheduleError> {
-        let next = |after| self.crontab.find_next(MakeTimestamp(after)).map(|found| found.timestamp());
-        let first = next(Timestamp::UNIX_EPOCH).map_err(|_| ScheduleError::Never as fn(_) -> _)?;
-        // All days on which it fires are alike, and some are beside each other.
-        let mut before = first;
-        while let Ok(fires) = next(before)
-            && fires.duration_since(first) < SignedDuration::from_hours(8 * 24)
-        {
-            if fires.duration_since(before) < LEAST_PERIOD {
-                return Err(ScheduleError::TooOften);
-            }
-            before = fires;
+/// The fields as `cronexpr` reads them, or what is wrong with one.
+fn parse(cron: &str) -> Result<Crontab, String> {
+    let mut options = ParseOptions::default();
+    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+    parse_crontab_with(cron, options).map_err(|error| {
+        // The lines before show the text and where in it.
+        let text = error.to_string();
+        text.rsplit_once("^ ").map_or(text.as_str(), |(_, why)| why).to_owned()
+    })
+}
+
+/// Whether two times, of so many days after the first one, are too close by a clock that never jumps.
+fn is_too_often(crontab: &Crontab, days: i64) -> bool {
+    let next = |after| crontab.find_next(MakeTimestamp(after)).map(|found| found.timestamp());
+    let Ok(first) = next(Timestamp::UNIX_EPOCH) else { return false };
+    let mut before = first;
+    while let Ok(fires) = next(before)
+        && fires.duration_since(first) <= SignedDuration::from_hours(24 * days)
+    {
+        if fires.duration_since(before) < LEAST_PERIOD {
+            return true;
         }
-        Ok(())
+        before = fires;
     }
+    false
 }
 
 /// Whether a field has nothing but what every cron knows. The words of others (`L`, `W`, `#`) are refused: by `cronexpr` 1.7 the last day
@@ -214,6 +223,9 @@ mod tests {
         // Five minutes from one day to the next.
         let ends = "0,55 0,23 * * fri,mon,tue";
         check_error(ends, "UTC", &format!("cron {ends:?} fires more often than every 10 minutes"));
+        let ends = "0,55 0,23 1,31 * *";
+        check_error(ends, "UTC", &format!("cron {ends:?} fires more often than every 10 minutes"));
+        assert!(Schedule::new("0,55 0,23 * * mon", "UTC").is_ok());
         check_error("*/7 * * * *", "UTC", "cron \"*/7 * * * *\" fires more often than every 10 minutes");
     }
 

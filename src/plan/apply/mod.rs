@@ -75,7 +75,7 @@ impl Applied {
 /// Applies a plan on its database, on the Secrets of its tenant and on the `SchemaBackup`s of its schedules.
 pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Plan) -> Result<Applied, postgres::Error> {
     let mut applied = Applied::nothing();
-    // That a schedule has no backup is told if nothing else is.
+    // What is wrong with a schedule or its objects is told if nothing else is.
     let (mut tried, mut unmade, mut issued) = (None, None, Vec::new());
     for effect in &plan.effects {
         let is_tried = matches!(effect, Effect::Try(_));
@@ -135,9 +135,8 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Pla
                 Ok(false) => {}
                 Err(error) => drop(unmade.get_or_insert_with(|| not_made(&error))),
             },
-            // None goes because of one that is not there.
-            Effect::ForgetBackups(_) if unmade.is_some() => {}
-            Effect::ForgetBackups(known) => {
+            Effect::ForgetBackups { newer: Some(newer), .. } if !applied.made.contains(newer) => {}
+            Effect::ForgetBackups { known, .. } => {
                 for known in known {
                     match backups.remove(known).await {
                         Ok(()) => applied.forgotten.push(known.name.clone()),
@@ -153,6 +152,9 @@ pub async fn apply(lane: &Lane, secrets: &Secrets, backups: &Backups, plan: &Pla
             Effect::Await { reason, fact, until } => {
                 applied.end = End::Waits { reason: *reason, message: fact.clone(), until: *until };
                 return Ok(applied);
+            }
+            Effect::Refuse { reason: reason @ Reason::BackupNotMade, message } => {
+                unmade.get_or_insert_with(|| End::Refused { reason: *reason, message: message.clone() });
             }
             Effect::Refuse { reason, message } => {
                 let refused = End::Refused { reason: *reason, message: message.clone() };

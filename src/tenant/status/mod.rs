@@ -146,7 +146,8 @@ pub fn status(
             *told = credentials::credentials(logins, row, seen.secret(&logins.purpose), applied, now);
         }
         status.grants = grants::grants(desired, row, applied);
-        let after = |schedule: &Scheduled| schedule.after(&applied.made, &applied.forgotten);
+        let complete = row.and_then(|row| row.last_backup.as_ref()?.object_name.as_deref());
+        let after = |schedule: &Scheduled| schedule.after(&applied.made, &applied.forgotten, complete);
         status.schedules = desired.schedules.iter().map(after).take(ScheduleStatus::MOST).collect();
         let generation = tenant.metadata.generation.unwrap_or_default();
         let policies = policies::policies(desired, row, applied);
@@ -163,9 +164,9 @@ pub fn status(
             status.last_operation = row.last_operation.as_ref().map(last_operation).or(status.last_operation);
         }
         let verdict = match backed_up(&desired.owner, &status, desired.now) {
+            BackedUp::AsBefore { .. } => None,
             BackedUp::NoSchedule => Some(None),
             BackedUp::Told(verdict) => Some(Some(verdict)),
-            BackedUp::Kept { .. } => None,
         };
         if let Some(verdict) = verdict {
             put_beside(verdict.as_ref(), ConditionType::BackedUp, &mut status.conditions, generation, now);
