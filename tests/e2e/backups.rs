@@ -185,6 +185,13 @@ async fn a_backup_that_is_applied_again_is_not_made_again() {
     world.until_gone(&backups, "weekly").await;
     let another = world.finished_backup("weekly", json!({})).await;
     assert_ne!(location(&another), location(&removed));
+    let completed = another.status.unwrap().completion_time;
+    world
+        .eventually("the tenant shows its last backup", async || {
+            let last = world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().last_backup;
+            last.is_some_and(|last| last.name.as_deref() == Some("weekly") && last.completion_time == completed)
+        })
+        .await;
     world.finish().await;
 }
 
