@@ -87,7 +87,7 @@ event_reasons! {
     Rebound Warning "After a restore or an upgrade of the server it was found out again which schema is whose; the message says of which it was not."
     BackupCompleted Normal "A backup was finished."
     BackupFailed Warning "A backup could not be made."
-    BackupLate Warning "A backup that a schedule asks for is not complete an hour after its time; the message names it, and the last one that is."
+    BackupLate Warning "A backup that a schedule asks for is not complete an hour after its time; the message has the command that shows why."
     Ready Normal "The object became ready after it was not."
     Stalled Warning "A person must act; the message says what to do."
     Unavailable Warning "The database cannot be reached."
