@@ -145,9 +145,6 @@ fn scheduled(
     defaults: Option<&TenantDefaults>,
 ) -> Option<ScheduledBackup> {
     let name = backup.labels().get(SCHEDULE)?;
-    if is_of_another(backup, Some(tenant)) {
-        return None;
-    }
     let told = tenant.status.as_ref()?.schedules.iter().find(|told| told.name == *name)?;
     let policy = tenant.spec.backup_policy(defaults);
     let schedule = policy.schedules.iter().flatten().find(|schedule| schedule.name == *name)?;

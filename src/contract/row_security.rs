@@ -1,12 +1,15 @@
 //! What is said about policies on a tenant's tables. Pure.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::api::row_security::{RowLevelSecurity, RowPolicy, RowSecurityMode};
+use crate::{
+    api::row_security::{RowLevelSecurity, RowPolicy, RowSecurityMode},
+    text::hex,
+};
 
 /// What a tenant asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -36,11 +39,7 @@ impl From<&RowLevelSecurity> for RowSecurity {
             // Debug text quotes every string, so no two policies are written alike.
             hash.update(format!("{policy:?}"));
         }
-        let mut digest = String::new();
-        for byte in hash.finalize() {
-            let _ = write!(digest, "{byte:02x}");
-        }
-        Self { mode: Some(mode), policies: spec.policies.clone(), digest }
+        Self { mode: Some(mode), policies: spec.policies.clone(), digest: hex(&hash.finalize()) }
     }
 }
 

@@ -8,7 +8,7 @@ use kube::{
     api::{DeleteParams, PostParams, Preconditions},
 };
 
-use super::{Error, MANAGER, read, read_metadata, within};
+use super::{Error, MANAGER, if_there, read, read_metadata, within};
 use crate::api::{
     SchemaBackup, TenantSchema,
     backup_policy::{TENANT_UID, is_asked_for},
@@ -83,14 +83,8 @@ impl Backups {
         let api: Api<SchemaBackup> = Api::namespaced(self.client.clone(), namespace);
         let preconditions = Preconditions { uid: uid.clone(), resource_version: resource_version.clone() };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        match within(|| format!("delete SchemaBackup {namespace}/{name}"), api.delete(name, &parameters)).await {
-            Err(error) if error.is_not_found() => match read_metadata(&api, name).await? {
-                // What is not served says nothing of the object.
-                Some(_) => Err(error),
-                None => Ok(()),
-            },
-            other => other.map(|_| ()),
-        }
+        let deleted = async { if_there(name, api.delete(name, &parameters).await) };
+        within(|| format!("delete SchemaBackup {namespace}/{name}"), deleted).await.map(|_| ())
     }
 }
 

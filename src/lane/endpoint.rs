@@ -12,6 +12,7 @@ use crate::{
     },
     kubernetes::secrets::Values,
     postgres::ClientAuthority,
+    text::hex,
 };
 
 /// The field of a TenantDatabase by which applications trust another authority.
@@ -82,10 +83,7 @@ impl Endpoint {
     pub fn digest(&self) -> String {
         let Self { host, port, database, tls, ca_pem, read, client_authority: _ } = self;
         let hash = Sha256::digest(format!("{host}\n{port}\n{database}\n{}\n{ca_pem:?}\n{read:?}", sslmode(*tls)));
-        hash.iter().take(8).fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        hex(&hash[..8])
     }
 
     /// What a Secret has for an application that logs in so: the keys of Service Binding, and those that drivers take whole.

@@ -9,6 +9,7 @@ use crate::world::{World, condition};
 /// What these tests do in their world.
 trait Backups {
     async fn finished_backup(&self, name: &str, change: Value) -> SchemaBackup;
+    async fn shows_as_last(&self, backup: &SchemaBackup);
 }
 
 impl Backups for World {
@@ -18,6 +19,19 @@ impl Backups for World {
         spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         self.apply_backup(name, spec).await;
         self.until_ready(&self.api::<SchemaBackup>(), name, "True", "Completed").await
+    }
+
+    /// Waits until the tenant `school` shows this backup as its last one.
+    async fn shows_as_last(&self, backup: &SchemaBackup) {
+        let made = backup.status.as_ref().unwrap();
+        self.eventually("the tenant shows its last backup", async || {
+            let last = self.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().last_backup;
+            last.is_some_and(|last| {
+                let is_it = last.name == backup.metadata.name && last.completion_time == made.completion_time;
+                is_it && last.size_bytes == made.size_bytes
+            })
+        })
+        .await;
     }
 }
 
@@ -64,12 +78,7 @@ async fn a_backup_is_made_shown_and_kept_as_its_object_says() {
     );
     let owner = world.tenant_role("school", "owner");
     assert!(!world.may_use(&owner, &location(&whole)), "not even the tenant's owner reads or changes a backup");
-    world
-        .eventually("the tenant shows its last backup", async || {
-            let last = world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().last_backup;
-            last.is_some_and(|last| last.name.as_deref() == Some("whole") && last.size_bytes == status.size_bytes)
-        })
-        .await;
+    world.shows_as_last(&whole).await;
     world.event("whole", "BackupCompleted", "100 rows").await;
 
     // What a backup is cannot be changed; another one is another object.
@@ -185,13 +194,7 @@ async fn a_backup_that_is_applied_again_is_not_made_again() {
     world.until_gone(&backups, "weekly").await;
     let another = world.finished_backup("weekly", json!({})).await;
     assert_ne!(location(&another), location(&removed));
-    let completed = another.status.unwrap().completion_time;
-    world
-        .eventually("the tenant shows its last backup", async || {
-            let last = world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().last_backup;
-            last.is_some_and(|last| last.name.as_deref() == Some("weekly") && last.completion_time == completed)
-        })
-        .await;
+    world.shows_as_last(&another).await;
     world.finish().await;
 }
 

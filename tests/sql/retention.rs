@@ -3,6 +3,7 @@
 use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use serde_json::{Value, json};
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use crate::{
     backup_world::{Worker, World, id, with_world},
@@ -120,16 +121,24 @@ async fn whatever_the_history_the_newest_stays_and_what_stayed_goes_on_to_stay()
     .await;
 }
 
-/// A snapshot that a schedule asked for, with this retention.
-async fn scheduled(tenant: &Tenant, worker: &Worker, name: &str, retention: Value) {
+/// Asks for a snapshot as a schedule does, with this retention.
+async fn ask(tenant: &Tenant, worker: &Worker, name: &str, retention: Value) {
     let object = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": name, "uid": name });
     let options = json!({ "method": "Snapshot", "object": object, "schedule": "daily", "retention": retention });
     expect(&worker.step("request_backup", &tenant.options(&options)).await, "success");
+}
+
+/// A snapshot that a schedule asked for, with this retention.
+async fn scheduled(tenant: &Tenant, worker: &Worker, name: &str, retention: Value) {
+    ask(tenant, worker, name, retention).await;
     run(worker).await;
 }
 
 async fn run(worker: &Worker) {
-    let job = worker.next_job().await;
+    run_job(worker, worker.next_job().await).await;
+}
+
+async fn run_job(worker: &Worker, job: Uuid) {
     while worker.run(job).await["status"] == "partial" {}
 }
 
@@ -153,9 +162,7 @@ async fn backups_of_schedules_go_when_a_newer_one_is_complete_and_others_stay() 
         }
         assert_eq!(there(&world).await, "by-hand a b");
         // One that is asked for and not made yet takes nothing away.
-        let object = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": "c", "uid": "c" });
-        let options = json!({ "method": "Snapshot", "object": object, "schedule": "daily", "retention": two });
-        expect(&worker.step("request_backup", &tenant.options(&options)).await, "success");
+        ask(&tenant, &worker, "c", two.clone()).await;
         assert_eq!(there(&world).await, "by-hand a b");
         run(&worker).await;
         assert_eq!(there(&world).await, "by-hand a- b c");
@@ -176,13 +183,11 @@ async fn backups_of_schedules_go_when_a_newer_one_is_complete_and_others_stay() 
         let late = "UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 minute' WHERE object_name = 'a'";
         world.run(late).await;
         worker.survey().await;
-        let object = json!({ "cluster": "cluster-1", "namespace": "team-a", "name": "e2", "uid": "e2" });
-        let options = json!({ "method": "Snapshot", "object": object, "schedule": "daily", "retention": { "keep_last": 9 } });
-        expect(&worker.step("request_backup", &tenant.options(&options)).await, "success");
+        ask(&tenant, &worker, "e2", json!({ "keep_last": 9 })).await;
         let order = "UPDATE edu_matrix_hub_schema.schema_jobs SET requested_at = now() - interval '1 hour' WHERE kind = 'snapshot' AND state = 'requested'";
         world.run(order).await;
         let job = id(&worker.claim_job(&json!({ "holder": "a test", "kinds": ["snapshot"] })).await["detail"]["job_id"]);
-        while worker.run(job).await["status"] == "partial" {}
+        run_job(&worker, job).await;
         assert_eq!(there(&world).await, "by-hand a b c d e e2");
         let waiting = "SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs WHERE state = 'requested'";
         assert_eq!(world.text(waiting).await, "0");

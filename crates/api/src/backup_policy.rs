@@ -2,8 +2,6 @@
 //!
 //! Here are the words only, and what a scheduled `SchemaBackup` is called. What is due is decided where the desired state is made.
 
-use std::fmt::Write;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{KubeSchema, ResourceExt};
@@ -14,6 +12,7 @@ use super::schedule::{Schedule, ScheduleError};
 use super::schema;
 use super::schema_backup::{BackupMethod, SchemaBackup, SchemaBackupSpec, TenantSchemaRef};
 use super::tenant_schema::TenantSchema;
+use super::text::hex;
 
 /// Label of a `SchemaBackup` that a schedule asked for: the name of the schedule.
 pub const SCHEDULE: &str = "edumatrixhub.io/schedule";
@@ -270,11 +269,7 @@ pub fn scheduled_name(tenant: &str, schedule: &str, at: Timestamp) -> String {
     if tenant.len() <= most {
         return format!("{tenant}{end}");
     }
-    let mut digest = String::new();
-    for byte in Sha256::digest(tenant).iter().take(6) {
-        // Writing to a String cannot fail.
-        let _ = write!(digest, "{byte:02x}");
-    }
+    let digest = hex(&Sha256::digest(tenant)[..6]);
     let cut: String = tenant.chars().take(most - digest.len()).collect();
     format!("{cut}{digest}{end}")
 }

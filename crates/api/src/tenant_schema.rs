@@ -333,7 +333,10 @@ impl TenantSchemaSpec {
     #[must_use]
     pub fn backup_policy(&self, defaults: Option<&TenantDefaults>) -> BackupPolicy {
         let by_default = defaults.and_then(|defaults| defaults.backup.clone()).unwrap_or_default();
-        self.backup.as_ref().map_or_else(|| by_default.clone(), |own| own.or(&by_default))
+        match &self.backup {
+            Some(own) => own.or(&by_default),
+            None => by_default,
+        }
     }
 
     /// Whether the tenant may be used.

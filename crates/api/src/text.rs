@@ -1,5 +1,7 @@
 //! Texts that others wrote, on their way to people: in conditions, Events, logs and commands. Pure.
 
+use std::fmt::Write;
+
 /// Where the documents are, for messages: a user who reads one has no copy of the repository.
 pub const DOCS: &str = "https://github.com/edumatrixhub/tenant-schema-operator/blob/main/docs";
 
@@ -23,6 +25,16 @@ pub fn plain(text: String) -> String {
         }
     }
     plain
+}
+
+/// Bytes as hexadecimal digits in lower case, such as those of a hash.
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// A number of things, such as `1 table` and `2 tables`.
