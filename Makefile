@@ -43,7 +43,7 @@ test: tools ## Check format and lints and run every test, on a real Kubernetes a
 	@set -o pipefail; outcome=0; \
 	$(DEVCLUSTER) --dir $(TARGET)/devcluster-tests exec -- cargo test --locked --workspace --no-fail-fast 2>&1 \
 	    | tee $(TARGET)/test.log || outcome=$$?; \
-	awk '/^---- .* stdout ----$$/ { told = 15 } /^stack backtrace:|^failures:/ { told = 0 } told-- > 0 { print substr($$0, 1, 600) } \
+	awk '/^---- .* stdout ----$$/ { told = 7 } /^stack backtrace:|^failures:/ { told = 0 } told-- > 0 { print substr($$0, 1, 600) } \
 	     /^test result:/ { passed += $$4; failed += $$6; skipped += $$8 } \
 	     END { printf "%d passed, %d failed, %d skipped\n", passed, failed, skipped }' $(TARGET)/test.log; \
 	exit $$outcome

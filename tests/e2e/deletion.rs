@@ -73,13 +73,13 @@ async fn backup_then_drop_sets_the_schema_aside_whole_and_psql_brings_it_back() 
         world.login(),
         world.sql(&format!("SELECT id FROM edu_matrix_hub_schema.schema_backups WHERE location = '{aside}'"))
     );
-    let taken = world.sql(&restore);
+    let taken = world.answered(&restore).await;
     assert!(taken.starts_with("error|"), "{taken}");
     world.delete_tenant("school").await;
 
     world.sql("CREATE TABLE public.countries (id int PRIMARY KEY); INSERT INTO public.countries VALUES (1)");
     world.sql(&format!("GRANT REFERENCES, SELECT ON public.countries TO {owner}"));
-    let answer = world.sql(&restore);
+    let answer = world.answered(&restore).await;
     assert!(answer.starts_with("success|"), "{answer}");
     assert_eq!(facts("school"), before);
     assert_eq!(acl(), acl_before);

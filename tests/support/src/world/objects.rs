@@ -255,6 +255,18 @@ impl World {
         self.eventually("a survey begins and ends", async || self.sql(&later) == "t").await;
     }
 
+    /// What a management function answers that a user calls by hand. One that a heartbeat or a survey is in the way of answers `busy`, and
+    /// a user calls it again.
+    pub async fn answered(&self, call: &str) -> String {
+        let mut answer = String::new();
+        self.eventually(&format!("an answer of {call}"), async || {
+            answer = self.sql(call);
+            !answer.starts_with("busy|")
+        })
+        .await;
+        answer
+    }
+
     /// Waits until a condition holds.
     pub async fn eventually(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let deadline = Instant::now() + DEADLINE;
