@@ -1,6 +1,6 @@
 //! What a person types ([`Args`]) and what the operator needs ([`Config`]), with one conversion between them.
 
-use std::{fmt::Write, net::SocketAddr};
+use std::{fmt::Write, net::SocketAddr, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 
@@ -174,6 +174,9 @@ pub struct RunArgs {
     /// Whether each tenant has metrics of its own; turn it off for fleets that are too large for your Prometheus.
     #[arg(long, env = "TSO_TENANT_METRICS", default_value_t = true, action = clap::ArgAction::Set)]
     pub tenant_metrics: bool,
+    /// The folder below which archives may be kept in files (`backupStore.url: file:///…`). Default: none may.
+    #[arg(long, env = "TSO_FILE_STORE_ROOT")]
+    pub file_store_root: Option<PathBuf>,
     /// The form of log lines.
     #[arg(long, env = "TSO_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
@@ -197,6 +200,8 @@ pub struct Config {
     pub http_addr: SocketAddr,
     /// Whether tenants have series of their own.
     pub tenant_metrics: bool,
+    /// The folder below which stores in files are.
+    pub file_store_root: Option<PathBuf>,
 }
 
 impl RunArgs {
@@ -210,6 +215,7 @@ impl RunArgs {
             concurrency,
             http_addr,
             tenant_metrics,
+            file_store_root,
             log_format: _,
             log_level: _,
         } = self;
@@ -220,6 +226,7 @@ impl RunArgs {
             concurrency,
             http_addr,
             tenant_metrics,
+            file_store_root,
         }
     }
 }

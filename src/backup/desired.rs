@@ -14,7 +14,7 @@ use crate::{
         command::{Command, Object, Verb},
         condition::{Conditions, Reason},
         confirms,
-        schema_backup::{BackupDeletionPolicy, BackupMethod},
+        schema_backup::{BackupDeletionPolicy, BackupMethod, Verification},
         tenant_database::TenantDefaults,
     },
     contract::{Owner, RetentionRule, ScheduledBackup},
@@ -35,6 +35,8 @@ pub struct Desired {
     pub tenant: Option<Tenant>,
     /// How it is made.
     pub method: BackupMethod,
+    /// How it is proved, if it is an archive.
+    pub verification: Verification,
     /// After how many days it may be removed; if absent, never by itself.
     pub expire_after_days: Option<i32>,
     /// The schedule of the tenant that asks for it, and which backups of its schedules stay.
@@ -92,6 +94,7 @@ pub fn desired(backup: &SchemaBackup, resolved: &Resolved) -> Result<Desired, In
         tenant_name: backup.spec.tenant_schema_ref.name.clone(),
         tenant,
         method: backup.spec.method(),
+        verification: backup.spec.verification(),
         expire_after_days: backup.spec.expire_after_days,
         is_of_another: is_of_another(backup, resolved.tenant.as_deref()),
         scheduled: resolved.tenant.as_deref().and_then(|tenant| scheduled(backup, tenant, resolved.defaults.as_ref())),

@@ -8,6 +8,7 @@ use crate::{
     api::{
         command::{Object, Verb},
         condition::Reason,
+        schema_backup::BackupMethod,
     },
     contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, ObjectKind, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
@@ -56,11 +57,12 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
             object: desired.object.clone(),
             object_kind: ObjectKind::SchemaBackup,
             method: desired.method,
+            verification: (desired.method == BackupMethod::Archive).then_some(desired.verification),
             expire_after_days: desired.expire_after_days,
             scheduled: desired.scheduled.clone(),
             schema_name: tenant.schema_name.clone(),
         }]),
-        running(),
+        running(desired.method),
     ]
 }
 
@@ -105,7 +107,8 @@ fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
             format!("an attempt failed and another follows: {}", row.error.as_deref().unwrap_or_default()),
         )],
         BackupState::Requested | BackupState::Running | BackupState::Other(_) => {
-            vec![job.and_then(|job| job.waits.as_ref()).map_or_else(running, queued)]
+            let waits = job.and_then(|job| job.waits.as_ref());
+            vec![waits.map_or_else(|| running(desired.method), |waits| queued(desired.method, waits))]
         }
     }
 }
@@ -114,8 +117,13 @@ fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
     if let (BackupState::Other(state), true) = (&row.state, removal.delete) {
         return vec![Effect::wait(Reason::ProgressingWithRetry, unknown(removal, state))];
     }
-    let ends_job = job.filter(|job| job.kind == JobKind::Snapshot).map(|job| Effect::EndJobs(Running::Job(job.job_id)));
-    let purge = || Step::RequestPurge { backup_id: Some(row.backup_id), location: row.location.clone() };
+    let makes = |job: &&JobRow| matches!(job.kind, JobKind::Snapshot | JobKind::Archive);
+    let ends_job = job.filter(makes).map(|job| Effect::EndJobs(Running::Job(job.job_id)));
+    let purge = || Step::RequestPurge {
+        backup_id: Some(row.backup_id),
+        location: row.location.clone(),
+        is_archive: row.is_archive(),
+    };
     let effects = match &row.state {
         BackupState::Requested | BackupState::Running => {
             vec![Effect::Steps(vec![Step::CancelBackup { backup_id: row.backup_id }]), Effect::Release]
@@ -143,17 +151,26 @@ fn unknown(removal: &Removal, state: &str) -> String {
     )
 }
 
-fn running() -> Effect {
-    Effect::wait(Reason::Running, "the snapshot is queued or being made")
+fn running(method: BackupMethod) -> Effect {
+    Effect::wait(Reason::Running, format!("the {} is queued or being made", called(method)))
 }
 
-/// What the snapshot waits for. Other tenants are not named: only the owners of the database may see them.
-fn queued(waits: &JobWaits) -> Effect {
+/// What it is called in messages.
+fn called(method: BackupMethod) -> &'static str {
+    match method {
+        BackupMethod::Snapshot => "snapshot",
+        BackupMethod::Archive => "archive",
+    }
+}
+
+/// What the backup waits for. Other tenants are not named: only the owners of the database may see them.
+fn queued(method: BackupMethod, waits: &JobWaits) -> Effect {
     let since = waits.since.strftime("%Y-%m-%dT%H:%M:%SZ");
+    let what = called(method);
     let message = match &waits.own {
-        Some(kind) => format!("the snapshot is queued: a {kind} of the same tenant has been running since {since}"),
+        Some(kind) => format!("the {what} is queued: a {kind} of the same tenant has been running since {since}"),
         None => format!(
-            "the snapshot is queued: those of other tenants are being made, the oldest since {since}; each has an end, at most \
+            "the {what} is queued: those of other tenants are being made, the oldest since {since}; each has an end, at most \
              after 10 minutes and a second for each MiB"
         ),
     };
@@ -162,18 +179,20 @@ fn queued(waits: &JobWaits) -> Effect {
 
 /// What a removal waits for, and whether a person has to do something about it.
 fn gone(row: &BackupRow, job: Option<&JobRow>) -> Effect {
-    let schema = row.location.as_deref().unwrap_or("of the backup");
-    let failed =
-        job.filter(|job| job.kind == JobKind::Purge).and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
+    let noun = if row.is_archive() { "archive" } else { "schema" };
+    let held = format!("{noun} {}", row.location.as_deref().unwrap_or("of the backup"));
+    let failed = job
+        .filter(|job| matches!(job.kind, JobKind::Purge | JobKind::RemoveArchive))
+        .and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));
     match failed {
         Some((error, Some(reason))) => Effect::refuse(
             reason_of(reason),
-            format!("schema {schema} is not gone yet, and it is tried again by itself: {error}"),
+            format!("{held} is not gone yet, and it is tried again by itself: {error}"),
         ),
         Some((error, None)) => {
-            Effect::wait(Reason::Deleting, format!("schema {schema} is being removed; the latest attempt: {error}"))
+            Effect::wait(Reason::Deleting, format!("{held} is being removed; the latest attempt: {error}"))
         }
-        None => Effect::wait(Reason::Deleting, format!("schema {schema} is being removed")),
+        None => Effect::wait(Reason::Deleting, format!("{held} is being removed")),
     }
 }
 

@@ -71,7 +71,7 @@ fn status(
     if let Some(row) = &observed.backup {
         status.backup_id = Some(row.backup_id.to_string());
         status.schema_id = Some(row.schema_id.to_string());
-        status.method = (row.method == BackupMethod::Snapshot.as_str()).then_some(BackupMethod::Snapshot);
+        status.method = BackupMethod::of(&row.method);
         status.location.clone_from(&row.location);
         status.start_time = row.started_at.map(whole_seconds);
         status.completion_time = row.completed_at.map(whole_seconds);
@@ -80,6 +80,9 @@ fn status(
         status.table_count = row.table_count;
         status.row_count = row.row_count;
         status.checksum.clone_from(&row.checksum);
+        status.store.clone_from(&row.store);
+        status.verified_time = row.verified_at.map(whole_seconds);
+        status.verified_how.clone_from(&row.verified_how);
         status.expire_time = row.expires_at.map(whole_seconds);
     } else if let Some(id) = requested {
         status.backup_id = Some(id.to_owned());
@@ -119,11 +122,13 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
         Some(row) => Verdict::of(
             Reason::Completed,
             format!(
-                "schema {} holds {} and {} of schema {}",
+                "{} {} holds {} and {} of schema {}{}",
+                if row.is_archive() { "archive" } else { "schema" },
                 row.location.as_deref().unwrap_or_default(),
                 count(i64::from(row.table_count.unwrap_or_default()), "table"),
                 count(row.row_count.unwrap_or_default(), "row"),
-                row.schema_name
+                row.schema_name,
+                row.verified_how.as_ref().map_or_else(String::new, |how| format!("; {how}"))
             ),
             true,
         ),

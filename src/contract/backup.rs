@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{BackupState, Claim, JobRow, Owner};
-use crate::api::backup_policy::Retention;
+use crate::api::{backup_policy::Retention, schema_backup::BackupMethod};
 
 /// Which schedule of a tenant asks for a backup, and which of those that its schedules asked for stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -112,9 +112,9 @@ pub struct BackupRow {
     pub schema_id: Uuid,
     /// The tenant's schema when it was made.
     pub schema_name: String,
-    /// `Snapshot` or `SetAside`.
+    /// `Snapshot`, `SetAside` or `Archive`.
     pub method: String,
-    /// The schema that holds it.
+    /// The schema that holds it; of an archive the key of its file in the store.
     pub location: Option<String>,
     /// `requested`, `running`, `complete`, `failed`, `cancelled`, `purging`, `purged`.
     pub state: BackupState,
@@ -136,4 +136,33 @@ pub struct BackupRow {
     pub error: Option<String>,
     /// The SchemaBackup that it is of.
     pub object: Option<Owner>,
+    /// The URL of the store that an archive was written into; former functions do not tell.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// Of an archive's file, in hexadecimal digits.
+    #[serde(default)]
+    pub artefact_sha256: Option<String>,
+    /// Of an archive's manifest in the store, in hexadecimal digits.
+    #[serde(default)]
+    pub manifest_sha256: Option<String>,
+    /// Which verification was asked for: `None` or `Checksum`.
+    #[serde(default)]
+    pub verification: Option<String>,
+    /// When its file was read again and compared.
+    #[serde(default)]
+    pub verified_at: Option<Timestamp>,
+    /// How.
+    #[serde(default)]
+    pub verified_how: Option<String>,
+    /// The catalogue has given it up, and its store lets nothing be deleted.
+    #[serde(default)]
+    pub kept_by_store: bool,
+}
+
+impl BackupRow {
+    /// It is in a store, and not in the database.
+    #[must_use]
+    pub fn is_archive(&self) -> bool {
+        self.method == BackupMethod::Archive.as_str()
+    }
 }

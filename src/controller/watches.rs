@@ -208,7 +208,14 @@ pub fn databases_of_secret(
         let authority = connection.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref());
         let for_clients = database.spec.client_endpoint.as_ref().and_then(|endpoint| endpoint.ca_secret_ref.as_ref());
         let direct = database.spec.direct_connection.as_ref().map(|direct| &direct.secret_ref);
+        let store = database.spec.backup_store.as_ref();
+        let of_store = store.into_iter().flat_map(|store| {
+            let identity = store.encryption.as_ref().and_then(|encryption| encryption.identity_secret_ref.as_ref());
+            let ca = store.ca_secret_ref.as_ref().map(|ca| &ca.name);
+            store.credentials_secret_ref.iter().chain(identity).map(|secret| &secret.name).chain(ca)
+        });
         connection.secret_ref.name == name
+            || of_store.into_iter().any(|of_store| *of_store == name)
             || direct.is_some_and(|direct| direct.name == name)
             || authority.into_iter().chain(for_clients).any(|ca| ca.name == name)
     };

@@ -223,7 +223,10 @@ impl Pass<'_> {
         }
         let remark = remark.or_else(|| remarks::of_open(&self.database, desired, self.observed, &work, ctx));
         let quiet = work.lane.quiet();
-        let new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
+        let mut new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
+        if let Some(store) = work.memory(|memory| memory.store.told.clone()) {
+            status::tell_store(&mut new, store.as_ref(), desired.generation, ctx.now());
+        }
         let next = self.publish(new).await?;
         // A period that became shorter holds at once.
         let wait = work.until_survey().min(desired.survey_period);

@@ -20,6 +20,7 @@ mod remarks;
 pub mod resolve;
 mod standby;
 pub mod status;
+mod store;
 pub mod survey;
 mod unseen;
 mod users;
@@ -56,9 +57,12 @@ pub async fn reconcile(
     let desired = &desired(&database, ctx.clock.now());
     let observed = observe(&database, desired, work.as_deref(), &ctx, holdings).await;
     let plan = plan(desired, &observed);
-    let (ctx, survey, notices) = (&*ctx, None, Vec::new());
-    let pass = Pass { database, desired, observed: &observed, work, ctx, holdings, finished_jobs, survey, notices };
+    let (object, survey, notices) = (database.clone(), None, Vec::new());
+    let pass = Pass { database, desired, observed: &observed, work, ctx: &ctx, holdings, finished_jobs, survey, notices };
     let next = apply(plan, pass).await?;
+    if let Some(work) = holdings.usable(&desired.name) {
+        store::look(&object, &work, &ctx);
+    }
     Ok(match observed.unresolved {
         Some(error) if next.failure.is_none() => next.failed(Error::Resolve(error)),
         _ => next,

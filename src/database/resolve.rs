@@ -138,7 +138,7 @@ fn trusted(secret: &CaSecretRef, pem: Result<String, String>) -> ClientAuthority
 }
 
 /// The certificates of an authority.
-async fn authority(
+pub(super) async fn authority(
     client: &Client,
     ca: &CaSecretRef,
     own_namespace: &str,

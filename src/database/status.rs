@@ -12,7 +12,7 @@ use crate::{
     api::{
         TenantDatabase, TenantDatabaseStatus,
         command::Kind,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, put_beside, summary},
         event::EventReason,
         in_vain,
     },
@@ -40,6 +40,12 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The major version of the server.
+    #[must_use]
+    pub fn server_major(&self) -> u32 {
+        self.server_version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default()
+    }
+
     /// What opening a lane told.
     #[must_use]
     pub fn new(opened: &Opened, holder: &str, claim: Uuid) -> Self {
@@ -91,6 +97,11 @@ pub fn status(
         Verdict::of(Reason::Succeeded, message, true)
     });
     finish(database, status, &verdict, now)
+}
+
+/// Tells how the backup store was found, beside how the database is.
+pub fn tell_store(status: &mut TenantDatabaseStatus, verdict: Option<&Verdict>, generation: i64, now: Timestamp) {
+    put_beside(verdict, ConditionType::BackupStoreReady, &mut status.conditions, generation, now);
 }
 
 /// The status of a database that cannot be worked with; what was known of it stays.

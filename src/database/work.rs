@@ -8,7 +8,9 @@ use std::{
 use jiff::Timestamp;
 use tokio::{task::JoinHandle, time::Instant};
 
-use super::{bring_back::Progress, live_parts::SessionProblems, owners::Missed, status::Facts, unseen::Unseen};
+use super::{
+    bring_back::Progress, live_parts::SessionProblems, owners::Missed, status::Facts, store::StoreMemory, unseen::Unseen,
+};
 use crate::{
     api::{TenantDatabase, condition::Verdict, tenant_database::Functions as Mode},
     contract::{HeldBackups, SaltFound},
@@ -23,6 +25,8 @@ pub struct LaneKey {
     uid: Option<String>,
     connection: Connection,
     max_connections: usize,
+    /// Archives have connections of their own.
+    has_store: bool,
     statement_timeout: Duration,
     owner_role: Option<String>,
     functions: Mode,
@@ -38,7 +42,8 @@ impl LaneKey {
         Self {
             uid: database.metadata.uid.clone(),
             connection,
-            max_connections: spec.connection.max_connections(),
+            max_connections: spec.max_connections(),
+            has_store: spec.backup_store.is_some(),
             statement_timeout: spec.connection.statement_timeout(),
             owner_role: spec.owner_role.clone(),
             functions: spec.functions(),
@@ -94,6 +99,8 @@ pub struct Memory {
     pub vacuuming: Option<JoinHandle<()>>,
     /// Why the operator could not work as tenants.
     pub session_problems: SessionProblems,
+    /// How the backup store was found.
+    pub store: StoreMemory,
     /// What does the jobs, until its end is waited for.
     pub runner: Option<JoinHandle<()>>,
 }
@@ -115,6 +122,7 @@ impl Work {
             salts: Vec::new(),
             vacuuming: None,
             session_problems: SessionProblems::default(),
+            store: StoreMemory::default(),
             runner: Some(runner),
         };
         Self { key, lane, facts, memory: Mutex::new(memory) }

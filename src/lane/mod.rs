@@ -5,6 +5,7 @@
 //! that lost the lane and does not know it is refused by the database itself.
 
 pub mod addresses;
+pub mod archives;
 pub mod directory;
 pub mod endpoint;
 pub mod heartbeat;
@@ -32,6 +33,7 @@ use tokio::{
 use uuid::Uuid;
 
 use addresses::Addresses;
+use archives::Archives;
 pub use directory::{LaneState, Lanes};
 pub use endpoint::{CLIENT_AUTHORITY, Endpoint};
 pub use heartbeat::Seen;
@@ -61,6 +63,8 @@ pub struct Lane {
     pub endpoint: Endpoint,
     /// The names that tenants' Secrets may lead to.
     pub addresses: Addresses,
+    /// Where archives go.
+    pub archives: Archives,
     /// Epoch and installation.
     pub hold: Hold,
     functions: Functions,
@@ -142,6 +146,7 @@ impl Lane {
             place,
             endpoint,
             addresses: Addresses::default(),
+            archives: Archives::default(),
             hold,
             functions,
             holder,

@@ -66,6 +66,33 @@ impl Lane {
         let _turn = self.waited(self.places.take_long()).await?;
         let time = if self.places.count() > 1 { time } else { time.min(SHORTEST) };
         let caller = json!({ "schema_id": schema_id, "requested_by": requested_by });
+        let done = self.within_session(&caller, time, cancelled, work).await;
+        drop(running);
+        done
+    }
+
+    /// Works as a tenant's owner role for a job that makes a backup, with a second connection for a program. The job has its place, and
+    /// is registered as running. Also a tenant that is suspended is backed up.
+    pub async fn for_backup<T>(
+        &self,
+        schema_id: Uuid,
+        time: Duration,
+        cancelled: watch::Receiver<bool>,
+        work: impl AsyncFnOnce(&TenantSession, Duration) -> T,
+    ) -> Result<T, Error> {
+        let caller =
+            json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": "backup", "connections": 2 });
+        self.within_session(&caller, time, cancelled, work).await
+    }
+
+    /// Opens the login, works in its session until that is done or `cancelled`, and closes it however that ends.
+    async fn within_session<T>(
+        &self,
+        caller: &serde_json::Value,
+        time: Duration,
+        cancelled: watch::Receiver<bool>,
+        work: impl AsyncFnOnce(&TenantSession, Duration) -> T,
+    ) -> Result<T, Error> {
         let mut ends = cancelled.clone();
         let ended = async move {
             // An error means that the sender is gone, which job_ended does only after this ended.
@@ -74,15 +101,14 @@ impl Lane {
         if *cancelled.borrow() {
             return Err(Error::LaneClosed);
         }
-        let done = match self.opened(&caller, time).await {
+        let done = match self.opened(caller, time).await {
             Ok(session) => tokio::select! {
                 done = work(&session, time) => Ok(done),
                 () = ended => Err(Error::LaneClosed),
             },
             Err(error) => Err(error),
         };
-        let closed = self.closed(&caller).await;
-        drop(running);
+        let closed = self.closed(caller).await;
         // That a login stays open until a survey closes it is told before what became of the work.
         closed.and(done)
     }

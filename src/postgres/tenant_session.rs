@@ -4,10 +4,16 @@
 use std::time::Duration;
 
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Config, error::SqlState, types::Type};
+use tokio_postgres::{
+    Client, Config,
+    config::Host,
+    error::SqlState,
+    types::Type,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{error::Error, pool::Pool};
+use crate::api::connection::TlsMode;
 
 /// What is sent, with the statements in it.
 const OWN_STATEMENTS: &str = include_str!("../../sql/call/own_statements.sql");
@@ -30,9 +36,31 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A session in which the operator works as a tenant.
 pub struct TenantSession {
-    client: Client,
+    pub(super) client: Client,
     tls: MakeRustlsConnect,
     connection: JoinHandle<()>,
+    program: ProgramConnection,
+}
+
+/// How a program connects as the same login, in the words of libpq. It has no `Debug`, since it has a password.
+#[derive(Clone)]
+pub struct ProgramConnection {
+    /// Names, addresses or folders of sockets, as many as `ports`.
+    pub hosts: Vec<String>,
+    /// Their ports.
+    pub ports: Vec<u16>,
+    /// The database.
+    pub database: String,
+    /// The login.
+    pub user: String,
+    /// Its password, which ends with the session's.
+    pub password: String,
+    /// Options of the session, as `PGOPTIONS` has them: it is the tenant's owner role from the beginning.
+    pub options: String,
+    /// How much is asked of TLS.
+    pub tls: TlsMode,
+    /// The certificates to trust, in PEM; those of the system when absent.
+    pub ca_pem: Option<Vec<u8>>,
 }
 
 /// As whom it begins, and where.
@@ -90,12 +118,24 @@ impl Pool {
         let Identity { login, password, role, schema_oid } = identity;
         let (config, tls) = self.direct();
         let mut config = config.clone();
-        config.user(*login).password(password).options(format!(
+        let options = format!(
             "{OPTIONS} -c statement_timeout={} -c lock_timeout={} -c search_path=pg_catalog,pg_temp -c role={}",
             limit.as_millis(),
             LOCK_TIMEOUT.as_millis(),
             escaped(role)
-        ));
+        );
+        config.user(*login).password(password).options(&options);
+        let reached = self.connection.direct().unwrap_or(&self.connection);
+        let program = ProgramConnection {
+            hosts: hosts(&config),
+            ports: config.get_ports().to_vec(),
+            database: config.get_dbname().unwrap_or_default().to_owned(),
+            user: (*login).to_owned(),
+            password: (*password).to_owned(),
+            options,
+            tls: reached.tls,
+            ca_pem: reached.ca_pem.clone(),
+        };
         let begun = async {
             let connected = config.connect(tls.clone()).await;
             // A pooler that takes no options says so.
@@ -108,7 +148,7 @@ impl Pool {
                 // What breaks it shows in the statement that is under way.
                 let _ = connection.await;
             });
-            let session = TenantSession { client, tls: tls.clone(), connection };
+            let session = TenantSession { client, tls: tls.clone(), connection, program };
             let rows = session.client.query_typed(IS_MEANT, &[(role, Type::TEXT), (schema_oid, Type::INT8)]).await;
             let rows = rows.map_err(|error| Error::from_call(SESSION, &error))?;
             let is_meant = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(false);
@@ -126,7 +166,23 @@ fn misled() -> Error {
     Error::Refused { call: SESSION, message, may_pass: false }
 }
 
+/// The hosts of a configuration. Where it has addresses beside them, the driver connects to these, and so must a program.
+fn hosts(config: &Config) -> Vec<String> {
+    let of = |host: &Host| match host {
+        Host::Tcp(name) => name.clone(),
+        #[cfg(unix)]
+        Host::Unix(folder) => folder.display().to_string(),
+    };
+    config.get_hosts().iter().map(of).collect()
+}
+
 impl TenantSession {
+    /// How a program connects as the same login.
+    #[must_use]
+    pub fn program(&self) -> &ProgramConnection {
+        &self.program
+    }
+
     /// Runs one statement, and cancels it at the server when `deadline` has passed.
     pub async fn run(&self, statement: &str, deadline: Duration) -> Result<(), Error> {
         if let Ok(done) = timeout(deadline, self.client.batch_execute(statement)).await {

@@ -8,7 +8,7 @@ use tenant_schema_operator::{
     api::{
         backup_policy::Retention,
         row_security::{RowCommand, RowPolicy, RowRole, RowSecurityMode},
-        schema_backup::BackupMethod,
+        schema_backup::{BackupMethod, Verification},
         transfer::ObjectName,
     },
     contract::{
@@ -137,7 +137,8 @@ pub fn one_of_each() -> Vec<Step> {
             schema_id: id,
             object: owner,
             object_kind: ObjectKind::SchemaBackup,
-            method: BackupMethod::Snapshot,
+            method: BackupMethod::Archive,
+            verification: Some(Verification::Checksum),
             expire_after_days: Some(30),
             scheduled: Some(ScheduledBackup {
                 schedule: text("daily"),
@@ -145,7 +146,7 @@ pub fn one_of_each() -> Vec<Step> {
             }),
             schema_name: text("school"),
         },
-        Step::RequestPurge { backup_id: Some(id), location: Some(text("aside")) },
+        Step::RequestPurge { backup_id: Some(id), location: Some(text("aside")), is_archive: false },
         Step::CancelBackup { backup_id: id },
         Step::CancelTenantJobs { schema_id: id },
     ]

@@ -62,6 +62,7 @@ impl Kind for TimedSnapshot {
                 object,
                 object_kind,
                 method,
+                verification: None,
                 expire_after_days,
                 scheduled: None,
                 schema_name,
@@ -110,7 +111,7 @@ impl Kind for TimedSnapshot {
                 (leave.removal(), job.chain([cancel, Effect::Release]).collect())
             }
             (Wish::End(leave), Some((BackupState::Complete, id))) => {
-                let purge = Step::RequestPurge { backup_id: Some(id), location: None };
+                let purge = Step::RequestPurge { backup_id: Some(id), location: None, is_archive: false };
                 (leave.removal(), vec![Effect::Steps(vec![purge]), Effect::Release])
             }
             (Wish::End(leave), _) => (leave.removal(), vec![Effect::Release]),

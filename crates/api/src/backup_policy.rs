@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::schedule::{Schedule, ScheduleError};
 use super::schema;
-use super::schema_backup::{BackupMethod, SchemaBackup, SchemaBackupSpec, TenantSchemaRef};
+use super::schema_backup::{BackupMethod, SchemaBackup, SchemaBackupSpec, TenantSchemaRef, Verification};
 use super::tenant_schema::TenantSchema;
 use super::text::hex;
 
@@ -84,11 +84,17 @@ pub struct BackupSchedule {
     #[schemars(length(min = 1, max = 64))]
     pub time_zone: Option<String>,
 
-    /// How its backups are made: `Snapshot`.
+    /// How its backups are made: `Snapshot`, or `Archive` where the `TenantDatabase` has a `backupStore`.
     ///
     /// Default: `Snapshot`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<BackupMethod>,
+
+    /// How its archives are proved: `Checksum` or `None`.
+    ///
+    /// Default: `Checksum`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
 
     /// Whether it makes none for the time being. What is missed meanwhile is not made up for.
     ///
@@ -281,6 +287,7 @@ pub fn asks_for(tenant: &TenantSchema, schedule: &BackupSchedule, at: Timestamp)
     let spec = SchemaBackupSpec {
         tenant_schema_ref: TenantSchemaRef { name: tenant.name_any() },
         method: schedule.method,
+        verification: schedule.verification,
         ..SchemaBackupSpec::default()
     };
     let labels = [(SCHEDULE, schedule.name.clone()), (TENANT_UID, tenant.uid().unwrap_or_default())];
@@ -295,7 +302,9 @@ const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// Whether two objects ask for the same, and nothing else becomes of it.
 fn is_of_same_backup(one: &SchemaBackupSpec, other: &SchemaBackupSpec) -> bool {
-    let parts = |spec: &SchemaBackupSpec| (spec.method(), spec.deletion_policy(), spec.expire_after_days);
+    let parts = |spec: &SchemaBackupSpec| {
+        (spec.method(), spec.verification(), spec.deletion_policy(), spec.expire_after_days)
+    };
     one.tenant_schema_ref == other.tenant_schema_ref && parts(one) == parts(other)
 }
 

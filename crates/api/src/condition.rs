@@ -36,6 +36,8 @@ pub enum ConditionType {
     GrantedViews,
     /// The backups that the tenant's schedules ask for are made in time.
     BackedUp,
+    /// The `backupStore` of a `TenantDatabase` can be written and read.
+    BackupStoreReady,
 }
 
 /// Whether `Ready` holds.
@@ -97,6 +99,7 @@ impl ConditionType {
             Self::RowSecurity => "RowSecurity",
             Self::GrantedViews => "GrantedViews",
             Self::BackedUp => "BackedUp",
+            Self::BackupStoreReady => "BackupStoreReady",
         }
     }
 }

@@ -24,10 +24,10 @@ pub struct Connection {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
 
-    /// How many connections the operator opens at most: one for the survey, some for snapshots, the rest for changes and
-    /// removals.
+    /// How many connections the operator opens at most: one for the survey, some for snapshots, with a `backupStore` two for each
+    /// archive that is being made, the rest for changes and removals. Archives need 5.
     ///
-    /// Default: `4`.
+    /// Default: `4`, and with a `backupStore` `6`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 3, max = 64))]
     pub max_connections: Option<i32>,
@@ -131,10 +131,10 @@ pub struct CaSecretRef {
 }
 
 impl Connection {
-    /// How many connections the operator opens at most.
+    /// How many connections the operator opens at most, if it says so, else this many.
     #[must_use]
-    pub fn max_connections(&self) -> usize {
-        self.max_connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(4).max(3)
+    pub fn max_connections_or(&self, by_default: usize) -> usize {
+        self.max_connections.and_then(|count| usize::try_from(count).ok()).unwrap_or(by_default).max(3)
     }
 
     /// How long connecting may take.
@@ -183,7 +183,7 @@ mod tests {
                 statement_timeout_seconds: given,
                 ..Connection::default()
             };
-            assert_eq!(connection.max_connections(), connections, "{given:?}");
+            assert_eq!(connection.max_connections_or(4), connections, "{given:?}");
             assert_eq!(connection.connect_timeout(), Duration::from_secs(connect), "{given:?}");
             assert_eq!(connection.statement_timeout(), Duration::from_secs(statement), "{given:?}");
         };

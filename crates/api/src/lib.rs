@@ -10,6 +10,7 @@
 pub mod adoption;
 pub mod annotations;
 pub mod backup_policy;
+pub mod backup_store;
 pub mod command;
 pub mod condition;
 pub mod connection;

@@ -252,6 +252,24 @@ reasons! {
     BackupLate BackedUp
         "A backup that a schedule asks for is not complete an hour after its time."
         "See the message, and the `SchemaBackup` that it names."
+    StoreUsable BackupStoreReady
+        "The backup store was written to and read from just now."
+        "Nothing."
+    StoreUnreachable BackupStoreReady
+        "The backup store does not answer. Archives wait; all else goes on."
+        "See the message: the address, the network, or the store itself; the operator looks again every minute."
+    StoreRefused BackupStoreReady
+        "The backup store refuses the operator's credentials, or a right that it needs. Archives wait; all else goes on."
+        "Correct the Secret of `spec.backupStore.credentialsSecretRef`, or what its identity may do in the bucket; the operator looks again every minute."
+    StoreFull BackupStoreReady
+        "The backup store takes nothing more: it is full, or a quota of it is used up. Archives wait; all else goes on."
+        "Make room in the store; the operator looks again every minute."
+    StoreInvalid BackupStoreReady
+        "`spec.backupStore` cannot be followed: its URL, a Secret of it, a recipient, or a store without conditional writes. Archives wait; all else goes on."
+        "See the message, and correct the spec or the Secret that it names; the operator looks again every minute."
+    DumpMissing BackupStoreReady
+        "The operator has no `pg_dump` of the server's major version or a newer one. Archives wait; all else goes on."
+        "Use the operator's image as it is released, or install `pg_dump` where it runs; the operator looks again every minute."
     AuthenticationRefused Stalled
         "The server refuses the login of the operator."
         "Correct user and password in the connection's Secret, or `pg_hba.conf` on the server."

@@ -32,6 +32,7 @@ use super::{SCHEMA_BACKUP_FINALIZER, schema};
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.summary.reason"),
     printcolumn(name = "Size", type_ = "string", json_path = ".status.size"),
     printcolumn(name = "Completed", type_ = "date", json_path = ".status.completionTime"),
+    printcolumn(name = "Verified", type_ = "date", json_path = ".status.verifiedTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(
         name = "Schedule",
@@ -53,14 +54,21 @@ pub struct SchemaBackupSpec {
     /// The tenant to back up, in the same namespace.
     pub tenant_schema_ref: TenantSchemaRef,
 
-    /// How the backup is made. `Snapshot`: a consistent copy of structure and data in a schema beside the tenant's,
-    /// while the tenant works.
+    /// How the backup is made, while the tenant works. `Snapshot`: a consistent copy of structure and data in a schema beside the
+    /// tenant's. `Archive`: what `pg_dump` writes, in the `backupStore` of the `TenantDatabase`.
     ///
     /// Default: `Snapshot`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<BackupMethod>,
 
-    /// After how many days from its completion the backup is removed from the database.
+    /// How an archive is proved before the backup counts as complete. `Checksum`: it is read back, and its length and SHA-256 are
+    /// compared; where the operator has the identity it is also decrypted, and its table of contents read. `None`: it is not.
+    ///
+    /// Default: `Checksum`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+
+    /// After how many days from its completion the backup is removed.
     ///
     /// Default: never.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -91,6 +99,19 @@ pub enum BackupMethod {
     /// A copy in a schema beside the tenant's.
     #[default]
     Snapshot,
+    /// A dump in an object store.
+    Archive,
+}
+
+/// How an archive is proved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = super::schema::undescribed)]
+pub enum Verification {
+    /// It is not.
+    None,
+    /// It is read back and compared.
+    #[default]
+    Checksum,
 }
 
 /// What happens to a backup when its object is deleted.
@@ -143,7 +164,7 @@ pub struct SchemaBackupStatus {
     #[serde(default, deserialize_with = "schema::known_word", skip_serializing_if = "Option::is_none")]
     pub method: Option<BackupMethod>,
 
-    /// Where the backup is; of a snapshot the name of its schema.
+    /// Where the backup is: of a snapshot the name of its schema, of an archive its key in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub location: Option<String>,
@@ -181,6 +202,20 @@ pub struct SchemaBackupStatus {
     #[schemars(length(max = 128))]
     pub checksum: Option<String>,
 
+    /// The URL of the store that an archive is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub store: Option<String>,
+
+    /// When an archive was read back last and found whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_time: Option<Time>,
+
+    /// How it was verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub verified_how: Option<String>,
+
     /// When it will be removed; absent if never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expire_time: Option<Time>,
@@ -212,6 +247,12 @@ impl SchemaBackupSpec {
         self.method.unwrap_or_default()
     }
 
+    /// How an archive is proved.
+    #[must_use]
+    pub fn verification(&self) -> Verification {
+        self.verification.unwrap_or_default()
+    }
+
     /// What happens to the backup when its object is deleted.
     #[must_use]
     pub fn deletion_policy(&self) -> BackupDeletionPolicy {
@@ -219,13 +260,34 @@ impl SchemaBackupSpec {
     }
 }
 
+impl Verification {
+    /// The word as manifests have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Checksum => "Checksum",
+        }
+    }
+}
+
 impl BackupMethod {
+    /// Every method.
+    pub const ALL: [Self; 2] = [Self::Snapshot, Self::Archive];
+
     /// The word as manifests have it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Snapshot => "Snapshot",
+            Self::Archive => "Archive",
         }
+    }
+
+    /// The method of this word; none of another release's, or of one that no manifest asks for.
+    #[must_use]
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == word)
     }
 }
 

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::adoption::Adoptable;
 use super::backup_policy::BackupPolicy;
+use super::backup_store::BackupStore;
 use super::connection::{Connection, DirectConnection, seconds};
 use super::credentials::{Credentials, SecretNaming};
 pub use super::database_status::TenantDatabaseStatus;
@@ -133,6 +134,12 @@ pub struct TenantDatabaseSpec {
     /// Default: `{mode: Register}`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub institutions: Option<Institutions>,
+
+    /// The object store in which archives of tenants are kept (`method: Archive`).
+    ///
+    /// Default: none, so that nothing is archived.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_store: Option<BackupStore>,
 
     /// What tenants may ask for. Limits bind new and changed tenants. A running one is held within them and marked `OutsideLimits`;
     /// the quota that is in force stands in its `status.effective`.
@@ -319,6 +326,12 @@ pub struct TenantDefaults {
 }
 
 impl TenantDatabaseSpec {
+    /// How many connections the operator opens at most.
+    #[must_use]
+    pub fn max_connections(&self) -> usize {
+        self.connection.max_connections_or(if self.backup_store.is_some() { 6 } else { 4 })
+    }
+
     /// The owner role of a database that names none.
     pub const DEFAULT_OWNER_ROLE: &str = "edu_matrix_owner";
 

@@ -18,7 +18,10 @@ use super::{
     AccessCause, AccessWord, GrantWish, InstitutionSource, LoginLimits, NewCredential, ObjectKind, Owner, RowSecurity,
     ScheduledBackup, words::words,
 };
-use crate::api::{schema_backup::BackupMethod, transfer::ObjectName};
+use crate::api::{
+    schema_backup::{BackupMethod, Verification},
+    transfer::ObjectName,
+};
 
 /// From one list: the names of the functions, and the calls with their options.
 macro_rules! steps {
@@ -298,6 +301,9 @@ steps! {
         object_kind: ObjectKind,
         /// How it is made.
         method: BackupMethod,
+        /// How it is proved, if it is an archive.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verification: Option<Verification>,
         /// For how many days it is kept; for ever without.
         expire_after_days: Option<i32>,
         /// The schedule that asks, and which of its backups stay.
@@ -311,9 +317,12 @@ steps! {
     RequestPurge = "request_purge" {
         /// The backup.
         backup_id: Option<Uuid>,
-        /// The schema that holds it.
+        /// The schema or the archive that holds it.
         #[serde(skip)]
         location: Option<String>,
+        /// It is in a store, and not in the database.
+        #[serde(skip)]
+        is_archive: bool,
     }
     /// Gives up a backup that is not made yet.
     CancelBackup = "cancel_backup" {
@@ -465,11 +474,12 @@ mod tests {
                 object: owner(),
                 object_kind: ObjectKind::SchemaBackup,
                 method: BackupMethod::Snapshot,
+                verification: None,
                 expire_after_days: None,
                 scheduled: None,
                 schema_name: String::new(),
             },
-            Step::RequestPurge { backup_id: None, location: None },
+            Step::RequestPurge { backup_id: None, location: None, is_archive: false },
             Step::RecreateTenantSchema { schema_id: id, recreations: 0 },
             Step::CancelBackup { backup_id: id },
         ]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{ConfigChange, Purpose, Quota, Step, Withdrawal};
 use crate::{
-    api::transfer::ObjectName,
+    api::{schema_backup::BackupMethod, transfer::ObjectName},
     contract::{AccessCause, AccessWord},
 };
 
@@ -92,8 +92,12 @@ impl fmt::Display for Step {
                 f.write_str("take over the backup that an earlier object of this name asked for")
             }
             Self::RequestBackup { method, schema_name, scheduled, .. } => {
-                write!(f, "request a {} of schema {schema_name}", method.as_str())?;
+                let article = if *method == BackupMethod::Archive { "an" } else { "a" };
+                write!(f, "request {article} {} of schema {schema_name}", method.as_str())?;
                 scheduled.as_ref().map_or(Ok(()), |scheduled| write!(f, ", {scheduled}"))
+            }
+            Self::RequestPurge { location, is_archive: true, .. } => {
+                write!(f, "remove archive {} from its store", location.as_deref().unwrap_or("of the backup"))
             }
             Self::RequestPurge { location, .. } => {
                 write!(f, "remove schema {} in parts", location.as_deref().unwrap_or("of the backup"))

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use uuid::Uuid;
 
 use crate::{
-    api::{TAKE_OVER, TenantDatabase, tenant_database::Functions as Mode, tenant_schema::Place},
+    api::{TAKE_OVER, TenantDatabase, TenantDatabaseSpec, tenant_database::Functions as Mode, tenant_schema::Place},
     contract::DatabaseFacts,
     lane::{Endpoint, Lane, LaneParts, Seen},
     postgres::{Connection, Functions, Hold, Pool},
@@ -31,7 +31,15 @@ pub struct Opened {
     pub functions_version: String,
     /// True when this replica installed them now, with what was there before.
     pub installed: Option<Installed>,
-    /// How many jobs of a kind may run at once.
+    /// How many connections are for archives alone: a session and a program for each that is being made.
+fn archive_connections(spec: &TenantDatabaseSpec, job_slots: usize) -> usize {
+    if spec.backup_store.is_some() && spec.max_connections() >= FOR_ARCHIVES { 2 * job_slots } else { 0 }
+}
+
+/// With fewer connections there are none for archives.
+pub const FOR_ARCHIVES: usize = 5;
+
+/// How many jobs of a kind may run at once.
     pub job_slots: usize,
     /// By what it is known that the database is, or may be, an older state of itself.
     pub went_back: Option<String>,
@@ -69,7 +77,7 @@ pub async fn reach(
 ) -> Result<Reached, Closed> {
     let connecting = &database.spec.connection;
     let attempt = connection.attempt();
-    let pool = Pool::new(connection, connecting.max_connections())?;
+    let pool = Pool::new(connection, database.spec.max_connections())?;
     let functions = Functions::new(pool, metrics, connecting.statement_timeout());
     let facts = functions.database(&database.spec.owner_role()?).await?;
     fit(&facts, &attempt)?;
@@ -90,7 +98,7 @@ pub async fn open(
     let (host, port) = (connection.host(), connection.port());
     let (tls, ca_pem, client_authority) =
         (connection.tls, connection.ca_pem.clone(), connection.client_authority.clone());
-    let size = spec.connection.max_connections();
+    let size = spec.max_connections();
     let Reached { functions, facts } = reach(database, connection, metrics).await?;
     let place = Place { host, port: i32::from(port), database: facts.database_name.clone(), ..Place::default() };
     let status = database.status.as_ref();
@@ -126,7 +134,7 @@ pub async fn open(
     let hold = Hold { epoch: claim.epoch, installation_id: claim.installation_id };
     // One connection stays for the survey and the heartbeats, snapshots have theirs, the rest applies and removes.
     let job_slots = job_slots(size);
-    let apply_slots = size.saturating_sub(1 + job_slots);
+    let apply_slots = size.saturating_sub(1 + job_slots + archive_connections(spec, job_slots));
     let parts = LaneParts {
         database: name.clone(),
         endpoint: Endpoint::of(&place, tls, ca_pem.as_deref(), client_authority),

@@ -384,7 +384,7 @@ fn state(wanted: &access::Wanted, row: Option<&TenantRow>, applied: &Applied) ->
 fn last_backup(backup: &crate::contract::LastBackup) -> LastBackup {
     LastBackup {
         name: backup.object_name.clone().or_else(|| backup.location.clone()),
-        method: (backup.method == "Snapshot").then_some(crate::api::schema_backup::BackupMethod::Snapshot),
+        method: crate::api::schema_backup::BackupMethod::of(&backup.method),
         completion_time: backup.completed_at.map(whole_seconds),
         size_bytes: backup.size_bytes,
     }

@@ -1,0 +1,82 @@
+//! Where archives go: which object store, with which rights, and whom they are encrypted for.
+//!
+//! Only what is written in YAML; whether the store can be used is looked at where references are resolved.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+use super::connection::{CaSecretRef, SecretRef};
+use super::schema;
+
+/// The object store in which archives of tenants are kept.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStore {
+    /// Where: `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX`, `az://CONTAINER/PREFIX`, or `file:///FOLDER` below the operator's flag
+    /// `--file-store-root`. What is written there begins with the id of the installation, so that databases may share a store.
+    #[schemars(length(min = 6, max = 1024))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^(s3|gs|az)://[^/]+|^file:///')")
+            .message("url must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///FOLDER"),
+        validation = Rule::new("!self.contains('@') && !self.contains('?') && !self.contains('#')")
+            .message("url must have no credentials, query or fragment; credentials come from credentialsSecretRef"),
+        validation = Rule::new("!self.matches('(^|/)[.][.]?(/|$)')").message("url must not have . or .. as a part of its path")
+    )]
+    pub url: String,
+
+    /// The address of a server that speaks the protocol of the URL's scheme, such as `https://minio.example:9000`.
+    ///
+    /// Default: that of the cloud.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/@?#]+/?$')")
+        .message("endpoint must be http:// or https:// with a host and perhaps a port, and nothing else"))]
+    pub endpoint: Option<String>,
+
+    /// The Secret with the certificate of the authority to trust at the endpoint.
+    ///
+    /// Default: the authorities of the system.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<CaSecretRef>,
+
+    /// The Secret with the credentials. Its keys: for `s3` `accessKeyId`, `secretAccessKey` and perhaps `sessionToken` and `region`;
+    /// for `gs` `serviceAccountKey`; for `az` `accountName` with `accountKey` or `sasToken`.
+    ///
+    /// Default: the identity of the operator's pod (workload identity).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<SecretRef>,
+
+    /// Whom archives are encrypted for.
+    ///
+    /// Default: they are not encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
+
+    /// How fast one archive is written or read back at most, in MiB a second.
+    ///
+    /// Default: as fast as it goes.
+    #[serde(rename = "bandwidthMiBPerSecond", skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub bandwidth_mib_per_second: Option<i32>,
+}
+
+/// Whom archives are encrypted for, with [age](https://age-encryption.org).
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Encryption {
+    /// The public keys, `age1…`, as `age-keygen` prints them. Each of their identities can read the archives.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 10, max = 128)))]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("self.all(r, r.startsWith('age1'))")
+            .message("recipients must be public keys that begin with age1; a private key, AGE-SECRET-KEY-1, belongs in identitySecretRef")
+    )]
+    pub recipients: Vec<String>,
+
+    /// The Secret with an identity of one of them, in the key `identity`, so that archives are read to their end when they are
+    /// verified. Without it only their length and SHA-256 are compared; it may be kept elsewhere.
+    ///
+    /// Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity_secret_ref: Option<SecretRef>,
+}

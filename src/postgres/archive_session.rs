@@ -1,0 +1,110 @@
+//! What of a tenant's session an archive needs: its tables stand still from before the snapshot that a program then dumps by, and are
+//! counted and hashed in the same one.
+//!
+//! A table that is rewritten or emptied between the begin of a snapshot and the first look at it shows no rows in that snapshot. So the
+//! tables are locked first, as readers lock them, and the snapshot begins after that; if it knows others than those that were
+//! locked, all is done again.
+
+use serde_json::Value;
+use tokio_postgres::types::Type;
+
+use super::{error::Error, tenant_session::TenantSession};
+
+const BEGIN: &str = include_str!("../../sql/call/archive_session.sql");
+const TABLES: &str = include_str!("../../sql/call/archive_tables.sql");
+const SNAPSHOT: &str = include_str!("../../sql/call/archive_snapshot.sql");
+const FACTS: &str = include_str!("../../sql/call/archive_facts.sql");
+
+const ROLLBACK: &str = include_str!("../../sql/call/rollback.sql");
+
+/// What the attempts are called in messages.
+const NAME: &str = "archive";
+
+/// How often the tables may be others than those that were locked.
+const ROUNDS: usize = 5;
+
+/// A table that is archived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedTable {
+    /// Its `pg_class.oid`.
+    pub oid: i64,
+    /// Its name, without the schema.
+    pub name: String,
+    lock: String,
+    content: String,
+}
+
+/// The tables of a schema, standing still in one snapshot.
+pub struct Held {
+    /// The snapshot, by which a program can look at the same.
+    pub snapshot: String,
+    /// The tables.
+    pub tables: Vec<ArchivedTable>,
+}
+
+/// What a table holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Content {
+    /// Its rows.
+    pub rows: i64,
+    /// A sum over their hashes, which does not depend on their order.
+    pub hash: String,
+}
+
+impl TenantSession {
+    /// Locks the tables of the schema as a reader does, and begins the snapshot that counts for all of them. They are held until the
+    /// session ends.
+    pub async fn hold_tables(&self, schema_oid: i64) -> Result<Held, Error> {
+        for _ in 0..ROUNDS {
+            let tables = self.tables(schema_oid).await?;
+            // One batch, since each would be a trip to the server; what it takes no snapshot for comes first.
+            let locks = tables.iter().map(|table| table.lock.as_str());
+            let batch: Vec<_> = std::iter::once(BEGIN.trim_end().trim_end_matches(';')).chain(locks).collect();
+            self.client.batch_execute(&batch.join(";\n")).await.map_err(|error| Error::from_call(NAME, &error))?;
+            let row = self.client.query_typed(SNAPSHOT, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
+            let snapshot = row.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)?;
+            if self.tables(schema_oid).await? == tables {
+                return Ok(Held { snapshot, tables });
+            }
+            self.client.batch_execute(ROLLBACK).await.map_err(|error| Error::from_call(NAME, &error))?;
+        }
+        let message = "tables of the tenant come and go all the time, so that they cannot be archived as they are at one moment".to_owned();
+        Err(Error::Refused { call: NAME, message, may_pass: true })
+    }
+
+    /// Counts and hashes the rows of a table that is held.
+    pub async fn content(&self, table: &ArchivedTable) -> Result<Content, Error> {
+        let rows = self.client.query_typed(&table.content, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
+        let read = || {
+            let row = rows.first()?;
+            Some(Content { rows: row.try_get(0).ok()?, hash: row.try_get(1).ok()? })
+        };
+        read().ok_or_else(unread)
+    }
+
+    /// What else is to be known of the schema: sequences, rights, row security, extensions, references.
+    pub async fn facts(&self, schema_oid: i64) -> Result<Value, Error> {
+        let rows = self.client.query_typed(FACTS, &[(&schema_oid, Type::INT8)]).await;
+        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
+        rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)
+    }
+
+    async fn tables(&self, schema_oid: i64) -> Result<Vec<ArchivedTable>, Error> {
+        let rows = self.client.query_typed(TABLES, &[(&schema_oid, Type::INT8)]).await;
+        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
+        let read = |row: &tokio_postgres::Row| {
+            Some(ArchivedTable {
+                oid: row.try_get(0).ok()?,
+                name: row.try_get(1).ok()?,
+                lock: row.try_get(2).ok()?,
+                content: row.try_get(3).ok()?,
+            })
+        };
+        rows.iter().map(read).collect::<Option<_>>().ok_or_else(unread)
+    }
+}
+
+/// The server answered in another form than its functions of this release have.
+fn unread() -> Error {
+    Error::Refused { call: NAME, message: "the server's answer has another form than expected".to_owned(), may_pass: false }
+}
