@@ -112,9 +112,9 @@ pub struct BackupRow {
     pub schema_id: Uuid,
     /// The tenant's schema when it was made.
     pub schema_name: String,
-    /// `Snapshot` or `SetAside`.
+    /// `Snapshot`, `SetAside` or `Archive`.
     pub method: String,
-    /// The schema that holds it.
+    /// The schema that holds it; of an archive the key of its file in the store.
     pub location: Option<String>,
     /// `requested`, `running`, `complete`, `failed`, `cancelled`, `purging`, `purged`.
     pub state: BackupState,
@@ -136,4 +136,25 @@ pub struct BackupRow {
     pub error: Option<String>,
     /// The SchemaBackup that it is of.
     pub object: Option<Owner>,
+    /// The URL of the store that an archive was written into; former functions do not tell.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// Of an archive's file, in hexadecimal digits.
+    #[serde(default)]
+    pub artefact_sha256: Option<String>,
+    /// Of an archive's manifest in the store, in hexadecimal digits.
+    #[serde(default)]
+    pub manifest_sha256: Option<String>,
+    /// Which verification was asked for: `None` or `Checksum`.
+    #[serde(default)]
+    pub verification: Option<String>,
+    /// When its file was read again and compared.
+    #[serde(default)]
+    pub verified_at: Option<Timestamp>,
+    /// How.
+    #[serde(default)]
+    pub verified_how: Option<String>,
+    /// The catalogue has given it up, and its store lets nothing be deleted.
+    #[serde(default)]
+    pub kept_by_store: bool,
 }
