@@ -39,7 +39,9 @@ BEGIN
           AND (b.state = 'complete' OR b.state = 'purged' AND b.expires_at <= b.purged_at)
         ORDER BY b.completed_at DESC LIMIT 1;
     END IF;
-    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = backup.id
+    -- What a failed or cancelled archive left in the store says nothing of the backup when it is removed.
+    SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j
+    WHERE j.backup_id = backup.id AND (j.kind <> 'remove_archive' OR backup.state NOT IN ('failed', 'cancelled'))
     ORDER BY j.requested_at DESC, j.id LIMIT 1;
     RETURN jsonb_build_object(
         'backup', CASE WHEN backup.id IS NOT NULL THEN edu_matrix_hub_schema._backup_row(backup) END,
@@ -61,6 +63,9 @@ AS $function$
         'started_at', backup.started_at, 'completed_at', backup.completed_at,
         'size_bytes', backup.size_bytes, 'table_count', backup.table_count, 'row_count', backup.row_count,
         'checksum', backup.checksum, 'expires_at', backup.expires_at, 'error', backup.error,
+        'store', backup.store, 'artefact_sha256', backup.artefact_sha256, 'manifest_sha256', backup.manifest_sha256,
+        'verification', backup.verification, 'verified_at', backup.verified_at, 'verified_how', backup.verified_how,
+        'kept_by_store', backup.kept_by_store,
         'object', CASE WHEN backup.object_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
             'cluster', backup.object_cluster, 'namespace', backup.object_namespace, 'name', backup.object_name,
             'uid', backup.object_uid) END)

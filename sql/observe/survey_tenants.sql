@@ -451,7 +451,8 @@ BEGIN
         WHERE j.id IN (
             SELECT old.id
             FROM edu_matrix_hub_schema.schema_jobs AS old
-            WHERE (old.state = 'done' OR old.kind = 'snapshot' AND old.state IN ('failed', 'cancelled'))
+            WHERE (old.state = 'done'
+                   OR old.kind IN ('snapshot', 'archive') AND old.state IN ('failed', 'cancelled'))
               AND old.finished_at < now() - interval '7 days'
               AND EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS newer
                           WHERE newer.schema_id = old.schema_id AND newer.started_at > old.started_at)
@@ -463,6 +464,8 @@ BEGIN
             WHERE old.schedule IS NOT NULL AND old.state IN ('purged', 'failed', 'cancelled')
               AND old.updated_at < now() - keep_for
               AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.backup_id = old.id)
+              AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.archive_uploads AS u
+                              WHERE u.backup_id = old.id AND u.ended_at IS NULL)
             LIMIT 5000);
     END IF;
 END

@@ -10,4 +10,7 @@ CREATE TABLE IF NOT EXISTS edu_matrix_hub_schema.tenant_sessions (
 -- Those that were not closed (see _end_left_tenant_sessions).
 CREATE INDEX IF NOT EXISTS tenant_sessions_open_until
     ON edu_matrix_hub_schema.tenant_sessions (open_until) WHERE closed_at IS NULL;
+-- What it is for: work, or a backup, for which a tenant that is suspended lets the operator in as well.
+ALTER TABLE edu_matrix_hub_schema.tenant_sessions
+    ADD COLUMN IF NOT EXISTS purpose text NOT NULL DEFAULT 'work' CHECK (purpose IN ('work', 'backup'));
 ALTER TABLE edu_matrix_hub_schema.tenant_sessions ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

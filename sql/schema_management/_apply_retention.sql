@@ -4,7 +4,8 @@
 --
 -- The retention is that of this backup, as the tenant had it when it was asked for; a change of it removes nothing by
 -- itself. This one stays, whatever moments a clock that was wrong gave to the others, and one that is of the future
--- takes no place. What no schedule asked for is not looked at.
+-- takes no place. Snapshots and archives count as one. What no
+-- schedule asked for is not looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._apply_retention(backup_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -25,7 +26,8 @@ BEGIN
         SELECT array_agg(b.id ORDER BY b.completed_at, b.id) AS ids,
                array_agg(b.completed_at ORDER BY b.completed_at, b.id) AS moments
         FROM edu_matrix_hub_schema.schema_backups AS b
-        WHERE b.schema_id = made.schema_id AND b.schedule IS NOT NULL AND b.method = 'Snapshot' AND b.state = 'complete'
+        WHERE b.schema_id = made.schema_id AND b.schedule IS NOT NULL AND b.method IN ('Snapshot', 'Archive')
+          AND b.state = 'complete'
           AND (b.completed_at <= clock_timestamp() OR b.id = made.id)
     ), changed AS (
         UPDATE edu_matrix_hub_schema.schema_backups AS b
@@ -44,7 +46,8 @@ BEGIN
     -- A removal that only waits for this very snapshot would still come.
     UPDATE edu_matrix_hub_schema.schema_jobs AS j
     SET state = 'cancelled', finished_at = clock_timestamp()
-    WHERE j.backup_id = ANY (taken_back) AND j.kind = 'purge' AND j.state = 'requested' AND j.requested_by = 'expiry';
+    WHERE j.backup_id = ANY (taken_back) AND j.kind IN ('purge', 'remove_archive') AND j.state = 'requested'
+      AND j.requested_by = 'expiry';
     IF expired IS NOT NULL THEN
         PERFORM edu_matrix_hub_schema._log(made.schema_id, 'retention', 'success', made.requested_by, started,
             format('let %s older backups of schema "%s" expire', jsonb_array_length(expired), made.schema_name),

@@ -4,10 +4,14 @@
 -- these only the sessions in this database end. Foreign roles that a user made members of the
 -- tenant's roles are left alone: they are not ours, and what they may do ends with the grants.
 --
+-- `spared` is a login that is left alone: that of a backup which the operator makes of a tenant that is suspended.
+--
 -- Returns {closed: [login...], ended: n, not_ended: [{pid, role}...], shared_with: [database...]}. Ending sessions
 -- takes effect at once, also if the transaction is rolled back; a login that comes in between this and the commit is
 -- found by the next call, by _end_suspended_sessions or by _end_late_sessions.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid) RETURNS jsonb
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._close_tenant_logins(uuid);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._close_tenant_logins(schema_id uuid, spared text DEFAULT NULL)
+RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
@@ -22,6 +26,7 @@ BEGIN
     shares := edu_matrix_hub_schema._other_databases(own);
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t SET shared_with = shares, reported = NULL
     WHERE t.id = schema_id AND t.shared_with <> shares;
+    own := array_remove(own, spared);
     SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}') INTO open_logins
     FROM pg_roles AS r
     WHERE r.rolcanlogin AND r.rolname = ANY (own);
@@ -42,7 +47,18 @@ BEGIN
                                  'shared_with', shares);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._close_tenant_logins(uuid, text) FROM PUBLIC;
+
+-- The tenant's run login while a session of the operator's is open for a backup (see open_tenant_session), else null.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._backup_login(tenant edu_matrix_hub_schema.tenant_schemas) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+    SELECT edu_matrix_hub_schema._run_name(tenant)
+    FROM edu_matrix_hub_schema.tenant_sessions AS s
+    WHERE s.schema_id = tenant.id AND s.purpose = 'backup' AND s.closed_at IS NULL AND s.open_until > clock_timestamp()
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._backup_login(edu_matrix_hub_schema.tenant_schemas) FROM PUBLIC;
 
 -- The identifier of this database, which a copy of it does not have.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._this_database() RETURNS oid

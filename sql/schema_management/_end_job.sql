@@ -7,8 +7,9 @@
 --             may be this very snapshot that fills the disk
 --
 -- `attempt` counts only what a worker did not end, or ended without an answer of the server's (`counted`): five such
--- attempts probably take their session down. A snapshot that fails for good makes its catalogue row failed; a removal
--- that fails leaves its row as it is, since what it holds is still there.
+-- attempts probably take their session down. A snapshot or an archive that fails for good makes its catalogue row
+-- failed, and what it left in a store is removed; a removal that fails leaves its row as it is, since what it holds is
+-- still there.
 --
 -- Returns false, and changes nothing, when the job is not open any more. The sandbox goes with the attempt.
 DROP FUNCTION IF EXISTS edu_matrix_hub_schema._end_job(uuid, text, text, boolean);
@@ -21,6 +22,7 @@ AS $function$
 DECLARE
     again CONSTANT boolean := outcome IN ('retry', 'stuck', 'no_space');
     job   edu_matrix_hub_schema.schema_jobs;
+    makes boolean;
     pause interval;
 BEGIN
     SELECT * INTO job FROM edu_matrix_hub_schema.schema_jobs AS j
@@ -28,6 +30,7 @@ BEGIN
     IF job.id IS NULL THEN
         RETURN false;
     END IF;
+    makes := job.kind IN ('snapshot', 'archive');
     pause := CASE outcome
         WHEN 'no_space' THEN greatest(interval '1 min', (clock_timestamp() - job.requested_at) / 10)
         ELSE least(interval '5 s' * 2 ^ least(job.failures, 10),
@@ -44,11 +47,14 @@ BEGIN
     WHERE j.id = job.id;
     -- What it means for the backup that it makes or removes. A backup that it only reads stays as it is.
     UPDATE edu_matrix_hub_schema.schema_backups AS b
-    SET state = CASE WHEN job.kind <> 'snapshot' THEN b.state WHEN outcome = 'failed' THEN 'failed'
+    SET state = CASE WHEN NOT makes THEN b.state WHEN outcome = 'failed' THEN 'failed'
                      WHEN again THEN 'requested' ELSE b.state END,
         error = _end_job.error, updated_at = clock_timestamp()
     WHERE b.id = job.backup_id AND b.state IN ('requested', 'running', 'complete', 'purging')
-      AND (job.kind = 'snapshot' OR job.kind = 'purge' AND b.error IS DISTINCT FROM _end_job.error);
+      AND (makes OR job.kind IN ('purge', 'remove_archive') AND b.error IS DISTINCT FROM _end_job.error);
+    IF job.kind = 'archive' AND outcome = 'failed' THEN
+        PERFORM edu_matrix_hub_schema._queue_left_uploads(job.backup_id);
+    END IF;
     PERFORM edu_matrix_hub_schema._close_sandbox(job.sandbox);
     RETURN true;
 END

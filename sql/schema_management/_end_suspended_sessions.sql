@@ -36,6 +36,7 @@ BEGIN
                                       || t.login_oids) AS own (name, oid)
         JOIN connected AS c ON c.oid = own.oid AND c.name = own.name
         WHERE t.access = 'Suspended' AND t.status <> 'dropped'
+          AND own.name IS DISTINCT FROM edu_matrix_hub_schema._backup_login(t)
           -- Elsewhere it is another database's users.
           AND (c.is_here OR t.shared_with = '{}')
         GROUP BY t.id
@@ -46,7 +47,8 @@ BEGIN
             SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = tenant_id;
             -- It may have been opened meanwhile.
             CONTINUE WHEN tenant.access <> 'Suspended' OR tenant.status = 'dropped';
-            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant_id);
+            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant_id,
+                                                                      edu_matrix_hub_schema._backup_login(tenant));
             CONTINUE WHEN (sessions ->> 'ended')::integer = 0;
             tenants := tenants + 1;
             PERFORM edu_matrix_hub_schema._log_ended_sessions(tenant_id, started,

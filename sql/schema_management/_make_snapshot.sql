@@ -31,7 +31,6 @@ DECLARE
     tables     jsonb;
     wanted     bigint;
     budget     CONSTANT bigint := edu_matrix_hub_schema._lock_budget();
-    unreadable record;
     copying    text;
     sequences  text;
     copy       record;
@@ -42,36 +41,18 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = schema_id;
     namespace := edu_matrix_hub_schema._require_schema(tenant);
-    SELECT r.oid INTO reader FROM pg_roles AS r WHERE r.oid = tenant.owner_role_oid AND r.rolname = tenant.owner_role;
-    IF reader IS NULL OR NOT has_schema_privilege(reader, namespace, 'USAGE') THEN
-        PERFORM edu_matrix_hub_schema._refuse('insufficient_privilege',
-            format('its owner role "%s" is missing or may not use the schema; repair the tenant first',
-                   tenant.owner_role));
-    END IF;
+    reader := edu_matrix_hub_schema._require_reader(tenant, namespace);
 
     SELECT coalesce(jsonb_agg(to_jsonb(t) - 'pages' ORDER BY t.relation), '[]'), coalesce(sum(t.locks), 0)::bigint
            + (SELECT count(*) FROM pg_class AS c WHERE c.relnamespace = namespace AND c.relkind = 'S')
     INTO tables, wanted
     FROM edu_matrix_hub_schema._snapshot_tables(namespace, reader) AS t;
-    SELECT count(*) AS total,
-           (array_agg(t.value ->> 'name'))[:50] AS names, (array_agg(t.value ->> 'statement'))[:50] AS statements,
-           (array_agg(format('%s (%s; %s)', t.value ->> 'name', t.value ->> 'problem',
-                             t.value ->> 'statement')))[:10] AS lines
-    INTO unreadable
-    FROM jsonb_array_elements(tables) AS t (value)
-    WHERE t.value ->> 'problem' IS NOT NULL;
-    IF unreadable.total > 0 THEN
-        PERFORM edu_matrix_hub_schema._refuse('unreadable_tables',
-            format('role "%s" cannot read %s of its tables whole: %s%s', tenant.owner_role, unreadable.total,
-                   array_to_string(unreadable.lines, ', '), CASE WHEN unreadable.total > 10 THEN ', ...' ELSE '' END),
-            jsonb_build_object('tables', unreadable.names, 'statements', unreadable.statements,
-                               'table_count', unreadable.total));
-    END IF;
+    PERFORM edu_matrix_hub_schema._refuse_unreadable(tenant, tables);
     IF wanted > budget THEN
         PERFORM edu_matrix_hub_schema._refuse('too_many_tables',
             format('its %s tables take %s locks at once and a snapshot may take %s (half of max_locks_per_transaction '
                    '* (max_connections + max_prepared_transactions)); '
-                   'raise max_locks_per_transaction to %s, or wait for method Archive, which has no such limit',
+                   'raise max_locks_per_transaction to %s, or use method Archive, which needs fewer',
                    jsonb_array_length(tables), wanted, budget,
                    ceil(2.2 * wanted / (current_setting('max_connections')::numeric
                                         + current_setting('max_prepared_transactions')::numeric))),
@@ -161,6 +142,54 @@ BEGIN
 END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._make_snapshot(uuid, text) FROM PUBLIC;
+
+-- The role that reads a tenant's tables for a backup, which is its owner role. Refuses when that may not use the schema.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_reader(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                                 namespace oid) RETURNS oid
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    reader CONSTANT oid := (SELECT r.oid FROM pg_roles AS r
+                            WHERE r.oid = tenant.owner_role_oid AND r.rolname = tenant.owner_role);
+BEGIN
+    IF reader IS NULL OR NOT has_schema_privilege(reader, namespace, 'USAGE') THEN
+        PERFORM edu_matrix_hub_schema._refuse('insufficient_privilege',
+            format('its owner role "%s" is missing or may not use the schema; repair the tenant first',
+                   tenant.owner_role));
+    END IF;
+    RETURN reader;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._require_reader(edu_matrix_hub_schema.tenant_schemas, oid) FROM PUBLIC;
+
+-- Refuses when the owner role cannot read one of these tables whole, of which _snapshot_tables says so.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._refuse_unreadable(tenant edu_matrix_hub_schema.tenant_schemas,
+                                                                    tables jsonb) RETURNS void
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+AS $function$
+DECLARE
+    unreadable record;
+BEGIN
+    SELECT count(*) AS total,
+           (array_agg(t.value ->> 'name'))[:50] AS names, (array_agg(t.value ->> 'statement'))[:50] AS statements,
+           (array_agg(format('%s (%s; %s)', t.value ->> 'name', t.value ->> 'problem',
+                             t.value ->> 'statement')))[:10] AS lines
+    INTO unreadable
+    FROM jsonb_array_elements(tables) AS t (value)
+    WHERE t.value ->> 'problem' IS NOT NULL;
+    IF unreadable.total > 0 THEN
+        PERFORM edu_matrix_hub_schema._refuse('unreadable_tables',
+            format('role "%s" cannot read %s of its tables whole: %s%s', tenant.owner_role, unreadable.total,
+                   array_to_string(unreadable.lines, ', '), CASE WHEN unreadable.total > 10 THEN ', ...' ELSE '' END),
+            jsonb_build_object('tables', unreadable.names, 'statements', unreadable.statements,
+                               'table_count', unreadable.total));
+    END IF;
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._refuse_unreadable(edu_matrix_hub_schema.tenant_schemas, jsonb)
+    FROM PUBLIC;
 
 -- Waits for every lock that reading the definitions of a schema takes, except on the tables that are copied: the tables
 -- below views, rules and SQL-standard functions, and, from PostgreSQL 17 on, what has a default or a policy. What is

@@ -15,6 +15,7 @@ BEGIN
             OR row_security_active('edu_matrix_hub_schema.tenant_schemas'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_adoptions'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_backups'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.archive_uploads'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_jobs'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_operations'::regclass)
             OR row_security_active('edu_matrix_hub_schema.role_keepers'::regclass)

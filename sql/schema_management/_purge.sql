@@ -33,6 +33,12 @@ BEGIN
         WHERE b.id = _purge.backup_id FOR NO KEY UPDATE;
         IF backup.id IS NULL THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
+        ELSIF backup.method = 'Archive' THEN
+            PERFORM edu_matrix_hub_schema._refuse('not_found',
+                format('it is an archive in an object store, which only the operator reaches; to have it removed, '
+                       'delete its SchemaBackup, or run as the operator''s login: '
+                       'SELECT edu_matrix_hub_schema.request_purge(%L)',
+                       jsonb_build_object('backup_id', backup.id)));
         ELSIF backup.method = 'SetAside'
               AND NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true) THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'it is just being restored');

@@ -39,7 +39,8 @@ BEGIN
                 SELECT coalesce(array_agg(DISTINCT j.schema_id), '{}') INTO recent
                 FROM edu_matrix_hub_schema.schema_jobs AS j
                 JOIN edu_matrix_hub_schema.schema_backups AS b ON b.id = j.backup_id
-                WHERE j.kind = 'purge' AND j.requested_by = 'expiry' AND j.requested_at > now() - interval '1 hour'
+                WHERE j.kind IN ('purge', 'remove_archive') AND j.requested_by = 'expiry'
+                  AND j.requested_at > now() - interval '1 hour'
                   AND b.expires_at <= j.requested_at
                   AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
                                   WHERE t.id = j.schema_id AND t.status <> 'dropped');
@@ -57,6 +58,14 @@ BEGIN
             queued := queued + 1;
         END IF;
     END LOOP;
+    -- What archives left in the store that failed or were cancelled, and the removal of it did not come to its end.
+    PERFORM edu_matrix_hub_schema._queue_left_uploads(u.backup_id)
+    FROM (SELECT DISTINCT l.backup_id FROM edu_matrix_hub_schema.archive_uploads AS l WHERE l.ended_at IS NULL) AS u
+    JOIN edu_matrix_hub_schema.schema_backups AS b ON b.id = u.backup_id AND b.state IN ('failed', 'cancelled')
+    WHERE NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                      WHERE j.backup_id = b.id AND j.kind = 'remove_archive'
+                        AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))
+    LIMIT 500;
     FOR orphan IN
         SELECT n.nspname
         FROM pg_namespace AS n
@@ -87,7 +96,8 @@ AS $function$
         SELECT b.id, b.schema_id, b.expires_at,
                b.state = 'purging'
                OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed') AS is_begun,
+                          WHERE j.backup_id = b.id AND j.kind IN ('purge', 'remove_archive')
+                            AND j.state = 'failed') AS is_begun,
                NOT EXISTS (SELECT FROM edu_matrix_hub_schema.tenant_schemas AS t
                            WHERE t.id = b.schema_id AND t.status <> 'dropped') AS is_last,
                coalesce(i.confirmed_until >= greatest(b.expires_at, i.quiet_since, i.expiry_stopped_at), false)
@@ -100,11 +110,12 @@ AS $function$
           AND (b.expires_at < at
                OR (b.state = 'purging' AND b.updated_at < now() - interval '1 hour')
                OR EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                          WHERE j.backup_id = b.id AND j.kind = 'purge' AND j.state = 'failed'
+                          WHERE j.backup_id = b.id AND j.kind IN ('purge', 'remove_archive')
+                            AND j.state = 'failed'
                             -- A retention may have taken the expiry back since.
                             AND (j.requested_by <> 'expiry' OR b.expires_at IS NOT NULL)))
           AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
-                          WHERE j.backup_id = b.id AND j.kind = 'purge'
+                          WHERE j.backup_id = b.id AND j.kind IN ('purge', 'remove_archive')
                             AND (j.state IN ('requested', 'running') OR j.finished_at > now() - interval '1 hour'))
     )
     SELECT d.id, d.schema_id, d.expires_at, d.is_begun, d.is_last, d.is_confirmed,

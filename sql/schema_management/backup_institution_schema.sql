@@ -32,7 +32,7 @@ BEGIN
         INSERT INTO edu_matrix_hub_schema.schema_backups (id, schema_id, institution_id, schema_name, method,
                                                           requested_by, started_at)
         VALUES (backup, tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', session_user, started);
-        PERFORM edu_matrix_hub_schema._record_snapshot(backup, facts);
+        PERFORM edu_matrix_hub_schema._record_backup(backup, facts);
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
         WHEN query_canceled OR OTHERS THEN
@@ -52,27 +52,32 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema.backup_institution_schema(uuid) FROM PUBLIC;
 
--- Writes into the catalogue that a snapshot is complete and what _make_snapshot found.
-CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._record_snapshot(backup_id uuid, facts jsonb) RETURNS void
+-- Writes into the catalogue that a backup is complete, and what _make_snapshot found or record_archive() was told.
+DROP FUNCTION IF EXISTS edu_matrix_hub_schema._record_snapshot(uuid, jsonb);
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._record_backup(backup_id uuid, facts jsonb) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
 AS $function$
 BEGIN
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = 'complete', location = facts ->> 'location',
-        location_oid = to_regnamespace(quote_ident(facts ->> 'location')), manifest = facts -> 'manifest',
+        location_oid = CASE WHEN b.method <> 'Archive' THEN to_regnamespace(quote_ident(facts ->> 'location')) END,
+        manifest = coalesce(nullif(facts -> 'manifest', 'null'), '{}'),
         size_bytes = (facts ->> 'size_bytes')::bigint,
         table_count = (facts ->> 'table_count')::integer, row_count = (facts ->> 'row_count')::bigint,
-        checksum = facts ->> 'checksum',
+        checksum = facts ->> 'checksum', store = facts ->> 'store',
+        artefact_sha256 = facts ->> 'artefact_sha256', manifest_sha256 = facts ->> 'manifest_sha256',
+        verified_how = facts ->> 'verified_how',
+        verified_at = CASE WHEN facts ->> 'verified_how' IS NOT NULL THEN clock_timestamp() END,
         error = NULL, completed_at = clock_timestamp(), expires_at = clock_timestamp()
             + make_interval(days => b.expire_after_days),
         updated_at = clock_timestamp()
-    WHERE b.id = _record_snapshot.backup_id;
+    WHERE b.id = _record_backup.backup_id;
     UPDATE edu_matrix_hub_schema.tenant_schemas AS t
     SET last_backup = clock_timestamp(), updated_at = clock_timestamp()
     FROM edu_matrix_hub_schema.schema_backups AS b
-    WHERE b.id = _record_snapshot.backup_id AND t.id = b.schema_id;
-    PERFORM edu_matrix_hub_schema._apply_retention(_record_snapshot.backup_id);
+    WHERE b.id = _record_backup.backup_id AND t.id = b.schema_id;
+    PERFORM edu_matrix_hub_schema._apply_retention(_record_backup.backup_id);
 END
 $function$;
-REVOKE ALL ON FUNCTION edu_matrix_hub_schema._record_snapshot(uuid, jsonb) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema._record_backup(uuid, jsonb) FROM PUBLIC;

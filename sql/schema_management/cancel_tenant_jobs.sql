@@ -1,6 +1,6 @@
--- Gives up all jobs that end with their tenant, before it is dropped: the snapshots that are not complete, and what
--- is about the tenant itself. `unchanged` when there are none. A job that runs goes on holding the tenant's structure
--- lock until its session hears of it, and setting aside is `busy` until then.
+-- Gives up all jobs that end with their tenant, before it is dropped: the snapshots and archives that are not complete,
+-- and what is about the tenant itself. `unchanged` when there are none. A snapshot that runs goes on holding the
+-- tenant's structure lock until its session hears of it, and setting aside is `busy` until then.
 --
 -- options: {schema_id, requested_by?}.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.cancel_tenant_jobs(options jsonb) RETURNS jsonb

@@ -5,8 +5,8 @@
 -- older epoch, or one not heard of for 60 s; the worker that still works on it finds its attempt gone when it wants
 -- to record the end, and all of it is undone.
 --
--- Nothing is purged while two operators want the lane, nor while the database is kept quiet; then what was asked for
--- up to a moment goes that a person confirmed after that began.
+-- Nothing is purged, and nothing of an archive removed, while two operators want the lane, nor while the database is
+-- kept quiet; then what was asked for up to a moment goes that a person confirmed after that began.
 --
 -- options: {holder, kinds?: [text...], max_running?}. An operator names the kinds that it knows, so that a job of a
 -- newer release waits for that. `max_running` bounds each class of them by itself (see _job_kinds): a tenant's code can
@@ -57,7 +57,8 @@ BEGIN
         FROM edu_matrix_hub_schema.schema_jobs AS j
         WHERE j.state IN ('requested', 'running')
           AND j.kind = ANY (kinds)
-          AND (j.kind <> 'purge' OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
+          AND (j.kind NOT IN ('purge', 'remove_archive')
+               OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
           AND CASE j.state
               WHEN 'running' THEN
                   j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'
@@ -92,7 +93,7 @@ BEGIN
     WHERE j.id = job.id;
     UPDATE edu_matrix_hub_schema.schema_backups AS b
     SET state = 'running', started_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE b.id = job.backup_id AND b.state = 'requested' AND job.kind = 'snapshot';
+    WHERE b.id = job.backup_id AND b.state = 'requested' AND job.kind IN ('snapshot', 'archive');
     SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t WHERE t.id = job.schema_id;
     -- The one that asked may be the tenant's own.
     wake := (

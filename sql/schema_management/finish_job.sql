@@ -17,6 +17,7 @@ DECLARE
     job     edu_matrix_hub_schema.schema_jobs;
     state   CONSTANT text := outcome ->> 'sqlstate';
     counted CONSTANT boolean := coalesce(left(outcome ->> 'sqlstate', 2) = '08', true);
+    removes boolean;
     again   boolean;
 BEGIN
     refused := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
@@ -31,16 +32,19 @@ BEGIN
         RETURN edu_matrix_hub_schema._result('unchanged', format('job %s is %s', job_id, job.state), job.schema_id,
                                              jsonb_build_object('state', job.state));
     END IF;
+    removes := job.kind IN ('purge', 'remove_archive');
     again := CASE WHEN counted THEN coalesce((outcome ->> 'retry')::boolean, false) AND job.attempt < 5
                   ELSE edu_matrix_hub_schema._may_pass(state)
                        AND job.requested_at > clock_timestamp() - interval '1 day' END
-             OR job.kind = 'purge';
+             OR removes;
     PERFORM edu_matrix_hub_schema._end_job(job.id,
         CASE WHEN NOT again THEN 'failed' WHEN state = '53100' THEN 'no_space'
-             WHEN job.kind = 'purge' AND NOT counted AND NOT edu_matrix_hub_schema._may_pass(state) THEN 'stuck'
+             WHEN removes AND NOT counted AND NOT edu_matrix_hub_schema._may_pass(state) THEN 'stuck'
              ELSE 'retry' END,
         outcome ->> 'message', counted);
-    PERFORM edu_matrix_hub_schema._log(job.schema_id, CASE job.kind WHEN 'snapshot' THEN 'backup' ELSE job.kind END,
+    PERFORM edu_matrix_hub_schema._log(job.schema_id,
+                                       CASE WHEN removes THEN 'purge' WHEN job.kind IN ('snapshot', 'archive')
+                                            THEN 'backup' ELSE job.kind END,
                                        'error', job.requested_by, started,
                                        format('%s job %s, attempt %s', job.kind, job.id, job.attempt),
                                        jsonb_strip_nulls(jsonb_build_object('backup_id', job.backup_id,

@@ -6,10 +6,13 @@
 -- sessions end, which answers `partial` (commit, and call again); and what only a session of the login can undo, its
 -- prepared transactions and a default that no function can take back (see _keeps_defaults), comes as `before` in the
 -- detail. Then the operator logs in, runs these statements one by one, and calls again with another password: nothing
--- else runs in such a session. Without `before` the login has the defaults that it is given here, one connection, and a
--- password that ends by the server's clock. It is closed by close_tenant_session().
+-- else runs in such a session. Without `before` the login has the defaults that it is given here, as many connections
+-- as are asked for, and a password that ends by the server's clock. It is closed by close_tenant_session(). For a
+-- backup the login of a tenant that is suspended is opened as well: it reads what nobody else does, and its session is
+-- not ended with those of the tenant.
 --
--- options: {schema_id, verifier, seconds, requested_by?}. detail: {login, owner_role, schema_oid, group, seconds,
+-- options: {schema_id, verifier, seconds, connections?: 1 or 2, purpose?: "work" or "backup", requested_by?}. Without
+-- them it is one connection, for work. detail: {login, owner_role, schema_oid, group, seconds,
 -- before: [statement...]}; `group` is what all logins are members of, for the rules that let them in.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.open_tenant_session(epoch bigint, installation_id uuid, options jsonb)
 RETURNS jsonb
@@ -23,6 +26,8 @@ DECLARE
     verifier     CONSTANT text := substring(options ->> 'verifier' FROM
         '^SCRAM-SHA-256[$][0-9]+:[A-Za-z0-9+/]+=*[$][A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$');
     seconds      CONSTANT integer := (options ->> 'seconds')::integer;
+    connections  CONSTANT integer := coalesce((options ->> 'connections')::integer, 1);
+    purpose      CONSTANT text := coalesce(options ->> 'purpose', 'work');
     attempt      text := format('open a session of tenant %s', options ->> 'schema_id');
     answer       jsonb := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
     tenant       edu_matrix_hub_schema.tenant_schemas;
@@ -41,7 +46,10 @@ BEGIN
         IF verifier IS NULL OR coalesce(seconds NOT BETWEEN 1 AND 86400, true) THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'a SCRAM-SHA-256 verifier and 1 to 86400 seconds are '
                                                               'needed');
-        ELSIF tenant.access = 'Suspended' THEN
+        ELSIF connections NOT BETWEEN 1 AND 2 OR purpose NOT IN ('work', 'backup') THEN
+            PERFORM edu_matrix_hub_schema._refuse('internal',
+                'connections are 1 or 2, and the purpose is work or backup');
+        ELSIF tenant.access = 'Suspended' AND purpose <> 'backup' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the tenant is suspended, and its logins stay closed');
         END IF;
         PERFORM edu_matrix_hub_schema._require_schema(tenant);
@@ -77,17 +85,17 @@ BEGIN
         PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, concat_ws('; ',
             CASE WHEN NOT is_kept THEN edu_matrix_hub_schema._login_defaults(login, tenant.schema_name, seconds, 60)
                  END,
-            format('ALTER ROLE %I LOGIN CONNECTION LIMIT 1 VALID UNTIL %L', login,
+            format('ALTER ROLE %I LOGIN CONNECTION LIMIT %s VALID UNTIL %L', login, connections,
                    clock_timestamp() + make_interval(secs => seconds))));
         -- It has a statement of its own: see _open_login.
         PERFORM edu_matrix_hub_schema._as_keeper(tenant.keeper, format('ALTER ROLE %I PASSWORD %L', login, verifier));
         opened := clock_timestamp();
         -- While something of the former session is left, that one's times stay.
-        INSERT INTO edu_matrix_hub_schema.tenant_sessions AS s (schema_id, opened_at, open_until)
-        VALUES (tenant.id, opened, opened + make_interval(secs => seconds))
+        INSERT INTO edu_matrix_hub_schema.tenant_sessions AS s (schema_id, opened_at, open_until, purpose)
+        VALUES (tenant.id, opened, opened + make_interval(secs => seconds), purpose)
         ON CONFLICT (schema_id) DO UPDATE
         SET opened_at = CASE WHEN before = '{}' THEN excluded.opened_at ELSE s.opened_at END,
-            open_until = excluded.open_until, closed_at = NULL;
+            open_until = excluded.open_until, closed_at = NULL, purpose = excluded.purpose;
         INSERT INTO edu_matrix_hub_schema.opened_logins AS o (login_oid, schema_id, opened_at, made_in)
         VALUES (edu_matrix_hub_schema._run_oid(tenant), tenant.id, opened, edu_matrix_hub_schema._this_database())
         ON CONFLICT (login_oid) DO UPDATE

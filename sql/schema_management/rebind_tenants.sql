@@ -164,7 +164,7 @@ BEGIN
                 ON n.nspname = w.location AND n.nspowner = current_user::regrole
                AND obj_description(n.oid, 'pg_namespace') = CASE w.method WHEN 'Snapshot' THEN 'snapshot of tenant '
                                                                  ELSE 'tenant ' END || w.schema_id
-              WHERE w.state IN ('complete', 'purging')
+              WHERE w.state IN ('complete', 'purging') AND w.method <> 'Archive'
                 AND NOT EXISTS (SELECT FROM pg_namespace AS own WHERE own.oid = w.location_oid
                                   AND (own.nspname = w.location OR NOT moved))
              ) AS f

@@ -1,9 +1,10 @@
--- Asks for a snapshot of a tenant: a catalogue row and a job that the operator claims. Asked again for the same
--- object, it answers `unchanged` with the same backup.
+-- Asks for a snapshot or an archive of a tenant: a catalogue row and a job that the operator claims. Asked again for
+-- the same object, it answers `unchanged` with the same backup.
 --
--- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, object_kind?, method: "Snapshot",
--- expire_after_days?, schedule?, retention?, requested_by?}. With `schedule` it counts among those of which `retention`
--- says which stay (_kept_by_retention). The object, a SchemaBackup unless `object_kind` says another, is woken when the
+-- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, object_kind?, method: "Snapshot" or
+-- "Archive", verification?: "None" or "Checksum", expire_after_days?, schedule?, retention?, requested_by?}. An archive
+-- is read again from its store and compared unless `verification` is None. With `schedule` it counts among those of
+-- which `retention` says which stay (_kept_by_retention). The object, a SchemaBackup unless `object_kind` says another, is woken when the
 -- job ends. The catalogue itself knows objects by their names alone, as SchemaBackups: it is one that adopts a backup
 -- and hears of its end. The object may be absent: such a request is a new one every time. A tenant has ten open
 -- requests at most; the next is refused as `busy` until one of them is done.
@@ -14,6 +15,9 @@ AS $function$
 DECLARE
     started       CONSTANT timestamptz := clock_timestamp();
     requester     CONSTANT text := coalesce(options ->> 'requested_by', session_user::text);
+    method        CONSTANT text := options ->> 'method';
+    verification  CONSTANT text := CASE WHEN options ->> 'method' = 'Archive'
+                                        THEN coalesce(options ->> 'verification', 'Checksum') END;
     attempt       text := format('request a backup of tenant %s', coalesce(options ->> 'schema_id', '(none)'));
     tenant        edu_matrix_hub_schema.tenant_schemas;
     backup        uuid;
@@ -22,9 +26,12 @@ DECLARE
 BEGIN
     BEGIN
         PERFORM edu_matrix_hub_schema._need_read_committed();
-        IF options ->> 'method' IS DISTINCT FROM 'Snapshot' THEN
+        IF (method IN ('Snapshot', 'Archive')) IS NOT TRUE THEN
             PERFORM edu_matrix_hub_schema._refuse('internal',
-                format('method "%s" is not known here; use Snapshot', options ->> 'method'));
+                format('method "%s" is not known here; use Snapshot or Archive', method));
+        ELSIF verification NOT IN ('None', 'Checksum') THEN
+            PERFORM edu_matrix_hub_schema._refuse('internal',
+                format('verification "%s" is not known here; use None or Checksum', verification));
         END IF;
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
         WHERE t.id = (options ->> 'schema_id')::uuid;
@@ -34,12 +41,13 @@ BEGIN
         attempt := format('request a backup of schema "%s"', tenant.schema_name);
         INSERT INTO edu_matrix_hub_schema.schema_backups
             (schema_id, institution_id, schema_name, method, object_cluster, object_namespace, object_name, object_uid,
-             object_namespace_uid, expire_after_days, schedule, retention, requested_by)
-        VALUES (tenant.id, tenant.institution_id, tenant.schema_name, 'Snapshot', options #>> '{object,cluster}',
+             object_namespace_uid, expire_after_days, schedule, retention, verification, requested_by)
+        VALUES (tenant.id, tenant.institution_id, tenant.schema_name, method, options #>> '{object,cluster}',
                 options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}',
                 options #>> '{object,namespace_uid}',
                 (options ->> 'expire_after_days')::integer, options ->> 'schedule',
-                edu_matrix_hub_schema._sound_retention(nullif(options -> 'retention', 'null')), requester)
+                edu_matrix_hub_schema._sound_retention(nullif(options -> 'retention', 'null')), verification,
+                requester)
         ON CONFLICT (object_uid) DO NOTHING
         RETURNING id INTO backup;
         IF backup IS NULL THEN
@@ -52,12 +60,13 @@ BEGIN
             PERFORM edu_matrix_hub_schema._refuse('schema_missing', format('the tenant is %s', tenant.status));
         END IF;
         IF (SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs AS j
-            WHERE j.schema_id = tenant.id AND j.kind = 'snapshot' AND j.state IN ('requested', 'running')) >= 10 THEN
+            WHERE j.schema_id = tenant.id AND j.kind IN ('snapshot', 'archive')
+              AND j.state IN ('requested', 'running')) >= 10 THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'ten backups of it are requested and not done yet');
         END IF;
         INSERT INTO edu_matrix_hub_schema.schema_jobs
             (kind, backup_id, schema_id, object_kind, object_namespace, object_name, object_uid, requested_by)
-        VALUES ('snapshot', backup, tenant.id,
+        VALUES (CASE method WHEN 'Archive' THEN 'archive' ELSE 'snapshot' END, backup, tenant.id,
                 CASE WHEN options #>> '{object,uid}' IS NOT NULL
                      THEN coalesce(options ->> 'object_kind', 'SchemaBackup') END,
                 options #>> '{object,namespace}', options #>> '{object,name}', options #>> '{object,uid}', requester);

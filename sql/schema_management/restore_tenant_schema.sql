@@ -41,7 +41,9 @@ BEGIN
             PERFORM edu_matrix_hub_schema._refuse('not_found', 'there is no such backup');
         ELSIF backup.method <> 'SetAside' THEN
             PERFORM edu_matrix_hub_schema._refuse('not_found',
-                'it is a snapshot, data without a tenant around it; copy from its tables what is needed');
+                CASE backup.method WHEN 'Archive'
+                    THEN 'it is an archive in an object store; restore what is needed from its file'
+                    ELSE 'it is a snapshot, data without a tenant around it; copy from its tables what is needed' END);
         ELSIF NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'structure', true)
               OR NOT edu_matrix_hub_schema._tenant_lock(backup.schema_id, 'access', true) THEN
             PERFORM edu_matrix_hub_schema._refuse('busy', 'another call or a job is at work on this tenant',

@@ -93,7 +93,7 @@ BEGIN
         IF NOT FOUND THEN
             PERFORM edu_matrix_hub_schema._refuse('cancelled', 'the job was cancelled or taken over meanwhile');
         END IF;
-        PERFORM edu_matrix_hub_schema._record_snapshot(job.backup_id, facts);
+        PERFORM edu_matrix_hub_schema._record_backup(job.backup_id, facts);
         PERFORM edu_matrix_hub_schema._end_job(job.id, 'done');
     EXCEPTION
         WHEN serialization_failure OR deadlock_detected THEN RAISE;
@@ -153,7 +153,7 @@ BEGIN
             -- code says, has a day. A removal with something in its way goes on by itself when a user has removed that.
             passes := answer ->> 'status' = 'busy' OR answer #>> '{detail,reason}' = 'cancelled'
                       OR edu_matrix_hub_schema._may_pass(state);
-            again := job.kind = 'purge'
+            again := job.kind IN ('purge', 'remove_archive')
                      OR passes AND (answer ->> 'status' = 'busy' AND answer #> '{detail,tenant}' IS NULL
                                     OR job.requested_at > clock_timestamp() - interval '1 day');
             PERFORM edu_matrix_hub_schema._end_job(job.id,

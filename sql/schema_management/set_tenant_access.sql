@@ -52,7 +52,9 @@ BEGIN
 
         IF wanted = 'Suspended' THEN
             -- First, so that no session of the tenant's own can hold up what follows with an open transaction.
-            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id);
+            -- A backup that began when it was suspended goes on.
+            sessions := edu_matrix_hub_schema._close_tenant_logins(tenant.id,
+                CASE WHEN tenant.access = wanted THEN edu_matrix_hub_schema._backup_login(tenant) END);
             IF tenant.access <> wanted THEN
                 IF tenant.kept_roles <> '{}' THEN
                     -- Applications of an adopted schema come in as members of the owner role.

@@ -27,6 +27,7 @@ BEGIN
             ('tenant_schemas', 'table'),
             ('schema_operations', 'table'),
             ('schema_backups', 'table'),
+            ('archive_uploads', 'table'),
             ('schema_jobs', 'table'),
             ('tenant_credentials', 'table'),
             ('opened_logins', 'table'),

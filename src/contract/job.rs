@@ -13,8 +13,12 @@ words! {
     JobKind {
         /// Makes a copy of a tenant.
         Snapshot = "snapshot",
+        /// Writes a dump of a tenant into an object store.
+        Archive = "archive",
         /// Removes what was set aside or copied.
         Purge = "purge",
+        /// Removes an archive, or what attempts at one left, from its object store.
+        RemoveArchive = "remove_archive",
     }
 }
 
@@ -36,6 +40,7 @@ impl JobKind {
         match self {
             Self::Snapshot => Some(JobClass::Long),
             Self::Purge => Some(JobClass::Short),
+            Self::Archive | Self::RemoveArchive => Some(JobClass::Program),
             Self::Other(_) => None,
         }
     }
@@ -190,6 +195,8 @@ mod tests {
     fn each_kind_of_job_has_a_place_and_each_place_a_word() {
         assert_eq!(JobKind::Snapshot.class(), Some(JobClass::Long));
         assert_eq!(JobKind::Purge.class(), Some(JobClass::Short));
+        assert_eq!(JobKind::Archive.class(), Some(JobClass::Program));
+        assert_eq!(JobKind::RemoveArchive.class(), Some(JobClass::Program));
         assert_eq!(JobClass::ALL.map(JobClass::as_str), ["short", "long", "program"]);
     }
 

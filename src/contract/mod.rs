@@ -4,6 +4,7 @@
 //! a missing field is an error, never a default that looks like an observation.
 
 mod adoption;
+mod archive;
 mod backup;
 mod call;
 mod config;
@@ -23,6 +24,7 @@ mod tenant;
 mod words;
 
 pub use adoption::{Adoption, AdoptionPlan, FormerOwner, KindCount, Outside};
+pub use archive::{ArchiveUpload, BegunArchive, BegunRemoval, MadeArchive};
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow, RetentionRule, ScheduledBackup};
 pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;

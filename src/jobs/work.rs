@@ -26,7 +26,7 @@ pub(super) async fn work(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiv
         JobKind::Snapshot => in_database(lane, job, Over::Own, snapshot_deadline(job.storage_bytes), cancelled).await,
         JobKind::Purge => in_database(lane, job, Over::Shared, PURGE_DEADLINE, cancelled).await,
         // The database was asked for the kinds above alone.
-        JobKind::Other(kind) => {
+        kind @ (JobKind::Archive | JobKind::RemoveArchive | JobKind::Other(_)) => {
             let message = format!("this release does not know what a job of kind {kind} does");
             Err(Error::Refused { call: "claim_job", message, may_pass: true })
         }

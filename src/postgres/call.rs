@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     contract::{
-        self, Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, Step, Surveyed,
-        TenantAnswer, TenantQuestion,
+        self, ArchiveUpload, Asked, BackupAnswer, BackupQuestion, CallResult, DatabaseFacts, Installation, MadeArchive,
+        Step, Surveyed, TenantAnswer, TenantQuestion,
     },
     ident::Ident,
     telemetry::Metrics,
@@ -198,16 +198,53 @@ impl Functions {
 
     /// Records a failure that only the client saw.
     pub async fn finish_job(&self, hold: Hold, job: Uuid, outcome: &Value) -> Result<CallResult, Error> {
+        self.of_job(call!(finish_job), hold, job, outcome).await
+    }
+
+    /// Begins an attempt at an archive, before a byte of it is written.
+    pub async fn begin_archive(&self, hold: Hold, job: Uuid, upload: &ArchiveUpload) -> Result<CallResult, Error> {
+        let call = call!(begin_archive);
+        self.of_job(call, hold, job, &document(call.name, upload)?).await
+    }
+
+    /// Records that an attempt at an archive is complete; its job is done then.
+    pub async fn record_archive(&self, hold: Hold, job: Uuid, made: &MadeArchive) -> Result<CallResult, Error> {
+        let call = call!(record_archive);
+        self.of_job(call, hold, job, &document(call.name, made)?).await
+    }
+
+    /// Says what is to be deleted of an archive.
+    pub async fn begin_removal(&self, hold: Hold, job: Uuid) -> Result<CallResult, Error> {
         self.ask(
-            call!(finish_job),
-            &[
-                (&hold.epoch, Type::INT8),
-                (&hold.installation_id, Type::UUID),
-                (&job, Type::UUID),
-                (outcome, Type::JSONB),
-            ],
+            call!(begin_removal),
+            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&job, Type::UUID)],
         )
         .await
+    }
+
+    /// Records that it is deleted, or that the store keeps it; the job is done then.
+    pub async fn record_removal(&self, hold: Hold, job: Uuid, kept_by_store: bool) -> Result<CallResult, Error> {
+        self.of_job(call!(record_removal), hold, job, &json!({ "kept_by_store": kept_by_store })).await
+    }
+
+    /// Notes that what an attempt at an archive began is deleted.
+    pub async fn drop_upload(&self, hold: Hold, attempt: Uuid) -> Result<CallResult, Error> {
+        self.ask(
+            call!(drop_upload),
+            &[(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&attempt, Type::UUID)],
+        )
+        .await
+    }
+
+    /// A call about a job that takes one document.
+    async fn of_job(&self, call: Call, hold: Hold, job: Uuid, options: &Value) -> Result<CallResult, Error> {
+        let parameters: [Parameter<'_>; 4] = [
+            (&hold.epoch, Type::INT8),
+            (&hold.installation_id, Type::UUID),
+            (&job, Type::UUID),
+            (options, Type::JSONB),
+        ];
+        self.ask(call, &parameters).await
     }
 
     /// A call that changes something and takes one document.

@@ -15,7 +15,7 @@ use crate::support::{Tenant, call, expect};
 
 /// What a future release adds: a kind of each class. The function that does them is not there, as for programs it never is.
 const FUTURE: &str = "CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_kinds() RETURNS jsonb LANGUAGE sql IMMUTABLE AS
-    $$ SELECT '{\"snapshot\": \"long\", \"purge\": \"short\", \"probe\": \"short\", \"restore\": \"long\", \"archive\": \"program\"}'::pg_catalog.jsonb $$";
+    $$ SELECT '{\"snapshot\": \"long\", \"purge\": \"short\", \"probe\": \"short\", \"restore\": \"long\", \"mirror\": \"program\", \"archive\": \"program\", \"remove_archive\": \"program\"}'::pg_catalog.jsonb $$";
 const STATES: &str =
     "SELECT string_agg(kind || ' ' || state, ', ' ORDER BY requested_at, kind) FROM edu_matrix_hub_schema.schema_jobs";
 
@@ -91,7 +91,7 @@ async fn a_job_is_about_something_and_alone_with_it() {
         let columns = "kind, subject_kind, subject_id";
         let same = "'database', (SELECT installation_id FROM edu_matrix_hub_schema.installation)";
         assert_eq!(code(queue(&world, columns, &format!("'probe', {same}")).await), "23505");
-        queue(&world, columns, &format!("'archive', {same}")).await.unwrap();
+        queue(&world, columns, &format!("'mirror', {same}")).await.unwrap();
         queue(&world, columns, "'probe', 'tenant', gen_random_uuid()").await.unwrap();
         world.run(&format!("UPDATE edu_matrix_hub_schema.schema_jobs SET state = 'done' WHERE id = '{first}'")).await;
         probe(&world).await;
@@ -169,7 +169,7 @@ async fn each_class_has_places_of_its_own() {
         let one = json!({ "holder": "newer", "max_running": 1 });
         worker.request(&tenants[0], "a1").await;
         assert_eq!(claimed(&worker.claim_job(&one).await).kind, JobKind::Snapshot);
-        for (kind, tenant) in ["restore", "archive", "probe"].into_iter().zip(&tenants[1..]) {
+        for (kind, tenant) in ["restore", "mirror", "probe"].into_iter().zip(&tenants[1..]) {
             about(&world, kind, tenant).await;
         }
         // A restore is as long as a snapshot, and waits for its place; the two of other classes do not.
@@ -178,7 +178,7 @@ async fn each_class_has_places_of_its_own() {
             kinds.push(claimed(&worker.claim_job(&one).await).kind.to_string());
         }
         kinds.sort();
-        assert_eq!(kinds, ["archive", "probe"]);
+        assert_eq!(kinds, ["mirror", "probe"]);
         expect(&worker.claim_job(&one).await, "unchanged");
         let restore = claimed(&worker.claim_job(&json!({ "max_running": 2 })).await);
         assert_eq!((restore.kind.as_str(), restore.schema_name.as_deref()), ("restore", Some("b")));
@@ -208,13 +208,13 @@ async fn what_is_about_a_tenant_ends_with_it_and_what_reads_a_backup_does_it_no_
         // It needs the backup and is about the tenant; another is about the backup alone.
         let columns = "kind, subject_kind, subject_id, schema_id, backup_id";
         queue(&world, columns, &format!("'restore', 'tenant', '{0}', '{0}', '{backup}'", tenant.id)).await.unwrap();
-        let reading = queue(&world, "kind, backup_id, schema_id", &format!("'archive', '{backup}', '{}'", tenant.id))
+        let reading = queue(&world, "kind, backup_id, schema_id", &format!("'mirror', '{backup}', '{}'", tenant.id))
             .await
             .unwrap();
         let jobs = call(&worker.client, "cancel_tenant_jobs", &tenant.options(&json!({}))).await;
         assert_eq!(jobs["detail"]["cancelled"], 1);
         expect(&call(&worker.client, "cancel_tenant_jobs", &tenant.options(&json!({}))).await, "unchanged");
-        assert_eq!(world.text(STATES).await, "snapshot done, restore cancelled, archive requested");
+        assert_eq!(world.text(STATES).await, "snapshot done, restore cancelled, mirror requested");
 
         assert_eq!(worker.next_job().await, reading);
         worker
