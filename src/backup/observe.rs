@@ -1,10 +1,13 @@
 //! Stage 3: what is there, as the catalogue says. A finished backup is not asked about again until the survey finds it
 //! changed and wakes its object.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::desired::{Desired, Removal};
 use crate::{
+    api::schema_backup::BackupMethod,
     contract::{BackupAnswer, BackupQuestion, Owner},
     frame::{Doors, Leave},
     postgres::Error,
@@ -17,11 +20,13 @@ pub struct Observed {
     pub answer: BackupAnswer,
     /// The status says how the backup ended, and nothing is known to have changed since: the catalogue was not asked.
     pub settled: bool,
+    /// Why the database has no store for an archive, if it is one that is asked for.
+    pub no_store: Option<Arc<str>>,
 }
 
 impl From<BackupAnswer> for Observed {
     fn from(answer: BackupAnswer) -> Self {
-        Self { answer, settled: false }
+        Self { answer, ..Self::default() }
     }
 }
 
@@ -32,7 +37,10 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
         return Ok(Observed { settled: true, ..Observed::default() });
     }
     let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
-    ask(doors, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await
+    let lane = doors.lane().filter(|_| desired.method == BackupMethod::Archive);
+    let no_store = lane.and_then(|lane| lane.archives.get().err());
+    let asked = ask(doors, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await?;
+    Ok(Observed { no_store, ..asked })
 }
 
 /// Observes a backup that is to go. The catalogue is not asked about a backup that stays.

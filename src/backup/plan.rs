@@ -20,7 +20,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let answer = &observed.answer;
     let effects = match &answer.backup {
         _ if observed.settled => Vec::new(),
-        Some(row) => adopt(desired, row).into_iter().chain(follow(desired, row, answer.job.as_ref())).collect(),
+        Some(row) => adopt(desired, row).into_iter().chain(follow(desired, row, observed)).collect(),
         None => start(desired, answer),
     };
     of(&desired.object, desired.tenant.as_ref().map(|tenant| tenant.uid.clone()), effects)
@@ -82,7 +82,7 @@ fn make_another(desired: &Desired) -> String {
 }
 
 /// A backup that the catalogue has: its row says how far it is.
-fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
+fn follow(desired: &Desired, row: &BackupRow, observed: &Observed) -> Vec<Effect> {
     match &row.state {
         BackupState::Complete | BackupState::Purging | BackupState::Purged | BackupState::Restored => Vec::new(),
         BackupState::Failed => vec![Effect::refuse(
@@ -102,12 +102,16 @@ fn follow(desired: &Desired, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
                 make_another(desired)
             ),
         )],
+        BackupState::Requested if observed.no_store.is_some() => {
+            let why = observed.no_store.as_deref().unwrap_or_default();
+            vec![Effect::wait(Reason::StoreUnavailable, format!("the archive waits for its store: {why}"))]
+        }
         BackupState::Requested if row.error.is_some() => vec![Effect::wait(
             Reason::ProgressingWithRetry,
             format!("an attempt failed and another follows: {}", row.error.as_deref().unwrap_or_default()),
         )],
         BackupState::Requested | BackupState::Running | BackupState::Other(_) => {
-            let waits = job.and_then(|job| job.waits.as_ref());
+            let waits = observed.answer.job.as_ref().and_then(|job| job.waits.as_ref());
             vec![waits.map_or_else(|| running(desired.method), |waits| queued(desired.method, waits))]
         }
     }

@@ -153,7 +153,8 @@ async fn usable(
     }
     let message = told(&url, recipients.as_ref(), identities.is_some(), &probe);
     let bytes_per_second = spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20);
-    Ok((ArchiveStore { store, recipients, identities, bytes_per_second, dump, restore }, message))
+    let may_delete = probe.may_delete;
+    Ok((ArchiveStore { store, recipients, identities, may_delete, bytes_per_second, dump, restore }, message))
 }
 
 /// Whom archives are encrypted for, and what can read them.

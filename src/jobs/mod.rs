@@ -3,6 +3,7 @@
 //! The catalogue is the queue. A runner that dies leaves its job with an old heartbeat and an old epoch; the next
 //! holder of the lane claims it again, and PostgreSQL rolled back what was half made, since that was one transaction.
 
+mod archive;
 mod slots;
 mod work;
 
@@ -90,7 +91,7 @@ pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finish
     let (mut running, places) = (JoinSet::new(), Slots::new(slots));
     let mut pause = POLL;
     while !lane.is_lost() {
-        let kinds = places.free();
+        let kinds = places.free(lane.archives.get().is_ok());
         if !kinds.is_empty() {
             match claim(&lane, &kinds, slots).await {
                 Ok(Claim::Job(job, cancelled)) => {

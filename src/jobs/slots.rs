@@ -29,21 +29,18 @@ impl Slots {
         }
     }
 
-    /// The kinds that this release does and whose class has a place.
-    pub fn free(&self) -> Vec<JobKind> {
-        let has_place = |class| self.of(class).available_permits() > 0;
-        done().filter(|kind| kind.class().is_some_and(has_place)).collect()
+    /// The kinds that this release does and whose class has a place; programs only while there is a store for what they make.
+    pub fn free(&self, has_store: bool) -> Vec<JobKind> {
+        let has_place = |class| {
+            self.of(class).available_permits() > 0 && (has_store || class != JobClass::Program)
+        };
+        JobKind::all().filter(|kind| kind.class().is_some_and(has_place)).collect()
     }
 
     /// A place for a job of this kind, while it runs.
     pub fn take(&self, kind: &JobKind) -> Option<OwnedSemaphorePermit> {
         kind.class().and_then(|class| self.of(class).clone().try_acquire_owned().ok())
     }
-}
-
-/// The kinds that this release does: no program runs in it yet.
-fn done() -> impl Iterator<Item = JobKind> {
-    JobKind::all().filter(|kind| kind.class() != Some(JobClass::Program))
 }
 
 #[cfg(test)]
@@ -53,16 +50,22 @@ mod tests {
     #[test]
     fn a_class_whose_places_are_taken_leaves_the_others_their_own() {
         let slots = Slots::new(1);
-        assert!(slots.take(&JobKind::Archive).is_some(), "it has a place, and is not asked for");
-        assert!(slots.free().into_iter().eq(done()));
+        assert!(slots.free(true).into_iter().eq(JobKind::all()));
         let snapshot = slots.take(&JobKind::Snapshot);
-        assert_eq!(slots.free(), [JobKind::Purge]);
+        assert_eq!(slots.free(true), [JobKind::Archive, JobKind::Purge, JobKind::RemoveArchive]);
+        let archive = slots.take(&JobKind::Archive);
+        assert_eq!(slots.free(true), [JobKind::Purge]);
         let purge = slots.take(&JobKind::Purge);
-        assert!(slots.free().is_empty());
+        assert!(slots.free(true).is_empty());
         drop(snapshot);
-        assert_eq!(slots.free(), [JobKind::Snapshot]);
-        drop(purge);
-        assert!(slots.free().into_iter().eq(done()));
+        assert_eq!(slots.free(true), [JobKind::Snapshot]);
+        drop((archive, purge));
+        assert!(slots.free(true).into_iter().eq(JobKind::all()));
+    }
+
+    #[test]
+    fn without_a_store_no_program_runs() {
+        assert_eq!(Slots::new(1).free(false), [JobKind::Snapshot, JobKind::Purge]);
     }
 
     #[test]

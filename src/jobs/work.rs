@@ -4,16 +4,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{Ended, Outcome, is_retried};
+use super::{
+    Ended,
+    archive::{archive, ended, remove},
+};
 use crate::{
-    contract::{CallStatus, ClaimedJob, JobKind, Refusal},
+    contract::{CallStatus, ClaimedJob, JobKind},
     lane::{Lane, Over},
     postgres::Error,
 };
 
 /// No part of a removal may take longer; it runs no code of the tenant's.
 const PURGE_DEADLINE: Duration = Duration::from_hours(1);
-/// How long a snapshot of a tenant that has next to nothing may take.
+/// How long a snapshot or an archive of a tenant that has next to nothing may take.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_mins(10);
 /// How many bytes of a tenant are another second for its snapshot. A slow server copies and hashes many times as much.
 const BYTES_PER_SECOND: u64 = 1024 * 1024;
@@ -25,8 +28,10 @@ pub(super) async fn work(lane: &Lane, job: &ClaimedJob, cancelled: watch::Receiv
     match &job.kind {
         JobKind::Snapshot => in_database(lane, job, Over::Own, snapshot_deadline(job.storage_bytes), cancelled).await,
         JobKind::Purge => in_database(lane, job, Over::Shared, PURGE_DEADLINE, cancelled).await,
+        JobKind::Archive => archive(lane, job, snapshot_deadline(job.storage_bytes), cancelled).await,
+        JobKind::RemoveArchive => remove(lane, job).await,
         // The database was asked for the kinds above alone.
-        kind @ (JobKind::Archive | JobKind::RemoveArchive | JobKind::Other(_)) => {
+        JobKind::Other(kind) => {
             let message = format!("this release does not know what a job of kind {kind} does");
             Err(Error::Refused { call: "claim_job", message, may_pass: true })
         }
@@ -50,27 +55,15 @@ async fn in_database(
 ) -> Result<Ended, Error> {
     loop {
         let mut cancel = cancelled.clone();
-        let ended = async move {
+        let until = async move {
             // An error means that the sender is gone, which job_ended does only after this ended.
             let _ = cancel.wait_for(|cancelled| *cancelled).await;
         };
-        let result = lane.run_job(job.job_id, over, deadline, ended).await?;
-        let outcome = match result.status {
-            _ if result.lane_lost() => {
-                lane.refuse();
-                Outcome::Lost
-            }
-            CallStatus::Partial => continue,
-            CallStatus::Success | CallStatus::Unchanged => Outcome::Success,
-            // The catalogue has it as requested again.
-            CallStatus::Busy => Outcome::Retry,
-            // A removal with something in its way that a person must remove is tried again as well, and metrics count
-            // it as an error.
-            CallStatus::Error if is_retried(&result) && result.may_pass() => Outcome::Retry,
-            CallStatus::Error if result.reason() == Refusal::Cancelled => Outcome::Cancelled,
-            CallStatus::Error => Outcome::Error,
-        };
-        return Ok(Ended { outcome, message: result.message });
+        let result = lane.run_job(job.job_id, over, deadline, until).await?;
+        if result.status == CallStatus::Partial && !result.lane_lost() {
+            continue;
+        }
+        return Ok(ended(lane, result));
     }
 }
 

@@ -16,6 +16,8 @@ pub struct ArchiveStore {
     pub recipients: Option<Recipients>,
     /// What can read them, if it is at hand.
     pub identities: Option<Identities>,
+    /// Whether objects may be deleted there.
+    pub may_delete: bool,
     /// How many bytes of one archive are written or read in a second at most.
     pub bytes_per_second: Option<u64>,
     /// What dumps.

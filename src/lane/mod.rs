@@ -206,6 +206,12 @@ impl Lane {
         }
     }
 
+    /// The backup store did not do what it should: the driver looks at it.
+    pub fn doubt_store(&self) {
+        self.archives.doubt();
+        (self.ring)();
+    }
+
     /// Says that the lane must be opened again.
     pub fn lose(&self) {
         if !self.lost.send_replace(true) {

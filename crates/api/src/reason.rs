@@ -252,6 +252,9 @@ reasons! {
     BackupLate BackedUp
         "A backup that a schedule asks for is not complete an hour after its time."
         "See the message, and the `SchemaBackup` that it names."
+    StoreUnavailable Reconciling
+        "The archive is asked for, and the `TenantDatabase` has no backup store that can be used."
+        "See the message, and the condition `BackupStoreReady` of the `TenantDatabase`; the operator goes on by itself."
     StoreUsable BackupStoreReady
         "The backup store was written to and read from just now."
         "Nothing."

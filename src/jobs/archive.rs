@@ -1,0 +1,355 @@
+//! What the jobs of class `program` do: an archive is written into the store of the database, and removed from it.
+//!
+//! The database knows of an attempt before a byte of it is in the store, and of its end after the last; so an operator that dies leaves
+//! nothing that the next does not find. `pg_dump` and everything that reads the tenant's tables works as the tenant, in a session of
+//! its own, in one snapshot. The manifest is written last: an artefact without one does not count.
+
+use std::{sync::Arc, time::Duration};
+
+use artefact::{
+    Artefact, Dump, Expected, Key, Manifest, Place, Secret,
+    error::{ArchiveError, CheckError, ManifestError, StoreError},
+    manifest::{ArtefactFacts, Compression, Encryption, Sequence, Table},
+};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use thiserror::Error as ThisError;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::{Ended, Outcome, is_retried};
+use crate::{
+    api::connection::TlsMode,
+    contract::{ArchiveUpload, BegunArchive, BegunRemoval, CallResult, CallStatus, ClaimedJob, MadeArchive, Refusal},
+    lane::{Lane, archives::ArchiveStore},
+    postgres::{ArchivedTable, Content, Error, ProgramConnection, TenantSession},
+    text::hex,
+};
+
+/// How long a lock on a table is waited for by the program. Meanwhile what waits behind it waits too.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// How long the program may take to connect.
+const CONNECT: Duration = Duration::from_secs(15);
+
+/// Why there is no archive, where that is not the database's word.
+#[derive(Debug, ThisError)]
+enum Failed {
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] Error),
+    /// Dumping and writing.
+    #[error("the archive could not be written: {0}")]
+    Write(#[from] ArchiveError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Reading it back.
+    #[error("the archive was written, and read back it is not that: {0}")]
+    Check(#[from] CheckError),
+    /// The manifest.
+    #[error("the manifest could not be written: {0}")]
+    Manifest(#[from] ManifestError),
+}
+
+impl Failed {
+    /// As the runner records it.
+    fn into_error(self, lane: &Lane) -> Error {
+        let (of_store, may_pass) = match &self {
+            Self::Database(_) | Self::Manifest(_) => (false, false),
+            Self::Write(error) => (matches!(error, ArchiveError::Store(_)), error.may_pass()),
+            Self::Store(error) => (true, error.may_pass()),
+            // What the store gave back wrong it may give back right when all of it is written again.
+            Self::Check(_) => (true, true),
+        };
+        if of_store {
+            lane.doubt_store();
+        }
+        match self {
+            Self::Database(error) => error,
+            other => Error::Refused { call: "archive", message: other.to_string(), may_pass: of_store || may_pass },
+        }
+    }
+}
+
+/// What an attempt wrote.
+struct Written {
+    tables: Vec<(ArchivedTable, Content)>,
+    facts: Value,
+    artefact: Artefact,
+    taken_at: Timestamp,
+}
+
+/// Writes an archive of the job's tenant, proves it, and has it recorded.
+pub(super) async fn archive(
+    lane: &Lane,
+    job: &ClaimedJob,
+    time: Duration,
+    cancelled: watch::Receiver<bool>,
+) -> Result<Ended, Error> {
+    let store = usable(lane)?;
+    let installation_id = lane.hold.installation_id;
+    let (Some(schema_id), Some(backup_id)) = (job.schema_id, job.backup_id) else { return Err(incomplete()) };
+    let place = Place { installation_id, schema_id, backup_id, attempt: Uuid::new_v4() };
+    let (key, manifest_key) = (place.dump(store.recipients.is_some()), place.manifest());
+    let upload = ArchiveUpload {
+        attempt: place.attempt,
+        store: store.store.url().to_string(),
+        location: key.to_string(),
+        manifest_location: manifest_key.to_string(),
+    };
+    let begun: BegunArchive = match detail("begin_archive", lane, lane.functions().begin_archive(lane.hold, job.job_id, &upload).await?)? {
+        Ok(begun) => begun,
+        Err(ended) => return Ok(ended),
+    };
+    for left in &begun.leftovers {
+        // What cannot be deleted now is found again by the next attempt, or by the removal.
+        if let Err(error) = remove_upload(lane, &store, left).await {
+            tracing::debug!(database = lane.database, %error, "cannot delete what an earlier attempt left");
+        }
+    }
+    let worked = lane
+        .for_backup(schema_id, time, cancelled, async |session, _| write(&store, session, &begun, &place).await)
+        .await?;
+    let made = async {
+        let written = worked?;
+        let verified = verified(&store, &begun, &key, &written.artefact).await?;
+        let (manifest, bytes) = manifest(lane, &store, &begun, place, &key, &written)?;
+        let manifest_sha256 = hex(&Sha256::digest(&bytes));
+        store.store.put_new(&manifest_key, bytes.into()).await?;
+        let rows = |tables: &[Table]| tables.iter().map(|table| table.rows).sum();
+        let checksum = Sha256::digest(serde_json::to_vec(&manifest.tables).unwrap_or_default());
+        Ok::<_, Failed>(MadeArchive {
+            attempt: place.attempt,
+            location: upload.location.clone(),
+            store: upload.store.clone(),
+            size_bytes: written.artefact.bytes,
+            table_count: manifest.tables.len() as u64,
+            row_count: rows(&manifest.tables),
+            checksum: hex(&checksum),
+            artefact_sha256: written.artefact.sha256.clone(),
+            manifest_sha256,
+            manifest: json!({ "format": manifest.format, "taken_at": manifest.taken_at }),
+            verified_how: verified,
+        })
+    };
+    let made = match made.await {
+        Ok(made) => made,
+        Err(failed) => {
+            // The next attempt has another key; what is left of this one goes now, or with that.
+            let _ = remove_upload(lane, &store, &upload).await;
+            return Err(failed.into_error(lane));
+        }
+    };
+    let result = lane.functions().record_archive(lane.hold, job.job_id, &made).await?;
+    lane.judge(&result);
+    if result.status == CallStatus::Error && result.reason() == Refusal::Cancelled {
+        let _ = remove_upload(lane, &store, &upload).await;
+    }
+    Ok(ended(lane, result))
+}
+
+/// Removes an archive, and what attempts at it left.
+pub(super) async fn remove(lane: &Lane, job: &ClaimedJob) -> Result<Ended, Error> {
+    let store = usable(lane)?;
+    let begun: BegunRemoval = match detail("begin_removal", lane, lane.functions().begin_removal(lane.hold, job.job_id).await?)? {
+        Ok(begun) => begun,
+        Err(ended) => return Ok(ended),
+    };
+    let mut kept = false;
+    for upload in &begun.uploads {
+        match remove_upload(lane, &store, upload).await {
+            Ok(()) => {}
+            // The store lets nothing be deleted, by a right or by an object lock: what is there is left to it.
+            Err(Failed::Store(StoreError::Refused(_))) if !store.may_delete => kept = true,
+            Err(failed) => return Err(failed.into_error(lane)),
+        }
+    }
+    let result = lane.functions().record_removal(lane.hold, job.job_id, kept).await?;
+    Ok(ended(lane, result))
+}
+
+/// Deletes what an attempt wrote, the manifest first: without it the rest does not count.
+async fn remove_upload(lane: &Lane, store: &ArchiveStore, upload: &ArchiveUpload) -> Result<(), Failed> {
+    let url = store.store.url().to_string();
+    if upload.store != url {
+        let message = format!(
+            "{} is in {}, and spec.backupStore.url of TenantDatabase {} is {url} now; its removal waits until that leads there again",
+            upload.location, upload.store, lane.database
+        );
+        return Err(Error::Refused { call: "archive", message, may_pass: true }.into());
+    }
+    for name in [&upload.manifest_location, &upload.location] {
+        // Only what begins with our installation is a key.
+        let Some(key) = Key::parse(lane.hold.installation_id, name) else { continue };
+        store.store.delete(&key).await?;
+    }
+    lane.functions().drop_upload(lane.hold, upload.attempt).await?;
+    Ok(())
+}
+
+/// Dumps the tenant's schema into the store, and counts and hashes its tables in the same snapshot.
+async fn write(
+    store: &ArchiveStore,
+    session: &TenantSession,
+    begun: &BegunArchive,
+    place: &Place,
+) -> Result<Written, Failed> {
+    let held = session.hold_tables(begun.schema_oid).await?;
+    let taken_at = Timestamp::now();
+    let dump = dump(store, session.program(), &begun.schema_name, held.snapshot.clone());
+    let counted = async {
+        let mut tables = Vec::with_capacity(held.tables.len());
+        for table in held.tables {
+            let content = session.content(&table).await?;
+            tables.push((table, content));
+        }
+        let facts = session.facts(begun.schema_oid).await?;
+        Ok::<_, Failed>((tables, facts))
+    };
+    let written = async {
+        let source = dump.start().map_err(ArchiveError::from)?;
+        let (recipients, limit) = (store.recipients.as_ref(), store.bytes_per_second);
+        Ok::<_, Failed>(artefact::archive(&store.store, place, source, recipients, limit, |_| {}).await?)
+    };
+    let ((tables, facts), artefact) = futures::try_join!(counted, written)?;
+    Ok(Written { tables, facts, artefact, taken_at })
+}
+
+/// How `pg_dump` is called.
+fn dump(store: &ArchiveStore, program: &ProgramConnection, schema: &str, snapshot: String) -> Dump {
+    let ssl_mode = match program.tls {
+        TlsMode::Disable => "disable",
+        TlsMode::Prefer => "prefer",
+        TlsMode::Require => "require",
+        TlsMode::VerifyCA => "verify-ca",
+        TlsMode::VerifyFull => "verify-full",
+    };
+    Dump {
+        program: store.dump.clone(),
+        host: program.hosts.join(","),
+        port: program.ports.first().copied().unwrap_or(5432),
+        database: program.database.clone(),
+        user: program.user.clone(),
+        password: Some(Secret::from(program.password.as_str())),
+        options: program.options.clone(),
+        ssl_mode: ssl_mode.to_owned(),
+        ca_pem: program.ca_pem.clone(),
+        snapshot,
+        schema: schema.to_owned(),
+        lock_wait: LOCK_WAIT,
+        connect_timeout: CONNECT,
+    }
+}
+
+/// Reads the archive back, if that was asked for, and says how.
+async fn verified(
+    store: &ArchiveStore,
+    begun: &BegunArchive,
+    key: &Key,
+    artefact: &Artefact,
+) -> Result<Option<String>, Failed> {
+    if begun.verification.as_deref() == Some("None") {
+        return Ok(None);
+    }
+    let expected = Expected { bytes: artefact.bytes, sha256: artefact.sha256.clone() };
+    let checked =
+        artefact::check(&store.store, key, &expected, store.identities.as_ref(), store.restore.as_ref()).await?;
+    Ok(Some(match (checked.decoded, checked.entries) {
+        (true, Some(entries)) => {
+            format!("read back: length and SHA-256 are right, and pg_restore lists {entries} entries in it")
+        }
+        (true, None) => "read back: length and SHA-256 are right, and it can be decoded to its end".to_owned(),
+        (false, _) => "read back: length and SHA-256 are right; it was not decrypted, for want of an identity".to_owned(),
+    }))
+}
+
+/// What is told beside the artefact.
+fn manifest(
+    lane: &Lane,
+    store: &ArchiveStore,
+    begun: &BegunArchive,
+    place: Place,
+    key: &Key,
+    written: &Written,
+) -> Result<(Manifest, Vec<u8>), Failed> {
+    let Place { installation_id, schema_id, backup_id, attempt } = place;
+    let text = |key: &str| written.facts.get(key).and_then(Value::as_str).map(str::to_owned);
+    let sequences: Vec<Sequence> =
+        serde_json::from_value(written.facts.get("sequences").cloned().unwrap_or_default()).unwrap_or_default();
+    let tables = written.tables.iter().map(|(table, content)| Table {
+        name: table.name.clone(),
+        rows: content.rows.unsigned_abs(),
+        hash: content.hash.clone(),
+    });
+    let manifest = Manifest {
+        format: artefact::manifest::FORMAT,
+        tenant: None,
+        schema: begun.schema_name.clone(),
+        schema_id,
+        backup_id,
+        attempt,
+        installation_id,
+        institution_id: None,
+        taken_at: written.taken_at.to_string(),
+        database: lane.place.database.clone(),
+        server_version_num: begun.server_version_num.unsigned_abs(),
+        pg_dump_version: store.dump.version().to_owned(),
+        operator_version: env!("CARGO_PKG_VERSION").to_owned(),
+        encoding: text("encoding").unwrap_or_default(),
+        tables: tables.collect(),
+        sequences,
+        facts: written.facts.clone(),
+        artefact: ArtefactFacts {
+            key: key.to_string(),
+            bytes: written.artefact.bytes,
+            sha256: written.artefact.sha256.clone(),
+            plain_bytes: written.artefact.plain_bytes,
+            compression: Compression::Zstd,
+            encryption: if store.recipients.is_some() { Encryption::Age } else { Encryption::None },
+            recipients: store.recipients.as_ref().map(artefact::Recipients::texts).unwrap_or_default(),
+        },
+    };
+    let bytes = manifest.to_bytes()?;
+    Ok((manifest, bytes))
+}
+
+fn usable(lane: &Lane) -> Result<Arc<ArchiveStore>, Error> {
+    lane.archives
+        .get()
+        .map_err(|why| Error::Refused { call: "archive", message: why.to_string(), may_pass: true })
+}
+
+/// The functions of another release answered otherwise than these do.
+fn incomplete() -> Error {
+    Error::Refused { call: "claim_job", message: "the job names no tenant or no backup".to_owned(), may_pass: false }
+}
+
+/// What a call answered that goes on, or how the attempt ended.
+fn detail<T: DeserializeOwned>(call: &'static str, lane: &Lane, result: CallResult) -> Result<Result<T, Ended>, Error> {
+    match result.status {
+        CallStatus::Success | CallStatus::Unchanged => {
+            serde_json::from_value(result.detail).map(Ok).map_err(|source| Error::Answer { call, source })
+        }
+        CallStatus::Busy | CallStatus::Error | CallStatus::Partial => Ok(Err(ended(lane, result))),
+    }
+}
+
+/// How an attempt ended that the database has recorded.
+pub(super) fn ended(lane: &Lane, result: CallResult) -> Ended {
+    let outcome = match result.status {
+        _ if result.lane_lost() => {
+            lane.refuse();
+            Outcome::Lost
+        }
+        CallStatus::Success | CallStatus::Unchanged => Outcome::Success,
+        // The catalogue has it as requested again.
+        CallStatus::Busy | CallStatus::Partial => Outcome::Retry,
+        // A removal with something in its way that a person must remove is tried again as well, and metrics count it as an error.
+        CallStatus::Error if is_retried(&result) && result.may_pass() => Outcome::Retry,
+        CallStatus::Error if result.reason() == Refusal::Cancelled => Outcome::Cancelled,
+        CallStatus::Error => Outcome::Error,
+    };
+    Ended { outcome, message: result.message }
+}
