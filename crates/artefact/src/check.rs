@@ -1,0 +1,217 @@
+//! Whether an archive is what was written: all of it is read back, its length and its digest are compared, and, where it can
+//! be decoded, it is decoded to its end, must be a dump of `pg_dump`, and is listed by `pg_restore`. Nothing of it is kept.
+
+use std::process::Stdio;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin},
+    task::JoinHandle,
+};
+
+use crate::{
+    cipher::{Decoder, Feed, Identities, decode},
+    dump::{Program, end_of},
+    error::{CheckError, CipherError, DumpError, StoreError},
+    store::{Key, Store},
+    text::{hex, tame},
+};
+
+/// What each dump begins with that `pg_dump -Fc` writes.
+const MAGIC: &[u8] = b"PGDMP";
+
+/// What was recorded when the archive was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Its SHA-256 in hexadecimal.
+    pub sha256: String,
+}
+
+/// An archive that is what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Whether it was decoded to its end; an encrypted one is only where an identity is given.
+    pub decoded: bool,
+    /// The length of the dump in it, if it was decoded.
+    pub plain_bytes: Option<u64>,
+    /// How many entries `pg_restore --list` tells, if it was asked.
+    pub entries: Option<u64>,
+}
+
+/// Reads an archive back and compares it. `list_with` is `pg_restore`, not older than the `pg_dump` that made it.
+pub async fn check(
+    store: &Store,
+    key: &Key,
+    expected: &Expected,
+    identities: Option<&Identities>,
+    list_with: Option<&Program>,
+) -> Result<Checked, CheckError> {
+    let mut download = store.get_stream(key).await?;
+    if download.size != expected.bytes {
+        return Err(CheckError::Length { expected: expected.bytes, found: download.size });
+    }
+    let decodes = !key.is_encrypted() || identities.is_some();
+    let mut inside = if decodes {
+        let (feed, decoder) = decode(identities.filter(|_| key.is_encrypted()).cloned());
+        Some(Inside { feed: Some(feed), looked: tokio::spawn(look(decoder, list_with.cloned())) })
+    } else {
+        None
+    };
+    let mut digest = Sha256::new();
+    let mut bytes = 0;
+    // It is read to its end also where decoding has failed by then: the digest says better what is wrong.
+    while let Some(chunk) = download.content.try_next().await? {
+        bytes += chunk.len() as u64;
+        digest.update(&chunk);
+        if let Some(inside) = &mut inside {
+            inside.push(chunk).await;
+        }
+    }
+    if bytes != expected.bytes {
+        return Err(CheckError::Length { expected: expected.bytes, found: bytes });
+    }
+    let found = hex(&digest.finalize());
+    if !found.eq_ignore_ascii_case(&expected.sha256) {
+        return Err(CheckError::Digest { expected: tame(&expected.sha256), found });
+    }
+    match inside {
+        None => Ok(Checked { bytes, decoded: false, plain_bytes: None, entries: None }),
+        Some(inside) => {
+            let (plain_bytes, entries) = inside.finish().await?;
+            Ok(Checked { bytes, decoded: true, plain_bytes: Some(plain_bytes), entries })
+        }
+    }
+}
+
+/// The decoding that goes on beside the reading.
+struct Inside {
+    /// Nothing once the decoder has ended.
+    feed: Option<Feed>,
+    looked: JoinHandle<Result<(u64, Option<u64>), CheckError>>,
+}
+
+impl Inside {
+    async fn push(&mut self, chunk: Bytes) {
+        if let Some(feed) = &self.feed
+            && !feed.push(chunk).await
+        {
+            self.feed = None;
+        }
+    }
+
+    async fn finish(mut self) -> Result<(u64, Option<u64>), CheckError> {
+        if let Some(feed) = self.feed.take() {
+            feed.finish().await;
+        }
+        (&mut self.looked).await.map_err(|error| CheckError::Store(StoreError::Other(error.to_string())))?
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        self.looked.abort();
+    }
+}
+
+/// Takes what comes out of the decoder: its length, and the number of its entries if there is a program that lists them.
+async fn look(mut decoder: Decoder, list_with: Option<Program>) -> Result<(u64, Option<u64>), CheckError> {
+    let mut listing = list_with.as_ref().map(Listing::start).transpose()?;
+    let mut beginning = Vec::new();
+    while let Some(chunk) = decoder.next().await {
+        let missing = MAGIC.len().saturating_sub(beginning.len()).min(chunk.len());
+        beginning.extend_from_slice(&chunk[..missing]);
+        if let Some(listing) = &mut listing {
+            listing.write(&chunk).await;
+        }
+    }
+    let plain_bytes = decoder.finish().await.map_err(|error| match error {
+        CipherError::WrongKey => CheckError::WrongKey,
+        error => CheckError::Damaged(error.to_string()),
+    })?;
+    if beginning != MAGIC {
+        return Err(CheckError::Damaged("what is in it is no dump of pg_dump".to_owned()));
+    }
+    let entries = match listing {
+        Some(listing) => Some(listing.finish().await?),
+        None => None,
+    };
+    Ok((plain_bytes, entries))
+}
+
+/// `pg_restore --list`, which reads the list of contents at the beginning and may end before it was given all.
+struct Listing {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    entries: JoinHandle<u64>,
+    stderr: JoinHandle<Vec<u8>>,
+}
+
+impl Listing {
+    fn start(program: &Program) -> Result<Self, DumpError> {
+        let failed = |source| DumpError::Io { doing: "starting pg_restore", source };
+        let mut command = program.command();
+        command.arg("--list").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
+        };
+        let (entries, stderr) = (tokio::spawn(count(stdout)), tokio::spawn(end_of(stderr)));
+        Ok(Self { child, stdin: Some(stdin), entries, stderr })
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        if let Some(stdin) = &mut self.stdin
+            && stdin.write_all(bytes).await.is_err()
+        {
+            // It has read what it wants, or failed, which its status tells.
+            self.stdin = None;
+        }
+    }
+
+    async fn finish(mut self) -> Result<u64, DumpError> {
+        self.stdin = None;
+        let waiting = |source| DumpError::Io { doing: "waiting for pg_restore", source };
+        let status = self.child.wait().await.map_err(waiting)?;
+        let entries = self.entries.await.unwrap_or_default();
+        let stderr = self.stderr.await.unwrap_or_default();
+        if status.success() {
+            return Ok(entries);
+        }
+        Err(DumpError::Failed { code: status.code(), message: tame(&String::from_utf8_lossy(&stderr)) })
+    }
+}
+
+/// The lines of a list that are no remarks. Only the beginning of a line is looked at, so that its length does not matter.
+async fn count(mut list: impl AsyncRead + Unpin) -> u64 {
+    let (mut entries, mut begins) = (0, true);
+    let mut buffer = [0; 8 * 1024];
+    // What cannot be read any more ends it as the end does; the status tells of it.
+    while let Ok(length @ 1..) = list.read(&mut buffer).await {
+        for byte in &buffer[..length] {
+            if begins && !matches!(byte, b';' | b'\n') {
+                entries += 1;
+            }
+            begins = *byte == b'\n';
+        }
+    }
+    entries
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn entries_are_lines_that_are_no_remarks() {
+        let list = b";\n; Archive created\n;\n\n5; 2615 1 SCHEMA - a o\n6; 1259 2 TABLE a b o\n";
+        assert_eq!(count(list.as_slice()).await, 2);
+    }
+}

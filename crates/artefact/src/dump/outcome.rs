@@ -1,0 +1,125 @@
+//! What the end of a program's stderr says about why it ended. Names in it are a tenant's, who could write one that reads as a
+//! reason; all that this decides is the words of a message and whether it is tried again.
+
+use std::process::ExitStatus;
+
+use crate::{error::DumpError, text::tame};
+
+/// The end of stderr that is kept, in bytes.
+pub(super) const KEPT: usize = 4 * 1024;
+
+const LOCKED: &[&str] = &["canceling statement due to lock timeout"];
+const ROW_SECURITY: &[&str] = &["query would be affected by row-level security policy"];
+const SNAPSHOT: &[&str] = &["could not import the requested snapshot", "invalid snapshot identifier"];
+const VERSION: &[&str] = &["server version mismatch"];
+const CONNECTION: &[&str] = &[
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "timeout expired",
+    "No route to host",
+    "could not translate host name",
+    "No such file or directory\n\tIs the server running",
+    "server closed the connection unexpectedly",
+    "terminating connection",
+    "no connection to the server",
+    "SSL SYSCALL error",
+    "SSL connection has been closed unexpectedly",
+    "the database system is",
+    "too many clients already",
+    "remaining connection slots are reserved",
+    "too many connections for",
+];
+const DENIED: &[&str] = &[
+    "permission denied",
+    "must be superuser",
+    "must be owner",
+    "password authentication failed",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+];
+
+/// Why a program failed that ended like this.
+pub(super) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
+    let raw = String::from_utf8_lossy(stderr);
+    let says = |words: &[&str]| words.iter().any(|word| raw.contains(word));
+    let message = last_of(&raw);
+    // pg_dump limits the waiting for a lock by the time of the statement that asks for it.
+    let locked = says(LOCKED) || says(&["canceling statement due to statement timeout"]) && says(&["LOCK TABLE "]);
+    match () {
+        () if locked => DumpError::LockTimeout(message),
+        () if says(ROW_SECURITY) => DumpError::RowSecurity(message),
+        () if says(SNAPSHOT) || says(&["ERROR:  snapshot \""]) && says(&["does not exist"]) => {
+            DumpError::Snapshot(message)
+        }
+        () if says(VERSION) => DumpError::Version(message),
+        () if says(DENIED) => DumpError::Denied(message),
+        () if says(CONNECTION) => DumpError::Connection(message),
+        () => DumpError::Failed { code: status.code(), message },
+    }
+}
+
+/// The end of the text, which says why, on one tame line.
+fn last_of(text: &str) -> String {
+    let lines: Vec<_> = text.lines().rev().take(6).collect();
+    let lines: Vec<_> = lines.into_iter().rev().collect();
+    tame(&lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn reasons_are_told_apart() {
+        let check = |stderr: &str, expected: fn(&DumpError) -> bool, passes: bool| {
+            let found = reason(ExitStatus::from_raw(1 << 8), stderr.as_bytes());
+            assert!(expected(&found), "{stderr}: {found:?}");
+            assert_eq!(found.may_pass(), passes, "{stderr}");
+            assert!(!found.to_string().contains(char::is_control), "{found}");
+        };
+        check(
+            "pg_dump: error: query failed: ERROR:  canceling statement due to lock timeout\n",
+            |error| matches!(error, DumpError::LockTimeout(_)),
+            true,
+        );
+        check(
+            "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\npg_dump: detail: Query \
+             was: LOCK TABLE a.b IN ACCESS SHARE MODE\n",
+            |error| matches!(error, DumpError::LockTimeout(_)),
+            true,
+        );
+        check(
+            "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n",
+            |error| matches!(error, DumpError::Failed { code: Some(1), .. }),
+            false,
+        );
+        check(
+            "pg_dump: error: Error message from server: ERROR:  query would be affected by row-level security policy for \
+             table \"t\"",
+            |error| matches!(error, DumpError::RowSecurity(_)),
+            false,
+        );
+        check("ERROR:  permission denied for table t\n", |error| matches!(error, DumpError::Denied(_)), false);
+        check(
+            "connection to server at \"h\", port 1 failed: FATAL:  password authentication failed for user \"u\"",
+            |error| matches!(error, DumpError::Denied(_)),
+            false,
+        );
+        check(
+            "connection to server at \"127.0.0.1\", port 1 failed: Connection refused\n\tIs the server running",
+            |error| matches!(error, DumpError::Connection(_)),
+            true,
+        );
+        check(
+            "pg_dump: error: aborting because of server version mismatch",
+            |error| matches!(error, DumpError::Version(_)),
+            false,
+        );
+        check("ERROR:  invalid snapshot identifier: \"x\"", |error| matches!(error, DumpError::Snapshot(_)), true);
+        check("\u{1b}[2Jsomething\n", |error| matches!(error, DumpError::Failed { .. }), false);
+    }
+}

@@ -1,0 +1,126 @@
+//! What an error of the client of object stores means. Its kinds know only a few statuses, so the rest is told by the causes
+//! beneath it and by the status and the code in the server's answer.
+
+use std::{error::Error, io};
+
+use object_store::{
+    Error as Cause,
+    client::{HttpError, HttpErrorKind},
+};
+
+use super::file::from_io;
+use crate::{error::StoreError, secret::Secret, text::tame};
+
+/// Answers that mean bad credentials although their status is 400.
+const REFUSALS: [&str; 4] = ["ExpiredToken", "InvalidToken", "InvalidAccessKeyId", "TokenRefreshRequired"];
+/// Answers that mean no room, whatever their status is.
+const NO_ROOM: [&str; 5] = ["QuotaExceeded", "InsufficientStorage", "StorageFull", "InsufficientCapacity", "NoSpace"];
+
+/// `doing` says what was asked and of which url.
+pub(super) fn classify(doing: &str, error: &Cause, secrets: &[Secret]) -> StoreError {
+    let raw = whole_text(error);
+    let text = format!("{doing}: {}", tame(&without(&raw, secrets)));
+    let says = |words: &[&str]| words.iter().any(|word| raw.contains(word));
+    if says(&NO_ROOM) || status(&raw) == Some(507) {
+        return StoreError::Full(text);
+    }
+    match error {
+        Cause::NotFound { .. } => return StoreError::NotFound(text),
+        Cause::AlreadyExists { .. } => return StoreError::Exists(text),
+        Cause::PermissionDenied { .. } | Cause::Unauthenticated { .. } => return StoreError::Refused(text),
+        _ => {}
+    }
+    if says(&REFUSALS) {
+        return StoreError::Refused(text);
+    }
+    if says(&["invalid peer certificate"]) {
+        return StoreError::Invalid(format!(
+            "the certificate of the store is not trusted: {text}; give the CA that signed it"
+        ));
+    }
+    if let Some(status) = status(&raw) {
+        let passes = status >= 500 && status != 501 || status == 429 || status == 408;
+        return if passes { StoreError::Unreachable(text) } else { StoreError::Other(text) };
+    }
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(cause) = next {
+        if let Some(http) = cause.downcast_ref::<HttpError>() {
+            let passes = !matches!(http.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown);
+            return if passes { StoreError::Unreachable(text) } else { StoreError::Other(text) };
+        }
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return from_io(io, doing);
+        }
+        next = cause.source();
+    }
+    StoreError::Other(text)
+}
+
+/// The error and those of its causes that it does not repeat.
+fn whole_text(error: &Cause) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Servers repeat what they were sent: S3 answers an expired session token with that token.
+fn without(text: &str, secrets: &[Secret]) -> String {
+    let known = secrets.iter().filter_map(Secret::expose_text).map(str::trim).filter(|secret| secret.len() > 5);
+    known.fold(text.to_owned(), |text, secret| text.replace(secret, "…"))
+}
+
+/// The status of the answer, where there was one that says no.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let check = |answer: &str, expected: fn(&StoreError) -> bool| {
+            let error = Cause::Generic { store: "S3", source: answer.into() };
+            let found = classify("writing s3://b/x", &error, &[Secret::from("hunter2")]);
+            assert!(expected(&found), "{answer}: {found:?}");
+            assert!(!found.to_string().contains("hunter2"), "{found}");
+        };
+        let answer = |status: &str| format!("Server returned non-2xx status code: {status}: <Error/>");
+        check(&answer("507 Insufficient Storage"), |error| matches!(error, StoreError::Full(_)));
+        check(&answer("403: <Code>QuotaExceeded</Code>"), |error| matches!(error, StoreError::Full(_)));
+        check(&answer("503 Service Unavailable"), |error| matches!(error, StoreError::Unreachable(_)));
+        check(&answer("429 Too Many Requests"), |error| matches!(error, StoreError::Unreachable(_)));
+        check(&answer("501 Not Implemented"), |error| matches!(error, StoreError::Other(_)));
+        check(&answer("400: <Code>ExpiredToken</Code><Token-0>hunter2</Token-0>"), |error| {
+            matches!(error, StoreError::Refused(_))
+        });
+        check("invalid peer certificate: UnknownIssuer", |error| matches!(error, StoreError::Invalid(_)));
+        check("something else", |error| matches!(error, StoreError::Other(_)));
+    }
+
+    #[test]
+    fn causes_are_told_apart() {
+        let check = |source: Box<dyn Error + Send + Sync>, expected: fn(&StoreError) -> bool| {
+            let found = classify("writing", &Cause::Generic { store: "x", source }, &[]);
+            assert!(expected(&found), "{found:?}");
+        };
+        let io = |kind| Box::new(io::Error::from(kind));
+        check(io(io::ErrorKind::StorageFull), |error| matches!(error, StoreError::Full(_)));
+        check(io(io::ErrorKind::ReadOnlyFilesystem), |error| matches!(error, StoreError::ReadOnly(_)));
+        check(io(io::ErrorKind::PermissionDenied), |error| matches!(error, StoreError::Refused(_)));
+        let http = |kind| Box::new(HttpError::new(kind, io::Error::other("x")));
+        check(http(HttpErrorKind::Connect), StoreError::may_pass);
+        check(http(HttpErrorKind::Timeout), StoreError::may_pass);
+        check(http(HttpErrorKind::Decode), |error| !error.may_pass());
+    }
+}
