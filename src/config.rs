@@ -47,7 +47,7 @@ pub enum Command {
     /// Write the man pages of all commands into a folder.
     Man {
         /// An existing folder, such as /usr/local/share/man/man1.
-        folder: std::path::PathBuf,
+        folder: PathBuf,
     },
     /// Print the version.
     Version,
@@ -66,7 +66,7 @@ pub struct SqlArgs {
 pub struct PlanArgs {
     /// Files of manifests, or folders of .yaml, .yml and .json files; - for standard input.
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
-    pub files: Vec<std::path::PathBuf>,
+    pub files: Vec<PathBuf>,
     /// The operator's namespace, where the Secrets of databases are.
     #[arg(long, env = "TSO_NAMESPACE", default_value = DEFAULT_NAMESPACE)]
     pub namespace: String,

@@ -58,7 +58,8 @@ pub async fn reconcile(
     let observed = observe(&database, desired, work.as_deref(), &ctx, holdings).await;
     let plan = plan(desired, &observed);
     let (object, survey, notices) = (database.clone(), None, Vec::new());
-    let pass = Pass { database, desired, observed: &observed, work, ctx: &ctx, holdings, finished_jobs, survey, notices };
+    let pass =
+        Pass { database, desired, observed: &observed, work, ctx: &ctx, holdings, finished_jobs, survey, notices };
     let next = apply(plan, pass).await?;
     if let Some(work) = holdings.usable(&desired.name) {
         store::look(&object, &work, &ctx);

@@ -7,7 +7,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use artefact::{
-    DumpError, Identities, Key, Probe, Program, Recipients, Secret, Store, StoreAccess, StoreError, StoreUrl,
+    Identities, Key, Probe, Program, Recipients, Secret, Store, StoreAccess, StoreUrl,
+    error::{DumpError, StoreError},
 };
 use kube::ResourceExt;
 use serde::{Deserialize, Serialize};
@@ -166,7 +167,7 @@ async fn keys(encryption: &Encryption, ctx: &Context) -> Result<(Option<Recipien
     let (mut data, named) = keys_of(secret, field, ctx).await?;
     let wrong = |why: String| invalid(format!("{named}, which {field} names: {why}"));
     let identity = data.remove(IDENTITY).ok_or_else(|| wrong(format!("it has no key {IDENTITY}")))?;
-    let identities = Identities::parse(&Secret::from(identity)).map_err(|error| wrong(chain(&error)))?;
+    let identities = Identities::parse(Secret::from(identity).expose()).map_err(|error| wrong(chain(&error)))?;
     Ok((Some(recipients), Some(identities)))
 }
 

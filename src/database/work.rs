@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
-    bring_back::Progress, live_parts::SessionProblems, owners::Missed, status::Facts, store::StoreMemory, unseen::Unseen,
+    bring_back::Progress, live_parts::SessionProblems, owners::Missed, status::Facts, store::StoreMemory,
+    unseen::Unseen,
 };
 use crate::{
     api::{TenantDatabase, condition::Verdict, tenant_database::Functions as Mode},

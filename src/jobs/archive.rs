@@ -22,7 +22,10 @@ use uuid::Uuid;
 use super::{Ended, Outcome, is_retried};
 use crate::{
     api::connection::TlsMode,
-    contract::{ArchiveUpload, BegunArchive, BegunRemoval, CallResult, CallStatus, ClaimedJob, MadeArchive, Refusal},
+    contract::{
+        ArchiveUpload, BegunArchive, BegunRemoval, CallResult, CallStatus, ClaimedJob, JobObject, MadeArchive,
+        ObjectKind, Refusal,
+    },
     lane::{Lane, archives::ArchiveStore},
     postgres::{ArchivedTable, Content, Error, ProgramConnection, TenantSession},
     text::hex,
@@ -99,10 +102,11 @@ pub(super) async fn archive(
         location: key.to_string(),
         manifest_location: manifest_key.to_string(),
     };
-    let begun: BegunArchive = match detail("begin_archive", lane, lane.functions().begin_archive(lane.hold, job.job_id, &upload).await?)? {
-        Ok(begun) => begun,
-        Err(ended) => return Ok(ended),
-    };
+    let begun: BegunArchive =
+        match detail("begin_archive", lane, lane.functions().begin_archive(lane.hold, job.job_id, &upload).await?)? {
+            Ok(begun) => begun,
+            Err(ended) => return Ok(ended),
+        };
     for left in &begun.leftovers {
         // What cannot be deleted now is found again by the next attempt, or by the removal.
         if let Err(error) = remove_upload(lane, &store, left).await {
@@ -115,7 +119,7 @@ pub(super) async fn archive(
     let made = async {
         let written = worked?;
         let verified = verified(&store, &begun, &key, &written.artefact).await?;
-        let (manifest, bytes) = manifest(lane, &store, &begun, place, &key, &written)?;
+        let (manifest, bytes) = manifest(lane, job, &store, &begun, place, &key, &written)?;
         let manifest_sha256 = hex(&Sha256::digest(&bytes));
         store.store.put_new(&manifest_key, bytes.into()).await?;
         let rows = |tables: &[Table]| tables.iter().map(|table| table.rows).sum();
@@ -153,10 +157,11 @@ pub(super) async fn archive(
 /// Removes an archive, and what attempts at it left.
 pub(super) async fn remove(lane: &Lane, job: &ClaimedJob) -> Result<Ended, Error> {
     let store = usable(lane)?;
-    let begun: BegunRemoval = match detail("begin_removal", lane, lane.functions().begin_removal(lane.hold, job.job_id).await?)? {
-        Ok(begun) => begun,
-        Err(ended) => return Ok(ended),
-    };
+    let begun: BegunRemoval =
+        match detail("begin_removal", lane, lane.functions().begin_removal(lane.hold, job.job_id).await?)? {
+            Ok(begun) => begun,
+            Err(ended) => return Ok(ended),
+        };
     let mut kept = false;
     for upload in &begun.uploads {
         match remove_upload(lane, &store, upload).await {
@@ -261,13 +266,16 @@ async fn verified(
             format!("read back: length and SHA-256 are right, and pg_restore lists {entries} entries in it")
         }
         (true, None) => "read back: length and SHA-256 are right, and it can be decoded to its end".to_owned(),
-        (false, _) => "read back: length and SHA-256 are right; it was not decrypted, for want of an identity".to_owned(),
+        (false, _) => {
+            "read back: length and SHA-256 are right; it was not decrypted, for want of an identity".to_owned()
+        }
     }))
 }
 
 /// What is told beside the artefact.
 fn manifest(
     lane: &Lane,
+    job: &ClaimedJob,
     store: &ArchiveStore,
     begun: &BegunArchive,
     place: Place,
@@ -285,7 +293,7 @@ fn manifest(
     });
     let manifest = Manifest {
         format: artefact::manifest::FORMAT,
-        tenant: None,
+        tenant: tenant(job),
         schema: begun.schema_name.clone(),
         schema_id,
         backup_id,
@@ -315,10 +323,15 @@ fn manifest(
     Ok((manifest, bytes))
 }
 
+/// The object that the tenant belongs to.
+fn tenant(job: &ClaimedJob) -> Option<artefact::manifest::Tenant> {
+    let object = job.wake.iter().flatten().find(|object| object.kind == ObjectKind::TenantSchema)?;
+    let JobObject { namespace, name, uid, .. } = object.clone();
+    Some(artefact::manifest::Tenant { namespace: namespace.unwrap_or_default(), name, uid })
+}
+
 fn usable(lane: &Lane) -> Result<Arc<ArchiveStore>, Error> {
-    lane.archives
-        .get()
-        .map_err(|why| Error::Refused { call: "archive", message: why.to_string(), may_pass: true })
+    lane.archives.get().map_err(|why| Error::Refused { call: "archive", message: why.to_string(), may_pass: true })
 }
 
 /// The functions of another release answered otherwise than these do.

@@ -31,9 +31,7 @@ impl Slots {
 
     /// The kinds that this release does and whose class has a place; programs only while there is a store for what they make.
     pub fn free(&self, has_store: bool) -> Vec<JobKind> {
-        let has_place = |class| {
-            self.of(class).available_permits() > 0 && (has_store || class != JobClass::Program)
-        };
+        let has_place = |class| self.of(class).available_permits() > 0 && (has_store || class != JobClass::Program);
         JobKind::all().filter(|kind| kind.class().is_some_and(has_place)).collect()
     }
 

@@ -80,8 +80,7 @@ impl Lane {
         cancelled: watch::Receiver<bool>,
         work: impl AsyncFnOnce(&TenantSession, Duration) -> T,
     ) -> Result<T, Error> {
-        let caller =
-            json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": "backup", "connections": 2 });
+        let caller = json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": "backup", "connections": 2 });
         self.within_session(&caller, time, cancelled, work).await
     }
 

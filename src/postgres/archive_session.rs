@@ -68,13 +68,16 @@ impl TenantSession {
             }
             self.client.batch_execute(ROLLBACK).await.map_err(|error| Error::from_call(NAME, &error))?;
         }
-        let message = "tables of the tenant come and go all the time, so that they cannot be archived as they are at one moment".to_owned();
+        let message =
+            "tables of the tenant come and go all the time, so that they cannot be archived as they are at one moment"
+                .to_owned();
         Err(Error::Refused { call: NAME, message, may_pass: true })
     }
 
     /// Counts and hashes the rows of a table that is held.
     pub async fn content(&self, table: &ArchivedTable) -> Result<Content, Error> {
-        let rows = self.client.query_typed(&table.content, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
+        let rows =
+            self.client.query_typed(&table.content, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
         let read = || {
             let row = rows.first()?;
             Some(Content { rows: row.try_get(0).ok()?, hash: row.try_get(1).ok()? })
@@ -106,5 +109,9 @@ impl TenantSession {
 
 /// The server answered in another form than its functions of this release have.
 fn unread() -> Error {
-    Error::Refused { call: NAME, message: "the server's answer has another form than expected".to_owned(), may_pass: false }
+    Error::Refused {
+        call: NAME,
+        message: "the server's answer has another form than expected".to_owned(),
+        may_pass: false,
+    }
 }

@@ -4,12 +4,7 @@
 use std::time::Duration;
 
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{
-    Client, Config,
-    config::Host,
-    error::SqlState,
-    types::Type,
-};
+use tokio_postgres::{Client, Config, config::Host, error::SqlState, types::Type};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{error::Error, pool::Pool};

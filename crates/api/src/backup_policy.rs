@@ -302,9 +302,8 @@ const SKEW: SignedDuration = SignedDuration::from_mins(1);
 
 /// Whether two objects ask for the same, and nothing else becomes of it.
 fn is_of_same_backup(one: &SchemaBackupSpec, other: &SchemaBackupSpec) -> bool {
-    let parts = |spec: &SchemaBackupSpec| {
-        (spec.method(), spec.verification(), spec.deletion_policy(), spec.expire_after_days)
-    };
+    let parts =
+        |spec: &SchemaBackupSpec| (spec.method(), spec.verification(), spec.deletion_policy(), spec.expire_after_days);
     one.tenant_schema_ref == other.tenant_schema_ref && parts(one) == parts(other)
 }
 

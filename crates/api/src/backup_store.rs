@@ -6,7 +6,6 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use super::connection::{CaSecretRef, SecretRef};
-use super::schema;
 
 /// The object store in which archives of tenants are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]

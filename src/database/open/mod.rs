@@ -31,15 +31,7 @@ pub struct Opened {
     pub functions_version: String,
     /// True when this replica installed them now, with what was there before.
     pub installed: Option<Installed>,
-    /// How many connections are for archives alone: a session and a program for each that is being made.
-fn archive_connections(spec: &TenantDatabaseSpec, job_slots: usize) -> usize {
-    if spec.backup_store.is_some() && spec.max_connections() >= FOR_ARCHIVES { 2 * job_slots } else { 0 }
-}
-
-/// With fewer connections there are none for archives.
-pub const FOR_ARCHIVES: usize = 5;
-
-/// How many jobs of a kind may run at once.
+    /// How many jobs of a kind may run at once.
     pub job_slots: usize,
     /// By what it is known that the database is, or may be, an older state of itself.
     pub went_back: Option<String>,
@@ -157,6 +149,14 @@ pub async fn open(
         went_back: claim.went_back,
     })
 }
+
+/// How many connections are for archives alone: a session and a program for each that is being made.
+fn archive_connections(spec: &TenantDatabaseSpec, job_slots: usize) -> usize {
+    if spec.backup_store.is_some() && spec.max_connections() >= FOR_ARCHIVES { 2 * job_slots } else { 0 }
+}
+
+/// With fewer connections there are none for archives.
+pub const FOR_ARCHIVES: usize = 5;
 
 /// How many jobs of a kind may run at once with so many connections. That many connections are for snapshots alone; removals
 /// run on those that apply.

@@ -46,6 +46,7 @@ pub(super) fn take_down(removal: &Removal, given_to: Option<&ObjectName>, observ
                 Effect::Steps(vec![Step::RequestPurge {
                     backup_id: grave.backup_id,
                     location: grave.location.clone(),
+                    is_archive: false,
                 }]),
                 dropping(grave),
             ],
