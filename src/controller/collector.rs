@@ -167,7 +167,7 @@ impl LaneCollector {
 impl Collector for LaneCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let (holders, up) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
-        let connections = Family::<Labels, Gauge>::default();
+        let (connections, stores) = (Family::<Labels, Gauge>::default(), Family::<Labels, Gauge>::default());
         let until_full = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         for shown in self.holdings.shown() {
             let of_database = vec![("database", shown.database.clone())];
@@ -182,6 +182,9 @@ impl Collector for LaneCollector {
                     until_full.get_or_create(&labels).set(days);
                 }
             }
+            if let Some(is_up) = lane.archives.up() {
+                stores.get_or_create(&of_database).set(i64::from(is_up));
+            }
             let usage = lane.usage();
             for (state, count) in [("open", usage.open), ("idle", usage.idle), ("waiting", usage.waiting)] {
                 let labels = vec![("database", shown.database.clone()), ("state", state.to_owned())];
@@ -191,6 +194,7 @@ impl Collector for LaneCollector {
         for (name, help, family) in [
             ("database_up", "1 while the database answers and is fit to work with", up),
             ("lane_held", "1 while this replica holds the lane of the database", holders),
+            ("backup_store_up", "1 while archives can be kept in the store of the database", stores),
         ] {
             let descriptor = encoder.encode_descriptor(name, help, None, family.metric_type())?;
             family.encode(descriptor)?;

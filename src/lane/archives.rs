@@ -29,21 +29,31 @@ pub struct ArchiveStore {
 /// What is known of the store.
 #[derive(Debug)]
 pub struct Archives {
-    found: Mutex<Result<Arc<ArchiveStore>, Arc<str>>>,
+    /// Whether the database is to have one.
+    is_wanted: bool,
+    /// Nothing before it was looked at.
+    found: Mutex<Option<Found>>,
     doubted: AtomicBool,
 }
 
-impl Default for Archives {
-    fn default() -> Self {
-        let found = Mutex::new(Err("the backup store is just being looked at".into()));
-        Self { found, doubted: AtomicBool::new(false) }
-    }
-}
+type Found = Result<Arc<ArchiveStore>, Arc<str>>;
 
 impl Archives {
+    /// Nothing is known yet; `is_wanted` says whether the database is to have a store.
+    #[must_use]
+    pub fn new(is_wanted: bool) -> Self {
+        Self { is_wanted, found: Mutex::default(), doubted: AtomicBool::new(false) }
+    }
+
     /// The store; or why there is none, for a person.
     pub fn get(&self) -> Result<Arc<ArchiveStore>, Arc<str>> {
-        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.found().unwrap_or_else(|| Err("the backup store is just being looked at".into()))
+    }
+
+    /// Whether archives can be kept: nothing where the database is to have no store, and before it was looked at.
+    #[must_use]
+    pub fn up(&self) -> Option<bool> {
+        self.found().filter(|_| self.is_wanted).map(|found| found.is_ok())
     }
 
     /// It did not do what it should: it is to be looked at again.
@@ -57,7 +67,32 @@ impl Archives {
     }
 
     /// It was found so.
-    pub fn set(&self, found: Result<Arc<ArchiveStore>, Arc<str>>) {
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+    pub fn set(&self, found: Found) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    }
+
+    fn found(&self) -> Option<Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_nobody_asked_for_is_neither_up_nor_down() {
+        let check = |is_wanted: bool, found: Option<Found>, expected: Option<bool>| {
+            let archives = Archives::new(is_wanted);
+            if let Some(found) = found {
+                archives.set(found);
+            }
+            assert_eq!(archives.up(), expected, "{is_wanted}");
+            assert!(archives.get().is_err());
+        };
+        check(true, None, None);
+        check(true, Some(Err("it does not answer".into())), Some(false));
+        check(false, None, None);
+        check(false, Some(Err("there is none".into())), None);
     }
 }

@@ -101,6 +101,8 @@ pub struct LaneParts {
     pub hold: Hold,
     /// How many reconciles may use the database at once.
     pub apply_slots: usize,
+    /// Whether the database is to have a store for archives.
+    pub has_store: bool,
     /// What this process has seen of the database, also before this lane.
     pub seen: Arc<Seen>,
 }
@@ -140,13 +142,13 @@ impl Lane {
     /// A lane over `functions`. `ring` is called when the lane closes, so that the driver of its database looks at it.
     #[must_use]
     pub fn new(parts: LaneParts, functions: Functions, ring: Box<dyn Fn() + Send + Sync>) -> Self {
-        let LaneParts { database, place, endpoint, holder, hold, apply_slots, seen } = parts;
+        let LaneParts { database, place, endpoint, holder, hold, apply_slots, has_store, seen } = parts;
         Self {
             database,
             place,
             endpoint,
             addresses: Addresses::default(),
-            archives: Archives::default(),
+            archives: Archives::new(has_store),
             hold,
             functions,
             holder,

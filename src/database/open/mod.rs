@@ -134,6 +134,7 @@ pub async fn open(
         holder: claimant.identity.to_owned(),
         hold,
         apply_slots,
+        has_store: spec.backup_store.is_some(),
         seen: claimant.seen,
     };
     let lane = Lane::new(parts, functions, claimant.ring);
