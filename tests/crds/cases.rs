@@ -37,6 +37,13 @@ const OWNER_RESERVED: &str =
     "ownerRole must be neither public nor none nor begin with pg_, which PostgreSQL keeps for itself";
 const OWNER_LENGTH: &str = "ownerRole may have at most 57 characters: the admin role is named after it, with six more";
 const OWNER_IMMUTABLE: &str = "ownerRole is immutable: it owns the registry and the functions";
+const STORE_URL: &str = "url must be s3://BUCKET/PREFIX, gs://BUCKET/PREFIX, az://CONTAINER/PREFIX or file:///FOLDER";
+const STORE_URL_BARE: &str =
+    "url must have no credentials, query or fragment; credentials come from credentialsSecretRef";
+const STORE_URL_DOTS: &str = "url must not have . or .. as a part of its path";
+const STORE_ENDPOINT: &str = "endpoint must be http:// or https:// with a host and perhaps a port, and nothing else";
+const STORE_RECIPIENTS: &str = "recipients must be public keys that begin with age1; a private key, AGE-SECRET-KEY-1, \
+                                belongs in identitySecretRef";
 
 /// A rule at work: the kind, the old spec (null at creation), the new one, and what the API server would say.
 #[derive(Clone)]
@@ -53,7 +60,7 @@ pub struct Case {
 
 /// The rules at work, at least one refusal for each.
 pub fn cases() -> Vec<Case> {
-    [cases_of_tenants(), cases_of_databases(), cases_of_backups()].concat()
+    [cases_of_tenants(), cases_of_databases(), cases_of_stores(), cases_of_backups()].concat()
 }
 
 fn cases_of_tenants() -> Vec<Case> {
@@ -114,12 +121,14 @@ fn cases_of_tenants() -> Vec<Case> {
     ]
 }
 
+/// The spec of a database with this beside its connection.
+fn base(more: Value) -> Value {
+    let mut spec = json!({"connection": {"secretRef": {"name": "s"}}});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
 fn cases_of_databases() -> Vec<Case> {
-    let base = |more: Value| {
-        let mut spec = json!({"connection": {"secretRef": {"name": "s"}}});
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        spec
-    };
     let institutions = |more: Value| {
         let mut source = json!({"schema": "public", "table": "schools", "idColumn": "id"});
         source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -155,6 +164,39 @@ fn cases_of_databases() -> Vec<Case> {
         change_database(json!({}), json!({"ownerRole": "edu_matrix_owner"}), &[]),
         change_database(json!({}), json!({"ownerRole": "other"}), &[OWNER_IMMUTABLE]),
         change_database(json!({"ownerRole": "a"}), json!({}), &[OWNER_IMMUTABLE]),
+    ]
+}
+
+fn cases_of_stores() -> Vec<Case> {
+    let store =
+        |store: Value, refusals| case("TenantDatabase", Value::Null, base(json!({"backupStore": store})), refusals);
+    let at = |url: &str, refusals| store(json!({"url": url}), refusals);
+    let reached = |endpoint: &str, refusals| store(json!({"url": "s3://b", "endpoint": endpoint}), refusals);
+    let encrypted = |recipients: Value, refusals| {
+        store(json!({"url": "s3://b", "encryption": {"recipients": recipients}}), refusals)
+    };
+    vec![
+        at("s3://bucket/prefix", &[]),
+        at("gs://bucket", &[]),
+        at("az://container/a/b", &[]),
+        at("file:///archives/prod", &[]),
+        at("s3://my.bucket/v1.2/a..b", &[]),
+        at("https://bucket/prefix", &[STORE_URL]),
+        at("s3:///prefix", &[STORE_URL]),
+        at("file://host/folder", &[STORE_URL]),
+        at("s3://id:secret@bucket/prefix", &[STORE_URL_BARE]),
+        at("s3://bucket/prefix?region=eu", &[STORE_URL_BARE]),
+        at("s3://bucket/prefix#new", &[STORE_URL_BARE]),
+        at("file:///archives/../etc", &[STORE_URL_DOTS]),
+        at("s3://bucket/./prefix", &[STORE_URL_DOTS]),
+        reached("https://minio.example:9000", &[]),
+        reached("http://minio.databases.svc:9000/", &[]),
+        reached("minio.example:9000", &[STORE_ENDPOINT]),
+        reached("https://minio.example/bucket", &[STORE_ENDPOINT]),
+        reached("https://id:secret@minio.example", &[STORE_ENDPOINT]),
+        encrypted(json!(["age1qyqszqgpqyqszqgp", "age1pq1qyqszqgp"]), &[]),
+        encrypted(json!(["AGE-SECRET-KEY-1QYQSZQGP"]), &[STORE_RECIPIENTS]),
+        encrypted(json!(["age1qyqszqgpqyqszqgp", "ssh-ed25519 AAAA"]), &[STORE_RECIPIENTS]),
     ]
 }
 

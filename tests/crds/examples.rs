@@ -20,7 +20,8 @@ fn selector() -> Value {
 
 fn backup_policy() -> Value {
     json!({
-        "schedules": [{"name": "daily", "cron": "0 2 * * *", "timeZone": "Europe/Berlin", "method": "Snapshot", "suspend": false}],
+        "schedules": [{"name": "daily", "cron": "0 2 * * *", "timeZone": "Europe/Berlin", "method": "Archive",
+            "verification": "Checksum", "suspend": false}],
         "spreadSeconds": 3600, "historyLimit": 3, "finalExpireAfterDays": 30,
         "retention": {"keepLast": 7, "keepDaily": 14, "keepWeekly": 8, "keepMonthly": 12, "keepYearly": 3, "maxAgeDays": 400},
     })
@@ -47,6 +48,12 @@ pub fn database() -> Value {
                 "to": {"namespace": "team-b", "name": "academy"}}],
             "institutions": {"mode": "Require", "source": {"schema": "public", "table": "schools", "idColumn": "id",
                 "statusColumn": "status", "suspendedValues": ["suspended", "closed"]}},
+            "backupStore": {"url": "s3://archives/prod", "endpoint": "https://minio.example:9000",
+                "caSecretRef": {"name": "minio-ca", "namespace": "stores", "key": "ca.crt"},
+                "credentialsSecretRef": {"name": "archives", "namespace": "stores"},
+                "encryption": {"recipients": ["age1qyqszqgpqyqszqgpqyqszqgp"],
+                    "identitySecretRef": {"name": "archives-identity", "namespace": "stores"}},
+                "bandwidthMiBPerSecond": 50},
             "limits": {"maxQuota": "1Ti", "enforcementAtLeast": "Report", "deletionPolicies": ["Retain", "BackupThenDrop"],
                 "maxTenantsPerNamespace": 10, "maxDeletionsPerHour": 100, "maxConnectionLimit": 50,
                 "maxRotationPeriodDays": 90, "grants": "AllNamespaces"},
@@ -120,13 +127,14 @@ pub fn backup() -> Value {
     json!({
         "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup",
         "metadata": {"name": "before-exams", "namespace": "team-a"},
-        "spec": {"tenantSchemaRef": {"name": "school"}, "method": "Snapshot", "expireAfterDays": 30,
-            "deletionPolicy": "Delete"},
+        "spec": {"tenantSchemaRef": {"name": "school"}, "method": "Archive", "verification": "Checksum",
+            "expireAfterDays": 30, "deletionPolicy": "Delete"},
         "status": {
             "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "databaseRef": "default", "schemaId": INSTITUTION,
-            "backupId": INSTITUTION, "method": "Snapshot", "location": "education_bak_20260101120000", "startTime": "2026-01-01T12:00:00Z",
+            "backupId": INSTITUTION, "method": "Archive", "location": "i/s/b/a.dump.zst.age", "startTime": "2026-01-01T12:00:00Z",
             "completionTime": "2026-01-01T12:00:05Z", "size": "4Ki", "sizeBytes": 4096, "tableCount": 31, "rowCount": 1000,
-            "checksum": "sha256:00", "expireTime": "2026-01-31T12:00:05Z",
+            "checksum": "00", "store": "s3://archives/prod", "verifiedTime": "2026-01-01T12:00:05Z",
+            "verifiedHow": "read back: length and SHA-256 are right", "expireTime": "2026-01-31T12:00:05Z",
         },
     })
 }

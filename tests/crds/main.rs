@@ -98,7 +98,7 @@ fn columns_answer_who_where_ready_why_how_much_since_when() {
     );
     assert_eq!(
         columns("SchemaBackup"),
-        ["Tenant Method Ready Reason Size Completed Age", "Schedule Location Expires Message"]
+        ["Tenant Method Ready Reason Size Completed Verified Age", "Schedule Location Expires Message"]
     );
 }
 
