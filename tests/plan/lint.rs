@@ -41,11 +41,13 @@ struct Situation {
     paused: bool,
     /// Its institution is suspended or closed.
     shut: bool,
+    /// It is an archive, and its database has no store that can be used.
+    storeless: bool,
 }
 
 /// Everything that is wrong with a plan.
 fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
-    let lints: [(&str, bool); 14] = [
+    let lints: [(&str, bool); 15] = [
         ("something is destroyed while its jobs run", at.jobs && destroys_before_jobs_end(plan)),
         ("an effect comes after one that ends the plan", ends_early(plan)),
         ("more than one thing is waited for", plan.effects.iter().filter(|effect| waits(effect)).count() > 1),
@@ -59,6 +61,7 @@ fn lint(plan: &Plan, at: Situation) -> Vec<&'static str> {
         ("a login is opened whose institution is shut", at.shut && plan.steps().any(|step| issues(step).is_some())),
         ("a password is issued and not published at once, or the other way round", is_lost(plan)),
         ("a login is closed after one was opened, which would close that", closes_after_opening(plan)),
+        ("a store is waited for that is there", !at.storeless && plan.effects.iter().any(waits_for_store)),
         ("a line is empty", plan.to_string().lines().any(|line| line.trim().is_empty())),
     ];
     lints.into_iter().filter(|(_, wrong)| *wrong).map(|(lint, _)| lint).collect()
@@ -128,6 +131,10 @@ fn destroys_before_jobs_end(plan: &Plan) -> bool {
 
 fn waits(effect: &Effect) -> bool {
     matches!(effect, Effect::Await { .. })
+}
+
+fn waits_for_store(effect: &Effect) -> bool {
+    matches!(effect, Effect::Await { reason: Reason::StoreUnavailable, .. })
 }
 
 fn ends_early(plan: &Plan) -> bool {
@@ -210,14 +217,17 @@ proptest! {
         let mut dice = Dice(&thrown);
         let backup = backup(&mut dice, is_deleted);
         let school = tenant(&mut dice, false);
-        let observed: ObservedBackup = backup_answer(&mut dice).into();
+        let storeless = dice.one_in(3);
+        let no_store = storeless.then(|| "TenantDatabase default has no spec.backupStore".into());
+        let observed = ObservedBackup { no_store, ..backup_answer(&mut dice).into() };
         if is_deleted {
             let leave = backup.removal(&backup_resolved(Some(school), false));
             let jobs = observed.answer.backup.is_some()
-                && observed.answer.job.as_ref().is_some_and(|job| job.kind == JobKind::Snapshot);
-            check::<SchemaBackup>(Wish::End(&leave), &observed, Situation { jobs, gone: true, ..Situation::default() })?;
+                && observed.answer.job.as_ref().is_some_and(|job| matches!(job.kind, JobKind::Snapshot | JobKind::Archive));
+            let at = Situation { jobs, gone: true, storeless, ..Situation::default() };
+            check::<SchemaBackup>(Wish::End(&leave), &observed, at)?;
         } else if let Ok(desired) = backup.desired(&backup_resolved(Some(school), false)) {
-            check::<SchemaBackup>(Wish::Keep(&desired), &observed, Situation::default())?;
+            check::<SchemaBackup>(Wish::Keep(&desired), &observed, Situation { storeless, ..Situation::default() })?;
         }
     }
 }
@@ -235,6 +245,8 @@ fn each_lint_can_fail() {
     let gone = Situation { gone: true, ..Situation::default() };
     let paused = Situation { paused: true, ..Situation::default() };
     let shut = Situation { shut: true, ..Situation::default() };
+    let storeless = Situation { storeless: true, ..Situation::default() };
+    let store = || Effect::wait(Reason::StoreUnavailable, "the archive waits for its store");
     let open = || {
         Effect::Steps(vec![Step::SetTenantAccess {
             schema_id: id,
@@ -283,6 +295,8 @@ fn each_lint_can_fail() {
             quiet,
             vec!["a login is closed after one was opened, which would close that"],
         ),
+        (vec![store()], quiet, vec!["a store is waited for that is there"]),
+        (vec![store()], storeless, vec![]),
         (vec![refuse("make another\n\nnow")], quiet, vec!["a line is empty"]),
     ] {
         let plan = Plan { subject: "tenant a/b".to_owned(), effects, ..Plan::default() };

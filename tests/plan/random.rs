@@ -20,7 +20,7 @@ const BACKUP: &str = "44444444-4444-4444-8444-444444444444";
 pub struct Dice<'a>(pub &'a [u8]);
 
 impl Dice<'_> {
-    fn one_in(&mut self, sides: u8) -> bool {
+    pub fn one_in(&mut self, sides: u8) -> bool {
         self.throw() % sides == 1
     }
 
@@ -268,7 +268,8 @@ fn claim(dice: &mut Dice<'_>) -> Value {
 
 /// A backup's object, living or deleted.
 pub fn backup(dice: &mut Dice<'_>, is_deleted: bool) -> SchemaBackup {
-    let spec = json!({ "tenantSchemaRef": { "name": "school" }, "deletionPolicy": dice.of(&["Retain", "Delete"]) });
+    let spec = json!({ "tenantSchemaRef": { "name": "school" }, "deletionPolicy": dice.of(&["Retain", "Delete"]),
+                       "method": dice.of(&["Snapshot", "Archive"]) });
     let annotations = if dice.one_in(4) { json!({ ABANDON: bound("before-exams", UID) }) } else { json!({}) };
     serde_json::from_value(json!({
         "apiVersion": "edumatrixhub.io/v1alpha1", "kind": "SchemaBackup", "spec": spec,
@@ -284,15 +285,15 @@ pub fn backup_answer(dice: &mut Dice<'_>) -> BackupAnswer {
     let states: Vec<_> = BackupState::ALL.iter().copied().chain(["word_of_tomorrow"]).collect();
     serde_json::from_value(json!({
         "backup": dice.maybe(2, |dice| json!({
-            "backup_id": BACKUP, "schema_id": ROW, "schema_name": "school", "method": "Snapshot",
-            "location": dice.maybe(2, |_| json!("school_bak_20261121000000")), "state": dice.of(&states), "started_at": null,
+            "backup_id": BACKUP, "schema_id": ROW, "schema_name": "school",
+            "method": dice.of(&["Snapshot", "Archive"]), "location": dice.maybe(2, |_| json!("school_bak_20261121000000")), "state": dice.of(&states), "started_at": null,
             "completed_at": null, "size_bytes": 8192, "table_count": 2, "row_count": 10, "checksum": "abc", "expires_at": null,
             "error": dice.maybe(2, |_| json!("permission denied")),
             "object": dice.maybe(2, |dice| json!({ "cluster": "cluster", "namespace": "team-a", "name": "before-exams",
                                                    "uid": dice.of(&[UID, OTHER]) })),
         })),
         "job": dice.maybe(2, |dice| json!({
-            "job_id": Uuid::nil(), "kind": dice.of(&["snapshot", "purge"]), "state": "running",
+            "job_id": Uuid::nil(), "kind": dice.of(&["snapshot", "purge", "archive", "remove_archive"]), "state": "running",
             "error": dice.maybe(3, |_| json!("in use")), "reason": dice.maybe(3, |_| json!("dependents")),
             "waits": dice.maybe(3, |_| json!({ "own": null, "since": "2026-11-21T08:00:00Z" })),
         })),

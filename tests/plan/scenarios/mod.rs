@@ -1,6 +1,7 @@
 //! The scenarios that have golden plans.
 
 mod adoption;
+mod archives;
 mod backups;
 mod credentials;
 mod dependents;
