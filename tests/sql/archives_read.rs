@@ -57,7 +57,8 @@ const HOSTILE: &str = "
     CREATE FUNCTION same(oid, oid) RETURNS boolean LANGUAGE sql AS 'SELECT school.ran()::boolean';
     CREATE OPERATOR = (LEFTARG = oid, RIGHTARG = oid, FUNCTION = same);
     CREATE TABLE \"select\" (copy text, \"copy.*\" mood, \"both\" pair, d short, \"%s\" float8, at timestamptz, of pair[]);
-    INSERT INTO \"select\" VALUES ('x', 'well', (1, 'y'), 'z', 0.1, '2026-01-02 03:04:05+02', ARRAY[(2, NULL)::pair]), (NULL);
+    INSERT INTO \"select\" VALUES ('x', 'well', (1, 'y'), 'z', 0.1, '2026-01-02 03:04:05+02', ARRAY[(2, NULL)::pair]);
+    INSERT INTO \"select\" DEFAULT VALUES;
     CREATE TABLE root (a int, b text) PARTITION BY LIST (a);
     CREATE TABLE one PARTITION OF root FOR VALUES IN (1);
     CREATE TABLE two PARTITION OF root FOR VALUES IN (2);
