@@ -3,6 +3,7 @@
 //! only what is public; who reads an archive back brings the identity, of which no message and no `Debug` has a part.
 
 use std::{
+    error::Error,
     fmt,
     io::{self, Read, Write},
     iter,
@@ -191,11 +192,10 @@ impl Encoder {
 /// used at the same time, since little waits between them.
 #[must_use]
 pub fn decode(identities: Option<Identities>) -> (Feed, Decoder) {
-    let (feed, incoming) = mpsc::channel(WAITING);
+    let (feed, chunks) = mpsc::channel(WAITING);
     let (outgoing, plain) = mpsc::channel(WAITING);
-    let thread = task::spawn_blocking(move || {
-        run(Incoming { incoming, rest: Bytes::new(), ended: false }, identities, &outgoing)
-    });
+    let thread =
+        task::spawn_blocking(move || run(Incoming { chunks, rest: Bytes::new(), ended: false }, identities, &outgoing));
     (Feed(feed), Decoder { plain, thread })
 }
 
@@ -254,7 +254,7 @@ fn undecrypted(error: DecryptError) -> CipherError {
 }
 
 fn damaged(error: &io::Error) -> CipherError {
-    let cut_off = error.get_ref().is_some_and(|inner| inner.is::<SourceEnded>());
+    let cut_off = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceEnded>);
     if cut_off { CipherError::CutOff } else { CipherError::Damaged(tame(&error.to_string())) }
 }
 
@@ -282,7 +282,7 @@ fn decompress(source: impl Read, outgoing: &mpsc::Sender<Bytes>) -> Result<u64, 
 
 /// Gives what comes through the channel as a reader; an end that was not said is an error.
 struct Incoming {
-    incoming: mpsc::Receiver<Option<Bytes>>,
+    chunks: mpsc::Receiver<Option<Bytes>>,
     rest: Bytes,
     ended: bool,
 }
@@ -294,7 +294,7 @@ struct SourceEnded;
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() && !self.ended {
-            match self.incoming.blocking_recv() {
+            match self.chunks.blocking_recv() {
                 Some(Some(bytes)) => self.rest = bytes,
                 Some(None) => self.ended = true,
                 None => return Err(io::Error::other(SourceEnded)),
