@@ -8,7 +8,8 @@
 --   references    {constraint, from_schema, from_table, to_schema, to_table}: foreign keys to and from other schemas
 --
 -- A sequence's position is in its relation alone, and query_to_xml() is what reads one of any name in one statement.
--- Every name is given in full, and operators are those of pg_catalog, which the session has as its search_path.
+-- Every name is given in full, and operators are those of pg_catalog, which the transaction has as its search_path (see
+-- archive_session.sql).
 WITH place AS MATERIALIZED (
     SELECT n.oid, n.nspname, n.nspacl FROM pg_catalog.pg_namespace AS n
     WHERE n.oid = $1::pg_catalog.int8::pg_catalog.oid

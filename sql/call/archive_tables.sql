@@ -1,10 +1,10 @@
 -- The tables of a schema ($1) that hold rows of their own, the same that a snapshot copies (see _snapshot_tables): with
 -- each the statement that locks it, and the one that counts its rows and hashes them. To read the list takes the
--- transaction's instant: it is read before that begins, and again when the tables are locked.
+-- transaction's instant: it is read in a transaction of its own, and in the next again when the tables are locked.
 --
 -- The hash is a sum over the rows, so their order does not matter, and over a row as its types' output functions write
 -- it: a tenant may define casts, and format() uses none. Every name is given in full, and operators are those of
--- pg_catalog, which the session has as its search_path.
+-- pg_catalog, which the transaction has as its search_path (see archive_session.sql).
 SELECT c.oid::pg_catalog.int8 AS oid, c.relname::pg_catalog.text AS name,
        pg_catalog.format('LOCK TABLE ONLY %I.%I IN ACCESS SHARE MODE', n.nspname, c.relname) AS lock,
        pg_catalog.format(

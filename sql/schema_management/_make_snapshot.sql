@@ -143,7 +143,7 @@ END
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._make_snapshot(uuid, text) FROM PUBLIC;
 
--- The role that reads a tenant's tables for a backup, which is its owner role. Refuses when that may not use the schema.
+-- The role that reads a tenant's tables for a backup: its owner role. Refuses when that may not use the schema.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._require_reader(tenant edu_matrix_hub_schema.tenant_schemas,
                                                                  namespace oid) RETURNS oid
 LANGUAGE plpgsql STABLE SECURITY DEFINER

@@ -6,7 +6,9 @@
 -- to record the end, and all of it is undone.
 --
 -- Nothing is purged, and nothing of an archive removed, while two operators want the lane, nor while the database is
--- kept quiet; then what was asked for up to a moment goes that a person confirmed after that began.
+-- kept quiet; then what was asked for up to a moment goes that a person confirmed after that began. Of archives nothing
+-- is removed either where the database is one that was restored and not bound again: the database that it came from may
+-- have the same archives.
 --
 -- options: {holder, kinds?: [text...], max_running?}. An operator names the kinds that it knows, so that a job of a
 -- newer release waits for that. `max_running` bounds each class of them by itself (see _job_kinds): a tenant's code can
@@ -38,6 +40,7 @@ BEGIN
     PERFORM FROM edu_matrix_hub_schema.registry_locks AS l WHERE l.name = 'claim_job' FOR UPDATE;
     SELECT coalesce(i.unsettled_until > clock_timestamp(), false)
            OR edu_matrix_hub_schema._contest() IS NOT NULL AS stop,
+           edu_matrix_hub_schema._world_moved() AS moved,
            coalesce(i.quiet_until > clock_timestamp(), false) AS wait,
            CASE WHEN i.confirmed_until >= i.quiet_since THEN i.confirmed_until END AS confirmed
     INTO purges
@@ -58,7 +61,8 @@ BEGIN
         WHERE j.state IN ('requested', 'running')
           AND j.kind = ANY (kinds)
           AND (j.kind NOT IN ('purge', 'remove_archive')
-               OR (NOT purges.stop AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
+               OR (NOT purges.stop AND NOT (j.kind = 'remove_archive' AND purges.moved)
+                   AND (NOT purges.wait OR j.requested_at <= purges.confirmed)))
           AND CASE j.state
               WHEN 'running' THEN
                   j.epoch IS DISTINCT FROM claim_job.epoch OR j.heartbeat_at < clock_timestamp() - interval '60 s'

@@ -98,7 +98,12 @@ pub fn relative(path: &Path) -> String {
 pub fn sources() -> &'static [Source] {
     static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
         let all = [files("crates", "rs"), files("src", "rs")].concat();
-        all.iter().map(|path| read(relative(path), fs::read_to_string(path).unwrap())).collect()
+        // The test programs of a crate lie beside its source.
+        let tests = |path: &&PathBuf| relative(path).contains("/tests/");
+        all.iter()
+            .filter(|path| !tests(path))
+            .map(|path| read(relative(path), fs::read_to_string(path).unwrap()))
+            .collect()
     });
     &SOURCES
 }

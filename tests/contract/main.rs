@@ -134,9 +134,14 @@ fn the_words_are_those_of_the_tables() {
 fn the_log_has_the_same_words_as_the_operator() {
     let [types, statuses] = logged();
     assert_eq!(types, set(OperationType::ALL));
-    // `finish_job` logs a failed job under the name of its kind, but for snapshots.
-    for kind in JobKind::all().filter(|kind| *kind != JobKind::Snapshot) {
-        assert!(types.contains(kind.as_str()), "a failed {kind} is logged");
+    // `finish_job` logs a failed job under the name of its kind, but for what makes and removes backups.
+    for kind in JobKind::all() {
+        let word = match kind {
+            JobKind::Snapshot | JobKind::Archive => "backup",
+            JobKind::RemoveArchive => "purge",
+            _ => kind.as_str(),
+        };
+        assert!(types.contains(word), "a failed {kind} is logged");
     }
     // What a failure is logged as is the status of its answer.
     assert_eq!(statuses.union(&set(&["busy", "error"])).cloned().collect::<BTreeSet<_>>(), set(OperationStatus::ALL));

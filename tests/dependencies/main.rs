@@ -11,11 +11,13 @@ use std::{
 };
 
 /// The sections of the page, with the manifest and the table in it that each is about.
-const SECTIONS: [(&str, &str, &str); 6] = [
+const SECTIONS: [(&str, &str, &str); 8] = [
     ("Operator", "Cargo.toml", "dependencies"),
     ("Tests", "Cargo.toml", "dev-dependencies"),
     ("Kinds", "crates/api/Cargo.toml", "dependencies"),
     ("Tests of the kinds", "crates/api/Cargo.toml", "dev-dependencies"),
+    ("Archives", "crates/artefact/Cargo.toml", "dependencies"),
+    ("Tests of the archives", "crates/artefact/Cargo.toml", "dev-dependencies"),
     ("Development cluster", "tests/devcluster/Cargo.toml", "dependencies"),
     ("Ground of the tests", "tests/support/Cargo.toml", "dependencies"),
 ];
@@ -58,7 +60,14 @@ fn explained(page: &str) -> BTreeMap<String, BTreeMap<String, String>> {
 #[test]
 fn every_dependency_has_its_reason() {
     let mut page = explained(&read("docs/dependencies.md"));
-    for manifest in ["Cargo.toml", "crates/api/Cargo.toml", "tests/devcluster/Cargo.toml", "tests/support/Cargo.toml"] {
+    let manifests = [
+        "Cargo.toml",
+        "crates/api/Cargo.toml",
+        "crates/artefact/Cargo.toml",
+        "tests/devcluster/Cargo.toml",
+        "tests/support/Cargo.toml",
+    ];
+    for manifest in manifests {
         for (table, mut names) in declared(&read(manifest)) {
             let section = SECTIONS.iter().find(|(_, file, name)| (*file, *name) == (manifest, table.as_str()));
             let Some((section, ..)) = section else { panic!("[{table}] of {manifest} has no section of its own yet") };
@@ -99,6 +108,22 @@ fn the_kinds_need_neither_a_runtime_nor_a_client() {
     let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
     assert!(names.contains(&"kube-core"), "{tree}");
     for unwanted in ["tokio", "kube-client", "kube-runtime", "hyper", "rustls"] {
+        assert!(!names.contains(&unwanted), "{unwanted}");
+    }
+}
+
+#[test]
+fn archives_need_no_client_of_kubernetes_or_the_database_and_one_cryptography() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--package", "artefact", "--edges", "normal", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let names: Vec<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert!(names.contains(&"object_store") && names.contains(&"ring"), "{tree}");
+    for unwanted in ["kube-core", "k8s-openapi", "tokio-postgres", "aws-lc-rs", "openssl-sys"] {
         assert!(!names.contains(&unwanted), "{unwanted}");
     }
 }

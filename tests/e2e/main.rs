@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test ends where its ground gives way")]
 
 mod adoption;
+mod archives;
 mod backups;
 mod bad_input;
 mod bring_back;

@@ -23,8 +23,15 @@ impl<'a> Runner<'a> {
 
     /// One call that opens the login with this password.
     pub async fn try_open(&self, password: &str) -> Value {
+        self.try_open_for(password, &json!({})).await
+    }
+
+    /// The same with further options.
+    pub async fn try_open_for(&self, password: &str, more: &Value) -> Value {
         let verifier = self.database.verifier(password).await;
-        self.lane.session("open", &self.tenant.options(&json!({ "verifier": verifier, "seconds": 60 }))).await
+        let mut options = self.tenant.options(&json!({ "verifier": verifier, "seconds": 60 }));
+        options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.lane.session("open", &options).await
     }
 
     /// Opens the login as the operator does, and returns what the last call answers and how often what a former session left was

@@ -63,8 +63,8 @@ pub async fn archive<S: Source>(
             return Err(error);
         }
     };
-    let mut pace = Pace::new(limit);
-    match copy(&mut source, pipe, &mut upload, &mut pace, &progress).await {
+    let mut tempo = Tempo::new(limit);
+    match copy(&mut source, pipe, &mut upload, &mut tempo, &progress).await {
         Ok(done) => pipe = done,
         Err(error) => {
             source.cancel().await;
@@ -83,7 +83,7 @@ pub async fn archive<S: Source>(
             return Err(error.into());
         }
     };
-    if let Err(error) = write(&mut upload, rest, &mut pace, &progress).await {
+    if let Err(error) = write(&mut upload, rest, &mut tempo, &progress).await {
         call_off(upload).await;
         return Err(error);
     }
@@ -95,13 +95,13 @@ async fn copy<S: Source>(
     source: &mut S,
     mut pipe: Pipe,
     upload: &mut Upload,
-    pace: &mut Pace,
+    tempo: &mut Tempo,
     progress: &(impl Fn(u64) + Send),
 ) -> Result<Pipe, ArchiveError> {
     while let Some(chunk) = source.chunk().await? {
         let (next, encoded) = pipe.push(chunk).await?;
         pipe = next;
-        write(upload, encoded, pace, progress).await?;
+        write(upload, encoded, tempo, progress).await?;
     }
     Ok(pipe)
 }
@@ -109,10 +109,10 @@ async fn copy<S: Source>(
 async fn write(
     upload: &mut Upload,
     bytes: Bytes,
-    pace: &mut Pace,
+    tempo: &mut Tempo,
     progress: &(impl Fn(u64) + Send),
 ) -> Result<(), ArchiveError> {
-    pace.take(bytes.len() as u64).await;
+    tempo.take(bytes.len() as u64).await;
     upload.write(bytes).await?;
     progress(upload.written());
     Ok(())
@@ -163,14 +163,14 @@ async fn compute<T: Send + 'static>(
 }
 
 /// A bucket of a second's worth that fills at the rate: what was not used for longer than that is lost.
-struct Pace {
+struct Tempo {
     /// In bytes per second.
     rate: Option<u64>,
     /// When all that was taken is paid for.
     paid: Instant,
 }
 
-impl Pace {
+impl Tempo {
     fn new(rate: Option<u64>) -> Self {
         // At first the bucket is empty: a limit is wanted for the network now.
         Self { rate: rate.map(|rate| rate.max(1)), paid: Instant::now() }

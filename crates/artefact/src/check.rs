@@ -57,8 +57,8 @@ pub async fn check(
     if download.size != expected.bytes {
         return Err(CheckError::Length { expected: expected.bytes, found: download.size });
     }
-    let decodes = !key.is_encrypted() || identities.is_some();
-    let mut inside = if decodes {
+    let readable = !key.is_encrypted() || identities.is_some();
+    let mut inside = if readable {
         let (feed, decoder) = decode(identities.filter(|_| key.is_encrypted()).cloned());
         Some(Inside { feed: Some(feed), looked: tokio::spawn(look(decoder, list_with.cloned())) })
     } else {

@@ -3,6 +3,7 @@
 //! only what is public; who reads an archive back brings the identity, of which no message and no `Debug` has a part.
 
 use std::{
+    error::Error,
     fmt,
     io::{self, Read, Write},
     iter,
@@ -191,11 +192,10 @@ impl Encoder {
 /// used at the same time, since little waits between them.
 #[must_use]
 pub fn decode(identities: Option<Identities>) -> (Feed, Decoder) {
-    let (feed, incoming) = mpsc::channel(WAITING);
+    let (feed, chunks) = mpsc::channel(WAITING);
     let (outgoing, plain) = mpsc::channel(WAITING);
-    let thread = task::spawn_blocking(move || {
-        run(Incoming { incoming, rest: Bytes::new(), ended: false }, identities, &outgoing)
-    });
+    let thread =
+        task::spawn_blocking(move || run(Incoming { chunks, rest: Bytes::new(), ended: false }, identities, &outgoing));
     (Feed(feed), Decoder { plain, thread })
 }
 
@@ -254,7 +254,7 @@ fn undecrypted(error: DecryptError) -> CipherError {
 }
 
 fn damaged(error: &io::Error) -> CipherError {
-    let cut_off = error.get_ref().is_some_and(|inner| inner.is::<SourceEnded>());
+    let cut_off = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<SourceEnded>);
     if cut_off { CipherError::CutOff } else { CipherError::Damaged(tame(&error.to_string())) }
 }
 
@@ -282,7 +282,7 @@ fn decompress(source: impl Read, outgoing: &mpsc::Sender<Bytes>) -> Result<u64, 
 
 /// Gives what comes through the channel as a reader; an end that was not said is an error.
 struct Incoming {
-    incoming: mpsc::Receiver<Option<Bytes>>,
+    chunks: mpsc::Receiver<Option<Bytes>>,
     rest: Bytes,
     ended: bool,
 }
@@ -294,7 +294,7 @@ struct SourceEnded;
 impl Read for Incoming {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() && !self.ended {
-            match self.incoming.blocking_recv() {
+            match self.chunks.blocking_recv() {
                 Some(Some(bytes)) => self.rest = bytes,
                 Some(None) => self.ended = true,
                 None => return Err(io::Error::other(SourceEnded)),
@@ -303,5 +303,146 @@ impl Read for Incoming {
         let length = self.rest.len().min(buffer.len());
         self.rest.copy_to_slice(&mut buffer[..length]);
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use age::secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn keys() -> (Recipients, Identities) {
+        let identity = Identity::generate();
+        let recipients = Recipients::parse(&[identity.to_public().to_string()]).unwrap();
+        (recipients, Identities::parse(identity.to_string().expose_secret().as_bytes()).unwrap())
+    }
+
+    fn encode(recipients: Option<&Recipients>, plain: &[u8]) -> Vec<u8> {
+        let mut encoder = Encoder::new(recipients).unwrap();
+        let mut bytes = Vec::new();
+        plain.chunks(1_000).for_each(|chunk| bytes.extend_from_slice(&encoder.push(chunk).unwrap()));
+        bytes.extend_from_slice(&encoder.finish().unwrap());
+        bytes
+    }
+
+    async fn decoded(identities: Option<Identities>, bytes: &[u8]) -> Result<Vec<u8>, CipherError> {
+        let (feed, mut decoder) = decode(identities);
+        let bytes = Bytes::copy_from_slice(bytes);
+        let feeding = tokio::spawn(async move {
+            feed.push(bytes).await;
+            feed.finish().await;
+        });
+        let mut plain = Vec::new();
+        while let Some(chunk) = decoder.next().await {
+            plain.extend_from_slice(&chunk);
+        }
+        feeding.await.unwrap();
+        let length = decoder.finish().await?;
+        assert_eq!(length, plain.len() as u64);
+        Ok(plain)
+    }
+
+    /// Neither all alike nor without a pattern.
+    fn plain() -> Vec<u8> {
+        (0..200_000_u32).flat_map(|n| (n.wrapping_mul(n) / 7).to_le_bytes()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_goes_in_comes_out() {
+        let (recipients, identities) = keys();
+        for plain in [Vec::new(), b"x".to_vec(), plain()] {
+            let open = encode(None, &plain);
+            let sealed = encode(Some(&recipients), &plain);
+            assert!(sealed.starts_with(b"age-encryption.org/v1\n") && !open.starts_with(b"age"));
+            assert_eq!(decoded(None, &open).await.unwrap(), plain);
+            assert_eq!(decoded(Some(identities.clone()), &sealed).await.unwrap(), plain);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_off_or_changed_is_refused() {
+        let (recipients, identities) = keys();
+        for (recipients, identities) in [(None, None), (Some(recipients), Some(identities))] {
+            let whole = encode(recipients.as_ref(), &plain());
+            let ends = [1, 20, 300, 70_000, whole.len() / 2, whole.len() - 17, whole.len() - 16, whole.len() - 1];
+            for end in ends {
+                let found = decoded(identities.clone(), &whole[..end]).await;
+                assert!(matches!(found, Err(CipherError::Damaged(_))), "{end} of {}: {found:?}", whole.len());
+            }
+            for place in [whole.len() / 3, whole.len() - 2] {
+                let mut changed = whole.clone();
+                changed[place] ^= 1;
+                let found = decoded(identities.clone(), &changed).await;
+                assert!(matches!(found, Err(CipherError::Damaged(_))), "{place}: {found:?}");
+            }
+            let longer = [whole.as_slice(), b"more"].concat();
+            assert!(matches!(decoded(identities, &longer).await, Err(CipherError::Damaged(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_encoder_that_did_not_finish_leaves_no_archive() {
+        let (recipients, identities) = keys();
+        for (recipients, identities) in [(None, None), (Some(recipients), Some(identities))] {
+            let mut encoder = Encoder::new(recipients.as_ref()).unwrap();
+            let bytes = encoder.push(&plain()).unwrap();
+            drop(encoder);
+            let found = decoded(identities, &bytes).await;
+            assert!(matches!(found, Err(CipherError::Damaged(_))), "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_source_that_ends_without_saying_so_is_told() {
+        let (recipients, identities) = keys();
+        let bytes = Bytes::from(encode(Some(&recipients), &plain()));
+        let (feed, mut decoder) = decode(Some(identities));
+        let feeding = tokio::spawn(async move { feed.push(bytes).await });
+        while decoder.next().await.is_some() {}
+        assert!(feeding.await.unwrap());
+        assert_eq!(decoder.finish().await, Err(CipherError::CutOff));
+    }
+
+    #[tokio::test]
+    async fn another_key_is_told_from_damage() {
+        let sealed = encode(Some(&keys().0), b"secret");
+        assert_eq!(decoded(Some(keys().1), &sealed).await, Err(CipherError::WrongKey));
+        let both = Recipients::parse(&[keys().0.texts(), keys().0.texts()].concat()).unwrap();
+        assert_eq!(both.texts().len(), 2);
+    }
+
+    #[test]
+    fn bad_recipients_are_told_and_not_repeated() {
+        let secret = Identity::generate().to_string().expose_secret().to_owned();
+        let good = keys().0.texts().remove(0);
+        let check = |texts: &[&str], says: &str| {
+            let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+            let message = Recipients::parse(&texts).unwrap_err().to_string();
+            assert!(message.contains(says), "{message}");
+            assert!(!message.contains(&secret) && !message.contains("hunter2"), "{message}");
+        };
+        check(&[], "empty");
+        check(&[&good, "hunter2"], "recipient 2");
+        check(&[&good[..good.len() - 1]], "do not fit together");
+        check(&[&secret], "secret identity");
+        check(&[&secret.to_lowercase()], "secret identity");
+        check(&["ssh-ed25519 hunter2"], "does not begin with `age1`");
+        assert!(Recipients::parse(&[format!(" {good}\n")]).is_ok());
+    }
+
+    #[test]
+    fn bad_identities_are_told_and_not_repeated() {
+        let secret = Identity::generate().to_string().expose_secret().to_owned();
+        let check = |text: &str, says: &str| {
+            let message = Identities::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(says) && !message.contains("hunter2"), "{message}");
+        };
+        check("", "no age identity");
+        check("# only this\n\n", "no age identity");
+        check(&format!("# a key\n{secret}\nhunter2\n"), "line 3");
+        check(&secret[..secret.len() - 1], "line 1");
+        let two = Identities::parse(format!("# created: x\r\n{secret}\r\n\n{secret}").as_bytes()).unwrap();
+        assert_eq!(format!("{two:?}"), "Identities(2)");
     }
 }

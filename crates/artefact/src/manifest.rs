@@ -134,7 +134,7 @@ pub enum Encryption {
 impl Manifest {
     /// The manifest as it is stored. What is equal is written equally.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ManifestError> {
-        let mut bytes = serde_json::to_vec_pretty(self).map_err(unreadable)?;
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| unreadable(&error))?;
         bytes.push(b'\n');
         if bytes.len() > MOST_BYTES { Err(ManifestError::TooLarge(bytes.len())) } else { Ok(bytes) }
     }
@@ -148,16 +148,16 @@ impl Manifest {
         if bytes.len() > MOST_BYTES {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let Format { format } = serde_json::from_slice(bytes).map_err(unreadable)?;
+        let Format { format } = serde_json::from_slice(bytes).map_err(|error| unreadable(&error))?;
         match format {
             0 => Err(ManifestError::Unreadable("it has format 0, which there is not".to_owned())),
             1.. if format > u64::from(FORMAT) => Err(ManifestError::Newer { found: format, ours: FORMAT }),
-            _ => serde_json::from_slice(bytes).map_err(unreadable),
+            _ => serde_json::from_slice(bytes).map_err(|error| unreadable(&error)),
         }
     }
 }
 
-fn unreadable(error: serde_json::Error) -> ManifestError {
+fn unreadable(error: &serde_json::Error) -> ManifestError {
     ManifestError::Unreadable(crate::text::tame(&error.to_string()))
 }
 

@@ -1,4 +1,4 @@
-//! Makes text that others wrote fit for a message: pg_dump's stderr has names that a tenant chose, the answer of an object
+//! Makes text that others wrote fit for a message: `pg_dump`'s stderr has names that a tenant chose, the answer of an object
 //! store is whatever a server sends.
 
 /// The most characters of such a text that a message has.

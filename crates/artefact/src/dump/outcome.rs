@@ -46,7 +46,7 @@ pub(super) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
     let says = |words: &[&str]| words.iter().any(|word| raw.contains(word));
     let message = last_of(&raw);
     // pg_dump limits the waiting for a lock by the time of the statement that asks for it.
-    let locked = says(LOCKED) || says(&["canceling statement due to statement timeout"]) && says(&["LOCK TABLE "]);
+    let locked = says(LOCKED) || says(&["canceling statement due to statement timeout"]) && says(&["was: LOCK TABLE "]);
     match () {
         () if locked => DumpError::LockTimeout(message),
         () if says(ROW_SECURITY) => DumpError::RowSecurity(message),

@@ -51,7 +51,7 @@ impl Key {
     /// Whether the name is that of an encrypted archive.
     #[must_use]
     pub fn is_encrypted(&self) -> bool {
-        self.0.ends_with(".age")
+        self.0.rsplit_once('.').is_some_and(|(_, ending)| ending == "age")
     }
 }
 

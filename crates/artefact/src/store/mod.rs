@@ -146,6 +146,7 @@ impl Store {
     }
 
     /// Lists the objects of an installation, of one of its schemas or of one of their backups, in no order.
+    #[must_use]
     pub fn list(&self, scope: Scope) -> BoxStream<'static, Result<Listed, StoreError>> {
         let store = self.clone();
         let folder = self.join(&scope.path());
@@ -198,8 +199,7 @@ impl Store {
 
     /// Prefix and key have only parts that are plain, so that nothing of them is encoded or left out.
     fn join(&self, below: &str) -> Path {
-        let parts = self.url.prefix().split('/').chain(below.split('/')).filter(|part| !part.is_empty());
-        Path::from_iter(parts)
+        self.url.prefix().split('/').chain(below.split('/')).filter(|part| !part.is_empty()).collect()
     }
 
     fn failure(&self, doing: &str, key: impl fmt::Display, error: &object_store::Error) -> StoreError {

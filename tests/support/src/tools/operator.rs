@@ -68,6 +68,7 @@ impl Process {
             .env("TSO_WATCH_SELECTOR", format!("e2e={}", world.id))
             .env("TSO_HTTP_ADDR", http.to_string())
             .env("TSO_LOG_LEVEL", log_level)
+            .env("TSO_FILE_STORE_ROOT", world.files.path())
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

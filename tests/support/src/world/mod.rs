@@ -11,7 +11,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -59,6 +59,8 @@ pub struct World {
     pub postgres: PostgresInfo,
     /// Whether the operator shows series for each tenant.
     pub tenant_metrics: bool,
+    /// The folder below which its operators keep archives in files.
+    pub files: Arc<tempfile::TempDir>,
     /// The wiring of further kinds that operators have.
     pub further_kind: fn(&Watching<'_>) -> Vec<Box<dyn Standing>>,
     is_guarded: bool,
@@ -113,6 +115,7 @@ impl World {
             kubeconfig: plane.kubeconfig.clone(),
             plane: plane.clone(),
             tenant_metrics: true,
+            files: Arc::new(tempfile::tempdir().unwrap()),
             further_kind: |_| Vec::new(),
             is_guarded: false,
             operator: None,
@@ -147,6 +150,7 @@ impl World {
             plane,
             postgres: self.postgres.clone(),
             tenant_metrics: true,
+            files: self.files.clone(),
             further_kind: |_| Vec::new(),
             is_guarded: false,
             operator: None,
@@ -233,6 +237,7 @@ impl World {
             concurrency: 8,
             http_addr: http,
             tenant_metrics: self.tenant_metrics,
+            file_store_root: Some(self.files.path().to_owned()),
         };
         let (stop, stopped) = oneshot::channel::<()>();
         let identity = format!("operator-{}", self.id);
