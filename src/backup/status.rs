@@ -117,7 +117,12 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
     match row {
         // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
         Some(row) if matches!(row.state, BackupState::Purging | BackupState::Purged) => {
-            Verdict::of(Reason::Expired, "the backup expired and was removed; delete this object", true)
+            let what = if row.kept_by_store {
+                "the backup expired; its store lets nothing be deleted, so its files are there until the store removes them"
+            } else {
+                "the backup expired and was removed"
+            };
+            Verdict::of(Reason::Expired, format!("{what}; delete this object"), true)
         }
         Some(row) => Verdict::of(
             Reason::Completed,

@@ -35,7 +35,7 @@ pub fn everything(watched: &str, secrets: &str) -> Value {
             "metricRelabelings": [{ "action": "labeldrop", "regex": "pod" }] },
         "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" }, "namespace": secrets },
         "dashboard": { "enabled": true, "annotations": { "grafana_folder": "PostgreSQL" }, "namespace": secrets },
-        "networkPolicy": { "enabled": true, "metricsFrom": [{ "namespaceSelector": {} }] },
+        "networkPolicy": { "enabled": true, "metricsFrom": [{ "namespaceSelector": {} }], "storePorts": [443, 9000] },
     });
     // One literal with it would be too long for the macro.
     values["finalizerPolicy"] = json!({ "enabled": true });

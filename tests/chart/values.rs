@@ -1,6 +1,6 @@
 //! Where values end up.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
 use support::tools::finalizer_policy::API_VERSION;
@@ -80,6 +80,8 @@ fn every_value_reaches_its_field() {
         ("PrometheusRule", "/metadata/namespace", json!("databases")),
         ("ConfigMap", "/metadata/namespace", json!("databases")),
         ("ConfigMap", "/metadata/annotations/grafana_folder", json!("PostgreSQL")),
+        ("NetworkPolicy", "/spec/egress/0/ports/2/port", json!(443)),
+        ("NetworkPolicy", "/spec/egress/0/ports/5/port", json!(9000)),
         ("TenantDatabase", "/metadata/labels/tier", json!("test")),
         ("TenantDatabase", "/spec/limits/maxQuota", json!("100Gi")),
     ];
@@ -98,6 +100,23 @@ fn every_value_reaches_its_field() {
         let names: Vec<_> = container["env"].as_array().unwrap().iter().map(|variable| &variable["name"]).collect();
         assert!(names.contains(&&json!("TSO_NAMESPACE")) && names.contains(&&json!("HTTPS_PROXY")), "{names:?}");
     }
+}
+
+#[test]
+fn a_folder_for_archives_is_mounted_as_the_page_says() {
+    let Some(helm) = Helm::offline() else { return };
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/archives.md")).unwrap();
+    let mut blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let block = blocks.find(|block| block.contains("--file-store-root")).unwrap();
+    let values: Value = serde_saphyr::from_str(block).unwrap();
+    let objects = helm.objects("own", &values);
+    let spec = &of_kind(&objects, "Deployment")["spec"]["template"]["spec"];
+    let container = &spec["containers"][0];
+    assert_eq!(container["args"], json!(["run", "--file-store-root=/archives"]));
+    assert_eq!((&spec["volumes"], &container["volumeMounts"]), (&values["volumes"], &values["volumeMounts"]));
+    // A volume is written by its group, since the user is nobody's.
+    assert_eq!(spec["securityContext"]["fsGroup"], json!(65532));
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], json!(true));
 }
 
 #[test]

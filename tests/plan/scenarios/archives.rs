@@ -77,6 +77,8 @@ fn an_archive_follows_its_catalogue_row() {
         json!({ "error": "the archive was written, and read back it is not that: it has 12 bytes and should have 13" });
     check_backup("archive_failed", &known, None, &of_archive("failed", failed));
     check_backup("archive_expired", &known, None, &of_archive("purged", json!({})));
+    let kept = of_archive("purged", json!({ "kept_by_store": true }));
+    check_backup("archive_expired_and_kept", &known, None, &kept);
     // One that is there needs no store to be told.
     check_without_store("archive_complete", &known, None, of_archive("complete", json!({})));
 }
