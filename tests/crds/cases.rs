@@ -122,7 +122,7 @@ fn cases_of_tenants() -> Vec<Case> {
 }
 
 /// The spec of a database with this beside its connection.
-fn base(more: Value) -> Value {
+fn base(more: &Value) -> Value {
     let mut spec = json!({"connection": {"secretRef": {"name": "s"}}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     spec
@@ -134,8 +134,8 @@ fn cases_of_databases() -> Vec<Case> {
         source.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({"institutions": {"source": source}})
     };
-    let database = |new, refusals| case("TenantDatabase", Value::Null, base(new), refusals);
-    let change_database = |old, new, refusals| case("TenantDatabase", base(old), base(new), refusals);
+    let database = |new, refusals| case("TenantDatabase", Value::Null, base(&new), refusals);
+    let change_database = |old, new, refusals| case("TenantDatabase", base(&old), base(&new), refusals);
     vec![
         database(json!({}), &[]),
         database(institutions(json!({"statusColumn": "status"})), &[]),
@@ -169,7 +169,7 @@ fn cases_of_databases() -> Vec<Case> {
 
 fn cases_of_stores() -> Vec<Case> {
     let store =
-        |store: Value, refusals| case("TenantDatabase", Value::Null, base(json!({"backupStore": store})), refusals);
+        |store: Value, refusals| case("TenantDatabase", Value::Null, base(&json!({"backupStore": store})), refusals);
     let at = |url: &str, refusals| store(json!({"url": url}), refusals);
     let reached = |endpoint: &str, refusals| store(json!({"url": "s3://b", "endpoint": endpoint}), refusals);
     let encrypted = |recipients: Value, refusals| {

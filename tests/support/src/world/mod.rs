@@ -7,7 +7,6 @@ use crate::program;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
@@ -178,23 +177,6 @@ impl World {
         let namespace: Namespace =
             serde_json::from_value(json!({ "metadata": { "name": name, "labels": labels } })).unwrap();
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    }
-
-    /// The connection Secret, with keys changed.
-    pub async fn write_secret(&self, change: Value) {
-        let mut data = json!({
-            "host": self.postgres.host, "port": self.operator_port().to_string(), "database": self.database,
-            "username": self.login(), "password": "pw",
-            "ca.crt": fs::read_to_string(&self.postgres.ca_path).unwrap(),
-        });
-        for (key, value) in change.as_object().unwrap() {
-            data[key] = value.clone();
-        }
-        self.write_secret_of("postgres", &data).await;
-        if self.has_pooler() {
-            data["port"] = json!(self.postgres.port.to_string());
-            self.write_secret_of("postgres-direct", &data).await;
-        }
     }
 
     /// The TenantDatabase with this spec beside its connection.

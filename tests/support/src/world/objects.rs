@@ -1,6 +1,6 @@
 //! The objects of a test's world, and waiting for them.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, fs, time::Duration};
 
 use k8s_openapi::api::{core::v1::Secret, events::v1::Event};
 use kube::{
@@ -142,6 +142,23 @@ impl World {
 
     pub(super) fn has_pooler(&self) -> bool {
         self.operator_port() != self.postgres.port
+    }
+
+    /// The connection Secret, with keys changed.
+    pub async fn write_secret(&self, change: Value) {
+        let mut data = json!({
+            "host": self.postgres.host, "port": self.operator_port().to_string(), "database": self.database,
+            "username": self.login(), "password": "pw",
+            "ca.crt": fs::read_to_string(&self.postgres.ca_path).unwrap(),
+        });
+        for (key, value) in change.as_object().unwrap() {
+            data[key] = value.clone();
+        }
+        self.write_secret_of("postgres", &data).await;
+        if self.has_pooler() {
+            data["port"] = json!(self.postgres.port.to_string());
+            self.write_secret_of("postgres-direct", &data).await;
+        }
     }
 
     /// A Secret of the operator's namespace.
