@@ -175,7 +175,7 @@ impl World {
     pub fn operators_kubeconfig(&self) -> tempfile::NamedTempFile {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
         let text = self.plane.kubeconfig_for(&self.operator_user(), &["system:masters"]).unwrap();
-        std::fs::write(kubeconfig.path(), text).unwrap();
+        fs::write(kubeconfig.path(), text).unwrap();
         kubeconfig
     }
 
