@@ -111,7 +111,7 @@ impl Archives for World {
 async fn decoded(file: &Path, identities: Option<Identities>) -> Vec<u8> {
     let (feed, mut decoder) = cipher::decode(identities);
     let bytes = std::fs::read(file).unwrap();
-    let fed = async move {
+    let pushed = async move {
         for chunk in bytes.chunks(65_536) {
             feed.push(chunk.to_vec().into()).await;
         }
@@ -125,7 +125,7 @@ async fn decoded(file: &Path, identities: Option<Identities>) -> Vec<u8> {
         decoder.finish().await.unwrap();
         dump
     };
-    futures::join!(fed, read).1
+    futures::join!(pushed, read).1
 }
 
 /// What `pg_restore` writes of a dump as SQL.
