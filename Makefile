@@ -98,6 +98,10 @@ safety: tools ## Do what may happen to objects, etcd and PostgreSQL, in any orde
 bench: tools ## Measure how fast tenants come, stay and go (TENANTS=1000), with the release binary
 	cargo bench --locked --bench tenants
 
+.PHONY: bench-archives
+bench-archives: tools ## Measure how fast an archive is written and read back (MEGABYTES=1000), beside pg_dump alone and with zstd
+	cargo bench --locked --bench archives
+
 .PHONY: bench-database
 bench-database: tools ## Measure the functions over many roles (TENANTS=10000), schemas with tables (SCHEMAS=5000), grants (GRANTING=5000), policies (POLICIES=1000), and sessions (SESSIONS=1000)
 	cargo bench --locked --bench database

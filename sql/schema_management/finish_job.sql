@@ -1,7 +1,9 @@
 -- Ends a job whose end only the client saw: the connection broke, or the statement was cancelled from outside.
--- outcome: {status: "error", message, sqlstate?, retry?: bool}. What may pass (_may_pass) is tried again for a day.
--- Without an answer of the server's there is only what the client thinks of it, `retry`; such attempts are counted,
--- and the fifth fails the job.
+-- outcome: {status: "error", message, sqlstate?, retry?: bool, reason?}. What may pass (_may_pass) is tried again for a
+-- day. Without an answer of the server's there is only what the client thinks of it, `retry`; such attempts are
+-- counted, and the fifth fails the job. A program's job (see _job_kinds) is mostly about something else than the
+-- server, such as an object store that is away: what the client thinks of it has a day as well, and `reason` says what
+-- kind of thing a person has to do when it does not pass by itself.
 --
 -- A job that has ended meanwhile is `unchanged`, so a client that lost the answer of run_job may always call this.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(
@@ -16,7 +18,9 @@ DECLARE
     refused jsonb;
     job     edu_matrix_hub_schema.schema_jobs;
     state   CONSTANT text := outcome ->> 'sqlstate';
-    counted CONSTANT boolean := coalesce(left(outcome ->> 'sqlstate', 2) = '08', true);
+    counted boolean := coalesce(left(outcome ->> 'sqlstate', 2) = '08', true);
+    program boolean;
+    passes  boolean;
     removes boolean;
     again   boolean;
 BEGIN
@@ -33,15 +37,19 @@ BEGIN
                                              jsonb_build_object('state', job.state));
     END IF;
     removes := job.kind IN ('purge', 'remove_archive');
-    again := CASE WHEN counted THEN coalesce((outcome ->> 'retry')::boolean, false) AND job.attempt < 5
-                  ELSE edu_matrix_hub_schema._may_pass(state)
-                       AND job.requested_at > clock_timestamp() - interval '1 day' END
-             OR removes;
+    program := edu_matrix_hub_schema._job_kinds() ->> job.kind = 'program';
+    counted := counted AND NOT program;
+    passes := CASE WHEN counted OR state IS NULL THEN coalesce((outcome ->> 'retry')::boolean, false)
+                   ELSE edu_matrix_hub_schema._may_pass(state) END;
+    again := removes
+             OR passes AND CASE WHEN counted THEN job.attempt < 5
+                                ELSE job.requested_at > clock_timestamp() - interval '1 day' END;
     PERFORM edu_matrix_hub_schema._end_job(job.id,
         CASE WHEN NOT again THEN 'failed' WHEN state = '53100' THEN 'no_space'
-             WHEN removes AND NOT counted AND NOT edu_matrix_hub_schema._may_pass(state) THEN 'stuck'
+             WHEN removes AND NOT counted AND NOT passes THEN 'stuck'
              ELSE 'retry' END,
-        outcome ->> 'message', counted);
+        outcome ->> 'message', counted,
+        CASE WHEN program AND NOT passes THEN coalesce(outcome ->> 'reason', 'internal') END);
     PERFORM edu_matrix_hub_schema._log(job.schema_id,
                                        CASE WHEN removes THEN 'purge' WHEN job.kind IN ('snapshot', 'archive')
                                             THEN 'backup' ELSE job.kind END,

@@ -17,6 +17,7 @@ use super::{
     plan::{End, Move, PATIENCE, Plan},
     remarks, standby,
     status::{self, Facts, status_of_verdict},
+    store::Told,
     survey::{Followed, survey},
     work::Work,
 };
@@ -224,8 +225,10 @@ impl Pass<'_> {
         let remark = remark.or_else(|| remarks::of_open(&self.database, desired, self.observed, &work, ctx));
         let quiet = work.lane.quiet();
         let mut new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
-        if let Some(store) = work.memory(|memory| memory.store.told.clone()) {
-            status::tell_store(&mut new, store.as_ref(), desired.generation, ctx.now());
+        match work.memory(|memory| memory.store.told.clone()) {
+            Told::AsBefore => {}
+            Told::NoStore => status::tell_store(&mut new, None, desired.generation, ctx.now()),
+            Told::Found(verdict) => status::tell_store(&mut new, Some(&verdict), desired.generation, ctx.now()),
         }
         let next = self.publish(new).await?;
         // A period that became shorter holds at once.

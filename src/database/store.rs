@@ -44,11 +44,23 @@ const IDENTITY: &str = "identity";
 /// What is remembered of the store from one pass to the next.
 #[derive(Debug, Default)]
 pub struct StoreMemory {
-    /// What is to be told of it, once that is known: nothing without a store.
-    pub told: Option<Option<Verdict>>,
+    /// What is to be told of it.
+    pub told: Told,
     /// The generation of the spec that was looked at, and until when that counts.
     looked: Option<(i64, Instant)>,
     task: Option<JoinHandle<()>>,
+}
+
+/// What is to be told of a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// What was told before: it was not looked at since the lane was opened.
+    #[default]
+    AsBefore,
+    /// Nothing, since the spec has none.
+    NoStore,
+    /// How it was found.
+    Found(Verdict),
 }
 
 /// Why archives cannot be kept.
@@ -63,7 +75,7 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
     let Some(spec) = database.spec.backup_store.clone() else {
         let message = format!("TenantDatabase {name} has no spec.backupStore, so nothing is archived");
         work.lane.archives.set(Err(message.into()));
-        work.memory(|memory| memory.store.told = Some(None));
+        work.memory(|memory| memory.store.told = Told::NoStore);
         return;
     };
     let generation = database.metadata.generation.unwrap_or_default();
@@ -92,12 +104,11 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
         let is_news = told.memory(|memory| {
             let store = &mut memory.store;
             store.looked = Some((generation, Instant::now() + counts));
-            let before = store.told.as_ref().and_then(Option::as_ref);
-            let is_news = before.is_none_or(|before| !are_alike(before, &verdict));
-            if is_news {
-                store.told = Some(Some(verdict));
+            let is_known = matches!(&store.told, Told::Found(before) if are_alike(before, &verdict));
+            if !is_known {
+                store.told = Told::Found(verdict);
             }
-            is_news
+            !is_known
         });
         if is_news {
             ctx.wake.database(&database.name_any());
@@ -124,7 +135,8 @@ async fn usable(
     let (client, own) = (&ctx.client, &ctx.config.namespace);
     let mut access = StoreAccess { endpoint: spec.endpoint.clone(), ..StoreAccess::default() };
     if let Some(ca) = &spec.ca_secret_ref {
-        access.ca_pem = Some(authority(client, ca, own, "spec.backupStore.caSecretRef").await.map_err(unread)?);
+        access.ca_pem =
+            Some(authority(client, ca, own, "spec.backupStore.caSecretRef").await.map_err(|error| unread(&error))?);
     }
     if let Some(secret) = &spec.credentials_secret_ref {
         let (data, _) = keys_of(secret, "spec.backupStore.credentialsSecretRef", ctx).await?;
@@ -135,11 +147,11 @@ async fn usable(
         None => (None, None),
     };
     let major = work.facts.server_major();
-    let dump = Program::find("pg_dump", major).await.map_err(no_program)?;
+    let dump = Program::find("pg_dump", major).await.map_err(|error| no_program(&error))?;
     let restore = Program::find("pg_restore", major).await.ok();
-    let store = Store::open(&url, &access).map_err(refused)?;
+    let store = Store::open(&url, &access).map_err(|error| refused(&error))?;
     let installation = work.lane.hold.installation_id;
-    let probe = store.probe(installation).await.map_err(refused)?;
+    let probe = store.probe(installation).await.map_err(|error| refused(&error))?;
     let writer = Writer { cluster: ctx.cluster.clone(), database: database.name_any() };
     let found = written_by(&store, &Key::owner(installation), &writer).await?;
     if found.cluster != writer.cluster {
@@ -152,7 +164,7 @@ async fn usable(
             Key::owner(installation)
         )));
     }
-    let message = told(&url, recipients.as_ref(), identities.is_some(), &probe);
+    let message = told(&url, recipients.as_ref(), identities.is_some(), probe);
     let bytes_per_second = spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20);
     let may_delete = probe.may_delete;
     Ok((ArchiveStore { store, recipients, identities, may_delete, bytes_per_second, dump, restore }, message))
@@ -186,10 +198,10 @@ async fn written_by(store: &Store, key: &Key, writer: &Writer) -> Result<Writer,
     match store.put_new(key, text.into()).await {
         Ok(()) => Ok(writer.clone()),
         Err(StoreError::Exists(_)) => {
-            let found = store.get_small(key, 4096).await.map_err(refused)?;
+            let found = store.get_small(key, 4096).await.map_err(|error| refused(&error))?;
             serde_json::from_slice(&found).map_err(unreadable)
         }
-        Err(error) => Err(refused(error)),
+        Err(error) => Err(refused(&error)),
     }
 }
 
@@ -202,12 +214,12 @@ async fn keys_of(
     let SecretRef { name, namespace } = secret;
     let namespace = namespace.as_deref().unwrap_or(&ctx.config.namespace);
     let named = format!("Secret {namespace}/{name}");
-    let found = secrets::read(&ctx.client, namespace, name).await.map_err(|error| unread(error.into()))?;
+    let found = secrets::read(&ctx.client, namespace, name).await.map_err(|error| unread(&error.into()))?;
     let data = found.ok_or_else(|| invalid(format!("{named}, which {field} names, does not exist; make it")))?;
     Ok((data, named))
 }
 
-fn told(url: &StoreUrl, recipients: Option<&Recipients>, can_read: bool, probe: &Probe) -> String {
+fn told(url: &StoreUrl, recipients: Option<&Recipients>, can_read: bool, probe: Probe) -> String {
     let encrypted = match (recipients, can_read) {
         (None, _) => "not encrypted",
         (Some(_), true) => "encrypted, and the operator can read them",
@@ -234,17 +246,17 @@ fn invalid(message: String) -> Unusable {
     Unusable { reason: Reason::StoreInvalid, message }
 }
 
-fn unread(error: Unresolved) -> Unusable {
+fn unread(error: &Unresolved) -> Unusable {
     let reason = if error.may_pass() { Reason::StoreUnreachable } else { Reason::StoreInvalid };
-    Unusable { reason, message: chain(&error) }
+    Unusable { reason, message: chain(error) }
 }
 
-fn no_program(error: DumpError) -> Unusable {
-    Unusable { reason: Reason::DumpMissing, message: chain(&error) }
+fn no_program(error: &DumpError) -> Unusable {
+    Unusable { reason: Reason::DumpMissing, message: chain(error) }
 }
 
-fn refused(error: StoreError) -> Unusable {
-    let reason = match &error {
+fn refused(error: &StoreError) -> Unusable {
+    let reason = match error {
         StoreError::Unreachable(_) | StoreError::Other(_) => Reason::StoreUnreachable,
         StoreError::Refused(_) | StoreError::ReadOnly(_) => Reason::StoreRefused,
         StoreError::Full(_) => Reason::StoreFull,
@@ -252,5 +264,5 @@ fn refused(error: StoreError) -> Unusable {
             Reason::StoreInvalid
         }
     };
-    Unusable { reason, message: chain(&error) }
+    Unusable { reason, message: chain(error) }
 }

@@ -115,9 +115,9 @@ pub(super) async fn archive(
     }
     let worked = lane
         .for_backup(schema_id, time, cancelled, async |session, _| write(&store, session, &begun, &place).await)
-        .await?;
+        .await;
     let made = async {
-        let written = worked?;
+        let written = worked.map_err(Failed::Database).flatten()?;
         let verified = verified(&store, &begun, &key, &written.artefact).await?;
         let (manifest, bytes) = manifest(lane, job, &store, &begun, place, &key, &written)?;
         let manifest_sha256 = hex(&Sha256::digest(&bytes));

@@ -111,7 +111,7 @@ impl Archives for World {
 async fn decoded(file: &Path, identities: Option<Identities>) -> Vec<u8> {
     let (feed, mut decoder) = cipher::decode(identities);
     let bytes = std::fs::read(file).unwrap();
-    let fed = async move {
+    let pushed = async move {
         for chunk in bytes.chunks(65_536) {
             feed.push(chunk.to_vec().into()).await;
         }
@@ -125,7 +125,7 @@ async fn decoded(file: &Path, identities: Option<Identities>) -> Vec<u8> {
         decoder.finish().await.unwrap();
         dump
     };
-    futures::join!(fed, read).1
+    futures::join!(pushed, read).1
 }
 
 /// What `pg_restore` writes of a dump as SQL.
@@ -177,13 +177,16 @@ async fn an_archive_is_written_read_back_shown_and_goes_as_its_object_says() {
 
     // It is the tenant's last backup, and nothing is left of the session in which it was made.
     world
-        .eventually("the tenant shows its last backup", async || {
-            let last = world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap().last_backup;
-            last.is_some_and(|last| last.name.as_deref() == Some("whole"))
+        .eventually("the tenant shows its tables and its last backup", async || {
+            let status = world.api::<TenantSchema>().get("school").await.unwrap().status.unwrap();
+            status.table_count == Some(2)
+                && status.last_backup.is_some_and(|last| last.name.as_deref() == Some("whole"))
         })
         .await;
-    let open = "SELECT count(*) FROM pg_roles WHERE rolname LIKE '%\\_run' AND rolcanlogin";
-    assert_eq!(world.sql(open), "0");
+    let run = world.tenant_role("school", "owner").replace("_owner", "_run");
+    assert_eq!(world.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{run}' AND rolcanlogin")), "0");
+    world.prove_fixpoint().await;
+    world.start_operator().await;
 
     // Deleted, it stays or goes as was said; expired, it goes.
     world.archive("goes", json!({ "deletionPolicy": "Delete", "verification": "None" })).await;
@@ -192,8 +195,6 @@ async fn an_archive_is_written_read_back_shown_and_goes_as_its_object_says() {
     backups.delete("goes", &DeleteParams::default()).await.unwrap();
     world.until_gone(&backups, "goes").await;
     assert_eq!(dumps(&world.stored()).len(), 1);
-    world.prove_fixpoint().await;
-    world.start_operator().await;
     world.sql(
         "UPDATE edu_matrix_hub_schema.schema_backups SET expires_at = now() - interval '1 s' \
          WHERE object_name = 'whole'",
@@ -211,9 +212,12 @@ async fn an_archive_waits_for_its_store_and_is_encrypted_for_whom_it_says() {
     world.fill(10);
     world.apply_backup("early", json!({ "tenantSchemaRef": { "name": "school" }, "method": "Archive" })).await;
     let backups = world.api::<SchemaBackup>();
-    let waits = world.until_ready(&backups, "early", "False", "StoreUnavailable").await;
-    let (.., message) = condition(&waits, "Reconciling").unwrap();
-    assert!(message.contains("has no spec.backupStore"), "{message}");
+    world
+        .eventually("it is told that there is no store", async || {
+            let waits = world.until_ready(&backups, "early", "False", "StoreUnavailable").await;
+            condition(&waits, "Reconciling").unwrap().2.contains("has no spec.backupStore")
+        })
+        .await;
 
     // Each thing that is wrong is told with what it is, and all else goes on.
     let secret = format!("keys-{}", world.id);
@@ -254,12 +258,12 @@ async fn an_archive_waits_for_its_store_and_is_encrypted_for_whom_it_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_archive_that_an_operator_died_over_is_made_again_and_leaves_nothing() {
     let mut world = World::with_store(json!({ "bandwidthMiBPerSecond": 1 })).await;
-    world.fill(6000);
+    world.fill(20_000);
     world.stop_operator().await;
     let process = Process::start(&world, "info");
     world.apply_backup("slow", json!({ "tenantSchemaRef": { "name": "school" }, "method": "Archive" })).await;
     let uploads = "SELECT count(*) FROM edu_matrix_hub_schema.archive_uploads";
-    world.eventually("it is being written", async || world.sql(uploads) == "1" && !world.stored().is_empty()).await;
+    world.eventually("it is being written", async || world.sql(uploads) == "1").await;
     process.kill();
     world.expire_lease().await;
     world.set_store(json!({ "bandwidthMiBPerSecond": null })).await;
@@ -310,9 +314,8 @@ async fn what_a_tenant_does_fails_its_own_archive_and_says_why() {
     world.eventually("it is being written", async || world.sql(begun) == "1").await;
     world.delete_tenant("school").await;
     world.until_ready(&backups, "endless", "False", "Cancelled").await;
-    world
-        .eventually("what was half written is gone", async || world.sql(begun) == "0" && world.stored().len() == 2)
-        .await;
+    world.eventually("what was half written is known to be gone", async || world.sql(begun) == "0").await;
+    assert_eq!(world.stored().len(), 2, "{:?}", world.stored());
     world.finish().await;
 }
 

@@ -292,3 +292,31 @@ async fn what_the_owner_cannot_read_whole_is_refused_before_a_byte_is_written() 
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_has_a_day_to_come_back() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let tenant = world.tenant("school").await;
+        expect(&worker.request_archive(&tenant, "one", &json!({})).await, "success");
+        let away = json!({ "status": "error", "message": "the store is not reachable", "retry": true });
+        for _ in 0..7 {
+            let job = worker.next_of("archive").await;
+            assert_eq!(worker.finish(job, &away).await["detail"]["retry"], true);
+            assert_eq!(standing(&world).await, "one requested; archive requested");
+            world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET not_before = now()").await;
+        }
+        let job = worker.next_of("archive").await;
+        world.run("UPDATE edu_matrix_hub_schema.schema_jobs SET requested_at = now() - interval '2 days'").await;
+        assert_eq!(worker.finish(job, &away).await["detail"]["retry"], false);
+        // What a person has to do something about is said at once.
+        expect(&worker.request_archive(&tenant, "two", &json!({})).await, "success");
+        let job = worker.next_of("archive").await;
+        let refused = json!({ "status": "error", "message": "the store refused", "retry": false, "reason": "insufficient_privilege" });
+        expect(&worker.finish(job, &refused).await, "success");
+        assert_eq!(standing(&world).await, "one failed, two failed; ");
+        let reason = "SELECT reason FROM edu_matrix_hub_schema.schema_jobs ORDER BY requested_at DESC LIMIT 1";
+        assert_eq!(world.text(reason).await, "insufficient_privilege");
+    })
+    .await;
+}

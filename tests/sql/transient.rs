@@ -455,8 +455,11 @@ async fn what_does_not_see_others_commit_is_refused() {
                     "epoch bigint, installation_id uuid" => lane.clone(),
                     "epoch bigint, installation_id uuid, options jsonb" => format!("{lane}, '{{}}'"),
                     "epoch bigint, installation_id uuid, steps jsonb" => format!("{lane}, '[]'"),
-                    "epoch bigint, installation_id uuid, job_id uuid" => format!("{lane}, '{zero}'"),
-                    "epoch bigint, installation_id uuid, job_id uuid, outcome jsonb" => format!("{lane}, '{zero}', '{{}}'"),
+                    "epoch bigint, installation_id uuid, job_id uuid" | "epoch bigint, installation_id uuid, attempt uuid" => {
+                        format!("{lane}, '{zero}'")
+                    }
+                    "epoch bigint, installation_id uuid, job_id uuid, outcome jsonb"
+                    | "epoch bigint, installation_id uuid, job_id uuid, options jsonb" => format!("{lane}, '{zero}', '{{}}'"),
                     "institution_id uuid, schema_name text" => format!("'{}', 'other'", world.database.institution().await),
                     "options jsonb" => json_options(&tenant),
                     "schema_id uuid, role_name text" => format!("'{}', 'other'", tenant.id),
