@@ -160,7 +160,7 @@ impl<'a> Ground<'a> {
         let dump = Dump {
             program: self.dump.clone(),
             host: self.server.host.clone(),
-            port: self.server.port,
+            ports: vec![self.server.port],
             database: "postgres".to_owned(),
             user: self.server.user.clone(),
             password: Some(Secret::from(self.server.password.as_str())),

@@ -1,5 +1,5 @@
--- What a dump of a schema ($1) says not or not at a glance, as one document: {sequences, grants, row_security,
--- extensions, references}, each {total, entries: [...]} with a thousand entries at most.
+-- What a dump of a schema ($1) says not or not at a glance, as one document: {encoding, sequences, grants, row_security,
+-- extensions, references}, all but the first {total, entries: [...]} with a thousand entries at most.
 --
 --   sequences     {name, last_value, is_called}, without the latter two where the role may not read it
 --   grants        {on, name, grantee, grantor, privileges}, on the schema and the relations in it
@@ -80,6 +80,7 @@ WITH place AS MATERIALIZED (
     WHERE k.contype = 'f' AND k.conparentid = 0 AND (c.relnamespace = p.oid) <> (f.relnamespace = p.oid)
 )
 SELECT pg_catalog.jsonb_build_object(
+    'encoding', pg_catalog.current_setting('server_encoding'),
     'sequences', pg_catalog.jsonb_build_object(
         'total', (SELECT pg_catalog.count(*) FROM relation AS r WHERE r.relkind = 'S'),
         'entries', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(

@@ -149,7 +149,7 @@ impl Pass<'_> {
         let opened = opened.map_err(Error::Open)?;
         self.notices.extend(status::opening_notices(ctx.world.news(name), &opened));
         let facts = Facts::new(&opened, &ctx.identity, ctx.claim);
-        let (lane, slots) = (opened.lane, opened.job_slots);
+        let (lane, slots) = (opened.lane, (opened.job_slots, opened.archive_slots));
         if let Err(error) = survey(&lane, 0, None, desired, ctx).await {
             lane.lose();
             return Err(Error::Open(error.into()));

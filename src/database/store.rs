@@ -48,6 +48,8 @@ pub struct StoreMemory {
     pub told: Told,
     /// The generation of the spec that was looked at, and until when that counts.
     looked: Option<(i64, Instant)>,
+    /// The generation of the spec as the driver saw it last.
+    generation: i64,
     task: Option<JoinHandle<()>>,
 }
 
@@ -79,11 +81,14 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
         return;
     };
     let generation = database.metadata.generation.unwrap_or_default();
-    let doubted = work.lane.archives.take_doubt();
     let is_due = work.memory(|memory| {
-        let store = &memory.store;
+        let store = &mut memory.store;
+        store.generation = generation;
+        if store.task.as_ref().is_some_and(|task| !task.is_finished()) {
+            return false;
+        }
         let counts = store.looked.is_some_and(|(of, until)| of == generation && Instant::now() < until);
-        store.task.as_ref().is_none_or(JoinHandle::is_finished) && (doubted || !counts)
+        work.lane.archives.take_doubt() || !counts
     });
     if !is_due {
         return;
@@ -98,18 +103,23 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
             Ok((_, message)) => (Verdict::of(Reason::StoreUsable, message, true), WELL),
             Err(Unusable { reason, message }) => (Verdict::of(*reason, message, false), Duration::ZERO),
         };
-        told.lane.archives.set(found.map(|(store, _)| Arc::new(store)).map_err(|unusable| unusable.message.into()));
-        // Archives that wait for the store may be made now.
-        told.lane.jobs_waiting.notify_one();
         let is_news = told.memory(|memory| {
             let store = &mut memory.store;
+            let is_same = store.looked.is_some_and(|(of, _)| of == generation);
             store.looked = Some((generation, Instant::now() + counts));
-            let is_known = matches!(&store.told, Told::Found(before) if are_alike(before, &verdict));
+            if store.generation != generation {
+                // The spec is another one by now, and is looked at next.
+                return true;
+            }
+            told.lane.archives.set(found.map(|(store, _)| Arc::new(store)).map_err(|unusable| unusable.message.into()));
+            let is_known = is_same && matches!(&store.told, Told::Found(before) if are_alike(before, &verdict));
             if !is_known {
                 store.told = Told::Found(verdict);
             }
             !is_known
         });
+        // Archives that wait for the store may be made now.
+        told.lane.jobs_waiting.notify_one();
         if is_news {
             ctx.wake.database(&database.name_any());
         }
@@ -148,7 +158,8 @@ async fn usable(
     };
     let major = work.facts.server_major();
     let dump = Program::find("pg_dump", major).await.map_err(|error| no_program(&error))?;
-    let restore = Program::find("pg_restore", major).await.ok();
+    // One that is older than what dumped could not list it.
+    let restore = Program::find("pg_restore", dump.major()).await.ok();
     let store = Store::open(&url, &access).map_err(|error| refused(&error))?;
     let installation = work.lane.hold.installation_id;
     let probe = store.probe(installation).await.map_err(|error| refused(&error))?;
@@ -167,7 +178,8 @@ async fn usable(
     let message = told(&url, recipients.as_ref(), identities.is_some(), probe);
     let bytes_per_second = spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20);
     let may_delete = probe.may_delete;
-    Ok((ArchiveStore { store, recipients, identities, may_delete, bytes_per_second, dump, restore }, message))
+    let endpoint = spec.endpoint.clone();
+    Ok((ArchiveStore { store, endpoint, recipients, identities, may_delete, bytes_per_second, dump, restore }, message))
 }
 
 /// Whom archives are encrypted for, and what can read them.

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use thiserror::Error as ThisError;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
 use super::{Ended, Outcome, is_retried};
@@ -98,7 +98,7 @@ pub(super) async fn archive(
     let (key, manifest_key) = (place.dump(store.recipients.is_some()), place.manifest());
     let upload = ArchiveUpload {
         attempt: place.attempt,
-        store: store.store.url().to_string(),
+        store: store.name(),
         location: key.to_string(),
         manifest_location: manifest_key.to_string(),
     };
@@ -114,7 +114,9 @@ pub(super) async fn archive(
         }
     }
     let worked = lane
-        .for_backup(schema_id, time, cancelled, async |session, _| write(&store, session, &begun, &place).await)
+        .for_backup(schema_id, time, cancelled, async |session, time| {
+            timeout(time, write(&store, session, &begun, &place)).await.unwrap_or_else(|_| Err(too_long(time).into()))
+        })
         .await;
     let made = async {
         let written = worked.map_err(Failed::Database).flatten()?;
@@ -177,10 +179,10 @@ pub(super) async fn remove(lane: &Lane, job: &ClaimedJob) -> Result<Ended, Error
 
 /// Deletes what an attempt wrote, the manifest first: without it the rest does not count.
 async fn remove_upload(lane: &Lane, store: &ArchiveStore, upload: &ArchiveUpload) -> Result<(), Failed> {
-    let url = store.store.url().to_string();
-    if upload.store != url {
+    let name = store.name();
+    if upload.store != name {
         let message = format!(
-            "{} is in {}, and spec.backupStore.url of TenantDatabase {} is {url} now; its removal waits until that leads there again",
+            "{} is in {}, and spec.backupStore of TenantDatabase {} is {name} now; its removal waits until that leads there again",
             upload.location, upload.store, lane.database
         );
         return Err(Error::Refused { call: "archive", message, may_pass: true }.into());
@@ -234,7 +236,7 @@ fn dump(store: &ArchiveStore, program: &ProgramConnection, schema: &str, snapsho
     Dump {
         program: store.dump.clone(),
         host: program.hosts.join(","),
-        port: program.ports.first().copied().unwrap_or(5432),
+        ports: program.ports.clone(),
         database: program.database.clone(),
         user: program.user.clone(),
         password: Some(Secret::from(program.password.as_str())),
@@ -284,8 +286,15 @@ fn manifest(
 ) -> Result<(Manifest, Vec<u8>), Failed> {
     let Place { installation_id, schema_id, backup_id, attempt } = place;
     let text = |key: &str| written.facts.get(key).and_then(Value::as_str).map(str::to_owned);
-    let sequences: Vec<Sequence> =
-        serde_json::from_value(written.facts.get("sequences").cloned().unwrap_or_default()).unwrap_or_default();
+    let sequence = |entry: &Value| {
+        Some(Sequence {
+            name: entry.get("name")?.as_str()?.to_owned(),
+            // Of one that the tenant's owner role may not read no position is known.
+            last_value: entry.get("last_value")?.as_i64()?,
+            is_called: entry.get("is_called")?.as_bool()?,
+        })
+    };
+    let sequences = written.facts.pointer("/sequences/entries").and_then(Value::as_array);
     let tables = written.tables.iter().map(|(table, content)| Table {
         name: table.name.clone(),
         rows: content.rows.unsigned_abs(),
@@ -307,7 +316,7 @@ fn manifest(
         operator_version: env!("CARGO_PKG_VERSION").to_owned(),
         encoding: text("encoding").unwrap_or_default(),
         tables: tables.collect(),
-        sequences,
+        sequences: sequences.into_iter().flatten().filter_map(sequence).collect(),
         facts: written.facts.clone(),
         artefact: ArtefactFacts {
             key: key.to_string(),
@@ -332,6 +341,11 @@ fn tenant(job: &ClaimedJob) -> Option<artefact::manifest::Tenant> {
 
 fn usable(lane: &Lane) -> Result<Arc<ArchiveStore>, Error> {
     lane.archives.get().map_err(|why| Error::Refused { call: "archive", message: why.to_string(), may_pass: true })
+}
+
+/// Each has an end, or one that never ends would keep its place from all others.
+fn too_long(deadline: Duration) -> Error {
+    Error::Deadline { call: "archive", deadline }
 }
 
 /// The functions of another release answered otherwise than these do.

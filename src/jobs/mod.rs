@@ -86,14 +86,14 @@ pub fn expected() -> impl Iterator<Item = (String, &'static str)> {
     JobKind::all().flat_map(move |kind| outcomes.map(|outcome| (kind.to_string(), outcome.as_str())))
 }
 
-/// Runs jobs, at most `slots` of each class at once, until the lane is lost.
-pub async fn run(lane: Arc<Lane>, slots: usize, finished: UnboundedSender<Finished>) {
-    let (mut running, places) = (JoinSet::new(), Slots::new(slots));
+/// Runs jobs, at most so many of each class at once and so many programs, until the lane is lost.
+pub async fn run(lane: Arc<Lane>, (slots, programs): (usize, usize), finished: UnboundedSender<Finished>) {
+    let (mut running, places) = (JoinSet::new(), Slots::new(slots, programs));
     let mut pause = POLL;
     while !lane.is_lost() {
         let kinds = places.free(lane.archives.get().is_ok());
         if !kinds.is_empty() {
-            match claim(&lane, &kinds, slots).await {
+            match claim(&lane, &kinds, slots.max(programs)).await {
                 Ok(Claim::Job(job, cancelled)) => {
                     let (lane, finished, place) = (lane.clone(), finished.clone(), places.take(&job.kind));
                     running.spawn(async move {

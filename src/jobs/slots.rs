@@ -15,10 +15,10 @@ pub(super) struct Slots {
 }
 
 impl Slots {
-    /// So many of each class.
-    pub fn new(each: usize) -> Self {
-        let places = || Arc::new(Semaphore::new(each));
-        Self { short: places(), long: places(), program: places() }
+    /// So many of each class, and so many programs, which have connections of their own.
+    pub fn new(each: usize, programs: usize) -> Self {
+        let places = |count| Arc::new(Semaphore::new(count));
+        Self { short: places(each), long: places(each), program: places(programs) }
     }
 
     fn of(&self, class: JobClass) -> &Arc<Semaphore> {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_class_whose_places_are_taken_leaves_the_others_their_own() {
-        let slots = Slots::new(1);
+        let slots = Slots::new(1, 1);
         assert!(slots.free(true).into_iter().eq(JobKind::all()));
         let snapshot = slots.take(&JobKind::Snapshot);
         assert_eq!(slots.free(true), [JobKind::Archive, JobKind::Purge, JobKind::RemoveArchive]);
@@ -63,12 +63,12 @@ mod tests {
 
     #[test]
     fn without_a_store_no_program_runs() {
-        assert_eq!(Slots::new(1).free(false), [JobKind::Snapshot, JobKind::Purge]);
+        assert_eq!(Slots::new(1, 1).free(false), [JobKind::Snapshot, JobKind::Purge]);
     }
 
     #[test]
     fn every_class_has_as_many_places() {
-        let slots = Slots::new(2);
+        let slots = Slots::new(2, 2);
         for class in JobClass::ALL {
             assert_eq!(slots.of(class).available_permits(), 2, "{class:?}");
         }

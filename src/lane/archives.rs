@@ -12,18 +12,31 @@ use artefact::{Identities, Program, Recipients, Store};
 pub struct ArchiveStore {
     /// Where they are.
     pub store: Store,
+    /// The address of the server, if it is not the cloud's.
+    pub endpoint: Option<String>,
     /// Whom they are encrypted for, if they are.
     pub recipients: Option<Recipients>,
     /// What can read them, if it is at hand.
     pub identities: Option<Identities>,
     /// Whether objects may be deleted there.
     pub may_delete: bool,
-    /// How many bytes of one archive are written or read in a second at most.
+    /// How many bytes of one archive are written in a second at most.
     pub bytes_per_second: Option<u64>,
     /// What dumps.
     pub dump: Program,
     /// What lists a dump, if it is there.
     pub restore: Option<Program>,
+}
+
+impl ArchiveStore {
+    /// What the catalogue calls it: the same URL at another endpoint is another store.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match &self.endpoint {
+            Some(endpoint) => format!("{} at {endpoint}", self.store.url()),
+            None => self.store.url().to_string(),
+        }
+    }
 }
 
 /// What is known of the store.

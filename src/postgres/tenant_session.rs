@@ -161,14 +161,18 @@ fn misled() -> Error {
     Error::Refused { call: SESSION, message, may_pass: false }
 }
 
-/// The hosts of a configuration. Where it has addresses beside them, the driver connects to these, and so must a program.
+/// The hosts of a configuration, or its addresses where it has no names.
 fn hosts(config: &Config) -> Vec<String> {
     let of = |host: &Host| match host {
         Host::Tcp(name) => name.clone(),
         #[cfg(unix)]
         Host::Unix(folder) => folder.display().to_string(),
     };
-    config.get_hosts().iter().map(of).collect()
+    let names = config.get_hosts();
+    if names.is_empty() {
+        return config.get_hostaddrs().iter().map(ToString::to_string).collect();
+    }
+    names.iter().map(of).collect()
 }
 
 impl TenantSession {

@@ -51,7 +51,7 @@ pub struct BackupStore {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
 
-    /// How fast one archive is written or read back at most, in MiB a second.
+    /// How fast one archive is written at most, in MiB a second.
     ///
     /// Default: as fast as it goes.
     #[serde(rename = "bandwidthMiBPerSecond", skip_serializing_if = "Option::is_none")]

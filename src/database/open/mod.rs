@@ -33,6 +33,8 @@ pub struct Opened {
     pub installed: Option<Installed>,
     /// How many jobs of a kind may run at once.
     pub job_slots: usize,
+    /// How many programs may run at once.
+    pub archive_slots: usize,
     /// By what it is known that the database is, or may be, an older state of itself.
     pub went_back: Option<String>,
 }
@@ -126,7 +128,8 @@ pub async fn open(
     let hold = Hold { epoch: claim.epoch, installation_id: claim.installation_id };
     // One connection stays for the survey and the heartbeats, snapshots have theirs, the rest applies and removes.
     let job_slots = job_slots(size);
-    let apply_slots = size.saturating_sub(1 + job_slots + archive_connections(spec, job_slots));
+    let archive_slots = archive_slots(spec);
+    let apply_slots = size.saturating_sub(1 + job_slots + 2 * archive_slots);
     let parts = LaneParts {
         database: name.clone(),
         endpoint: Endpoint::of(&place, tls, ca_pem.as_deref(), client_authority),
@@ -147,13 +150,15 @@ pub async fn open(
         functions_version: installation.functions_version,
         installed,
         job_slots,
+        archive_slots,
         went_back: claim.went_back,
     })
 }
 
-/// How many connections are for archives alone: a session and a program for each that is being made.
-fn archive_connections(spec: &TenantDatabaseSpec, job_slots: usize) -> usize {
-    if spec.backup_store.is_some() && spec.max_connections() >= FOR_ARCHIVES { 2 * job_slots } else { 0 }
+/// How many archives may be made at once. Each has two connections for itself: a session, and that of a program.
+fn archive_slots(spec: &TenantDatabaseSpec) -> usize {
+    let connections = spec.max_connections();
+    if spec.backup_store.is_some() && connections >= FOR_ARCHIVES { (connections / 6).max(1) } else { 0 }
 }
 
 /// With fewer connections there are none for archives.

@@ -34,8 +34,8 @@ pub struct Dump {
     pub program: Program,
     /// The host.
     pub host: String,
-    /// The port.
-    pub port: u16,
+    /// The ports, one for each of the hosts in `host`, or one for all.
+    pub ports: Vec<u16>,
     /// The database.
     pub database: String,
     /// The login.
@@ -66,6 +66,7 @@ impl Dump {
         if texts.iter().any(|text| text.contains('\0')) {
             return Err(DumpError::Invalid("a name or an option has a NUL, which no program can be given"));
         }
+        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
         let mut command = self.program.command();
         command.args(["-Fc", "-Z0", "--no-password", "--strict-names"]);
         // Zero would mean to wait for ever.
@@ -78,7 +79,7 @@ impl Dump {
         }
         command
             .env("PGHOST", &self.host)
-            .env("PGPORT", self.port.to_string())
+            .env("PGPORT", ports.join(","))
             .env("PGDATABASE", &self.database)
             .env("PGUSER", &self.user)
             .env("PGSSLMODE", &self.ssl_mode)

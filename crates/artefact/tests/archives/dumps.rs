@@ -69,7 +69,7 @@ async fn dump(database: &str, schema: &str, snapshot: &str) -> Dump {
     Dump {
         program: Program::find("pg_dump", info.major().into()).await.unwrap(),
         host: info.host.clone(),
-        port: info.port,
+        ports: vec![info.port],
         database: database.to_owned(),
         user: info.user.clone(),
         password: Some(Secret::from(info.password.as_str())),
@@ -226,7 +226,7 @@ async fn reasons_to_fail_are_told_apart() {
     check(Dump { password: None, ..low }, |error| matches!(error, DumpError::Denied(_))).await;
     let gone = Dump { snapshot: "00000003-0000FFFF-1".to_owned(), ..good.clone() };
     check(gone, |error| matches!(error, DumpError::Snapshot(_))).await;
-    let closed = Dump { port: devcluster::free_port().unwrap(), ..good.clone() };
+    let closed = Dump { ports: vec![devcluster::free_port().unwrap()], ..good.clone() };
     check(closed, |error| matches!(error, DumpError::Connection(_)) && error.may_pass()).await;
     let untrusted =
         Dump { ca_pem: Some(fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default()), ..good.clone() };
