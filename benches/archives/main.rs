@@ -171,6 +171,8 @@ impl<'a> Ground<'a> {
             schema: "school".to_owned(),
             lock_wait: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            target_session: None,
+            without_comments: false,
         };
         let written =
             artefact::archive(&self.store, &place, dump.start().unwrap(), recipients, None, |_| {}).await.unwrap();

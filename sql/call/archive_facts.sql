@@ -1,5 +1,5 @@
--- What a dump of a schema ($1) says not or not at a glance, as one document: {encoding, sequences, grants, row_security,
--- extensions, references}, all but the first {total, entries: [...]} with a thousand entries at most.
+-- What a dump of a schema ($1) says not or not at a glance, as one document: {encoding, sequences, grants,
+-- row_security, extensions, references}, all but the first {total, entries: [...]} with a thousand entries at most.
 --
 --   sequences     {name, last_value, is_called}, without the latter two where the role may not read it
 --   grants        {on, name, grantee, grantor, privileges}, on the schema and the relations in it

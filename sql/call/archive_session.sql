@@ -5,6 +5,8 @@
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL row_security = off;
+-- It waits for the program that dumps, and holds the tables until that is done.
+SET LOCAL idle_in_transaction_session_timeout = 0;
 SET LOCAL TimeZone = 'UTC';
 SET LOCAL DateStyle = 'ISO, YMD';
 SET LOCAL IntervalStyle = 'postgres';

@@ -10,7 +10,8 @@ SELECT c.oid::pg_catalog.int8 AS oid, c.relname::pg_catalog.text AS name,
        pg_catalog.format(
            'SELECT pg_catalog.count(*) AS rows, coalesce(pg_catalog.sum(pg_catalog.hashtextextended('
            'pg_catalog.format(''%%s'', copy.*), 0)), 0)::pg_catalog.text AS hash FROM ONLY %I.%I AS copy',
-           n.nspname, c.relname) AS content
+           n.nspname, c.relname) AS content,
+       n.nspname::pg_catalog.text AS schema
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relnamespace = $1::pg_catalog.int8::pg_catalog.oid AND c.relkind = 'r'

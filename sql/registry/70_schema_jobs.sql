@@ -9,7 +9,7 @@
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._job_kinds() RETURNS jsonb
 LANGUAGE sql IMMUTABLE
 AS $function$
-    SELECT '{"snapshot": "long", "archive": "program", "purge": "short", "remove_archive": "program"}'::pg_catalog.jsonb
+    SELECT '{"snapshot": "long", "archive": "program", "purge": "short", "remove_archive": "short"}'::pg_catalog.jsonb
 $function$;
 REVOKE ALL ON FUNCTION edu_matrix_hub_schema._job_kinds() FROM PUBLIC;
 

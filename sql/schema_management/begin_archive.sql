@@ -25,6 +25,7 @@ DECLARE
     backup        edu_matrix_hub_schema.schema_backups;
     tenant        edu_matrix_hub_schema.tenant_schemas;
     leftovers     jsonb;
+    wanted        bigint;
     error_message text;
     error_detail  text;
     error_state   text;
@@ -62,6 +63,20 @@ BEGIN
             FROM (SELECT edu_matrix_hub_schema._require_schema(tenant) AS oid) AS n
             CROSS JOIN LATERAL edu_matrix_hub_schema._snapshot_tables(
                 n.oid, edu_matrix_hub_schema._require_reader(tenant, n.oid)) AS t));
+        -- The session that counts locks every table, and so does the program; what the lock table lacks then, others
+        -- lack.
+        SELECT 2 * count(*) INTO wanted FROM pg_class AS c
+        WHERE c.relnamespace = tenant.schema_oid AND c.relkind IN ('r', 'p');
+        IF wanted > edu_matrix_hub_schema._lock_budget() THEN
+            PERFORM edu_matrix_hub_schema._refuse('too_many_tables',
+                format('its %s tables take %s locks at once and an archive may take %s (half of '
+                       'max_locks_per_transaction * (max_connections + max_prepared_transactions)); raise '
+                       'max_locks_per_transaction to %s', wanted / 2, wanted, edu_matrix_hub_schema._lock_budget(),
+                       ceil(2.2 * wanted / (current_setting('max_connections')::numeric
+                                            + current_setting('max_prepared_transactions')::numeric))),
+                jsonb_build_object('tables', wanted / 2, 'locks', wanted,
+                                   'budget', edu_matrix_hub_schema._lock_budget()));
+        END IF;
         SELECT coalesce(jsonb_agg(jsonb_build_object('attempt', u.attempt, 'store', u.store, 'location', u.location,
                                                      'manifest_location', u.manifest_location)
                                   ORDER BY u.begun_at, u.attempt), '[]')

@@ -39,8 +39,8 @@ impl JobKind {
     pub fn class(&self) -> Option<JobClass> {
         match self {
             Self::Snapshot => Some(JobClass::Long),
-            Self::Purge => Some(JobClass::Short),
-            Self::Archive | Self::RemoveArchive => Some(JobClass::Program),
+            Self::Purge | Self::RemoveArchive => Some(JobClass::Short),
+            Self::Archive => Some(JobClass::Program),
             Self::Other(_) => None,
         }
     }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(JobKind::Snapshot.class(), Some(JobClass::Long));
         assert_eq!(JobKind::Purge.class(), Some(JobClass::Short));
         assert_eq!(JobKind::Archive.class(), Some(JobClass::Program));
-        assert_eq!(JobKind::RemoveArchive.class(), Some(JobClass::Program));
+        assert_eq!(JobKind::RemoveArchive.class(), Some(JobClass::Short));
         assert_eq!(JobClass::ALL.map(JobClass::as_str), ["short", "long", "program"]);
     }
 

@@ -11,11 +11,11 @@ use artefact::{
     error::{DumpError, StoreError},
 };
 use kube::ResourceExt;
-use serde::{Deserialize, Serialize};
 use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
+use uuid::Uuid;
 
 use super::{
     open::FOR_ARCHIVES,
@@ -31,7 +31,7 @@ use crate::{
     },
     frame::{Context, chain},
     kubernetes::secrets,
-    lane::archives::ArchiveStore,
+    lane::archives::{ArchiveStore, Writer},
 };
 
 /// When a store that works is looked at again.
@@ -163,23 +163,37 @@ async fn usable(
     let store = Store::open(&url, &access).map_err(|error| refused(&error))?;
     let installation = work.lane.hold.installation_id;
     let probe = store.probe(installation).await.map_err(|error| refused(&error))?;
-    let writer = Writer { cluster: ctx.cluster.clone(), database: database.name_any() };
-    let found = written_by(&store, &Key::owner(installation), &writer).await?;
-    if found.cluster != writer.cluster {
+    let (cluster, named) = (ctx.cluster.clone(), database.name_any());
+    let writer = Writer { cluster, database: named, store_id: Uuid::new_v4() };
+    let found = writer.clone().claim(&store, installation).await.map_err(|error| refused(&error))?;
+    if (&found.cluster, &found.database) != (&writer.cluster, &writer.database) {
         return Err(invalid(format!(
-            "{url} has archives of this installation that cluster {} writes, by TenantDatabase {}; this database may be a copy of that \
-             one, and its archives must not be removed from here: use another url; if that cluster is gone for good, delete the \
-             object {} in the store",
-            found.cluster,
+            "{url} has archives of this installation that TenantDatabase {} of cluster {} writes; this database may be a copy of that \
+             one, whose archives must not be removed from here: use another url; if that TenantDatabase is gone for good, write cluster {} \
+             and database {} into the object {} in the store",
             found.database,
+            found.cluster,
+            writer.cluster,
+            writer.database,
             Key::owner(installation)
         )));
     }
     let message = told(&url, recipients.as_ref(), identities.is_some(), probe);
     let bytes_per_second = spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20);
     let may_delete = probe.may_delete;
-    let endpoint = spec.endpoint.clone();
-    Ok((ArchiveStore { store, endpoint, recipients, identities, may_delete, bytes_per_second, dump, restore }, message))
+    Ok((
+        ArchiveStore {
+            store,
+            store_id: found.store_id,
+            recipients,
+            identities,
+            may_delete,
+            bytes_per_second,
+            dump,
+            restore,
+        },
+        message,
+    ))
 }
 
 /// Whom archives are encrypted for, and what can read them.
@@ -193,28 +207,6 @@ async fn keys(encryption: &Encryption, ctx: &Context) -> Result<(Option<Recipien
     let identity = data.remove(IDENTITY).ok_or_else(|| wrong(format!("it has no key {IDENTITY}")))?;
     let identities = Identities::parse(Secret::from(identity).expose()).map_err(|error| wrong(chain(&error)))?;
     Ok((Some(recipients), Some(identities)))
-}
-
-/// Which cluster writes the archives of an installation, as the first one that did wrote it beside them. A copy of a database has the
-/// id of the original: what expires by its catalogue are the original's archives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Writer {
-    cluster: String,
-    database: String,
-}
-
-/// Who writes them; this one if none did before.
-async fn written_by(store: &Store, key: &Key, writer: &Writer) -> Result<Writer, Unusable> {
-    let unreadable = |error: serde_json::Error| invalid(format!("object {key} in the store cannot be read: {error}"));
-    let text = serde_json::to_vec_pretty(writer).map_err(unreadable)?;
-    match store.put_new(key, text.into()).await {
-        Ok(()) => Ok(writer.clone()),
-        Err(StoreError::Exists(_)) => {
-            let found = store.get_small(key, 4096).await.map_err(|error| refused(&error))?;
-            serde_json::from_slice(&found).map_err(unreadable)
-        }
-        Err(error) => Err(refused(&error)),
-    }
 }
 
 /// What a Secret has, and what it is called.

@@ -64,7 +64,9 @@ impl Failed {
             Self::Write(error) => (matches!(error, ArchiveError::Store(_)), error.may_pass()),
             Self::Store(error) => (true, error.may_pass()),
             // What the store gave back wrong it may give back right when all of it is written again.
-            Self::Check(_) => (true, true),
+            Self::Check(CheckError::Missing(_) | CheckError::Length { .. } | CheckError::Digest { .. }) => (true, true),
+            Self::Check(CheckError::Store(error)) => (true, error.may_pass()),
+            Self::Check(CheckError::WrongKey | CheckError::Damaged(_) | CheckError::Listing(_)) => (false, false),
         };
         if of_store {
             lane.doubt_store();
@@ -113,12 +115,14 @@ pub(super) async fn archive(
             tracing::debug!(database = lane.database, %error, "cannot delete what an earlier attempt left");
         }
     }
+    let if_cancelled = cancelled.clone();
     let worked = lane
         .for_backup(schema_id, time, cancelled, async |session, time| {
             timeout(time, write(&store, session, &begun, &place)).await.unwrap_or_else(|_| Err(too_long(time).into()))
         })
         .await;
-    let made = async {
+    let mut ends = if_cancelled;
+    let proved = async {
         let written = worked.map_err(Failed::Database).flatten()?;
         let verified = verified(&store, &begun, &key, &written.artefact).await?;
         let (manifest, bytes) = manifest(lane, job, &store, &begun, place, &key, &written)?;
@@ -140,7 +144,12 @@ pub(super) async fn archive(
             verified_how: verified,
         })
     };
-    let made = match made.await {
+    let made = tokio::select! {
+        proved = timeout(time, proved) => proved.unwrap_or_else(|_| Err(too_long(time).into())),
+        // An error means that the sender is gone, which job_ended does only after this ended.
+        _ = ends.wait_for(|cancelled| *cancelled) => Err(Error::LaneClosed.into()),
+    };
+    let made = match made {
         Ok(made) => made,
         Err(failed) => {
             // The next attempt has another key; what is left of this one goes now, or with that.
@@ -173,6 +182,10 @@ pub(super) async fn remove(lane: &Lane, job: &ClaimedJob) -> Result<Ended, Error
             Err(failed) => return Err(failed.into_error(lane)),
         }
     }
+    // That nothing is there means nothing in another store: one that was mounted, or answers, in the place of this one.
+    if let Err(error) = store.is_still_there(lane.hold.installation_id).await {
+        return Err(Failed::Store(error).into_error(lane));
+    }
     let result = lane.functions().record_removal(lane.hold, job.job_id, kept).await?;
     Ok(ended(lane, result))
 }
@@ -203,9 +216,11 @@ async fn write(
     begun: &BegunArchive,
     place: &Place,
 ) -> Result<Written, Failed> {
-    let held = session.hold_tables(begun.schema_oid).await?;
+    let held = session.hold_tables(begun.schema_oid, &begun.schema_name).await?;
     let taken_at = Timestamp::now();
-    let dump = dump(store, session.program(), &begun.schema_name, held.snapshot.clone());
+    let without_comments = !session.still_holds().await?;
+    let program = dump(store, session.program(), &begun.schema_name, held.snapshot.clone());
+    let dump = Dump { without_comments, ..program };
     let counted = async {
         let mut tables = Vec::with_capacity(held.tables.len());
         for table in held.tables {
@@ -220,7 +235,10 @@ async fn write(
         let (recipients, limit) = (store.recipients.as_ref(), store.bytes_per_second);
         Ok::<_, Failed>(artefact::archive(&store.store, place, source, recipients, limit, |_| {}).await?)
     };
-    let ((tables, facts), artefact) = futures::try_join!(counted, written)?;
+    let ((tables, mut facts), artefact) = futures::try_join!(counted, written)?;
+    // A session that was ended meanwhile let the tables go before all of them were dumped.
+    session.still_holds().await?;
+    facts["comments"] = json!(if without_comments { "left out" } else { "included" });
     Ok(Written { tables, facts, artefact, taken_at })
 }
 
@@ -247,6 +265,8 @@ fn dump(store: &ArchiveStore, program: &ProgramConnection, schema: &str, snapsho
         schema: schema.to_owned(),
         lock_wait: LOCK_WAIT,
         connect_timeout: CONNECT,
+        target_session: program.is_read_write.then(|| "read-write".to_owned()),
+        without_comments: false,
     }
 }
 

@@ -29,10 +29,11 @@ impl Slots {
         }
     }
 
-    /// The kinds that this release does and whose class has a place; programs only while there is a store for what they make.
+    /// The kinds that this release does and whose class has a place; those that work in a store only while there is one.
     pub fn free(&self, has_store: bool) -> Vec<JobKind> {
-        let has_place = |class| self.of(class).available_permits() > 0 && (has_store || class != JobClass::Program);
-        JobKind::all().filter(|kind| kind.class().is_some_and(has_place)).collect()
+        let has_place = |class| self.of(class).available_permits() > 0;
+        let can_be_done = |kind: &JobKind| has_store || !matches!(kind, JobKind::Archive | JobKind::RemoveArchive);
+        JobKind::all().filter(|kind| kind.class().is_some_and(has_place) && can_be_done(kind)).collect()
     }
 
     /// A place for a job of this kind, while it runs.
@@ -52,7 +53,7 @@ mod tests {
         let snapshot = slots.take(&JobKind::Snapshot);
         assert_eq!(slots.free(true), [JobKind::Archive, JobKind::Purge, JobKind::RemoveArchive]);
         let archive = slots.take(&JobKind::Archive);
-        assert_eq!(slots.free(true), [JobKind::Purge]);
+        assert_eq!(slots.free(true), [JobKind::Purge, JobKind::RemoveArchive]);
         let purge = slots.take(&JobKind::Purge);
         assert!(slots.free(true).is_empty());
         drop(snapshot);
@@ -62,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_store_no_program_runs() {
+    fn without_a_store_nothing_is_done_in_it() {
         assert_eq!(Slots::new(1, 1).free(false), [JobKind::Snapshot, JobKind::Purge]);
     }
 

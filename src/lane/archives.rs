@@ -5,15 +5,17 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use artefact::{Identities, Program, Recipients, Store};
+use artefact::{Identities, Key, Program, Recipients, Store, error::StoreError};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 /// A store that can be used, with what is needed to write and to read archives.
 #[derive(Debug)]
 pub struct ArchiveStore {
     /// Where they are.
     pub store: Store,
-    /// The address of the server, if it is not the cloud's.
-    pub endpoint: Option<String>,
+    /// What its first writer called it. The same URL can lead to another store: at another endpoint, of another account, not mounted.
+    pub store_id: Uuid,
     /// Whom they are encrypted for, if they are.
     pub recipients: Option<Recipients>,
     /// What can read them, if it is at hand.
@@ -29,12 +31,54 @@ pub struct ArchiveStore {
 }
 
 impl ArchiveStore {
-    /// What the catalogue calls it: the same URL at another endpoint is another store.
+    /// What the catalogue calls it: its URL, and the beginning of its id.
     #[must_use]
     pub fn name(&self) -> String {
-        match &self.endpoint {
-            Some(endpoint) => format!("{} at {endpoint}", self.store.url()),
-            None => self.store.url().to_string(),
+        let id = self.store_id.simple().to_string();
+        format!("{}#{}", self.store.url(), &id[..8])
+    }
+
+    /// Fails unless this is the store that was looked at, and can be read.
+    pub async fn is_still_there(&self, installation_id: Uuid) -> Result<(), StoreError> {
+        let writer = Writer::read(&self.store, installation_id).await?;
+        if writer.store_id == self.store_id {
+            return Ok(());
+        }
+        Err(StoreError::Unreachable(format!("{} leads to another store than before", self.store.url())))
+    }
+}
+
+/// Who writes the archives of an installation, as the first one that did wrote it beside them. A copy of a database has the id of the
+/// original: what expires by its catalogue are the original's archives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writer {
+    /// UID of its cluster's kube-system namespace.
+    pub cluster: String,
+    /// Its TenantDatabase.
+    pub database: String,
+    /// The store.
+    pub store_id: Uuid,
+}
+
+impl Writer {
+    /// The most bytes that it has in a store.
+    const MOST: u64 = 4096;
+
+    /// Who writes there.
+    pub async fn read(store: &Store, installation_id: Uuid) -> Result<Self, StoreError> {
+        let key = Key::owner(installation_id);
+        let found = store.get_small(&key, Self::MOST).await?;
+        let unreadable = |error| StoreError::Invalid(format!("object {key} in the store cannot be read: {error}"));
+        serde_json::from_slice(&found).map_err(unreadable)
+    }
+
+    /// Who writes there; this one if none did before.
+    pub async fn claim(self, store: &Store, installation_id: Uuid) -> Result<Self, StoreError> {
+        let text = serde_json::to_vec_pretty(&self).map_err(|error| StoreError::Invalid(error.to_string()))?;
+        match store.put_new(&Key::owner(installation_id), text.into()).await {
+            Ok(()) => Ok(self),
+            Err(StoreError::Exists(_)) => Self::read(store, installation_id).await,
+            Err(error) => Err(error),
         }
     }
 }

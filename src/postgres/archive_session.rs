@@ -13,12 +13,16 @@ use super::{error::Error, tenant_session::TenantSession};
 const BEGIN: &str = include_str!("../../sql/call/archive_session.sql");
 const TABLES: &str = include_str!("../../sql/call/archive_tables.sql");
 const SNAPSHOT: &str = include_str!("../../sql/call/archive_snapshot.sql");
+const HELD: &str = include_str!("../../sql/call/archive_held.sql");
 const FACTS: &str = include_str!("../../sql/call/archive_facts.sql");
 
 const ROLLBACK: &str = include_str!("../../sql/call/rollback.sql");
 
 /// What the attempts are called in messages.
 const NAME: &str = "archive";
+
+/// The most bytes of comments in a database that a program which dumps a part of it reads into its memory.
+const COMMENTS: i64 = 16 << 20;
 
 /// How often the tables may be others than those that were locked.
 const ROUNDS: usize = 5;
@@ -32,6 +36,7 @@ pub struct ArchivedTable {
     pub name: String,
     lock: String,
     content: String,
+    schema: String,
 }
 
 /// The tables of a schema, standing still in one snapshot.
@@ -54,7 +59,7 @@ pub struct Content {
 impl TenantSession {
     /// Locks the tables of the schema as a reader does, and begins the snapshot that counts for all of them. They are held until the
     /// session ends.
-    pub async fn hold_tables(&self, schema_oid: i64) -> Result<Held, Error> {
+    pub async fn hold_tables(&self, schema_oid: i64, schema: &str) -> Result<Held, Error> {
         for _ in 0..ROUNDS {
             let tables = self.tables(schema_oid).await?;
             // One batch, since each would be a trip to the server; what it takes no snapshot for comes first.
@@ -63,7 +68,9 @@ impl TenantSession {
             self.client.batch_execute(&batch.join(";\n")).await.map_err(|error| Error::from_call(NAME, &error))?;
             let row = self.client.query_typed(SNAPSHOT, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
             let snapshot = row.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)?;
-            if self.tables(schema_oid).await? == tables {
+            // A schema that is renamed meanwhile is dumped under the name that it had.
+            let is_named = tables.iter().all(|table| table.schema == schema);
+            if is_named && self.tables(schema_oid).await? == tables {
                 return Ok(Held { snapshot, tables });
             }
             self.client.batch_execute(ROLLBACK).await.map_err(|error| Error::from_call(NAME, &error))?;
@@ -72,6 +79,13 @@ impl TenantSession {
             "tables of the tenant come and go all the time, so that they cannot be archived as they are at one moment"
                 .to_owned();
         Err(Error::Refused { call: NAME, message, may_pass: true })
+    }
+
+    /// Whether the comments in the database are few enough to be dumped. An error says that what was held is not held any more.
+    pub async fn still_holds(&self) -> Result<bool, Error> {
+        let rows = self.client.query_typed(HELD, &[(&COMMENTS, Type::INT8)]).await;
+        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
+        rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)
     }
 
     /// Counts and hashes the rows of a table that is held.
@@ -101,6 +115,7 @@ impl TenantSession {
                 name: row.try_get(1).ok()?,
                 lock: row.try_get(2).ok()?,
                 content: row.try_get(3).ok()?,
+                schema: row.try_get(4).ok()?,
             })
         };
         rows.iter().map(read).collect::<Option<_>>().ok_or_else(unread)

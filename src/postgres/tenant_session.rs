@@ -4,7 +4,12 @@
 use std::time::Duration;
 
 use tokio::{task::JoinHandle, time::timeout};
-use tokio_postgres::{Client, Config, config::Host, error::SqlState, types::Type};
+use tokio_postgres::{
+    Client, Config,
+    config::{Host, TargetSessionAttrs},
+    error::SqlState,
+    types::Type,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{error::Error, pool::Pool};
@@ -52,6 +57,8 @@ pub struct ProgramConnection {
     pub password: String,
     /// Options of the session, as `PGOPTIONS` has them: it is the tenant's owner role from the beginning.
     pub options: String,
+    /// Only a server that can be written is meant, where there are several hosts.
+    pub is_read_write: bool,
     /// How much is asked of TLS.
     pub tls: TlsMode,
     /// The certificates to trust, in PEM; those of the system when absent.
@@ -128,6 +135,7 @@ impl Pool {
             user: (*login).to_owned(),
             password: (*password).to_owned(),
             options,
+            is_read_write: config.get_target_session_attrs() == TargetSessionAttrs::ReadWrite,
             tls: reached.tls,
             ca_pem: reached.ca_pem.clone(),
         };

@@ -25,6 +25,7 @@ trait Archives {
     async fn finished(&self, name: &str) -> SchemaBackup;
     async fn store_says(&self, status: &str, reason: &str) -> String;
     fn stored(&self) -> Vec<PathBuf>;
+    fn run_login(&self) -> String;
     fn fill(&self, rows: usize);
 }
 
@@ -88,6 +89,11 @@ impl Archives for World {
         walk(self.files.path(), &mut found);
         found.sort();
         found
+    }
+
+    /// The login in whose sessions the operator works as the tenant.
+    fn run_login(&self) -> String {
+        self.tenant_role("school", "owner").trim_matches('"').replace("_owner", "_run")
     }
 
     fn fill(&self, rows: usize) {
@@ -155,7 +161,7 @@ async fn an_archive_is_written_read_back_shown_and_goes_as_its_object_says() {
     let backup = world.archive("whole", json!({ "expireAfterDays": 30 })).await;
     let status = backup.status.clone().unwrap();
     assert_eq!((status.table_count, status.row_count), (Some(2), Some(600)));
-    assert_eq!(status.store.as_deref(), Some(world.url().as_str()));
+    assert!(status.store.unwrap().starts_with(&format!("{}#", world.url())));
     assert!(status.verified_time.is_some() && status.expire_time.is_some());
     let message = condition(&backup, "Ready").unwrap().2;
     assert!(message.contains("holds 2 tables and 600 rows of schema school; read back"), "{message}");
@@ -168,7 +174,9 @@ async fn an_archive_is_written_read_back_shown_and_goes_as_its_object_says() {
     let manifest = Manifest::from_slice(&std::fs::read(manifest).unwrap()).unwrap();
     let rows: BTreeMap<_, _> = manifest.tables.iter().map(|table| (table.name.as_str(), table.rows)).collect();
     assert_eq!(rows, BTreeMap::from([("marks", 300), ("pupils", 300)]));
-    assert_eq!(manifest.tenant.unwrap().name, "school");
+    assert_eq!((manifest.tenant.unwrap().name.as_str(), manifest.encoding.as_str()), ("school", "UTF8"));
+    let [sequence] = &manifest.sequences[..] else { panic!("{:?}", manifest.sequences) };
+    assert_eq!((sequence.name.as_str(), sequence.last_value), ("pupils_id_seq", 300));
     assert_eq!(manifest.artefact.bytes, std::fs::metadata(dump).unwrap().len());
     assert_eq!(status.size_bytes, i64::try_from(manifest.artefact.bytes).ok());
     let sql = as_sql(&decoded(dump, None).await);
@@ -183,8 +191,8 @@ async fn an_archive_is_written_read_back_shown_and_goes_as_its_object_says() {
                 && status.last_backup.is_some_and(|last| last.name.as_deref() == Some("whole"))
         })
         .await;
-    let run = world.tenant_role("school", "owner").replace("_owner", "_run");
-    assert_eq!(world.sql(&format!("SELECT count(*) FROM pg_roles WHERE rolname = '{run}' AND rolcanlogin")), "0");
+    let run = world.run_login();
+    assert_eq!(world.sql(&format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{run}'")), "f");
     world.prove_fixpoint().await;
     world.start_operator().await;
 
@@ -316,6 +324,40 @@ async fn what_a_tenant_does_fails_its_own_archive_and_says_why() {
     world.until_ready(&backups, "endless", "False", "Cancelled").await;
     world.eventually("what was half written is known to be gone", async || world.sql(begun) == "0").await;
     assert_eq!(world.stored().len(), 2, "{:?}", world.stored());
+    world.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archive_whose_session_ended_before_the_dump_is_none_and_a_copy_of_a_database_has_no_store() {
+    let mut world = World::with_store(json!({ "bandwidthMiBPerSecond": 1 })).await;
+    world.fill(8000);
+    world.apply_backup("torn", json!({ "tenantSchemaRef": { "name": "school" }, "method": "Archive" })).await;
+    // The session that holds the tables, while the program dumps them.
+    let run = world.run_login();
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity AS a WHERE usename = '{run}' AND state LIKE 'idle%' \
+         AND EXISTS (SELECT FROM pg_stat_activity AS d WHERE d.usename = '{run}' AND d.application_name LIKE '%archive')"
+    );
+    world.eventually("it is ended", async || world.sql(&end) == "1").await;
+    let backups = world.api::<SchemaBackup>();
+    world
+        .eventually("what was dumped does not count", async || {
+            world.sql("SELECT count(*) FROM edu_matrix_hub_schema.schema_jobs WHERE failures > 0") == "1"
+        })
+        .await;
+    world.set_store(json!({ "bandwidthMiBPerSecond": null })).await;
+    world.until_ready(&backups, "torn", "True", "Completed").await;
+    assert_eq!(world.stored().len(), 2, "{:?}", world.stored());
+
+    // The store is of another TenantDatabase of the same installation, as where this database is a copy.
+    let installation = world.sql("SELECT installation_id FROM edu_matrix_hub_schema.installation");
+    let marker = world.files.path().join(installation).join("owner.json");
+    let text = std::fs::read_to_string(&marker).unwrap().replace(&world.database_ref(), "the-original");
+    std::fs::write(&marker, text).unwrap();
+    world.stop_operator().await;
+    world.start_operator().await;
+    let message = world.store_says("False", "StoreInvalid").await;
+    assert!(message.contains("TenantDatabase the-original") && message.contains("owner.json"), "{message}");
     world.finish().await;
 }
 

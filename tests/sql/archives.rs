@@ -252,6 +252,28 @@ async fn ten_requests_of_both_methods_are_open_at_most() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_tables_than_half_of_the_servers_locks_are_refused() {
+    with_world(|world: World| async move {
+        let worker = Worker::claim(world.session().await).await;
+        let tenant = world.tenant("school").await;
+        let budget: i64 = world.text("SELECT edu_matrix_hub_schema._lock_budget()").await.parse().unwrap();
+        let tables = budget / 2 + 1;
+        let many = format!(
+            "DO $$ BEGIN FOR n IN 1..{tables} LOOP EXECUTE format('CREATE TABLE school.t%s ()', n); \
+                            IF n % 500 = 0 THEN COMMIT; END IF; END LOOP; END $$"
+        );
+        world.as_owner(&tenant, &many).await;
+        expect(&worker.request_archive(&tenant, "one", &json!({})).await, "success");
+        let job = worker.next_of("archive").await;
+        let answer = worker.begin(job, Uuid::new_v4()).await;
+        assert_eq!(expect(&answer, "error"), "too_many_tables");
+        assert_eq!((&answer["detail"]["tables"], &answer["detail"]["budget"]), (&json!(tables), &json!(budget)));
+        assert_eq!(standing(&world).await, "one failed; ");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_owner_cannot_read_whole_is_refused_before_a_byte_is_written() {
     with_world(|world: World| async move {
         let worker = Worker::claim(world.session().await).await;

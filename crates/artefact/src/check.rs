@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     cipher::{Decoder, Feed, Identities, decode},
-    dump::{Program, end_of},
+    dump::{Program, bound, end_of},
     error::{CheckError, CipherError, DumpError, StoreError},
     store::{Key, Store},
     text::{hex, tame},
@@ -159,6 +159,7 @@ impl Listing {
         let mut command = program.command();
         command.arg("--list").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(failed)?;
+        bound(&child).map_err(failed)?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(failed(std::io::ErrorKind::BrokenPipe.into()));

@@ -197,6 +197,12 @@ pub enum DumpError {
     /// The transaction that had it is over.
     #[error("the snapshot to dump is not there any more: {0}")]
     Snapshot(String),
+    /// It needed more memory than a program may have.
+    #[error(
+        "it needs more than the 256 MiB that it may have; definitions or comments in the database are very long, or it has very many \
+         tables: {0}"
+    )]
+    Memory(String),
     /// Anything else.
     #[error("it ended with {}: {message}", code.map_or("a signal".to_owned(), |code| format!("status {code}")))]
     Failed {
@@ -208,10 +214,22 @@ pub enum DumpError {
 }
 
 impl DumpError {
-    /// Whether the same may go well later by itself.
+    /// Whether the same may go well later by itself. So may what is told in words that are not known: a program that was killed for
+    /// want of memory, a table that was dropped under it.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::LockTimeout(_) | Self::Connection(_) | Self::Snapshot(_))
+        match self {
+            Self::LockTimeout(_) | Self::Connection(_) | Self::Snapshot(_) | Self::Io { .. } | Self::Failed { .. } => {
+                true
+            }
+            Self::Memory(_)
+            | Self::NotFound { .. }
+            | Self::TooOld { .. }
+            | Self::Invalid(_)
+            | Self::RowSecurity(_)
+            | Self::Denied(_)
+            | Self::Version(_) => false,
+        }
     }
 }
 

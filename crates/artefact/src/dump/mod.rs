@@ -9,7 +9,7 @@ mod program;
 use std::{io, process::Stdio, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     process::{Child, ChildStdout},
@@ -26,6 +26,13 @@ use crate::{archive::Source, error::DumpError, secret::Secret};
 const CHUNK: usize = 256 * 1024;
 /// How long a program that is told to end may take, in which it calls off what the server does for it.
 const ENDS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How much memory of its own a program may have, in bytes. 30,000 tables take `pg_dump` 120 MiB.
+const MEMORY: u64 = 256 << 20;
+/// Where Debian and many others have the authorities of the system.
+const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// A path where no file is.
+const NO_FILE: &str = "/proc/self/no-file";
 
 /// What is dumped, and how the database is reached. `Debug` does not show the password.
 #[derive(Debug, Clone)]
@@ -56,6 +63,10 @@ pub struct Dump {
     pub lock_wait: Duration,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
+    /// Which of several hosts is meant, in libpq's words, such as `read-write`; any without it.
+    pub target_session: Option<String>,
+    /// Comments are left out: the program reads those of the whole database into its memory.
+    pub without_comments: bool,
 }
 
 impl Dump {
@@ -73,6 +84,9 @@ impl Dump {
         command.arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis().max(1)));
         command.arg(format!("--snapshot={}", self.snapshot));
         command.arg(format!("--schema={}", pattern(&self.schema)));
+        if self.without_comments {
+            command.arg("--no-comments");
+        }
         if !self.schema.is_ascii() {
             // The name is given in UTF-8, and would otherwise be read in the encoding of the database.
             command.arg("--encoding=UTF8");
@@ -103,22 +117,45 @@ impl Dump {
             None => Vec::new(),
         };
         command.env("PGPASSFILE", hide("passfile", &line)?);
+        // Where libpq finds an authority it verifies in every mode, and prefers plain text to a certificate that is not of it.
+        let verifies = self.ssl_mode.starts_with("verify-");
         match &self.ca_pem {
-            Some(pem) => {
+            Some(pem) if verifies => {
                 command.env("PGSSLROOTCERT", hide("ca", pem)?);
             }
             None if self.ssl_mode == "verify-full" => {
                 command.env("PGSSLROOTCERT", "system");
             }
-            None => {}
+            None if verifies => {
+                command.env("PGSSLROOTCERT", SYSTEM_AUTHORITIES);
+            }
+            Some(_) | None => {
+                command.env("PGSSLROOTCERT", NO_FILE);
+            }
+        }
+        if let Some(wanted) = &self.target_session {
+            command.env("PGTARGETSESSIONATTRS", wanted);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let starting = |source| DumpError::Io { doing: "starting pg_dump", source };
         let mut child = command.spawn().map_err(starting)?;
+        bound(&child).map_err(starting)?;
         let pipes = (child.stdout.take(), child.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else { return Err(starting(io::ErrorKind::BrokenPipe.into())) };
         let stderr = tokio::spawn(end_of(stderr));
         Ok(RunningDump { child: Some(child), stdout, stderr, files })
+    }
+}
+
+/// Bounds the memory of a program. What it reads, such as every comment in the database, is written by tenants, and a container that
+/// runs out of memory ends with all that is in it.
+pub(crate) fn bound(child: &Child) -> io::Result<()> {
+    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else { return Ok(()) };
+    let limit = Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
+    match prlimit(Some(pid), Resource::Data, limit) {
+        // It has ended already.
+        Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

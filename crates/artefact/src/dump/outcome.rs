@@ -12,6 +12,8 @@ const LOCKED: &[&str] = &["canceling statement due to lock timeout"];
 const ROW_SECURITY: &[&str] = &["query would be affected by row-level security policy"];
 const SNAPSHOT: &[&str] = &["could not import the requested snapshot", "invalid snapshot identifier"];
 const VERSION: &[&str] = &["server version mismatch"];
+/// The program's own memory; the server says `ERROR:` before it, which may pass.
+const MEMORY: &[&str] = &["error: out of memory", "out of memory for query result"];
 const CONNECTION: &[&str] = &[
     "Connection refused",
     "Connection reset",
@@ -54,6 +56,7 @@ pub(super) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
             DumpError::Snapshot(message)
         }
         () if says(VERSION) => DumpError::Version(message),
+        () if says(MEMORY) => DumpError::Memory(message),
         () if says(DENIED) => DumpError::Denied(message),
         () if says(CONNECTION) => DumpError::Connection(message),
         () => DumpError::Failed { code: status.code(), message },
@@ -81,6 +84,17 @@ mod tests {
             assert_eq!(found.may_pass(), passes, "{stderr}");
             assert!(!found.to_string().contains(char::is_control), "{found}");
         };
+        check(
+            "pg_dump: error: query failed: ERROR:  out of shared memory\nHINT:  You might need to increase max_locks_per_transaction.",
+            |error| matches!(error, DumpError::Failed { .. }),
+            true,
+        );
+        check("pg_dump: error: out of memory\n", |error| matches!(error, DumpError::Memory(_)), false);
+        check(
+            "pg_dump: error: query failed: out of memory for query result",
+            |error| matches!(error, DumpError::Memory(_)),
+            false,
+        );
         check(
             "pg_dump: error: query failed: ERROR:  canceling statement due to lock timeout\n",
             |error| matches!(error, DumpError::LockTimeout(_)),

@@ -38,6 +38,10 @@ pub(super) fn classify(doing: &str, error: &Cause, secrets: &[Secret]) -> StoreE
             "the certificate of the store is not trusted: {text}; give the CA that signed it"
         ));
     }
+    // What an immutable object answers to who deletes it.
+    if doing.starts_with("deleting") && matches!(status(&raw), Some(403 | 409)) {
+        return StoreError::Refused(text);
+    }
     if let Some(status) = status(&raw) {
         let passes = status >= 500 && status != 501 || status == 429 || status == 408;
         return if passes { StoreError::Unreachable(text) } else { StoreError::Other(text) };
@@ -79,13 +83,30 @@ fn without(text: &str, secrets: &[Secret]) -> String {
 
 /// The status of the answer, where there was one that says no.
 fn status(text: &str) -> Option<u16> {
-    let (_, rest) = text.split_once("status code: ")?;
+    // Azure deletes by batches, whose single answers have other words.
+    let (_, rest) = text.split_once("status code: ").or_else(|| text.split_once("(code: "))?;
     rest.get(..3)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_delete_that_is_refused_in_a_batch_is_told_as_refused() {
+        let batch = |code: u16| Cause::Generic {
+            store: "MicrosoftAzure",
+            source: format!("Bulk delete request failed for key a/b: AuthorizationFailure (code: {code})").into(),
+        };
+        let check = |doing: &str, code: u16, refused: bool| {
+            let found = classify(doing, &batch(code), &[]);
+            assert_eq!(matches!(found, StoreError::Refused(_)), refused, "{doing} {code}: {found:?}");
+        };
+        check("deleting az://c/x", 403, true);
+        check("deleting az://c/x", 409, true);
+        check("reading az://c/x", 409, false);
+        check("deleting az://c/x", 500, false);
+    }
 
     #[test]
     fn answers_are_told_apart() {

@@ -80,6 +80,8 @@ async fn dump(database: &str, schema: &str, snapshot: &str) -> Dump {
         schema: schema.to_owned(),
         lock_wait: Duration::from_secs(20),
         connect_timeout: Duration::from_secs(10),
+        target_session: None,
+        without_comments: false,
     }
 }
 
