@@ -1,9 +1,9 @@
 -- Ends a job whose end only the client saw: the connection broke, or the statement was cancelled from outside.
 -- outcome: {status: "error", message, sqlstate?, retry?: bool, reason?}. What may pass (_may_pass) is tried again for a
 -- day. Without an answer of the server's there is only what the client thinks of it, `retry`; such attempts are
--- counted, and the fifth fails the job. A program's job (see _job_kinds) is mostly about something else than the
--- server, such as an object store that is away: what the client thinks of it has a day as well, and `reason` says what
--- kind of thing a person has to do when it does not pass by itself.
+-- counted, and the fifth fails the job. A job that works in an object store is mostly about something else than the
+-- server, such as a store that is away: what the client thinks of it has a day as well, and `reason` says what kind of
+-- thing a person has to do when it does not pass by itself.
 --
 -- A job that has ended meanwhile is `unchanged`, so a client that lost the answer of run_job may always call this.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.finish_job(
@@ -19,7 +19,7 @@ DECLARE
     job     edu_matrix_hub_schema.schema_jobs;
     state   CONSTANT text := outcome ->> 'sqlstate';
     counted boolean := coalesce(left(outcome ->> 'sqlstate', 2) = '08', true);
-    program boolean;
+    in_store boolean;
     passes  boolean;
     removes boolean;
     again   boolean;
@@ -37,8 +37,8 @@ BEGIN
                                              jsonb_build_object('state', job.state));
     END IF;
     removes := job.kind IN ('purge', 'remove_archive');
-    program := edu_matrix_hub_schema._job_kinds() ->> job.kind = 'program';
-    counted := counted AND NOT program;
+    in_store := job.kind IN ('archive', 'remove_archive');
+    counted := counted AND NOT in_store;
     passes := CASE WHEN counted OR state IS NULL THEN coalesce((outcome ->> 'retry')::boolean, false)
                    ELSE edu_matrix_hub_schema._may_pass(state) END;
     again := removes
@@ -49,7 +49,7 @@ BEGIN
              WHEN removes AND NOT counted AND NOT passes THEN 'stuck'
              ELSE 'retry' END,
         outcome ->> 'message', counted,
-        CASE WHEN program AND NOT passes THEN coalesce(outcome ->> 'reason', 'internal') END);
+        CASE WHEN in_store AND NOT passes THEN coalesce(outcome ->> 'reason', 'internal') END);
     PERFORM edu_matrix_hub_schema._log(job.schema_id,
                                        CASE WHEN removes THEN 'purge' WHEN job.kind IN ('snapshot', 'archive')
                                             THEN 'backup' ELSE job.kind END,
