@@ -10,7 +10,7 @@
 //!         │ status, Events                    │ request          │ who changed, who drifted
 //!         │                                   ▼                  │
 //!         └──── wake ◄──── jobs: claim ► run ► record            └──► wake only those
-//!                                │ snapshot, purge
+//!                                │ snapshot, archive, purge
 //!                                ▼
 //!               PostgreSQL: edu_matrix_hub_schema.<management functions>
 //! ```

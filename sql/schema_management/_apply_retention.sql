@@ -4,8 +4,8 @@
 --
 -- The retention is that of this backup, as the tenant had it when it was asked for; a change of it removes nothing by
 -- itself. This one stays, whatever moments a clock that was wrong gave to the others, and one that is of the future
--- takes no place. Snapshots and archives count as one. What no
--- schedule asked for is not looked at.
+-- takes no place. Snapshots and archives count as one, but the newest archive that was read back stays, whatever came
+-- after it. What no schedule asked for is not looked at.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._apply_retention(backup_id uuid) RETURNS void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -29,14 +29,21 @@ BEGIN
         WHERE b.schema_id = made.schema_id AND b.schedule IS NOT NULL AND b.method IN ('Snapshot', 'Archive')
           AND b.state = 'complete'
           AND (b.completed_at <= clock_timestamp() OR b.id = made.id)
+    ), proved AS (
+        SELECT b.id FROM edu_matrix_hub_schema.schema_backups AS b
+        WHERE b.schema_id = made.schema_id AND b.schedule IS NOT NULL AND b.state = 'complete'
+          AND b.verified_at IS NOT NULL AND b.completed_at <= clock_timestamp()
+        ORDER BY b.completed_at DESC, b.id DESC LIMIT 1
     ), changed AS (
         UPDATE edu_matrix_hub_schema.schema_backups AS b
-        SET expires_at = CASE WHEN k.kept_by = '{}' THEN clock_timestamp() + interval '26 hours' END,
+        SET expires_at = CASE WHEN goes.yes THEN clock_timestamp() + interval '26 hours' END,
             updated_at = clock_timestamp()
         FROM scheduled AS s
         CROSS JOIN LATERAL edu_matrix_hub_schema._kept_by_retention(s.moments, rules, clock_timestamp()) AS k
+        CROSS JOIN LATERAL (
+            SELECT k.kept_by = '{}' AND s.ids[k.place] IS DISTINCT FROM (SELECT p.id FROM proved AS p) AS yes) AS goes
         WHERE b.id = s.ids[k.place] AND b.id <> made.id AND b.state = 'complete'
-          AND (k.kept_by = '{}') <> (b.expires_at IS NOT NULL)
+          AND goes.yes <> (b.expires_at IS NOT NULL)
         RETURNING b.id, b.location, b.completed_at, b.expires_at
     )
     SELECT jsonb_agg(jsonb_build_object('backup_id', e.id, 'location', e.location, 'completed_at', e.completed_at)

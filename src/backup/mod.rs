@@ -1,4 +1,5 @@
 //! `SchemaBackup`: its stages, as the frame drives them. The object asks for a backup; the catalogue has it and outlives the object.
+//! A snapshot is made in the database; an archive by `jobs/archive.rs`, in the store that `database/store.rs` finds.
 
 pub mod desired;
 pub mod observe;

@@ -20,7 +20,7 @@ pub struct Observed {
     pub answer: BackupAnswer,
     /// The status says how the backup ended, and nothing is known to have changed since: the catalogue was not asked.
     pub settled: bool,
-    /// Why the database has no store for an archive, if it is one that is asked for.
+    /// Why the database has no store for an archive, or none from which one can be removed.
     pub no_store: Option<Arc<str>>,
 }
 
@@ -49,7 +49,9 @@ pub async fn observe_removal(leave: &Leave<Removal>, doors: Doors<'_>) -> Result
         Leave::Asked(removal) => {
             // It is asked about in any case.
             doors.lane().map(|lane| lane.take_change(&removal.object.uid));
-            ask(doors, &removal.object, removal.known, None, None).await
+            let no_store = doors.lane().and_then(|lane| lane.archives.for_removal().err());
+            let asked = ask(doors, &removal.object, removal.known, None, None).await?;
+            Ok(Observed { no_store, ..asked })
         }
         Leave::Nothing(_) | Leave::Abandoned(_) | Leave::AsItIs(_) => Ok(Observed::default()),
     }

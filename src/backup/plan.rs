@@ -31,7 +31,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
 pub fn plan_removal(removal: &Removal, observed: &Observed) -> Plan {
     let effects = match &observed.answer.backup {
         None => vec![Effect::Release],
-        Some(row) => finish(removal, row, observed.answer.job.as_ref()),
+        Some(row) => finish(removal, row, observed),
     };
     of(&removal.object, None, effects)
 }
@@ -117,7 +117,8 @@ fn follow(desired: &Desired, row: &BackupRow, observed: &Observed) -> Vec<Effect
     }
 }
 
-fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effect> {
+fn finish(removal: &Removal, row: &BackupRow, observed: &Observed) -> Vec<Effect> {
+    let job = observed.answer.job.as_ref();
     if let (BackupState::Other(state), true) = (&row.state, removal.delete) {
         return vec![Effect::wait(Reason::ProgressingWithRetry, unknown(removal, state))];
     }
@@ -132,8 +133,8 @@ fn finish(removal: &Removal, row: &BackupRow, job: Option<&JobRow>) -> Vec<Effec
         BackupState::Requested | BackupState::Running => {
             vec![Effect::Steps(vec![Step::CancelBackup { backup_id: row.backup_id }]), Effect::Release]
         }
-        BackupState::Complete if removal.delete => vec![Effect::Steps(vec![purge()]), gone(row, job)],
-        BackupState::Purging if removal.delete => vec![gone(row, job)],
+        BackupState::Complete if removal.delete => vec![Effect::Steps(vec![purge()]), gone(removal, row, observed)],
+        BackupState::Purging if removal.delete => vec![gone(removal, row, observed)],
         // Nothing is held, or it is kept.
         BackupState::Complete
         | BackupState::Purging
@@ -182,9 +183,17 @@ fn queued(method: BackupMethod, waits: &JobWaits) -> Effect {
 }
 
 /// What a removal waits for, and whether a person has to do something about it.
-fn gone(row: &BackupRow, job: Option<&JobRow>) -> Effect {
+fn gone(removal: &Removal, row: &BackupRow, observed: &Observed) -> Effect {
+    let job = observed.answer.job.as_ref();
     let noun = if row.is_archive() { "archive" } else { "schema" };
     let held = format!("{noun} {}", row.location.as_deref().unwrap_or("of the backup"));
+    if let Some(why) = observed.no_store.as_ref().filter(|_| row.is_archive()) {
+        let message = format!(
+            "{held} is removed when its store can be used ({why}), by itself; to let go and leave it there: {}",
+            removal.abandon()
+        );
+        return Effect::wait(Reason::StoreUnavailable, message);
+    }
     let failed = job
         .filter(|job| matches!(job.kind, JobKind::Purge | JobKind::RemoveArchive))
         .and_then(|job| Some((job.error.as_ref()?, job.reason.as_ref())));

@@ -117,7 +117,9 @@ fn verdict(row: Option<&BackupRow>, end: &End) -> Verdict {
     match row {
         // The backup lived as long as was asked; a GitOps pipeline that still has it is not in error.
         Some(row) if matches!(row.state, BackupState::Purging | BackupState::Purged) => {
-            let what = if row.kept_by_store {
+            let what = if row.is_archive() && row.state == BackupState::Purging {
+                "the backup expired and is being removed from its store"
+            } else if row.kept_by_store {
                 "the backup expired; its store lets nothing be deleted, so its files are there until the store removes them"
             } else {
                 "the backup expired and was removed"

@@ -225,10 +225,11 @@ impl Pass<'_> {
         let remark = remark.or_else(|| remarks::of_open(&self.database, desired, self.observed, &work, ctx));
         let quiet = work.lane.quiet();
         let mut new = status::status(&self.database, &work.facts, survey.as_ref(), quiet.as_ref(), remark, ctx.now());
-        match work.memory(|memory| memory.store.told.clone()) {
+        let (told, id) = work.memory(|memory| (memory.store.told.clone(), memory.store.id.clone()));
+        match told {
             Told::AsBefore => {}
-            Told::NoStore => status::tell_store(&mut new, None, desired.generation, ctx.now()),
-            Told::Found(verdict) => status::tell_store(&mut new, Some(&verdict), desired.generation, ctx.now()),
+            Told::NoStore => status::tell_store(&mut new, None, None, desired.generation, ctx.now()),
+            Told::Found(verdict) => status::tell_store(&mut new, Some(&verdict), id, desired.generation, ctx.now()),
         }
         let next = self.publish(new).await?;
         // A period that became shorter holds at once.

@@ -55,6 +55,9 @@ pub async fn reconcile(
     let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::gone()) };
     let work = holdings.usable(&database.name_any());
     let desired = &desired(&database, ctx.clock.now());
+    if let Some(work) = &work {
+        store::look(&database, work, &ctx);
+    }
     let observed = observe(&database, desired, work.as_deref(), &ctx, holdings).await;
     let plan = plan(desired, &observed);
     let (object, survey, notices) = (database.clone(), None, Vec::new());

@@ -13,6 +13,7 @@ use crate::{
         TenantDatabase, TenantDatabaseStatus,
         command::Kind,
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, put_beside, summary},
+        database_status::BackupStoreStatus,
         event::EventReason,
         in_vain,
     },
@@ -100,7 +101,16 @@ pub fn status(
 }
 
 /// Tells how the backup store was found, beside how the database is.
-pub fn tell_store(status: &mut TenantDatabaseStatus, verdict: Option<&Verdict>, generation: i64, now: Timestamp) {
+pub fn tell_store(
+    status: &mut TenantDatabaseStatus,
+    verdict: Option<&Verdict>,
+    found: Option<(String, Uuid)>,
+    generation: i64,
+    now: Timestamp,
+) {
+    if let Some((url, id)) = found {
+        status.backup_store = Some(BackupStoreStatus { url, id: id.to_string() });
+    }
     put_beside(verdict, ConditionType::BackupStoreReady, &mut status.conditions, generation, now);
 }
 
@@ -124,6 +134,14 @@ pub fn notices(database: &TenantDatabase, new: &TenantDatabaseStatus) -> Vec<Not
         && let Some(condition) = find(&new.conditions, ConditionType::Reconciling)
     {
         notices.push(Notice { reason: EventReason::Unavailable, message: condition.message.clone() });
+    }
+    let store =
+        |conditions| find(conditions, ConditionType::BackupStoreReady).filter(|found| found.status != "Unknown");
+    if let Some(now) = store(&new.conditions)
+        && store(old).is_none_or(|before| before.status != now.status)
+    {
+        let reason = if now.status == "True" { EventReason::StoreUsable } else { EventReason::StoreUnusable };
+        notices.push(Notice { reason, message: format!("{}: {}", now.reason, now.message) });
     }
     if ready(old, "False") && ready(&new.conditions, "True") {
         notices.push(Notice { reason: EventReason::Recovered, message: "ready again".to_owned() });

@@ -26,7 +26,7 @@ use crate::{
     api::{
         TenantDatabase,
         backup_store::{BackupStore, Encryption},
-        condition::{Reason, Verdict},
+        condition::{Readiness, Reason, Verdict},
         connection::SecretRef,
     },
     frame::{Context, chain},
@@ -36,6 +36,8 @@ use crate::{
 
 /// When a store that works is looked at again.
 const WELL: Duration = Duration::from_mins(10);
+/// When one that does not is looked at again at the earliest: what wakes the driver may come often.
+const AGAIN: Duration = Duration::from_secs(4);
 /// No look takes longer.
 const LONGEST: Duration = Duration::from_secs(45);
 /// The key of the Secret with the identity.
@@ -46,10 +48,11 @@ const IDENTITY: &str = "identity";
 pub struct StoreMemory {
     /// What is to be told of it.
     pub told: Told,
-    /// The generation of the spec that was looked at, and until when that counts.
-    looked: Option<(i64, Instant)>,
-    /// The generation of the spec as the driver saw it last.
-    generation: i64,
+    /// The URL and the id of the store that was found.
+    pub id: Option<(String, Uuid)>,
+    /// What the spec says of it, and until when counts how that was found.
+    spec: Option<BackupStore>,
+    counts_until: Option<Instant>,
     task: Option<JoinHandle<()>>,
 }
 
@@ -71,54 +74,71 @@ struct Unusable {
     message: String,
 }
 
-/// Begins a look at the store, if one is due.
+/// What a look found.
+struct Looked {
+    /// The store, if it is ours, also where nothing can be written into it.
+    store: Option<ArchiveStore>,
+    /// What is to be said of it, or why archives cannot be kept.
+    verdict: Result<String, Unusable>,
+}
+
+/// Begins a look at the store, if one is due. A store that is another one in the spec is not used until it was looked at.
 pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>) {
     let name = database.name_any();
     let Some(spec) = database.spec.backup_store.clone() else {
         let message = format!("TenantDatabase {name} has no spec.backupStore, so nothing is archived");
-        work.lane.archives.set(Err(message.into()));
-        work.memory(|memory| memory.store.told = Told::NoStore);
+        work.lane.archives.set(None, Some(message.into()));
+        work.memory(|memory| memory.store = StoreMemory { told: Told::NoStore, ..StoreMemory::default() });
         return;
     };
-    let generation = database.metadata.generation.unwrap_or_default();
     let is_due = work.memory(|memory| {
         let store = &mut memory.store;
-        store.generation = generation;
+        if store.spec.as_ref() != Some(&spec) {
+            store.spec = Some(spec.clone());
+            store.counts_until = None;
+            let message = "it is just being looked at";
+            work.lane.archives.set(None, Some(format!("spec.backupStore of TenantDatabase {name}: {message}").into()));
+            store.told = Told::Found(Verdict::of(Reason::StoreNotLookedAt, message, Readiness::Unknown));
+        }
         if store.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return false;
         }
-        let counts = store.looked.is_some_and(|(of, until)| of == generation && Instant::now() < until);
-        work.lane.archives.take_doubt() || !counts
+        work.lane.archives.take_doubt() || store.counts_until.is_none_or(|until| until <= Instant::now())
     });
     if !is_due {
         return;
     }
     let (database, told, ctx) = (database.clone(), work.clone(), ctx.clone());
     let task = tokio::spawn(async move {
-        let found = timeout(LONGEST, usable(&database, &spec, &told, &ctx)).await.unwrap_or_else(|_| {
+        let found = timeout(LONGEST, looked(&database, &spec, &told, &ctx)).await.unwrap_or_else(|_| {
             let message = format!("{} did not answer within {} s", spec.url, LONGEST.as_secs());
-            Err(Unusable { reason: Reason::StoreUnreachable, message })
+            Looked { store: None, verdict: Err(Unusable { reason: Reason::StoreUnreachable, message }) }
         });
-        let (verdict, counts) = match &found {
-            Ok((_, message)) => (Verdict::of(Reason::StoreUsable, message, true), WELL),
-            Err(Unusable { reason, message }) => (Verdict::of(*reason, message, false), Duration::ZERO),
+        let (verdict, counts) = match found.verdict {
+            Ok(message) => (Verdict::of(Reason::StoreUsable, message, true), WELL),
+            Err(Unusable { reason, message }) => (Verdict::of(reason, message, false), AGAIN),
         };
         let is_news = told.memory(|memory| {
             let store = &mut memory.store;
-            let is_same = store.looked.is_some_and(|(of, _)| of == generation);
-            store.looked = Some((generation, Instant::now() + counts));
-            if store.generation != generation {
-                // The spec is another one by now, and is looked at next.
+            if store.spec.as_ref() != Some(&spec) {
+                // It is another one by now, and is looked at next.
                 return true;
             }
-            told.lane.archives.set(found.map(|(store, _)| Arc::new(store)).map_err(|unusable| unusable.message.into()));
-            let is_known = is_same && matches!(&store.told, Told::Found(before) if are_alike(before, &verdict));
+            store.counts_until = Some(Instant::now() + counts);
+            store.id = found.store.as_ref().map(|found| (spec.url.clone(), found.store_id));
+            let is_known = matches!(&store.told, Told::Found(before) if are_alike(before, &verdict));
+            let why_not = (verdict.reason() != Reason::StoreUsable).then(|| {
+                // What the store answers may be long, and differs from one time to the next.
+                let reason = verdict.reason().as_str();
+                format!("{reason}, see the condition BackupStoreReady of TenantDatabase {}", database.name_any()).into()
+            });
+            told.lane.archives.set(found.store.map(Arc::new), why_not);
             if !is_known {
                 store.told = Told::Found(verdict);
             }
             !is_known
         });
-        // Archives that wait for the store may be made now.
+        // What waits for the store may be done now.
         told.lane.jobs_waiting.notify_one();
         if is_news {
             ctx.wake.database(&database.name_any());
@@ -127,19 +147,33 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
     work.memory(|memory| memory.store.task = Some(task));
 }
 
-/// The store, tried by writing to it, and what is to be said of it.
-async fn usable(
-    database: &TenantDatabase,
-    spec: &BackupStore,
-    work: &Work,
-    ctx: &Context,
-) -> Result<(ArchiveStore, String), Unusable> {
-    let connections = database.spec.max_connections();
-    if connections < FOR_ARCHIVES {
-        return Err(invalid(format!(
-            "spec.connection.maxConnections is {connections}, and archives need {FOR_ARCHIVES}: two for each that is being made"
-        )));
-    }
+/// Opens the store and tries it.
+async fn looked(database: &TenantDatabase, spec: &BackupStore, work: &Work, ctx: &Context) -> Looked {
+    let opened = async {
+        let store = opened(spec, ctx).await?;
+        let writer = ours(database, &store, work, ctx).await?;
+        Ok((store, writer))
+    };
+    let (store, writer) = match opened.await {
+        Ok(opened) => opened,
+        Err(unusable) => return Looked { store: None, verdict: Err(unusable) },
+    };
+    let mut store = ArchiveStore {
+        store,
+        store_id: writer.store_id,
+        recipients: None,
+        identities: None,
+        may_delete: true,
+        bytes_per_second: spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20),
+        dump: None,
+        restore: None,
+    };
+    let verdict = ready(database, spec, &mut store, work, ctx).await;
+    Looked { store: Some(store), verdict }
+}
+
+/// Opens the store with what the spec names.
+async fn opened(spec: &BackupStore, ctx: &Context) -> Result<Store, Unusable> {
     let url = StoreUrl::parse(&spec.url, ctx.config.file_store_root.as_deref())
         .map_err(|error| invalid(format!("spec.backupStore.url: {}", chain(&error))))?;
     let (client, own) = (&ctx.client, &ctx.config.namespace);
@@ -152,48 +186,64 @@ async fn usable(
         let (data, _) = keys_of(secret, "spec.backupStore.credentialsSecretRef", ctx).await?;
         access.credentials = data.into_iter().map(|(key, value)| (key, Secret::from(value))).collect();
     }
-    let (recipients, identities) = match &spec.encryption {
-        Some(encryption) => keys(encryption, ctx).await?,
-        None => (None, None),
-    };
-    let major = work.facts.server_major();
-    let dump = Program::find("pg_dump", major).await.map_err(|error| no_program(&error))?;
-    // One that is older than what dumped could not list it.
-    let restore = Program::find("pg_restore", dump.major()).await.ok();
-    let store = Store::open(&url, &access).map_err(|error| refused(&error))?;
+    Store::open(&url, &access).map_err(|error| refused(&error))
+}
+
+/// Whose store it is: this database's, or none's before.
+async fn ours(database: &TenantDatabase, store: &Store, work: &Work, ctx: &Context) -> Result<Writer, Unusable> {
     let installation = work.lane.hold.installation_id;
-    let probe = store.probe(installation).await.map_err(|error| refused(&error))?;
-    let (cluster, named) = (ctx.cluster.clone(), database.name_any());
-    let writer = Writer { cluster, database: named, store_id: Uuid::new_v4() };
-    let found = writer.clone().claim(&store, installation).await.map_err(|error| refused(&error))?;
-    if (&found.cluster, &found.database) != (&writer.cluster, &writer.database) {
+    let (url, key) = (store.url(), Key::owner(installation));
+    let found = match Writer::read(store, installation).await {
+        Err(StoreError::NotFound(_)) => None,
+        other => Some(other.map_err(|error| refused(&error))?),
+    };
+    let known = database.status.as_ref().and_then(|status| status.backup_store.as_ref());
+    if let Some(known) = known.filter(|known| found.is_none() && known.url == url.to_string()) {
         return Err(invalid(format!(
-            "{url} has archives of this installation that TenantDatabase {} of cluster {} writes; this database may be a copy of that \
-             one, whose archives must not be removed from here: use another url; if that TenantDatabase is gone for good, write cluster {} \
-             and database {} into the object {} in the store",
-            found.database,
-            found.cluster,
-            writer.cluster,
-            writer.database,
-            Key::owner(installation)
+            "{url} is empty, and archives were written there, into the store with the id {}: is the volume mounted, and is it the \
+             same bucket? If they are gone for good, let spec.backupStore.url have another path",
+            known.id
         )));
     }
-    let message = told(&url, recipients.as_ref(), identities.is_some(), probe);
-    let bytes_per_second = spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20);
-    let may_delete = probe.may_delete;
-    Ok((
-        ArchiveStore {
-            store,
-            store_id: found.store_id,
-            recipients,
-            identities,
-            may_delete,
-            bytes_per_second,
-            dump,
-            restore,
-        },
-        message,
-    ))
+    let writer = Writer { cluster: ctx.cluster.clone(), database: database.name_any(), store_id: Uuid::new_v4() };
+    let Some(found) = found else {
+        return writer.claim(store, installation).await.map_err(|error| refused(&error));
+    };
+    if (&found.cluster, &found.database) == (&writer.cluster, &writer.database) {
+        return Ok(found);
+    }
+    Err(invalid(format!(
+        "{url} has archives of this installation that TenantDatabase {} of cluster {} writes; this database may be a copy of that one, \
+         whose archives must not be removed from here: use another url; if that TenantDatabase is gone for good, write cluster {} and \
+         database {} into the object {key} in the store",
+        found.database, found.cluster, writer.cluster, writer.database
+    )))
+}
+
+/// Whether archives can be written: the programs, the keys, and the store itself.
+async fn ready(
+    database: &TenantDatabase,
+    spec: &BackupStore,
+    store: &mut ArchiveStore,
+    work: &Work,
+    ctx: &Context,
+) -> Result<String, Unusable> {
+    let probe = store.store.probe(work.lane.hold.installation_id).await.map_err(|error| refused(&error))?;
+    store.may_delete = probe.may_delete;
+    let connections = database.spec.max_connections();
+    if connections < FOR_ARCHIVES {
+        return Err(invalid(format!(
+            "spec.connection.maxConnections is {connections}, and archives need {FOR_ARCHIVES}: two for each that is being made"
+        )));
+    }
+    if let Some(encryption) = &spec.encryption {
+        (store.recipients, store.identities) = keys(encryption, ctx).await?;
+    }
+    let dump = Program::find("pg_dump", work.facts.server_major()).await.map_err(|error| no_program(&error))?;
+    // One that is older than what dumped could not list it.
+    store.restore = Program::find("pg_restore", dump.major()).await.ok();
+    store.dump = Some(dump);
+    Ok(told(store.store.url(), store.recipients.as_ref(), store.identities.is_some(), probe))
 }
 
 /// Whom archives are encrypted for, and what can read them.
@@ -206,6 +256,10 @@ async fn keys(encryption: &Encryption, ctx: &Context) -> Result<(Option<Recipien
     let wrong = |why: String| invalid(format!("{named}, which {field} names: {why}"));
     let identity = data.remove(IDENTITY).ok_or_else(|| wrong(format!("it has no key {IDENTITY}")))?;
     let identities = Identities::parse(Secret::from(identity).expose()).map_err(|error| wrong(chain(&error)))?;
+    if let Err(error) = artefact::cipher::fit(&recipients, &identities).await {
+        let what = "it reads nothing that is encrypted for spec.backupStore.encryption.recipients";
+        return Err(wrong(format!("{what}: {}", chain(&error))));
+    }
     Ok((Some(recipients), Some(identities)))
 }
 

@@ -4,10 +4,10 @@
 //! nothing that the next does not find. `pg_dump` and everything that reads the tenant's tables works as the tenant, in a session of
 //! its own, in one snapshot. The manifest is written last: an artefact without one does not count.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use artefact::{
-    Artefact, Dump, Expected, Key, Manifest, Place, Secret,
+    Artefact, Dump, Expected, Key, Manifest, Place, Program, Secret,
     error::{ArchiveError, CheckError, ManifestError, StoreError},
     manifest::{ArtefactFacts, Compression, Encryption, Sequence, Table},
 };
@@ -60,13 +60,13 @@ impl Failed {
     /// As the runner records it.
     fn into_error(self, lane: &Lane) -> Error {
         let (of_store, may_pass) = match &self {
-            Self::Database(_) | Self::Manifest(_) => (false, false),
+            Self::Database(_)
+            | Self::Manifest(_)
+            | Self::Check(CheckError::WrongKey | CheckError::Damaged(_) | CheckError::Listing(_)) => (false, false),
             Self::Write(error) => (matches!(error, ArchiveError::Store(_)), error.may_pass()),
-            Self::Store(error) => (true, error.may_pass()),
+            Self::Store(error) | Self::Check(CheckError::Store(error)) => (true, error.may_pass()),
             // What the store gave back wrong it may give back right when all of it is written again.
             Self::Check(CheckError::Missing(_) | CheckError::Length { .. } | CheckError::Digest { .. }) => (true, true),
-            Self::Check(CheckError::Store(error)) => (true, error.may_pass()),
-            Self::Check(CheckError::WrongKey | CheckError::Damaged(_) | CheckError::Listing(_)) => (false, false),
         };
         if of_store {
             lane.doubt_store();
@@ -93,7 +93,7 @@ pub(super) async fn archive(
     time: Duration,
     cancelled: watch::Receiver<bool>,
 ) -> Result<Ended, Error> {
-    let store = usable(lane)?;
+    let store = lane.archives.get().map_err(|why| unusable(&why))?;
     let installation_id = lane.hold.installation_id;
     let (Some(schema_id), Some(backup_id)) = (job.schema_id, job.backup_id) else { return Err(incomplete()) };
     let place = Place { installation_id, schema_id, backup_id, attempt: Uuid::new_v4() };
@@ -167,7 +167,7 @@ pub(super) async fn archive(
 
 /// Removes an archive, and what attempts at it left.
 pub(super) async fn remove(lane: &Lane, job: &ClaimedJob) -> Result<Ended, Error> {
-    let store = usable(lane)?;
+    let store = lane.archives.for_removal().map_err(|why| unusable(&why))?;
     let begun: BegunRemoval =
         match detail("begin_removal", lane, lane.functions().begin_removal(lane.hold, job.job_id).await?)? {
             Ok(begun) => begun,
@@ -218,8 +218,9 @@ async fn write(
 ) -> Result<Written, Failed> {
     let held = session.hold_tables(begun.schema_oid, &begun.schema_name).await?;
     let taken_at = Timestamp::now();
+    let Some(pg_dump) = store.dump.clone() else { return Err(unusable("there is no pg_dump").into()) };
     let without_comments = !session.still_holds().await?;
-    let program = dump(store, session.program(), &begun.schema_name, held.snapshot.clone());
+    let program = dump(pg_dump, session.program(), &begun.schema_name, held.snapshot.clone());
     let dump = Dump { without_comments, ..program };
     let counted = async {
         let mut tables = Vec::with_capacity(held.tables.len());
@@ -243,7 +244,7 @@ async fn write(
 }
 
 /// How `pg_dump` is called.
-fn dump(store: &ArchiveStore, program: &ProgramConnection, schema: &str, snapshot: String) -> Dump {
+fn dump(pg_dump: Program, program: &ProgramConnection, schema: &str, snapshot: String) -> Dump {
     let ssl_mode = match program.tls {
         TlsMode::Disable => "disable",
         TlsMode::Prefer => "prefer",
@@ -252,7 +253,7 @@ fn dump(store: &ArchiveStore, program: &ProgramConnection, schema: &str, snapsho
         TlsMode::VerifyFull => "verify-full",
     };
     Dump {
-        program: store.dump.clone(),
+        program: pg_dump,
         host: program.hosts.join(","),
         ports: program.ports.clone(),
         database: program.database.clone(),
@@ -332,7 +333,7 @@ fn manifest(
         taken_at: written.taken_at.to_string(),
         database: lane.place.database.clone(),
         server_version_num: begun.server_version_num.unsigned_abs(),
-        pg_dump_version: store.dump.version().to_owned(),
+        pg_dump_version: store.dump.as_ref().map(|program| program.version().to_owned()).unwrap_or_default(),
         operator_version: env!("CARGO_PKG_VERSION").to_owned(),
         encoding: text("encoding").unwrap_or_default(),
         tables: tables.collect(),
@@ -359,8 +360,8 @@ fn tenant(job: &ClaimedJob) -> Option<artefact::manifest::Tenant> {
     Some(artefact::manifest::Tenant { namespace: namespace.unwrap_or_default(), name, uid })
 }
 
-fn usable(lane: &Lane) -> Result<Arc<ArchiveStore>, Error> {
-    lane.archives.get().map_err(|why| Error::Refused { call: "archive", message: why.to_string(), may_pass: true })
+fn unusable(why: &str) -> Error {
+    Error::Refused { call: "archive", message: why.to_string(), may_pass: true }
 }
 
 /// Each has an end, or one that never ends would keep its place from all others.

@@ -91,7 +91,7 @@ pub async fn run(lane: Arc<Lane>, (slots, programs): (usize, usize), finished: U
     let (mut running, places) = (JoinSet::new(), Slots::new(slots, programs));
     let mut pause = POLL;
     while !lane.is_lost() {
-        let kinds = places.free(lane.archives.get().is_ok());
+        let kinds = places.free(lane.archives.get().is_ok(), lane.archives.for_removal().is_ok());
         if !kinds.is_empty() {
             match claim(&lane, &kinds, slots.max(programs)).await {
                 Ok(Claim::Job(job, cancelled)) => {

@@ -29,10 +29,15 @@ impl Slots {
         }
     }
 
-    /// The kinds that this release does and whose class has a place; those that work in a store only while there is one.
-    pub fn free(&self, has_store: bool) -> Vec<JobKind> {
+    /// The kinds that this release does and whose class has a place; those that work in a store only while it can be written, or
+    /// something can be removed from it.
+    pub fn free(&self, writes: bool, removes: bool) -> Vec<JobKind> {
         let has_place = |class| self.of(class).available_permits() > 0;
-        let can_be_done = |kind: &JobKind| has_store || !matches!(kind, JobKind::Archive | JobKind::RemoveArchive);
+        let can_be_done = |kind: &JobKind| match kind {
+            JobKind::Archive => writes,
+            JobKind::RemoveArchive => removes,
+            JobKind::Snapshot | JobKind::Purge | JobKind::Other(_) => true,
+        };
         JobKind::all().filter(|kind| kind.class().is_some_and(has_place) && can_be_done(kind)).collect()
     }
 
@@ -49,22 +54,23 @@ mod tests {
     #[test]
     fn a_class_whose_places_are_taken_leaves_the_others_their_own() {
         let slots = Slots::new(1, 1);
-        assert!(slots.free(true).into_iter().eq(JobKind::all()));
+        assert!(slots.free(true, true).into_iter().eq(JobKind::all()));
         let snapshot = slots.take(&JobKind::Snapshot);
-        assert_eq!(slots.free(true), [JobKind::Archive, JobKind::Purge, JobKind::RemoveArchive]);
+        assert_eq!(slots.free(true, true), [JobKind::Archive, JobKind::Purge, JobKind::RemoveArchive]);
         let archive = slots.take(&JobKind::Archive);
-        assert_eq!(slots.free(true), [JobKind::Purge, JobKind::RemoveArchive]);
+        assert_eq!(slots.free(true, true), [JobKind::Purge, JobKind::RemoveArchive]);
         let purge = slots.take(&JobKind::Purge);
-        assert!(slots.free(true).is_empty());
+        assert!(slots.free(true, true).is_empty());
         drop(snapshot);
-        assert_eq!(slots.free(true), [JobKind::Snapshot]);
+        assert_eq!(slots.free(true, true), [JobKind::Snapshot]);
         drop((archive, purge));
-        assert!(slots.free(true).into_iter().eq(JobKind::all()));
+        assert!(slots.free(true, true).into_iter().eq(JobKind::all()));
     }
 
     #[test]
     fn without_a_store_nothing_is_done_in_it() {
-        assert_eq!(Slots::new(1, 1).free(false), [JobKind::Snapshot, JobKind::Purge]);
+        assert_eq!(Slots::new(1, 1).free(false, false), [JobKind::Snapshot, JobKind::Purge]);
+        assert_eq!(Slots::new(1, 1).free(false, true), [JobKind::Snapshot, JobKind::Purge, JobKind::RemoveArchive]);
     }
 
     #[test]

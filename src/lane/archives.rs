@@ -1,4 +1,7 @@
 //! Where a lane's archives go, as the driver of its database found it last.
+//!
+//! `BackupStore` is what the spec says, `artefact::Store` the objects that it leads to, `ArchiveStore` that with all that archives need
+//! besides, and `Archives` whether there is one now.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -24,8 +27,8 @@ pub struct ArchiveStore {
     pub may_delete: bool,
     /// How many bytes of one archive are written in a second at most.
     pub bytes_per_second: Option<u64>,
-    /// What dumps.
-    pub dump: Program,
+    /// What dumps, if it is there.
+    pub dump: Option<Program>,
     /// What lists a dump, if it is there.
     pub restore: Option<Program>,
 }
@@ -93,7 +96,14 @@ pub struct Archives {
     doubted: AtomicBool,
 }
 
-type Found = Result<Arc<ArchiveStore>, Arc<str>>;
+/// How it was found.
+#[derive(Clone, Debug)]
+struct Found {
+    /// The store, also where only removals can be done in it.
+    store: Option<Arc<ArchiveStore>>,
+    /// Why no archive can be written.
+    why_not: Option<Arc<str>>,
+}
 
 impl Archives {
     /// Nothing is known yet; `is_wanted` says whether the database is to have a store.
@@ -102,15 +112,26 @@ impl Archives {
         Self { is_wanted, found: Mutex::default(), doubted: AtomicBool::new(false) }
     }
 
-    /// The store; or why there is none, for a person.
+    /// The store to write into; or why there is none, for a person.
     pub fn get(&self) -> Result<Arc<ArchiveStore>, Arc<str>> {
-        self.found().unwrap_or_else(|| Err("the backup store is just being looked at".into()))
+        match self.found() {
+            Some(Found { store: Some(store), why_not: None }) => Ok(store),
+            found => Err(found.and_then(|found| found.why_not).unwrap_or_else(not_yet)),
+        }
+    }
+
+    /// The store to remove something from. A store that is full takes nothing more, and gets room again by that alone.
+    pub fn for_removal(&self) -> Result<Arc<ArchiveStore>, Arc<str>> {
+        match self.found() {
+            Some(Found { store: Some(store), .. }) => Ok(store),
+            found => Err(found.and_then(|found| found.why_not).unwrap_or_else(not_yet)),
+        }
     }
 
     /// Whether archives can be kept: nothing where the database is to have no store, and before it was looked at.
     #[must_use]
     pub fn up(&self) -> Option<bool> {
-        self.found().filter(|_| self.is_wanted).map(|found| found.is_ok())
+        self.found().filter(|_| self.is_wanted).map(|found| found.why_not.is_none())
     }
 
     /// It did not do what it should: it is to be looked at again.
@@ -124,8 +145,8 @@ impl Archives {
     }
 
     /// It was found so.
-    pub fn set(&self, found: Found) {
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
+    pub fn set(&self, store: Option<Arc<ArchiveStore>>, why_not: Option<Arc<str>>) {
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Some(Found { store, why_not });
     }
 
     fn found(&self) -> Option<Found> {
@@ -133,23 +154,28 @@ impl Archives {
     }
 }
 
+fn not_yet() -> Arc<str> {
+    "the backup store is just being looked at".into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_store_that_nobody_asked_for_is_neither_up_nor_down() {
-        let check = |is_wanted: bool, found: Option<Found>, expected: Option<bool>| {
+    fn a_store_that_was_not_asked_for_is_neither_up_nor_down() {
+        let check = |is_wanted: bool, why_not: Option<&str>, expected: Option<bool>| {
             let archives = Archives::new(is_wanted);
-            if let Some(found) = found {
-                archives.set(found);
+            if let Some(why_not) = why_not {
+                archives.set(None, Some(why_not.into()));
             }
             assert_eq!(archives.up(), expected, "{is_wanted}");
-            assert!(archives.get().is_err());
+            assert_eq!(&*archives.get().unwrap_err(), why_not.unwrap_or("the backup store is just being looked at"));
+            assert!(archives.for_removal().is_err());
         };
         check(true, None, None);
-        check(true, Some(Err("it does not answer".into())), Some(false));
+        check(true, Some("it does not answer"), Some(false));
         check(false, None, None);
-        check(false, Some(Err("there is none".into())), None);
+        check(false, Some("there is none"), None);
     }
 }

@@ -75,8 +75,25 @@ pub struct TenantDatabaseStatus {
     #[schemars(range(min = 0, max = 9_007_199_254_740_992_i64))]
     pub epoch: Option<i64>,
 
+    /// The backup store that was used last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_store: Option<BackupStoreStatus>,
+
     /// A number that the operator process drew which claimed the database last. A copy of the cluster does not know the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub claim_id: Option<String>,
+}
+
+/// A backup store that was found.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackupStoreStatus {
+    /// The URL in the spec.
+    #[schemars(length(max = 1024))]
+    pub url: String,
+
+    /// The id of the store behind it, a UUID: the same URL can come to lead to another store.
+    #[schemars(length(max = 36))]
+    pub id: String,
 }

@@ -88,6 +88,8 @@ event_reasons! {
     BackupCompleted Normal "A backup was finished."
     BackupFailed Warning "A backup could not be made."
     BackupLate Warning "A backup that a schedule asks for is not complete an hour after its time; the message has the command that shows why."
+    StoreUsable Normal "The backup store of the database can be written and read; after it could not, or for the first time."
+    StoreUnusable Warning "Archives cannot be written into the backup store of the database; the message says why. They wait."
     Ready Normal "The object became ready after it was not."
     Stalled Warning "A person must act; the message says what to do."
     Unavailable Warning "The database cannot be reached."

@@ -258,6 +258,9 @@ reasons! {
     StoreUsable BackupStoreReady
         "The backup store was written to and read from just now."
         "Nothing."
+    StoreNotLookedAt BackupStoreReady
+        "Unknown: `spec.backupStore` is new or was changed, and is just being looked at. Archives wait; all else goes on."
+        "Wait; if it lasts, see whether the store answers."
     StoreUnreachable BackupStoreReady
         "The backup store does not answer. Archives wait; all else goes on."
         "See the message: the address, the network, or the store itself; the operator looks again every minute."

@@ -62,7 +62,8 @@ pub struct SchemaBackupSpec {
     pub method: Option<BackupMethod>,
 
     /// How an archive is proved before the backup counts as complete. `Checksum`: it is read back, and its length and SHA-256 are
-    /// compared; where the operator has the identity it is also decrypted, and its table of contents read. `None`: it is not.
+    /// compared; where the operator has the identity it is also decrypted, and its table of contents read. `None`: it is not. Of a snapshot
+    /// it says nothing.
     ///
     /// Default: `Checksum`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,7 +76,7 @@ pub struct SchemaBackupSpec {
     #[schemars(range(min = 1, max = 36500))]
     pub expire_after_days: Option<i32>,
 
-    /// What happens to the backup when this object is deleted. `Delete`: it is removed from the database. `Retain`: it
+    /// What happens to the backup when this object is deleted. `Delete`: it is removed. `Retain`: it
     /// stays in the catalogue. In a namespace that is being deleted it always stays.
     ///
     /// Default: `Retain`.
@@ -118,7 +119,7 @@ pub enum Verification {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = super::schema::undescribed)]
 pub enum BackupDeletionPolicy {
-    /// It is removed from the database.
+    /// It is removed.
     Delete,
     /// It stays.
     #[default]
@@ -202,7 +203,7 @@ pub struct SchemaBackupStatus {
     #[schemars(length(max = 128))]
     pub checksum: Option<String>,
 
-    /// The URL of the store that an archive is in.
+    /// The store that an archive is in: its URL, and after `#` the beginning of the id that is in the status of the `TenantDatabase`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub store: Option<String>,

@@ -199,6 +199,19 @@ pub fn decode(identities: Option<Identities>) -> (Feed, Decoder) {
     (Feed(feed), Decoder { plain, thread })
 }
 
+/// Whether something that is encrypted for these recipients can be read with these identities.
+pub async fn fit(recipients: &Recipients, identities: &Identities) -> Result<(), CipherError> {
+    let mut encoder = Encoder::new(Some(recipients))?;
+    let chunks = [encoder.push(b"fit")?, encoder.finish()?];
+    let (feed, mut decoder) = decode(Some(identities.clone()));
+    for chunk in chunks {
+        feed.push(chunk).await;
+    }
+    feed.finish().await;
+    while decoder.next().await.is_some() {}
+    decoder.finish().await.map(|_| ())
+}
+
 /// Where the bytes of an archive go in. Dropped without [`Feed::finish`], the decoder ends with [`CipherError::CutOff`].
 #[derive(Debug)]
 pub struct Feed(mpsc::Sender<Option<Bytes>>);

@@ -19,7 +19,7 @@ const NO_ROOM: [&str; 5] = ["QuotaExceeded", "InsufficientStorage", "StorageFull
 /// `doing` says what was asked and of which url.
 pub(super) fn classify(doing: &str, error: &Cause, secrets: &[Secret]) -> StoreError {
     let raw = whole_text(error);
-    let text = format!("{doing}: {}", tame(&without(&raw, secrets)));
+    let text = format!("{doing}: {}", tame(&without(&answered(&raw), secrets)));
     let says = |words: &[&str]| words.iter().any(|word| raw.contains(word));
     if says(&NO_ROOM) || status(&raw) == Some(507) {
         return StoreError::Full(text);
@@ -75,6 +75,19 @@ fn whole_text(error: &Cause) -> String {
     text
 }
 
+/// What an S3 server says, of an answer that also repeats what was signed, and has ids that differ each time; or all of it.
+fn answered(text: &str) -> String {
+    let part = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        Some(rest.split_once(&format!("</{tag}>"))?.0)
+    };
+    match (part("Code"), part("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
 /// Servers repeat what they were sent: S3 answers an expired session token with that token.
 fn without(text: &str, secrets: &[Secret]) -> String {
     let known = secrets.iter().filter_map(Secret::expose_text).map(str::trim).filter(|secret| secret.len() > 5);
@@ -91,6 +104,14 @@ fn status(text: &str) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_long_answer_the_code_and_the_message_are_told() {
+        let answer = "<?xml?><Error><Code>SignatureDoesNotMatch</Code><Message>It does not match.</Message>\
+                      <StringToSign>AWS4</StringToSign><RequestId>1</RequestId></Error>";
+        assert_eq!(answered(answer), "SignatureDoesNotMatch: It does not match.");
+        assert_eq!(answered("connection refused"), "connection refused");
+    }
 
     #[test]
     fn a_delete_that_is_refused_in_a_batch_is_told_as_refused() {
