@@ -51,7 +51,7 @@ pub struct StoreMemory {
     /// The URL and the id of the store that was found.
     pub id: Option<(String, Uuid)>,
     /// What the spec says of it, and until when counts how that was found.
-    spec: Option<BackupStore>,
+    asked: Option<BackupStore>,
     counts_until: Option<Instant>,
     task: Option<JoinHandle<()>>,
 }
@@ -93,8 +93,8 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
     };
     let is_due = work.memory(|memory| {
         let store = &mut memory.store;
-        if store.spec.as_ref() != Some(&spec) {
-            store.spec = Some(spec.clone());
+        if store.asked.as_ref() != Some(&spec) {
+            store.asked = Some(spec.clone());
             store.counts_until = None;
             let message = "it is just being looked at";
             work.lane.archives.set(None, Some(format!("spec.backupStore of TenantDatabase {name}: {message}").into()));
@@ -120,7 +120,7 @@ pub fn look(database: &Arc<TenantDatabase>, work: &Arc<Work>, ctx: &Arc<Context>
         };
         let is_news = told.memory(|memory| {
             let store = &mut memory.store;
-            if store.spec.as_ref() != Some(&spec) {
+            if store.asked.as_ref() != Some(&spec) {
                 // It is another one by now, and is looked at next.
                 return true;
             }

@@ -67,7 +67,7 @@ pub fn database() -> Value {
             "observedGeneration": 1, "conditions": conditions(), "summary": summary(), "installationId": INSTITUTION,
             "serverVersion": "18.1", "functionsVersion": "0.1.0", "tenantCount": 3, "storageUsed": "1.2Gi",
             "storageUsedBytes": 1_288_490_188, "setAsideCount": 1, "setAsideBytes": 4096, "holder": "operator-0",
-            "epoch": 7, "claimId": INSTITUTION,
+            "epoch": 7, "claimId": INSTITUTION, "backupStore": { "url": "s3://archives/of/schools", "id": INSTITUTION },
         },
     })
 }

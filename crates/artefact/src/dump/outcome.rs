@@ -109,7 +109,7 @@ mod tests {
         check(
             "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n",
             |error| matches!(error, DumpError::Failed { code: Some(1), .. }),
-            false,
+            true,
         );
         check(
             "pg_dump: error: Error message from server: ERROR:  query would be affected by row-level security policy for \
@@ -134,6 +134,6 @@ mod tests {
             false,
         );
         check("ERROR:  invalid snapshot identifier: \"x\"", |error| matches!(error, DumpError::Snapshot(_)), true);
-        check("\u{1b}[2Jsomething\n", |error| matches!(error, DumpError::Failed { .. }), false);
+        check("\u{1b}[2Jsomething\n", |error| matches!(error, DumpError::Failed { .. }), true);
     }
 }
