@@ -14,6 +14,8 @@ use crate::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_number_that_people_watch_is_there() {
     let mut world = World::new(json!({})).await;
+    let store = json!({ "url": format!("file://{}", world.files.path().display()) });
+    world.apply_database(json!({ "backupStore": store })).await;
     let tenants = world.api::<TenantSchema>();
     let database = world.database_ref();
     world.apply_tenant("school", json!({ "schemaName": "school", "quota": { "limit": "1Gi" } })).await;
@@ -102,6 +104,8 @@ async fn every_number_that_people_watch_is_there() {
     world.eventually("the database is up", async || world.count(&up) == 1).await;
     let stalled = format!("tenant_schema_operator_tenants{{database=\"{database}\",state=\"stalled\"}}");
     world.eventually("its tenants are what they were", async || world.count(&stalled) == 1).await;
+    let store_up = format!("tenant_schema_operator_backup_store_up{of_database}");
+    world.eventually("its store was looked at again", async || world.count(&store_up) == 1).await;
     let metrics = world.http("/metrics").unwrap();
     everything_asked_for_is_shown(&metrics);
     the_table_of_metrics_is_right(&metrics);
