@@ -14,8 +14,8 @@ use crate::{
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_number_that_people_watch_is_there() {
     let mut world = World::new(json!({})).await;
-    let store = json!({ "url": format!("file://{}", world.files.path().display()) });
-    world.apply_database(json!({ "backupStore": store })).await;
+    let url = format!("file://{}", world.files.path().display());
+    world.apply_database(json!({ "backupStore": { "url": url } })).await;
     let tenants = world.api::<TenantSchema>();
     let database = world.database_ref();
     world.apply_tenant("school", json!({ "schemaName": "school", "quota": { "limit": "1Gi" } })).await;
@@ -33,15 +33,14 @@ async fn every_number_that_people_watch_is_there() {
     tenants.delete("going", &DeleteParams::default()).await.unwrap();
     world.stalled_tenant("going", "DropNotConfirmed").await;
     world.next_survey().await;
-    let used = world.api::<TenantSchema>();
     world
         .eventually("usage and backup show", async || {
-            let status = used.get("school").await.unwrap().status.unwrap();
+            let status = tenants.get("school").await.unwrap().status.unwrap();
             status.last_backup.is_some() && status.storage_used_bytes > Some(0)
         })
         .await;
 
-    let status = used.get("school").await.unwrap().status.unwrap();
+    let status = tenants.get("school").await.unwrap().status.unwrap();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
     let number = |series: &str| world.metric(&format!("tenant_schema_operator_{series}"));
     let of_database = format!("{{database=\"{database}\"}}");
@@ -104,8 +103,8 @@ async fn every_number_that_people_watch_is_there() {
     world.eventually("the database is up", async || world.count(&up) == 1).await;
     let stalled = format!("tenant_schema_operator_tenants{{database=\"{database}\",state=\"stalled\"}}");
     world.eventually("its tenants are what they were", async || world.count(&stalled) == 1).await;
-    let store_up = format!("tenant_schema_operator_backup_store_up{of_database}");
-    world.eventually("its store was looked at again", async || world.count(&store_up) == 1).await;
+    let up = format!("tenant_schema_operator_backup_store_up{of_database}");
+    world.eventually("its store was looked at again", async || world.count(&up) == 1).await;
     let metrics = world.http("/metrics").unwrap();
     everything_asked_for_is_shown(&metrics);
     the_table_of_metrics_is_right(&metrics);
