@@ -92,7 +92,7 @@ fn sources(version: &str, contract: i32) -> Sources {
     edit(&mut sources, "Cargo.toml", &here, &there);
     let program = format!("\n[[bin]]\nname = \"{PROGRAM}\"\npath = \"src/main.rs\"\n\n[lints]\n");
     edit(&mut sources, "Cargo.toml", "\n[lints]\n", &program);
-    for package in ["devcluster", "support", "tenant-schema-api", "tenant-schema-operator"] {
+    for package in ["artefact", "devcluster", "support", "tenant-schema-api", "tenant-schema-operator"] {
         let entry = |version: &str| format!("name = \"{package}\"\n{version}\n");
         edit(&mut sources, "Cargo.lock", &entry(&here), &entry(&there));
     }
