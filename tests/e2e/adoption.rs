@@ -108,6 +108,7 @@ async fn a_schema_that_stands_is_adopted_after_a_dry_run_and_its_application_goe
     )
     .unwrap();
     assert_eq!(world.sql("SELECT count(*) FROM education.pupils"), "2");
+    world.tenant_looked_at("school").await;
     world.prove_fixpoint().await;
 
     // Its object goes, and it stays, for an object that takes it back.
