@@ -261,6 +261,9 @@ fn steady(mut status: Value) -> Value {
         "quotaUsedPercent",
         "lastOperation",
         "sizeBytes",
+        // Of a Secret whose writing was not told it is not known who owns it: that is told as other than it should be, until another
+        // password comes.
+        "secretRetention",
     ];
     match &mut status {
         Value::Object(fields) => {
