@@ -239,7 +239,7 @@ async fn state(ground: &Ground, subject: &Subject) -> String {
 
 /// A status without times, sizes and identities.
 fn steady(mut status: Value) -> Value {
-    const UNSTEADY: [&str; 20] = [
+    const UNSTEADY: &[&str] = &[
         // Whether the Secret has what the status tells is looked at apart.
         "credentialId",
         "login",
