@@ -120,7 +120,7 @@ pub fn keys() -> (Recipients, Identities) {
 /// An S3 server.
 pub struct Gateway {
     pub port: u16,
-    folder: PathBuf,
+    pub folder: PathBuf,
     /// It ends with its input, and so with this process.
     _process: Child,
 }
@@ -129,10 +129,11 @@ impl Gateway {
     /// The one of this process; nothing where it can neither be found nor built, which is printed.
     pub fn shared() -> Option<&'static Self> {
         static GATEWAY: OnceLock<Option<Gateway>> = OnceLock::new();
-        GATEWAY.get_or_init(Self::start).as_ref()
+        GATEWAY.get_or_init(|| Self::start(&[])).as_ref()
     }
 
-    fn start() -> Option<Self> {
+    /// One of its own, with more in its environment.
+    pub fn start(environment: &[(&str, &str)]) -> Option<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.ci/versitygw");
         let version = Command::new(script).arg("--version").output().unwrap();
         if !version.status.success() {
@@ -146,6 +147,7 @@ impl Gateway {
             let mut process = Command::new(script)
                 .args([folder.to_str().unwrap(), &port.to_string()])
                 .envs([("ROOT_ACCESS_KEY_ID", "operator"), ("ROOT_SECRET_ACCESS_KEY", PASSWORD)])
+                .envs(environment.iter().copied())
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap();

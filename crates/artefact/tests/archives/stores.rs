@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::symlink};
 
 use artefact::{Key, Probe, Scope, Store, StoreAccess, StoreUrl, error::StoreError};
 use bytes::Bytes;
-use devcluster::free_port;
+use devcluster::{CertificateAuthority, ServerCertificate, free_port};
 use uuid::Uuid;
 
 use crate::{
@@ -106,6 +106,27 @@ async fn what_is_wrong_is_told_apart_and_no_secret_is_told() {
     let Some(gateway) = Gateway::shared() else { return };
     check(open(gateway.port, "hunter2"), |error| matches!(error, StoreError::Refused(_))).await;
     check(open(gateway.port, PASSWORD), |error| matches!(error, StoreError::NotFound(_))).await;
+}
+
+#[tokio::test]
+async fn a_server_is_trusted_by_the_authority_that_is_given() {
+    let authority = CertificateAuthority::new("stores").unwrap();
+    let wanted = ServerCertificate { names: vec!["127.0.0.1".to_owned()], expired: false };
+    let issued = authority.server(&wanted).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, key) = (dir.path().join("certificate"), dir.path().join("key"));
+    fs::write(&certificate, issued.certificate).unwrap();
+    fs::write(&key, issued.key).unwrap();
+    let files = [("VGW_CERT", certificate.to_str().unwrap()), ("VGW_KEY", key.to_str().unwrap())];
+    let Some(gateway) = Gateway::start(&files) else { return };
+    fs::create_dir(gateway.folder.join("bucket")).unwrap();
+    let mut access = gateway.access(PASSWORD);
+    access.endpoint = Some(format!("https://127.0.0.1:{}", gateway.port));
+    let untrusted = Store::open(&s3("bucket"), &access).unwrap().probe(Uuid::new_v4()).await;
+    assert!(matches!(&untrusted, Err(StoreError::Invalid(why)) if why.contains("give the CA")), "{untrusted:?}");
+    access.ca_pem = Some(authority.certificate().as_bytes().to_vec());
+    let trusted = Store::open(&s3("bucket"), &access).unwrap().probe(Uuid::new_v4()).await;
+    assert_eq!(trusted, Ok(Probe { may_delete: true }));
 }
 
 #[test]
