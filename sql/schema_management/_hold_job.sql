@@ -1,4 +1,4 @@
--- Holds the lane and, until the transaction ends, a job of this kind that this process has claimed, so that nobody
+-- Holds the lane and, until the transaction ends, a job of this kind that this process has claimed, so that no call
 -- cancels it meanwhile: null when both are held, else the result that the caller has to return. What only records an
 -- end says `records`; for it a job that is done is `unchanged`, so a client that lost the answer may ask again.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema._hold_job(epoch bigint, installation_id uuid, job_id uuid, kind text,

@@ -55,6 +55,7 @@ pub async fn reconcile(
     let Some(database) = ctx.fresh(&api(&ctx), database).await? else { return Ok(Next::gone()) };
     let work = holdings.usable(&database.name_any());
     let desired = &desired(&database, ctx.clock.now());
+    // Before anything is told of a store that is another one in the spec by now.
     if let Some(work) = &work {
         store::look(&database, work, &ctx);
     }
@@ -64,6 +65,7 @@ pub async fn reconcile(
     let pass =
         Pass { database, desired, observed: &observed, work, ctx: &ctx, holdings, finished_jobs, survey, notices };
     let next = apply(plan, pass).await?;
+    // A lane that this pass opened knows no store yet.
     if let Some(work) = holdings.usable(&desired.name) {
         store::look(&object, &work, &ctx);
     }

@@ -115,13 +115,12 @@ pub(super) async fn archive(
             tracing::debug!(database = lane.database, %error, "cannot delete what an earlier attempt left");
         }
     }
-    let if_cancelled = cancelled.clone();
+    let mut ends = cancelled.clone();
     let worked = lane
         .for_backup(schema_id, time, cancelled, async |session, time| {
             timeout(time, write(&store, session, &begun, &place)).await.unwrap_or_else(|_| Err(too_long(time).into()))
         })
         .await;
-    let mut ends = if_cancelled;
     let proved = async {
         let written = worked.map_err(Failed::Database).flatten()?;
         let verified = verified(&store, &begun, &key, &written.artefact).await?;
@@ -219,9 +218,9 @@ async fn write(
     let held = session.hold_tables(begun.schema_oid, &begun.schema_name).await?;
     let taken_at = Timestamp::now();
     let Some(pg_dump) = store.dump.clone() else { return Err(unusable("there is no pg_dump").into()) };
-    let without_comments = !session.still_holds().await?;
-    let program = dump(pg_dump, session.program(), &begun.schema_name, held.snapshot.clone());
-    let dump = Dump { without_comments, ..program };
+    let without_comments = !session.comments_are_few().await?;
+    let reached = session.program();
+    let dump = Dump { without_comments, ..dump(pg_dump, reached, &begun.schema_name, held.snapshot.clone()) };
     let counted = async {
         let mut tables = Vec::with_capacity(held.tables.len());
         for table in held.tables {

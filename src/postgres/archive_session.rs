@@ -6,16 +6,16 @@
 //! locked, all is done again.
 
 use serde_json::Value;
-use tokio_postgres::types::Type;
+use tokio_postgres::{Row, types::Type};
 
-use super::{error::Error, tenant_session::TenantSession};
+use super::{error::Error, pool::Parameter, tenant_session::TenantSession};
 
 const BEGIN: &str = include_str!("../../sql/call/archive_session.sql");
 const TABLES: &str = include_str!("../../sql/call/archive_tables.sql");
 const SNAPSHOT: &str = include_str!("../../sql/call/archive_snapshot.sql");
 const HELD: &str = include_str!("../../sql/call/archive_held.sql");
+const FEW_COMMENTS: &str = include_str!("../../sql/call/archive_comments.sql");
 const FACTS: &str = include_str!("../../sql/call/archive_facts.sql");
-
 const ROLLBACK: &str = include_str!("../../sql/call/rollback.sql");
 
 /// What the attempts are called in messages.
@@ -66,8 +66,7 @@ impl TenantSession {
             let locks = tables.iter().map(|table| table.lock.as_str());
             let batch: Vec<_> = std::iter::once(BEGIN.trim_end().trim_end_matches(';')).chain(locks).collect();
             self.client.batch_execute(&batch.join(";\n")).await.map_err(|error| Error::from_call(NAME, &error))?;
-            let row = self.client.query_typed(SNAPSHOT, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
-            let snapshot = row.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)?;
+            let snapshot = self.one(SNAPSHOT, &[], |row| row.try_get(0).ok()).await?;
             // A schema that is renamed meanwhile is dumped under the name that it had.
             let is_named = tables.iter().all(|table| table.schema == schema);
             if is_named && self.tables(schema_oid).await? == tables {
@@ -81,35 +80,29 @@ impl TenantSession {
         Err(Error::Refused { call: NAME, message, may_pass: true })
     }
 
-    /// Whether the comments in the database are few enough to be dumped. An error says that what was held is not held any more.
-    pub async fn still_holds(&self) -> Result<bool, Error> {
-        let rows = self.client.query_typed(HELD, &[(&COMMENTS, Type::INT8)]).await;
-        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
-        rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)
+    /// Fails unless the session still holds what it locked.
+    pub async fn still_holds(&self) -> Result<(), Error> {
+        self.one(HELD, &[], |_| Some(())).await
+    }
+
+    /// Whether the comments in the database are few enough to be dumped.
+    pub async fn comments_are_few(&self) -> Result<bool, Error> {
+        self.one(FEW_COMMENTS, &[(&COMMENTS, Type::INT8)], |row| row.try_get(0).ok()).await
     }
 
     /// Counts and hashes the rows of a table that is held.
     pub async fn content(&self, table: &ArchivedTable) -> Result<Content, Error> {
-        let rows =
-            self.client.query_typed(&table.content, &[]).await.map_err(|error| Error::from_call(NAME, &error))?;
-        let read = || {
-            let row = rows.first()?;
-            Some(Content { rows: row.try_get(0).ok()?, hash: row.try_get(1).ok()? })
-        };
-        read().ok_or_else(unread)
+        let read = |row: &Row| Some(Content { rows: row.try_get(0).ok()?, hash: row.try_get(1).ok()? });
+        self.one(&table.content, &[], read).await
     }
 
     /// What else is to be known of the schema: sequences, rights, row security, extensions, references.
     pub async fn facts(&self, schema_oid: i64) -> Result<Value, Error> {
-        let rows = self.client.query_typed(FACTS, &[(&schema_oid, Type::INT8)]).await;
-        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
-        rows.first().and_then(|row| row.try_get(0).ok()).ok_or_else(unread)
+        self.one(FACTS, &[(&schema_oid, Type::INT8)], |row| row.try_get(0).ok()).await
     }
 
     async fn tables(&self, schema_oid: i64) -> Result<Vec<ArchivedTable>, Error> {
-        let rows = self.client.query_typed(TABLES, &[(&schema_oid, Type::INT8)]).await;
-        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
-        let read = |row: &tokio_postgres::Row| {
+        let read = |row: &Row| {
             Some(ArchivedTable {
                 oid: row.try_get(0).ok()?,
                 name: row.try_get(1).ok()?,
@@ -118,6 +111,28 @@ impl TenantSession {
                 schema: row.try_get(4).ok()?,
             })
         };
+        self.all(TABLES, &[(&schema_oid, Type::INT8)], read).await
+    }
+
+    /// The first row of an answer.
+    async fn one<T>(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        read: impl Fn(&Row) -> Option<T>,
+    ) -> Result<T, Error> {
+        self.all(statement, parameters, read).await?.into_iter().next().ok_or_else(unread)
+    }
+
+    /// All rows of an answer.
+    async fn all<T>(
+        &self,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+        read: impl Fn(&Row) -> Option<T>,
+    ) -> Result<Vec<T>, Error> {
+        let rows = self.client.query_typed(statement, parameters).await;
+        let rows = rows.map_err(|error| Error::from_call(NAME, &error))?;
         rows.iter().map(read).collect::<Option<_>>().ok_or_else(unread)
     }
 }

@@ -114,7 +114,7 @@ fn a_folder_for_archives_is_mounted_as_the_page_says() {
     let container = &spec["containers"][0];
     assert_eq!(container["args"], json!(["run", "--file-store-root=/archives"]));
     assert_eq!((&spec["volumes"], &container["volumeMounts"]), (&values["volumes"], &values["volumeMounts"]));
-    // A volume is written by its group, since the user is nobody's.
+    // A volume is written by its group, since the user owns no files.
     assert_eq!(spec["securityContext"]["fsGroup"], json!(65532));
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], json!(true));
 }

@@ -16,8 +16,8 @@ use crate::{
     world::{World, condition},
 };
 
-/// What these tests do in their world.
-trait Archives {
+/// What tests of archives do in their world.
+pub trait Archives {
     fn url(&self) -> String;
     async fn with_store(more: Value) -> Self;
     async fn set_store(&self, store: Value);

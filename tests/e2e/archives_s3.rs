@@ -12,12 +12,14 @@ use std::{
 };
 
 use devcluster::{free_port, wait_until};
-use kube::api::{Patch, PatchParams};
-use serde_json::{Value, json};
-use tenant_schema_operator::api::{SchemaBackup, TenantDatabase};
+use serde_json::json;
+use tenant_schema_operator::api::SchemaBackup;
 use tokio::{io::copy_bidirectional, net::TcpListener};
 
-use crate::world::{World, condition};
+use crate::{
+    archives::Archives as _,
+    world::{World, condition},
+};
 
 /// An S3 server, which ends with its input and so with this value, and the way to it, which can be closed.
 struct Gateway {
@@ -62,24 +64,6 @@ impl Gateway {
     }
 }
 
-async fn store_says(world: &World, status: &str, reason: &str) -> String {
-    let mut message = String::new();
-    world
-        .eventually(&format!("the store is {status}/{reason}"), async || {
-            let database: TenantDatabase = world.databases().get(&world.database_ref()).await.unwrap();
-            let found = condition(&database, "BackupStoreReady");
-            message = found.as_ref().map(|(.., message)| message.clone()).unwrap_or_default();
-            found.is_some_and(|(s, r, _)| s == status && r == reason)
-        })
-        .await;
-    message
-}
-
-async fn set_store(world: &World, store: Value) {
-    let patch = json!({ "spec": { "backupStore": store } });
-    world.databases().patch(&world.database_ref(), &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_s3_store_that_refuses_or_goes_away_holds_archives_up_and_loses_none() {
     let world = World::new(json!({})).await;
@@ -96,11 +80,11 @@ async fn an_s3_store_that_refuses_or_goes_away_holds_archives_up_and_loses_none(
     let endpoint = format!("http://127.0.0.1:{}", gateway.port);
     let store =
         json!({ "url": "s3://archives/of/schools", "endpoint": endpoint, "credentialsSecretRef": { "name": secret } });
-    set_store(&world, store).await;
-    let message = store_says(&world, "False", "StoreRefused").await;
+    world.set_store(store).await;
+    let message = world.store_says("False", "StoreRefused").await;
     assert!(message.contains("credentials") && !message.contains("hunter2"), "{message}");
     world.write_secret_of(&secret, &keys("right")).await;
-    let message = store_says(&world, "True", "StoreUsable").await;
+    let message = world.store_says("True", "StoreUsable").await;
     assert!(message.contains("s3://archives/of/schools"), "{message}");
     let spec = json!({ "tenantSchemaRef": { "name": "school" }, "method": "Archive" });
     let backups = world.api::<SchemaBackup>();
@@ -111,7 +95,7 @@ async fn an_s3_store_that_refuses_or_goes_away_holds_archives_up_and_loses_none(
     // One that cannot be written says so, waits, and comes when the store is back.
     gateway.open.store(false, Ordering::Relaxed);
     world.apply_backup("second", spec.clone()).await;
-    store_says(&world, "False", "StoreUnreachable").await;
+    world.store_says("False", "StoreUnreachable").await;
     world
         .eventually("the archive waits", async || {
             let backup = backups.get("second").await.unwrap();
@@ -122,7 +106,7 @@ async fn an_s3_store_that_refuses_or_goes_away_holds_archives_up_and_loses_none(
         })
         .await;
     gateway.open.store(true, Ordering::Relaxed);
-    store_says(&world, "True", "StoreUsable").await;
+    world.store_says("True", "StoreUsable").await;
     world.until_ready(&backups, "second", "True", "Completed").await;
     world.finish().await;
 }

@@ -286,7 +286,7 @@ fn decompress(source: impl Read, outgoing: &mpsc::Sender<Bytes>) -> Result<u64, 
         }
         total += chunk.len() as u64;
         if outgoing.blocking_send(chunk.into()).is_err() {
-            // Nobody reads any more, so neither does this.
+            // The reader has gone, so this ends as well.
             return Err(CipherError::CutOff);
         }
     }

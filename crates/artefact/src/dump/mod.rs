@@ -233,7 +233,7 @@ impl Source for RunningDump {
 }
 
 async fn end(mut child: Child) {
-    // The id is there as long as nobody has waited for the child, so it is not another process'.
+    // The id is there as long as the child was not waited for, so it is not another process'.
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
         // One that has ended by now needs no signal.
         let _ = kill_process(pid, Signal::TERM);

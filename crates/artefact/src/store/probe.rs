@@ -1,5 +1,5 @@
 //! Whether a store can be trusted with archives, found out by using it: a small object is created, created once more, which must
-//! be refused, read back and deleted. Whoever keeps archives safe from ransom forbids deleting, so that is no error; but the
+//! be refused, read back and deleted. A platform team that keeps archives safe from ransom forbids deleting, so that is no error; but the
 //! object stays then, and the next probe uses one of a name that is always the same, lest they pile up.
 
 use bytes::Bytes;

@@ -194,7 +194,7 @@ impl Drop for Upload {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 sending.shutdown().await;
-                // Nobody is left to tell of an error.
+                // No caller is left to tell of an error.
                 let _ = multipart.abort().await;
             });
         }
