@@ -47,6 +47,7 @@ impl Failure for Error {
             Self::Kubernetes(error) => error.category(),
             Self::Lease(error) => error.category(),
             Self::Refused => "lane_lost",
+            Self::Resolve(Unresolved::Unreadable(error)) => error.category(),
             Self::Resolve(_) => "secret",
             Self::Open(Closed::Postgres(error)) | Self::Survey(error) => error.category(),
             Self::Open(_) => "database",

@@ -3,11 +3,11 @@
 //! name has a UUID that each attempt draws, and before the upload begins it is looked whether there is such an object, so
 //! that overwriting would take the same UUID twice. Nothing is seen of an upload before [`Upload::finish`].
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, time::Duration};
 
 use bytes::Bytes;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
-use tokio::{runtime::Handle, task::JoinSet};
+use tokio::{runtime::Handle, task::JoinSet, time::timeout};
 
 use super::{Key, Store};
 use crate::error::StoreError;
@@ -21,6 +21,8 @@ const LONG_PART: usize = 32 * MIB;
 const MOST_PARTS: usize = 10_000;
 /// How many parts are sent at a time.
 const IN_FLIGHT: usize = 2;
+/// How long an upload that is called off waits for the parts that are under way.
+const LAST_PARTS: Duration = Duration::from_secs(10);
 
 /// An archive that is being written. Dropped, it is called off in the background as far as the store lets it.
 pub struct Upload {
@@ -104,11 +106,9 @@ impl Upload {
 
     /// Calls it off: the store forgets the parts that it has.
     pub async fn abort(mut self) -> Result<(), StoreError> {
-        // A part that arrives after the call would stay.
-        self.sending.shutdown().await;
         match self.multipart.take() {
             None => Ok(()),
-            Some(mut multipart) => match multipart.abort().await {
+            Some(multipart) => match call_off(multipart, std::mem::take(&mut self.sending)).await {
                 Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
                 Err(error) => Err(self.store.failure("calling off", &self.key, &error)),
             },
@@ -188,15 +188,25 @@ impl Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(mut multipart) = self.multipart.take() else { return };
-        let mut sending = std::mem::take(&mut self.sending);
+        let Some(multipart) = self.multipart.take() else { return };
+        let sending = std::mem::take(&mut self.sending);
         // Without a runtime the process ends, and the store's own rule for parts that are left does the rest.
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move {
-                sending.shutdown().await;
-                // No caller is left to tell of an error.
-                let _ = multipart.abort().await;
-            });
+            // No caller is left to tell of an error.
+            runtime.spawn(call_off(multipart, sending));
         }
     }
+}
+
+/// Has the store forget an upload. It comes after the parts that are under way, since a store may keep one that ends after it;
+/// a request that is dropped here goes on there.
+async fn call_off(
+    mut multipart: Box<dyn MultipartUpload>,
+    mut sending: JoinSet<object_store::Result<()>>,
+) -> object_store::Result<()> {
+    let ended = async { while sending.join_next().await.is_some() {} };
+    // A store that takes longer keeps what it gets later, until its own rule for parts that are left.
+    let _ = timeout(LAST_PARTS, ended).await;
+    sending.shutdown().await;
+    multipart.abort().await
 }

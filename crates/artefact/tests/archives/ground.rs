@@ -90,7 +90,7 @@ impl Ground {
 
     /// Waits until no file is left, which calling off in the background takes a moment for.
     pub async fn is_empty_soon(&self) {
-        for _ in 0..200 {
+        for _ in 0..1200 {
             if self.files().is_empty() {
                 return;
             }
