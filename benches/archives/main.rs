@@ -17,7 +17,7 @@ use std::{
 };
 
 use artefact::{
-    Artefact, Dump, Expected, Identities, Key, Place, Program, Recipients, Secret, Store, StoreAccess, StoreUrl,
+    Artefact, Dump, Expected, Identities, Key, Place, Program, Reach, Recipients, Secret, Store, StoreAccess, StoreUrl,
 };
 use devcluster::{PostgresInfo, PostgresOptions, PostgresServer};
 use report::{Report, setting};
@@ -159,19 +159,21 @@ impl<'a> Ground<'a> {
         let place = Place { installation_id, schema_id, backup_id, attempt };
         let dump = Dump {
             program: self.dump.clone(),
-            host: self.server.host.clone(),
-            ports: vec![self.server.port],
-            database: "postgres".to_owned(),
-            user: self.server.user.clone(),
-            password: Some(Secret::from(self.server.password.as_str())),
-            options: String::new(),
-            ssl_mode: "disable".to_owned(),
-            ca_pem: None,
+            reach: Reach {
+                host: self.server.host.clone(),
+                ports: vec![self.server.port],
+                database: "postgres".to_owned(),
+                user: self.server.user.clone(),
+                password: Some(Secret::from(self.server.password.as_str())),
+                options: String::new(),
+                ssl_mode: "disable".to_owned(),
+                ca_pem: None,
+                connect_timeout: Duration::from_secs(10),
+                target_session: None,
+            },
             snapshot,
             schema: "school".to_owned(),
             lock_wait: Duration::from_secs(30),
-            connect_timeout: Duration::from_secs(10),
-            target_session: None,
             without_comments: false,
         };
         let written =

@@ -1,11 +1,14 @@
 -- What a dump of a schema ($1) says not or not at a glance, as one document: {encoding, sequences, grants,
--- row_security, extensions, references}, all but the first {total, entries: [...]} with a thousand entries at most.
+-- row_security, extensions, references, outside}, all but the first {total, entries: [...]} with a thousand entries at
+-- most.
 --
 --   sequences     {name, last_value, is_called}, without the latter two where the role may not read it
 --   grants        {on, name, grantee, grantor, privileges}, on the schema and the relations in it
 --   row_security  {table, enabled, forced, policies}, of tables that have any of these
 --   extensions    {name, version, schema} that objects in the schema need
 --   references    {constraint, from_schema, from_table, to_schema, to_table}: foreign keys to and from other schemas
+--   outside       what objects in the schema need of other schemas and is of no extension, as text: it must be there
+--                 before the dump can be restored
 --
 -- A sequence's position is in its relation alone, and query_to_xml() is what reads one of any name in one statement.
 -- Every name is given in full, and operators are those of pg_catalog, which the transaction has as its search_path (see
@@ -78,6 +81,46 @@ WITH place AS MATERIALIZED (
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     JOIN pg_catalog.pg_namespace AS o ON o.oid = f.relnamespace
     WHERE k.contype = 'f' AND k.conparentid = 0 AND (c.relnamespace = p.oid) <> (f.relnamespace = p.oid)
+), needed AS (
+    SELECT DISTINCT d.refclassid, d.refobjid
+    FROM part AS t
+    JOIN pg_catalog.pg_depend AS d ON d.classid = t.classid AND d.objid = t.objid
+    WHERE d.refclassid IN (
+        'pg_catalog.pg_class'::pg_catalog.regclass, 'pg_catalog.pg_type'::pg_catalog.regclass,
+        'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,
+        'pg_catalog.pg_opclass'::pg_catalog.regclass, 'pg_catalog.pg_opfamily'::pg_catalog.regclass,
+        'pg_catalog.pg_collation'::pg_catalog.regclass, 'pg_catalog.pg_ts_config'::pg_catalog.regclass,
+        'pg_catalog.pg_ts_dict'::pg_catalog.regclass, 'pg_catalog.pg_foreign_server'::pg_catalog.regclass)
+), outside AS (
+    SELECT pg_catalog.pg_describe_object(e.refclassid, e.refobjid, 0) AS what
+    FROM needed AS e
+    LEFT JOIN pg_catalog.pg_class AS c
+      ON e.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_type AS y
+      ON e.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass AND y.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_proc AS f
+      ON e.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass AND f.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_operator AS o
+      ON e.refclassid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND o.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_opclass AS s
+      ON e.refclassid = 'pg_catalog.pg_opclass'::pg_catalog.regclass AND s.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_opfamily AS m
+      ON e.refclassid = 'pg_catalog.pg_opfamily'::pg_catalog.regclass AND m.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_collation AS l
+      ON e.refclassid = 'pg_catalog.pg_collation'::pg_catalog.regclass AND l.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_ts_config AS g
+      ON e.refclassid = 'pg_catalog.pg_ts_config'::pg_catalog.regclass AND g.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_ts_dict AS d
+      ON e.refclassid = 'pg_catalog.pg_ts_dict'::pg_catalog.regclass AND d.oid = e.refobjid
+    -- A foreign server is in no schema, and in no other database either.
+    CROSS JOIN LATERAL (SELECT coalesce(c.relnamespace, y.typnamespace, f.pronamespace, o.oprnamespace, s.opcnamespace,
+                                        m.opfnamespace, l.collnamespace, g.cfgnamespace, d.dictnamespace) AS oid) AS n
+    WHERE n.oid IS DISTINCT FROM (SELECT p.oid FROM place AS p)
+      AND coalesce(n.oid NOT IN ('pg_catalog'::pg_catalog.regnamespace,
+                                 'information_schema'::pg_catalog.regnamespace,
+                                 'pg_toast'::pg_catalog.regnamespace), true)
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend AS x
+                      WHERE x.classid = e.refclassid AND x.objid = e.refobjid AND x.deptype = 'e')
 )
 SELECT pg_catalog.jsonb_build_object(
     'encoding', pg_catalog.current_setting('server_encoding'),
@@ -121,4 +164,8 @@ SELECT pg_catalog.jsonb_build_object(
                                'to_schema', k.to_schema, 'to_table', k.to_table)
                                ORDER BY k.from_schema, k.from_table, k.conname), '[]')
                     FROM (SELECT x.* FROM reference AS x
-                          ORDER BY x.from_schema, x.from_table, x.conname LIMIT 1000) AS k)))
+                          ORDER BY x.from_schema, x.from_table, x.conname LIMIT 1000) AS k)),
+    'outside', pg_catalog.jsonb_build_object(
+        'total', (SELECT pg_catalog.count(*) FROM outside AS o),
+        'entries', (SELECT coalesce(pg_catalog.jsonb_agg(o.what ORDER BY o.what), '[]')
+                    FROM (SELECT x.* FROM outside AS x ORDER BY x.what LIMIT 1000) AS o)))

@@ -65,7 +65,7 @@ AS $function$
         'checksum', backup.checksum, 'expires_at', backup.expires_at, 'error', backup.error,
         'store', backup.store, 'artefact_sha256', backup.artefact_sha256, 'manifest_sha256', backup.manifest_sha256,
         'verification', backup.verification, 'verified_at', backup.verified_at, 'verified_how', backup.verified_how,
-        'kept_by_store', backup.kept_by_store,
+        'verified_by', backup.verified_by, 'unproved', backup.unproved, 'kept_by_store', backup.kept_by_store,
         'object', CASE WHEN backup.object_uid IS NOT NULL THEN pg_catalog.jsonb_build_object(
             'cluster', backup.object_cluster, 'namespace', backup.object_namespace, 'name', backup.object_name,
             'uid', backup.object_uid) END)

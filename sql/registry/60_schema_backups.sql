@@ -76,13 +76,18 @@ ALTER TABLE edu_matrix_hub_schema.schema_backups
     ADD COLUMN IF NOT EXISTS verified_at     timestamptz,
     ADD COLUMN IF NOT EXISTS verified_how    text,
     ADD COLUMN IF NOT EXISTS kept_by_store   boolean NOT NULL DEFAULT false,
+    -- What proved it at last, of what was asked for, and what of that was not proved, and why.
+    ADD COLUMN IF NOT EXISTS verified_by     text,
+    ADD COLUMN IF NOT EXISTS unproved        text,
     -- Former releases knew no archives.
     DROP CONSTRAINT IF EXISTS schema_backups_method_check,
     DROP CONSTRAINT IF EXISTS schema_backups_verification_check,
+    DROP CONSTRAINT IF EXISTS schema_backups_verified_by_check,
     DROP CONSTRAINT IF EXISTS schema_backups_archive_check;
 ALTER TABLE edu_matrix_hub_schema.schema_backups
     ADD CONSTRAINT schema_backups_method_check CHECK (method IN ('Snapshot', 'SetAside', 'Archive')),
-    ADD CONSTRAINT schema_backups_verification_check CHECK (verification IN ('None', 'Checksum')),
+    ADD CONSTRAINT schema_backups_verification_check CHECK (verification IN ('None', 'Checksum', 'Restore')),
+    ADD CONSTRAINT schema_backups_verified_by_check CHECK (verified_by IN ('Checksum', 'Restore')),
     -- The key of an archive is never taken for a schema: whatever acts on one goes by its number.
     ADD CONSTRAINT schema_backups_archive_check CHECK (method <> 'Archive' OR location_oid IS NULL);
 ALTER TABLE edu_matrix_hub_schema.schema_backups ENABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;

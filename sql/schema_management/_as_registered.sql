@@ -291,6 +291,8 @@ AS $function$
     SELECT coalesce(array_agg(d.datname::text ORDER BY d.datname), '{}')
     FROM pg_database AS d
     WHERE d.datname <> current_database()
+      -- What an archive is restored in to prove it is ours, and ends with that.
+      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.scratch_databases AS c WHERE c.database_oid = d.oid)
       AND d.oid = ANY (ARRAY(SELECT s.dbid FROM pg_shdepend AS s
                              WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
                                AND s.classid = 'pg_namespace'::regclass

@@ -17,6 +17,7 @@ BEGIN
             OR row_security_active('edu_matrix_hub_schema.schema_backups'::regclass)
             OR row_security_active('edu_matrix_hub_schema.archive_uploads'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_jobs'::regclass)
+            OR row_security_active('edu_matrix_hub_schema.scratch_databases'::regclass)
             OR row_security_active('edu_matrix_hub_schema.schema_operations'::regclass)
             OR row_security_active('edu_matrix_hub_schema.role_keepers'::regclass)
             OR row_security_active('edu_matrix_hub_schema.tenant_credentials'::regclass)

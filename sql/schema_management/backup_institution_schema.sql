@@ -67,7 +67,7 @@ BEGIN
         table_count = (facts ->> 'table_count')::integer, row_count = (facts ->> 'row_count')::bigint,
         checksum = facts ->> 'checksum', store = facts ->> 'store',
         artefact_sha256 = facts ->> 'artefact_sha256', manifest_sha256 = facts ->> 'manifest_sha256',
-        verified_how = facts ->> 'verified_how',
+        verified_how = facts ->> 'verified_how', verified_by = facts ->> 'verified_by', unproved = facts ->> 'unproved',
         verified_at = CASE WHEN facts ->> 'verified_how' IS NOT NULL THEN clock_timestamp() END,
         error = NULL, completed_at = clock_timestamp(), expires_at = clock_timestamp()
             + make_interval(days => b.expire_after_days),

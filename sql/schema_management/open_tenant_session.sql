@@ -11,7 +11,7 @@
 -- backup the login of a tenant that is suspended is opened as well: it reads what no other login does, and its session
 -- is not ended with those of the tenant.
 --
--- options: {schema_id, verifier, seconds, connections?: 1 or 2, purpose?: "work" or "backup", requested_by?}. Without
+-- options: {schema_id, verifier, seconds, connections?: 1 to 3, purpose?: "work" or "backup", requested_by?}. Without
 -- them it is one connection, for work. detail: {login, owner_role, schema_oid, group, seconds,
 -- before: [statement...]}; `group` is what all logins are members of, for the rules that let them in.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.open_tenant_session(epoch bigint, installation_id uuid, options jsonb)
@@ -46,9 +46,9 @@ BEGIN
         IF verifier IS NULL OR coalesce(seconds NOT BETWEEN 1 AND 86400, true) THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'a SCRAM-SHA-256 verifier and 1 to 86400 seconds are '
                                                               'needed');
-        ELSIF connections NOT BETWEEN 1 AND 2 OR purpose NOT IN ('work', 'backup') THEN
+        ELSIF connections NOT BETWEEN 1 AND 3 OR purpose NOT IN ('work', 'backup') THEN
             PERFORM edu_matrix_hub_schema._refuse('internal',
-                'connections are 1 or 2, and the purpose is work or backup');
+                'connections are 1 to 3, and the purpose is work or backup');
         ELSIF tenant.access = 'Suspended' AND purpose <> 'backup' THEN
             PERFORM edu_matrix_hub_schema._refuse('internal', 'the tenant is suspended, and its logins stay closed');
         END IF;

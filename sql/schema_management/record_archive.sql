@@ -3,9 +3,9 @@
 -- `unchanged`. Another error has ended the attempt.
 --
 -- options: {attempt, location, store, size_bytes, table_count, row_count, checksum, artefact_sha256, manifest_sha256,
--- manifest?, verified_how?}: what begin_archive() was given, and what is now in the store. `checksum` is over the
--- tables' content, `size_bytes` of the file. `manifest` is kept with the row, and `verified_how` says how the file was
--- read again and compared.
+-- manifest?, verified_by?, verified_how?, unproved?}: what begin_archive() was given, and what is now in the store.
+-- `checksum` is over the tables' content, `size_bytes` of the file. `manifest` is kept with the row. `verified_by` is
+-- the verification that proved it, `verified_how` says how, and `unproved` what was asked for and was not proved.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.record_archive(epoch bigint, installation_id uuid, job_id uuid,
                                                                 options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

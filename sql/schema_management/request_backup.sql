@@ -2,12 +2,13 @@
 -- the same object, it answers `unchanged` with the same backup.
 --
 -- options: {schema_id, object: {cluster, namespace, name, uid, namespace_uid?}, object_kind?, method: "Snapshot" or
--- "Archive", verification?: "None" or "Checksum", expire_after_days?, schedule?, retention?, requested_by?}. An archive
--- is read again from its store and compared unless `verification` is None. With `schedule` it counts among those of
--- which `retention` says which stay (_kept_by_retention). The object, a SchemaBackup unless `object_kind` says another,
--- is woken when the job ends. The catalogue itself knows objects by their names alone, as SchemaBackups: it is one that
--- adopts a backup and hears of its end. The object may be absent: such a request is a new one every time. A tenant has
--- ten open requests at most; the next is refused as `busy` until one of them is done.
+-- "Archive", verification?: "None", "Checksum" or "Restore", expire_after_days?, schedule?, retention?,
+-- requested_by?}. An archive is read again from its store and compared unless `verification` is None, and for Restore
+-- also restored. With `schedule` it counts among those of which `retention` says which stay (_kept_by_retention). The
+-- object, a SchemaBackup unless `object_kind` says another, is woken when the job ends. The catalogue itself knows
+-- objects by their names alone, as SchemaBackups: it is one that adopts a backup and hears of its end. The object may
+-- be absent: such a request is a new one every time. A tenant has ten open requests at most; the next is refused as
+-- `busy` until one of them is done.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.request_backup(options jsonb) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
@@ -29,9 +30,9 @@ BEGIN
         IF (method IN ('Snapshot', 'Archive')) IS NOT TRUE THEN
             PERFORM edu_matrix_hub_schema._refuse('internal',
                 format('method "%s" is not known here; use Snapshot or Archive', method));
-        ELSIF verification NOT IN ('None', 'Checksum') THEN
+        ELSIF verification NOT IN ('None', 'Checksum', 'Restore') THEN
             PERFORM edu_matrix_hub_schema._refuse('internal',
-                format('verification "%s" is not known here; use None or Checksum', verification));
+                format('verification "%s" is not known here; use None, Checksum or Restore', verification));
         END IF;
         SELECT * INTO tenant FROM edu_matrix_hub_schema.tenant_schemas AS t
         WHERE t.id = (options ->> 'schema_id')::uuid;

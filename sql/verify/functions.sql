@@ -200,6 +200,7 @@ BEGIN
             ('_let_members', 'tenant edu_matrix_hub_schema.tenant_schemas, taken jsonb, what text, '
                              'wanted boolean', true, 0),
             ('_lighten', 'namespace oid, heavy oid, budget bigint', true, 0),
+            ('_like_this_database', 'name text', true, 0),
             ('_let_connect', 'keeper integer, login text', true, 0),
             ('_let_grantees_in', 'tenant edu_matrix_hub_schema.tenant_schemas', true, 0),
             ('_limit_logins', 'tenant edu_matrix_hub_schema.tenant_schemas, '
@@ -376,6 +377,7 @@ BEGIN
             ('backup_institution_schema', 'schema_id uuid', true, 3),
             ('begin_archive', 'epoch bigint, installation_id uuid, job_id uuid, options jsonb', true, 1),
             ('begin_removal', 'epoch bigint, installation_id uuid, job_id uuid', true, 1),
+            ('begin_scratch', 'epoch bigint, installation_id uuid, job_id uuid, options jsonb', true, 1),
             ('cancel_backup', 'options jsonb', true, 1),
             ('cancel_tenant_jobs', 'options jsonb', true, 1),
             ('claim_job', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
@@ -393,6 +395,7 @@ BEGIN
             ('heartbeat_lane', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
             ('installation', '', true, 3),
             ('issue_credential', 'options jsonb', true, 1),
+            ('left_scratch', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
             ('note_live_part', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
             ('observe_backup', 'request jsonb', true, 3),
             ('observe_tenant', 'request jsonb', true, 3),

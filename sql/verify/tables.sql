@@ -29,6 +29,7 @@ BEGIN
             ('schema_backups', 'table'),
             ('archive_uploads', 'table'),
             ('schema_jobs', 'table'),
+            ('scratch_databases', 'table'),
             ('tenant_credentials', 'table'),
             ('opened_logins', 'table'),
             ('login_transactions', 'table'),

@@ -10,6 +10,7 @@ use crate::{
     api::schema_backup::BackupMethod,
     contract::{BackupAnswer, BackupQuestion, Owner},
     frame::{Doors, Leave},
+    lane::archives::ArchiveStore,
     postgres::Error,
 };
 
@@ -22,6 +23,8 @@ pub struct Observed {
     pub settled: bool,
     /// Why the database has no store for an archive, or none from which one can be removed.
     pub no_store: Option<Arc<str>>,
+    /// Archives are encrypted there, and the operator cannot read them.
+    pub no_identity: bool,
 }
 
 impl From<BackupAnswer> for Observed {
@@ -38,9 +41,12 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
     }
     let tenant_uid = desired.tenant.as_ref().map(|tenant| tenant.uid.as_str());
     let lane = doors.lane().filter(|_| desired.method == BackupMethod::Archive);
-    let no_store = lane.and_then(|lane| lane.archives.get().err());
+    let store = lane.map(|lane| lane.archives.get());
+    let cannot_read = |store: &Arc<ArchiveStore>| store.recipients.is_some() && store.identities.is_none();
+    let no_identity = store.as_ref().and_then(|store| store.as_ref().ok()).is_some_and(cannot_read);
+    let no_store = store.and_then(Result::err);
     let asked = ask(doors, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await?;
-    Ok(Observed { no_store, ..asked })
+    Ok(Observed { no_store, no_identity, ..asked })
 }
 
 /// Observes a backup that is to go. The catalogue is not asked about a backup that stays.

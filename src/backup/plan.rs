@@ -8,9 +8,9 @@ use crate::{
     api::{
         command::{Object, Verb},
         condition::Reason,
-        schema_backup::BackupMethod,
+        schema_backup::{BackupMethod, Verification},
     },
-    contract::{BackupAnswer, BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, ObjectKind, Owner, Step},
+    contract::{BackupRow, BackupState, Caller, JobKind, JobRow, JobWaits, ObjectKind, Owner, Step},
     plan::{Effect, Plan, Running, reason_of},
 };
 
@@ -21,7 +21,7 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Plan {
     let effects = match &answer.backup {
         _ if observed.settled => Vec::new(),
         Some(row) => adopt(desired, row).into_iter().chain(follow(desired, row, observed)).collect(),
-        None => start(desired, answer),
+        None => start(desired, observed),
     };
     of(&desired.object, desired.tenant.as_ref().map(|tenant| tenant.uid.clone()), effects)
 }
@@ -36,7 +36,7 @@ pub fn plan_removal(removal: &Removal, observed: &Observed) -> Plan {
     of(&removal.object, None, effects)
 }
 
-fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
+fn start(desired: &Desired, observed: &Observed) -> Vec<Effect> {
     if let Some(id) = desired.known {
         let message = format!("the catalogue has no backup {id} any more; {}", make_another(desired));
         return vec![Effect::refuse(Reason::Failed, message)];
@@ -48,7 +48,13 @@ fn start(desired: &Desired, observed: &BackupAnswer) -> Vec<Effect> {
         );
         return vec![Effect::refuse(Reason::Failed, message)];
     }
-    let Some(tenant) = observed.tenant.as_ref().filter(|_| desired.tenant.is_some()) else {
+    let is_restored = desired.method == BackupMethod::Archive && desired.verification == Verification::Restore;
+    if is_restored && observed.no_identity {
+        let message = "the archive is to be restored to prove it (verification: Restore), and the operator has no identity that reads it; let \
+                       spec.backupStore.encryption.identitySecretRef of the TenantDatabase name a Secret with one, or ask for Checksum";
+        return vec![Effect::refuse(Reason::IdentityMissing, message.to_owned())];
+    }
+    let Some(tenant) = observed.answer.tenant.as_ref().filter(|_| desired.tenant.is_some()) else {
         return vec![Effect::wait(Reason::TenantNotFound, no_tenant(desired))];
     };
     vec![

@@ -8,7 +8,7 @@ use crate::{
     api::{
         SchemaBackup, SchemaBackupStatus,
         command::Kind,
-        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, summary, whole_seconds},
+        condition::{ConditionType, Readiness, Reason, Verdict, find, newly, put_beside, summary, whole_seconds},
         event::EventReason,
         in_vain,
         schema_backup::BackupMethod,
@@ -88,7 +88,33 @@ fn status(
         status.backup_id = Some(id.to_owned());
         status.schema_id = observed.tenant.as_ref().map(|tenant| tenant.schema_id.to_string());
     }
+    let proof = observed.backup.as_ref().and_then(proof);
+    put_beside(
+        proof.as_ref(),
+        ConditionType::Verified,
+        &mut status.conditions,
+        backup.metadata.generation.unwrap_or_default(),
+        now,
+    );
     finish(backup, status, &verdict(observed.backup.as_ref(), &applied.end), now)
+}
+
+/// How far an archive was proved, if that was asked for and it is complete.
+fn proof(row: &BackupRow) -> Option<Verdict> {
+    let how = || row.verified_how.clone().unwrap_or_default();
+    match (&row.unproved, row.verified_by.as_deref()) {
+        (Some(why), None) => Some(Verdict::of(
+            Reason::RestoreFailed,
+            format!("{why}; the archive itself was read back and is whole"),
+            false,
+        )),
+        (Some(why), Some(_)) => {
+            Some(Verdict::of(Reason::NotRestored, format!("not restored, since {why}; {}", how()), false))
+        }
+        (None, Some("Restore")) => Some(Verdict::of(Reason::Restored, how(), true)),
+        (None, Some(_)) => Some(Verdict::of(Reason::ReadBack, how(), true)),
+        (None, None) => row.verified_at.map(|_| Verdict::of(Reason::ReadBack, how(), true)),
+    }
 }
 
 /// What a user who watches Events would like to know.
@@ -101,6 +127,13 @@ fn news(backup: &SchemaBackup, new: &SchemaBackupStatus) -> Vec<Notice> {
         && let Some(condition) = find(&new.conditions, ConditionType::Ready)
     {
         notices.push(Notice { reason: EventReason::BackupCompleted, message: condition.message.clone() });
+    }
+    let unproved = |conditions| find(conditions, ConditionType::Verified).filter(|found| found.status == "False");
+    if let Some(condition) = unproved(&new.conditions)
+        && unproved(old).is_none()
+    {
+        let message = format!("{}: {}", condition.reason, condition.message);
+        notices.push(Notice { reason: EventReason::BackupNotProved, message });
     }
     if let Some(condition) = newly(old, &new.conditions, ConditionType::Stalled) {
         let deleted = backup.metadata.deletion_timestamp.is_some();

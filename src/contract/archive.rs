@@ -32,7 +32,7 @@ pub struct BegunArchive {
     pub owner_role: String,
     /// The version of the server, as `150004`.
     pub server_version_num: i32,
-    /// Which verification was asked for: `None` or `Checksum`.
+    /// Which verification was asked for: `None`, `Checksum` or `Restore`.
     pub verification: Option<String>,
     /// What earlier attempts began and did not end: to be deleted, and noted by `drop_upload`.
     pub leftovers: Vec<ArchiveUpload>,
@@ -61,9 +61,46 @@ pub struct MadeArchive {
     pub manifest_sha256: String,
     /// What the catalogue keeps of that manifest.
     pub manifest: Value,
-    /// How the file was read again and compared, if it was.
+    /// How far it was proved.
+    #[serde(flatten)]
+    pub proof: Proof,
+}
+
+/// How far an archive was proved; nothing in it where nothing was asked for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Proof {
+    /// What proved it: `Checksum` or `Restore`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verified_by: Option<&'static str>,
+    /// How it was read again and compared, for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verified_how: Option<String>,
+    /// What was asked for and not proved, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unproved: Option<String>,
+}
+
+/// The scratch database of a job, before it is made.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct BegunScratch {
+    /// Its name.
+    pub name: String,
+    /// The statements that make it, each of which can be in no transaction.
+    pub make: Vec<String>,
+    /// The statements that are then run in it.
+    pub prepare: Vec<String>,
+    /// Why none can be made.
+    #[serde(default)]
+    pub because: Option<String>,
+}
+
+/// A scratch database that is to be removed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+pub struct LeftScratch {
+    /// Its name.
+    pub name: String,
+    /// The statement that removes it, which can be in no transaction.
+    pub drop: String,
 }
 
 /// The removal of an archive that was begun.
@@ -100,11 +137,11 @@ mod tests {
             artefact_sha256: "a".to_owned(),
             manifest_sha256: "m".to_owned(),
             manifest: json!({ "format": 1 }),
-            verified_how: None,
+            proof: Proof::default(),
         };
         let sent = serde_json::to_value(&made).unwrap();
-        assert_eq!((sent.get("verified_how"), &sent["row_count"]), (None, &json!(3)));
-        made.verified_how = Some("Checksum".to_owned());
-        assert_eq!(serde_json::to_value(&made).unwrap()["verified_how"], "Checksum");
+        assert_eq!((sent.get("verified_how"), sent.get("proof"), &sent["row_count"]), (None, None, &json!(3)));
+        made.proof.verified_by = Some("Checksum");
+        assert_eq!(serde_json::to_value(&made).unwrap()["verified_by"], "Checksum");
     }
 }

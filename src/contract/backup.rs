@@ -145,7 +145,7 @@ pub struct BackupRow {
     /// Of an archive's manifest in the store, in hexadecimal digits.
     #[serde(default)]
     pub manifest_sha256: Option<String>,
-    /// Which verification was asked for: `None` or `Checksum`.
+    /// Which verification was asked for: `None`, `Checksum` or `Restore`.
     #[serde(default)]
     pub verification: Option<String>,
     /// When its file was read again and compared.
@@ -154,6 +154,12 @@ pub struct BackupRow {
     /// How.
     #[serde(default)]
     pub verified_how: Option<String>,
+    /// What proved it: `Checksum` or `Restore`; releases that did not tell knew `Checksum` alone.
+    #[serde(default)]
+    pub verified_by: Option<String>,
+    /// What was asked for and not proved, and why.
+    #[serde(default)]
+    pub unproved: Option<String>,
     /// The catalogue has given it up, and its store lets nothing be deleted.
     #[serde(default)]
     pub kept_by_store: bool,

@@ -24,7 +24,7 @@ mod tenant;
 mod words;
 
 pub use adoption::{Adoption, AdoptionPlan, FormerOwner, KindCount, Outside};
-pub use archive::{ArchiveUpload, BegunArchive, BegunRemoval, MadeArchive};
+pub use archive::{ArchiveUpload, BegunArchive, BegunRemoval, BegunScratch, LeftScratch, MadeArchive, Proof};
 pub use backup::{BackupAnswer, BackupQuestion, BackupRow, RetentionRule, ScheduledBackup};
 pub use call::{CallResult, CallStatus, may_pass};
 pub use config::ConfigDigest;

@@ -167,6 +167,7 @@ async fn looked(database: &TenantDatabase, spec: &BackupStore, work: &Work, ctx:
         bytes_per_second: spec.bandwidth_mib_per_second.and_then(|mib| u64::try_from(mib).ok()).map(|mib| mib << 20),
         dump: None,
         restore: None,
+        scratch_bytes: 0,
     };
     let verdict = ready(database, spec, &mut store, work, ctx).await;
     Looked { store: Some(store), verdict }
@@ -228,6 +229,8 @@ async fn ready(
     work: &Work,
     ctx: &Context,
 ) -> Result<String, Unusable> {
+    let limit = spec.scratch_size_limit();
+    store.scratch_bytes = limit.map_err(|error| invalid(format!("spec.backupStore.scratchSizeLimit: {error}")))?.get();
     let probe = store.store.probe(work.lane.hold.installation_id).await.map_err(|error| refused(&error))?;
     store.may_delete = probe.may_delete;
     let connections = database.spec.max_connections();

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use artefact::{
-    Artefact, Dump, Expected, Key, Manifest, Place, Program, Secret,
-    error::{ArchiveError, CheckError, ManifestError, StoreError},
+    Artefact, Dump, Key, Manifest, Place, Program, Reach, Secret,
+    error::{ArchiveError, CheckError, ManifestError, RestoreError, StoreError},
     manifest::{ArtefactFacts, Compression, Encryption, Sequence, Table},
 };
 use jiff::Timestamp;
@@ -19,7 +19,7 @@ use thiserror::Error as ThisError;
 use tokio::{sync::watch, time::timeout};
 use uuid::Uuid;
 
-use super::{Ended, Outcome, is_retried};
+use super::{Ended, Outcome, is_retried, verify::Subject};
 use crate::{
     api::connection::TlsMode,
     contract::{
@@ -38,7 +38,7 @@ const CONNECT: Duration = Duration::from_secs(15);
 
 /// Why there is no archive, where that is not the database's word.
 #[derive(Debug, ThisError)]
-enum Failed {
+pub(super) enum Failed {
     /// The database.
     #[error(transparent)]
     Database(#[from] Error),
@@ -51,6 +51,9 @@ enum Failed {
     /// Reading it back.
     #[error("the archive was written, and read back it is not that: {0}")]
     Check(#[from] CheckError),
+    /// Restoring it.
+    #[error("the archive was written, and could not be restored to prove it: {0}")]
+    Restore(#[from] RestoreError),
     /// The manifest.
     #[error("the manifest could not be written: {0}")]
     Manifest(#[from] ManifestError),
@@ -65,6 +68,7 @@ impl Failed {
             | Self::Check(CheckError::WrongKey | CheckError::Damaged(_) | CheckError::Listing(_)) => (false, false),
             Self::Write(error) => (matches!(error, ArchiveError::Store(_)), error.may_pass()),
             Self::Store(error) | Self::Check(CheckError::Store(error)) => (true, error.may_pass()),
+            Self::Restore(error) => (false, error.may_pass()),
             // What the store gave back wrong it may give back right when all of it is written again.
             Self::Check(CheckError::Missing(_) | CheckError::Length { .. } | CheckError::Digest { .. }) => (true, true),
         };
@@ -79,10 +83,10 @@ impl Failed {
 }
 
 /// What an attempt wrote.
-struct Written {
-    tables: Vec<(ArchivedTable, Content)>,
-    facts: Value,
-    artefact: Artefact,
+pub(super) struct Written {
+    pub tables: Vec<(ArchivedTable, Content)>,
+    pub facts: Value,
+    pub artefact: Artefact,
     taken_at: Timestamp,
 }
 
@@ -115,18 +119,18 @@ pub(super) async fn archive(
             tracing::debug!(database = lane.database, %error, "cannot delete what an earlier attempt left");
         }
     }
-    let mut ends = cancelled.clone();
     let worked = lane
-        .for_backup(schema_id, time, cancelled, async |session, time| {
+        .for_backup(schema_id, time, cancelled.clone(), async |session, time| {
             timeout(time, write(&store, session, &begun, &place)).await.unwrap_or_else(|_| Err(too_long(time).into()))
         })
         .await;
-    let proved = async {
+    let made = async {
         let written = worked.map_err(Failed::Database).flatten()?;
-        let verified = verified(&store, &begun, &key, &written.artefact).await?;
+        let subject = Subject { lane, job, store: &store, begun: &begun, key: &key, written: &written };
+        let proof = subject.proof(time, &cancelled).await?;
         let (manifest, bytes) = manifest(lane, job, &store, &begun, place, &key, &written)?;
         let manifest_sha256 = hex(&Sha256::digest(&bytes));
-        store.store.put_new(&manifest_key, bytes.into()).await?;
+        within(time, &cancelled, async { Ok(store.store.put_new(&manifest_key, bytes.into()).await?) }).await?;
         let rows = |tables: &[Table]| tables.iter().map(|table| table.rows).sum();
         let checksum = Sha256::digest(serde_json::to_vec(&manifest.tables).unwrap_or_default());
         Ok::<_, Failed>(MadeArchive {
@@ -140,15 +144,10 @@ pub(super) async fn archive(
             artefact_sha256: written.artefact.sha256.clone(),
             manifest_sha256,
             manifest: json!({ "format": manifest.format, "taken_at": manifest.taken_at }),
-            verified_how: verified,
+            proof,
         })
     };
-    let made = tokio::select! {
-        proved = timeout(time, proved) => proved.unwrap_or_else(|_| Err(too_long(time).into())),
-        // An error means that the sender is gone, which job_ended does only after this ended.
-        _ = ends.wait_for(|cancelled| *cancelled) => Err(Error::LaneClosed.into()),
-    };
-    let made = match made {
+    let made = match made.await {
         Ok(made) => made,
         Err(failed) => {
             // The next attempt has another key; what is left of this one goes now, or with that.
@@ -244,6 +243,18 @@ async fn write(
 
 /// How `pg_dump` is called.
 fn dump(pg_dump: Program, program: &ProgramConnection, schema: &str, snapshot: String) -> Dump {
+    Dump {
+        program: pg_dump,
+        reach: reach(program, &program.database),
+        snapshot,
+        schema: schema.to_owned(),
+        lock_wait: LOCK_WAIT,
+        without_comments: false,
+    }
+}
+
+/// How a program reaches a database of the server.
+pub(super) fn reach(program: &ProgramConnection, database: &str) -> Reach {
     let ssl_mode = match program.tls {
         TlsMode::Disable => "disable",
         TlsMode::Prefer => "prefer",
@@ -251,47 +262,18 @@ fn dump(pg_dump: Program, program: &ProgramConnection, schema: &str, snapshot: S
         TlsMode::VerifyCA => "verify-ca",
         TlsMode::VerifyFull => "verify-full",
     };
-    Dump {
-        program: pg_dump,
+    Reach {
         host: program.hosts.join(","),
         ports: program.ports.clone(),
-        database: program.database.clone(),
+        database: database.to_owned(),
         user: program.user.clone(),
         password: Some(Secret::from(program.password.as_str())),
         options: program.options.clone(),
         ssl_mode: ssl_mode.to_owned(),
         ca_pem: program.ca_pem.clone(),
-        snapshot,
-        schema: schema.to_owned(),
-        lock_wait: LOCK_WAIT,
         connect_timeout: CONNECT,
         target_session: program.is_read_write.then(|| "read-write".to_owned()),
-        without_comments: false,
     }
-}
-
-/// Reads the archive back, if that was asked for, and says how.
-async fn verified(
-    store: &ArchiveStore,
-    begun: &BegunArchive,
-    key: &Key,
-    artefact: &Artefact,
-) -> Result<Option<String>, Failed> {
-    if begun.verification.as_deref() == Some("None") {
-        return Ok(None);
-    }
-    let expected = Expected { bytes: artefact.bytes, sha256: artefact.sha256.clone() };
-    let checked =
-        artefact::check(&store.store, key, &expected, store.identities.as_ref(), store.restore.as_ref()).await?;
-    Ok(Some(match (checked.decoded, checked.entries) {
-        (true, Some(entries)) => {
-            format!("read back: length and SHA-256 are right, and pg_restore lists {entries} entries in it")
-        }
-        (true, None) => "read back: length and SHA-256 are right, and it can be decoded to its end".to_owned(),
-        (false, _) => {
-            "read back: length and SHA-256 are right; it was not decrypted, for want of an identity".to_owned()
-        }
-    }))
 }
 
 /// What is told beside the artefact.
@@ -363,8 +345,22 @@ fn unusable(why: &str) -> Error {
     Error::Refused { call: "archive", message: why.to_string(), may_pass: true }
 }
 
+/// Does what needs no session of the tenant's and may be given up at any moment: when it takes longer than `time`, or is `cancelled`.
+pub(super) async fn within<T>(
+    time: Duration,
+    cancelled: &watch::Receiver<bool>,
+    work: impl Future<Output = Result<T, Failed>>,
+) -> Result<T, Failed> {
+    let mut ends = cancelled.clone();
+    tokio::select! {
+        done = timeout(time, work) => done.unwrap_or_else(|_| Err(too_long(time).into())),
+        // An error means that the sender is gone, which job_ended does only after this ended.
+        _ = ends.wait_for(|cancelled| *cancelled) => Err(Error::LaneClosed.into()),
+    }
+}
+
 /// Each has an end, or one that never ends would keep its place from all others.
-fn too_long(deadline: Duration) -> Error {
+pub(super) fn too_long(deadline: Duration) -> Error {
     Error::Deadline { call: "archive", deadline }
 }
 

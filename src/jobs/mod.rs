@@ -5,6 +5,7 @@
 
 mod archive;
 mod slots;
+mod verify;
 mod work;
 
 use std::{sync::Arc, time::Duration};
@@ -90,6 +91,9 @@ pub fn expected() -> impl Iterator<Item = (String, &'static str)> {
 pub async fn run(lane: Arc<Lane>, (slots, programs): (usize, usize), finished: UnboundedSender<Finished>) {
     let (mut running, places) = (JoinSet::new(), Slots::new(slots, programs));
     let mut pause = POLL;
+    if let Err(error) = lane.sweep_scratch(None).await {
+        tracing::warn!(database = lane.database, %error, "cannot remove scratch databases that an operator left");
+    }
     while !lane.is_lost() {
         let kinds = places.free(lane.archives.get().is_ok(), lane.archives.for_removal().is_ok());
         if !kinds.is_empty() {

@@ -29,8 +29,10 @@ pub struct ArchiveStore {
     pub bytes_per_second: Option<u64>,
     /// What dumps, if it is there.
     pub dump: Option<Program>,
-    /// What lists a dump, if it is there.
+    /// What lists and restores a dump, if it is there.
     pub restore: Option<Program>,
+    /// How large the scratch database may become in which one is restored to prove it.
+    pub scratch_bytes: u64,
 }
 
 impl ArchiveStore {

@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod heartbeat;
 pub mod overruns;
 pub mod places;
+pub mod scratch;
 pub mod survey;
 pub mod tenant_session;
 

@@ -71,8 +71,8 @@ impl Lane {
         done
     }
 
-    /// Works as a tenant's owner role for a job that makes a backup, with a second connection for a program. The job has its place, and
-    /// is registered as running. Also a tenant that is suspended is backed up.
+    /// Works as a tenant's owner role for a job that makes a backup, with a second connection for a program, and a third that may be there
+    /// while one of them just ends. The job has its place, and is registered as running. Also a tenant that is suspended is backed up.
     pub async fn for_backup<T>(
         &self,
         schema_id: Uuid,
@@ -80,7 +80,7 @@ impl Lane {
         cancelled: watch::Receiver<bool>,
         work: impl AsyncFnOnce(&TenantSession, Duration) -> T,
     ) -> Result<T, Error> {
-        let caller = json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": "backup", "connections": 2 });
+        let caller = json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": "backup", "connections": 3 });
         self.within_session(&caller, time, cancelled, work).await
     }
 

@@ -213,6 +213,21 @@ impl Functions {
         self.of_job(call, hold, job, &document(call.name, made)?).await
     }
 
+    /// Prepares a scratch database for a job, with these extensions; called again, notes which one was made.
+    pub async fn begin_scratch(&self, hold: Hold, job: Uuid, extensions: &Value) -> Result<CallResult, Error> {
+        self.of_job(call!(begin_scratch), hold, job, &json!({ "extensions": extensions })).await
+    }
+
+    /// Says which scratch databases are to be removed: those that no job uses, and that of this job.
+    pub async fn left_scratch(&self, hold: Hold, job: Option<Uuid>) -> Result<CallResult, Error> {
+        self.held(call!(left_scratch), hold, &json!({ "job_id": job })).await
+    }
+
+    /// How many bytes a database of this login has on disk.
+    pub async fn scratch_size(&self, name: &str) -> Result<u64, Error> {
+        self.ask(call!(scratch_size), &[(&name, Type::TEXT)]).await
+    }
+
     /// Says what is to be deleted of an archive.
     pub async fn begin_removal(&self, hold: Hold, job: Uuid) -> Result<CallResult, Error> {
         self.ask(

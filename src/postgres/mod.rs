@@ -9,6 +9,7 @@ pub mod connection;
 pub mod error;
 pub mod pool;
 mod salt;
+mod scratch;
 pub mod script;
 mod tenant_session;
 mod tls;

@@ -23,7 +23,7 @@ const IS_MEANT: &str = include_str!("../../sql/call/is_meant.sql");
 
 /// What the attempts are called in messages.
 const NAME: &str = "own_statements";
-const SESSION: &str = "tenant_session";
+pub(super) const SESSION: &str = "tenant_session";
 
 /// How long it may take, with the connection.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -37,9 +37,12 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 /// A session in which the operator works as a tenant.
 pub struct TenantSession {
     pub(super) client: Client,
-    tls: MakeRustlsConnect,
+    pub(super) tls: MakeRustlsConnect,
+    pub(super) program: ProgramConnection,
+    pub(super) config: Config,
+    /// The role that it is.
+    pub(super) role: String,
     connection: JoinHandle<()>,
-    program: ProgramConnection,
 }
 
 /// How a program connects as the same login, in the words of libpq. It has no `Debug`, since it has a password.
@@ -79,7 +82,7 @@ pub struct Identity<'a> {
 
 impl Pool {
     /// How the server itself is reached, if that is known to be another way than the pool's.
-    fn direct(&self) -> (&Config, &MakeRustlsConnect) {
+    pub(super) fn direct(&self) -> (&Config, &MakeRustlsConnect) {
         self.direct.as_deref().map_or((&self.connection.pg, &self.tls), |(config, tls)| (config, tls))
     }
 
@@ -140,18 +143,7 @@ impl Pool {
             ca_pem: reached.ca_pem.clone(),
         };
         let begun = async {
-            let connected = config.connect(tls.clone()).await;
-            // A pooler that takes no options says so.
-            let failed = |error: tokio_postgres::Error| match error.code() {
-                Some(&SqlState::PROTOCOL_VIOLATION) => misled(),
-                _ => Error::from_connect(&error),
-            };
-            let (client, connection) = connected.map_err(failed)?;
-            let connection = tokio::spawn(async move {
-                // What breaks it shows in the statement that is under way.
-                let _ = connection.await;
-            });
-            let session = TenantSession { client, tls: tls.clone(), connection, program };
+            let session = TenantSession::connect(config, tls.clone(), program, (*role).to_owned()).await?;
             let rows = session.client.query_typed(IS_MEANT, &[(role, Type::TEXT), (schema_oid, Type::INT8)]).await;
             let rows = rows.map_err(|error| Error::from_call(SESSION, &error))?;
             let is_meant = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(false);
@@ -184,6 +176,26 @@ fn hosts(config: &Config) -> Vec<String> {
 }
 
 impl TenantSession {
+    /// Logs in.
+    pub(super) async fn connect(
+        config: Config,
+        tls: MakeRustlsConnect,
+        program: ProgramConnection,
+        role: String,
+    ) -> Result<Self, Error> {
+        // A pooler that takes no options says so.
+        let failed = |error: tokio_postgres::Error| match error.code() {
+            Some(&SqlState::PROTOCOL_VIOLATION) => misled(),
+            _ => Error::from_connect(&error),
+        };
+        let (client, connection) = config.connect(tls.clone()).await.map_err(failed)?;
+        let connection = tokio::spawn(async move {
+            // What breaks it shows in the statement that is under way.
+            let _ = connection.await;
+        });
+        Ok(Self { client, tls, program, config, role, connection })
+    }
+
     /// How a program connects as the same login.
     #[must_use]
     pub fn program(&self) -> &ProgramConnection {

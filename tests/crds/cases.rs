@@ -42,6 +42,9 @@ const STORE_URL_BARE: &str =
     "url must have no credentials, query or fragment; credentials come from credentialsSecretRef";
 const STORE_URL_DOTS: &str = "url must not have . or .. as a part of its path";
 const STORE_ENDPOINT: &str = "endpoint must be http:// or https:// with a host and perhaps a port, and nothing else";
+const SCRATCH_SIZE: &str =
+    "scratchSizeLimit must be a size such as 10Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E";
+const SCRATCH_BOUNDS: &str = "scratchSizeLimit must be more than 0 and at most 8Pi";
 const STORE_RECIPIENTS: &str = "recipients must be public keys that begin with age1; a private key, AGE-SECRET-KEY-1, \
                                 belongs in identitySecretRef";
 
@@ -175,6 +178,7 @@ fn cases_of_stores() -> Vec<Case> {
     let encrypted = |recipients: Value, refusals| {
         store(json!({"url": "s3://b", "encryption": {"recipients": recipients}}), refusals)
     };
+    let limited = |size: &str, refusals| store(json!({"url": "s3://b", "scratchSizeLimit": size}), refusals);
     vec![
         at("s3://bucket/prefix", &[]),
         at("gs://bucket", &[]),
@@ -195,6 +199,11 @@ fn cases_of_stores() -> Vec<Case> {
         reached("https://minio.example/bucket", &[STORE_ENDPOINT]),
         reached("https://id:secret@minio.example", &[STORE_ENDPOINT]),
         encrypted(json!(["age1qyqszqgpqyqszqgp", "age1pq1qyqszqgp"]), &[]),
+        limited("500Gi", &[]),
+        limited("1.5Ti", &[]),
+        limited("plenty", &[SCRATCH_SIZE]),
+        limited("0", &[SCRATCH_BOUNDS]),
+        limited("9Pi", &[SCRATCH_BOUNDS]),
         encrypted(json!(["AGE-SECRET-KEY-1QYQSZQGP"]), &[STORE_RECIPIENTS]),
         encrypted(json!(["age1qyqszqgpqyqszqgp", "ssh-ed25519 AAAA"]), &[STORE_RECIPIENTS]),
     ]

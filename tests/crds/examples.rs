@@ -53,7 +53,7 @@ pub fn database() -> Value {
                 "credentialsSecretRef": {"name": "archives", "namespace": "stores"},
                 "encryption": {"recipients": ["age1qyqszqgpqyqszqgpqyqszqgp"],
                     "identitySecretRef": {"name": "archives-identity", "namespace": "stores"}},
-                "bandwidthMiBPerSecond": 50},
+                "bandwidthMiBPerSecond": 50, "scratchSizeLimit": "10Gi"},
             "limits": {"maxQuota": "1Ti", "enforcementAtLeast": "Report", "deletionPolicies": ["Retain", "BackupThenDrop"],
                 "maxTenantsPerNamespace": 10, "maxDeletionsPerHour": 100, "maxConnectionLimit": 50,
                 "maxRotationPeriodDays": 90, "grants": "AllNamespaces"},

@@ -7,6 +7,7 @@
 
 mod adoption;
 mod archives;
+mod archives_restored;
 mod archives_s3;
 mod backups;
 mod bad_input;

@@ -24,6 +24,7 @@ mod application;
 mod archives;
 mod archives_read;
 mod archives_removal;
+mod scratch;
 mod backup_world;
 mod brake;
 mod bring_back;

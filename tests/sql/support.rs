@@ -196,6 +196,11 @@ impl Database {
         connect(&self.name, user).await
     }
 
+    /// A connection of the operator's login to another database.
+    pub async fn operator_in(&self, database: &str) -> Client {
+        connect(database, &format!("{}_op", self.name)).await.unwrap()
+    }
+
     /// A connection with this password, if it may come in.
     pub async fn log_in(&self, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
         connect_with(&self.name, user, password).await

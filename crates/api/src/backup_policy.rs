@@ -90,7 +90,7 @@ pub struct BackupSchedule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<BackupMethod>,
 
-    /// How its archives are proved: `Checksum` or `None`.
+    /// How its archives are proved: `Checksum`, `Restore` or `None`.
     ///
     /// Default: `Checksum`.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,13 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::connection::{CaSecretRef, SecretRef};
+use super::{
+    connection::{CaSecretRef, SecretRef},
+    quantity::{Bytes, QuantityError},
+};
+
+/// How large a scratch database may become unless the spec says otherwise.
+const SCRATCH_SIZE: &str = "10Gi";
 
 /// The object store in which archives of tenants are kept.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -57,6 +63,19 @@ pub struct BackupStore {
     #[serde(rename = "bandwidthMiBPerSecond", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub bandwidth_mib_per_second: Option<i32>,
+
+    /// How large the scratch database may become in which an archive is restored to prove it (`verification: Restore`), such as
+    /// `500Gi`. A tenant that needs more is verified by checksum alone, and the backup says so. The server's disk must have this room.
+    ///
+    /// Default: `10Gi`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32))]
+    #[x_kube(
+        validation = Rule::new(super::schema::SIZE_RULE)
+            .message("scratchSizeLimit must be a size such as 10Gi, with one of the suffixes Ki Mi Gi Ti Pi Ei k M G T P E"),
+        validation = Rule::new(super::schema::SIZE_BOUNDS_RULE).message("scratchSizeLimit must be more than 0 and at most 8Pi")
+    )]
+    pub scratch_size_limit: Option<String>,
 }
 
 /// Whom archives are encrypted for, with [age](https://age-encryption.org).
@@ -78,4 +97,11 @@ pub struct Encryption {
     /// Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity_secret_ref: Option<SecretRef>,
+}
+
+impl BackupStore {
+    /// How large a scratch database may become; an error of one that is no size.
+    pub fn scratch_size_limit(&self) -> Result<Bytes, QuantityError> {
+        Bytes::parse_quota(self.scratch_size_limit.as_deref().unwrap_or(SCRATCH_SIZE))
+    }
 }

@@ -38,6 +38,8 @@ pub enum ConditionType {
     BackedUp,
     /// The `backupStore` of a `TenantDatabase` can be written and read.
     BackupStoreReady,
+    /// An archive was proved as far as was asked for.
+    Verified,
 }
 
 /// Whether `Ready` holds.
@@ -100,6 +102,7 @@ impl ConditionType {
             Self::GrantedViews => "GrantedViews",
             Self::BackedUp => "BackedUp",
             Self::BackupStoreReady => "BackupStoreReady",
+            Self::Verified => "Verified",
         }
     }
 }

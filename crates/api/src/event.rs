@@ -87,6 +87,7 @@ event_reasons! {
     Rebound Warning "After a restore or an upgrade of the server it was found out again which schema is whose; the message says of which it was not."
     BackupCompleted Normal "A backup was finished."
     BackupFailed Warning "A backup could not be made."
+    BackupNotProved Warning "An archive is complete, and not all was proved that `spec.verification` asks for; the message says what and why."
     BackupLate Warning "A backup that a schedule asks for is not complete an hour after its time; the message has the command that shows why."
     StoreUsable Normal "The backup store of the database can be written and read; after it could not, or for the first time."
     StoreUnusable Warning "Archives cannot be written into the backup store of the database; the message says why. They wait."

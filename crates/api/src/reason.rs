@@ -255,6 +255,21 @@ reasons! {
     StoreUnavailable Reconciling
         "The archive is asked for, and the `TenantDatabase` has no backup store that can be used."
         "See the message, and the condition `BackupStoreReady` of the `TenantDatabase`; the operator goes on by itself."
+    IdentityMissing Stalled
+        "The archive is to be restored to prove it, it would be encrypted, and the operator has no identity that reads it."
+        "Name a Secret with an identity in `spec.backupStore.encryption.identitySecretRef` of the `TenantDatabase`; or make the `SchemaBackup` again with `verification: Checksum`. Then change the annotation `edumatrixhub.io/reconcile-requested-at`."
+    ReadBack Verified
+        "The archive was read back, and its length and SHA-256 are what was written."
+        "Nothing."
+    Restored Verified
+        "The archive was restored into a scratch database, and every table has the rows and hashes that it had."
+        "Nothing."
+    NotRestored Verified
+        "The archive was read back and could not be restored to prove it. It is kept, and counts as verified by its checksum."
+        "See the message for what is in the way; the next archive is restored when it is gone."
+    RestoreFailed Verified
+        "The archive was read back, and restoring it failed or gave other rows. It is kept, and does not count as verified."
+        "See the message: it names the object that cannot be restored. Mend it in the tenant, and make another `SchemaBackup`."
     StoreUsable BackupStoreReady
         "The backup store was written to and read from just now."
         "Nothing."

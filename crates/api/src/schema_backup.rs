@@ -62,8 +62,9 @@ pub struct SchemaBackupSpec {
     pub method: Option<BackupMethod>,
 
     /// How an archive is proved before the backup counts as complete. `Checksum`: it is read back, and its length and SHA-256 are
-    /// compared; where the operator has the identity it is also decrypted, and its table of contents read. `None`: it is not. Of a snapshot
-    /// it says nothing.
+    /// compared; where the operator has the identity it is also decrypted, and its table of contents read. `Restore`: it is also restored
+    /// into a scratch database, and rows and hashes of every table are compared; the condition `Verified` says how far that went. `None`: it
+    /// is not. Of a snapshot it says nothing.
     ///
     /// Default: `Checksum`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,6 +114,8 @@ pub enum Verification {
     /// It is read back and compared.
     #[default]
     Checksum,
+    /// It is read back, compared and restored.
+    Restore,
 }
 
 /// What happens to a backup when its object is deleted.
@@ -136,7 +139,7 @@ pub struct SchemaBackupStatus {
     pub observed_generation: Option<i64>,
 
     /// `Ready` always, True once the backup is finished; `Reconciling` while it is being made and `Stalled` while a
-    /// person must act.
+    /// person must act. `Verified` of an archive that was to be proved: True when all was proved that was asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -268,6 +271,7 @@ impl Verification {
         match self {
             Self::None => "None",
             Self::Checksum => "Checksum",
+            Self::Restore => "Restore",
         }
     }
 }

@@ -324,6 +324,28 @@ impl CheckError {
     }
 }
 
+/// Why an archive was not restored.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// What the store gave is not what was written.
+    #[error(transparent)]
+    Archive(#[from] CheckError),
+    /// `pg_restore` did not run to its end.
+    #[error("pg_restore: {0}")]
+    Program(#[from] DumpError),
+}
+
+impl RestoreError {
+    /// Whether the same may go well later by itself.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Archive(error) => error.may_pass(),
+            Self::Program(error) => error.may_pass(),
+        }
+    }
+}
+
 impl From<StoreError> for CheckError {
     fn from(error: StoreError) -> Self {
         match error {

@@ -9,6 +9,7 @@
 //! - [`manifest`]: what an archive holds, in JSON.
 //! - [`archive`](mod@archive): from the dump to the store.
 //! - [`check`](mod@check): whether what is there is what was written.
+//! - [`restore`](mod@restore): from the store into a database.
 //! - [`error`]: what goes wrong in each of these.
 
 #![forbid(unsafe_code)]
@@ -23,11 +24,13 @@ pub mod dump;
 pub mod manifest;
 pub mod archive;
 pub mod check;
+pub mod restore;
 
 pub use archive::{Artefact, Source, archive};
 pub use check::{Checked, Expected, check};
 pub use cipher::{Identities, Recipients};
-pub use dump::{Dump, Program, RunningDump};
+pub use dump::{Dump, Program, Reach, RunningDump};
 pub use manifest::Manifest;
+pub use restore::{Restore, restore};
 pub use secret::Secret;
 pub use store::{Key, Part, Place, Probe, Scope, Store, StoreAccess, StoreUrl, Upload};

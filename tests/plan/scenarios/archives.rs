@@ -84,6 +84,33 @@ fn an_archive_follows_its_catalogue_row() {
 }
 
 #[test]
+fn how_far_an_archive_was_proved_is_a_condition() {
+    let known = archive(json!({ "verification": "Restore" }), json!({ "backupId": BACKUP }));
+    let check = |file: &str, change: Value| check_backup(file, &known, None, &of_archive("complete", change));
+    let how = "read back, and restored into a scratch database in 3 s: 2 tables with 10 rows hold what was archived";
+    check("archive_restored", json!({ "verified_by": "Restore", "verified_how": how }));
+    let why = "objects in it need what is in other schemas, among that table hub.institutions";
+    check("archive_not_restored", json!({ "verified_by": "Checksum", "unproved": why }));
+    let why = "pg_restore failed: relation \"pupils\" does not exist";
+    check("archive_restore_failed", json!({ "verified_at": null, "verified_how": null, "unproved": why }));
+    // One of a release that did not tell by what.
+    check("archive_complete", json!({}));
+}
+
+#[test]
+fn an_archive_that_cannot_be_read_is_not_begun_when_it_is_to_be_restored() {
+    let school = || Some(tenant(json!({ "schemaName": "school" }), json!({ "schemaId": ROW })));
+    let check = |file: &str, verification: &str| {
+        let asked = archive(json!({ "verification": verification }), json!(null));
+        let desired = asked.desired(&backup_resolved(school(), false)).unwrap();
+        let observed = Observed { no_identity: true, ..answer(None, true).into() };
+        golden(file, &seen(&asked, Wish::Keep(&desired), &observed));
+    };
+    check("archive_no_identity", "Restore");
+    check("archive_request_checksum", "Checksum");
+}
+
+#[test]
 fn a_deleted_archive_is_kept_removed_or_cancelled() {
     let kept = archive(json!({}), json!({ "backupId": BACKUP }));
     let deleted = archive(json!({ "deletionPolicy": "Delete" }), json!({ "backupId": BACKUP }));

@@ -15,7 +15,7 @@ use crate::error::DumpError;
 
 /// A file in memory, there as long as this value.
 #[derive(Debug)]
-pub(super) struct Hidden(File);
+pub(crate) struct Hidden(File);
 
 impl Hidden {
     pub(super) fn new(name: &str, content: &[u8]) -> io::Result<Self> {

@@ -5,6 +5,7 @@
 mod hidden;
 mod outcome;
 mod program;
+mod reach;
 
 use std::{io, process::Stdio, time::Duration};
 
@@ -18,9 +19,9 @@ use tokio::{
     time::timeout,
 };
 
-use self::hidden::Hidden;
-pub use self::program::Program;
-use crate::{archive::Source, error::DumpError, secret::Secret};
+pub(crate) use self::{hidden::Hidden, outcome::reason};
+pub use self::{program::Program, reach::Reach};
+use crate::{archive::Source, error::DumpError};
 
 /// The most bytes of a chunk.
 const CHUNK: usize = 256 * 1024;
@@ -29,42 +30,19 @@ const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How much memory of its own a program may have, in bytes. 30,000 tables take `pg_dump` 120 MiB.
 const MEMORY: u64 = 256 << 20;
-/// Where Debian and many others have the authorities of the system.
-const SYSTEM_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
-/// A path where no file is.
-const NO_FILE: &str = "/proc/self/no-file";
-
-/// What is dumped, and how the database is reached. `Debug` does not show the password.
+/// What is dumped.
 #[derive(Debug, Clone)]
 pub struct Dump {
     /// `pg_dump`, not older than the server.
     pub program: Program,
-    /// The host.
-    pub host: String,
-    /// The ports, one for each of the hosts in `host`, or one for all.
-    pub ports: Vec<u16>,
-    /// The database.
-    pub database: String,
-    /// The login.
-    pub user: String,
-    /// Its password, if it has one.
-    pub password: Option<Secret>,
-    /// Settings of the session, as in `PGOPTIONS`; empty for none.
-    pub options: String,
-    /// How much TLS, in libpq's words, such as `verify-full`.
-    pub ssl_mode: String,
-    /// The certificates that the server's must be signed by, in PEM; without them `verify-full` trusts the system's.
-    pub ca_pem: Option<Vec<u8>>,
+    /// How the database is reached.
+    pub reach: Reach,
     /// The snapshot, as `pg_export_snapshot()` names it; its transaction must stay open until the dump has begun to write.
     pub snapshot: String,
     /// The name of the schema, as it is in the catalogue.
     pub schema: String,
     /// How long to wait for the lock of a table that another session holds.
     pub lock_wait: Duration,
-    /// How long to wait for a connection.
-    pub connect_timeout: Duration,
-    /// Which of several hosts is meant, in libpq's words, such as `read-write`; any without it.
-    pub target_session: Option<String>,
     /// Comments are left out: the program reads those of the whole database into its memory.
     pub without_comments: bool,
 }
@@ -72,13 +50,10 @@ pub struct Dump {
 impl Dump {
     /// Starts it. It must be called within a runtime.
     pub fn start(&self) -> Result<RunningDump, DumpError> {
-        let texts =
-            [&self.host, &self.database, &self.user, &self.options, &self.ssl_mode, &self.snapshot, &self.schema];
-        if texts.iter().any(|text| text.contains('\0')) {
+        let mut command = self.program.command();
+        if [&self.snapshot, &self.schema].iter().any(|text| text.contains('\0')) {
             return Err(DumpError::Invalid("a name or an option has a NUL, which no program can be given"));
         }
-        let ports: Vec<_> = self.ports.iter().map(u16::to_string).collect();
-        let mut command = self.program.command();
         command.args(["-Fc", "-Z0", "--no-password", "--strict-names"]);
         // Zero would mean to wait for ever.
         command.arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis().max(1)));
@@ -91,51 +66,8 @@ impl Dump {
             // The name is given in UTF-8, and would otherwise be read in the encoding of the database.
             command.arg("--encoding=UTF8");
         }
-        command
-            .env("PGHOST", &self.host)
-            .env("PGPORT", ports.join(","))
-            .env("PGDATABASE", &self.database)
-            .env("PGUSER", &self.user)
-            .env("PGSSLMODE", &self.ssl_mode)
-            .env("PGGSSENCMODE", "disable")
-            .env("PGAPPNAME", "tenant-schema-operator archive")
-            .env("PGCONNECT_TIMEOUT", self.connect_timeout.as_secs().max(2).to_string());
-        if !self.options.is_empty() {
-            command.env("PGOPTIONS", &self.options);
-        }
-        let mut files = Vec::new();
-        let mut hide = |name, content: &[u8]| {
-            let file =
-                Hidden::new(name, content).map_err(|source| DumpError::Io { doing: "handing over a file", source })?;
-            let path = file.path();
-            files.push(file);
-            Ok::<_, DumpError>(path)
-        };
-        // Without a password none is looked for in anyone's home either.
-        let line = match &self.password {
-            Some(password) => hidden::password_line(password.expose())?,
-            None => Vec::new(),
-        };
-        command.env("PGPASSFILE", hide("passfile", &line)?);
-        // Where libpq finds an authority it verifies in every mode, and prefers plain text to a certificate that is not of it.
-        let verifies = self.ssl_mode.starts_with("verify-");
-        match &self.ca_pem {
-            Some(pem) if verifies => {
-                command.env("PGSSLROOTCERT", hide("ca", pem)?);
-            }
-            None if self.ssl_mode == "verify-full" => {
-                command.env("PGSSLROOTCERT", "system");
-            }
-            None if verifies => {
-                command.env("PGSSLROOTCERT", SYSTEM_AUTHORITIES);
-            }
-            Some(_) | None => {
-                command.env("PGSSLROOTCERT", NO_FILE);
-            }
-        }
-        if let Some(wanted) = &self.target_session {
-            command.env("PGTARGETSESSIONATTRS", wanted);
-        }
+        let files = self.reach.tell(&mut command, "archive")?;
+        command.env("PGDATABASE", &self.reach.database);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let starting = |source| DumpError::Io { doing: "starting pg_dump", source };
         let mut child = command.spawn().map_err(starting)?;
@@ -207,7 +139,7 @@ impl RunningDump {
             return Ok(());
         }
         let stderr = (&mut self.stderr).await.unwrap_or_default();
-        Err(outcome::reason(status, &stderr))
+        Err(reason(status, &stderr))
     }
 
     /// Ends it: it is asked to, so that the server learns of it, and killed if that takes five seconds.
@@ -232,7 +164,8 @@ impl Source for RunningDump {
     }
 }
 
-async fn end(mut child: Child) {
+/// Asks a program to end, so that the server learns of it, and kills it if it does not.
+pub(crate) async fn end(mut child: Child) {
     // The id is there as long as the child was not waited for, so it is not another process'.
     if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
         // One that has ended by now needs no signal.

@@ -43,7 +43,7 @@ const DENIED: &[&str] = &[
 ];
 
 /// Why a program failed that ended like this.
-pub(super) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
+pub(crate) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
     let raw = String::from_utf8_lossy(stderr);
     let says = |words: &[&str]| words.iter().any(|word| raw.contains(word));
     let message = last_of(&raw);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use artefact::{
-    Dump, Expected, Key, Program, RunningDump, Secret, Source, archive, check,
+    Dump, Expected, Key, Program, Reach, RunningDump, Secret, Source, archive, check,
     error::{ArchiveError, DumpError},
 };
 use bytes::Bytes;
@@ -19,29 +19,29 @@ use uuid::Uuid;
 use crate::ground::{Ground, folder, grounds, place};
 
 /// One server for all tests of this process, which ends with it.
-fn server() -> &'static PostgresInfo {
+pub fn server() -> &'static PostgresInfo {
     static SERVER: OnceLock<PostgresServer> = OnceLock::new();
     SERVER.get_or_init(|| PostgresServer::start(PostgresOptions::default()).unwrap()).info()
 }
 
-fn sql(database: &str, statements: &str) -> String {
+pub fn sql(database: &str, statements: &str) -> String {
     server().psql(database, statements).unwrap()
 }
 
-fn database() -> String {
+pub fn database() -> String {
     let name = format!("d_{}", Uuid::new_v4().simple());
     sql("postgres", &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
     name
 }
 
 /// A session that stays open, with a snapshot that it exports.
-struct Session {
+pub struct Session {
     psql: Child,
-    snapshot: String,
+    pub snapshot: String,
 }
 
 impl Session {
-    fn open(database: &str, statements: &str) -> Self {
+    pub fn open(database: &str, statements: &str) -> Self {
         let mut psql = Command::new(server().tool("psql").unwrap())
             .envs(server().env())
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database])
@@ -64,10 +64,20 @@ impl Drop for Session {
     }
 }
 
-async fn dump(database: &str, schema: &str, snapshot: &str) -> Dump {
-    let info = server();
+pub async fn dump(database: &str, schema: &str, snapshot: &str) -> Dump {
     Dump {
-        program: Program::find("pg_dump", info.major().into()).await.unwrap(),
+        program: Program::find("pg_dump", server().major().into()).await.unwrap(),
+        reach: reach(database),
+        snapshot: snapshot.to_owned(),
+        schema: schema.to_owned(),
+        lock_wait: Duration::from_secs(20),
+        without_comments: false,
+    }
+}
+
+pub fn reach(database: &str) -> Reach {
+    let info = server();
+    Reach {
         host: info.host.clone(),
         ports: vec![info.port],
         database: database.to_owned(),
@@ -76,12 +86,8 @@ async fn dump(database: &str, schema: &str, snapshot: &str) -> Dump {
         options: "-c idle_in_transaction_session_timeout=0".to_owned(),
         ssl_mode: "verify-full".to_owned(),
         ca_pem: Some(fs::read(&info.ca_path).unwrap()),
-        snapshot: snapshot.to_owned(),
-        schema: schema.to_owned(),
-        lock_wait: Duration::from_secs(20),
         connect_timeout: Duration::from_secs(10),
         target_session: None,
-        without_comments: false,
     }
 }
 
@@ -167,14 +173,14 @@ async fn a_password_of_any_characters_is_given_and_nobody_sees_it() {
     );
     let session = Session::open(&database, "");
     let mut dump = dump(&database, "s", &session.snapshot).await;
-    dump.user = role;
-    dump.password = Some(Secret::from(password));
+    dump.reach.user = role;
+    dump.reach.password = Some(Secret::from(password));
     assert!(!format!("{dump:?}").contains("hunter2"));
     assert_eq!(entries(&folder(), &dump).await, 3);
     // While it waits for a lock, its command line and its environment can be looked at.
     let locked = Session::open(&database, "LOCK TABLE s.t;");
     dump.lock_wait = Duration::from_secs(3);
-    dump.connect_timeout = Duration::from_secs(17);
+    dump.reach.connect_timeout = Duration::from_secs(17);
     let looking = tokio::task::spawn_blocking(|| {
         let mut seen = Vec::new();
         wait_until(Duration::from_secs(2), "pg_dump", || {
@@ -193,7 +199,7 @@ async fn a_password_of_any_characters_is_given_and_nobody_sees_it() {
 }
 
 /// Command line and environment of the processes that have this in their environment.
-fn processes(environment: &str) -> Vec<String> {
+pub fn processes(environment: &str) -> Vec<String> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let read = |path: std::path::PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
     let all = entries.map(|entry| (read(entry.path().join("cmdline")), read(entry.path().join("environ"))));
@@ -214,24 +220,30 @@ async fn reasons_to_fail_are_told_apart() {
     );
     let session = Session::open(&database, "");
     let good = dump(&database, "s", &session.snapshot).await;
-    let low = Dump { user: role, password: Some(Secret::from("hunter2")), ..good.clone() };
+    let reached = |change: fn(&mut Reach)| {
+        let mut dump = good.clone();
+        change(&mut dump.reach);
+        dump
+    };
+    let mut low = reached(|reach| reach.password = Some(Secret::from("hunter2")));
+    low.reach.user = role;
     let check = async |dump: Dump, expected: fn(&DumpError) -> bool| {
         let error = failure(&dump).await;
         assert!(expected(&error), "{error:?}");
     };
     check(low.clone(), |error| matches!(error, DumpError::Denied(_))).await;
     check(Dump { schema: "p".to_owned(), ..low.clone() }, |error| matches!(error, DumpError::RowSecurity(_))).await;
-    check(Dump { password: Some(Secret::from("hunter2x")), ..low.clone() }, |error| {
-        matches!(error, DumpError::Denied(_))
-    })
-    .await;
-    check(Dump { password: None, ..low }, |error| matches!(error, DumpError::Denied(_))).await;
+    for password in [Some(Secret::from("hunter2x")), None] {
+        let mut denied = low.clone();
+        denied.reach.password = password;
+        check(denied, |error| matches!(error, DumpError::Denied(_))).await;
+    }
     let gone = Dump { snapshot: "00000003-0000FFFF-1".to_owned(), ..good.clone() };
     check(gone, |error| matches!(error, DumpError::Snapshot(_))).await;
-    let closed = Dump { ports: vec![devcluster::free_port().unwrap()], ..good.clone() };
+    let closed = reached(|reach| reach.ports = vec![devcluster::free_port().unwrap()]);
     check(closed, |error| matches!(error, DumpError::Connection(_)) && error.may_pass()).await;
     let untrusted =
-        Dump { ca_pem: Some(fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default()), ..good.clone() };
+        reached(|reach| reach.ca_pem = Some(fs::read("/etc/ssl/certs/ca-certificates.crt").unwrap_or_default()));
     check(untrusted, |error| error.to_string().contains("certificate verify failed")).await;
     let missing = Dump { schema: "S".to_owned(), ..good.clone() };
     check(
@@ -239,7 +251,7 @@ async fn reasons_to_fail_are_told_apart() {
         |error| matches!(error, DumpError::Failed { code: Some(1), message } if message.contains("no matching")),
     )
     .await;
-    let broken = Dump { password: Some(Secret::from("a\nb")), ..good };
+    let broken = reached(|reach| reach.password = Some(Secret::from("a\nb")));
     assert!(matches!(broken.start(), Err(DumpError::Invalid(_))));
 }
 

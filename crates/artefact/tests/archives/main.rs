@@ -5,5 +5,6 @@
 mod archives;
 mod dumps;
 mod ground;
+mod restores;
 mod stores;
 mod stub;

@@ -1,0 +1,44 @@
+-- Says which databases that archives were restored in are to be removed, with the statement for each, which cannot be
+-- run in a function: those of no job that is running, and the one of the job that is named. Those that are gone by now
+-- are forgotten; so it is called once more after the statements. A database is known by its identifier: another of the
+-- same name is left alone.
+--
+-- options: {job_id?}. detail: {left: [{name, drop}...]}, twenty at most.
+CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.left_scratch(epoch bigint, installation_id uuid, options jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, edu_matrix_hub_schema, pg_temp
+SET lock_timeout = '5s'
+AS $function$
+DECLARE
+    refused CONSTANT jsonb := edu_matrix_hub_schema._hold_lane(epoch, installation_id);
+    own     CONSTANT uuid := (options ->> 'job_id')::uuid;
+    remains jsonb;
+BEGIN
+    IF refused IS NOT NULL THEN
+        RETURN refused;
+    END IF;
+    WITH ended AS (
+        SELECT s.name AS noted, d.datname AS present
+        FROM edu_matrix_hub_schema.scratch_databases AS s
+        LEFT JOIN pg_database AS d
+          -- It is not noted which one was made when the operator ended at that moment.
+          ON CASE WHEN s.database_oid IS NOT NULL THEN d.oid = s.database_oid
+                  ELSE d.datname = s.name AND d.datdba = to_regrole(quote_ident(session_user)) END
+        WHERE s.job_id = own
+           OR NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
+                          WHERE j.id = s.job_id AND j.state = 'running' AND j.epoch = left_scratch.epoch)
+        ORDER BY s.begun_at LIMIT 20
+    ), gone AS (
+        DELETE FROM edu_matrix_hub_schema.scratch_databases AS s USING ended AS e
+        WHERE s.name = e.noted AND e.present IS NULL
+    )
+    SELECT coalesce(jsonb_agg(jsonb_build_object('name', e.present, 'drop',
+                                                 format('DROP DATABASE IF EXISTS %I WITH (FORCE)', e.present))), '[]')
+    INTO remains
+    FROM ended AS e WHERE e.present IS NOT NULL;
+    RETURN edu_matrix_hub_schema._result('success', format('%s databases are left', jsonb_array_length(remains)), NULL,
+                                         jsonb_build_object('left', remains));
+END
+$function$;
+REVOKE ALL ON FUNCTION edu_matrix_hub_schema.left_scratch(bigint, uuid, jsonb) FROM PUBLIC;
