@@ -3,7 +3,7 @@
 use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
-use tenant_schema_operator::api::SchemaBackup;
+use tenant_schema_operator::api::{SchemaBackup, TenantSchema};
 
 use crate::{
     archives::Archives,
@@ -73,6 +73,12 @@ async fn an_archive_is_restored_and_compared_and_nothing_of_that_is_left() {
     assert_eq!(status.verified_how.as_deref(), Some(message.as_str()));
     let run = world.run_login();
     assert_eq!(world.sql(&format!("SELECT rolcanlogin FROM pg_roles WHERE rolname = '{run}'")), "f");
+    world
+        .eventually("the tenant shows its tables", async || {
+            let tenant: TenantSchema = world.api().get("school").await.unwrap();
+            tenant.status.unwrap().table_count == Some(3)
+        })
+        .await;
     world.prove_fixpoint().await;
     world.start_operator().await;
     world.finish().await;
@@ -120,11 +126,13 @@ async fn an_archive_that_cannot_be_restored_is_kept_and_says_why() {
         "owner",
         "ALTER TABLE school.marks DROP CONSTRAINT marks_pupil_check; DROP FUNCTION school.is_known;
          CREATE TABLE school.flood (noise text);
+         CREATE FUNCTION school.pour() RETURNS void LANGUAGE plpgsql AS $$
+         BEGIN
+             LOOP INSERT INTO school.flood SELECT repeat(md5(random()::text), 50) FROM generate_series(1, 1000); END LOOP;
+         END $$;
          CREATE FUNCTION school.flooded(mark int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
          BEGIN
-             IF current_database() LIKE 'edu_matrix_scratch%' THEN
-                 LOOP INSERT INTO school.flood SELECT repeat(md5(random()::text), 100) FROM generate_series(1, 1000); END LOOP;
-             END IF;
+             IF current_database() LIKE 'edu_matrix_scratch%' THEN PERFORM school.pour(); END IF;
              RETURN mark;
          END $$;
          CREATE INDEX ON school.marks (school.flooded(mark))",
