@@ -44,10 +44,9 @@ impl Failure for Error {
 
     fn category(&self) -> &'static str {
         match self {
-            Self::Kubernetes(error) => error.category(),
+            Self::Kubernetes(error) | Self::Resolve(Unresolved::Unreadable(error)) => error.category(),
             Self::Lease(error) => error.category(),
             Self::Refused => "lane_lost",
-            Self::Resolve(Unresolved::Unreadable(error)) => error.category(),
             Self::Resolve(_) => "secret",
             Self::Open(Closed::Postgres(error)) | Self::Survey(error) => error.category(),
             Self::Open(_) => "database",

@@ -101,7 +101,7 @@ pub async fn run(lane: Arc<Lane>, (slots, programs): (usize, usize), finished: U
                 Ok(Claim::Job(job, cancelled)) => {
                     let (lane, finished, place) = (lane.clone(), finished.clone(), places.take(&job.kind));
                     running.spawn(async move {
-                        let Ended { outcome, message } = run_one(&lane, &job, cancelled).await;
+                        let Ended { outcome, message } = Box::pin(run_one(&lane, &job, cancelled)).await;
                         drop(place);
                         let database = lane.database.clone();
                         // A closed channel means that the process is shutting down: the catalogue has the result.

@@ -3,25 +3,26 @@
 
 use std::process::Stdio;
 
-use bytes::Bytes;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{Child, ChildStdin},
+    process::ChildStdin,
     task::JoinHandle,
 };
 
 use crate::{
     cipher::{Decoder, Feed, Identities, decode},
-    dump::{Program, bound, end_of},
+    dump::{Program, Running},
     error::{CheckError, CipherError, DumpError, StoreError},
-    store::{Key, Store},
+    store::{Download, Key, Store},
     text::{hex, tame},
 };
 
 /// What each dump begins with that `pg_dump -Fc` writes.
-const MAGIC: &[u8] = b"PGDMP";
+pub(crate) const MAGIC: &[u8] = b"PGDMP";
+/// What is said of an archive with something else in it.
+pub(crate) const NO_DUMP: &str = "what is in it is no dump of pg_dump";
 
 /// What was recorded when the archive was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,25 +54,44 @@ pub async fn check(
     identities: Option<&Identities>,
     list_with: Option<&Program>,
 ) -> Result<Checked, CheckError> {
-    let mut download = store.get_stream(key).await?;
+    let download = open(store, key, expected).await?;
+    if key.is_encrypted() && identities.is_none() {
+        compare(download, expected, None).await?;
+        return Ok(Checked { bytes: expected.bytes, decoded: false, plain_bytes: None, entries: None });
+    }
+    let (feed, decoder) = decode(identities.filter(|_| key.is_encrypted()).cloned());
+    let looking = Looking(tokio::spawn(look(decoder, list_with.cloned())));
+    compare(download, expected, Some(feed)).await?;
+    let (plain_bytes, entries) = looking.finish().await?;
+    Ok(Checked { bytes: expected.bytes, decoded: true, plain_bytes: Some(plain_bytes), entries })
+}
+
+/// Begins to read an archive, which has the length that was recorded.
+pub(crate) async fn open(store: &Store, key: &Key, expected: &Expected) -> Result<Download, CheckError> {
+    let download = store.get_stream(key).await?;
     if download.size != expected.bytes {
         return Err(CheckError::Length { expected: expected.bytes, found: download.size });
     }
-    let readable = !key.is_encrypted() || identities.is_some();
-    let mut inside = if readable {
-        let (feed, decoder) = decode(identities.filter(|_| key.is_encrypted()).cloned());
-        Some(Inside { feed: Some(feed), looked: tokio::spawn(look(decoder, list_with.cloned())) })
-    } else {
-        None
-    };
+    Ok(download)
+}
+
+/// Reads an archive to its end and compares it. A decoder gets it meanwhile, and learns that it was whole only if it was what was
+/// recorded.
+pub(crate) async fn compare(
+    mut download: Download,
+    expected: &Expected,
+    mut feed: Option<Feed>,
+) -> Result<(), CheckError> {
     let mut digest = Sha256::new();
     let mut bytes = 0;
     // It is read to its end also where decoding has failed by then: the digest says better what is wrong.
     while let Some(chunk) = download.content.try_next().await? {
         bytes += chunk.len() as u64;
         digest.update(&chunk);
-        if let Some(inside) = &mut inside {
-            inside.push(chunk).await;
+        if let Some(open) = &feed
+            && !open.push(chunk).await
+        {
+            feed = None;
         }
     }
     if bytes != expected.bytes {
@@ -81,42 +101,24 @@ pub async fn check(
     if !found.eq_ignore_ascii_case(&expected.sha256) {
         return Err(CheckError::Digest { expected: tame(&expected.sha256), found });
     }
-    match inside {
-        None => Ok(Checked { bytes, decoded: false, plain_bytes: None, entries: None }),
-        Some(inside) => {
-            let (plain_bytes, entries) = inside.finish().await?;
-            Ok(Checked { bytes, decoded: true, plain_bytes: Some(plain_bytes), entries })
-        }
+    if let Some(feed) = feed {
+        feed.finish().await;
     }
+    Ok(())
 }
 
 /// The decoding that goes on beside the reading.
-struct Inside {
-    /// Nothing once the decoder has ended.
-    feed: Option<Feed>,
-    looked: JoinHandle<Result<(u64, Option<u64>), CheckError>>,
-}
+struct Looking(JoinHandle<Result<(u64, Option<u64>), CheckError>>);
 
-impl Inside {
-    async fn push(&mut self, chunk: Bytes) {
-        if let Some(feed) = &self.feed
-            && !feed.push(chunk).await
-        {
-            self.feed = None;
-        }
-    }
-
+impl Looking {
     async fn finish(mut self) -> Result<(u64, Option<u64>), CheckError> {
-        if let Some(feed) = self.feed.take() {
-            feed.finish().await;
-        }
-        (&mut self.looked).await.map_err(|error| CheckError::Store(StoreError::Other(error.to_string())))?
+        (&mut self.0).await.map_err(|error| CheckError::Store(StoreError::Other(error.to_string())))?
     }
 }
 
-impl Drop for Inside {
+impl Drop for Looking {
     fn drop(&mut self) {
-        self.looked.abort();
+        self.0.abort();
     }
 }
 
@@ -136,7 +138,7 @@ async fn look(mut decoder: Decoder, list_with: Option<Program>) -> Result<(u64, 
         error => CheckError::Damaged(error.to_string()),
     })?;
     if beginning != MAGIC {
-        return Err(CheckError::Damaged("what is in it is no dump of pg_dump".to_owned()));
+        return Err(CheckError::Damaged(NO_DUMP.to_owned()));
     }
     let entries = match listing {
         Some(listing) => Some(listing.finish().await?),
@@ -147,25 +149,18 @@ async fn look(mut decoder: Decoder, list_with: Option<Program>) -> Result<(u64, 
 
 /// `pg_restore --list`, which reads the list of contents at the beginning and may end before it was given all.
 struct Listing {
-    child: Child,
+    program: Running,
     stdin: Option<ChildStdin>,
     entries: JoinHandle<u64>,
-    stderr: JoinHandle<Vec<u8>>,
 }
 
 impl Listing {
     fn start(program: &Program) -> Result<Self, DumpError> {
-        let failed = |source| DumpError::Io { doing: "starting pg_restore", source };
         let mut command = program.command();
-        command.arg("--list").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(failed)?;
-        bound(&child).map_err(failed)?;
-        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
-            return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
-        };
-        let (entries, stderr) = (tokio::spawn(count(stdout)), tokio::spawn(end_of(stderr)));
-        Ok(Self { child, stdin: Some(stdin), entries, stderr })
+        command.arg("--list").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut program = Running::start(command, Vec::new())?;
+        let (stdin, stdout) = (program.stdin()?, program.stdout()?);
+        Ok(Self { program, stdin: Some(stdin), entries: tokio::spawn(count(stdout)) })
     }
 
     async fn write(&mut self, bytes: &[u8]) {
@@ -179,14 +174,8 @@ impl Listing {
 
     async fn finish(mut self) -> Result<u64, DumpError> {
         self.stdin = None;
-        let waiting = |source| DumpError::Io { doing: "waiting for pg_restore", source };
-        let status = self.child.wait().await.map_err(waiting)?;
-        let entries = self.entries.await.unwrap_or_default();
-        let stderr = self.stderr.await.unwrap_or_default();
-        if status.success() {
-            return Ok(entries);
-        }
-        Err(DumpError::Failed { code: status.code(), message: tame(&String::from_utf8_lossy(&stderr)) })
+        self.program.finish().await?;
+        Ok(self.entries.await.unwrap_or_default())
     }
 }
 

@@ -186,7 +186,7 @@ pub enum DumpError {
     #[error("row-level security hides rows from the login that dumps; let it bypass row security: {0}")]
     RowSecurity(String),
     /// The login may not.
-    #[error("the login that dumps may not do so: {0}")]
+    #[error("the login may not do so: {0}")]
     Denied(String),
     /// No connection, or not any more.
     #[error("the database cannot be reached, or the connection broke: {0}")]
@@ -324,33 +324,57 @@ impl CheckError {
     }
 }
 
-/// Why an archive was not restored.
-#[derive(Debug, Error)]
-pub enum RestoreError {
-    /// What the store gave is not what was written.
-    #[error(transparent)]
-    Archive(#[from] CheckError),
-    /// `pg_restore` did not run to its end.
-    #[error("pg_restore: {0}")]
-    Program(#[from] DumpError),
-}
-
-impl RestoreError {
-    /// Whether the same may go well later by itself.
-    #[must_use]
-    pub fn may_pass(&self) -> bool {
-        match self {
-            Self::Archive(error) => error.may_pass(),
-            Self::Program(error) => error.may_pass(),
-        }
-    }
-}
-
 impl From<StoreError> for CheckError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::NotFound(text) => Self::Missing(text),
             error => Self::Store(error),
+        }
+    }
+}
+
+/// An archive that was not restored, or not known to be; what was restored of it is in the database.
+#[derive(Debug, Error)]
+pub enum RestoreError {
+    /// It is not there, not what was recorded, or the store did not give it.
+    #[error(transparent)]
+    Archive(#[from] CheckError),
+    /// It is encrypted and no identity was given.
+    #[error("the archive is encrypted and no identity is given")]
+    IdentityNeeded,
+    /// It is for other recipients.
+    #[error("the archive is encrypted for other recipients than the identity that is given")]
+    WrongKey,
+    /// It has what was written, and that is no archive.
+    #[error("the archive is damaged though its digest is right, so it was written so: {0}")]
+    Damaged(String),
+    /// `pg_restore` failed.
+    #[error("restoring failed: {0}")]
+    Program(#[from] DumpError),
+}
+
+impl RestoreError {
+    /// Whether the same may go well later by itself, in a database that is as new as this one was. What `pg_restore` ends with by itself
+    /// for a reason that is not known is about what it restores and where: a name that is taken, an extension that is not there.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Archive(error) => error.may_pass(),
+            Self::Program(DumpError::Failed { code: Some(_), .. })
+            | Self::IdentityNeeded
+            | Self::WrongKey
+            | Self::Damaged(_) => false,
+            Self::Program(error) => error.may_pass(),
+        }
+    }
+}
+
+impl From<CipherError> for RestoreError {
+    fn from(error: CipherError) -> Self {
+        match error {
+            CipherError::WrongKey => Self::WrongKey,
+            CipherError::IdentityNeeded => Self::IdentityNeeded,
+            error => Self::Damaged(error.to_string()),
         }
     }
 }

@@ -1,166 +1,144 @@
-//! From the store into a database: an archive is fetched, decoded and given to `pg_restore` as it comes, never whole in memory and never
-//! on a disk of this machine. What was restored counts only when there was no error, since its length and SHA-256 are known at the end.
+//! From the store into a database: an archive is decoded while it is read and goes into `pg_restore` as it comes, never whole in memory
+//! and on no disk. What was read is compared with what was recorded, and `pg_restore` is told that it has all only if that is right.
+//!
+//! It has executed most of it by then. A restore that failed leaves what it made, and what was put into the store by another hand was
+//! executed with the rights of the login before it was found out: the database is to be a new one, and the login without other rights.
+//! An archive is looked at beforehand by [`check`](crate::check()).
 
 use std::process::Stdio;
 
-use futures::TryStreamExt;
-use sha2::{Digest, Sha256};
-use tokio::{
-    io::AsyncWriteExt,
-    process::{Child, ChildStdin},
-    runtime::Handle,
-    task::JoinHandle,
-};
+use bytes::Bytes;
+use futures::try_join;
+use tokio::{io::AsyncWriteExt, process::ChildStdin};
 
 use crate::{
-    check::Expected,
+    check::{Expected, MAGIC, NO_DUMP, compare, open},
     cipher::{Decoder, Identities, decode},
-    dump::{Hidden, Program, Reach, bound, end, end_of, reason},
-    error::{CheckError, CipherError, DumpError, RestoreError},
+    dump::{Program, Running},
+    error::{DumpError, RestoreError},
+    reach::{Given, Reach},
     store::{Key, Store},
-    text::{hex, tame},
 };
 
-/// What is there is not written over: the first statement that fails ends it. Of what is beyond the schema nothing is restored.
-const OPTIONS: [&str; 8] = [
-    "--no-password",
-    "--exit-on-error",
-    "--no-owner",
-    "--no-acl",
-    "--no-publications",
-    "--no-subscriptions",
-    "--no-tablespaces",
-    "--no-security-labels",
-];
-
-/// What restores, and where to.
+/// What restores, and where to. `Debug` does not show the password.
 #[derive(Debug, Clone)]
 pub struct Restore {
     /// `pg_restore`, not older than the `pg_dump` that made the archive.
     pub program: Program,
-    /// How the database is reached.
+    /// The database, in which nothing of what the archive holds is there yet. All becomes the login's.
     pub reach: Reach,
 }
 
-/// Restores an archive into a database that has nothing of it, as the login and with the options that are given. Dropped, it ends the
-/// program, and so the session in the server; what it made until then stays.
+/// An archive that was restored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The length of the dump in it.
+    pub plain_bytes: u64,
+}
+
+/// Restores an archive. It must be called within a runtime. Dropped, the program is told to end, and killed if it does not; after an
+/// error it has ended.
 pub async fn restore(
     store: &Store,
     key: &Key,
     expected: &Expected,
     identities: Option<&Identities>,
     with: &Restore,
-) -> Result<(), RestoreError> {
-    let mut download = store.get_stream(key).await.map_err(CheckError::from)?;
-    if download.size != expected.bytes {
-        return Err(CheckError::Length { expected: expected.bytes, found: download.size }.into());
+) -> Result<Restored, RestoreError> {
+    if key.is_encrypted() && identities.is_none() {
+        return Err(RestoreError::IdentityNeeded);
     }
-    let running = Running::start(with)?;
+    let download = open(store, key, expected).await?;
     let (feed, decoder) = decode(identities.filter(|_| key.is_encrypted()).cloned());
-    let fetched = async {
-        let mut feed = Some(feed);
-        let (mut digest, mut bytes) = (Sha256::new(), 0);
-        // It is read to its end also where decoding has failed by then: the digest says better what is wrong.
-        while let Some(chunk) = download.content.try_next().await.map_err(CheckError::from)? {
-            bytes += chunk.len() as u64;
-            digest.update(&chunk);
-            if let Some(open) = &feed
-                && !open.push(chunk).await
-            {
-                feed = None;
-            }
-        }
-        if let Some(feed) = feed.take() {
-            feed.finish().await;
-        }
-        let found = hex(&digest.finalize());
-        match () {
-            () if bytes != expected.bytes => Err(CheckError::Length { expected: expected.bytes, found: bytes }),
-            () if !found.eq_ignore_ascii_case(&expected.sha256) => {
-                Err(CheckError::Digest { expected: tame(&expected.sha256), found })
-            }
-            () => Ok(()),
+    let mut pouring = None;
+    let read = async { Ok(compare(download, expected, Some(feed)).await?) };
+    let pour = async {
+        match pour(decoder, with, &mut pouring).await {
+            Err(error) if !may_be_for_the_archive(&error) => Err(error),
+            poured => Ok(poured),
         }
     };
-    let (fetched, restored) = futures::join!(fetched, running.feed(decoder));
-    // What the program makes of something else than was written says nothing.
-    fetched?;
+    let restored = try_join!(read, pour).and_then(|((), poured)| poured);
+    if let Some(Pouring { program, stdin }) = pouring {
+        program.cancel().await;
+        // Not before: it could take that for the end of the archive.
+        drop(stdin);
+    }
     restored
 }
 
-/// `pg_restore` at work. Dropped, it is told to end, and killed if it does not.
-struct Running {
-    child: Option<Child>,
-    stdin: Option<ChildStdin>,
-    stderr: JoinHandle<Vec<u8>>,
-    files: Vec<Hidden>,
+/// Whether something wrong in the archive may be the reason, so that it is read to its end first: the digest says better what is wrong.
+fn may_be_for_the_archive(error: &RestoreError) -> bool {
+    match error {
+        RestoreError::Program(error) => matches!(error, DumpError::Failed { .. } | DumpError::Memory(_)),
+        RestoreError::WrongKey | RestoreError::Damaged(_) => true,
+        RestoreError::Archive(_) | RestoreError::IdentityNeeded => false,
+    }
 }
 
-impl Running {
+/// `pg_restore`, and what it reads.
+struct Pouring {
+    // First, so that the program is told to end before its input is closed.
+    program: Running,
+    stdin: ChildStdin,
+}
+
+impl Pouring {
     fn start(with: &Restore) -> Result<Self, DumpError> {
-        let starting = |source| DumpError::Io { doing: "starting pg_restore", source };
+        let Given { environment, files } = with.reach.give("tenant-schema-operator restore")?;
         let mut command = with.program.command();
-        command.args(OPTIONS);
-        let files = with.reach.tell(&mut command, "restore")?;
-        command.arg(format!("--dbname=dbname={}", quoted(&with.reach.database)));
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(starting)?;
-        bound(&child).map_err(starting)?;
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        let Some(stderr) = stderr else { return Err(starting(std::io::ErrorKind::BrokenPipe.into())) };
-        Ok(Self { child: Some(child), stdin, stderr: tokio::spawn(end_of(stderr)), files })
+        command.arg(format!("--dbname={}", dbname(&with.reach.database)));
+        command.args(["--no-password", "--exit-on-error", "--no-owner", "--no-acl", "--no-publications"]);
+        command.args(["--no-subscriptions", "--no-tablespaces", "--no-security-labels"]);
+        command.envs(environment).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut program = Running::start(command, files)?;
+        Ok(Self { stdin: program.stdin()?, program })
     }
 
-    /// Gives it all that the decoder has, and waits for its end.
-    async fn feed(mut self, mut decoder: Decoder) -> Result<(), RestoreError> {
-        while let Some(chunk) = decoder.next().await {
-            // One that has ended by now failed, and its own words say why. The rest is read all the same, and compared.
-            if let Some(stdin) = &mut self.stdin
-                && stdin.write_all(&chunk).await.is_err()
-            {
-                self.stdin = None;
+    /// Gives it all that comes; false if it reads no more.
+    async fn give(&mut self, first: Bytes, decoder: &mut Decoder) -> bool {
+        let mut next = Some(first);
+        while let Some(chunk) = next {
+            if self.stdin.write_all(&chunk).await.is_err() {
+                return false;
             }
+            next = decoder.next().await;
         }
-        if let Err(error) = decoder.finish().await {
-            // Its input stays open until it has ended, so that it does not take for whole what it was given.
-            if let Some(child) = self.child.take() {
-                end(child).await;
-            }
-            return Err(RestoreError::Archive(match error {
-                CipherError::WrongKey => CheckError::WrongKey,
-                error => CheckError::Damaged(error.to_string()),
-            }));
-        }
-        self.stdin = None;
-        let Some(child) = &mut self.child else { return Ok(()) };
-        let status = child.wait().await.map_err(|source| DumpError::Io { doing: "waiting for pg_restore", source })?;
-        self.child = None;
-        if status.success() {
-            return Ok(());
-        }
-        let stderr = (&mut self.stderr).await.unwrap_or_default();
-        Err(reason(status, &stderr).into())
+        true
+    }
+
+    /// Says that it has all, and waits for its end.
+    async fn finish(self) -> Result<(), DumpError> {
+        drop(self.stdin);
+        self.program.finish().await
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stderr.abort();
-        // Without a runtime the child is killed by being dropped.
-        if let (Some(child), Ok(runtime)) = (self.child.take(), Handle::try_current()) {
-            // Its input stays open, and the files there, until it has ended.
-            let kept = (self.stdin.take(), std::mem::take(&mut self.files));
-            runtime.spawn(async move {
-                end(child).await;
-                drop(kept);
-            });
-        }
-    }
+/// The database as `pg_restore` takes it. libpq reads a name with `=` or with `://` in that place as the parameters of a connection, so
+/// it is given parameters in which the name is one value.
+fn dbname(database: &str) -> String {
+    format!("dbname='{}'", database.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// A value of a connection string, where a name alone would be taken for one if it looked like it.
-fn quoted(name: &str) -> String {
-    format!("'{}'", name.replace('\\', "\\\\").replace('\'', "\\'"))
+/// Gives what comes out of the decoder to the program, which is started once that begins as a dump does. `pouring` has the program
+/// until it is waited for.
+async fn pour(mut decoder: Decoder, with: &Restore, pouring: &mut Option<Pouring>) -> Result<Restored, RestoreError> {
+    let Some(first) = decoder.next().await else {
+        decoder.finish().await?;
+        return Err(RestoreError::Damaged(NO_DUMP.to_owned()));
+    };
+    // A chunk is shorter than what a dump begins with only if it is all there is.
+    if !first.starts_with(MAGIC) {
+        return Err(RestoreError::Damaged(NO_DUMP.to_owned()));
+    }
+    let reads = pouring.insert(Pouring::start(with)?).give(first, &mut decoder).await;
+    // One that reads no more has ended, and says why itself.
+    let plain_bytes = if reads { Some(decoder.finish().await?) } else { None };
+    if let Some(pouring) = pouring.take() {
+        pouring.finish().await?;
+    }
+    let unread = || DumpError::Failed { code: Some(0), message: "it has not read all of the archive".to_owned() };
+    Ok(Restored { plain_bytes: plain_bytes.ok_or_else(unread)? })
 }
 
 #[cfg(test)]
@@ -168,10 +146,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_value_of_a_connection_string() {
-        let check = |name: &str, expected: &str| assert_eq!(quoted(name), expected);
-        check("plain", "'plain'");
-        check("postgres://a b=c", "'postgres://a b=c'");
-        check(r"it's \ odd", r"'it\'s \\ odd'");
+    fn the_name_of_a_database_is_one_value() {
+        let check = |database: &str, expected: &str| assert_eq!(dbname(database), expected);
+        check("plain", "dbname='plain'");
+        check("postgres://elsewhere/x", "dbname='postgres://elsewhere/x'");
+        check("x' host='elsewhere", "dbname='x\\' host=\\'elsewhere'");
+        check("a\\' b\\", "dbname='a\\\\\\' b\\\\'");
     }
 }

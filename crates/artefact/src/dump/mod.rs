@@ -2,40 +2,32 @@
 //! files in memory and nothing of this process' environment, and what it writes to stderr is kept for the message: its end, and
 //! tame, since tenants choose the names in it. A dump is whole only when [`RunningDump::finish`] has given no error.
 
-mod hidden;
 mod outcome;
 mod program;
-mod reach;
+mod running;
 
-use std::{io, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    process::{Child, ChildStdout},
-    runtime::Handle,
-    task::JoinHandle,
-    time::timeout,
-};
+use tokio::{io::AsyncReadExt, process::ChildStdout};
 
-pub(crate) use self::{hidden::Hidden, outcome::reason};
-pub use self::{program::Program, reach::Reach};
-use crate::{archive::Source, error::DumpError};
+pub use self::program::Program;
+pub(crate) use self::running::Running;
+use crate::{
+    archive::Source,
+    error::DumpError,
+    reach::{Given, Reach, refuse_nul},
+};
 
 /// The most bytes of a chunk.
 const CHUNK: usize = 256 * 1024;
-/// How long a program that is told to end may take, in which it calls off what the server does for it.
-const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
-/// How much memory of its own a program may have, in bytes. 30,000 tables take `pg_dump` 120 MiB.
-const MEMORY: u64 = 256 << 20;
-/// What is dumped.
+/// What is dumped, and how the database is reached. `Debug` does not show the password.
 #[derive(Debug, Clone)]
 pub struct Dump {
     /// `pg_dump`, not older than the server.
     pub program: Program,
-    /// How the database is reached.
+    /// Where it is.
     pub reach: Reach,
     /// The snapshot, as `pg_export_snapshot()` names it; its transaction must stay open until the dump has begun to write.
     pub snapshot: String,
@@ -50,10 +42,9 @@ pub struct Dump {
 impl Dump {
     /// Starts it. It must be called within a runtime.
     pub fn start(&self) -> Result<RunningDump, DumpError> {
+        refuse_nul([&self.snapshot, &self.schema])?;
+        let Given { environment, files } = self.reach.give("tenant-schema-operator archive")?;
         let mut command = self.program.command();
-        if [&self.snapshot, &self.schema].iter().any(|text| text.contains('\0')) {
-            return Err(DumpError::Invalid("a name or an option has a NUL, which no program can be given"));
-        }
         command.args(["-Fc", "-Z0", "--no-password", "--strict-names"]);
         // Zero would mean to wait for ever.
         command.arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis().max(1)));
@@ -66,28 +57,9 @@ impl Dump {
             // The name is given in UTF-8, and would otherwise be read in the encoding of the database.
             command.arg("--encoding=UTF8");
         }
-        let files = self.reach.tell(&mut command, "archive")?;
-        command.env("PGDATABASE", &self.reach.database);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let starting = |source| DumpError::Io { doing: "starting pg_dump", source };
-        let mut child = command.spawn().map_err(starting)?;
-        bound(&child).map_err(starting)?;
-        let pipes = (child.stdout.take(), child.stderr.take());
-        let (Some(stdout), Some(stderr)) = pipes else { return Err(starting(io::ErrorKind::BrokenPipe.into())) };
-        let stderr = tokio::spawn(end_of(stderr));
-        Ok(RunningDump { child: Some(child), stdout, stderr, files })
-    }
-}
-
-/// Bounds the memory of a program. What it reads, such as every comment in the database, is written by tenants, and a container that
-/// runs out of memory ends with all that is in it.
-pub(crate) fn bound(child: &Child) -> io::Result<()> {
-    let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) else { return Ok(()) };
-    let limit = Rlimit { current: Some(MEMORY), maximum: Some(MEMORY) };
-    match prlimit(Some(pid), Resource::Data, limit) {
-        // It has ended already.
-        Ok(_) | Err(rustix::io::Errno::SRCH) => Ok(()),
-        Err(error) => Err(error.into()),
+        command.envs(environment).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut program = Running::start(command, files)?;
+        Ok(RunningDump { stdout: program.stdout()?, program })
     }
 }
 
@@ -96,25 +68,12 @@ fn pattern(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The last bytes that come, without ever holding more than twice as many.
-pub(crate) async fn end_of(mut stream: impl AsyncRead + Unpin) -> Vec<u8> {
-    let mut end = Vec::new();
-    let mut buffer = [0; outcome::KEPT];
-    // What cannot be read any more ends it as the end does.
-    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-        end.extend_from_slice(&buffer[..length]);
-        end.drain(..end.len().saturating_sub(outcome::KEPT));
-    }
-    end
-}
-
 /// A dump that runs. Dropped, it is told to end, and killed if it does not.
 #[derive(Debug)]
 pub struct RunningDump {
-    child: Option<Child>,
+    // First, so that the program is told to end before its output is closed.
+    program: Running,
     stdout: ChildStdout,
-    stderr: JoinHandle<Vec<u8>>,
-    files: Vec<Hidden>,
 }
 
 impl RunningDump {
@@ -132,21 +91,13 @@ impl RunningDump {
     }
 
     /// Waits for the end of the program; the dump is whole if there is no error. All chunks must have been read.
-    pub async fn finish(mut self) -> Result<(), DumpError> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
-        let status = child.wait().await.map_err(|source| DumpError::Io { doing: "waiting for pg_dump", source })?;
-        if status.success() {
-            return Ok(());
-        }
-        let stderr = (&mut self.stderr).await.unwrap_or_default();
-        Err(reason(status, &stderr))
+    pub async fn finish(self) -> Result<(), DumpError> {
+        self.program.finish().await
     }
 
     /// Ends it: it is asked to, so that the server learns of it, and killed if that takes five seconds.
-    pub async fn cancel(mut self) {
-        if let Some(child) = self.child.take() {
-            end(child).await;
-        }
+    pub async fn cancel(self) {
+        self.program.cancel().await;
     }
 }
 
@@ -164,34 +115,6 @@ impl Source for RunningDump {
     }
 }
 
-/// Asks a program to end, so that the server learns of it, and kills it if it does not.
-pub(crate) async fn end(mut child: Child) {
-    // The id is there as long as the child was not waited for, so it is not another process'.
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
-        // One that has ended by now needs no signal.
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    if timeout(ENDS_WITHIN, child.wait()).await.is_err() {
-        // It may have ended at this moment; then there is nothing to kill.
-        let _ = child.kill().await;
-    }
-}
-
-impl Drop for RunningDump {
-    fn drop(&mut self) {
-        self.stderr.abort();
-        // Without a runtime the child is killed by being dropped.
-        if let (Some(child), Ok(runtime)) = (self.child.take(), Handle::try_current()) {
-            // The files stay until it has ended: their numbers would soon be those of other files.
-            let files = std::mem::take(&mut self.files);
-            runtime.spawn(async move {
-                end(child).await;
-                drop(files);
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,13 +125,5 @@ mod tests {
         check("plain", "\"plain\"");
         check("A.b*?", "\"A.b*?\"");
         check("say \"x\"", "\"say \"\"x\"\"\"");
-    }
-
-    #[tokio::test]
-    async fn the_end_of_what_is_written_is_kept() {
-        let text = [vec![b'a'; 10_000], vec![b'b'; 3]].concat();
-        let end = end_of(text.as_slice()).await;
-        assert_eq!(end.len(), outcome::KEPT);
-        assert!(end.ends_with(b"abbb"), "{end:?}");
     }
 }

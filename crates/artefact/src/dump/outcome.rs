@@ -5,9 +5,8 @@ use std::process::ExitStatus;
 
 use crate::{error::DumpError, text::tame};
 
-/// The end of stderr that is kept, in bytes.
-pub(super) const KEPT: usize = 4 * 1024;
-
+/// What `pg_restore` writes between the reason and the statement that failed, which may be longer than a message.
+const STATEMENT: &str = "\nCommand was: ";
 const LOCKED: &[&str] = &["canceling statement due to lock timeout"];
 const ROW_SECURITY: &[&str] = &["query would be affected by row-level security policy"];
 const SNAPSHOT: &[&str] = &["could not import the requested snapshot", "invalid snapshot identifier"];
@@ -43,7 +42,7 @@ const DENIED: &[&str] = &[
 ];
 
 /// Why a program failed that ended like this.
-pub(crate) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
+pub(super) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
     let raw = String::from_utf8_lossy(stderr);
     let says = |words: &[&str]| words.iter().any(|word| raw.contains(word));
     let message = last_of(&raw);
@@ -65,6 +64,7 @@ pub(crate) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
 
 /// The end of the text, which says why, on one tame line.
 fn last_of(text: &str) -> String {
+    let text = text.split_once(STATEMENT).map_or(text, |(reason, _)| reason);
     let lines: Vec<_> = text.lines().rev().take(6).collect();
     let lines: Vec<_> = lines.into_iter().rev().collect();
     tame(&lines.join("\n"))
@@ -134,6 +134,11 @@ mod tests {
             false,
         );
         check("ERROR:  invalid snapshot identifier: \"x\"", |error| matches!(error, DumpError::Snapshot(_)), true);
+        check(
+            "pg_restore: error: could not execute query: ERROR:  schema \"s\" already exists\nCommand was: CREATE SCHEMA s;\n",
+            |error| matches!(error, DumpError::Failed { message, .. } if message.ends_with("already exists")),
+            true,
+        );
         check("\u{1b}[2Jsomething\n", |error| matches!(error, DumpError::Failed { .. }), true);
     }
 }

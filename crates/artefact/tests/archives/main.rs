@@ -5,6 +5,7 @@
 mod archives;
 mod dumps;
 mod ground;
+mod postgres;
 mod restores;
 mod stores;
 mod stub;

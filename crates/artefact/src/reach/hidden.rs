@@ -37,7 +37,7 @@ impl Hidden {
 pub(super) fn password_line(password: &[u8]) -> Result<Vec<u8>, DumpError> {
     if password.iter().any(|byte| matches!(byte, b'\n' | b'\r' | 0)) {
         return Err(DumpError::Invalid(
-            "the password of the login has a line break or a NUL, which pg_dump cannot be given",
+            "the password of the login has a line break or a NUL, which no program can be given",
         ));
     }
     let mut line = b"*:*:*:*:".to_vec();
