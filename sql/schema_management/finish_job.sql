@@ -43,7 +43,9 @@ BEGIN
                    ELSE edu_matrix_hub_schema._may_pass(state) END;
     again := removes
              OR passes AND CASE WHEN counted THEN job.attempt < 5
-                                ELSE job.requested_at > clock_timestamp() - interval '1 day' END;
+                                -- What waited for its store for days has had no try yet.
+                                ELSE job.requested_at > clock_timestamp() - interval '1 day'
+                                     OR in_store AND job.failures < 20 END;
     PERFORM edu_matrix_hub_schema._end_job(job.id,
         CASE WHEN NOT again THEN 'failed' WHEN state = '53100' THEN 'no_space'
              WHEN removes AND NOT counted AND NOT passes THEN 'stuck'

@@ -22,9 +22,10 @@ BEGIN
         SELECT s.name AS noted, d.datname AS present
         FROM edu_matrix_hub_schema.scratch_databases AS s
         LEFT JOIN pg_database AS d
-          -- It is not noted which one was made when the operator ended at that moment.
-          ON CASE WHEN s.database_oid IS NOT NULL THEN d.oid = s.database_oid
-                  ELSE d.datname = s.name AND d.datdba = to_regrole(quote_ident(session_user)) END
+          -- In a registry that was restored on another server the number is another database's. It is not noted when the
+          -- operator ended just then.
+          ON d.datname = s.name AND d.datdba = to_regrole(quote_ident(session_user))
+         AND d.oid = coalesce(s.database_oid, d.oid)
         WHERE s.job_id = own
            OR NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
                           WHERE j.id = s.job_id AND j.state = 'running' AND j.epoch = left_scratch.epoch)

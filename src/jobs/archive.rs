@@ -11,6 +11,7 @@ use artefact::{
     error::{ArchiveError, CheckError, ManifestError, RestoreError, StoreError},
     manifest::{ArtefactFacts, Compression, Encryption, Sequence, Table},
 };
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -21,7 +22,7 @@ use uuid::Uuid;
 
 use super::{Ended, Outcome, is_retried, verify::Subject};
 use crate::{
-    api::connection::TlsMode,
+    api::{connection::TlsMode, schema_backup::Verification},
     contract::{
         ArchiveUpload, BegunArchive, BegunRemoval, CallResult, CallStatus, ClaimedJob, JobObject, MadeArchive,
         ObjectKind, Refusal,
@@ -54,6 +55,14 @@ pub(super) enum Failed {
     /// Restoring it.
     #[error("the archive was written, and could not be restored to prove it: {0}")]
     Restore(#[from] RestoreError),
+    /// The manifest, read back.
+    #[error("the manifest was written, and read back it has the SHA-256 {found} and not {expected}")]
+    ManifestBack {
+        /// What was written.
+        expected: String,
+        /// What came back.
+        found: String,
+    },
     /// The manifest.
     #[error("the manifest could not be written: {0}")]
     Manifest(#[from] ManifestError),
@@ -70,7 +79,8 @@ impl Failed {
             Self::Store(error) | Self::Check(CheckError::Store(error)) => (true, error.may_pass()),
             Self::Restore(error) => (false, error.may_pass()),
             // What the store gave back wrong it may give back right when all of it is written again.
-            Self::Check(CheckError::Missing(_) | CheckError::Length { .. } | CheckError::Digest { .. }) => (true, true),
+            Self::Check(CheckError::Missing(_) | CheckError::Length { .. } | CheckError::Digest { .. })
+            | Self::ManifestBack { .. } => (true, true),
         };
         if of_store {
             lane.doubt_store();
@@ -130,7 +140,7 @@ pub(super) async fn archive(
         let proof = subject.proof(time, &cancelled).await?;
         let (manifest, bytes) = manifest(lane, job, &store, &begun, place, &key, &written)?;
         let manifest_sha256 = hex(&Sha256::digest(&bytes));
-        within(time, &cancelled, async { Ok(store.store.put_new(&manifest_key, bytes.into()).await?) }).await?;
+        within(time, &cancelled, put_manifest(&store, &begun, &manifest_key, bytes.into())).await?;
         let rows = |tables: &[Table]| tables.iter().map(|table| table.rows).sum();
         let checksum = Sha256::digest(serde_json::to_vec(&manifest.tables).unwrap_or_default());
         Ok::<_, Failed>(MadeArchive {
@@ -274,6 +284,20 @@ pub(super) fn reach(program: &ProgramConnection, database: &str) -> Reach {
         connect_timeout: CONNECT,
         target_session: program.is_read_write.then(|| "read-write".to_owned()),
     }
+}
+
+/// Writes the manifest, and reads it back where the archive was read back.
+async fn put_manifest(store: &ArchiveStore, begun: &BegunArchive, key: &Key, bytes: Bytes) -> Result<(), Failed> {
+    store.store.put_new(key, bytes.clone()).await?;
+    if begun.verification.as_deref() == Some(Verification::None.as_str()) {
+        return Ok(());
+    }
+    let found = store.store.get_small(key, artefact::manifest::MOST_BYTES as u64).await?;
+    if found == bytes {
+        return Ok(());
+    }
+    let [expected, found] = [bytes, found].map(|bytes| hex(&Sha256::digest(&bytes)));
+    Err(Failed::ManifestBack { expected, found })
 }
 
 /// What is told beside the artefact.

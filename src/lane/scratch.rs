@@ -43,9 +43,9 @@ impl Lane {
             work(&begun.name).await.map(Ok)
         }
         .await;
+        // One that cannot be removed now is removed before the next one is made, or when the lane is opened next.
         if let Err(error) = self.sweep_scratch(Some(job)).await {
-            // It is removed before the next one is made, or when the lane is opened next.
-            tracing::warn!(database = self.database, scratch = begun.name, %error, "cannot remove a scratch database");
+            tracing::debug!(database = self.database, scratch = begun.name, %error, "cannot remove a scratch database");
         }
         worked
     }

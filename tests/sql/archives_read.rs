@@ -223,7 +223,7 @@ async fn a_suspended_tenant_lets_a_backup_in_and_nothing_else() {
         let tenant = world.tenant("school").await;
         world.as_owner(&tenant, "CREATE TABLE school.t (a int); INSERT INTO school.t VALUES (1)").await;
         let runner = Runner::of(&world.database, &tenant).await;
-        for wrong in [json!({ "connections": 0 }), json!({ "connections": 3 }), json!({ "purpose": "other" })] {
+        for wrong in [json!({ "connections": 0 }), json!({ "connections": 4 }), json!({ "purpose": "other" })] {
             assert_eq!(expect(&runner.try_open_for("a", &wrong).await, "error"), "internal", "{wrong}");
         }
         expect(&set_access(&runner.lane.client, &tenant, "Suspended").await, "success");

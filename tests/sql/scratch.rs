@@ -131,9 +131,9 @@ async fn what_a_killed_operator_left_is_found_and_another_database_of_the_name_i
             worker.client.query_one(stale, &[&worker.epoch, &worker.installation]).await.unwrap().get(0);
         assert_eq!(expect(&answer, "error"), "stale_epoch");
 
-        // One that was noted and is another by now is forgotten, and stays.
+        // One that was noted and is another by now is forgotten, and stays; 1 is the number of a database of every server.
         let note = "UPDATE edu_matrix_hub_schema.scratch_databases SET database_oid = 1";
-        world.session().await.batch_execute(note).await.unwrap();
+        world.run(note).await;
         assert_eq!(next.left_scratch(None).await, Vec::<Value>::new());
         assert_eq!(world.text("SELECT count(*)::text FROM edu_matrix_hub_schema.scratch_databases").await, "0");
         next.client.batch_execute(left[0]["drop"].as_str().unwrap()).await.unwrap();
