@@ -292,7 +292,8 @@ AS $function$
     FROM pg_database AS d
     WHERE d.datname <> current_database()
       -- What an archive is restored in to prove it is ours, and ends with that.
-      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.scratch_databases AS c WHERE c.database_oid = d.oid)
+      AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.scratch_databases AS c
+                      WHERE c.database_oid = d.oid AND c.name = d.datname)
       AND d.oid = ANY (ARRAY(SELECT s.dbid FROM pg_shdepend AS s
                              WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
                                AND s.classid = 'pg_namespace'::regclass

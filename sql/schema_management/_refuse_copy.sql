@@ -13,7 +13,8 @@ BEGIN
     SELECT string_agg(DISTINCT quote_ident(d.datname), ', ') INTO copies
     FROM pg_shdepend AS s
     JOIN pg_database AS d ON d.oid = s.dbid AND d.datname <> current_database()
-     AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.scratch_databases AS c WHERE c.database_oid = d.oid)
+     AND NOT EXISTS (SELECT FROM edu_matrix_hub_schema.scratch_databases AS c
+                      WHERE c.database_oid = d.oid AND c.name = d.datname)
     WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o' AND s.classid = 'pg_namespace'::regclass
       AND (s.refobjid = current_user::regrole AND s.objid = 'edu_matrix_hub_schema'::regnamespace
            OR s.refobjid IN (SELECT r.oid FROM edu_matrix_hub_schema.tenant_schemas AS t

@@ -1,7 +1,7 @@
 -- Says which databases that archives were restored in are to be removed, with the statement for each, which cannot be
 -- run in a function: those of no job that is running, and the one of the job that is named. Those that are gone by now
--- are forgotten; so it is called once more after the statements. A database is known by its identifier: another of the
--- same name is left alone.
+-- are forgotten; so it is called once more after the statements. Only what has the name, which is a random one, and the
+-- number, and belongs to this login, is removed.
 --
 -- options: {job_id?}. detail: {left: [{name, drop}...]}, twenty at most.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.left_scratch(epoch bigint, installation_id uuid, options jsonb)
@@ -22,8 +22,8 @@ BEGIN
         SELECT s.name AS noted, d.datname AS present
         FROM edu_matrix_hub_schema.scratch_databases AS s
         LEFT JOIN pg_database AS d
-          -- In a registry that was restored on another server the number is another database's. It is not noted when the
-          -- operator ended just then.
+          -- In a registry that was restored on another server the number is another database's. It is not noted when
+          -- the operator ended just then.
           ON d.datname = s.name AND d.datdba = to_regrole(quote_ident(session_user))
          AND d.oid = coalesce(s.database_oid, d.oid)
         WHERE s.job_id = own
