@@ -1,5 +1,5 @@
 -- The tables of a schema ($1) that hold rows of their own, the same that a snapshot copies (see _snapshot_tables): with
--- each the statement that locks it, and the one that counts its rows and hashes them. To read the list takes the
+-- each the statement that locks it, and the one that counts its rows and hashes them, and its columns. To read the list takes the
 -- transaction's instant: it is read in a transaction of its own, and in the next again when the tables are locked.
 --
 -- The hash is a sum over the rows, so their order does not matter, and over a row as its types' output functions write
@@ -11,7 +11,9 @@ SELECT c.oid::pg_catalog.int8 AS oid, c.relname::pg_catalog.text AS name,
            'SELECT pg_catalog.count(*) AS rows, coalesce(pg_catalog.sum(pg_catalog.hashtextextended('
            'pg_catalog.format(''%%s'', copy.*), 0)), 0)::pg_catalog.text AS hash FROM ONLY %I.%I AS copy',
            n.nspname, c.relname) AS content,
-       n.nspname::pg_catalog.text AS schema
+       n.nspname::pg_catalog.text AS schema,
+       ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute AS a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum) AS columns
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 WHERE c.relnamespace = $1::pg_catalog.int8::pg_catalog.oid AND c.relkind = 'r'

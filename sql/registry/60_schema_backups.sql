@@ -76,7 +76,7 @@ ALTER TABLE edu_matrix_hub_schema.schema_backups
     ADD COLUMN IF NOT EXISTS verified_at     timestamptz,
     ADD COLUMN IF NOT EXISTS verified_how    text,
     ADD COLUMN IF NOT EXISTS kept_by_store   boolean NOT NULL DEFAULT false,
-    -- What proved it at last, of what was asked for, and what of that was not proved, and why.
+    -- By what it was verified, Checksum or Restore; and what of the verification that was asked for could not be done.
     ADD COLUMN IF NOT EXISTS verified_by     text,
     ADD COLUMN IF NOT EXISTS unproved        text,
     -- Former releases knew no archives.

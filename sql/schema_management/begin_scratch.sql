@@ -1,7 +1,7 @@
 -- Prepares a database in which the archive of a job is restored to prove it: it notes the name, and answers with the
 -- statements that make it, which cannot be run in a function. It is like this one, of the same encoding and locale,
--- made from template0, and no role but its owner and this tenant's can come into it from its first moment on. Called
--- again, it notes which database was made, and is `unchanged`.
+-- made from template0, and no role but its owner and this tenant's run login can come into it from its first moment on.
+-- The caller makes it, and says so by note_scratch().
 --
 -- options: {extensions: [{name, version, schema}...]}, which the schema needs. detail: {name, make: [statement...],
 -- prepare: [statement...], because?}. `prepare` is run in the database that was made. `because` says why this login can
@@ -17,7 +17,6 @@ DECLARE
     answer        jsonb := edu_matrix_hub_schema._hold_job(epoch, installation_id, job_id, 'archive', false);
     job           edu_matrix_hub_schema.schema_jobs;
     tenant        edu_matrix_hub_schema.tenant_schemas;
-    known         edu_matrix_hub_schema.scratch_databases;
     scratch       text := 'edu_matrix_scratch_' || replace(gen_random_uuid()::text, '-', '');
     attempt       CONSTANT text := format('prepare a database to restore the archive of job %s in', job_id);
     error_detail  text;
@@ -27,15 +26,6 @@ BEGIN
     END IF;
     SELECT * INTO STRICT job FROM edu_matrix_hub_schema.schema_jobs AS j WHERE j.id = begin_scratch.job_id;
     BEGIN
-        UPDATE edu_matrix_hub_schema.scratch_databases AS s
-        SET database_oid = coalesce(s.database_oid, (SELECT d.oid FROM pg_database AS d WHERE d.datname = s.name
-                                                       AND d.datdba = to_regrole(quote_ident(session_user))))
-        WHERE s.job_id = job.id
-        RETURNING s.* INTO known;
-        IF known.name IS NOT NULL THEN
-            RETURN edu_matrix_hub_schema._result('unchanged', format('database "%s" is noted', known.name),
-                job.schema_id, jsonb_build_object('name', known.name, 'make', '{}'::text[], 'prepare', '{}'::text[]));
-        END IF;
         tenant := edu_matrix_hub_schema._lock_tenant(job.schema_id, 'structure', false);
         PERFORM edu_matrix_hub_schema._require_roles(tenant);
         -- It is this session that makes it, and not the owner of this function.
@@ -57,9 +47,9 @@ BEGIN
         jsonb_build_object('name', scratch, 'make', jsonb_build_array(
             edu_matrix_hub_schema._like_this_database(scratch),
             format('REVOKE ALL ON DATABASE %I FROM PUBLIC', scratch),
-            -- The login is in no case a member of the owner role that inherits, from PostgreSQL 16 on.
+            -- The owner role may not connect: before PostgreSQL 16 all logins of the tenant's would have that from it.
             format('GRANT CONNECT ON DATABASE %I TO %I', scratch, edu_matrix_hub_schema._run_name(tenant)),
-            format('GRANT CONNECT, CREATE ON DATABASE %I TO %I', scratch, tenant.owner_role),
+            format('GRANT CREATE ON DATABASE %I TO %I', scratch, tenant.owner_role),
             format('ALTER DATABASE %I CONNECTION LIMIT 4', scratch)),
         'prepare', (SELECT coalesce(jsonb_agg(p.statement ORDER BY e.n, p.n), '[]')
                     FROM jsonb_array_elements(coalesce(nullif(options -> 'extensions', 'null'), '[]'))

@@ -19,7 +19,8 @@ BEGIN
         RETURN refused;
     END IF;
     WITH ended AS (
-        SELECT s.name AS noted, d.datname AS present
+        SELECT s.name AS noted, d.datname AS present,
+               s.database_oid IS NOT NULL OR s.begun_at < clock_timestamp() - interval '10 min' AS was_made
         FROM edu_matrix_hub_schema.scratch_databases AS s
         LEFT JOIN pg_database AS d
           -- In a registry that was restored on another server the number is another database's. It is not noted when
@@ -32,7 +33,8 @@ BEGIN
         ORDER BY s.begun_at LIMIT 20
     ), gone AS (
         DELETE FROM edu_matrix_hub_schema.scratch_databases AS s USING ended AS e
-        WHERE s.name = e.noted AND e.present IS NULL
+        -- One that is just being made for a client that is gone is not seen before it stands.
+        WHERE s.name = e.noted AND e.present IS NULL AND e.was_made
     )
     SELECT coalesce(jsonb_agg(jsonb_build_object('name', e.present, 'drop',
                                                  format('DROP DATABASE IF EXISTS %I WITH (FORCE)', e.present))), '[]')

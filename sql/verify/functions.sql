@@ -397,6 +397,7 @@ BEGIN
             ('issue_credential', 'options jsonb', true, 1),
             ('left_scratch', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
             ('note_live_part', 'epoch bigint, installation_id uuid, options jsonb', true, 1),
+            ('note_scratch', 'epoch bigint, installation_id uuid, name text', true, 1),
             ('observe_backup', 'request jsonb', true, 3),
             ('observe_tenant', 'request jsonb', true, 3),
             ('open_tenant_session', 'epoch bigint, installation_id uuid, options jsonb', true, 1),

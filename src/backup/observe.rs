@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::desired::{Desired, Removal};
 use crate::{
-    api::schema_backup::BackupMethod,
+    api::schema_backup::{BackupMethod, Verification},
     contract::{BackupAnswer, BackupQuestion, Owner},
     frame::{Doors, Leave},
     lane::archives::ArchiveStore,
@@ -25,6 +25,8 @@ pub struct Observed {
     pub no_store: Option<Arc<str>>,
     /// Archives are encrypted there, and the operator cannot read them.
     pub no_identity: bool,
+    /// How an archive is to be proved, of one that is wanted.
+    pub asked: Option<Verification>,
 }
 
 impl From<BackupAnswer> for Observed {
@@ -46,7 +48,8 @@ pub async fn observe(desired: &Desired, doors: Doors<'_>) -> Result<Observed, Er
     let no_identity = store.as_ref().and_then(|store| store.as_ref().ok()).is_some_and(cannot_read);
     let no_store = store.and_then(Result::err);
     let asked = ask(doors, &desired.object, desired.known, Some(desired.method.as_str()), tenant_uid).await?;
-    Ok(Observed { no_store, no_identity, ..asked })
+    let verification = lane.map(|_| desired.verification);
+    Ok(Observed { no_store, no_identity, asked: verification, ..asked })
 }
 
 /// Observes a backup that is to go. The catalogue is not asked about a backup that stays.

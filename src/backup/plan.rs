@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     api::{
+        RECONCILE_REQUESTED_AT,
         command::{Object, Verb},
         condition::Reason,
         schema_backup::{BackupMethod, Verification},
@@ -48,11 +49,14 @@ fn start(desired: &Desired, observed: &Observed) -> Vec<Effect> {
         );
         return vec![Effect::refuse(Reason::Failed, message)];
     }
-    let is_restored = desired.method == BackupMethod::Archive && desired.verification == Verification::Restore;
-    if is_restored && observed.no_identity {
-        let message = "the archive is to be restored to prove it (verification: Restore), and the operator has no identity that reads it; let \
-                       spec.backupStore.encryption.identitySecretRef of the TenantDatabase name a Secret with one, or ask for Checksum";
-        return vec![Effect::refuse(Reason::IdentityMissing, message.to_owned())];
+    if desired.method == BackupMethod::Archive && desired.verification == Verification::Restore {
+        // Whether it could be proved is known of a store that was looked at.
+        if let Some(why) = &observed.no_store {
+            return vec![no_store(why)];
+        }
+        if observed.no_identity {
+            return vec![Effect::refuse(Reason::IdentityMissing, no_identity(desired))];
+        }
     }
     let Some(tenant) = observed.answer.tenant.as_ref().filter(|_| desired.tenant.is_some()) else {
         return vec![Effect::wait(Reason::TenantNotFound, no_tenant(desired))];
@@ -70,6 +74,22 @@ fn start(desired: &Desired, observed: &Observed) -> Vec<Effect> {
         }]),
         running(desired.method),
     ]
+}
+
+fn no_store(why: &str) -> Effect {
+    Effect::wait(Reason::StoreUnavailable, format!("the archive waits for its store: {why}"))
+}
+
+fn no_identity(desired: &Desired) -> String {
+    let Owner { namespace, name, .. } = &desired.object;
+    let object = Object::backup(namespace, name);
+    format!(
+        "the archive is to be restored to prove it (verification: Restore), and the operator has no identity that reads it; let \
+         spec.backupStore.encryption.identitySecretRef of the TenantDatabase name a Secret with one, then: {}; or, for one that is proved by \
+         its checksum: {}, and apply its manifest with verification: Checksum",
+        object.annotate(RECONCILE_REQUESTED_AT, "<now>".to_owned()),
+        object.to(Verb::Delete),
+    )
 }
 
 /// A backup that an earlier object of the same names asked for becomes this one's, so that a manifest which is applied
@@ -109,8 +129,7 @@ fn follow(desired: &Desired, row: &BackupRow, observed: &Observed) -> Vec<Effect
             ),
         )],
         BackupState::Requested if observed.no_store.is_some() => {
-            let why = observed.no_store.as_deref().unwrap_or_default();
-            vec![Effect::wait(Reason::StoreUnavailable, format!("the archive waits for its store: {why}"))]
+            vec![no_store(observed.no_store.as_deref().unwrap_or_default())]
         }
         BackupState::Requested if row.error.is_some() => vec![Effect::wait(
             Reason::ProgressingWithRetry,

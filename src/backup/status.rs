@@ -11,9 +11,9 @@ use crate::{
         condition::{ConditionType, Readiness, Reason, Verdict, find, newly, put_beside, summary, whole_seconds},
         event::EventReason,
         in_vain,
-        schema_backup::BackupMethod,
+        schema_backup::{BackupMethod, Verification},
     },
-    contract::{BackupAnswer, BackupRow, BackupState, Call},
+    contract::{BackupRow, BackupState, Call},
     frame::{Notice, Pass, Told, chain},
     plan::{Applied, End},
     quantity::human,
@@ -35,7 +35,7 @@ pub fn told(backup: &SchemaBackup, pass: &Pass<'_, SchemaBackup>, now: Timestamp
         Pass::Failed { failed, .. } => plain(&failed.verdict()),
         Pass::Paused { plan, .. } => plain(&Verdict::of(Reason::Paused, plan.to_string(), Readiness::Kept)),
         Pass::Left { .. } | Pass::Applied { observed: Observed { settled: true, .. }, .. } => as_it_was(),
-        Pass::Applied { observed, applied, database, .. } => status(backup, &observed.answer, applied, database, now),
+        Pass::Applied { observed, applied, database, .. } => status(backup, observed, applied, database, now),
     };
     let news = news(backup, &status);
     Told { status, done: Vec::new(), news, due: None }
@@ -58,17 +58,18 @@ fn blocked(removal: &Removal, why: &str) -> Verdict {
 /// The status after a plan was applied.
 fn status(
     backup: &SchemaBackup,
-    observed: &BackupAnswer,
+    observed: &Observed,
     applied: &Applied,
     database: &str,
     now: Timestamp,
 ) -> SchemaBackupStatus {
+    let answer = &observed.answer;
     let mut status = backup.status.clone().unwrap_or_default();
     let requested = applied.text(&Call::RequestBackup, "backup_id");
-    if observed.backup.is_some() || requested.is_some() {
+    if answer.backup.is_some() || requested.is_some() {
         status.database_ref = Some(database.to_owned());
     }
-    if let Some(row) = &observed.backup {
+    if let Some(row) = &answer.backup {
         status.backup_id = Some(row.backup_id.to_string());
         status.schema_id = Some(row.schema_id.to_string());
         status.method = BackupMethod::of(&row.method);
@@ -86,9 +87,10 @@ fn status(
         status.expire_time = row.expires_at.map(whole_seconds);
     } else if let Some(id) = requested {
         status.backup_id = Some(id.to_owned());
-        status.schema_id = observed.tenant.as_ref().map(|tenant| tenant.schema_id.to_string());
+        status.schema_id = answer.tenant.as_ref().map(|tenant| tenant.schema_id.to_string());
     }
-    let proof = observed.backup.as_ref().and_then(proof);
+    let proof = answer.backup.as_ref().and_then(|row| proof(row, observed.asked));
+    let unproved = proof.as_ref().is_some_and(|proof| !matches!(proof.reason(), Reason::Restored | Reason::ReadBack));
     put_beside(
         proof.as_ref(),
         ConditionType::Verified,
@@ -96,24 +98,34 @@ fn status(
         backup.metadata.generation.unwrap_or_default(),
         now,
     );
-    finish(backup, status, &verdict(observed.backup.as_ref(), &applied.end), now)
+    let verdict = verdict(answer.backup.as_ref(), &applied.end);
+    let beside = if unproved { "; not all was proved that was asked for: see the condition Verified" } else { "" };
+    finish(backup, status, &verdict.adding(beside), now)
 }
 
-/// How far an archive was proved, if that was asked for and it is complete.
-fn proof(row: &BackupRow) -> Option<Verdict> {
+/// How far an archive was proved, while it is there and that is asked for.
+fn proof(row: &BackupRow, asked: Option<Verification>) -> Option<Verdict> {
+    let asked = asked.map(Verification::as_str).or(row.verification.as_deref());
+    if !row.is_archive() || row.state != BackupState::Complete {
+        return None;
+    }
     let how = || row.verified_how.clone().unwrap_or_default();
-    match (&row.unproved, row.verified_by.as_deref()) {
-        (Some(why), None) => Some(Verdict::of(
-            Reason::RestoreFailed,
-            format!("{why}; the archive itself was read back and is whole"),
-            false,
-        )),
-        (Some(why), Some(_)) => {
-            Some(Verdict::of(Reason::NotRestored, format!("not restored, since {why}; {}", how()), false))
+    let not = |reason, message: String| Some(Verdict::of(reason, message, false));
+    let is_restored = row.verified_by.as_deref() == Some(Verification::Restore.as_str());
+    match (&row.unproved, row.verified_at.is_some()) {
+        (Some(why), false) => {
+            not(Reason::RestoreFailed, format!("{why}; the archive itself was read back and is whole"))
         }
-        (None, Some("Restore")) => Some(Verdict::of(Reason::Restored, how(), true)),
-        (None, Some(_)) => Some(Verdict::of(Reason::ReadBack, how(), true)),
-        (None, None) => row.verified_at.map(|_| Verdict::of(Reason::ReadBack, how(), true)),
+        (Some(why), true) => not(Reason::NotRestored, format!("not restored, since {why}; {}", how())),
+        (None, true) if asked == Some(Verification::Restore.as_str()) && !is_restored => not(
+            Reason::NotRestored,
+            format!("not restored, since the archive was made before that was asked for; {}", how()),
+        ),
+        (None, true) => Some(Verdict::of(if is_restored { Reason::Restored } else { Reason::ReadBack }, how(), true)),
+        (None, false) if asked.is_none_or(|asked| asked == Verification::None.as_str()) => None,
+        (None, false) => {
+            not(Reason::NotReadBack, "the archive was made before it was asked to be read back".to_owned())
+        }
     }
 }
 

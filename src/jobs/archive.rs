@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use artefact::{
     Artefact, Dump, Key, Manifest, Place, Program, Reach, Secret,
-    error::{ArchiveError, CheckError, ManifestError, RestoreError, StoreError},
+    error::{ArchiveError, CheckError, ManifestError, StoreError},
     manifest::{ArtefactFacts, Compression, Encryption, Sequence, Table},
 };
 use bytes::Bytes;
@@ -52,9 +52,6 @@ pub(super) enum Failed {
     /// Reading it back.
     #[error("the archive was written, and read back it is not that: {0}")]
     Check(#[from] CheckError),
-    /// Restoring it.
-    #[error("the archive was written, and could not be restored to prove it: {0}")]
-    Restore(#[from] RestoreError),
     /// The manifest, read back.
     #[error("the manifest was written, and read back it has the SHA-256 {found} and not {expected}")]
     ManifestBack {
@@ -77,7 +74,6 @@ impl Failed {
             | Self::Check(CheckError::WrongKey | CheckError::Damaged(_) | CheckError::Listing(_)) => (false, false),
             Self::Write(error) => (matches!(error, ArchiveError::Store(_)), error.may_pass()),
             Self::Store(error) | Self::Check(CheckError::Store(error)) => (true, error.may_pass()),
-            Self::Restore(error) => (false, error.may_pass()),
             // What the store gave back wrong it may give back right when all of it is written again.
             Self::Check(CheckError::Missing(_) | CheckError::Length { .. } | CheckError::Digest { .. })
             | Self::ManifestBack { .. } => (true, true),

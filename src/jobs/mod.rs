@@ -91,9 +91,12 @@ pub fn expected() -> impl Iterator<Item = (String, &'static str)> {
 pub async fn run(lane: Arc<Lane>, (slots, programs): (usize, usize), finished: UnboundedSender<Finished>) {
     let (mut running, places) = (JoinSet::new(), Slots::new(slots, programs));
     let mut pause = POLL;
-    if let Err(error) = lane.sweep_scratch(None).await {
-        tracing::warn!(database = lane.database, %error, "cannot remove scratch databases that an operator left");
-    }
+    let sweeping = lane.clone();
+    running.spawn(async move {
+        if let Err(error) = sweeping.sweep_scratch(None).await {
+            tracing::warn!(database = sweeping.database, %error, "cannot remove scratch databases that an operator left");
+        }
+    });
     while !lane.is_lost() {
         let kinds = places.free(lane.archives.get().is_ok(), lane.archives.for_removal().is_ok());
         if !kinds.is_empty() {

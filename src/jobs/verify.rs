@@ -3,7 +3,7 @@
 //! What is read back and is not what was written makes the attempt fail, since another may do better. An archive that is what was
 //! written and cannot be restored is kept: it may be all that there is of the data. What was not proved is recorded beside it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use artefact::{
     Expected, Key, Restore,
@@ -20,13 +20,16 @@ use crate::{
     api::schema_backup::Verification,
     contract::{BegunArchive, ClaimedJob, Proof},
     lane::{Lane, archives::ArchiveStore},
-    postgres::{Content, Error, TenantSession},
+    postgres::{ArchivedTable, Content, Error, TenantSession},
     quantity::human,
     text::count,
 };
 
 /// How often it is looked how large the scratch database is.
 const LOOK: Duration = Duration::from_secs(2);
+/// How often restoring is tried, and after what pause.
+const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_secs(5);
 /// How many names a message has.
 const NAMES: usize = 3;
 
@@ -40,11 +43,13 @@ pub(super) struct Subject<'a> {
     pub written: &'a Written,
 }
 
-/// Why an archive was not proved by restoring it.
-enum Unproved {
-    /// It was not tried, or could not be carried through for a reason that is not the archive's.
+/// What restoring an archive showed.
+enum Restoring {
+    /// That it holds what was archived; how, for people.
+    Proved(String),
+    /// Nothing, for a reason that is not the archive's.
     NotRestored(String),
-    /// It was tried, and did not give what was archived.
+    /// That it does not give what was archived.
     Failed(String),
 }
 
@@ -62,11 +67,11 @@ impl Subject<'_> {
             return Ok(by_checksum);
         }
         Ok(match self.restored(time, cancelled).await? {
-            Ok(how) => {
+            Restoring::Proved(how) => {
                 Proof { verified_by: Some(Verification::Restore.as_str()), verified_how: Some(how), unproved: None }
             }
-            Err(Unproved::NotRestored(why)) => Proof { unproved: Some(why), ..by_checksum },
-            Err(Unproved::Failed(why)) => Proof { unproved: Some(why), ..Proof::default() },
+            Restoring::NotRestored(why) => Proof { unproved: Some(why), ..by_checksum },
+            Restoring::Failed(why) => Proof { unproved: Some(why), ..Proof::default() },
         })
     }
 
@@ -90,51 +95,61 @@ impl Subject<'_> {
         })
     }
 
-    /// Restores the archive, compares every table, and says how.
-    async fn restored(
-        &self,
-        time: Duration,
-        cancelled: &watch::Receiver<bool>,
-    ) -> Result<Result<String, Unproved>, Failed> {
+    /// Restores the archive, and compares every table. The only errors are that the lane or the job ended: all others say nothing against
+    /// an archive that was read back.
+    async fn restored(&self, time: Duration, cancelled: &watch::Receiver<bool>) -> Result<Restoring, Error> {
         if let Some(why) = self.in_the_way() {
-            return Ok(Err(Unproved::NotRestored(why)));
+            return Ok(Restoring::NotRestored(why));
         }
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.tried(time, cancelled).await {
+                Ok(restoring) => return Ok(restoring),
+                Err(error) if self.lane.is_lost() || *cancelled.borrow() => return Err(error),
+                Err(error) if error.is_transient() && tries < TRIES => sleep(PAUSE).await,
+                Err(error) => return Ok(Restoring::NotRestored(error.to_string())),
+            }
+        }
+    }
+
+    async fn tried(&self, time: Duration, cancelled: &watch::Receiver<bool>) -> Result<Restoring, Error> {
         let begun = Instant::now();
         let extensions = self.written.facts.pointer("/extensions/entries").cloned().unwrap_or_else(|| json!([]));
-        let worked = self.lane.with_scratch(self.job.job_id, &extensions, async |name| {
+        let compared = self.lane.with_scratch(self.job.job_id, &extensions, async |name| {
             let (schema_id, cancelled) = (self.begun.schema_id, cancelled.clone());
             let restored = self.lane.for_backup(schema_id, time, cancelled, async |session, time| {
-                let restored = timeout(time, self.restore_in(name, session)).await;
-                let late = || Unproved::NotRestored(format!("restoring it took longer than {} s", time.as_secs()));
-                restored.unwrap_or_else(|_| Ok(Err(late())))
+                let late = || {
+                    let text =
+                        format!("it took longer than {} s, the time that a tenant of its size has", time.as_secs());
+                    Ok(Compared::Not(Restoring::NotRestored(text)))
+                };
+                timeout(time, self.restore_in(name, session)).await.unwrap_or_else(|_| late())
             });
-            restored.await
+            restored.await?
         });
-        match worked.await {
-            Ok(Ok(Ok(Ok(())))) => {}
-            Ok(Ok(Ok(Err(unproved)))) => return Ok(Err(unproved)),
-            Ok(Ok(Err(failed))) => return Err(failed),
-            Ok(Err(why)) => return Ok(Err(Unproved::NotRestored(no_scratch(&why)))),
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => return Ok(Err(Unproved::NotRestored(no_scratch(&error)))),
-        }
+        let counted = match compared.await? {
+            Compared::Not(restoring) => return Ok(restoring),
+            Compared::Alike { counted } => counted,
+        };
         let tables = &self.written.tables;
-        Ok(Ok(format!(
+        let mut how = format!(
             "read back, and restored into a scratch database in {} s: {} with {} hold what was archived, and every constraint was made; rights, \
              owners and positions of sequences were not compared",
             begun.elapsed().as_secs().max(1),
             tables_of(tables.len()),
             count(tables.iter().map(|(_, content)| content.rows).sum(), "row"),
-        )))
+        );
+        if counted > 0 {
+            let _ = write!(how, "; of {} the rows were counted alone", tables_of(counted));
+        }
+        Ok(Restoring::Proved(how))
     }
 
     /// What is known to keep it from being restored by itself.
     fn in_the_way(&self) -> Option<String> {
         let Self { store, begun, written, .. } = self;
         let facts = |path: &str| written.facts.pointer(path);
-        if store.restore.is_none() {
-            return Some("the operator has no pg_restore".to_owned());
-        }
         if self.key.is_encrypted() && store.identities.is_none() {
             return Some("it is encrypted, and the operator has no identity that reads it".to_owned());
         }
@@ -153,9 +168,9 @@ impl Subject<'_> {
     }
 
     /// Restores it in this database, and compares what is there then.
-    async fn restore_in(&self, name: &str, session: &TenantSession) -> Result<Result<(), Unproved>, Failed> {
+    async fn restore_in(&self, name: &str, session: &TenantSession) -> Result<Compared, Error> {
         let Self { lane, store, begun, key, .. } = self;
-        let Some(program) = store.restore.clone() else { return Ok(Ok(())) };
+        let Some(program) = store.restore.clone() else { return Ok(Compared::Not(no_program())) };
         let with = Restore { program, reach: reach(session.program(), name) };
         let expected = self.expected();
         let restoring = artefact::restore(&store.store, key, &expected, store.identities.as_ref(), &with);
@@ -164,40 +179,52 @@ impl Subject<'_> {
             // A tenant's own code runs when its indexes and constraints are made, and it could fill the disk.
             size = larger_than(lane, name, store.scratch_bytes) => {
                 let size = format!("the scratch database had {} by then", human(size));
-                return Ok(Err(Unproved::NotRestored(too_large(&size, store.scratch_bytes))));
+                return Ok(Compared::Not(Restoring::NotRestored(too_large(&size, store.scratch_bytes))));
             }
         };
-        match restored {
+        match restored.map_err(judged) {
             Ok(_) => {}
-            Err(RestoreError::Program(error)) if !matches!(error, DumpError::Connection(_)) => {
-                return Ok(Err(told(&error)));
-            }
-            Err(error) if error.may_pass() => return Err(error.into()),
-            Err(error) => return Ok(Err(Unproved::Failed(error.to_string()))),
+            Err(Ok(restoring)) => return Ok(Compared::Not(restoring)),
+            Err(Err(error)) => return Err(error),
         }
-        let found = match contents(name, &begun.schema_name, session).await {
-            Ok(found) => found,
-            Err(error) if error.is_transient() => return Err(error.into()),
-            Err(error) => return Ok(Err(Unproved::Failed(format!("what was restored cannot be read: {error}")))),
-        };
-        let archived = self.written.tables.iter().map(|(table, content)| (table.name.as_str(), content));
-        Ok(differences(archived, &found).map_or(Ok(()), |why| Err(Unproved::Failed(why))))
+        match contents(name, &begun.schema_name, session).await {
+            Ok(found) => Ok(compared(&self.written.tables, &found)),
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => {
+                let why = format!("what was restored cannot be read: {error}");
+                Ok(Compared::Not(Restoring::Failed(why)))
+            }
+        }
     }
 }
 
-/// What the tables hold that were restored.
-async fn contents(name: &str, schema: &str, session: &TenantSession) -> Result<BTreeMap<String, Content>, Error> {
+/// What a comparison gave.
+enum Compared {
+    /// Every table holds what was archived; of so many the rows were counted alone.
+    Alike { counted: usize },
+    /// Not that.
+    Not(Restoring),
+}
+
+/// What the tables hold that were restored, by their names.
+async fn contents(name: &str, schema: &str, session: &TenantSession) -> Result<BTreeMap<String, Restored>, Error> {
     let (inside, schema_oid) = session.beside(name, schema).await?;
     let mut found = BTreeMap::new();
     for table in inside.hold_tables(schema_oid, schema).await?.tables {
         let content = inside.content(&table).await?;
-        found.insert(table.name, content);
+        found.insert(table.name, Restored { columns: table.columns, content });
     }
     Ok(found)
 }
 
-fn no_scratch(why: &impl std::fmt::Display) -> String {
-    format!("a scratch database could not be made or used: {why}")
+/// A table that was restored.
+struct Restored {
+    columns: Vec<String>,
+    content: Content,
+}
+
+fn no_program() -> Restoring {
+    Restoring::NotRestored("the operator has no pg_restore".to_owned())
 }
 
 fn tables_of(number: usize) -> String {
@@ -222,79 +249,140 @@ fn too_large(what: &str, limit: u64) -> String {
     format!("{what}, and spec.backupStore.scratchSizeLimit of the TenantDatabase is {}", human(limit))
 }
 
-/// What it means that `pg_restore` failed.
-fn told(error: &DumpError) -> Unproved {
+/// What a failed restore says of the archive; or the error, if another try may do better.
+fn judged(error: RestoreError) -> Result<Restoring, Error> {
+    /// What a server says that lacks room or places, of which no archive is the cause.
+    const WANT: [&str; 5] = [
+        "No space left",
+        "could not extend file",
+        "out of shared memory",
+        "out of memory",
+        "temporary file size exceeds",
+    ];
+    let not = |why: String| Ok(Restoring::NotRestored(why));
     match error {
-        DumpError::Denied(message) if message.contains("pg_hba.conf") => Unproved::NotRestored(format!(
-            "the server does not let the tenant's run login into a scratch database ({message}); let a line of pg_hba.conf do that, as the \
-             page on archives says"
+        RestoreError::Program(DumpError::Failed { code: Some(_), message }) => {
+            let why = format!("pg_restore failed: {message}");
+            if WANT.iter().any(|word| message.contains(word)) { not(why) } else { Ok(Restoring::Failed(why)) }
+        }
+        RestoreError::Program(DumpError::RowSecurity(message)) => {
+            Ok(Restoring::Failed(format!("pg_restore failed: {message}")))
+        }
+        RestoreError::Program(DumpError::Denied(message)) if message.contains("pg_hba.conf") => not(format!(
+            "the server does not let the tenant's run login into a scratch database ({message}); a line of pg_hba.conf that lets all of \
+             them, from PostgreSQL 16 on: host \"/^edu_matrix_scratch_[0-9a-f]{{32}}$\" +GROUP OPERATOR_ADDRESS scram-sha-256, where GROUP \
+             is the role edu_matrix_connect_… that all logins of tenants are members of"
         )),
-        error => Unproved::Failed(format!("pg_restore failed: {error}")),
+        error if error.may_pass() => {
+            Err(Error::Refused { call: "restore", message: error.to_string(), may_pass: true })
+        }
+        RestoreError::Program(error) => not(format!("pg_restore could not do it: {error}")),
+        error => Ok(Restoring::Failed(error.to_string())),
     }
 }
 
-/// How the tables differ that were restored, if they do.
-fn differences<'a>(
-    archived: impl Iterator<Item = (&'a str, &'a Content)>,
-    found: &BTreeMap<String, Content>,
-) -> Option<String> {
-    let mut known = 0;
-    let differs = archived.inspect(|_| known += 1).filter_map(|(name, content)| match found.get(name) {
-        None => Some(format!("table {name:?} is missing")),
-        Some(other) if other.rows != content.rows => {
-            Some(format!("table {name:?} has {} instead of {}", count(other.rows, "row"), count(content.rows, "row")))
+/// Compares what was restored with what was archived. A dump does not keep the order of columns that were added to a parent of the table
+/// later, and the hash has them in that order.
+fn compared(archived: &[(ArchivedTable, Content)], found: &BTreeMap<String, Restored>) -> Compared {
+    let (mut differs, mut counted) = (Vec::new(), 0);
+    for (ArchivedTable { name, columns, .. }, content) in archived {
+        let Some(restored) = found.get(name) else {
+            differs.push(format!("table {name:?} is missing"));
+            continue;
+        };
+        let (rows, same_order) = (restored.content.rows, restored.columns == *columns);
+        if rows != content.rows {
+            let rows = |rows| count(rows, "row");
+            differs.push(format!(
+                "table {name:?} has {} instead of {}",
+                rows(restored.content.rows),
+                rows(content.rows)
+            ));
+        } else if sorted(&restored.columns) != sorted(columns) {
+            differs.push(format!("table {name:?} has other columns"));
+        } else if same_order && restored.content.hash != content.hash {
+            differs.push(format!("table {name:?} has other rows"));
         }
-        Some(other) if other.hash != content.hash => Some(format!("table {name:?} has other rows")),
-        Some(_) => None,
-    });
-    let differs: Vec<_> = differs.collect();
+        counted += usize::from(!same_order);
+    }
     let told = match differs.len() {
-        0 if found.len() == known => return None,
-        0 => format!("it has {} instead of {}", tables_of(found.len()), tables_of(known)),
+        0 if found.len() == archived.len() => return Compared::Alike { counted },
+        0 => format!("it has {} instead of {}", tables_of(found.len()), tables_of(archived.len())),
         1..=NAMES => differs.join(", "),
         _ => format!("{}, and more", differs[..NAMES].join(", ")),
     };
-    Some(format!("what was restored is not what was archived: {told}"))
+    Compared::Not(Restoring::Failed(format!("what was restored is not what was archived: {told}")))
+}
+
+fn sorted(columns: &[String]) -> Vec<&String> {
+    let mut columns: Vec<_> = columns.iter().collect();
+    columns.sort();
+    columns
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
     fn content(rows: i64, hash: &str) -> Content {
         Content { rows, hash: hash.to_owned() }
     }
 
     #[test]
-    fn every_difference_is_told_and_equal_tables_are_none() {
-        let check = |found: &[(&str, i64, &str)], expected: Option<&str>| {
-            let archived = [("a", 1), ("b", 2), ("c", 3), ("d", 4)].map(|(name, rows)| (name, content(rows, "h")));
-            let found: BTreeMap<_, _> =
-                found.iter().map(|(name, rows, hash)| ((*name).to_owned(), content(*rows, hash))).collect();
-            assert_eq!(
-                differences(archived.iter().map(|(name, content)| (*name, content)), &found).as_deref(),
-                expected,
-                "{found:?}"
-            );
+    fn every_difference_is_told_and_another_order_of_columns_is_none() {
+        let check = |found: &[(&str, &str, i64, &str)], expected: Result<usize, &str>| {
+            let archived = [("a", 1), ("b", 2), ("c", 3), ("d", 4)]
+                .map(|(name, rows)| (ArchivedTable::of(name, words("x y")), content(rows, "h")));
+            let found: BTreeMap<_, _> = found
+                .iter()
+                .map(|(name, columns, rows, hash)| {
+                    ((*name).to_owned(), Restored { columns: words(columns), content: content(*rows, hash) })
+                })
+                .collect();
+            match (compared(&archived, &found), expected) {
+                (Compared::Alike { counted }, Ok(expected)) => assert_eq!(counted, expected),
+                (Compared::Not(Restoring::Failed(why)), Err(expected)) => {
+                    assert_eq!(why, format!("what was restored is not what was archived: {expected}"));
+                }
+                (_, expected) => panic!("not {expected:?}"),
+            }
         };
-        let same = [("a", 1, "h"), ("b", 2, "h"), ("c", 3, "h"), ("d", 4, "h")];
-        check(&same, None);
-        check(
-            &[&same[..], &[("e", 0, "h")]].concat(),
-            Some("what was restored is not what was archived: it has 5 tables instead of 4 tables"),
-        );
-        check(
-            &[("a", 1, "h"), ("b", 1, "h"), ("d", 4, "other")],
-            Some(
-                "what was restored is not what was archived: table \"b\" has 1 row instead of 2 rows, table \"c\" is missing, table \"d\" \
-                 has other rows",
-            ),
-        );
-        check(
-            &[],
-            Some(
-                "what was restored is not what was archived: table \"a\" is missing, table \"b\" is missing, table \"c\" is missing, and more",
-            ),
-        );
+        let same = [("a", "x y", 1, "h"), ("b", "x y", 2, "h"), ("c", "x y", 3, "h"), ("d", "x y", 4, "h")];
+        let but = |change| [&same[..3], &[change]].concat();
+        check(&same, Ok(0));
+        check(&but(("d", "y x", 4, "other")), Ok(1));
+        check(&but(("d", "y x", 5, "other")), Err("table \"d\" has 5 rows instead of 4 rows"));
+        check(&but(("d", "y z", 4, "h")), Err("table \"d\" has other columns"));
+        check(&but(("d", "x y", 4, "other")), Err("table \"d\" has other rows"));
+        check(&[&same[..], &[("e", "x", 0, "h")]].concat(), Err("it has 5 tables instead of 4 tables"));
+        check(&same[3..], Err("table \"a\" is missing, table \"b\" is missing, table \"c\" is missing"));
+        check(&[], Err("table \"a\" is missing, table \"b\" is missing, table \"c\" is missing, and more"));
+    }
+
+    #[test]
+    fn only_what_is_in_the_archive_speaks_against_it() {
+        let check = |error: DumpError, expected: &str| {
+            let found = match judged(error.into()) {
+                Ok(Restoring::Failed(_)) => "failed",
+                Ok(Restoring::NotRestored(_)) => "not restored",
+                Ok(Restoring::Proved(_)) => "proved",
+                Err(error) if error.is_transient() => "again",
+                Err(_) => "error",
+            };
+            assert_eq!(found, expected);
+        };
+        let failed = |code, message: &str| DumpError::Failed { code, message: message.to_owned() };
+        check(failed(Some(1), "relation \"pupils\" does not exist"), "failed");
+        check(failed(Some(1), "could not extend file: No space left on device"), "not restored");
+        check(failed(Some(1), "ERROR: out of shared memory"), "not restored");
+        check(failed(None, ""), "again");
+        check(DumpError::Connection("reset".to_owned()), "again");
+        check(DumpError::Memory("long".to_owned()), "not restored");
+        check(DumpError::Denied("no pg_hba.conf entry".to_owned()), "not restored");
+        check(DumpError::RowSecurity("t".to_owned()), "failed");
     }
 }

@@ -13,6 +13,7 @@ use crate::{
 
 /// What the calls are called in messages.
 const BEGIN: &str = "begin_scratch";
+const NOTE: &str = "note_scratch";
 const LEFT: &str = "left_scratch";
 
 /// What the database answers that has some left.
@@ -22,59 +23,52 @@ struct Left {
 }
 
 impl Lane {
-    /// Works with a database that is this job's alone and has these extensions, by its name; or says why there can be none, for a person.
+    /// Works with a database that is this job's alone and has these extensions, by its name.
     pub async fn with_scratch<T>(
         &self,
         job: Uuid,
         extensions: &Value,
         work: impl AsyncFnOnce(&str) -> Result<T, Error>,
-    ) -> Result<Result<T, String>, Error> {
-        // What an earlier attempt of this job left.
-        self.sweep_scratch(Some(job)).await?;
+    ) -> Result<T, Error> {
         let begun: BegunScratch =
             self.answer(BEGIN, self.functions.begin_scratch(self.hold, job, extensions).await?)?;
-        if let Some(because) = begun.because {
-            return Ok(Err(because));
+        if let Some(message) = begun.because {
+            return Err(Error::Refused { call: BEGIN, message, may_pass: false });
         }
         let worked = async {
-            if let Err(error) = self.make(job, &begun).await {
-                return if error.is_transient() { Err(error) } else { Ok(Err(error.to_string())) };
-            }
-            work(&begun.name).await.map(Ok)
+            self.make(&begun).await?;
+            work(&begun.name).await
         }
         .await;
-        // One that cannot be removed now is removed before the next one is made, or when the lane is opened next.
+        // One that cannot be removed now is removed when the next one is, or when the lane is opened next.
         if let Err(error) = self.sweep_scratch(Some(job)).await {
             tracing::debug!(database = self.database, scratch = begun.name, %error, "cannot remove a scratch database");
         }
         worked
     }
 
-    /// Removes the scratch databases that no job uses, and that of this job.
+    /// Removes the scratch databases that no job uses, and those of this job; of what keeps some the first is the error.
     pub async fn sweep_scratch(&self, job: Option<Uuid>) -> Result<(), Error> {
         let Left { left } = self.answer(LEFT, self.functions.left_scratch(self.hold, job).await?)?;
         if left.is_empty() {
             return Ok(());
         }
+        let mut failed = Ok(());
         for LeftScratch { drop, .. } in &left {
-            self.functions.pool().alone(drop).await?;
+            // One that a session keeps must not keep the others.
+            failed = failed.and(self.functions.pool().outside_transaction(drop).await);
         }
         // They are forgotten when they are gone.
-        let Left { left } = self.answer(LEFT, self.functions.left_scratch(self.hold, job).await?)?;
-        let names: Vec<_> = left.into_iter().map(|left| left.name).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let message = format!("databases are still there that were removed: {}", names.join(", "));
-        Err(Error::Refused { call: LEFT, message, may_pass: true })
+        self.answer::<Left>(LEFT, self.functions.left_scratch(self.hold, job).await?)?;
+        failed
     }
 
-    async fn make(&self, job: Uuid, begun: &BegunScratch) -> Result<(), Error> {
+    async fn make(&self, begun: &BegunScratch) -> Result<(), Error> {
         for statement in &begun.make {
-            self.functions.pool().alone(statement).await?;
+            self.functions.pool().outside_transaction(statement).await?;
         }
         // From now on it is known by its number.
-        self.answer::<BegunScratch>(BEGIN, self.functions.begin_scratch(self.hold, job, &Value::Null).await?)?;
+        self.answer::<Value>(NOTE, self.functions.note_scratch(self.hold, &begun.name).await?)?;
         if begun.prepare.is_empty() {
             return Ok(());
         }

@@ -192,7 +192,7 @@ impl Lane {
         let database = &self.place.database;
         let message = format!(
             "the operator has to log in as {login} to work as the tenant, and {error}; a line of pg_hba.conf that lets it: host \
-             \"{database}\" \"+{group}\" OPERATOR_ADDRESS scram-sha-256; then: SELECT pg_reload_conf()"
+             \"{database}\" +{group} OPERATOR_ADDRESS scram-sha-256; then: SELECT pg_reload_conf()"
         );
         Error::Refused { call: LOGIN, message, may_pass: false }
     }

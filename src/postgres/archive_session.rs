@@ -34,6 +34,8 @@ pub struct ArchivedTable {
     pub oid: i64,
     /// Its name, without the schema.
     pub name: String,
+    /// Its columns, in the order in which the hash has them.
+    pub columns: Vec<String>,
     lock: String,
     content: String,
     schema: String,
@@ -109,6 +111,7 @@ impl TenantSession {
                 lock: row.try_get(2).ok()?,
                 content: row.try_get(3).ok()?,
                 schema: row.try_get(4).ok()?,
+                columns: row.try_get(5).ok()?,
             })
         };
         self.all(TABLES, &[(&schema_oid, Type::INT8)], read).await
@@ -143,5 +146,21 @@ fn unread() -> Error {
         call: NAME,
         message: "the server's answer has another form than expected".to_owned(),
         may_pass: false,
+    }
+}
+
+#[cfg(test)]
+impl ArchivedTable {
+    /// One of this name, with these columns.
+    #[must_use]
+    pub fn of(name: &str, columns: Vec<String>) -> Self {
+        Self {
+            oid: 0,
+            name: name.to_owned(),
+            columns,
+            lock: String::new(),
+            content: String::new(),
+            schema: String::new(),
+        }
     }
 }

@@ -213,9 +213,16 @@ impl Functions {
         self.of_job(call, hold, job, &document(call.name, made)?).await
     }
 
-    /// Prepares a scratch database for a job, with these extensions; called again, notes which one was made.
+    /// Prepares a scratch database for a job, with these extensions.
     pub async fn begin_scratch(&self, hold: Hold, job: Uuid, extensions: &Value) -> Result<CallResult, Error> {
         self.of_job(call!(begin_scratch), hold, job, &json!({ "extensions": extensions })).await
+    }
+
+    /// Notes that a scratch database stands.
+    pub async fn note_scratch(&self, hold: Hold, name: &str) -> Result<CallResult, Error> {
+        let parameters: [Parameter<'_>; 3] =
+            [(&hold.epoch, Type::INT8), (&hold.installation_id, Type::UUID), (&name, Type::TEXT)];
+        self.ask(call!(note_scratch), &parameters).await
     }
 
     /// Says which scratch databases are to be removed: those that no job uses, and that of this job.

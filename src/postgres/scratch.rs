@@ -19,12 +19,13 @@ const DEADLINE: Duration = Duration::from_mins(2);
 
 impl Pool {
     /// Runs a statement that can be in no transaction.
-    pub async fn alone(&self, statement: &str) -> Result<(), Error> {
+    pub async fn outside_transaction(&self, statement: &str) -> Result<(), Error> {
         self.script(NAME, statement, DEADLINE).await
     }
 
     /// Runs statements in another database of the server, over a connection of its own.
     pub async fn run_in(&self, database: &str, statements: &[String]) -> Result<(), Error> {
+        self.make_room();
         let (config, tls) = self.direct();
         let mut config = config.clone();
         config.dbname(database);

@@ -146,7 +146,7 @@ async fn a_server_that_lets_no_login_in_from_the_operator_is_told_with_the_line_
     let tenants = world.api::<TenantSchema>();
     let school = world.until_ready(&tenants, "school", "True", "LoginRefused").await;
     let message = condition(&school, "Stalled").unwrap().2;
-    let line = format!("host \"{}\" \"+{group}\" OPERATOR_ADDRESS scram-sha-256", world.database);
+    let line = format!("host \"{}\" +{group} OPERATOR_ADDRESS scram-sha-256", world.database);
     assert!(message.contains(&line) && message.contains("pg_hba.conf"), "{message}");
     assert!(world.api::<Secret>().get_opt("school-owner").await.unwrap().is_none(), "nobody gets what is not ready");
     assert!(world.api::<Secret>().get_opt("school-db").await.unwrap().is_some(), "the other one waits for nothing");

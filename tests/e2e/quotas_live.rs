@@ -106,7 +106,7 @@ async fn a_server_that_lets_the_operator_in_as_no_tenant_is_told_with_the_line_t
     let (databases, name) = (world.databases(), world.database_ref());
     let told: TenantDatabase = world.until_ready(&databases, &name, "True", "TenantSessionRefused").await;
     let message = condition(&told, "Stalled").unwrap().2;
-    let line = format!("host \"{}\" \"+{group}\" OPERATOR_ADDRESS scram-sha-256", world.database);
+    let line = format!("host \"{}\" +{group} OPERATOR_ADDRESS scram-sha-256", world.database);
     assert!(message.contains(&line), "{message}");
     refusing.refuse("nobody");
     counted(&world).await;

@@ -45,7 +45,7 @@ fn masked<'a>(lines: impl Iterator<Item = &'a str>, here: &Path) -> Vec<String> 
         (r"127\.0\.0\.1:\d+", "ADDRESS"),
         (r"\b(\d+h)?(\d+m)?\d+(\.\d+)? ?s\b", "TIME"),
         (r"_[0-9a-f]{12}_owner", "_ID_owner"),
-        (r"_bak_\d{14}", "_bak_TIME"),
+        (r"_bak_\d{14}(_\d)?", "_bak_TIME"),
         (r"\b\d+(\.\d+)?[KM]i\b", "SIZE"),
         (r"\b1\d\.\d+\b|PostgreSQL \d+", "VERSION"),
         (r"\| +\d+$", "| NUMBER"),

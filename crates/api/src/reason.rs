@@ -267,6 +267,9 @@ reasons! {
     NotRestored Verified
         "The archive was read back and could not be restored to prove it. It is kept, and counts as verified by its checksum."
         "See the message for what is in the way; the next archive is restored when it is gone."
+    NotReadBack Verified
+        "The archive was made when no verification was asked for, and this object, which took it over, asks for one."
+        "Delete the object and its backup, and apply its manifest again."
     RestoreFailed Verified
         "The archive was read back, and restoring it failed or gave other rows. It is kept, and does not count as verified."
         "See the message: it names the object that cannot be restored. Mend it in the tenant, and make another `SchemaBackup`."

@@ -36,8 +36,8 @@ pub struct Restored {
     pub plain_bytes: u64,
 }
 
-/// Restores an archive. It must be called within a runtime. Dropped, the program is told to end, and killed if it does not; after an
-/// error it has ended.
+/// Restores an archive. It must be called within a runtime. Dropped, the program is told to end, and killed if it does not; so it is
+/// after an error, and may take a moment for that.
 pub async fn restore(
     store: &Store,
     key: &Key,

@@ -105,7 +105,7 @@ pub async fn prepare(lane: &Lane, caller: &Caller, target: &Target, schema: &str
         reason: Reason::LoginRefused,
         message: format!(
             "schema {schema} is there, but Secret {secret} is not written: the operator has to log in as {login} once, since only that \
-             login can set its defaults, and {failed}; a line of pg_hba.conf that lets it: host \"{database}\" \"+{group}\" \
+             login can set its defaults, and {failed}; a line of pg_hba.conf that lets it: host \"{database}\" +{group} \
              OPERATOR_ADDRESS scram-sha-256; then: SELECT pg_reload_conf()"
         ),
     })

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tenant_schema_operator::{
-    api::{SchemaBackup, TenantSchema},
+    api::{SchemaBackup, TenantSchema, schema_backup::Verification},
     backup::observe::Observed,
     contract::BackupAnswer,
     frame::{Kind, Wish},
@@ -86,15 +86,28 @@ fn an_archive_follows_its_catalogue_row() {
 #[test]
 fn how_far_an_archive_was_proved_is_a_condition() {
     let known = archive(json!({ "verification": "Restore" }), json!({ "backupId": BACKUP }));
-    let check = |file: &str, change: Value| check_backup(file, &known, None, &of_archive("complete", change));
+    let check = |file: &str, change: Value| {
+        let desired = known.desired(&backup_resolved(None, false)).unwrap();
+        let observed = Observed { asked: Some(Verification::Restore), ..of_archive("complete", change).into() };
+        golden(file, &seen(&known, Wish::Keep(&desired), &observed));
+    };
     let how = "read back, and restored into a scratch database in 3 s: 2 tables with 10 rows hold what was archived";
     check("archive_restored", json!({ "verified_by": "Restore", "verified_how": how }));
     let why = "objects in it need what is in other schemas, among that table hub.institutions";
     check("archive_not_restored", json!({ "verified_by": "Checksum", "unproved": why }));
     let why = "pg_restore failed: relation \"pupils\" does not exist";
     check("archive_restore_failed", json!({ "verified_at": null, "verified_how": null, "unproved": why }));
-    // One of a release that did not tell by what.
-    check("archive_complete", json!({}));
+    // What was made before this object asked for more.
+    check("archive_made_before", json!({ "verification": "Checksum", "verified_by": "Checksum" }));
+    let bare = json!({ "verification": "None", "verified_at": null, "verified_how": null });
+    check("archive_made_before_any", bare);
+    // Of what is gone nothing is proved.
+    check_backup(
+        "archive_restored_and_expired",
+        &known,
+        None,
+        &of_archive("purged", json!({ "verified_by": "Restore" })),
+    );
 }
 
 #[test]
@@ -107,6 +120,8 @@ fn an_archive_that_cannot_be_read_is_not_begun_when_it_is_to_be_restored() {
         golden(file, &seen(&asked, Wish::Keep(&desired), &observed));
     };
     check("archive_no_identity", "Restore");
+    let waits = archive(json!({ "verification": "Restore" }), json!(null));
+    check_without_store("archive_no_store", &waits, school(), answer(None, true));
     check("archive_request_checksum", "Checksum");
 }
 

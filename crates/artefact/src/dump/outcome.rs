@@ -62,12 +62,16 @@ pub(super) fn reason(status: ExitStatus, stderr: &[u8]) -> DumpError {
     }
 }
 
-/// The end of the text, which says why, on one tame line.
+/// The lines of a message.
+const LINES: usize = 6;
+
+/// Why it ended, on one tame line: from the first error on, since behind it comes where in the tenant's own code that was, which can be
+/// long; without an error the end of the text.
 fn last_of(text: &str) -> String {
     let text = text.split_once(STATEMENT).map_or(text, |(reason, _)| reason);
-    let lines: Vec<_> = text.lines().rev().take(6).collect();
-    let lines: Vec<_> = lines.into_iter().rev().collect();
-    tame(&lines.join("\n"))
+    let lines: Vec<_> = text.lines().collect();
+    let first = lines.iter().position(|line| line.contains("error:")).unwrap_or(lines.len().saturating_sub(LINES));
+    tame(&lines[first..].iter().take(LINES).copied().collect::<Vec<_>>().join("\n"))
 }
 
 #[cfg(test)]
@@ -137,6 +141,13 @@ mod tests {
         check(
             "pg_restore: error: could not execute query: ERROR:  schema \"s\" already exists\nCommand was: CREATE SCHEMA s;\n",
             |error| matches!(error, DumpError::Failed { message, .. } if message.ends_with("already exists")),
+            true,
+        );
+        let long = "pg_restore: while PROCESSING TOC:\npg_restore: error: COPY failed for table \"marks\": ERROR:  relation \"pupils\" does not exist\n\
+                    LINE 1: SELECT\nQUERY:  SELECT\na\nb\nc\nd\ne\nf\nCONTEXT:  PL/pgSQL function s.f(integer) line 1\nCOPY marks, line 1\n";
+        check(
+            long,
+            |error| matches!(error, DumpError::Failed { message, .. } if message.contains("\"marks\"") && message.contains("\"pupils\" does not exist")),
             true,
         );
         check("\u{1b}[2Jsomething\n", |error| matches!(error, DumpError::Failed { .. }), true);
