@@ -58,6 +58,14 @@ WITH place AS MATERIALIZED (
               FROM place AS p JOIN pg_catalog.pg_operator AS d ON d.oprnamespace = p.oid
     UNION ALL SELECT 'pg_catalog.pg_opclass'::pg_catalog.regclass, d.oid
               FROM place AS p JOIN pg_catalog.pg_opclass AS d ON d.opcnamespace = p.oid
+    UNION ALL SELECT 'pg_catalog.pg_opfamily'::pg_catalog.regclass, d.oid
+              FROM place AS p JOIN pg_catalog.pg_opfamily AS d ON d.opfnamespace = p.oid
+    UNION ALL SELECT 'pg_catalog.pg_collation'::pg_catalog.regclass, d.oid
+              FROM place AS p JOIN pg_catalog.pg_collation AS d ON d.collnamespace = p.oid
+    UNION ALL SELECT 'pg_catalog.pg_statistic_ext'::pg_catalog.regclass, d.oid
+              FROM place AS p JOIN pg_catalog.pg_statistic_ext AS d ON d.stxnamespace = p.oid
+    UNION ALL SELECT 'pg_catalog.pg_ts_dict'::pg_catalog.regclass, d.oid
+              FROM place AS p JOIN pg_catalog.pg_ts_dict AS d ON d.dictnamespace = p.oid
     UNION ALL SELECT 'pg_catalog.pg_ts_config'::pg_catalog.regclass, d.oid
               FROM place AS p JOIN pg_catalog.pg_ts_config AS d ON d.cfgnamespace = p.oid
 ), extension AS (
@@ -71,7 +79,9 @@ WITH place AS MATERIALIZED (
         LEFT JOIN pg_catalog.pg_depend AS m
           ON m.classid = d.refclassid AND m.objid = d.refobjid AND m.deptype = 'e'
          AND m.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass
-        WHERE m.refobjid IS NOT NULL OR d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass)
+        -- The owner of a function may let it depend on an extension that it has nothing of.
+        WHERE d.deptype <> 'x'
+          AND (m.refobjid IS NOT NULL OR d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass))
 ), reference AS (
     SELECT k.conname, n.nspname AS from_schema, c.relname AS from_table, o.nspname AS to_schema, f.relname AS to_table
     FROM place AS p
@@ -90,7 +100,10 @@ WITH place AS MATERIALIZED (
         'pg_catalog.pg_proc'::pg_catalog.regclass, 'pg_catalog.pg_operator'::pg_catalog.regclass,
         'pg_catalog.pg_opclass'::pg_catalog.regclass, 'pg_catalog.pg_opfamily'::pg_catalog.regclass,
         'pg_catalog.pg_collation'::pg_catalog.regclass, 'pg_catalog.pg_ts_config'::pg_catalog.regclass,
-        'pg_catalog.pg_ts_dict'::pg_catalog.regclass, 'pg_catalog.pg_foreign_server'::pg_catalog.regclass)
+        'pg_catalog.pg_ts_dict'::pg_catalog.regclass, 'pg_catalog.pg_ts_template'::pg_catalog.regclass,
+        'pg_catalog.pg_ts_parser'::pg_catalog.regclass, 'pg_catalog.pg_language'::pg_catalog.regclass,
+        'pg_catalog.pg_foreign_data_wrapper'::pg_catalog.regclass,
+        'pg_catalog.pg_foreign_server'::pg_catalog.regclass)
 ), outside AS (
     SELECT pg_catalog.pg_describe_object(e.refclassid, e.refobjid, 0) AS what
     FROM needed AS e
@@ -112,9 +125,14 @@ WITH place AS MATERIALIZED (
       ON e.refclassid = 'pg_catalog.pg_ts_config'::pg_catalog.regclass AND g.oid = e.refobjid
     LEFT JOIN pg_catalog.pg_ts_dict AS d
       ON e.refclassid = 'pg_catalog.pg_ts_dict'::pg_catalog.regclass AND d.oid = e.refobjid
-    -- A foreign server is in no schema, and in no other database either.
+    LEFT JOIN pg_catalog.pg_ts_template AS i
+      ON e.refclassid = 'pg_catalog.pg_ts_template'::pg_catalog.regclass AND i.oid = e.refobjid
+    LEFT JOIN pg_catalog.pg_ts_parser AS r
+      ON e.refclassid = 'pg_catalog.pg_ts_parser'::pg_catalog.regclass AND r.oid = e.refobjid
+    -- A language and a foreign server are in no schema, and need not be in another database.
     CROSS JOIN LATERAL (SELECT coalesce(c.relnamespace, y.typnamespace, f.pronamespace, o.oprnamespace, s.opcnamespace,
-                                        m.opfnamespace, l.collnamespace, g.cfgnamespace, d.dictnamespace) AS oid) AS n
+                                        m.opfnamespace, l.collnamespace, g.cfgnamespace, d.dictnamespace,
+                                        i.tmplnamespace, r.prsnamespace) AS oid) AS n
     WHERE n.oid IS DISTINCT FROM (SELECT p.oid FROM place AS p)
       AND coalesce(n.oid NOT IN ('pg_catalog'::pg_catalog.regnamespace,
                                  'information_schema'::pg_catalog.regnamespace,

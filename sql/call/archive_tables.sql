@@ -1,6 +1,7 @@
--- The tables of a schema ($1) that hold rows of their own, the same that a snapshot copies (see _snapshot_tables): with
--- each the statement that locks it, and the one that counts its rows and hashes them, and its columns. To read the list takes the
--- transaction's instant: it is read in a transaction of its own, and in the next again when the tables are locked.
+-- The tables of a schema ($1) that hold rows of their own, the same that a snapshot copies (see _snapshot_tables):
+-- with each the statement that locks it, and the one that counts its rows and hashes them, and its columns. To read
+-- the list takes the transaction's instant: it is read in a transaction of its own, and in the next again when the
+-- tables are locked.
 --
 -- The hash is a sum over the rows, so their order does not matter, and over a row as its types' output functions write
 -- it: a tenant may define casts, and format() uses none. Every name is given in full, and operators are those of

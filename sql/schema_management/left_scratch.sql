@@ -1,7 +1,7 @@
 -- Says which databases that archives were restored in are to be removed, with the statement for each, which cannot be
 -- run in a function: those of no job that is running, and the one of the job that is named. Those that are gone by now
 -- are forgotten; so it is called once more after the statements. Only what has the name, which is a random one, and the
--- number, and belongs to this login, is removed.
+-- number, is removed.
 --
 -- options: {job_id?}. detail: {left: [{name, drop}...]}, twenty at most.
 CREATE OR REPLACE FUNCTION edu_matrix_hub_schema.left_scratch(epoch bigint, installation_id uuid, options jsonb)
@@ -24,13 +24,13 @@ BEGIN
         FROM edu_matrix_hub_schema.scratch_databases AS s
         LEFT JOIN pg_database AS d
           -- In a registry that was restored on another server the number is another database's. It is not noted when
-          -- the operator ended just then.
-          ON d.datname = s.name AND d.datdba = to_regrole(quote_ident(session_user))
-         AND d.oid = coalesce(s.database_oid, d.oid)
+          -- the operator ended just then. One that belongs to another login by now cannot be removed, and is told.
+          ON d.datname = s.name AND d.oid = coalesce(s.database_oid, d.oid)
         WHERE s.job_id = own
            OR NOT EXISTS (SELECT FROM edu_matrix_hub_schema.schema_jobs AS j
                           WHERE j.id = s.job_id AND j.state = 'running' AND j.epoch = left_scratch.epoch)
-        ORDER BY s.begun_at LIMIT 20
+        -- What cannot be removed must not hide what can.
+        ORDER BY (s.job_id = own) IS TRUE DESC, s.begun_at DESC LIMIT 20
     ), gone AS (
         DELETE FROM edu_matrix_hub_schema.scratch_databases AS s USING ended AS e
         -- One that is just being made for a client that is gone is not seen before it stands.

@@ -8,8 +8,8 @@
 -- detail. Then the operator logs in, runs these statements one by one, and calls again with another password: nothing
 -- else runs in such a session. Without `before` the login has the defaults that it is given here, as many connections
 -- as are asked for, and a password that ends by the server's clock. It is closed by close_tenant_session(). For a
--- backup the login of a tenant that is suspended is opened as well: it reads what no other login does, and its session
--- is not ended with those of the tenant.
+-- backup the login of a tenant that is suspended is opened as well: it only reads, which runs next to nothing of the
+-- tenant's, and its session is not ended with those of the tenant.
 --
 -- options: {schema_id, verifier, seconds, connections?: 1 to 3, purpose?: "work" or "backup", requested_by?}. Without
 -- them it is one connection, for work. detail: {login, owner_role, schema_oid, group, seconds,

@@ -89,6 +89,10 @@ pub struct BegunScratch {
     pub make: Vec<String>,
     /// The statements that are then run in it.
     pub prepare: Vec<String>,
+    /// The statements that then let the tenant in.
+    pub open: Vec<String>,
+    /// The statement that takes the right to make schemas from the tenant's owner role.
+    pub seal: String,
     /// Why none can be made.
     #[serde(default)]
     pub because: Option<String>,

@@ -126,7 +126,7 @@ pub(super) async fn archive(
         }
     }
     let worked = lane
-        .for_backup(schema_id, time, cancelled.clone(), async |session, time| {
+        .for_backup(schema_id, true, time, cancelled.clone(), async |session, time| {
             timeout(time, write(&store, session, &begun, &place)).await.unwrap_or_else(|_| Err(too_long(time).into()))
         })
         .await;
@@ -251,7 +251,7 @@ async fn write(
 fn dump(pg_dump: Program, program: &ProgramConnection, schema: &str, snapshot: String) -> Dump {
     Dump {
         program: pg_dump,
-        reach: reach(program, &program.database),
+        reach: reach(program),
         snapshot,
         schema: schema.to_owned(),
         lock_wait: LOCK_WAIT,
@@ -259,8 +259,8 @@ fn dump(pg_dump: Program, program: &ProgramConnection, schema: &str, snapshot: S
     }
 }
 
-/// How a program reaches a database of the server.
-pub(super) fn reach(program: &ProgramConnection, database: &str) -> Reach {
+/// How a program reaches the database of a session.
+pub(super) fn reach(program: &ProgramConnection) -> Reach {
     let ssl_mode = match program.tls {
         TlsMode::Disable => "disable",
         TlsMode::Prefer => "prefer",
@@ -271,7 +271,7 @@ pub(super) fn reach(program: &ProgramConnection, database: &str) -> Reach {
     Reach {
         host: program.hosts.join(","),
         ports: program.ports.clone(),
-        database: database.to_owned(),
+        database: program.database.clone(),
         user: program.user.clone(),
         password: Some(Secret::from(program.password.as_str())),
         options: program.options.clone(),

@@ -18,7 +18,7 @@ use tokio::{
 use super::archive::{Failed, Written, reach, within};
 use crate::{
     api::schema_backup::Verification,
-    contract::{BegunArchive, ClaimedJob, Proof},
+    contract::{BegunArchive, BegunScratch, ClaimedJob, Proof},
     lane::{Lane, archives::ArchiveStore},
     postgres::{ArchivedTable, Content, Error, TenantSession},
     quantity::human,
@@ -30,6 +30,12 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How often restoring is tried, and after what pause.
 const TRIES: usize = 3;
 const PAUSE: Duration = Duration::from_secs(5);
+/// How often in a row its size may not be seen.
+const UNSEEN: u32 = 15;
+/// What the attempts are called in messages.
+const RESTORE: &str = "restore";
+/// What a message of `pg_restore` begins with when there was no session yet in which code of a tenant's could run.
+const CONNECTING: &str = "pg_restore: error: connection to server";
 /// How many names a message has.
 const NAMES: usize = 3;
 
@@ -108,6 +114,8 @@ impl Subject<'_> {
                 Ok(restoring) => return Ok(restoring),
                 Err(error) if self.lane.is_lost() || *cancelled.borrow() => return Err(error),
                 Err(error) if error.is_transient() && tries < TRIES => sleep(PAUSE).await,
+                // What the program ran into may be what the tenant's code says.
+                Err(Error::Refused { call: RESTORE, message, .. }) => return Ok(Restoring::Failed(message)),
                 Err(error) => return Ok(Restoring::NotRestored(error.to_string())),
             }
         }
@@ -116,15 +124,15 @@ impl Subject<'_> {
     async fn tried(&self, time: Duration, cancelled: &watch::Receiver<bool>) -> Result<Restoring, Error> {
         let begun = Instant::now();
         let extensions = self.written.facts.pointer("/extensions/entries").cloned().unwrap_or_else(|| json!([]));
-        let compared = self.lane.with_scratch(self.job.job_id, &extensions, async |name| {
+        let compared = self.lane.with_scratch(self.job.job_id, &extensions, async |scratch| {
             let (schema_id, cancelled) = (self.begun.schema_id, cancelled.clone());
-            let restored = self.lane.for_backup(schema_id, time, cancelled, async |session, time| {
+            let restored = self.lane.for_backup(schema_id, false, time, cancelled, async |session, time| {
                 let late = || {
                     let text =
                         format!("it took longer than {} s, the time that a tenant of its size has", time.as_secs());
                     Ok(Compared::Not(Restoring::NotRestored(text)))
                 };
-                timeout(time, self.restore_in(name, session)).await.unwrap_or_else(|_| late())
+                timeout(time, self.restore_in(scratch, session)).await.unwrap_or_else(|_| late())
             });
             restored.await?
         });
@@ -168,32 +176,38 @@ impl Subject<'_> {
     }
 
     /// Restores it in this database, and compares what is there then.
-    async fn restore_in(&self, name: &str, session: &TenantSession) -> Result<Compared, Error> {
+    async fn restore_in(&self, scratch: &BegunScratch, session: &TenantSession) -> Result<Compared, Error> {
         let Self { lane, store, begun, key, .. } = self;
         let Some(program) = store.restore.clone() else { return Ok(Compared::Not(no_program())) };
-        let with = Restore { program, reach: reach(session.program(), name) };
-        let expected = self.expected();
-        let restoring = artefact::restore(&store.store, key, &expected, store.identities.as_ref(), &with);
-        let restored = tokio::select! {
-            restored = restoring => restored,
-            // A tenant's own code runs when its indexes and constraints are made, and it could fill the disk.
-            size = larger_than(lane, name, store.scratch_bytes) => {
-                let size = format!("the scratch database had {} by then", human(size));
-                return Ok(Compared::Not(Restoring::NotRestored(too_large(&size, store.scratch_bytes))));
+        let inside = session.beside(&scratch.name).await?;
+        inside.make_schema(&begun.schema_name).await?;
+        lane.seal_scratch(scratch).await?;
+        let (reach, schema) = (reach(inside.program()), Some(begun.schema_name.clone()));
+        let with = Restore { program, reach, schema };
+        let looked = async {
+            let expected = self.expected();
+            let identities = store.identities.as_ref();
+            match artefact::restore(&store.store, key, &expected, identities, &with).await.map_err(judged) {
+                Ok(_) => {}
+                Err(Ok(restoring)) => return Ok(Compared::Not(restoring)),
+                Err(Err(error)) => return Err(error),
+            }
+            match contents(&begun.schema_name, &inside, self.written.tables.len()).await {
+                Ok(Some(found)) => Ok(compared(&self.written.tables, &found)),
+                Ok(None) => Ok(Compared::Not(Restoring::Failed(
+                    "what was restored has more tables than were archived".to_owned(),
+                ))),
+                Err(error) if error.is_transient() => Err(error),
+                Err(error) => {
+                    let why = format!("what was restored cannot be read: {error}");
+                    Ok(Compared::Not(Restoring::Failed(why)))
+                }
             }
         };
-        match restored.map_err(judged) {
-            Ok(_) => {}
-            Err(Ok(restoring)) => return Ok(Compared::Not(restoring)),
-            Err(Err(error)) => return Err(error),
-        }
-        match contents(name, &begun.schema_name, session).await {
-            Ok(found) => Ok(compared(&self.written.tables, &found)),
-            Err(error) if error.is_transient() => Err(error),
-            Err(error) => {
-                let why = format!("what was restored cannot be read: {error}");
-                Ok(Compared::Not(Restoring::Failed(why)))
-            }
+        tokio::select! {
+            compared = looked => compared,
+            // A tenant's own code runs when its indexes and constraints are made, and it could fill the disk.
+            why = outgrown(lane, &scratch.name, store.scratch_bytes) => Ok(Compared::Not(Restoring::NotRestored(why))),
         }
     }
 }
@@ -206,15 +220,22 @@ enum Compared {
     Not(Restoring),
 }
 
-/// What the tables hold that were restored, by their names.
-async fn contents(name: &str, schema: &str, session: &TenantSession) -> Result<BTreeMap<String, Restored>, Error> {
-    let (inside, schema_oid) = session.beside(name, schema).await?;
+/// What the tables hold that were restored, by their names; nothing if they are more than `most`, each of which takes a lock.
+async fn contents(
+    schema: &str,
+    inside: &TenantSession,
+    most: usize,
+) -> Result<Option<BTreeMap<String, Restored>>, Error> {
     let mut found = BTreeMap::new();
+    let Some(schema_oid) = inside.schema(schema).await? else { return Ok(Some(found)) };
+    if inside.count_tables(schema_oid).await? > most {
+        return Ok(None);
+    }
     for table in inside.hold_tables(schema_oid, schema).await?.tables {
         let content = inside.content(&table).await?;
         found.insert(table.name, Restored { columns: table.columns, content });
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// A table that was restored.
@@ -231,16 +252,18 @@ fn tables_of(number: usize) -> String {
     count(i64::try_from(number).unwrap_or(i64::MAX), "table")
 }
 
-/// Completes when the database has more bytes than this.
-async fn larger_than(lane: &Lane, name: &str, limit: u64) -> u64 {
+/// Completes when the database has more bytes than this, or that cannot be seen for long; says which.
+async fn outgrown(lane: &Lane, name: &str, limit: u64) -> String {
+    let mut unseen = 0;
     loop {
         sleep(LOOK).await;
         match lane.functions().scratch_size(name).await {
-            Ok(size) if size > limit => return size,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::debug!(database = lane.database, %error, "cannot see how large a scratch database is");
+            Ok(size) if size > limit => {
+                return too_large(&format!("the scratch database had {} by then", human(size)), limit);
             }
+            Ok(_) => unseen = 0,
+            Err(error) if unseen == UNSEEN => return format!("its scratch database's size cannot be seen: {error}"),
+            Err(_) => unseen += 1,
         }
     }
 }
@@ -249,34 +272,21 @@ fn too_large(what: &str, limit: u64) -> String {
     format!("{what}, and spec.backupStore.scratchSizeLimit of the TenantDatabase is {}", human(limit))
 }
 
-/// What a failed restore says of the archive; or the error, if another try may do better.
+/// What a failed restore says of the archive; or the error, if another try may do better. What an error of a statement says may be a
+/// tenant's words, so none of them counts as proof that it is not the archive's.
 fn judged(error: RestoreError) -> Result<Restoring, Error> {
-    /// What a server says that lacks room or places, of which no archive is the cause.
-    const WANT: [&str; 5] = [
-        "No space left",
-        "could not extend file",
-        "out of shared memory",
-        "out of memory",
-        "temporary file size exceeds",
-    ];
-    let not = |why: String| Ok(Restoring::NotRestored(why));
     match error {
-        RestoreError::Program(DumpError::Failed { code: Some(_), message }) => {
-            let why = format!("pg_restore failed: {message}");
-            if WANT.iter().any(|word| message.contains(word)) { not(why) } else { Ok(Restoring::Failed(why)) }
+        RestoreError::Program(DumpError::Denied(message)) if message.starts_with(CONNECTING) => {
+            Ok(Restoring::NotRestored(format!(
+                "the server does not let the tenant's run login into a scratch database ({message}); a line of pg_hba.conf that lets all of \
+                 them, from PostgreSQL 16 on: host \"/^edu_matrix_scratch_[0-9a-f]{{32}}$\" +GROUP OPERATOR_ADDRESS scram-sha-256, where \
+                 GROUP is the role edu_matrix_connect_… that all logins of tenants are members of"
+            )))
         }
-        RestoreError::Program(DumpError::RowSecurity(message)) => {
+        RestoreError::Program(DumpError::Failed { code: Some(_), message }) => {
             Ok(Restoring::Failed(format!("pg_restore failed: {message}")))
         }
-        RestoreError::Program(DumpError::Denied(message)) if message.contains("pg_hba.conf") => not(format!(
-            "the server does not let the tenant's run login into a scratch database ({message}); a line of pg_hba.conf that lets all of \
-             them, from PostgreSQL 16 on: host \"/^edu_matrix_scratch_[0-9a-f]{{32}}$\" +GROUP OPERATOR_ADDRESS scram-sha-256, where GROUP \
-             is the role edu_matrix_connect_… that all logins of tenants are members of"
-        )),
-        error if error.may_pass() => {
-            Err(Error::Refused { call: "restore", message: error.to_string(), may_pass: true })
-        }
-        RestoreError::Program(error) => not(format!("pg_restore could not do it: {error}")),
+        error if error.may_pass() => Err(Error::Refused { call: RESTORE, message: error.to_string(), may_pass: true }),
         error => Ok(Restoring::Failed(error.to_string())),
     }
 }
@@ -377,12 +387,11 @@ mod tests {
         };
         let failed = |code, message: &str| DumpError::Failed { code, message: message.to_owned() };
         check(failed(Some(1), "relation \"pupils\" does not exist"), "failed");
-        check(failed(Some(1), "could not extend file: No space left on device"), "not restored");
-        check(failed(Some(1), "ERROR: out of shared memory"), "not restored");
         check(failed(None, ""), "again");
         check(DumpError::Connection("reset".to_owned()), "again");
-        check(DumpError::Memory("long".to_owned()), "not restored");
-        check(DumpError::Denied("no pg_hba.conf entry".to_owned()), "not restored");
+        check(DumpError::Memory("long".to_owned()), "failed");
+        check(DumpError::Denied("no pg_hba.conf entry".to_owned()), "failed");
+        check(DumpError::Denied(format!("{CONNECTING} at x failed: FATAL: no pg_hba.conf entry")), "not restored");
         check(DumpError::RowSecurity("t".to_owned()), "failed");
     }
 }

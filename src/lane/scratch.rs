@@ -23,12 +23,12 @@ struct Left {
 }
 
 impl Lane {
-    /// Works with a database that is this job's alone and has these extensions, by its name.
+    /// Works with a database that is this job's alone and has these extensions.
     pub async fn with_scratch<T>(
         &self,
         job: Uuid,
         extensions: &Value,
-        work: impl AsyncFnOnce(&str) -> Result<T, Error>,
+        work: impl AsyncFnOnce(&BegunScratch) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let begun: BegunScratch =
             self.answer(BEGIN, self.functions.begin_scratch(self.hold, job, extensions).await?)?;
@@ -37,12 +37,12 @@ impl Lane {
         }
         let worked = async {
             self.make(&begun).await?;
-            work(&begun.name).await
+            work(&begun).await
         }
         .await;
         // One that cannot be removed now is removed when the next one is, or when the lane is opened next.
         if let Err(error) = self.sweep_scratch(Some(job)).await {
-            tracing::debug!(database = self.database, scratch = begun.name, %error, "cannot remove a scratch database");
+            tracing::warn!(database = self.database, scratch = begun.name, %error, "cannot remove a scratch database");
         }
         worked
     }
@@ -63,16 +63,24 @@ impl Lane {
         failed
     }
 
+    /// Takes the right to make schemas in it from the tenant, which has made its own.
+    pub async fn seal_scratch(&self, begun: &BegunScratch) -> Result<(), Error> {
+        self.functions.pool().outside_transaction(&begun.seal).await
+    }
+
     async fn make(&self, begun: &BegunScratch) -> Result<(), Error> {
         for statement in &begun.make {
             self.functions.pool().outside_transaction(statement).await?;
         }
         // From now on it is known by its number.
         self.answer::<Value>(NOTE, self.functions.note_scratch(self.hold, &begun.name).await?)?;
-        if begun.prepare.is_empty() {
-            return Ok(());
+        if !begun.prepare.is_empty() {
+            self.functions.pool().run_in(&begun.name, &begun.prepare).await?;
         }
-        self.functions.pool().run_in(&begun.name, &begun.prepare).await
+        for statement in &begun.open {
+            self.functions.pool().outside_transaction(statement).await?;
+        }
+        Ok(())
     }
 
     fn answer<T: DeserializeOwned>(&self, call: &'static str, result: CallResult) -> Result<T, Error> {

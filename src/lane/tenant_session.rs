@@ -72,15 +72,18 @@ impl Lane {
     }
 
     /// Works as a tenant's owner role for a job that makes a backup, with a second connection for a program, and a third that may be there
-    /// while one of them just ends. The job has its place, and is registered as running. Also a tenant that is suspended is backed up.
+    /// while one of them just ends. The job has its place, and is registered as running. Where that only `reads`, also a tenant that is
+    /// suspended is backed up; what may run code of the tenant's does not let it in.
     pub async fn for_backup<T>(
         &self,
         schema_id: Uuid,
+        reads: bool,
         time: Duration,
         cancelled: watch::Receiver<bool>,
         work: impl AsyncFnOnce(&TenantSession, Duration) -> T,
     ) -> Result<T, Error> {
-        let caller = json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": "backup", "connections": 3 });
+        let purpose = if reads { "backup" } else { "work" };
+        let caller = json!({ "schema_id": schema_id, "requested_by": "backup", "purpose": purpose, "connections": 3 });
         self.within_session(&caller, time, cancelled, work).await
     }
 

@@ -82,6 +82,11 @@ impl TenantSession {
         Err(Error::Refused { call: NAME, message, may_pass: true })
     }
 
+    /// How many tables of rows the schema has.
+    pub async fn count_tables(&self, schema_oid: i64) -> Result<usize, Error> {
+        Ok(self.tables(schema_oid).await?.len())
+    }
+
     /// Fails unless the session still holds what it locked.
     pub async fn still_holds(&self) -> Result<(), Error> {
         self.one(HELD, &[], |_| Some(())).await

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{FromSql, Type};
 
 use super::{
     error::Error,
-    pool::Pool,
-    tenant_session::{SESSION, TenantSession},
+    pool::{Parameter, Pool},
+    tenant_session::{ProgramConnection, SESSION, TenantSession},
 };
 
 /// What the attempts are called in messages.
 const NAME: &str = "scratch_database";
+const BESIDE: &str = include_str!("../../sql/call/scratch_beside.sql");
+const MAKE_SCHEMA: &str = include_str!("../../sql/call/scratch_make_schema.sql");
 const SCHEMA: &str = include_str!("../../sql/call/scratch_schema.sql");
 /// Making or removing a database copies or deletes some thousand files.
 const DEADLINE: Duration = Duration::from_mins(2);
@@ -45,24 +47,41 @@ impl Pool {
 }
 
 impl TenantSession {
-    /// A session of the same login and role in another database of the server, and the number that the schema has there.
-    pub async fn beside(&self, database: &str, schema: &str) -> Result<(Self, i64), Error> {
+    /// A session of the same login and role in another database of the server.
+    pub async fn beside(&self, database: &str) -> Result<Self, Error> {
         let mut config = self.config.clone();
         config.dbname(database);
         let begun = async {
-            let session = Self::connect(config, self.tls.clone(), self.program.clone(), self.role.clone()).await?;
-            let parameters = [(&self.role as _, Type::TEXT), (&schema as _, Type::TEXT), (&database as _, Type::TEXT)];
-            let rows = session.client.query_typed(SCHEMA, &parameters).await;
-            let rows = rows.map_err(|error| Error::from_call(SESSION, &error))?;
-            match rows.first().and_then(|row| row.try_get(0).ok()) {
-                Some(oid) => Ok((session, oid)),
-                None => Err(Error::Refused {
-                    call: SESSION,
-                    message: format!("database {database} has no schema {schema:?}, or leads to another one"),
-                    may_pass: false,
-                }),
+            let program = ProgramConnection { database: database.to_owned(), ..self.program.clone() };
+            let session = Self::connect(config, self.tls.clone(), program, self.role.clone()).await?;
+            let parameters = [(&self.role as _, Type::TEXT), (&database as _, Type::TEXT)];
+            if session.first(BESIDE, &parameters).await? == Some(true) {
+                return Ok(session);
             }
+            let message =
+                format!("the connection leads to another database than {database}, or the session is another role");
+            Err(Error::Refused { call: SESSION, message, may_pass: false })
         };
         timeout(DEADLINE, begun).await.unwrap_or(Err(Error::Deadline { call: SESSION, deadline: DEADLINE }))
+    }
+
+    /// Makes a schema of this name, which is the role's.
+    pub async fn make_schema(&self, name: &str) -> Result<(), Error> {
+        let statement: Option<String> = self.first(MAKE_SCHEMA, &[(&name, Type::TEXT)]).await?;
+        self.run(&statement.unwrap_or_default(), DEADLINE).await
+    }
+
+    /// The number of the schema of this name.
+    pub async fn schema(&self, name: &str) -> Result<Option<i64>, Error> {
+        self.first(SCHEMA, &[(&name, Type::TEXT)]).await
+    }
+
+    async fn first<T>(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Option<T>, Error>
+    where
+        T: for<'a> FromSql<'a>,
+    {
+        let rows = self.client.query_typed(statement, parameters).await;
+        let rows = rows.map_err(|error| Error::from_call(SESSION, &error))?;
+        Ok(rows.first().and_then(|row| row.try_get(0).ok()))
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 pub trait Archives {
     fn url(&self) -> String;
     async fn with_store(more: Value) -> Self;
+    async fn furnish(&self, more: Value);
     async fn set_store(&self, store: Value);
     async fn archive(&self, name: &str, change: Value) -> SchemaBackup;
     async fn finished(&self, name: &str) -> SchemaBackup;
@@ -34,15 +35,19 @@ impl Archives for World {
         format!("file://{}", self.files.path().display())
     }
 
-    /// A world whose database has a store in files, and a tenant `school` with some content.
+    /// A world whose database has a store in files, and a tenant `school`.
     async fn with_store(more: Value) -> Self {
         let world = Self::new(json!({})).await;
-        let mut store = json!({ "url": world.url() });
-        store.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        world.set_store(store).await;
-        world.apply_tenant("school", json!({ "schemaName": "school" })).await;
-        world.ready_tenant("school").await;
+        world.furnish(more).await;
         world
+    }
+
+    async fn furnish(&self, more: Value) {
+        let mut store = json!({ "url": self.url() });
+        store.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.set_store(store).await;
+        self.apply_tenant("school", json!({ "schemaName": "school" })).await;
+        self.ready_tenant("school").await;
     }
 
     async fn set_store(&self, store: Value) {

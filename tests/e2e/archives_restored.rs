@@ -1,5 +1,6 @@
 //! Archives that are proved by restoring them into a scratch database, and what keeps one from that.
 
+use devcluster::{PostgresOptions, PostgresServer};
 use k8s_openapi::api::events::v1::Event;
 use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
@@ -12,13 +13,31 @@ use crate::{
 };
 
 /// What these tests do in their world.
-trait Restored {
+trait Restored: Sized {
+    async fn with_scratch(more: Value) -> (PostgresServer, Self);
     async fn proved(&self, name: &str, status: &str, reason: &str) -> (SchemaBackup, String);
     fn scratch(&self) -> String;
     fn let_make_databases(&self, may: bool);
 }
 
 impl Restored for World {
+    /// A world with a store on a server of its own, on which nothing can be prepared; the login may make databases.
+    async fn with_scratch(more: Value) -> (PostgresServer, Self) {
+        let settings = vec![("max_prepared_transactions".to_owned(), "0".to_owned())];
+        let options = PostgresOptions { max_connections: 60, settings, ..PostgresOptions::default() };
+        let server = PostgresServer::start(options).unwrap();
+        let mut world = Self::bare().await;
+        world.postgres = server.info().clone();
+        world.make_database(&world.database, &world.login());
+        world.write_secret(json!({})).await;
+        world.apply_database(json!({})).await;
+        world.start_operator().await;
+        world.furnish(more).await;
+        world.store_says("True", "StoreUsable").await;
+        world.let_make_databases(true);
+        (server, world)
+    }
+
     /// Makes an archive that is to be restored; returns it with what the condition says, which must be this.
     async fn proved(&self, name: &str, status: &str, reason: &str) -> (SchemaBackup, String) {
         let backup = self.archive(name, json!({ "verification": "Restore" })).await;
@@ -48,8 +67,7 @@ impl Restored for World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_archive_is_restored_and_compared_and_nothing_of_that_is_left() {
-    let mut world = World::with_store(json!({})).await;
-    world.store_says("True", "StoreUsable").await;
+    let (_server, mut world) = World::with_scratch(json!({})).await;
     world.fill(300);
     world.let_make_databases(false);
     let (backup, message) = world.proved("by-hash", "False", "NotRestored").await;
@@ -89,10 +107,8 @@ async fn an_archive_is_restored_and_compared_and_nothing_of_that_is_left() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_archive_that_cannot_be_restored_is_kept_and_says_why() {
-    let world = World::with_store(json!({ "scratchSizeLimit": "64Mi" })).await;
-    world.store_says("True", "StoreUsable").await;
+    let (_server, world) = World::with_scratch(json!({ "scratchSizeLimit": "64Mi" })).await;
     world.fill(10);
-    world.let_make_databases(true);
     // What needs others' objects is not tried.
     world.sql("CREATE SCHEMA hub; CREATE TYPE hub.colour AS ENUM ('red'); GRANT USAGE ON SCHEMA hub TO PUBLIC");
     world.sql_as("school", "owner", "CREATE TABLE school.painted (colour hub.colour)");
@@ -142,15 +158,24 @@ async fn an_archive_that_cannot_be_restored_is_kept_and_says_why() {
     );
     let (_, message) = world.proved("flooding", "False", "NotRestored").await;
     assert!(message.contains("scratchSizeLimit"), "{message}");
+
+    // A suspended tenant is archived, and no session is opened in which its code would run.
+    world.apply_tenant("school", json!({ "schemaName": "school", "access": "Suspended" })).await;
+    world
+        .eventually("it is suspended", async || {
+            let tenant: TenantSchema = world.api().get("school").await.unwrap();
+            tenant.status.unwrap().state.is_some_and(|state| format!("{state:?}") == "Suspended")
+        })
+        .await;
+    let (_, message) = world.proved("suspended", "False", "NotRestored").await;
+    assert!(message.contains("the tenant is suspended"), "{message}");
     world.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_operator_left_that_was_killed_while_it_restored_is_removed() {
-    let mut world = World::with_store(json!({})).await;
-    world.store_says("True", "StoreUsable").await;
+    let (_server, mut world) = World::with_scratch(json!({})).await;
     world.fill(10);
-    world.let_make_databases(true);
     // It takes its time in the scratch database.
     world.sql_as(
         "school",

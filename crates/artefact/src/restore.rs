@@ -25,8 +25,10 @@ use crate::{
 pub struct Restore {
     /// `pg_restore`, not older than the `pg_dump` that made the archive.
     pub program: Program,
-    /// The database, in which nothing of what the archive holds is there yet. All becomes the login's.
+    /// The database, in which nothing of what the schema holds is there yet. All becomes the login's.
     pub reach: Reach,
+    /// The schema whose content alone is restored, without the schema itself; all without it.
+    pub schema: Option<String>,
 }
 
 /// An archive that was restored.
@@ -88,6 +90,9 @@ impl Pouring {
         let Given { environment, files } = with.reach.give("tenant-schema-operator restore")?;
         let mut command = with.program.command();
         command.arg(format!("--dbname={}", dbname(&with.reach.database)));
+        if let Some(schema) = &with.schema {
+            command.arg(format!("--schema={schema}"));
+        }
         command.args(["--no-password", "--exit-on-error", "--no-owner", "--no-acl", "--no-publications"]);
         command.args(["--no-subscriptions", "--no-tablespaces", "--no-security-labels"]);
         command.envs(environment).stdin(Stdio::piped()).stdout(Stdio::null());

@@ -45,7 +45,7 @@ impl Archived {
 
 async fn into(database: &str) -> Restore {
     let program = Program::find("pg_restore", server().major().into()).await.unwrap();
-    Restore { program, reach: reach(database) }
+    Restore { program, reach: reach(database), schema: None }
 }
 
 /// A database of a name that libpq would read as the parameters of a connection, or a shell as something else.
