@@ -121,7 +121,7 @@ fn an_archive_that_cannot_be_read_is_not_begun_when_it_is_to_be_restored() {
     };
     check("archive_no_identity", "Restore");
     let waits = archive(json!({ "verification": "Restore" }), json!(null));
-    check_without_store("archive_no_store", &waits, school(), answer(None, true));
+    check_without_store("archive_restored_waits", &waits, school(), answer(None, true));
     check("archive_request_checksum", "Checksum");
 }
 
