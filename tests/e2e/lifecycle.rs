@@ -185,8 +185,16 @@ fn calls_for_tenants(world: &World) -> BTreeMap<String, usize> {
 }
 
 /// What opens and keeps the lane, surveys, and looks for jobs.
-const AT_THEIR_OWN_PACE: [&str; 7] =
-    ["database", "install", "installation", "claim_lane", "heartbeat_lane", "survey_tenants", "claim_job"];
+const AT_THEIR_OWN_PACE: [&str; 8] = [
+    "database",
+    "install",
+    "installation",
+    "claim_lane",
+    "left_scratch",
+    "heartbeat_lane",
+    "survey_tenants",
+    "claim_job",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_config_or_quota_reaches_the_registry_and_bumps_its_version() {

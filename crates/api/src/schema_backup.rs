@@ -217,7 +217,7 @@ pub struct SchemaBackupStatus {
 
     /// How it was verified.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 512))]
     pub verified_how: Option<String>,
 
     /// When it will be removed; absent if never.
