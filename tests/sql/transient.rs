@@ -460,6 +460,7 @@ async fn what_does_not_see_others_commit_is_refused() {
                     }
                     "epoch bigint, installation_id uuid, job_id uuid, outcome jsonb"
                     | "epoch bigint, installation_id uuid, job_id uuid, options jsonb" => format!("{lane}, '{zero}', '{{}}'"),
+                    "epoch bigint, installation_id uuid, name text" => format!("{lane}, 'edu_matrix_scratch_1'"),
                     "institution_id uuid, schema_name text" => format!("'{}', 'other'", world.database.institution().await),
                     "options jsonb" => json_options(&tenant),
                     "schema_id uuid, role_name text" => format!("'{}', 'other'", tenant.id),

@@ -311,6 +311,7 @@ impl World {
     /// version, and no step is applied.
     pub async fn prove_fixpoint(&mut self) {
         if self.operator.is_some() {
+            self.settle().await;
             self.stop_operator().await;
         }
         let before = self.written().await;
@@ -340,9 +341,6 @@ impl World {
 
     /// Waits until the tenants show what surveys find: what the operator had no time to see is no failure.
     async fn settle(&self) {
-        if self.operator.is_none() {
-            return;
-        }
         for (namespace, name, tables) in self.table_counts().unwrap_or_default() {
             let api = Api::<TenantSchema>::namespaced(self.client.clone(), &namespace);
             let shown = async || api.get_opt(&name).await.unwrap().is_none_or(|tenant| shows(&tenant, tables));
@@ -364,7 +362,6 @@ impl World {
 
     /// Ends the world: proves the fixpoint, removes everything that the test made.
     pub async fn finish(mut self) {
-        self.settle().await;
         self.prove_fixpoint().await;
         self.clean_up().await;
     }
