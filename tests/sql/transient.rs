@@ -439,6 +439,7 @@ async fn what_does_not_see_others_commit_is_refused() {
         let worker = Worker::claim(world.session().await).await;
         let zero = "00000000-0000-0000-0000-000000000000";
         let lane = format!("{}, '{}'", worker.epoch, worker.installation);
+        let job = format!("{lane}, '{zero}'");
         // These only look.
         let looking = "adoption_statements installation observe_backup observe_tenant end_stray_sessions stray_sessions";
         let open = "SELECT string_agg(p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', ';' ORDER BY p.proname) FROM pg_proc AS p
@@ -455,11 +456,9 @@ async fn what_does_not_see_others_commit_is_refused() {
                     "epoch bigint, installation_id uuid" => lane.clone(),
                     "epoch bigint, installation_id uuid, options jsonb" => format!("{lane}, '{{}}'"),
                     "epoch bigint, installation_id uuid, steps jsonb" => format!("{lane}, '[]'"),
-                    "epoch bigint, installation_id uuid, job_id uuid" | "epoch bigint, installation_id uuid, attempt uuid" => {
-                        format!("{lane}, '{zero}'")
-                    }
+                    "epoch bigint, installation_id uuid, job_id uuid" | "epoch bigint, installation_id uuid, attempt uuid" => job.clone(),
                     "epoch bigint, installation_id uuid, job_id uuid, outcome jsonb"
-                    | "epoch bigint, installation_id uuid, job_id uuid, options jsonb" => format!("{lane}, '{zero}', '{{}}'"),
+                    | "epoch bigint, installation_id uuid, job_id uuid, options jsonb" => format!("{job}, '{{}}'"),
                     "epoch bigint, installation_id uuid, name text" => format!("{lane}, 'edu_matrix_scratch_1'"),
                     "institution_id uuid, schema_name text" => format!("'{}', 'other'", world.database.institution().await),
                     "options jsonb" => json_options(&tenant),
